@@ -1,0 +1,3 @@
+//! The public Xen interface as data.
+#![no_std]
+#![forbid(unsafe_code)]
