@@ -1,0 +1,176 @@
+//! Address and frame spaces, one newtype each, so that a number of one space cannot be used in another.
+
+use core::fmt;
+
+/// log2 of the page size.
+pub const PAGE_SHIFT: u32 = 12;
+/// Bytes in a page or frame.
+pub const PAGE_SIZE: usize = 1 << PAGE_SHIFT;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(transparent)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Wraps a number of this space; says nothing about what lies there.
+            pub const fn new(value: u64) -> Self {
+                Self(value)
+            }
+
+            /// The plain number.
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:#x})"), self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+    };
+}
+
+number! {
+    /// A machine frame number: physical address divided by the page size.
+    Mfn
+}
+number! {
+    /// A guest's pseudo-physical frame number, as its P2M counts them.
+    Pfn
+}
+number! {
+    /// A physical address of the machine, in bytes.
+    MachineAddr
+}
+number! {
+    /// A virtual address that a guest names; an allegation until an access through it has succeeded.
+    GuestVirt
+}
+
+impl Mfn {
+    /// The frame that contains `address`.
+    pub const fn containing(address: MachineAddr) -> Self {
+        Self(address.0 >> PAGE_SHIFT)
+    }
+
+    /// The first byte of the frame. Frame numbers above 2^52 wrap; no frame table reaches there.
+    pub const fn address(self) -> MachineAddr {
+        MachineAddr(self.0 << PAGE_SHIFT)
+    }
+}
+
+/// First address that belongs to Paravane (L4 slot 256).
+pub const HYPERVISOR_START: u64 = 0xffff_8000_0000_0000;
+/// First address above Paravane's (L4 slot 272).
+pub const HYPERVISOR_END: u64 = 0xffff_8800_0000_0000;
+
+impl GuestVirt {
+    /// Whether `length` bytes from here lie in canonical space that is the guest's own.
+    pub const fn is_guest_range(self, length: u64) -> bool {
+        let Some(end) = self.0.checked_add(length) else { return false };
+        end <= 0x0000_8000_0000_0000 || self.0 >= HYPERVISOR_END
+    }
+
+    /// Whether this single address is canonical and the guest's own.
+    pub const fn is_guest(self) -> bool {
+        self.0 < 0x0000_8000_0000_0000 || self.0 >= HYPERVISOR_END
+    }
+
+    /// The address `bytes` further on, wrapping as address arithmetic in hardware does.
+    pub const fn offset(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+
+    /// Index into the page table of `level` (1 to 4) for this address.
+    pub const fn index(self, level: u32) -> usize {
+        ((self.0 >> (PAGE_SHIFT + 9 * (level - 1))) & 511) as usize
+    }
+
+    /// Offset inside the page.
+    pub const fn page_offset(self) -> usize {
+        (self.0 & (PAGE_SIZE as u64 - 1)) as usize
+    }
+}
+
+/// A physical CPU, counted from zero in the order in which they were found.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CpuId(u32);
+
+/// The most physical CPUs that Paravane starts.
+pub const MAX_CPUS: usize = 64;
+
+impl CpuId {
+    /// The CPU that booted.
+    pub const BOOT: Self = Self(0);
+
+    /// A CPU by number, if such a CPU can exist.
+    pub const fn new(number: u32) -> Option<Self> {
+        if (number as usize) < MAX_CPUS { Some(Self(number)) } else { None }
+    }
+
+    /// The CPU's number, below [`MAX_CPUS`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A set of physical CPUs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CpuSet(u64);
+
+impl CpuSet {
+    /// The set without members.
+    pub const EMPTY: Self = Self(0);
+    /// Every CPU that can exist.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// A set from a bit mask, bit n for CPU n.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The set as a bit mask, bit n for CPU n.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Adds a CPU.
+    pub const fn insert(&mut self, cpu: CpuId) {
+        self.0 |= 1 << cpu.0;
+    }
+
+    /// Takes a CPU out.
+    pub const fn remove(&mut self, cpu: CpuId) {
+        self.0 &= !(1 << cpu.0);
+    }
+
+    /// Whether the CPU is a member.
+    pub const fn contains(self, cpu: CpuId) -> bool {
+        self.0 & (1 << cpu.0) != 0
+    }
+
+    /// Whether there is no member.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The members in rising order.
+    pub fn iter(self) -> impl Iterator<Item = CpuId> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let number = rest.trailing_zeros();
+            rest &= rest.wrapping_sub(1);
+            (number < 64).then_some(CpuId(number))
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! The order in which locks may be taken, in one place. A CPU that holds a lock may take only locks of higher levels;
+//! debug builds check this for every acquisition.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::addr::MAX_CPUS;
+
+/// Locks in their only legal order, outermost first, with what each protects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Level {
+    /// The list of domains.
+    Domains,
+    /// One domain's life cycle: who pauses, destroys and ends it.
+    DomainLife,
+    /// One domain's memory accounting and reservation changes.
+    DomainMemory,
+    /// One domain's grant table; of two, the lower domain number first (see `GrantPeer`).
+    Grant,
+    /// The second of two grant tables.
+    GrantPeer,
+    /// One domain's event ports; of two, the lower domain number first (see `EventPeer`).
+    Event,
+    /// The second of two domains' event ports.
+    EventPeer,
+    /// A FIFO event queue of one vCPU and priority.
+    EventQueue,
+    /// One vCPU's parked context and registered areas.
+    Vcpu,
+    /// One domain's console ring and line buffer, and the small store's state.
+    Console,
+    /// A pCPU's run queue and the scheduler's shared state.
+    Scheduler,
+    /// A pCPU's timer queue.
+    Timer,
+    /// A list of frames belonging to one domain.
+    FrameList,
+    /// The queue of frames that wait to be torn down.
+    Reap,
+    /// The frame allocator's free lists.
+    FrameAllocator,
+    /// Start of a TLB clock epoch.
+    TlbClock,
+    /// The heap.
+    Heap,
+    /// The serial line.
+    Serial,
+}
+
+static HELD: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+
+fn held() -> &'static AtomicU32 {
+    &HELD[crate::cpu::current().index()]
+}
+
+/// Notes that this CPU takes a lock of `level`.
+///
+/// # Panics
+/// In debug builds, if a lock of this level or an inner one is held already: the order is wrong and could dead-lock.
+pub(super) fn acquire(level: Level) {
+    if cfg!(debug_assertions) {
+        let before = held().fetch_or(1 << level as u8, Ordering::Relaxed);
+        assert!(before >> (level as u8) == 0, "lock order: {level:?} taken while holding levels {before:#b}");
+    }
+}
+
+/// Notes that this CPU has released its lock of `level`.
+pub(super) fn release(level: Level) {
+    if cfg!(debug_assertions) {
+        held().fetch_and(!(1 << level as u8), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,10 @@
+//! Locks. Interrupts are off whenever Paravane runs (see `docs/design.md`), so one kind of lock serves everywhere; a CPU
+//! that waits for one serves the TLB shoot-downs that others have asked of it, so waiting cannot dead-lock with them.
+
+mod level;
+mod once;
+mod spin;
+
+pub use level::Level;
+pub use once::Once;
+pub use spin::{SpinLock, SpinLockGuard};

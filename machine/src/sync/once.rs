@@ -1,0 +1,59 @@
+#![expect(unsafe_code, reason = "hands out shared references to a value written once")]
+//! A value that is set once during boot and only read afterwards.
+
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+const EMPTY: u8 = 0;
+const WRITING: u8 = 1;
+const READY: u8 = 2;
+
+/// Set once, then sealed.
+pub struct Once<T> {
+    state: AtomicU8,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: the value is written by the one caller that moved the state to WRITING and shared only after READY.
+unsafe impl<T: Send + Sync> Sync for Once<T> {}
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Once<T> {
+    /// An empty cell.
+    pub const fn new() -> Self {
+        Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(MaybeUninit::uninit()) }
+    }
+
+    /// Sets the value and returns it.
+    ///
+    /// # Panics
+    /// If it has been set before: a mistake of start-up code.
+    pub fn set(&self, value: T) -> &T {
+        let first = self.state.compare_exchange(EMPTY, WRITING, Ordering::Acquire, Ordering::Relaxed);
+        assert!(first.is_ok(), "a write-once value was set twice");
+        // SAFETY: this thread alone moved the state from EMPTY to WRITING, so nobody else reads or writes the cell.
+        unsafe { (*self.value.get()).write(value) };
+        self.state.store(READY, Ordering::Release);
+        self.get()
+    }
+
+    /// The value, if it has been set.
+    pub fn try_get(&self) -> Option<&T> {
+        // SAFETY: READY is stored after the value was written, and the value is never written again.
+        (self.state.load(Ordering::Acquire) == READY).then(|| unsafe { (*self.value.get()).assume_init_ref() })
+    }
+
+    /// The value.
+    ///
+    /// # Panics
+    /// If it has not been set: start-up code runs in the wrong order.
+    pub fn get(&self) -> &T {
+        self.try_get().expect("a write-once value is used before it is set")
+    }
+}
