@@ -1,0 +1,138 @@
+#![expect(unsafe_code, reason = "reads and writes frame contents through the direct map")]
+//! The contents of frames, through the direct map. Guests may write to their frames at any time, so contents are never
+//! borrowed: they are copied, or accessed atomically.
+
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use super::reference::{FrameRef, TypedRef, Writable};
+use super::transition::ENTRIES;
+use crate::addr::{Mfn, PAGE_SIZE};
+use crate::backend::layout;
+
+fn entry(mfn: Mfn, index: u16) -> &'static AtomicU64 {
+    assert!(index < ENTRIES, "a page has 512 entries");
+    // SAFETY: the direct map covers every frame of the frame table for good; the offset stays inside the frame, and
+    // memory that others may write is only ever accessed atomically or by the copies below.
+    unsafe { &*layout::direct_map(mfn).cast::<AtomicU64>().add(usize::from(index)) }
+}
+
+pub(super) fn read_entry(mfn: Mfn, index: u16) -> u64 {
+    entry(mfn, index).load(Ordering::Relaxed)
+}
+
+pub(super) fn write_entry(mfn: Mfn, index: u16, value: u64) {
+    entry(mfn, index).store(value, Ordering::Release);
+}
+
+pub(super) fn swap_entry(mfn: Mfn, index: u16, value: u64) -> u64 {
+    entry(mfn, index).swap(value, Ordering::AcqRel)
+}
+
+pub(super) fn exchange_entry(mfn: Mfn, index: u16, from: u64, to: u64) -> Result<u64, u64> {
+    entry(mfn, index).compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
+}
+
+/// Clears a frame that nobody else can reach.
+pub(super) fn zero(mfn: Mfn) {
+    // SAFETY: the caller has just taken the frame from the allocator; the direct map covers it.
+    unsafe { layout::direct_map(mfn).write_bytes(0, PAGE_SIZE) };
+}
+
+fn check_range(offset: usize, length: usize) {
+    assert!(offset <= PAGE_SIZE && length <= PAGE_SIZE - offset, "access beyond a frame: {offset} + {length}");
+}
+
+impl FrameRef {
+    /// Copies bytes of the frame out. What a guest writes meanwhile may or may not be seen, byte by byte.
+    ///
+    /// # Panics
+    /// If the range does not lie in one frame.
+    pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
+        check_range(offset, to.len());
+        // SAFETY: the range was checked; the reference keeps the frame; `shared_copy` tolerates concurrent writers.
+        unsafe { layout::shared_copy(to.as_mut_ptr(), layout::direct_map(self.mfn()).add(offset), to.len()) };
+    }
+
+    /// One aligned 64-bit word of the frame.
+    ///
+    /// # Panics
+    /// If `index` is not below 512.
+    pub fn read_u64(&self, index: u16) -> u64 {
+        read_entry(self.mfn(), index)
+    }
+}
+
+impl TypedRef<Writable> {
+    /// Copies bytes into the frame.
+    ///
+    /// # Panics
+    /// If the range does not lie in one frame.
+    pub fn copy_in(&self, offset: usize, from: &[u8]) {
+        check_range(offset, from.len());
+        // SAFETY: the range was checked; the use as `Writable` means that no table or descriptor lies here;
+        // `shared_copy` tolerates concurrent readers and writers.
+        unsafe { layout::shared_copy(layout::direct_map(self.mfn()).add(offset), from.as_ptr(), from.len()) };
+    }
+
+    /// Copies one frame's contents over another's.
+    pub fn copy_frame(&self, from: &FrameRef) {
+        // SAFETY: both references keep their frames; `shared_copy` tolerates concurrent access, and this one is a guest's own.
+        unsafe { layout::shared_copy(layout::direct_map(self.mfn()), layout::direct_map(from.mfn()), PAGE_SIZE) };
+    }
+
+    /// Fills the frame with zeros.
+    pub fn clear(&self) {
+        for index in 0..ENTRIES {
+            write_entry(self.mfn(), index, 0);
+        }
+    }
+
+    /// Stores one aligned 64-bit word.
+    ///
+    /// # Panics
+    /// If `index` is not below 512.
+    pub fn write_u64(&self, index: u16, value: u64) {
+        write_entry(self.mfn(), index, value);
+    }
+}
+
+/// A frame that Paravane and a guest both write: `shared_info`, `vcpu_info`, rings. All access is atomic, since the guest may change it at any time.
+#[derive(Debug)]
+pub struct SharedPage {
+    page: TypedRef<Writable>,
+}
+
+macro_rules! atomic_accessor {
+    ($name:ident, $atomic:ident, $size:literal) => {
+        #[doc = concat!("The `", stringify!($atomic), "` at `offset`.\n\n# Panics\nIf it is misaligned or not wholly in the page.")]
+        pub fn $name(&self, offset: usize) -> &$atomic {
+            check_range(offset, $size);
+            assert!(offset % $size == 0, "misaligned access to a shared page at {offset}");
+            // SAFETY: range and alignment were checked; the page stays `Writable`, hence no table, while `self` lives, and
+            // shared memory is only accessed atomically or by copies that tolerate writers.
+            unsafe { &*layout::direct_map(self.page.mfn()).add(offset).cast::<$atomic>() }
+        }
+    };
+}
+
+impl SharedPage {
+    /// Shares a page that its guest may write.
+    pub const fn new(page: TypedRef<Writable>) -> Self {
+        Self { page }
+    }
+
+    /// The frame.
+    pub const fn frame(&self) -> &FrameRef {
+        self.page.frame()
+    }
+
+    /// The frame in its use as writable memory.
+    pub const fn writable(&self) -> &TypedRef<Writable> {
+        &self.page
+    }
+
+    atomic_accessor!(u8, AtomicU8, 1);
+    atomic_accessor!(u16, AtomicU16, 2);
+    atomic_accessor!(u32, AtomicU32, 4);
+    atomic_accessor!(u64, AtomicU64, 8);
+}

@@ -1,0 +1,161 @@
+//! Which frames are free: a buddy allocator whose lists are linked through the frame table.
+//!
+//! A frame is cleared, and stale translations of it are flushed, when it is given out, so that no owner sees another's data.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use abi::xen::DomainId;
+
+use super::access;
+use super::list::link;
+use super::reference::Allocation;
+use super::slot::{self, NO_FRAME, Slot};
+use crate::addr::Mfn;
+use crate::sync::{Level, SpinLock};
+use crate::tlb_clock;
+
+/// `Slot::block`: the frame is memory that this allocator manages.
+pub(super) const RAM: u16 = 1 << 15;
+/// `Slot::block`: the frame is on its owner's `FrameList`.
+pub(super) const LISTED: u16 = 1 << 14;
+/// `Slot::block`: the frame is the first of a free block, whose order is in the low bits.
+const FREE_HEAD: u16 = 1 << 13;
+const ORDER_MASK: u16 = 0x1f;
+
+/// The largest block is 2^MAX_ORDER frames: 1 GiB.
+const MAX_ORDER: u8 = 18;
+
+static FREE: AtomicU64 = AtomicU64::new(0);
+static TOTAL: AtomicU64 = AtomicU64::new(0);
+static BLOCKS: SpinLock<Blocks> =
+    SpinLock::new(Level::FrameAllocator, Blocks { heads: [NO_FRAME; MAX_ORDER as usize + 1] });
+
+struct Blocks {
+    heads: [u32; MAX_ORDER as usize + 1],
+}
+
+/// How many frames are free.
+pub fn free_frames() -> u64 {
+    FREE.load(Ordering::SeqCst)
+}
+
+/// How many frames the allocator manages, free or not.
+pub fn total_frames() -> u64 {
+    TOTAL.load(Ordering::SeqCst)
+}
+
+/// Puts the frames `[start, end)` under the allocator's management; boot calls this once for each range that nobody uses.
+///
+/// # Panics
+/// If a frame of the range is managed already or beyond the frame table.
+pub fn add_free_range(start: Mfn, end: Mfn) {
+    for number in start.get()..end.get() {
+        let before = slot::referenced(Mfn::new(number)).block.swap(RAM, Ordering::Relaxed);
+        assert!(before == 0, "frame {number:#x} was given to the allocator twice");
+    }
+    let mut number = start.get();
+    let mut blocks = BLOCKS.lock();
+    while number < end.get() {
+        let mut order = (number.trailing_zeros() as u8).min(MAX_ORDER);
+        while number + (1 << order) > end.get() {
+            order -= 1;
+        }
+        blocks.insert(number, order);
+        number += 1 << order;
+    }
+    drop(blocks);
+    FREE.fetch_add(end.get() - start.get(), Ordering::SeqCst);
+    TOTAL.fetch_add(end.get() - start.get(), Ordering::SeqCst);
+}
+
+/// A free frame for `owner`, cleared; `None` when memory is exhausted.
+pub fn allocate(owner: DomainId) -> Option<Allocation> {
+    let first = take(0)?;
+    Some(prepare(first, owner))
+}
+
+/// 2^order free frames at a boundary of that many frames, cleared; `None` when there is no such run.
+pub fn allocate_contiguous(order: u8, owner: DomainId) -> Option<impl Iterator<Item = Allocation>> {
+    let first = take(order)?;
+    Some((0..1u64 << order).map(move |index| prepare(first + index, owner)))
+}
+
+fn prepare(number: u64, owner: DomainId) -> Allocation {
+    let mfn = Mfn::new(number);
+    let slot = slot::referenced(mfn);
+    tlb_clock::ensure_flushed_since(slot.stamp.load(Ordering::SeqCst));
+    let cleared = slot.update_usage(|_| Some(slot::Use::NONE));
+    assert!(cleared.is_ok_and(|before| before.count == 0 && before.progress == 0), "{mfn:?} was free and in use");
+    access::zero(mfn);
+    Allocation::new(mfn, owner)
+}
+
+/// Returns a frame whose last reference has gone.
+pub(super) fn free(mfn: Mfn) {
+    slot::referenced(mfn).stamp.store(tlb_clock::now(), Ordering::SeqCst);
+    FREE.fetch_add(1, Ordering::SeqCst);
+    let mut number = mfn.get();
+    let mut order = 0;
+    let mut blocks = BLOCKS.lock();
+    while order < MAX_ORDER {
+        let buddy = number ^ (1 << order);
+        let merges = slot::slot(Mfn::new(buddy))
+            .is_some_and(|slot| slot.block.load(Ordering::Relaxed) == RAM | FREE_HEAD | u16::from(order));
+        if !merges {
+            break;
+        }
+        blocks.remove(buddy, order);
+        number &= !(1 << order);
+        order += 1;
+    }
+    blocks.insert(number, order);
+}
+
+fn take(order: u8) -> Option<u64> {
+    if order > MAX_ORDER {
+        return None;
+    }
+    let mut blocks = BLOCKS.lock();
+    let found = (order..=MAX_ORDER).find(|&order| blocks.heads[usize::from(order)] != NO_FRAME)?;
+    let number = u64::from(blocks.heads[usize::from(found)]);
+    blocks.remove(number, found);
+    for order in (order..found).rev() {
+        blocks.insert(number + (1 << order), order);
+    }
+    drop(blocks);
+    FREE.fetch_sub(1 << order, Ordering::SeqCst);
+    Some(number)
+}
+
+fn link_slot(index: u32) -> &'static Slot {
+    slot::referenced(Mfn::new(u64::from(index)))
+}
+
+impl Blocks {
+    fn insert(&mut self, number: u64, order: u8) {
+        let head = &mut self.heads[usize::from(order)];
+        let slot = slot::referenced(Mfn::new(number));
+        let index = link(Mfn::new(number));
+        slot.previous.store(NO_FRAME, Ordering::Relaxed);
+        slot.next.store(*head, Ordering::Relaxed);
+        if *head != NO_FRAME {
+            link_slot(*head).previous.store(index, Ordering::Relaxed);
+        }
+        *head = index;
+        slot.block.store(RAM | FREE_HEAD | u16::from(order), Ordering::Relaxed);
+    }
+
+    fn remove(&mut self, number: u64, order: u8) {
+        let slot = slot::referenced(Mfn::new(number));
+        let (next, previous) = (slot.next.load(Ordering::Relaxed), slot.previous.load(Ordering::Relaxed));
+        if next != NO_FRAME {
+            link_slot(next).previous.store(previous, Ordering::Relaxed);
+        }
+        if previous == NO_FRAME {
+            self.heads[usize::from(order)] = next;
+        } else {
+            link_slot(previous).next.store(next, Ordering::Relaxed);
+        }
+        slot.block.fetch_and(!(FREE_HEAD | ORDER_MASK), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,110 @@
+//! The frames that belong to one domain, as a list linked through the frame table: no memory of its own, constant-time
+//! insertion and removal.
+
+use core::sync::atomic::Ordering;
+
+use abi::xen::DomainId;
+
+use super::reference::{Allocation, FrameRef};
+use super::slot::{self, NO_FRAME, Slot};
+use crate::addr::Mfn;
+use crate::sync::{Level, SpinLock};
+
+struct Links {
+    head: u32,
+    length: u32,
+}
+
+/// A set of allocations, each of them owned by the list.
+pub struct FrameList {
+    owner: DomainId,
+    links: SpinLock<Links>,
+}
+
+fn link_slot(index: u32) -> &'static Slot {
+    slot::referenced(Mfn::new(u64::from(index)))
+}
+
+/// Frame numbers fit 32 bits: the frame table would need 128 GiB otherwise.
+pub(super) fn link(mfn: Mfn) -> u32 {
+    u32::try_from(mfn.get()).expect("frame numbers fit 32 bits")
+}
+
+impl FrameList {
+    /// The empty list of a domain's frames. A domain has one list: a frame's links serve one at a time.
+    pub const fn new(owner: DomainId) -> Self {
+        Self { owner, links: SpinLock::new(Level::FrameList, Links { head: NO_FRAME, length: 0 }) }
+    }
+
+    /// How many frames the list owns.
+    pub fn len(&self) -> u32 {
+        self.links.lock().length
+    }
+
+    /// Whether the list owns no frame.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds an allocation.
+    ///
+    /// # Panics
+    /// If the frame belongs to another domain.
+    pub fn push(&self, allocation: Allocation) {
+        assert!(allocation.owner() == self.owner, "a frame is listed under a domain that does not own it");
+        let mut links = self.links.lock();
+        let index = link(allocation.into_frame().into_counted());
+        let slot = link_slot(index);
+        slot.previous.store(NO_FRAME, Ordering::Relaxed);
+        slot.next.store(links.head, Ordering::Relaxed);
+        if links.head != NO_FRAME {
+            link_slot(links.head).previous.store(index, Ordering::Relaxed);
+        }
+        slot.block.fetch_or(super::allocator::LISTED, Ordering::Relaxed);
+        links.head = index;
+        links.length += 1;
+    }
+
+    /// Takes any one allocation out.
+    pub fn pop(&self) -> Option<Allocation> {
+        let mut links = self.links.lock();
+        if links.head == NO_FRAME {
+            return None;
+        }
+        let index = links.head;
+        Some(unlink(&mut links, index))
+    }
+
+    /// Takes the allocation of `frame` out; `None` if it is another domain's or has been given up already.
+    pub fn remove(&self, frame: &FrameRef) -> Option<Allocation> {
+        if frame.owner() != self.owner {
+            return None;
+        }
+        let mut links = self.links.lock();
+        let listed = frame.slot().block.load(Ordering::Relaxed) & super::allocator::LISTED != 0;
+        listed.then(|| unlink(&mut links, link(frame.mfn())))
+    }
+}
+
+fn unlink(links: &mut Links, index: u32) -> Allocation {
+    let slot = link_slot(index);
+    let next = slot.next.load(Ordering::Relaxed);
+    let previous = slot.previous.load(Ordering::Relaxed);
+    if next != NO_FRAME {
+        link_slot(next).previous.store(previous, Ordering::Relaxed);
+    }
+    if previous == NO_FRAME {
+        links.head = next;
+    } else {
+        link_slot(previous).next.store(next, Ordering::Relaxed);
+    }
+    links.length -= 1;
+    slot.block.fetch_and(!super::allocator::LISTED, Ordering::Relaxed);
+    Allocation::from_frame(FrameRef::from_counted(Mfn::new(u64::from(index))))
+}
+
+impl Drop for FrameList {
+    fn drop(&mut self) {
+        assert!(self.is_empty(), "a frame list is dropped with {} frames in it", self.len());
+    }
+}

@@ -1,0 +1,72 @@
+//! Page tables that nobody uses any more wait here, per pCPU, to give back what their entries own. Dropping a reference
+//! is thereby always short; the pCPU works its queue off, with a budget, before it returns to a guest.
+
+use super::list::link;
+use super::reference::FrameRef;
+use super::slot::{self, NO_FRAME, Use};
+use super::transition::{self, Budget};
+use crate::addr::{MAX_CPUS, Mfn};
+use crate::sync::{Level, SpinLock};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+struct Queue {
+    lock: SpinLock<()>,
+    head: AtomicU32,
+}
+
+static QUEUES: [Queue; MAX_CPUS] =
+    [const { Queue { lock: SpinLock::new(Level::Reap, ()), head: AtomicU32::new(NO_FRAME) } }; MAX_CPUS];
+
+fn own() -> &'static Queue {
+    &QUEUES[crate::cpu::current().index()]
+}
+
+/// Queues a frame whose `queued` bit the caller has just set; the queue owns the reference.
+pub(super) fn push(frame: FrameRef) {
+    let queue = own();
+    let guard = queue.lock.lock();
+    let slot = frame.slot();
+    slot.queue_next.store(queue.head.load(Ordering::Relaxed), Ordering::Relaxed);
+    queue.head.store(link(frame.into_counted()), Ordering::Relaxed);
+    drop(guard);
+}
+
+fn pop() -> Option<FrameRef> {
+    let queue = own();
+    let guard = queue.lock.lock();
+    let head = queue.head.load(Ordering::Relaxed);
+    if head == NO_FRAME {
+        return None;
+    }
+    let mfn = Mfn::new(u64::from(head));
+    queue.head.store(slot::referenced(mfn).queue_next.load(Ordering::Relaxed), Ordering::Relaxed);
+    drop(guard);
+    Some(FrameRef::from_counted(mfn))
+}
+
+/// Whether this pCPU has tables to tear down.
+pub fn reaping_due() -> bool {
+    own().head.load(Ordering::Relaxed) != NO_FRAME
+}
+
+/// Tears down queued tables of this pCPU until none is left (`true`) or the budget is used up (`false`).
+pub fn reap(budget: &mut Budget) -> bool {
+    while let Some(frame) = pop() {
+        let slot = frame.slot();
+        let claimed = slot.update_usage(|usage| {
+            let idle = usage.count == 0 && !usage.busy && usage.progress != 0;
+            Some(Use { queued: false, busy: usage.busy || idle, ..usage })
+        });
+        // `update_usage` always succeeds here; what it found tells whether the frame is ours to tear down.
+        let (Ok(before) | Err(before)) = claimed;
+        if before.count == 0 && !before.busy && before.progress != 0 {
+            let done = transition::tear_down(&frame, budget);
+            transition::finish_busy(&frame, |usage| Use { queued: !done, ..usage });
+            if !done {
+                push(frame);
+                return false;
+            }
+        }
+    }
+    true
+}

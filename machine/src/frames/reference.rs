@@ -1,0 +1,299 @@
+//! References to frames as values: holding one is the proof that its count is held (FT-1, FT-2).
+
+use core::marker::PhantomData;
+use core::mem;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use abi::xen::DomainId;
+
+use super::slot::{self, KindCode, Slot, Use};
+use super::{allocator, queue};
+use crate::addr::Mfn;
+use crate::tlb_clock;
+
+/// A use that a frame can be held in.
+pub trait Kind: sealed::Sealed {
+    /// The kind's code in the frame table.
+    const CODE: KindCode;
+}
+
+/// A page-table kind.
+pub trait Level: Kind {
+    /// 1 for the tables that map pages, 4 for roots.
+    const LEVEL: u8;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident $(= $level:literal)?;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub enum $name {}
+        impl sealed::Sealed for $name {}
+        impl Kind for $name {
+            const CODE: KindCode = KindCode::$name;
+        }
+        $(impl Level for $name {
+            const LEVEL: u8 = $level;
+        })?
+    )*};
+}
+
+kinds! {
+    /// Writable by its guest.
+    Writable;
+    /// Page table whose entries map pages.
+    L1 = 1;
+    /// Page table of level 2.
+    L2 = 2;
+    /// Page table of level 3.
+    L3 = 3;
+    /// Root page table.
+    L4 = 4;
+    /// Page of segment descriptors.
+    Descriptor;
+    /// Written by Paravane, read by guests.
+    SharedReadOnly;
+}
+
+/// Frames that each domain owns and that have not returned to the free lists yet.
+static OWNED: [AtomicU32; 1 << 15] = [const { AtomicU32::new(0) }; 1 << 15];
+
+/// How many frames belong to `domain`, those included that it has given up but somebody still refers to.
+pub fn owned_by(domain: DomainId) -> u32 {
+    OWNED.get(usize::from(domain.0)).map_or(0, |count| count.load(Ordering::SeqCst))
+}
+
+/// One existence reference: while this value lives, the frame keeps its owner and is not given to anybody else.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FrameRef {
+    mfn: Mfn,
+}
+
+impl FrameRef {
+    /// A reference to the frame `mfn`, if `owner` owns it. `None` for frames that are free, foreign or no memory.
+    pub fn get(mfn: Mfn, owner: DomainId) -> Option<Self> {
+        let frame = Self::get_any(mfn)?;
+        (frame.owner() == owner).then_some(frame)
+    }
+
+    /// A reference to the frame whoever owns it; the caller's policy decides what that is good for.
+    pub fn get_any(mfn: Mfn) -> Option<Self> {
+        let slot = slot::slot(mfn)?;
+        slot.refs
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |refs| {
+                (refs != 0 && refs < u32::MAX / 2).then(|| refs + 1)
+            })
+            .ok()?;
+        Some(Self { mfn })
+    }
+
+    /// Takes over a reference that is already counted, as one that an entry or queue owned.
+    pub(super) const fn from_counted(mfn: Mfn) -> Self {
+        Self { mfn }
+    }
+
+    /// Gives the count to something that is not a value: an entry's bits, a queue link, a pin.
+    pub(super) fn into_counted(self) -> Mfn {
+        let mfn = self.mfn;
+        mem::forget(self);
+        mfn
+    }
+
+    /// A second reference to the same frame.
+    pub fn again(&self) -> Self {
+        let before = self.slot().refs.fetch_add(1, Ordering::SeqCst);
+        assert!(before < u32::MAX / 2, "too many references to {:?}", self.mfn);
+        Self { mfn: self.mfn }
+    }
+
+    /// The frame's number.
+    pub const fn mfn(&self) -> Mfn {
+        self.mfn
+    }
+
+    /// The domain that owns the frame.
+    pub fn owner(&self) -> DomainId {
+        DomainId(self.slot().owner.load(Ordering::SeqCst))
+    }
+
+    /// What the frame is used as at this moment, and by how many; another CPU may change it the next.
+    pub fn current_kind(&self) -> (KindCode, u32) {
+        let usage = self.slot().usage();
+        (usage.kind, usage.count)
+    }
+
+    /// How many existence references there are at this moment; only a hint.
+    pub fn count(&self) -> u32 {
+        self.slot().refs.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn slot(&self) -> &'static Slot {
+        slot::referenced(self.mfn)
+    }
+}
+
+impl Drop for FrameRef {
+    fn drop(&mut self) {
+        let slot = self.slot();
+        let before = slot.refs.fetch_sub(1, Ordering::SeqCst);
+        assert!(before != 0, "reference count of {:?} fell below zero", self.mfn);
+        if before == 1 {
+            let usage = slot.usage();
+            assert!(usage.count == 0 && usage.progress == 0, "{:?} is freed while in use: {usage:?}", self.mfn);
+            if let Some(count) = OWNED.get(usize::from(slot.owner.load(Ordering::SeqCst))) {
+                count.fetch_sub(1, Ordering::SeqCst);
+            }
+            allocator::free(self.mfn);
+        }
+    }
+}
+
+/// The reference that stands for "this frame is allocated to its owner". One per frame; dropping it gives the frame up,
+/// and it becomes free when the last other reference has gone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Allocation {
+    frame: FrameRef,
+}
+
+impl Allocation {
+    /// Makes a frame, just taken from the allocator, the property of `owner`.
+    pub(super) fn new(mfn: Mfn, owner: DomainId) -> Self {
+        let slot = slot::referenced(mfn);
+        slot.owner.store(owner.0, Ordering::SeqCst);
+        if let Some(count) = OWNED.get(usize::from(owner.0)) {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        let before = slot.refs.swap(1, Ordering::SeqCst);
+        assert!(before == 0, "{mfn:?} was allocated while referenced");
+        Self { frame: FrameRef::from_counted(mfn) }
+    }
+
+    pub(super) const fn from_frame(frame: FrameRef) -> Self {
+        Self { frame }
+    }
+
+    pub(super) fn into_frame(self) -> FrameRef {
+        self.frame
+    }
+
+    /// An ordinary reference to the same frame.
+    pub fn reference(&self) -> FrameRef {
+        self.frame.again()
+    }
+
+    /// The frame's number.
+    pub const fn mfn(&self) -> Mfn {
+        self.frame.mfn()
+    }
+
+    /// The domain that the frame is allocated to.
+    pub fn owner(&self) -> DomainId {
+        self.frame.owner()
+    }
+}
+
+/// A reference to a frame in its use as `K`: while it lives, the frame stays of that kind.
+#[derive(Debug)]
+pub struct TypedRef<K: Kind> {
+    frame: FrameRef,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> TypedRef<K> {
+    /// Takes over a use that is already counted.
+    pub(super) const fn from_counted(frame: FrameRef) -> Self {
+        Self { frame, kind: PhantomData }
+    }
+
+    /// Gives both counts to an entry's bits.
+    pub(super) fn into_counted(self) -> Mfn {
+        let mfn = self.frame.mfn();
+        mem::forget(self);
+        mfn
+    }
+
+    /// A further use of a frame that is in use as `K` already; `None` if it is not.
+    pub fn existing(frame: FrameRef) -> Result<Self, FrameRef> {
+        let counted = frame.slot().update_usage(|usage| {
+            (usage.kind == K::CODE && usage.count != 0 && usage.count < u32::MAX / 2)
+                .then(|| Use { count: usage.count + 1, ..usage })
+        });
+        match counted {
+            Ok(_) => Ok(Self::from_counted(frame)),
+            Err(_) => Err(frame),
+        }
+    }
+
+    /// The frame's number.
+    pub const fn mfn(&self) -> Mfn {
+        self.frame.mfn()
+    }
+
+    /// The underlying existence reference.
+    pub const fn frame(&self) -> &FrameRef {
+        &self.frame
+    }
+
+    /// A second typed reference to the same frame.
+    pub fn again(&self) -> Self {
+        Self::existing(self.frame.again()).expect("a frame held as a kind is of that kind")
+    }
+
+    /// Turns this use into the frame's pin, which lasts until [`TypedRef::unpin`]. Hands the value back if it is pinned already.
+    pub fn pin(self) -> Result<(), Self> {
+        let pinned =
+            self.frame.slot().update_usage(|usage| (!usage.pinned).then_some(Use { pinned: true, ..usage }));
+        match pinned {
+            Ok(_) => {
+                self.into_counted();
+                Ok(())
+            }
+            Err(_) => Err(self),
+        }
+    }
+
+    /// Takes a frame's pin back as a value, if it is pinned as `K`.
+    pub fn unpin(frame: &FrameRef) -> Option<Self> {
+        frame
+            .slot()
+            .update_usage(|usage| {
+                (usage.pinned && usage.kind == K::CODE).then_some(Use { pinned: false, ..usage })
+            })
+            .ok()?;
+        // The pin held an existence count of its own; it becomes this value's.
+        Some(Self::from_counted(FrameRef::from_counted(frame.mfn())))
+    }
+}
+
+impl<K: Kind> Drop for TypedRef<K> {
+    fn drop(&mut self) {
+        release_use(&self.frame);
+    }
+}
+
+/// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for tearing down.
+pub(super) fn release_use(frame: &FrameRef) {
+    let slot = frame.slot();
+    // The stamp is read after the last mapping was taken away and written before the count falls, so whoever finds the count
+    // at zero finds a stamp that demands a flush of every translation that could still exist. Losing the race below only
+    // leaves a later stamp than needed.
+    let mut current = slot.usage();
+    loop {
+        assert!(current.count != 0, "use count of {:?} fell below zero", frame.mfn());
+        if current.count == 1 {
+            slot.stamp.store(tlb_clock::now(), Ordering::SeqCst);
+        }
+        let is_table = current.kind.table_level().is_some();
+        let enqueue = current.count == 1 && is_table && current.progress != 0 && !current.queued;
+        let next = Use { count: current.count - 1, queued: current.queued || enqueue, ..current };
+        match slot.exchange_usage(current, next) {
+            Ok(()) if enqueue => return queue::push(frame.again()),
+            Ok(()) => return,
+            Err(found) => current = found,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+#![expect(unsafe_code, reason = "the frame table is an array at an address that boot has mapped")]
+//! One slot of the frame table and the word that holds a frame's kind.
+
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use crate::addr::Mfn;
+use crate::backend::layout;
+
+/// End of a list of frames.
+pub(super) const NO_FRAME: u32 = u32::MAX;
+
+/// What a machine frame is used as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum KindCode {
+    /// In no particular use; read-only mappings only.
+    None = 0,
+    /// Mapped writable by a guest, or shared between a guest and Paravane.
+    Writable = 1,
+    /// Page table of level 1 (its entries map pages).
+    L1 = 2,
+    /// Page table of level 2.
+    L2 = 3,
+    /// Page table of level 3.
+    L3 = 4,
+    /// Page table of level 4: a root.
+    L4 = 5,
+    /// Segment descriptors (a page of a GDT or LDT).
+    Descriptor = 6,
+    /// Readable by guests, written by Paravane alone.
+    SharedReadOnly = 7,
+}
+
+impl KindCode {
+    /// The level of a page-table kind, 1 to 4.
+    pub(super) const fn table_level(self) -> Option<u8> {
+        match self {
+            Self::L1 => Some(1),
+            Self::L2 => Some(2),
+            Self::L3 => Some(3),
+            Self::L4 => Some(4),
+            _ => None,
+        }
+    }
+
+    /// The kind of a page table of `level`.
+    pub(super) const fn of_level(level: u8) -> Self {
+        match level {
+            1 => Self::L1,
+            2 => Self::L2,
+            3 => Self::L3,
+            4 => Self::L4,
+            _ => panic!("a page-table level is 1 to 4"),
+        }
+    }
+
+    const fn from_bits(bits: u64) -> Self {
+        match bits & 7 {
+            0 => Self::None,
+            1 => Self::Writable,
+            2 => Self::L1,
+            3 => Self::L2,
+            4 => Self::L3,
+            5 => Self::L4,
+            6 => Self::Descriptor,
+            _ => Self::SharedReadOnly,
+        }
+    }
+}
+
+/// The state of a frame's use, unpacked from its word.
+///
+/// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 48-57 progress.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Use {
+    pub(crate) count: u32,
+    pub(crate) kind: KindCode,
+    /// A thread is validating or tearing down.
+    pub(crate) busy: bool,
+    /// One of the uses is the owner's pin.
+    pub(crate) pinned: bool,
+    /// In the reap queue.
+    pub(crate) queued: bool,
+    /// Entries `[0, progress)` own references (FT-5).
+    pub(crate) progress: u16,
+}
+
+impl Use {
+    pub(crate) const NONE: Self =
+        Self { count: 0, kind: KindCode::None, busy: false, pinned: false, queued: false, progress: 0 };
+
+    const fn unpack(word: u64) -> Self {
+        Self {
+            count: (word & 0xffff_ffff) as u32,
+            kind: KindCode::from_bits(word >> 32),
+            busy: word & 1 << 36 != 0,
+            pinned: word & 1 << 37 != 0,
+            queued: word & 1 << 38 != 0,
+            progress: ((word >> 48) & 0x3ff) as u16,
+        }
+    }
+
+    const fn pack(self) -> u64 {
+        self.count as u64
+            | (self.kind as u64) << 32
+            | (self.busy as u64) << 36
+            | (self.pinned as u64) << 37
+            | (self.queued as u64) << 38
+            | (self.progress as u64) << 48
+    }
+}
+
+/// One slot of the frame table.
+#[repr(C, align(32))]
+pub(crate) struct Slot {
+    /// Existence count (FT-1); zero while free.
+    pub(super) refs: AtomicU32,
+    /// Domain that owns the frame; meaningful while `refs` is above zero, unchanged during that time.
+    pub(super) owner: AtomicU16,
+    /// Allocator's mark: `FREE_HEAD | order` on the first frame of a free block.
+    pub(super) block: AtomicU16,
+    use_word: AtomicU64,
+    /// TLB clock when the last use, or the frame's life, ended.
+    pub(super) stamp: AtomicU32,
+    /// Links of the list that the frame is on: its owner's, or a free list.
+    pub(super) next: AtomicU32,
+    pub(super) previous: AtomicU32,
+    /// Link of the reap queue.
+    pub(super) queue_next: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Slot>() == 32);
+
+impl Slot {
+    pub(super) fn usage(&self) -> Use {
+        Use::unpack(self.use_word.load(Ordering::SeqCst))
+    }
+
+    /// Replaces `from` by `to` if nothing has changed; returns what was found otherwise.
+    pub(super) fn exchange_usage(&self, from: Use, to: Use) -> Result<(), Use> {
+        self.use_word
+            .compare_exchange(from.pack(), to.pack(), Ordering::SeqCst, Ordering::SeqCst)
+            .map(|_| ())
+            .map_err(Use::unpack)
+    }
+
+    /// Applies `change` until it takes effect undisturbed; `None` from `change` leaves the word alone. Returns the state before.
+    pub(super) fn update_usage(&self, mut change: impl FnMut(Use) -> Option<Use>) -> Result<Use, Use> {
+        let mut current = self.usage();
+        loop {
+            let Some(next) = change(current) else { return Err(current) };
+            match self.exchange_usage(current, next) {
+                Ok(()) => return Ok(current),
+                Err(found) => current = found,
+            }
+        }
+    }
+}
+
+/// The slot of a frame, if the frame table reaches that far.
+pub(crate) fn slot(mfn: Mfn) -> Option<&'static Slot> {
+    if mfn.get() >= layout::frame_count() {
+        return None;
+    }
+    let index = usize::try_from(mfn.get()).ok()?;
+    // SAFETY: boot has mapped and zeroed `frame_count` slots at this address for good, and the index is below that.
+    Some(unsafe { &*layout::frame_table().add(index) })
+}
+
+/// Whether the frame is memory that Paravane gives out (as against a device, a hole, or Paravane's own image).
+pub fn is_ram(mfn: Mfn) -> bool {
+    slot(mfn).is_some_and(|slot| slot.block.load(Ordering::Relaxed) & super::allocator::RAM != 0)
+}
+
+/// The slot of a frame that a live reference names.
+pub(super) fn referenced(mfn: Mfn) -> &'static Slot {
+    slot(mfn).expect("a reference names a frame beyond the frame table")
+}

@@ -1,0 +1,325 @@
+//! How a frame changes its kind: promotion to a validated kind, and the tearing down of tables out of use.
+//!
+//! States of a frame, as (use count, progress, busy):
+//!
+//! ```text
+//!   idle (0,0,no) --claim--> validating (0,n,busy) --all 512--> in use (>0,512,no)
+//!        ^                        |  budget used up, or an entry refused
+//!        |                        v
+//!        +---progress 0--- partial (0,n,no) <--last use ends-- in use
+//!                                 |  claimed by the reaper, or by whoever wants another kind
+//!                                 v
+//!                          tearing down (0,n,busy)
+//! ```
+//!
+//! A partial table may be taken up again in its old kind where it was left: its first n entries are still valid, since
+//! nobody can have written to it (FT-3).
+
+use core::sync::atomic::Ordering;
+
+use abi::errno::Errno;
+use alloc::vec::Vec;
+
+use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, TypedRef};
+use super::slot::{KindCode, Slot, Use};
+use super::{access, queue};
+use crate::paging::{self, Admission, Entry, RawEntry};
+use crate::tlb_clock;
+
+/// Entries in a page table, and descriptors in a page of them.
+pub(super) const ENTRIES: u16 = 512;
+
+/// How much work may still be done before the pCPU must look up from it. One unit is about one entry looked at.
+#[derive(Debug)]
+pub struct Budget {
+    left: u32,
+}
+
+impl Budget {
+    /// Work that one hypercall may do in one go: well below a millisecond.
+    pub const HYPERCALL: u32 = 16 * 1024;
+
+    /// A budget of `units`.
+    pub const fn new(units: u32) -> Self {
+        Self { left: units }
+    }
+
+    /// Uses up `units`, or what is left of them.
+    pub const fn spend(&mut self, units: u32) {
+        self.left = self.left.saturating_sub(units);
+    }
+
+    /// Whether it is time to stop.
+    pub const fn is_exhausted(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// Why a frame could not be had in a kind.
+#[derive(Debug)]
+pub enum AcquireError {
+    /// It is in use as something else.
+    Conflict,
+    /// An entry in it may not stand there.
+    Refused(Errno),
+    /// The budget is used up; try again, holding the promotion until then.
+    Preempted(Promotion),
+}
+
+impl From<Errno> for AcquireError {
+    fn from(errno: Errno) -> Self {
+        Self::Refused(errno)
+    }
+}
+
+/// Tables whose validation was interrupted. While this value lives, they keep their progress; dropping it gives it up.
+#[derive(Debug)]
+pub struct Promotion {
+    frames: Vec<FrameRef>,
+}
+
+impl Promotion {
+    const fn empty() -> Self {
+        Self { frames: Vec::new() }
+    }
+}
+
+impl Drop for Promotion {
+    fn drop(&mut self) {
+        for frame in self.frames.drain(..) {
+            let partial = |usage: Use| usage.count == 0 && usage.progress != 0 && !usage.busy && !usage.queued;
+            if frame.slot().update_usage(|usage| partial(usage).then_some(Use { queued: true, ..usage })).is_ok() {
+                queue::push(frame);
+            }
+        }
+    }
+}
+
+impl<K: Kind> TypedRef<K> {
+    /// A use of `frame` as `K`, promoting it if need be: each of its entries (or descriptors) is checked.
+    ///
+    /// # Errors
+    /// See [`AcquireError`]; after any of them nothing is held.
+    pub fn acquire<A: Admission>(
+        frame: FrameRef,
+        admission: &mut A,
+        budget: &mut Budget,
+    ) -> Result<Self, AcquireError> {
+        acquire(&frame, K::CODE, admission, budget)?;
+        Ok(Self::from_counted(frame))
+    }
+}
+
+/// Adds one use of `frame` as `kind`.
+fn acquire<A: Admission>(
+    frame: &FrameRef,
+    kind: KindCode,
+    admission: &mut A,
+    budget: &mut Budget,
+) -> Result<(), AcquireError> {
+    let slot = frame.slot();
+    loop {
+        let usage = slot.usage();
+        if usage.busy {
+            if usage.kind != kind {
+                return Err(AcquireError::Conflict);
+            }
+            crate::tlb::serve();
+            core::hint::spin_loop();
+            continue;
+        }
+        let ready = usage.kind == kind && (usage.progress == ENTRIES || !is_validated(kind));
+        if usage.count != 0 && (!ready || usage.count >= u32::MAX / 2) {
+            return Err(AcquireError::Conflict);
+        }
+        if ready {
+            if slot.exchange_usage(usage, Use { count: usage.count + 1, ..usage }).is_ok() {
+                return Ok(());
+            }
+            continue;
+        }
+        if slot.exchange_usage(usage, Use { busy: true, ..usage }).is_err() {
+            continue;
+        }
+        if usage.kind != kind {
+            if !tear_down(frame, budget) {
+                finish_busy(frame, |usage| usage);
+                return Err(AcquireError::Preempted(Promotion::empty()));
+            }
+            change_kind(slot, usage.kind, kind);
+        }
+        let outcome = validate(frame, kind, admission, budget);
+        return settle(frame, kind, outcome);
+    }
+}
+
+const fn is_validated(kind: KindCode) -> bool {
+    kind.table_level().is_some() || matches!(kind, KindCode::Descriptor)
+}
+
+/// Gives a busy frame without owned entries its new kind, once no translation of its former use can exist any more (FT-3).
+fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
+    if from != KindCode::None {
+        tlb_clock::ensure_flushed_since(slot.stamp.load(Ordering::SeqCst));
+    }
+    let changed = slot.update_usage(|usage| Some(Use { kind: to, progress: 0, ..usage }));
+    debug_assert!(changed.is_ok_and(|usage| usage.busy && usage.count == 0));
+}
+
+/// Ends a busy phase; `change` has the last word on the state.
+pub(super) fn finish_busy(frame: &FrameRef, change: impl Fn(Use) -> Use) {
+    let finished = frame.slot().update_usage(|usage| Some(Use { busy: false, ..change(usage) }));
+    debug_assert!(finished.is_ok_and(|usage| usage.busy));
+}
+
+/// Leaves the busy phase of a validation: in use if it succeeded, partial otherwise.
+fn settle(frame: &FrameRef, kind: KindCode, outcome: Result<(), AcquireError>) -> Result<(), AcquireError> {
+    match outcome {
+        Ok(()) => {
+            finish_busy(frame, |usage| Use { count: 1, ..usage });
+            Ok(())
+        }
+        Err(AcquireError::Preempted(mut promotion)) => {
+            promotion.frames.push(frame.again());
+            finish_busy(frame, |usage| usage);
+            Err(AcquireError::Preempted(promotion))
+        }
+        Err(error) => {
+            let enqueue = |usage: Use| kind.table_level().is_some() && usage.progress != 0 && !usage.queued;
+            let before = frame
+                .slot()
+                .update_usage(|usage| Some(Use { busy: false, queued: usage.queued || enqueue(usage), ..usage }));
+            if before.is_ok_and(enqueue) {
+                queue::push(frame.again());
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Checks the entries of a busy frame from its progress on.
+fn validate<A: Admission>(
+    frame: &FrameRef,
+    kind: KindCode,
+    admission: &mut A,
+    budget: &mut Budget,
+) -> Result<(), AcquireError> {
+    match kind {
+        KindCode::L1 => validate_leaves(frame, admission, budget),
+        KindCode::L2 => validate_tables::<L1, A>(frame, 2, admission, budget),
+        KindCode::L3 => validate_tables::<L2, A>(frame, 3, admission, budget),
+        KindCode::L4 => validate_tables::<L3, A>(frame, 4, admission, budget),
+        KindCode::Descriptor => validate_descriptors(frame, budget),
+        KindCode::None | KindCode::Writable | KindCode::SharedReadOnly => Ok(()),
+    }
+}
+
+fn set_progress(frame: &FrameRef, progress: u16) {
+    let set = frame.slot().update_usage(|usage| Some(Use { progress, ..usage }));
+    debug_assert!(set.is_ok_and(|usage| usage.busy));
+}
+
+/// An L1 table is validated in one go: 512 entries are well within what may be done at once.
+fn validate_leaves<A: Admission>(
+    frame: &FrameRef,
+    admission: &mut A,
+    budget: &mut Budget,
+) -> Result<(), AcquireError> {
+    let start = frame.slot().usage().progress;
+    budget.spend(u32::from(ENTRIES - start));
+    for index in start..ENTRIES {
+        let raw = RawEntry::new(access::read_entry(frame.mfn(), index));
+        if raw.is_empty() {
+            continue;
+        }
+        match admission.leaf(raw, budget) {
+            Ok(entry) => access::write_entry(frame.mfn(), index, entry.into_raw()),
+            Err(error) => {
+                set_progress(frame, index);
+                return Err(error);
+            }
+        }
+    }
+    set_progress(frame, ENTRIES);
+    Ok(())
+}
+
+fn validate_tables<Lower: super::Level, A: Admission>(
+    frame: &FrameRef,
+    level: u8,
+    admission: &mut A,
+    budget: &mut Budget,
+) -> Result<(), AcquireError> {
+    let start = frame.slot().usage().progress;
+    for index in start..ENTRIES {
+        if level == 4 && paging::is_hypervisor_slot(index) {
+            access::write_entry(frame.mfn(), index, paging::hypervisor_entry(index));
+            continue;
+        }
+        let raw = RawEntry::new(access::read_entry(frame.mfn(), index));
+        if raw.is_empty() {
+            continue;
+        }
+        if budget.is_exhausted() && index > start {
+            set_progress(frame, index);
+            return Err(AcquireError::Preempted(Promotion::empty()));
+        }
+        budget.spend(1);
+        match paging::admit_table_entry::<Lower, A>(raw, admission, budget) {
+            Ok(bits) => access::write_entry(frame.mfn(), index, bits),
+            Err(error) => {
+                set_progress(frame, index);
+                return Err(error);
+            }
+        }
+    }
+    set_progress(frame, ENTRIES);
+    Ok(())
+}
+
+fn validate_descriptors(frame: &FrameRef, budget: &mut Budget) -> Result<(), AcquireError> {
+    budget.spend(u32::from(ENTRIES));
+    for index in 0..ENTRIES {
+        let raw = access::read_entry(frame.mfn(), index);
+        let checked = paging::check_descriptor(raw).ok_or(AcquireError::Refused(Errno::INVAL))?;
+        if checked != raw {
+            access::write_entry(frame.mfn(), index, checked);
+        }
+    }
+    set_progress(frame, ENTRIES);
+    Ok(())
+}
+
+/// Gives back what the entries of a busy frame own, from the last to the first. `false` if the budget ended it.
+pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
+    let usage = frame.slot().usage();
+    let Some(level) = usage.kind.table_level() else { return true };
+    for index in (0..usage.progress).rev() {
+        if budget.is_exhausted() {
+            set_progress(frame, index + 1);
+            return false;
+        }
+        budget.spend(1);
+        if level == 4 && paging::is_hypervisor_slot(index) {
+            access::write_entry(frame.mfn(), index, 0);
+            continue;
+        }
+        let raw = access::read_entry(frame.mfn(), index);
+        match level {
+            1 => drop(Entry::<L1>::from_owned_bits(raw)),
+            2 => drop(Entry::<L2>::from_owned_bits(raw)),
+            3 => drop(Entry::<L3>::from_owned_bits(raw)),
+            _ => drop(Entry::<L4>::from_owned_bits(raw)),
+        }
+    }
+    set_progress(frame, 0);
+    true
+}
+
+impl TypedRef<Descriptor> {
+    /// Replaces one descriptor by another that has been checked; `None` if the new one is not admissible.
+    pub fn replace_descriptor(&self, index: u16, raw: u64) -> Option<()> {
+        let checked = paging::check_descriptor(raw)?;
+        (index < ENTRIES).then(|| access::write_entry(self.mfn(), index, checked))
+    }
+}
