@@ -1,3 +1,30 @@
-//! The public Xen interface as data.
-#![no_std]
+//! The public Xen PV interface, version 4.17, 64-bit x86, as data: numbers, layouts and error codes. One file for each
+//! public header, named after it.
+//!
+//! Guest handles are `u64` (a guest virtual address); event channel ports and grant references are `u32`. Padding is
+//! spelt out in `_pad` fields, so each structure can be read from and written as plain bytes.
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+mod layout;
+
+#[cfg(test)]
+mod header_check;
+
+pub mod arch_x86_64;
+pub mod callback;
+pub mod console;
+pub mod cpuid;
+pub mod elfnote;
+pub mod errno;
+pub mod event_channel;
+pub mod features;
+pub mod grant_table;
+pub mod memory;
+pub mod nmi;
+pub mod physdev;
+pub mod sched;
+pub mod vcpu;
+pub mod version;
+pub mod xen;
+pub mod xenstore;
