@@ -1,1 +1,63 @@
-fn main() {}
+//! The one door for people: builds, runs, tests and checks Paravane.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod accelerator;
+mod command;
+mod host;
+mod image;
+mod kernels;
+mod machine;
+mod packages;
+mod progress;
+mod qemu;
+mod ramdisk;
+mod run;
+mod serial;
+mod session;
+mod size;
+mod terminal;
+mod workspace;
+
+/// Builds, runs, tests and checks Paravane
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the release image target/paravane, bootable by any Multiboot loader
+    Build,
+    /// Boot Paravane in QEMU with a stock kernel: a shell, or one command
+    #[command(after_help = "The command's output and status become those of 'run'. Example: cargo xtask run -- uname -r")]
+    Run(Box<run::Run>),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let handler = ctrlc::set_handler(|| {
+        terminal::restore();
+        qemu::end_all();
+        std::process::exit(130);
+    });
+    if let Err(error) = handler {
+        eprintln!("warning: an interruption may leave QEMU behind: {error}");
+    }
+    let result = match arguments.command {
+        Command::Build => image::build().map(|path| {
+            println!("{}", path.display());
+            ExitCode::SUCCESS
+        }),
+        Command::Run(run) => run.execute(),
+    };
+    result.unwrap_or_else(|error| {
+        terminal::restore();
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

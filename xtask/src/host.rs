@@ -1,0 +1,113 @@
+//! What lies below the guests on a machine that xtask boots: Paravane, another Multiboot hypervisor to compare with, or
+//! nothing.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::packages::Release;
+use crate::qemu::Module;
+use crate::size::Size;
+use crate::{image, workspace};
+
+/// The layer below the guests.
+#[derive(Clone, Debug)]
+pub(crate) enum Host {
+    /// Paravane with unprivileged guests.
+    Paravane(PathBuf),
+    /// Another hypervisor, whose initial domain the guest is.
+    Other(PathBuf),
+    /// The kernel has the machine to itself.
+    Bare,
+}
+
+/// One guest as the boot modules describe it.
+#[derive(Clone, Debug)]
+pub(crate) struct GuestModule {
+    pub(crate) name: String,
+    pub(crate) memory: Size,
+    pub(crate) vcpus: u32,
+    pub(crate) kernel: String,
+    pub(crate) ramdisk: Option<String>,
+    pub(crate) command_line: String,
+}
+
+impl Host {
+    /// What `--hypervisor` means: nothing is Paravane, freshly built; `xen` is Debian's; `none` is the bare machine.
+    pub(crate) fn named(hypervisor: Option<&str>) -> Result<Self> {
+        match hypervisor {
+            None => Ok(Self::Paravane(image::build()?)),
+            Some("none") => Ok(Self::Bare),
+            Some("xen") => Ok(Self::Other(xen()?)),
+            Some(file) => {
+                let path = PathBuf::from(file);
+                fs::metadata(&path).with_context(|| format!("no hypervisor file {file}"))?;
+                Ok(Self::Other(path.canonicalize()?))
+            }
+        }
+    }
+
+    /// Whether the guest's console is the serial line itself, nothing in front of its lines.
+    pub(crate) const fn is_console_alone(&self) -> bool {
+        !matches!(self, Self::Paravane(_))
+    }
+
+    /// The console that a guest's kernel is told to use.
+    pub(crate) const fn console(&self) -> &'static str {
+        if matches!(self, Self::Bare) { "ttyS0,115200" } else { "hvc0" }
+    }
+
+    /// What QEMU boots for these guests: image, its command line, and modules.
+    pub(crate) fn boot(&self, guests: &[GuestModule], options: &str) -> Result<(PathBuf, String, Vec<Module>)> {
+        let mut modules = Vec::new();
+        match (self, guests) {
+            (Self::Paravane(image), _) => {
+                for guest in guests {
+                    let GuestModule { name, memory, vcpus, command_line, .. } = guest;
+                    let arguments = format!("guest name={name} memory={memory} vcpus={vcpus} -- {command_line}");
+                    modules.push(Module { file: guest.kernel.clone(), arguments });
+                    let ramdisk = guest.ramdisk.iter();
+                    modules.extend(ramdisk.map(|file| Module { file: file.clone(), arguments: "ramdisk".into() }));
+                }
+                Ok((image.clone(), format!("console=com1 com1=115200,8n1 {options}").trim_end().into(), modules))
+            }
+            (Self::Other(image), [guest]) => {
+                modules.push(Module { file: guest.kernel.clone(), arguments: guest.command_line.clone() });
+                let ramdisk = guest.ramdisk.iter();
+                modules.extend(ramdisk.map(|file| Module { file: file.clone(), arguments: String::new() }));
+                let vcpus = guest.vcpus;
+                let line = format!("console=com1 com1=115200,8n1 dom0_max_vcpus={vcpus} {options}");
+                Ok((image.clone(), line.trim_end().into(), modules))
+            }
+            (Self::Bare, [guest]) => {
+                let ramdisk = guest.ramdisk.iter();
+                modules.extend(ramdisk.map(|file| Module { file: file.clone(), arguments: String::new() }));
+                Ok((PathBuf::from(&guest.kernel), guest.command_line.clone(), modules))
+            }
+            _ => bail!("only Paravane starts several guests: leave out --guests or --hypervisor"),
+        }
+    }
+}
+
+/// Debian's Xen, as QEMU can boot it: unpacked.
+fn xen() -> Result<PathBuf> {
+    let unpacked = workspace::cache("hypervisors")?.join("xen-4.17");
+    if unpacked.exists() {
+        return Ok(unpacked);
+    }
+    let package = Release::open("bookworm")?.unpacked("xen-hypervisor-4.17-amd64")?;
+    let fresh = unpacked.with_extension("new");
+    let status = Command::new("gzip")
+        .arg("-dc")
+        .stdin(File::open(package.join("boot/xen-4.17-amd64.gz")).context("the package has no Xen image")?)
+        .stdout(Stdio::from(File::create(&fresh)?))
+        .status()
+        .context("cannot start gzip")?;
+    if !status.success() {
+        bail!("gzip could not unpack Xen");
+    }
+    fs::rename(&fresh, &unpacked)?;
+    Ok(unpacked)
+}

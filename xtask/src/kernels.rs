@@ -1,0 +1,56 @@
+//! Stock guest kernels: which there are, and the file of each, fetched when it is not there yet.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::packages::Release;
+
+/// A distribution's kernel package.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kernel {
+    /// The name by which `--kernel` and `--only` know it.
+    pub(crate) name: &'static str,
+    release: &'static str,
+    package: &'static str,
+}
+
+/// The kernels that are tested; the first is the one that `run` boots.
+pub(crate) const KERNELS: [Kernel; 4] = [
+    Kernel { name: "debian12", release: "bookworm", package: "linux-image-amd64" },
+    Kernel { name: "debian12-cloud", release: "bookworm", package: "linux-image-cloud-amd64" },
+    Kernel { name: "debian12-rt", release: "bookworm", package: "linux-image-rt-amd64" },
+    Kernel { name: "debian13", release: "trixie", package: "linux-image-amd64" },
+];
+
+impl Kernel {
+    /// The kernel's `vmlinuz`, fetched if need be.
+    pub(crate) fn file(&self) -> Result<PathBuf> {
+        let release = Release::open(self.release)?;
+        let package = release
+            .dependencies(self.package)?
+            .into_iter()
+            .find(|name| name.starts_with("linux-image-"))
+            .with_context(|| format!("{} of Debian {} names no kernel", self.package, self.release))?;
+        let boot = release.unpacked(&package)?.join("boot");
+        fs::read_dir(&boot)
+            .with_context(|| format!("{package} has no {}", boot.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
+            .with_context(|| format!("{package} has no vmlinuz"))
+    }
+}
+
+/// The file that `--kernel` means: a stock kernel's name or a path.
+pub(crate) fn named(text: &str) -> Result<PathBuf> {
+    if let Some(kernel) = KERNELS.iter().find(|kernel| kernel.name == text) {
+        return kernel.file();
+    }
+    let path = PathBuf::from(text);
+    fs::metadata(&path).with_context(|| {
+        let names: Vec<_> = KERNELS.iter().map(|kernel| kernel.name).collect();
+        format!("no kernel file {text} (known by name: {})", names.join(", "))
+    })?;
+    Ok(path)
+}

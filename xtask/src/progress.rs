@@ -1,0 +1,36 @@
+//! Progress on standard error: a spinner on a terminal, a line each elsewhere. Standard output stays free for results.
+
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Something that takes a while; the spinner goes away when the value is dropped.
+#[derive(Debug)]
+pub(crate) struct Step {
+    bar: ProgressBar,
+}
+
+impl Step {
+    /// Shows `text` until the step is dropped.
+    pub(crate) fn start(text: impl Into<String>) -> Self {
+        let text = text.into();
+        if !stderr().is_terminal() {
+            eprintln!("{text}");
+            return Self { bar: ProgressBar::hidden() };
+        }
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.set_message(text);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self { bar }
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,193 @@
+//! One QEMU: what its machine consists of, and the running child. The child ends with the value that stands for it, and
+//! with xtask itself when that is interrupted.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::accelerator::Accelerator;
+use crate::size::Size;
+
+/// The program.
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
+
+/// Its Debian package.
+pub(crate) const QEMU_PACKAGE: &str = "qemu-system-x86";
+
+/// I/O port of the device that ends QEMU when it is written to.
+pub(crate) const DEBUG_EXIT_PORT: u16 = 0xf4;
+
+/// A boot module: a file in the machine's folder and the arguments it gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Module {
+    pub(crate) file: String,
+    pub(crate) arguments: String,
+}
+
+/// What is booted and on what machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) accelerator: Accelerator,
+    pub(crate) cpu: String,
+    pub(crate) cpus: u32,
+    pub(crate) memory: Size,
+    /// The Multiboot image, or a Linux kernel.
+    pub(crate) kernel: PathBuf,
+    pub(crate) append: String,
+    pub(crate) modules: Vec<Module>,
+    /// The folder that the modules are in.
+    pub(crate) folder: PathBuf,
+}
+
+/// What happened next on a running machine.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Bytes from the serial line.
+    Output(Vec<u8>),
+    /// Nothing until the given time.
+    Timeout,
+    /// QEMU has ended.
+    Ended(ExitStatus),
+}
+
+/// A QEMU that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    output: Receiver<Vec<u8>>,
+    input: Option<ChildStdin>,
+    messages: Arc<Mutex<String>>,
+    started: Instant,
+}
+
+/// The children that run now, for the handler of signals.
+static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Ends every QEMU that runs now.
+pub(crate) fn end_all() {
+    for &id in CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself just now.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+impl Machine {
+    /// Starts the machine. Its first serial port is connected to us.
+    pub(crate) fn start(&self) -> Result<Running> {
+        let modules: Vec<String> = self.modules.iter().map(Module::argument).collect();
+        let mut command = Command::new(QEMU);
+        command
+            .args(["-accel", self.accelerator.argument(self.cpus), "-cpu", &self.cpu])
+            .args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory.in_mib())])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args(["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"])
+            .args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")])
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .args(["-append", &self.append]);
+        if !modules.is_empty() {
+            command.args(["-initrd", &modules.join(",")]);
+        }
+        command.current_dir(&self.folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("cannot start {QEMU}"))?;
+        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id());
+        let (sender, output) = mpsc::channel();
+        if let Some(mut pipe) = child.stdout.take() {
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                    if sender.send(buffer[..length].to_vec()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        let messages = Arc::new(Mutex::new(String::new()));
+        if let Some(mut pipe) = child.stderr.take() {
+            let messages = Arc::clone(&messages);
+            thread::spawn(move || {
+                let mut buffer = [0; 1024];
+                while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                    let text = String::from_utf8_lossy(&buffer[..length]);
+                    messages.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+                }
+            });
+        }
+        let input = child.stdin.take();
+        Ok(Running { child, output, input, messages, started })
+    }
+}
+
+impl Module {
+    /// The module as a part of QEMU's `-initrd`, where commas separate modules and a doubled one stands for itself.
+    fn argument(&self) -> String {
+        format!("{} {}", self.file, self.arguments).trim_end().replace(',', ",,")
+    }
+}
+
+impl Running {
+    /// Waits for the next event, until `deadline` at the latest.
+    pub(crate) fn next(&mut self, deadline: Instant) -> Result<Event> {
+        match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => Ok(Event::Output(bytes)),
+            Err(RecvTimeoutError::Timeout) => Ok(Event::Timeout),
+            Err(RecvTimeoutError::Disconnected) => Ok(Event::Ended(self.child.wait()?)),
+        }
+    }
+
+    /// The machine's serial input; only the first caller gets it.
+    pub(crate) fn take_input(&mut self) -> Option<impl Write + Send + 'static> {
+        self.input.take()
+    }
+
+    /// Time since QEMU was started.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What QEMU itself had to say, without its remarks on CPU features that emulation lacks.
+    pub(crate) fn messages(&self) -> String {
+        let text = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.contains("doesn't support requested feature")).collect();
+        lines.join("\n")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.child.id());
+    }
+}
+
+/// Makes `folder/name` a link to the file at `path`: names in there need no quoting on the way to QEMU.
+pub(crate) fn place(path: &Path, folder: &Path, name: &str) -> Result<()> {
+    let absolute = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
+    std::os::unix::fs::symlink(&absolute, folder.join(name))
+        .with_context(|| format!("cannot link {} into {}", path.display(), folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Module;
+
+    #[test]
+    fn commas_of_a_module_are_doubled() {
+        let module = Module { file: "vmlinuz".into(), arguments: "guest -- a=1,2".into() };
+        assert_eq!(module.argument(), "vmlinuz guest -- a=1,,2");
+    }
+}

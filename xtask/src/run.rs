@@ -1,0 +1,157 @@
+//! `cargo xtask run`: a guest's shell, or one command in a guest with its output and status as if it had run here.
+
+use std::ffi::OsString;
+use std::io::{Write, stderr, stdout};
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::host::Host;
+use crate::machine::{self, Booted, Options};
+use crate::progress::Step;
+use crate::session::{Happening, Stream};
+use crate::{qemu, ramdisk, terminal};
+
+/// Options of `run`.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    machine: Options,
+    /// Boot another Multiboot hypervisor with the guest as its initial domain: a file, 'xen' (Debian's), or 'none'
+    #[arg(long, value_name = "FILE")]
+    hypervisor: Option<String>,
+    /// Show the boot log on standard error
+    #[arg(short, long)]
+    verbose: bool,
+    /// The command to run in the guest; without it there is an interactive shell
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    /// Boots and returns the status of the command or shell.
+    pub(crate) fn execute(&self) -> Result<ExitCode> {
+        let host = Host::named(self.hypervisor.as_deref())?;
+        let (accelerator, reason) = self.machine.choose_accelerator()?;
+        let name = if accelerator == crate::accelerator::Accelerator::Kvm { "KVM" } else { "TCG emulation" };
+        eprintln!("using {name}: {reason}");
+        let ramdisk = self.ramdisk()?;
+        let interactive = self.command.is_empty();
+        let raw = interactive && self.machine.guests == 1;
+        let log = machine::log_file("run-logs", "last")?;
+        let booted = self.machine.boot(&host, accelerator, ramdisk, raw, &log)?;
+        let result = if interactive { self.shell(booted) } else { self.output(booted) };
+        terminal::restore();
+        result
+    }
+
+    fn ramdisk(&self) -> Result<machine::Ramdisk> {
+        if let Some(file) = &self.machine.ramdisk {
+            ensure!(self.command.is_empty(), "a ramdisk of your own cannot be told which command to run");
+            return Ok(machine::Ramdisk::File(file.clone()));
+        }
+        let mut ramdisk = ramdisk::Ramdisk::bootable("paravane")?;
+        if !self.command.is_empty() {
+            ramdisk.command(&self.command)?;
+        }
+        Ok(machine::Ramdisk::Bytes(ramdisk.finish()?))
+    }
+
+    /// Runs the command: its output is ours. With several guests each line stands behind the guest's name.
+    fn output(&self, mut booted: Booted) -> Result<ExitCode> {
+        let step = self.step();
+        let several = self.machine.guests > 1;
+        let mut held: Vec<(String, Stream, Vec<u8>)> = Vec::new();
+        booted.session.follow(booted.limits, |_, happening| match happening {
+            Happening::Log(text) if self.verbose => eprintln!("{text}"),
+            Happening::Output(name, stream, bytes) if several => {
+                let known = held.iter().position(|(owner, kind, _)| owner == name && *kind == stream);
+                let index = known.unwrap_or_else(|| {
+                    held.push((name.into(), stream, Vec::new()));
+                    held.len() - 1
+                });
+                let line = &mut held[index].2;
+                line.extend(bytes);
+                while let Some(end) = line.iter().position(|&byte| byte == b'\n') {
+                    let rest = line.split_off(end + 1);
+                    write(stream, &[format!("[{name}] ").as_bytes(), line].concat());
+                    *line = rest;
+                }
+            }
+            Happening::Output(_, stream, bytes) => write(stream, &bytes),
+            _ => {}
+        })?;
+        drop(step);
+        for (name, stream, line) in held.iter().filter(|(_, _, line)| !line.is_empty()) {
+            write(*stream, format!("[{name}] {}\n", String::from_utf8_lossy(line)).as_bytes());
+        }
+        Ok(status(&booted))
+    }
+
+    /// Connects the terminal to the guest's shell.
+    fn shell(&self, mut booted: Booted) -> Result<ExitCode> {
+        let own_ramdisk = self.machine.ramdisk.is_some();
+        let several = self.machine.guests > 1;
+        let mut step = (!own_ramdisk && !several).then(|| self.step()).flatten();
+        let mut raw = None;
+        if own_ramdisk || several {
+            // Nobody tells when its user space is there, so everything is shown from the start.
+            if own_ramdisk {
+                booted.limits.boot = booted.limits.whole.unwrap_or(std::time::Duration::MAX / 4);
+            }
+            raw = connect(&mut booted.session, !several);
+        }
+        let verbose = self.verbose || several;
+        booted.session.follow(booted.limits, |session, happening| match happening {
+            Happening::Log(text) if verbose => eprint!("{text}\r\n"),
+            Happening::Ready => {
+                drop(step.take());
+                if !several && raw.is_none() {
+                    eprintln!("guest is up (log: {}); Ctrl-] ends the machine", session.log_path().display());
+                    raw = connect(session, true);
+                }
+            }
+            Happening::Console(bytes) => write(Stream::Out, &bytes),
+            Happening::Output(..) | Happening::Log(_) => {}
+        })?;
+        drop(raw);
+        Ok(status(&booted))
+    }
+
+    fn step(&self) -> Option<Step> {
+        (!self.verbose).then(|| Step::start("booting"))
+    }
+}
+
+/// Hands the terminal to the machine's serial line.
+fn connect(session: &mut crate::session::Session, pass_through: bool) -> Option<terminal::Raw> {
+    if pass_through {
+        session.pass_through();
+    }
+    let raw = terminal::Raw::take();
+    if let Some(input) = session.take_input() {
+        terminal::forward_input(input, || {
+            terminal::restore();
+            eprintln!("\nended at the keyboard");
+            qemu::end_all();
+            std::process::exit(130);
+        });
+    }
+    raw
+}
+
+/// The first guest's status that is not zero, as far as an exit code can say it.
+fn status(booted: &Booted) -> ExitCode {
+    let mut statuses = booted.session.guests().values().map(|guest| guest.status.unwrap_or(0));
+    let status = statuses.find(|&status| status != 0).unwrap_or(0);
+    ExitCode::from(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
+}
+
+fn write(stream: Stream, bytes: &[u8]) {
+    // A reader that has gone away, as in `| head`, is no reason to stop before the guest has.
+    let _ = match stream {
+        Stream::Out => stdout().write_all(bytes).and_then(|()| stdout().flush()),
+        Stream::Err => stderr().write_all(bytes),
+    };
+}

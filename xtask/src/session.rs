@@ -1,0 +1,272 @@
+//! A machine from power-on to power-off: follows the serial line, keeps what each guest has said and how it ended, and
+//! turns that into one line of verdict.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::qemu::{Event, Running};
+use crate::serial::{Decoder, Piece, RUN_MARK, Source};
+
+/// How long a machine may take from its last guest's end, or its own panic, to power-off.
+const END_TIME: Duration = Duration::from_secs(20);
+
+/// How long the console may hold back what could become a marked line.
+const IDLE_TIME: Duration = Duration::from_millis(100);
+
+/// Which of a command's two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Out,
+    Err,
+}
+
+/// Something that whoever follows the session may act on.
+#[derive(Debug)]
+pub(crate) enum Happening<'a> {
+    /// A line of the hypervisor or of a guest's console, as it is worth showing in a boot log.
+    Log(&'a str),
+    /// A guest has reached user space.
+    Ready,
+    /// A guest's command has written something.
+    Output(&'a str, Stream, Vec<u8>),
+    /// Bytes of the console that is passed through.
+    Console(Vec<u8>),
+}
+
+/// How a guest's life went so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guest {
+    pub(crate) first_line: Option<Duration>,
+    pub(crate) ready: Option<Duration>,
+    /// Status of its command or shell.
+    pub(crate) status: Option<i32>,
+    /// The hypervisor's word on its end.
+    pub(crate) ended: Option<String>,
+    /// Why it was not started.
+    pub(crate) refused: Option<String>,
+    /// The kernel's last words.
+    pub(crate) panic: Option<String>,
+    /// The last `RESULT:` line, of a test guest.
+    pub(crate) result: Option<String>,
+}
+
+/// The life of one machine.
+#[derive(Debug)]
+pub(crate) struct Session {
+    running: Running,
+    decoder: Decoder,
+    log: File,
+    log_path: PathBuf,
+    guests: BTreeMap<String, Guest>,
+    /// The guest that unmarked lines belong to, when the serial line is all its own.
+    alone: Option<String>,
+    host_panic: Option<String>,
+}
+
+/// Limits on a machine's time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// From power-on until every guest is in user space.
+    pub(crate) boot: Duration,
+    /// From power-on to power-off.
+    pub(crate) whole: Option<Duration>,
+}
+
+impl Session {
+    /// Follows `running`, whose guests have these names; `alone` if the one guest's console is the whole serial line.
+    pub(crate) fn new(running: Running, names: &[String], alone: bool, log_path: &Path) -> Result<Self> {
+        let log = File::create(log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
+        Ok(Self {
+            running,
+            decoder: Decoder::default(),
+            log,
+            log_path: log_path.to_owned(),
+            guests: names.iter().map(|name| (name.clone(), Guest::default())).collect(),
+            alone: names.first().filter(|_| alone).cloned(),
+            host_panic: None,
+        })
+    }
+
+    /// From now on the console's bytes are handed out as they come.
+    pub(crate) fn pass_through(&mut self) {
+        self.decoder.pass_through();
+    }
+
+    /// The machine's serial input.
+    pub(crate) fn take_input(&mut self) -> Option<impl Write + Send + 'static> {
+        self.running.take_input()
+    }
+
+    /// The guests, by name.
+    pub(crate) fn guests(&self) -> &BTreeMap<String, Guest> {
+        &self.guests
+    }
+
+    /// Where everything that came over the serial line stands.
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log_path
+    }
+
+    /// Follows the machine until it is off. An error is a sentence on what went wrong; a guest's command that fails is none.
+    pub(crate) fn follow(&mut self, limits: Limits, mut act: impl FnMut(&mut Self, Happening<'_>)) -> Result<()> {
+        let start = Instant::now();
+        let mut last_words: Option<Instant> = None;
+        loop {
+            let booted = self.guests.values().all(|guest| guest.ready.is_some());
+            let over = self.guests.values().all(Guest::is_over) || self.host_panic.is_some();
+            let mut deadline = limits.whole.map(|time| start + time);
+            if !booted {
+                deadline = Some(deadline.unwrap_or(start + limits.boot).min(start + limits.boot));
+            }
+            if over {
+                deadline = Some(*last_words.get_or_insert_with(|| Instant::now() + END_TIME));
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                self.check()?;
+                return self.too_late(over, booted, start.elapsed());
+            }
+            let wait = deadline.map_or(IDLE_TIME, |deadline| IDLE_TIME.min(deadline - now));
+            let pieces = match self.running.next(now + wait)? {
+                Event::Output(bytes) => {
+                    self.log.write_all(&bytes)?;
+                    self.decoder.push(&bytes)
+                }
+                Event::Timeout => self.decoder.idle(),
+                Event::Ended(_) => break,
+            };
+            for piece in pieces {
+                self.piece(piece, &mut act);
+            }
+        }
+        self.check()?;
+        let silent: Vec<&str> =
+            self.guests.iter().filter(|(_, guest)| !guest.is_over()).map(|(name, _)| name.as_str()).collect();
+        if !silent.is_empty() {
+            let messages = self.running.messages();
+            let cause = if messages.is_empty() { "the machine went off".into() } else { messages };
+            bail!("{cause} while guest {} still ran (log: {})", silent.join(", "), self.log_path.display());
+        }
+        Ok(())
+    }
+
+    /// An error if a guest was refused or died, or the hypervisor did.
+    fn check(&self) -> Result<()> {
+        let log = self.log_path.display();
+        if let Some(text) = &self.host_panic {
+            bail!("the hypervisor stopped: {text} (log: {log})");
+        }
+        for (name, guest) in &self.guests {
+            if let Some(reason) = &guest.refused {
+                bail!("guest {name} was not started: {reason}");
+            }
+            let said = guest.panic.as_ref().map(|text| format!("; its kernel said: {text}")).unwrap_or_default();
+            match guest.ended.as_deref() {
+                Some(ending) if ending != "poweroff" => bail!("guest {name} died: {ending}{said} (log: {log})"),
+                None if !said.is_empty() => bail!("guest {name} died{said} (log: {log})"),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn too_late(&self, over: bool, booted: bool, time: Duration) -> Result<()> {
+        let log = self.log_path.display();
+        let seconds = time.as_secs();
+        if over {
+            bail!("the machine did not power off after its last guest had ended (log: {log})");
+        }
+        if !booted {
+            bail!("no user space after {seconds} s (log: {log})");
+        }
+        bail!("not done after {seconds} s (log: {log})")
+    }
+
+    fn piece(&mut self, piece: Piece, act: &mut impl FnMut(&mut Self, Happening<'_>)) {
+        let time = self.running.elapsed();
+        let (source, text) = match piece {
+            Piece::Bytes(bytes) => return act(self, Happening::Console(bytes)),
+            Piece::Line(source, text) => (source, text),
+        };
+        let name = match (source, &self.alone) {
+            (Source::Host, _) => {
+                self.host_line(&text);
+                return act(self, Happening::Log(&format!("(host) {text}")));
+            }
+            (Source::Guest(name), _) => name,
+            (Source::Plain, Some(name)) => name.clone(),
+            (Source::Plain, None) => return act(self, Happening::Log(&text)),
+        };
+        let marked = text.strip_prefix(RUN_MARK).and_then(Frame::parse);
+        let Some(guest) = self.guests.get_mut(&name) else { return };
+        if !text.is_empty() && (self.alone.is_none() || text.contains("Linux version")) {
+            guest.first_line.get_or_insert(time);
+        }
+        match marked {
+            Some(Frame::Ready) => {
+                guest.ready = Some(time);
+                act(self, Happening::Ready);
+            }
+            Some(Frame::Output(stream, bytes)) => act(self, Happening::Output(&name, stream, bytes)),
+            Some(Frame::Exit(status)) => guest.status = Some(status),
+            None => {
+                if let Some((_, words)) = text.split_once("Kernel panic - ") {
+                    guest.panic.get_or_insert_with(|| words.into());
+                }
+                if let Some(result) = text.strip_prefix("RESULT: ") {
+                    guest.result = Some(result.into());
+                }
+                act(self, Happening::Log(&format!("[{name}] {text}")));
+            }
+        }
+    }
+
+    /// Looks for the lines by which the hypervisor tells how a guest, or itself, has ended.
+    fn host_line(&mut self, text: &str) {
+        if text.starts_with("panic") || text.starts_with("Panic on CPU") {
+            self.host_panic.get_or_insert_with(|| text.into());
+        }
+        let Some((name, rest)) = text.strip_prefix("guest ").and_then(|rest| rest.split_once(' ')) else { return };
+        let Some(guest) = self.guests.get_mut(name) else { return };
+        if let Some(ending) = rest.strip_prefix("ended: ") {
+            guest.ended = Some(ending.trim().into());
+        } else if let Some(reason) = rest.strip_prefix("not started: ") {
+            guest.refused = Some(reason.trim().into());
+        }
+    }
+}
+
+impl Guest {
+    /// Nothing more is to be expected from it.
+    fn is_over(&self) -> bool {
+        self.status.is_some() || self.ended.is_some() || self.refused.is_some() || self.panic.is_some()
+    }
+}
+
+/// A line of the ramdisk that is meant for us.
+#[derive(Debug)]
+enum Frame {
+    Ready,
+    Output(Stream, Vec<u8>),
+    Exit(i32),
+}
+
+impl Frame {
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match kind {
+            "ready" => Some(Self::Ready),
+            "out" => Some(Self::Output(Stream::Out, STANDARD.decode(rest).ok()?)),
+            "err" => Some(Self::Output(Stream::Err, STANDARD.decode(rest).ok()?)),
+            "exit" => Some(Self::Exit(rest.parse().ok()?)),
+            _ => None,
+        }
+    }
+}
