@@ -58,7 +58,7 @@ constants! {
         GUEST_AVAIL_MASK = 0xffff_0000, "GNTMAP_guest_avail_mask";
     }
 
-    /// Bits of [`Copy::flags`].
+    /// Bits of [`GrantCopy::flags`].
     pub mod copy_flags: u16 {
         SOURCE_GREF = 0x1, "GNTCOPY_source_gref";
         DEST_GREF = 0x2, "GNTCOPY_dest_gref";
@@ -157,7 +157,7 @@ structs! {
         [18] _pad1: [u8; 6],
     }
 
-    /// Source or destination of a [`Copy`].
+    /// Source or destination of a [`GrantCopy`].
     pub struct CopyPointer = "struct gnttab_copy_ptr" [16] {
         /// A grant reference (low 32 bits only) or a frame of the caller, as the flags say.
         [0] reference_or_frame: u64 = "u.gmfn",
@@ -167,7 +167,7 @@ structs! {
     }
 
     /// `copy`.
-    pub struct Copy = "struct gnttab_copy" [40] {
+    pub struct GrantCopy = "struct gnttab_copy" [40] {
         [0] source: CopyPointer,
         [16] destination: CopyPointer = "dest",
         [32] length: u16 = "len",

@@ -332,6 +332,14 @@ structs! {
         [1160] p2m_frame_count: u64 = "nr_p2m_frames",
     }
 
+    /// A bitmap in guest memory, of CPUs or of nodes, in the control interfaces.
+    pub struct CpuBitmap = "struct xenctl_bitmap" [16] {
+        /// Guest address.
+        [0] bitmap: u64,
+        [8] bit_count: u32 = "nr_bits",
+        [12] _pad: u32,
+    }
+
     /// An entry of the module list that [`sif::MULTIBOOT_MOD`] announces.
     pub struct MultibootModule = "struct xen_multiboot_mod_list" [16] {
         [0] start: u32 = "mod_start",

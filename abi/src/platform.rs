@@ -1,0 +1,135 @@
+//! `platform.h`: operations of `platform_op`, the control domain's.
+
+mod arguments;
+
+pub use arguments::*;
+
+use crate::layout::{constants, structs};
+
+constants! {
+    header "xen/platform.h";
+
+    /// Sub-operations: values of [`PlatformOp::command`].
+    pub mod op: u32 {
+        SETTIME32 = 17, "XENPF_settime32";
+        SETTIME64 = 62, "XENPF_settime64";
+        ADD_MEMTYPE = 31, "XENPF_add_memtype";
+        DEL_MEMTYPE = 32, "XENPF_del_memtype";
+        READ_MEMTYPE = 33, "XENPF_read_memtype";
+        MICROCODE_UPDATE = 35, "XENPF_microcode_update";
+        PLATFORM_QUIRK = 39, "XENPF_platform_quirk";
+        EFI_RUNTIME_CALL = 49, "XENPF_efi_runtime_call";
+        FIRMWARE_INFO = 50, "XENPF_firmware_info";
+        ENTER_ACPI_SLEEP = 51, "XENPF_enter_acpi_sleep";
+        CHANGE_FREQ = 52, "XENPF_change_freq";
+        GETIDLETIME = 53, "XENPF_getidletime";
+        SET_PROCESSOR_PMINFO = 54, "XENPF_set_processor_pminfo";
+        GET_CPUINFO = 55, "XENPF_get_cpuinfo";
+        GET_CPU_VERSION = 48, "XENPF_get_cpu_version";
+        CPU_ONLINE = 56, "XENPF_cpu_online";
+        CPU_OFFLINE = 57, "XENPF_cpu_offline";
+        CPU_HOTADD = 58, "XENPF_cpu_hotadd";
+        MEM_HOTADD = 59, "XENPF_mem_hotadd";
+        CORE_PARKING = 60, "XENPF_core_parking";
+        RESOURCE_OP = 61, "XENPF_resource_op";
+        GET_SYMBOL = 63, "XENPF_get_symbol";
+    }
+
+    /// Value of [`PlatformOp::interface_version`].
+    pub mod interface: u32 {
+        VERSION = 0x0300_0001, "XENPF_INTERFACE_VERSION";
+    }
+
+    /// Values of [`EfiRuntimeCall::function`].
+    pub mod efi_function: u32 {
+        GET_TIME = 1, "XEN_EFI_get_time";
+        SET_TIME = 2, "XEN_EFI_set_time";
+        GET_WAKEUP_TIME = 3, "XEN_EFI_get_wakeup_time";
+        SET_WAKEUP_TIME = 4, "XEN_EFI_set_wakeup_time";
+        GET_NEXT_HIGH_MONOTONIC_COUNT = 5, "XEN_EFI_get_next_high_monotonic_count";
+        GET_VARIABLE = 6, "XEN_EFI_get_variable";
+        SET_VARIABLE = 7, "XEN_EFI_set_variable";
+        GET_NEXT_VARIABLE_NAME = 8, "XEN_EFI_get_next_variable_name";
+        QUERY_VARIABLE_INFO = 9, "XEN_EFI_query_variable_info";
+        QUERY_CAPSULE_CAPABILITIES = 10, "XEN_EFI_query_capsule_capabilities";
+        UPDATE_CAPSULE = 11, "XEN_EFI_update_capsule";
+    }
+
+    /// Values of `firmware_type` in the firmware structures.
+    pub mod firmware: u32 {
+        DISK_INFO = 1, "XEN_FW_DISK_INFO";
+        DISK_MBR_SIGNATURE = 2, "XEN_FW_DISK_MBR_SIGNATURE";
+        VBEDDC_INFO = 3, "XEN_FW_VBEDDC_INFO";
+        EFI_INFO = 4, "XEN_FW_EFI_INFO";
+        KBD_SHIFT_FLAGS = 5, "XEN_FW_KBD_SHIFT_FLAGS";
+    }
+
+    /// Values of `index` for [`firmware::EFI_INFO`].
+    pub mod firmware_efi: u32 {
+        VERSION = 0, "XEN_FW_EFI_VERSION";
+        CONFIG_TABLE = 1, "XEN_FW_EFI_CONFIG_TABLE";
+        VENDOR = 2, "XEN_FW_EFI_VENDOR";
+        MEM_INFO = 3, "XEN_FW_EFI_MEM_INFO";
+        RT_VERSION = 4, "XEN_FW_EFI_RT_VERSION";
+        PCI_ROM = 5, "XEN_FW_EFI_PCI_ROM";
+        APPLE_PROPERTIES = 6, "XEN_FW_EFI_APPLE_PROPERTIES";
+    }
+
+    /// Bits of [`EnterAcpiSleep::flags`].
+    pub mod acpi_sleep: u32 {
+        EXTENDED = 1, "XENPF_ACPI_SLEEP_EXTENDED";
+    }
+
+    /// Values of `kind` in [`SetProcessorPower`] and [`SetProcessorPerformance`].
+    pub mod processor_power: u32 {
+        CX = 0, "XEN_PM_CX";
+        PX = 1, "XEN_PM_PX";
+        TX = 2, "XEN_PM_TX";
+        PDC = 3, "XEN_PM_PDC";
+    }
+
+    /// Bits of [`SetProcessorPerformance::flags`].
+    pub mod processor_performance: u32 {
+        PCT = 1, "XEN_PX_PCT";
+        PSS = 2, "XEN_PX_PSS";
+        PPC = 4, "XEN_PX_PPC";
+        PSD = 8, "XEN_PX_PSD";
+    }
+
+    /// Values of [`SetProcessorPerformance::shared_type`].
+    pub mod shared_type: u32 {
+        HW = 1, "XEN_CPUPERF_SHARED_TYPE_HW";
+        ALL = 2, "XEN_CPUPERF_SHARED_TYPE_ALL";
+        ANY = 3, "XEN_CPUPERF_SHARED_TYPE_ANY";
+    }
+
+    /// Bits of [`PcpuInfo::flags`].
+    pub mod pcpu: u32 {
+        ONLINE = 1, "XEN_PCPU_FLAGS_ONLINE";
+        INVALID = 2, "XEN_PCPU_FLAGS_INVALID";
+    }
+
+    /// Values of [`CoreParking::kind`].
+    pub mod core_parking: u32 {
+        SET = 1, "XEN_CORE_PARKING_SET";
+        GET = 2, "XEN_CORE_PARKING_GET";
+    }
+
+    /// Values of [`ResourceEntry::command`].
+    pub mod resource: u32 {
+        MSR_READ = 0, "XEN_RESOURCE_OP_MSR_READ";
+        MSR_WRITE = 1, "XEN_RESOURCE_OP_MSR_WRITE";
+    }
+}
+
+structs! {
+    header "xen/platform.h";
+
+    /// A call; the argument's layout depends on the command.
+    pub struct PlatformOp = "struct xen_platform_op" [136] {
+        /// One of [`op`].
+        [0] command: u32 = "cmd",
+        [4] interface_version: u32,
+        [8] argument: [u8; 128] = "u.pad",
+    }
+}
