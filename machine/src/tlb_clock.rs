@@ -21,9 +21,11 @@ pub(crate) fn now() -> u32 {
     CLOCK.load(Ordering::SeqCst)
 }
 
-/// Called by a back end around each complete flush of this CPU: read the clock, flush, note it.
-pub(crate) fn note_flush(cpu: CpuId, before: u32) {
-    LAST_FLUSH[cpu.index()].store(before, Ordering::SeqCst);
+/// Runs `flush`, which drops every translation that this CPU has cached, and notes that it did.
+pub(crate) fn around_flush(flush: impl FnOnce()) {
+    let before = now();
+    flush();
+    LAST_FLUSH[crate::cpu::current().index()].store(before, Ordering::SeqCst);
 }
 
 /// Returns when no CPU holds a translation older than `stamp`.

@@ -7,13 +7,13 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::reference::{FrameRef, TypedRef, Writable};
 use super::transition::ENTRIES;
 use crate::addr::{Mfn, PAGE_SIZE};
-use crate::backend::layout;
+use crate::backend::ram;
 
 fn entry(mfn: Mfn, index: u16) -> &'static AtomicU64 {
     assert!(index < ENTRIES, "a page has 512 entries");
     // SAFETY: the direct map covers every frame of the frame table for good; the offset stays inside the frame, and
     // memory that others may write is only ever accessed atomically or by the copies below.
-    unsafe { &*layout::direct_map(mfn).cast::<AtomicU64>().add(usize::from(index)) }
+    unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().add(usize::from(index)) }
 }
 
 pub(super) fn read_entry(mfn: Mfn, index: u16) -> u64 {
@@ -35,7 +35,7 @@ pub(super) fn exchange_entry(mfn: Mfn, index: u16, from: u64, to: u64) -> Result
 /// Clears a frame that nobody else can reach.
 pub(super) fn zero(mfn: Mfn) {
     // SAFETY: the caller has just taken the frame from the allocator; the direct map covers it.
-    unsafe { layout::direct_map(mfn).write_bytes(0, PAGE_SIZE) };
+    unsafe { ram::direct_map(mfn).write_bytes(0, PAGE_SIZE) };
 }
 
 fn check_range(offset: usize, length: usize) {
@@ -50,7 +50,7 @@ impl FrameRef {
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         check_range(offset, to.len());
         // SAFETY: the range was checked; the reference keeps the frame; `shared_copy` tolerates concurrent writers.
-        unsafe { layout::shared_copy(to.as_mut_ptr(), layout::direct_map(self.mfn()).add(offset), to.len()) };
+        unsafe { ram::shared_copy(to.as_mut_ptr(), ram::direct_map(self.mfn()).add(offset), to.len()) };
     }
 
     /// One aligned 64-bit word of the frame.
@@ -71,13 +71,13 @@ impl TypedRef<Writable> {
         check_range(offset, from.len());
         // SAFETY: the range was checked; the use as `Writable` means that no table or descriptor lies here;
         // `shared_copy` tolerates concurrent readers and writers.
-        unsafe { layout::shared_copy(layout::direct_map(self.mfn()).add(offset), from.as_ptr(), from.len()) };
+        unsafe { ram::shared_copy(ram::direct_map(self.mfn()).add(offset), from.as_ptr(), from.len()) };
     }
 
     /// Copies one frame's contents over another's.
     pub fn copy_frame(&self, from: &FrameRef) {
         // SAFETY: both references keep their frames; `shared_copy` tolerates concurrent access, and this one is a guest's own.
-        unsafe { layout::shared_copy(layout::direct_map(self.mfn()), layout::direct_map(from.mfn()), PAGE_SIZE) };
+        unsafe { ram::shared_copy(ram::direct_map(self.mfn()), ram::direct_map(from.mfn()), PAGE_SIZE) };
     }
 
     /// Fills the frame with zeros.
@@ -110,7 +110,7 @@ macro_rules! atomic_accessor {
             assert!(offset % $size == 0, "misaligned access to a shared page at {offset}");
             // SAFETY: range and alignment were checked; the page stays `Writable`, hence no table, while `self` lives, and
             // shared memory is only accessed atomically or by copies that tolerate writers.
-            unsafe { &*layout::direct_map(self.page.mfn()).add(offset).cast::<$atomic>() }
+            unsafe { &*ram::direct_map(self.page.mfn()).add(offset).cast::<$atomic>() }
         }
     };
 }

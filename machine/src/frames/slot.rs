@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::addr::Mfn;
-use crate::backend::layout;
+use crate::backend::ram;
 
 /// End of a list of frames.
 pub(super) const NO_FRAME: u32 = u32::MAX;
@@ -159,12 +159,12 @@ impl Slot {
 
 /// The slot of a frame, if the frame table reaches that far.
 pub(crate) fn slot(mfn: Mfn) -> Option<&'static Slot> {
-    if mfn.get() >= layout::frame_count() {
+    if mfn.get() >= ram::frame_count() {
         return None;
     }
     let index = usize::try_from(mfn.get()).ok()?;
     // SAFETY: boot has mapped and zeroed `frame_count` slots at this address for good, and the index is below that.
-    Some(unsafe { &*layout::frame_table().add(index) })
+    Some(unsafe { &*ram::frame_table().add(index) })
 }
 
 /// Whether the frame is memory that Paravane gives out (as against a device, a hole, or Paravane's own image).

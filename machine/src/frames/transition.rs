@@ -281,7 +281,7 @@ fn validate_descriptors(frame: &FrameRef, budget: &mut Budget) -> Result<(), Acq
     budget.spend(u32::from(ENTRIES));
     for index in 0..ENTRIES {
         let raw = access::read_entry(frame.mfn(), index);
-        let checked = paging::check_descriptor(raw).ok_or(AcquireError::Refused(Errno::INVAL))?;
+        let checked = paging::check_descriptor(raw).ok_or(AcquireError::Refused(Errno::EINVAL))?;
         if checked != raw {
             access::write_entry(frame.mfn(), index, checked);
         }

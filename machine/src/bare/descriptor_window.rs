@@ -1,0 +1,65 @@
+//! The GDT and LDT windows of this CPU: the guest's descriptor pages appear at fixed addresses of Paravane's, where the
+//! processor looks for them.
+
+use abi::arch_x86_64::FIRST_RESERVED_GDT_PAGE;
+
+use super::{cpu_info, paging};
+use crate::context::GuestContext;
+use crate::frames::{Descriptor, TypedRef};
+
+/// Offset of the GDT window in a CPU's window.
+pub(crate) const GDT: u64 = 0x10000;
+/// Offset of the LDT window in a CPU's window.
+const LDT: u64 = 0x20000;
+/// Pages of an LDT: 8192 descriptors.
+const LDT_PAGES: usize = 16;
+
+/// The pages of the LDT that are shown in the window.
+#[derive(Debug, Default)]
+pub(crate) struct LdtPages {
+    pages: [Option<TypedRef<Descriptor>>; LDT_PAGES],
+}
+
+/// Shows the active vCPU's GDT pages, zeros where it has none, and empties the LDT window.
+pub(crate) fn load(context: &mut GuestContext) {
+    for index in 0..FIRST_RESERVED_GDT_PAGE {
+        let frame = context.gdt[index].as_ref().map(TypedRef::mfn);
+        paging::set_window_page(GDT + 4096 * index as u64, frame);
+    }
+    empty_ldt(context);
+    let base = cpu_info::window() + LDT;
+    paging::load_ldt(base, context.ldt.entries);
+}
+
+/// Takes everything of the guest's out of the windows.
+pub(crate) fn clear(context: &mut GuestContext) {
+    empty_ldt(context);
+    paging::load_ldt(0, 0);
+    for index in 0..FIRST_RESERVED_GDT_PAGE {
+        paging::set_window_page(GDT + 4096 * index as u64, None);
+    }
+}
+
+fn empty_ldt(context: &mut GuestContext) {
+    for (index, page) in context.backend.pages.iter_mut().enumerate() {
+        if let Some(page) = page.take() {
+            paging::clear_window_page(LDT + 4096 * index as u64);
+            drop(page);
+        }
+    }
+}
+
+/// Shows page `index` of the LDT.
+pub(crate) fn map_ldt_page(context: &mut GuestContext, index: usize, page: TypedRef<Descriptor>) {
+    if let Some(slot) = context.backend.pages.get_mut(index) {
+        paging::set_window_page(LDT + 4096 * index as u64, Some(page.mfn()));
+        *slot = Some(page);
+    }
+}
+
+/// Which LDT page a fault asks for.
+pub(crate) fn ldt_page_of_fault(address: u64) -> Option<usize> {
+    let offset = address.checked_sub(cpu_info::window() + LDT)?;
+    usize::try_from(offset >> 12).ok().filter(|&page| page < LDT_PAGES)
+}
+

@@ -1,0 +1,73 @@
+//! The hand-written ways between ring 0 and ring 3, with the offsets they depend on.
+#![expect(unsafe_code, reason = "assembly and its entry points")]
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use abi::arch_x86_64::flat;
+
+use super::cpu_info::{self, CpuInfo};
+use super::layout;
+use crate::context::{GuestContext, Registers, Selectors};
+
+/// Reasons for an exit that are not vectors.
+pub(crate) const REASON_SYSCALL: u32 = 0x100;
+pub(crate) const REASON_SYSCALL32: u32 = 0x101;
+pub(crate) const REASON_SYSENTER: u32 = 0x102;
+
+// The entry code takes the context's address for that of its registers.
+const _: () = assert!(offset_of!(GuestContext, registers) == 0);
+
+global_asm!(
+    include_str!("entry.S"),
+    cpu_info = const cpu_info::OFFSET,
+    scratch = const offset_of!(CpuInfo, scratch),
+    registers_end = const offset_of!(CpuInfo, registers_end),
+    trap_entry = const offset_of!(CpuInfo, trap_entry),
+    context = const offset_of!(CpuInfo, context),
+    window_mask = const -(layout::PER_CPU_SIZE as i64),
+    flat_ss = const flat::USER_SS64,
+    flat_cs64 = const flat::USER_CS64,
+    flat_cs32 = const flat::USER_CS32,
+    reason_syscall = const REASON_SYSCALL,
+    reason_syscall32 = const REASON_SYSCALL32,
+    reason_sysenter = const REASON_SYSENTER,
+    host_stack = const offset_of!(GuestContext, host_stack),
+    fault_address = const offset_of!(GuestContext, fault_address),
+    vector = const offset_of!(Registers, vector),
+    r15 = const offset_of!(Registers, r15),
+    r14 = const offset_of!(Registers, r14),
+    r13 = const offset_of!(Registers, r13),
+    r12 = const offset_of!(Registers, r12),
+    rbp = const offset_of!(Registers, rbp),
+    rbx = const offset_of!(Registers, rbx),
+    r11 = const offset_of!(Registers, r11),
+    r10 = const offset_of!(Registers, r10),
+    r9 = const offset_of!(Registers, r9),
+    r8 = const offset_of!(Registers, r8),
+    rax = const offset_of!(Registers, rax),
+    rcx = const offset_of!(Registers, rcx),
+    rdx = const offset_of!(Registers, rdx),
+    rsi = const offset_of!(Registers, rsi),
+    rdi = const offset_of!(Registers, rdi),
+    rip = const offset_of!(Registers, rip),
+    cs = const offset_of!(Registers, cs),
+    rflags = const offset_of!(Registers, rflags),
+    rsp = const offset_of!(Registers, rsp),
+    ss = const offset_of!(Registers, ss),
+    ds = const offset_of!(Selectors, ds),
+    es = const offset_of!(Selectors, es),
+    fs = const offset_of!(Selectors, fs),
+    gs = const offset_of!(Selectors, gs),
+);
+
+unsafe extern "C" {
+    /// Runs the guest. The context must be this CPU's active one, its registers made harmless.
+    pub(super) fn guest_enter(context: *mut GuestContext) -> u32;
+    /// Copies to or from guest memory; returns the bytes not copied.
+    pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;
+    /// Loads the data segments; returns how many were refused.
+    pub(super) fn load_selectors(selectors: *const Selectors) -> u32;
+    /// Where every entry from ring 3 goes on.
+    pub(super) safe fn guest_trap_entry();
+}

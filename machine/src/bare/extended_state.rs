@@ -1,0 +1,100 @@
+#![expect(unsafe_code, reason = "saves and restores the extended processor state")]
+//! x87, SSE, AVX and AVX-512 state of a vCPU. Saved and restored whole whenever a vCPU leaves or enters a pCPU, whatever parts
+//! it has enabled, so no guest ever sees another's.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::registers;
+
+/// States that fit the area: x87, SSE, AVX, and the three of AVX-512.
+const SUPPORTED: u64 = 0xe7;
+const AVX512: u64 = 0xe0;
+/// Bytes of the non-compacted XSAVE format up to the last of these states (Intel SDM volume 1, 13.4).
+const AREA: usize = 2688;
+
+/// `supported()`, once it has been asked; bit 63 marks it valid.
+static CACHED: AtomicU64 = AtomicU64::new(0);
+
+/// The states that this processor can save and restore here; zero if it has FXSAVE only.
+pub(crate) fn supported() -> u64 {
+    let cached = CACHED.load(Ordering::Relaxed);
+    if cached != 0 {
+        return cached & !(1 << 63);
+    }
+    let has_xsave = registers::cpuid(1, 0)[2] & 1 << 26 != 0;
+    let states = if has_xsave { u64::from(registers::cpuid(0xd, 0)[0]) & SUPPORTED } else { 0 };
+    CACHED.store(states | 1 << 63, Ordering::Relaxed);
+    states
+}
+
+/// The memory image of a vCPU's extended state.
+#[repr(C, align(64))]
+pub(crate) struct ExtendedState {
+    area: [u8; AREA],
+    xcr0: u64,
+}
+
+impl ExtendedState {
+    /// The state after reset.
+    pub(crate) const fn new() -> Self {
+        let mut area = [0; AREA];
+        // FCW, FTW (abridged, empty) and MXCSR of the legacy area.
+        (area[0], area[1]) = (0x7f, 0x03);
+        (area[24], area[25]) = (0x80, 0x1f);
+        Self { area, xcr0: 1 }
+    }
+
+    /// The states that the guest has enabled.
+    pub(crate) const fn xcr0(&self) -> u64 {
+        self.xcr0
+    }
+
+    /// Enables states of the active vCPU; `false` if they are not there or the combination is illegal (Intel SDM volume 1, 13.3).
+    pub(crate) fn set_xcr0(&mut self, value: u64) -> bool {
+        let legal = value & !supported() == 0
+            && value & 1 != 0
+            && (value & 4 == 0 || value & 2 != 0)
+            && (value & AVX512 == 0 || value & AVX512 == AVX512 && value & 4 != 0);
+        if legal {
+            self.xcr0 = value;
+            // SAFETY: the value is legal and the processor has XSAVE, else `supported` were zero.
+            unsafe { registers::write_xcr0(value) };
+        }
+        legal
+    }
+
+    /// Restores the state into the processor.
+    pub(crate) fn load(&self) {
+        if supported() == 0 {
+            // SAFETY: the area is 64-byte aligned, long enough, and holds what `new` or FXSAVE wrote.
+            return unsafe { asm!("fxrstor64 [{}]", in(reg) &self.area, options(nostack)) };
+        }
+        // SAFETY: the mask is what the processor supports.
+        unsafe { registers::write_xcr0(supported()) };
+        // SAFETY: the area is 64-byte aligned, long enough for the mask, and holds what `new` or XSAVE wrote.
+        unsafe {
+            asm!("xrstor64 [{}]", in(reg) &self.area, in("eax") supported() as u32, in("edx") 0, options(nostack));
+        }
+        if self.xcr0 != supported() {
+            // SAFETY: `set_xcr0` has checked the value; 1 is always legal.
+            unsafe { registers::write_xcr0(self.xcr0) };
+        }
+    }
+
+    /// Saves the processor's state.
+    pub(crate) fn save(&mut self) {
+        if supported() == 0 {
+            // SAFETY: the area is 64-byte aligned and long enough.
+            return unsafe { asm!("fxsave64 [{}]", in(reg) &mut self.area, options(nostack)) };
+        }
+        if self.xcr0 != supported() {
+            // SAFETY: the mask is what the processor supports.
+            unsafe { registers::write_xcr0(supported()) };
+        }
+        // SAFETY: the area is 64-byte aligned and long enough for the mask.
+        unsafe {
+            asm!("xsave64 [{}]", in(reg) &mut self.area, in("eax") supported() as u32, in("edx") 0, options(nostack));
+        }
+    }
+}

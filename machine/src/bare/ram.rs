@@ -1,0 +1,75 @@
+#![expect(unsafe_code, reason = "forms pointers into the direct map and copies shared memory")]
+//! Machine memory as Paravane reaches it: the frame table, the direct map, the M2P.
+
+use core::arch::asm;
+
+use super::layout;
+use crate::addr::Mfn;
+use crate::frames::Slot;
+use crate::sync::Once;
+
+/// What boot has found out and set up.
+pub(crate) struct Ram {
+    /// Frames that the frame table covers; all of them are in the direct map.
+    pub(crate) frame_count: u64,
+    /// The M2P in the direct map.
+    pub(crate) m2p: u64,
+    /// The root-table entries of slots 256 to 271.
+    pub(crate) root_entries: [u64; layout::SLOTS],
+    /// Whether page-table entries may carry the no-execute bit.
+    pub(crate) no_execute: bool,
+}
+
+static RAM: Once<Ram> = Once::new();
+
+/// Publishes what boot has set up.
+pub(crate) fn init(ram: Ram) {
+    RAM.set(ram);
+}
+
+/// How many frames the frame table covers.
+pub(crate) fn frame_count() -> u64 {
+    RAM.try_get().map_or(0, |ram| ram.frame_count)
+}
+
+/// The first slot of the frame table.
+pub(crate) const fn frame_table() -> *const Slot {
+    layout::FRAME_TABLE_BASE as *const Slot
+}
+
+/// The first byte of a frame in the direct map.
+pub(crate) const fn direct_map(mfn: Mfn) -> *mut u8 {
+    layout::direct(mfn.address().get()) as *mut u8
+}
+
+/// The M2P as Paravane writes it; guests see the same memory read-only elsewhere.
+pub(crate) fn m2p() -> *mut u64 {
+    RAM.get().m2p as *mut u64
+}
+
+/// The root-table entry of one of Paravane's slots.
+pub(crate) fn root_entry(slot: usize) -> u64 {
+    RAM.get().root_entries[slot]
+}
+
+/// Whether page-table entries may carry the no-execute bit.
+pub(crate) fn no_execute() -> bool {
+    RAM.get().no_execute
+}
+
+/// Copies memory that others may be writing: one instruction, so that the compiler assumes nothing about what it reads.
+///
+/// # Safety
+/// Both ranges must be mapped, the target writable and not borrowed by Rust code elsewhere.
+pub(crate) unsafe fn shared_copy(to: *mut u8, from: *const u8, length: usize) {
+    // SAFETY: the caller vouches for the ranges; the direction flag is clear throughout Paravane.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rcx") length => _,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}

@@ -1,0 +1,303 @@
+#![expect(unsafe_code, reason = "loads guest state into the processor and runs it")]
+//! What activating, running and leaving a vCPU means on the machine itself.
+
+use core::arch::asm;
+
+use super::registers;
+use super::{cpu_features, cpu_info, descriptor_window, entry, interrupts};
+use crate::addr::GuestVirt;
+use crate::context::{Exit, GuestContext, Registers, Selectors};
+use crate::frames::{Descriptor, SharedPage, TypedRef};
+use crate::tlb_clock;
+
+pub(crate) use super::extended_state::ExtendedState;
+pub(crate) use descriptor_window::LdtPages as BackendState;
+
+const MSR_FS_BASE: u32 = 0xc000_0100;
+const MSR_GS_BASE: u32 = 0xc000_0101;
+const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
+
+/// Flags that a guest may set: carry, parity, adjust, zero, sign, trap, direction, overflow, resume, alignment check, identification.
+const FLAGS_ALLOWED: u64 = 0x0025_0dd5;
+/// Interrupts on, and the bit that is always one.
+const FLAGS_FORCED: u64 = 0x202;
+
+/// The address of a place in a shared page as the entry code uses it.
+pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
+    page.atomic_u8(offset).as_ptr() as u64
+}
+
+fn write_cr3(value: u64) {
+    // SAFETY: roots handed to this module are promoted L4 tables, which hold Paravane's slots (`validate_tables`), or Paravane's own
+    // root; so all that Rust code uses stays mapped.
+    unsafe { registers::write_cr3(value) };
+}
+
+fn write_base(msr: u32, value: u64) {
+    // SAFETY: FS and GS are the guest's; Paravane uses neither.
+    unsafe { registers::write_msr(msr, value) };
+}
+
+fn swap_gs() {
+    // SAFETY: both GS bases are the guest's.
+    unsafe { asm!("swapgs", options(nomem, nostack, preserves_flags)) };
+}
+
+/// Loads the root table of the current mode. A full flush, since no PCID is in use.
+pub(crate) fn load_root(context: &GuestContext) {
+    let root = if context.in_kernel != 0 { context.kernel_cr3 } else { context.user_cr3 };
+    tlb_clock::around_flush(|| write_cr3(root));
+}
+
+/// The mode has just been changed: makes that mode's root and GS base the live ones.
+pub(crate) fn swap_mode(context: &mut GuestContext) {
+    swap_gs();
+    load_root(context);
+}
+
+/// Loads a vCPU into this CPU.
+pub(crate) fn activate(context: &mut GuestContext) {
+    let pointer: *mut GuestContext = context;
+    cpu_info::set_context(pointer, pointer as u64 + size_of::<Registers>() as u64);
+    load_root(context);
+    load_descriptor_tables(context);
+    // SAFETY: the pointer is to live selectors; a selector that faults is replaced by null.
+    let refused = unsafe { entry::load_selectors(&raw const context.selectors) };
+    if refused != 0 {
+        log::debug!("a guest's data segment was refused and replaced by null");
+    }
+    write_base(MSR_FS_BASE, context.fs_base);
+    let (live, other) = match context.in_kernel {
+        0 => (context.gs_base_user, context.gs_base_kernel),
+        _ => (context.gs_base_kernel, context.gs_base_user),
+    };
+    write_base(MSR_GS_BASE, live);
+    write_base(MSR_KERNEL_GS_BASE, other);
+    context.extended.load();
+    load_task_switched(context);
+    load_debug_registers(context);
+}
+
+/// Saves what is live and leaves the guest's root table.
+pub(crate) fn deactivate(context: &mut GuestContext) {
+    set_task_switched_bit(false);
+    context.extended.save();
+    context.selectors = live_selectors(context);
+    let (fs, gs_kernel, gs_user) = live_segment_bases(context);
+    (context.fs_base, context.gs_base_kernel, context.gs_base_user) = (fs, gs_kernel, gs_user);
+    if context.debug_registers[7] & 0xff != 0 {
+        write_debug_register(7, 0);
+    }
+    clear_live_selectors();
+    descriptor_window::clear(context);
+    cpu_info::set_context(core::ptr::null_mut(), 0);
+    let idle = super::paging::idle_root();
+    tlb_clock::around_flush(|| write_cr3(idle));
+}
+
+/// Runs the guest until something needs Paravane.
+pub(crate) fn run(context: &mut GuestContext) -> Exit {
+    sanitise(&mut context.registers);
+    // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`) and its registers were just made harmless.
+    let refused = unsafe { entry::guest_enter(context) };
+    if refused != 0 {
+        return Exit::BadFrame;
+    }
+    let registers = &context.registers;
+    match registers.vector as u32 {
+        entry::REASON_SYSCALL if context.in_kernel != 0 => Exit::Hypercall,
+        entry::REASON_SYSCALL => Exit::Syscall,
+        entry::REASON_SYSCALL32 => Exit::Syscall32,
+        entry::REASON_SYSENTER => Exit::Sysenter,
+        vector @ (0..=31 | 0x80) => Exit::Trap {
+            vector: vector as u8,
+            error_code: registers.error_code as u32,
+            address: GuestVirt::new(if vector == 14 { context.fault_address } else { 0 }),
+        },
+        vector => {
+            interrupts::host_interrupt(vector as u8);
+            Exit::Interrupt
+        }
+    }
+}
+
+/// Whatever stands in the registers, the guest runs in ring 3, with interrupts on, without I/O privilege.
+fn sanitise(registers: &mut Registers) {
+    registers.rflags = registers.rflags & FLAGS_ALLOWED | FLAGS_FORCED;
+    registers.cs = registers.cs & 0xffff | 3;
+    registers.ss = registers.ss & 0xffff | 3;
+}
+
+/// Fills the GDT window and empties the LDT's.
+pub(crate) fn load_descriptor_tables(context: &mut GuestContext) {
+    descriptor_window::load(context);
+}
+
+/// Shows a page of the LDT.
+pub(crate) fn map_ldt_page(context: &mut GuestContext, index: usize, page: TypedRef<Descriptor>) {
+    descriptor_window::map_ldt_page(context, index, page);
+}
+
+/// Which LDT page a fault in this CPU's LDT window asks for.
+pub(crate) fn ldt_page_of_fault(address: GuestVirt) -> Option<usize> {
+    descriptor_window::ldt_page_of_fault(address.get())
+}
+
+pub(crate) fn set_fs_base(context: &mut GuestContext, base: u64) {
+    context.fs_base = base;
+    write_base(MSR_FS_BASE, base);
+}
+
+pub(crate) fn set_gs_base(context: &mut GuestContext, kernel: bool, base: u64) {
+    if kernel {
+        context.gs_base_kernel = base;
+    } else {
+        context.gs_base_user = base;
+    }
+    let live = kernel == (context.in_kernel != 0);
+    write_base(if live { MSR_GS_BASE } else { MSR_KERNEL_GS_BASE }, base);
+}
+
+pub(crate) fn load_user_gs_selector(context: &mut GuestContext, selector: u16) -> bool {
+    let mut selectors = live_selectors(context);
+    selectors.gs = selector;
+    // The load changes the live GS base, so the user's is made live around it.
+    let swap = context.in_kernel != 0;
+    if swap {
+        swap_gs();
+    }
+    // SAFETY: the pointer is to selectors on the stack; a selector that faults is replaced by null.
+    let refused = unsafe { entry::load_selectors(&raw const selectors) };
+    if swap {
+        swap_gs();
+    }
+    write_base(MSR_FS_BASE, context.fs_base);
+    refused == 0
+}
+
+pub(crate) fn live_selectors(_: &GuestContext) -> Selectors {
+    let (ds, es, fs, gs): (u16, u16, u16, u16);
+    // SAFETY: reads segment registers.
+    unsafe {
+        asm!("mov {0:x}, ds", "mov {1:x}, es", "mov {2:x}, fs", "mov {3:x}, gs",
+             out(reg) ds, out(reg) es, out(reg) fs, out(reg) gs, options(nomem, nostack, preserves_flags));
+    }
+    Selectors { ds, es, fs, gs }
+}
+
+fn clear_live_selectors() {
+    // SAFETY: null selectors always load; Paravane uses no data segment but SS.
+    unsafe {
+        asm!("mov ds, {0:x}", "mov es, {0:x}", "mov fs, {0:x}", "mov gs, {0:x}", in(reg) 0u16,
+             options(nomem, nostack, preserves_flags));
+    }
+}
+
+pub(crate) fn clear_selectors(context: &mut GuestContext) {
+    context.selectors = Selectors::default();
+    clear_live_selectors();
+}
+
+pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {
+    let fs = registers::read_msr(MSR_FS_BASE);
+    let live = registers::read_msr(MSR_GS_BASE);
+    let other = registers::read_msr(MSR_KERNEL_GS_BASE);
+    if context.in_kernel != 0 { (fs, live, other) } else { (fs, other, live) }
+}
+
+fn set_task_switched_bit(set: bool) {
+    let cr0 = registers::read_cr0();
+    let wanted = if set { cr0 | 1 << 3 } else { cr0 & !(1 << 3) };
+    if wanted != cr0 {
+        // SAFETY: TS only makes the use of extended state trap; Paravane's code does not use it.
+        unsafe { registers::write_cr0(wanted) };
+    }
+}
+
+pub(crate) fn load_task_switched(context: &GuestContext) {
+    set_task_switched_bit(context.task_switched);
+}
+
+fn write_debug_register(index: usize, value: u64) {
+    // SAFETY: the values have been checked to watch guest addresses only (`debug_register_is_legal`).
+    unsafe {
+        match index {
+            0 => asm!("mov dr0, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            1 => asm!("mov dr1, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            2 => asm!("mov dr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            3 => asm!("mov dr3, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            6 => asm!("mov dr6, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            _ => asm!("mov dr7, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+        }
+    }
+}
+
+/// The processor gets the breakpoints only while one is enabled.
+pub(crate) fn load_debug_registers(context: &GuestContext) {
+    let control = context.debug_registers[7];
+    if control & 0xff != 0 {
+        for index in [0, 1, 2, 3, 6] {
+            write_debug_register(index, context.debug_registers[index]);
+        }
+        write_debug_register(7, control);
+    } else {
+        write_debug_register(7, 0x400);
+    }
+}
+
+pub(crate) fn debug_register(context: &GuestContext, index: usize) -> u64 {
+    context.debug_registers[index & 7]
+}
+
+pub(crate) fn latch_debug_status(context: &mut GuestContext) {
+    let status: u64;
+    // SAFETY: reads a debug register.
+    unsafe { asm!("mov {}, dr6", out(reg) status, options(nomem, nostack, preserves_flags)) };
+    context.debug_registers[6] |= status & 0xe00f;
+    write_debug_register(6, 0xffff_0ff0);
+}
+
+pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
+    context.extended.set_xcr0(value)
+}
+
+/// Both of a vCPU's roots hold the page under the same tag while no PCID is in use.
+pub(crate) fn flush_page(_: &mut GuestContext, address: GuestVirt) {
+    registers::invalidate_page(address.get());
+}
+
+/// Runs `act` while ring 0 may touch user pages.
+fn with_user_access<T>(act: impl FnOnce() -> T) -> T {
+    if !cpu_features::smap() {
+        return act();
+    }
+    // SAFETY: only sets the flag that allows access to user pages, for the copy inside.
+    unsafe { asm!("stac", options(nostack)) };
+    let result = act();
+    // SAFETY: as above.
+    unsafe { asm!("clac", options(nostack)) };
+    result
+}
+
+/// Copies out of the live address space; returns how many bytes were copied.
+pub(crate) fn copy_from_guest(_: &GuestContext, from: GuestVirt, to: &mut [u8]) -> usize {
+    if !from.is_guest_range(to.len() as u64) {
+        return 0;
+    }
+    // SAFETY: the source lies in guest space, where no Rust object lives, and may fault; the target is ours.
+    let left =
+        with_user_access(|| unsafe { entry::guest_copy(to.as_mut_ptr(), from.get() as *const u8, to.len()) });
+    to.len() - left
+}
+
+/// Copies into the live address space; returns how many bytes were copied.
+pub(crate) fn copy_to_guest(_: &GuestContext, to: GuestVirt, from: &[u8]) -> usize {
+    if !to.is_guest_range(from.len() as u64) {
+        return 0;
+    }
+    // SAFETY: the target lies in guest space, where no Rust object lives; write protection applies to ring 0 too (CR0.WP), so no
+    // page table is written; it may fault. The source is ours.
+    let left = with_user_access(|| unsafe { entry::guest_copy(to.get() as *mut u8, from.as_ptr(), from.len()) });
+    from.len() - left
+}
+

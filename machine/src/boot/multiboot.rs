@@ -1,0 +1,217 @@
+//! Multiboot 1 and 2 boot information, read through a function that copies physical memory and says whether it could.
+
+use super::{BootInfo, Text};
+
+/// In eax after a Multiboot 1 loader.
+pub(crate) const MULTIBOOT1_MAGIC: u32 = 0x2bad_b002;
+/// In eax after a Multiboot 2 loader.
+pub(crate) const MULTIBOOT2_MAGIC: u32 = 0x36d7_6289;
+
+/// The longest string that is kept, and the largest Multiboot 2 information.
+const MAX_STRING: usize = 4096;
+const MAX_INFORMATION: u64 = 1 << 20;
+
+/// Copies physical memory; false if there is none at that place.
+type Read<'a> = &'a dyn Fn(u64, &mut [u8]) -> bool;
+
+/// Physical memory with typed reads.
+#[derive(Clone, Copy)]
+struct Source<'a>(Read<'a>);
+
+impl Source<'_> {
+    fn bytes<const N: usize>(self, address: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        (self.0)(address, &mut bytes).then_some(bytes)
+    }
+
+    fn u32(self, address: u64) -> Option<u32> {
+        self.bytes(address).map(u32::from_le_bytes)
+    }
+
+    fn u64(self, address: u64) -> Option<u64> {
+        self.bytes(address).map(u64::from_le_bytes)
+    }
+
+    /// The bytes of a string, up to `limit` or the end of memory.
+    fn string(self, address: u64, limit: usize) -> impl Iterator<Item = u8> {
+        (0..limit.min(MAX_STRING) as u64).map_while(move |at| self.bytes::<1>(address.checked_add(at)?).map(|[b]| b))
+    }
+}
+
+/// Parses what the loader left at `information`; `None` if the magic number is of no known loader or there is nothing to
+/// read.
+pub(crate) fn parse(magic: u32, information: u64, read: Read<'_>, into: &mut BootInfo) -> Option<()> {
+    match magic {
+        MULTIBOOT1_MAGIC => multiboot1(Source(read), information, into),
+        MULTIBOOT2_MAGIC => multiboot2(Source(read), information, into),
+        _ => None,
+    }
+}
+
+fn multiboot1(source: Source<'_>, at: u64, info: &mut BootInfo) -> Option<()> {
+    let flags = source.u32(at)?;
+    if flags & 1 << 2 != 0 {
+        let line = u64::from(source.u32(at + 16)?);
+        info.command_line = info.add_text(source.string(line, MAX_STRING));
+    }
+    if flags & 1 << 3 != 0 {
+        let (count, table) = (source.u32(at + 20)?, u64::from(source.u32(at + 24)?));
+        for number in 0..u64::from(count.min(1024)) {
+            let entry = table + number * 16;
+            let (start, end, string) = (source.u32(entry)?, source.u32(entry + 4)?, source.u32(entry + 8)?);
+            let arguments = if string == 0 {
+                Text::default()
+            } else {
+                info.add_text(source.string(string.into(), MAX_STRING))
+            };
+            info.add_module(start.into(), end.into(), arguments);
+        }
+    }
+    if flags & 1 << 6 != 0 {
+        let (length, mut entry) = (u64::from(source.u32(at + 44)?), u64::from(source.u32(at + 48)?));
+        let end = entry + length.min(1 << 16);
+        while entry + 24 <= end {
+            let size = u64::from(source.u32(entry)?);
+            info.add_memory(source.u64(entry + 4)?, source.u64(entry + 12)?, source.u32(entry + 20)?);
+            entry += size.max(20) + 4;
+        }
+    } else if flags & 1 != 0 {
+        let (lower, upper) = (u64::from(source.u32(at + 4)?), u64::from(source.u32(at + 8)?));
+        info.add_memory(0, lower.min(640) << 10, 1);
+        info.add_memory(1 << 20, upper << 10, 1);
+    }
+    Some(())
+}
+
+fn multiboot2(source: Source<'_>, at: u64, info: &mut BootInfo) -> Option<()> {
+    let total = u64::from(source.u32(at)?).min(MAX_INFORMATION);
+    let mut offset = 8;
+    while offset + 8 <= total {
+        let tag = at + offset;
+        let (kind, size) = (source.u32(tag)?, u64::from(source.u32(tag + 4)?));
+        if kind == 0 || size < 8 || offset + size > total {
+            break;
+        }
+        multiboot2_tag(source, kind, tag, size, info)?;
+        offset += size.next_multiple_of(8);
+    }
+    Some(())
+}
+
+fn multiboot2_tag(source: Source<'_>, kind: u32, tag: u64, size: u64, info: &mut BootInfo) -> Option<()> {
+    match kind {
+        1 => info.command_line = info.add_text(source.string(tag + 8, (size - 8) as usize)),
+        3 if size >= 16 => {
+            let (start, end) = (source.u32(tag + 8)?, source.u32(tag + 12)?);
+            let arguments = info.add_text(source.string(tag + 16, (size - 16) as usize));
+            info.add_module(start.into(), end.into(), arguments);
+        }
+        6 if size >= 16 => {
+            let entry_size = u64::from(source.u32(tag + 8)?);
+            let mut entry = 16;
+            while entry_size >= 24 && entry + entry_size <= size {
+                let at = tag + entry;
+                info.add_memory(source.u64(at)?, source.u64(at + 8)?, source.u32(at + 16)?);
+                entry += entry_size;
+            }
+        }
+        // a copy of ACPI's root pointer, old (14) or new (15); the new one is preferred
+        14 if info.rsdp.is_none() => info.rsdp = Some(tag + 8),
+        15 => info.rsdp = Some(tag + 8),
+        _ => {}
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::MemoryKind;
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    const BASE: u64 = 0x1000;
+
+    fn parse_bytes(magic: u32, bytes: &[u8]) -> Option<Box<BootInfo>> {
+        let read = |address: u64, into: &mut [u8]| {
+            let start = address.checked_sub(BASE).and_then(|start| usize::try_from(start).ok());
+            let source = start.and_then(|start| bytes.get(start..start.checked_add(into.len())?));
+            source.map(|source| into.copy_from_slice(source)).is_some()
+        };
+        let mut info = Box::<BootInfo>::default();
+        parse(magic, BASE, &read, &mut info).map(|()| info)
+    }
+
+    fn sample1() -> Vec<u8> {
+        let mut bytes = std::vec![0u8; 512];
+        let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        put(0, 1 << 2 | 1 << 3 | 1 << 6);
+        put(16, 0x1100);
+        put(20, 1);
+        put(24, 0x1080);
+        put(44, 24);
+        put(48, 0x10c0);
+        put(0x80, 0x10_0000);
+        put(0x84, 0x10_0800);
+        put(0x88, 0x1180);
+        put(0xc0, 20);
+        put(0xc4, 0x10_0000);
+        put(0xcc, 0x100_0000);
+        put(0xd4, 1);
+        bytes[0x100..0x10c].copy_from_slice(b"loglvl=all\x01\0");
+        bytes[0x180..0x186].copy_from_slice(b"guest\0");
+        bytes
+    }
+
+    #[test]
+    fn multiboot1_is_read_whole() {
+        let info = parse_bytes(MULTIBOOT1_MAGIC, &sample1()).unwrap();
+        assert_eq!(info.command_line(), "loglvl=all?");
+        let module = info.modules()[0];
+        assert_eq!((module.start().get(), module.len(), info.arguments(&module)), (0x10_0000, 0x800, "guest"));
+        let range = info.memory_map()[0];
+        assert_eq!((range.start, range.end, range.kind), (0x10_0000, 0x110_0000, MemoryKind::Usable));
+    }
+
+    #[test]
+    fn multiboot2_is_read_whole() {
+        let mut bytes = Vec::new();
+        let mut tag = |kind: u32, content: &[u8]| {
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend((content.len() as u32 + 8).to_le_bytes());
+            bytes.extend(content);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        };
+        tag(1, b"noreboot\0");
+        tag(3, &[&0x20_0000u32.to_le_bytes()[..], &0x20_1000u32.to_le_bytes(), b"ramdisk\0"].concat());
+        let map = [&24u32.to_le_bytes()[..], &[0; 4], &0u64.to_le_bytes(), &0x9000u64.to_le_bytes(), &2u64.to_le_bytes()];
+        tag(6, &map.concat());
+        tag(14, b"RSD PTR ");
+        tag(0, &[]);
+        let mut whole = (bytes.len() as u64 + 8).to_le_bytes().to_vec();
+        whole.extend(bytes);
+        let info = parse_bytes(MULTIBOOT2_MAGIC, &whole).unwrap();
+        assert_eq!((info.command_line(), info.arguments(&info.modules()[0])), ("noreboot", "ramdisk"));
+        assert_eq!(info.memory_map()[0].kind, MemoryKind::Reserved);
+        assert!(info.rsdp().is_some());
+    }
+
+    #[test]
+    fn corrupt_information_never_panics() {
+        let mut seed = 7u64;
+        let mut next = move || {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) as usize
+        };
+        for round in 0..20_000 {
+            let mut bytes = sample1();
+            for _ in 0..next() % 16 {
+                let at = next() % bytes.len();
+                bytes[at] = if next() % 3 == 0 { 0xff } else { next() as u8 };
+            }
+            bytes.truncate(next() % (bytes.len() + 1));
+            let magic = if round % 2 == 0 { MULTIBOOT1_MAGIC } else { MULTIBOOT2_MAGIC };
+            parse_bytes(magic, &bytes);
+        }
+    }
+}

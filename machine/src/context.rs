@@ -1,0 +1,628 @@
+//! A vCPU's state as the hardware sees it, and the act of running it.
+//!
+//! A `GuestContext` at rest belongs to whoever holds the box. [`GuestContext::activate`] loads what a pCPU keeps loaded while it
+//! serves one vCPU (root table, segments, extended state, descriptor windows); the `Active` value is the permission to run
+//! it and to reach its memory. All that a guest may choose is made harmless on the way in, so every value may be put into
+//! the registers here.
+
+use alloc::boxed::Box;
+
+use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, flat};
+
+use crate::addr::{GuestVirt, Mfn};
+use crate::backend::vcpu;
+use crate::frames::{Descriptor, L4, SharedPage, TypedRef};
+
+/// General registers and the trap frame, in the order in which the entry code and the processor push them.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the names are the architecture's")]
+pub struct Registers {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    /// What brought the vCPU here: a vector, or one of the entry code's own numbers above 255.
+    pub(crate) vector: u64,
+    pub(crate) error_code: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+const _: () = assert!(size_of::<Registers>().is_multiple_of(16), "the processor aligns the stack it pushes to");
+
+/// Data segment selectors; live in the processor while the vCPU is active.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the names are the architecture's")]
+pub struct Selectors {
+    pub ds: u16,
+    pub es: u16,
+    pub fs: u16,
+    pub gs: u16,
+}
+
+/// Where a guest wants to be entered, and how.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Handler {
+    /// Address of the handler; zero if there is none.
+    pub address: u64,
+    /// Code segment selector.
+    pub cs: u16,
+    /// Non-zero if events are masked on entry.
+    pub mask_events: u8,
+    /// For the trap table: the privilege level from which `int n` may reach the handler.
+    pub privilege: u8,
+    pub(crate) _pad: u32,
+}
+
+impl Handler {
+    /// A handler at `address`.
+    pub const fn new(address: u64, cs: u16, mask_events: bool, privilege: u8) -> Self {
+        Self { address, cs, mask_events: mask_events as u8, privilege, _pad: 0 }
+    }
+
+    /// Whether the guest has set one.
+    pub const fn is_set(&self) -> bool {
+        self.address != 0
+    }
+}
+
+/// All the places where a guest can be entered.
+#[derive(Debug)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the names are the interface's callbacks")]
+pub struct Handlers {
+    pub traps: [Handler; 256],
+    pub event: Handler,
+    pub failsafe: Handler,
+    pub syscall: Handler,
+    pub syscall32: Handler,
+    pub sysenter: Handler,
+    pub nmi: Handler,
+}
+
+/// Why a guest stopped running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// The guest's kernel made a hypercall; `rax` has its number.
+    Hypercall,
+    /// One of the guest's processes made a 64-bit system call.
+    Syscall,
+    /// A system call from 32-bit code.
+    Syscall32,
+    /// SYSENTER.
+    Sysenter,
+    /// The guest's instruction raised an exception or software interrupt.
+    Trap {
+        /// Exception number.
+        vector: u8,
+        /// Error code; zero where the exception has none.
+        error_code: u32,
+        /// The address for page faults; zero otherwise.
+        address: GuestVirt,
+    },
+    /// An interrupt of the pCPU's came in and has been recorded (see `cpu::take_pending`).
+    Interrupt,
+    /// The processor refused the registers that the guest was to continue with.
+    BadFrame,
+}
+
+/// Base address and length of a vCPU's LDT.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Ldt {
+    /// Linear address of the first descriptor.
+    pub base: u64,
+    /// Number of descriptors, at most 8192; zero for none.
+    pub entries: u16,
+}
+
+/// The state of one vCPU that the hardware, or the entry code, looks at.
+#[repr(C, align(64))]
+pub struct GuestContext {
+    pub(crate) registers: Registers,
+    /// Paravane's stack while the guest runs; the entry code goes back to it.
+    pub(crate) host_stack: u64,
+    /// The value of CR2 at the last page fault.
+    pub(crate) fault_address: u64,
+    /// 1 while the vCPU is in its kernel, 0 in a process.
+    pub(crate) in_kernel: u64,
+    /// CR3 values for the two modes; the user's is zero if the guest has set none.
+    pub(crate) kernel_cr3: u64,
+    pub(crate) user_cr3: u64,
+    /// Stack for entering the kernel from a process.
+    pub(crate) kernel_stack: u64,
+    /// Address of the `vcpu_info` in Paravane's direct map.
+    pub(crate) vcpu_info_address: u64,
+    pub(crate) fs_base: u64,
+    pub(crate) gs_base_kernel: u64,
+    pub(crate) gs_base_user: u64,
+    pub(crate) selectors: Selectors,
+    pub(crate) handlers: Handlers,
+    /// CR0.TS as the guest wants it.
+    pub(crate) task_switched: bool,
+    pub(crate) debug_registers: [u64; 8],
+    pub(crate) iopl: u8,
+    pub(crate) extended: vcpu::ExtendedState,
+    pub(crate) kernel_root: Option<TypedRef<L4>>,
+    pub(crate) user_root: Option<TypedRef<L4>>,
+    pub(crate) vcpu_info: Option<(SharedPage, usize)>,
+    pub(crate) gdt: [Option<TypedRef<Descriptor>>; FIRST_RESERVED_GDT_PAGE],
+    pub(crate) gdt_entries: u16,
+    pub(crate) ldt: Ldt,
+    pub(crate) backend: vcpu::BackendState,
+}
+
+const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
+
+impl GuestContext {
+    /// The state before anything has been set: registers zero, flat selectors, in the kernel, no root table.
+    pub fn new() -> Box<Self> {
+        let registers = Registers {
+            cs: u64::from(flat::KERNEL_CS64),
+            ss: u64::from(flat::KERNEL_SS64),
+            rflags: 1 << 9,
+            ..Registers::default()
+        };
+        Box::new(Self {
+            registers,
+            host_stack: 0,
+            fault_address: 0,
+            in_kernel: 1,
+            kernel_cr3: 0,
+            user_cr3: 0,
+            kernel_stack: 0,
+            vcpu_info_address: 0,
+            fs_base: 0,
+            gs_base_kernel: 0,
+            gs_base_user: 0,
+            selectors: Selectors::default(),
+            handlers: Handlers {
+                traps: [NO_HANDLER; 256],
+                event: NO_HANDLER,
+                failsafe: NO_HANDLER,
+                syscall: NO_HANDLER,
+                syscall32: NO_HANDLER,
+                sysenter: NO_HANDLER,
+                nmi: NO_HANDLER,
+            },
+            task_switched: false,
+            debug_registers: [0; 8],
+            iopl: 0,
+            extended: vcpu::ExtendedState::new(),
+            kernel_root: None,
+            user_root: None,
+            vcpu_info: None,
+            gdt: [const { None }; FIRST_RESERVED_GDT_PAGE],
+            gdt_entries: 0,
+            ldt: Ldt::default(),
+            backend: vcpu::BackendState::default(),
+        })
+    }
+
+    /// Loads the vCPU into this pCPU. `None` if it has no root table yet.
+    pub fn activate(self: Box<Self>) -> Result<Active, Box<Self>> {
+        if self.kernel_root.is_none() || self.vcpu_info.is_none() || (self.in_kernel == 0 && self.user_root.is_none()) {
+            return Err(self);
+        }
+        let mut active = Active { context: Some(self) };
+        vcpu::activate(active.context_mut());
+        Ok(active)
+    }
+
+    /// General registers.
+    pub const fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    /// General registers. Any value is allowed; what the hardware must not see is corrected on entry.
+    pub const fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.registers
+    }
+
+    /// Data segment selectors; while active, those of the last activation.
+    pub const fn selectors_mut(&mut self) -> &mut Selectors {
+        &mut self.selectors
+    }
+
+    /// The entry points that the guest has set.
+    pub const fn handlers(&self) -> &Handlers {
+        &self.handlers
+    }
+
+    /// The entry points that the guest has set.
+    pub const fn handlers_mut(&mut self) -> &mut Handlers {
+        &mut self.handlers
+    }
+
+    /// Whether the vCPU is in its kernel (as against a process of the guest).
+    pub const fn is_in_kernel(&self) -> bool {
+        self.in_kernel != 0
+    }
+
+    /// Decides in which mode a vCPU at rest starts.
+    pub fn start_in_kernel(&mut self, kernel: bool) {
+        self.in_kernel = u64::from(kernel);
+    }
+
+    /// The stack on which the kernel is entered from a process.
+    pub const fn kernel_stack(&self) -> u64 {
+        self.kernel_stack
+    }
+
+    /// Sets the stack on which the kernel is entered from a process.
+    pub const fn set_kernel_stack(&mut self, stack: u64) {
+        self.kernel_stack = stack;
+    }
+
+    /// The I/O privilege level that the guest believes to have.
+    pub const fn iopl(&self) -> u8 {
+        self.iopl
+    }
+
+    /// Sets the I/O privilege level that the guest believes to have (0 to 3); it shows in the flags that the guest sees and nowhere else.
+    pub const fn set_iopl(&mut self, level: u8) {
+        self.iopl = level & 3;
+    }
+
+    /// Where the guest's `vcpu_info` lies: page and offset.
+    pub fn vcpu_info(&self) -> Option<(&SharedPage, usize)> {
+        self.vcpu_info.as_ref().map(|(page, offset)| (page, *offset))
+    }
+
+    /// Moves the `vcpu_info` to another place.
+    ///
+    /// # Panics
+    /// If it would not lie wholly in the page (64 bytes) or not be aligned to 8.
+    pub fn set_vcpu_info(&mut self, page: SharedPage, offset: usize) {
+        assert!(offset.is_multiple_of(8) && offset <= 4096 - 64, "a vcpu_info does not fit at {offset}");
+        self.vcpu_info_address = vcpu::shared_address(&page, offset);
+        self.vcpu_info = Some((page, offset));
+    }
+
+    /// The kernel's root table.
+    pub fn kernel_root(&self) -> Option<&TypedRef<L4>> {
+        self.kernel_root.as_ref()
+    }
+
+    /// The processes' root table.
+    pub fn user_root(&self) -> Option<&TypedRef<L4>> {
+        self.user_root.as_ref()
+    }
+
+    /// Sets the root tables of a vCPU at rest and hands back the former ones.
+    pub fn set_roots(
+        &mut self,
+        kernel: Option<TypedRef<L4>>,
+        user: Option<TypedRef<L4>>,
+    ) -> (Option<TypedRef<L4>>, Option<TypedRef<L4>>) {
+        self.kernel_cr3 = kernel.as_ref().map_or(0, |root| root.mfn().address().get());
+        self.user_cr3 = user.as_ref().map_or(0, |root| root.mfn().address().get());
+        (core::mem::replace(&mut self.kernel_root, kernel), core::mem::replace(&mut self.user_root, user))
+    }
+
+    /// Sets the GDT of a vCPU at rest: up to 14 pages, `entries` descriptors.
+    ///
+    /// # Panics
+    /// If there are more pages than the guest's part of the GDT has.
+    pub fn set_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) {
+        let mut slots = [const { None }; FIRST_RESERVED_GDT_PAGE];
+        for (index, page) in pages.into_iter().enumerate() {
+            slots[index] = Some(page);
+        }
+        self.gdt = slots;
+        self.gdt_entries = entries;
+    }
+
+    /// The frames of the GDT and the number of descriptors.
+    pub fn gdt(&self) -> (impl Iterator<Item = Mfn>, u16) {
+        (self.gdt.iter().flatten().map(TypedRef::mfn), self.gdt_entries)
+    }
+
+    /// The LDT that the guest has set.
+    pub const fn ldt(&self) -> Ldt {
+        self.ldt
+    }
+
+    /// Sets the LDT of a vCPU at rest.
+    pub const fn set_ldt(&mut self, ldt: Ldt) {
+        self.ldt = ldt;
+    }
+
+    /// Segment bases of a vCPU at rest: FS, GS of the kernel, GS of processes. Addresses that are not canonical are taken as zero.
+    pub const fn set_segment_bases(&mut self, fs: u64, gs_kernel: u64, gs_user: u64) {
+        self.fs_base = canonical_or_zero(fs);
+        self.gs_base_kernel = canonical_or_zero(gs_kernel);
+        self.gs_base_user = canonical_or_zero(gs_user);
+    }
+
+    /// Segment bases of a vCPU at rest: FS, GS of the kernel, GS of processes.
+    pub const fn segment_bases(&self) -> (u64, u64, u64) {
+        (self.fs_base, self.gs_base_kernel, self.gs_base_user)
+    }
+
+    /// CR0.TS as the guest has set it.
+    pub const fn task_switched(&self) -> bool {
+        self.task_switched
+    }
+
+    /// The debug registers as the guest has set them; 4 and 5 are zero.
+    pub const fn debug_registers(&self) -> &[u64; 8] {
+        &self.debug_registers
+    }
+}
+
+/// Whether an address can be an address at all with 48-bit translation.
+pub const fn is_canonical(address: u64) -> bool {
+    address.wrapping_add(1 << 47) < 1 << 48
+}
+
+const fn canonical_or_zero(address: u64) -> u64 {
+    if is_canonical(address) { address } else { 0 }
+}
+
+/// A vCPU loaded into this pCPU.
+///
+/// Dropping it, like [`Active::deactivate`], saves the live state and leaves the guest's root table, so that the tables may be let go.
+pub struct Active {
+    /// `None` only after `deactivate`.
+    context: Option<Box<GuestContext>>,
+}
+
+impl Active {
+    pub(crate) fn context_mut(&mut self) -> &mut GuestContext {
+        self.context.as_mut().expect("the context leaves only when its guard does")
+    }
+
+    /// The state at rest, readable while active; selectors, bases and extended state may be newer in the processor.
+    pub fn context(&self) -> &GuestContext {
+        self.context.as_ref().expect("the context leaves only when its guard does")
+    }
+
+    /// Takes the vCPU off this pCPU.
+    pub fn deactivate(mut self) -> Box<GuestContext> {
+        let mut context = self.context.take().expect("the context leaves only when its guard does");
+        vcpu::deactivate(&mut context);
+        context
+    }
+
+    /// Runs the guest until something needs Paravane.
+    pub fn run(&mut self) -> Exit {
+        vcpu::run(self.context_mut())
+    }
+
+    /// General registers.
+    pub fn registers(&self) -> &Registers {
+        &self.context().registers
+    }
+
+    /// General registers. Any value is allowed; what the hardware must not see is corrected on entry.
+    pub fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.context_mut().registers
+    }
+
+    /// The entry points that the guest has set.
+    pub fn handlers_mut(&mut self) -> &mut Handlers {
+        &mut self.context_mut().handlers
+    }
+
+    /// Moves the `vcpu_info` (see [`GuestContext::set_vcpu_info`]).
+    pub fn set_vcpu_info(&mut self, page: SharedPage, offset: usize) {
+        self.context_mut().set_vcpu_info(page, offset);
+    }
+
+    /// Sets the stack on which the kernel is entered from a process.
+    pub fn set_kernel_stack(&mut self, stack: u64) {
+        self.context_mut().kernel_stack = stack;
+    }
+
+    /// Sets the I/O privilege level that the guest believes to have.
+    pub fn set_iopl(&mut self, level: u8) {
+        self.context_mut().set_iopl(level);
+    }
+
+    /// Goes to the guest's kernel: its root table and GS base become the live ones.
+    pub fn enter_kernel(&mut self) {
+        let context = self.context_mut();
+        if context.in_kernel == 0 {
+            context.in_kernel = 1;
+            vcpu::swap_mode(context);
+        }
+    }
+
+    /// Goes to the guest's processes. `false`, with nothing done, if the guest has set no root table for them.
+    pub fn enter_user(&mut self) -> bool {
+        let context = self.context_mut();
+        if context.in_kernel != 0 {
+            if context.user_root.is_none() {
+                return false;
+            }
+            context.in_kernel = 0;
+            vcpu::swap_mode(context);
+        }
+        true
+    }
+
+    /// Gives the kernel another root table, loads it, and hands back the former one. The caller is in kernel mode.
+    pub fn set_kernel_root(&mut self, root: TypedRef<L4>) -> Option<TypedRef<L4>> {
+        let context = self.context_mut();
+        context.kernel_cr3 = root.mfn().address().get();
+        let former = context.kernel_root.replace(root);
+        vcpu::load_root(context);
+        former
+    }
+
+    /// Gives the processes another root table, or none, and hands back the former one.
+    pub fn set_user_root(&mut self, root: Option<TypedRef<L4>>) -> Option<TypedRef<L4>> {
+        let context = self.context_mut();
+        if root.is_none() && context.in_kernel == 0 {
+            return None;
+        }
+        context.user_cr3 = root.as_ref().map_or(0, |root| root.mfn().address().get());
+        let former = core::mem::replace(&mut context.user_root, root);
+        vcpu::load_root(context);
+        former
+    }
+
+    /// Sets the GDT (see [`GuestContext::set_gdt`]) and reloads the window.
+    pub fn set_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) {
+        let context = self.context_mut();
+        context.set_gdt(pages, entries);
+        vcpu::load_descriptor_tables(context);
+    }
+
+    /// Sets the LDT and empties its window.
+    pub fn set_ldt(&mut self, ldt: Ldt) {
+        let context = self.context_mut();
+        context.ldt = ldt;
+        vcpu::load_descriptor_tables(context);
+    }
+
+    /// Shows a page of the LDT in its window, after a fault there. Page `index` counts from the LDT's base.
+    pub fn map_ldt_page(&mut self, index: usize, page: TypedRef<Descriptor>) {
+        vcpu::map_ldt_page(self.context_mut(), index, page);
+    }
+
+    /// The index of the LDT page that a fault at `address` asks for, if it lies in this pCPU's LDT window.
+    pub fn ldt_page_of_fault(&self, address: GuestVirt) -> Option<usize> {
+        vcpu::ldt_page_of_fault(address)
+    }
+
+    /// Sets the FS base; `false` if the address is not canonical.
+    pub fn set_fs_base(&mut self, base: u64) -> bool {
+        is_canonical(base) && {
+            vcpu::set_fs_base(self.context_mut(), base);
+            true
+        }
+    }
+
+    /// Sets the GS base of the kernel; `false` if the address is not canonical.
+    pub fn set_kernel_gs_base(&mut self, base: u64) -> bool {
+        is_canonical(base) && {
+            vcpu::set_gs_base(self.context_mut(), true, base);
+            true
+        }
+    }
+
+    /// Sets the GS base of processes; `false` if the address is not canonical.
+    pub fn set_user_gs_base(&mut self, base: u64) -> bool {
+        is_canonical(base) && {
+            vcpu::set_gs_base(self.context_mut(), false, base);
+            true
+        }
+    }
+
+    /// Loads the user's GS selector (kernel mode has its own base); `false` if the processor refused it and the null selector was loaded.
+    pub fn load_user_gs_selector(&mut self, selector: u16) -> bool {
+        vcpu::load_user_gs_selector(self.context_mut(), selector)
+    }
+
+    /// The live data segment selectors.
+    pub fn live_selectors(&self) -> Selectors {
+        vcpu::live_selectors(self.context())
+    }
+
+    /// Loads null into the data segments, as before a failsafe callback.
+    pub fn clear_selectors(&mut self) {
+        vcpu::clear_selectors(self.context_mut());
+    }
+
+    /// Live FS base, GS base of the kernel, GS base of processes.
+    pub fn live_segment_bases(&self) -> (u64, u64, u64) {
+        vcpu::live_segment_bases(self.context())
+    }
+
+    /// Sets CR0.TS as the guest wants it: the next use of extended state traps.
+    pub fn set_task_switched(&mut self, set: bool) {
+        let context = self.context_mut();
+        context.task_switched = set;
+        vcpu::load_task_switched(context);
+    }
+
+    /// Sets debug register `index`, 0 to 3, 6 or 7. `false` if the value could watch Paravane itself or is not legal.
+    pub fn set_debug_register(&mut self, index: usize, value: u64) -> bool {
+        if !debug_register_is_legal(index, value) {
+            return false;
+        }
+        let context = self.context_mut();
+        context.debug_registers[index] = match index {
+            6 => value & 0xe00f | 0xffff_0ff0,
+            7 => value | 1 << 10,
+            _ => value,
+        };
+        vcpu::load_debug_registers(context);
+        true
+    }
+
+    /// Debug register `index`, DR6 as the processor has it.
+    pub fn debug_register(&self, index: usize) -> u64 {
+        vcpu::debug_register(self.context(), index)
+    }
+
+    /// Records DR6 after a debug exception, and clears the processor's.
+    pub fn latch_debug_status(&mut self) {
+        vcpu::latch_debug_status(self.context_mut());
+    }
+
+    /// The enabled extended states; `false` from the setter if the processor has not got them or the combination is illegal.
+    pub fn set_xcr0(&mut self, value: u64) -> bool {
+        vcpu::set_xcr0(self.context_mut(), value)
+    }
+
+    /// The enabled extended states.
+    pub fn xcr0(&self) -> u64 {
+        self.context().extended.xcr0()
+    }
+
+    /// Forgets all translations of this vCPU's root tables on this pCPU.
+    pub fn flush(&mut self) {
+        crate::tlb::flush_local();
+    }
+
+    /// Forgets the translation of one page in both of this vCPU's roots on this pCPU.
+    pub fn flush_page(&mut self, address: GuestVirt) {
+        vcpu::flush_page(self.context_mut(), address);
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        if let Some(mut context) = self.context.take() {
+            vcpu::deactivate(&mut context);
+        }
+    }
+}
+
+/// A breakpoint may watch guest addresses only, and DR7 may ask neither for the general detect trap nor for I/O breakpoints.
+const fn debug_register_is_legal(index: usize, value: u64) -> bool {
+    match index {
+        0..=3 => GuestVirt::new(value).is_guest() && is_canonical(value),
+        6 => value >> 32 == 0,
+        7 => {
+            let mut legal = value >> 32 == 0 && value & 1 << 13 == 0;
+            let mut breakpoint = 0;
+            while breakpoint < 4 {
+                // Type 2 is an I/O breakpoint.
+                legal &= (value >> (16 + 4 * breakpoint)) & 3 != 2;
+                breakpoint += 1;
+            }
+            legal
+        }
+        _ => false,
+    }
+}

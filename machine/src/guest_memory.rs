@@ -1,0 +1,86 @@
+//! Copies between Paravane and the memory of the active guest. There are no references to guest memory: it can change or
+//! vanish at any time, so it is copied in once and judged by the copy.
+
+use core::mem::size_of_val;
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+use crate::addr::GuestVirt;
+use crate::backend::vcpu;
+use crate::context::Active;
+
+/// A guest address could not be read or written. The guest gets `-EFAULT`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault;
+
+impl From<Fault> for abi::errno::Errno {
+    fn from(_: Fault) -> Self {
+        Self::EFAULT
+    }
+}
+
+impl Active {
+    /// Reads bytes of the guest's current address space.
+    ///
+    /// # Errors
+    /// If any of the addresses cannot be read.
+    pub fn read_bytes(&self, from: GuestVirt, to: &mut [u8]) -> Result<(), Fault> {
+        (self.read_some(from, to) == to.len()).then_some(()).ok_or(Fault)
+    }
+
+    /// Reads bytes up to the first that cannot be read; returns how many were.
+    pub fn read_some(&self, from: GuestVirt, to: &mut [u8]) -> usize {
+        vcpu::copy_from_guest(self.context(), from, to)
+    }
+
+    /// Writes bytes into the guest's current address space.
+    ///
+    /// # Errors
+    /// If any of the addresses cannot be written; those before it may have been.
+    pub fn write_bytes(&self, to: GuestVirt, from: &[u8]) -> Result<(), Fault> {
+        (vcpu::copy_to_guest(self.context(), to, from) == from.len()).then_some(()).ok_or(Fault)
+    }
+
+    /// Reads a structure.
+    ///
+    /// # Errors
+    /// If any of its bytes cannot be read.
+    pub fn read<T: FromBytes + IntoBytes>(&self, from: GuestVirt) -> Result<T, Fault> {
+        let mut value = T::new_zeroed();
+        self.read_bytes(from, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Writes a structure.
+    ///
+    /// # Errors
+    /// If any of its bytes cannot be written.
+    pub fn write<T: IntoBytes + Immutable + ?Sized>(&self, to: GuestVirt, value: &T) -> Result<(), Fault> {
+        debug_assert!(size_of_val(value) != 0);
+        self.write_bytes(to, value.as_bytes())
+    }
+
+    /// Reads element `index` of an array.
+    ///
+    /// # Errors
+    /// If any of its bytes cannot be read.
+    pub fn read_element<T: FromBytes + IntoBytes>(&self, array: GuestVirt, index: u64) -> Result<T, Fault> {
+        self.read(element::<T>(array, index))
+    }
+
+    /// Writes element `index` of an array.
+    ///
+    /// # Errors
+    /// If any of its bytes cannot be written.
+    pub fn write_element<T: IntoBytes + Immutable>(&self, array: GuestVirt, index: u64, value: &T) -> Result<(), Fault> {
+        self.write(element::<T>(array, index), value)
+    }
+}
+
+/// The address of an element; one that would wrap is not in guest space and faults.
+fn element<T>(array: GuestVirt, index: u64) -> GuestVirt {
+    match index.checked_mul(size_of::<T>() as u64).and_then(|offset| array.get().checked_add(offset)) {
+        Some(address) => GuestVirt::new(address),
+        None => GuestVirt::new(crate::addr::HYPERVISOR_START),
+    }
+}

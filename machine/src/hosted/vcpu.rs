@@ -1,0 +1,153 @@
+//! A vCPU in the test process: its address space is walked in software by the hardware's rules, and what it "executes" is a
+//! script of exits that the test has put in.
+
+use std::collections::VecDeque;
+
+use super::mmu::{self, Access};
+use crate::addr::GuestVirt;
+use crate::context::{Exit, GuestContext, Selectors};
+use crate::frames::{Descriptor, SharedPage, TypedRef};
+use crate::tlb_clock;
+
+/// What the hosted back end keeps for a vCPU.
+#[derive(Default)]
+pub(crate) struct BackendState {
+    /// The exits that `run` will report, in order.
+    pub(crate) script: VecDeque<Exit>,
+}
+
+/// The enabled extended states; there is no state behind them.
+pub(crate) struct ExtendedState {
+    xcr0: u64,
+}
+
+impl ExtendedState {
+    pub(crate) const fn new() -> Self {
+        Self { xcr0: 1 }
+    }
+
+    pub(crate) const fn xcr0(&self) -> u64 {
+        self.xcr0
+    }
+}
+
+pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
+    page.atomic_u8(offset).as_ptr().addr() as u64
+}
+
+pub(crate) fn load_root(_: &GuestContext) {
+    tlb_clock::around_flush(|| ());
+}
+
+pub(crate) fn swap_mode(context: &mut GuestContext) {
+    load_root(context);
+}
+
+pub(crate) fn activate(context: &mut GuestContext) {
+    load_root(context);
+}
+
+pub(crate) fn deactivate(_: &mut GuestContext) {
+    tlb_clock::around_flush(|| ());
+}
+
+/// Reports the next exit of the script; an interrupt when there is none left.
+pub(crate) fn run(context: &mut GuestContext) -> Exit {
+    context.backend.script.pop_front().unwrap_or(Exit::Interrupt)
+}
+
+pub(crate) fn load_descriptor_tables(_: &mut GuestContext) {}
+
+pub(crate) fn map_ldt_page(_: &mut GuestContext, _: usize, page: TypedRef<Descriptor>) {
+    drop(page);
+}
+
+pub(crate) fn ldt_page_of_fault(_: GuestVirt) -> Option<usize> {
+    None
+}
+
+pub(crate) fn set_fs_base(context: &mut GuestContext, base: u64) {
+    context.fs_base = base;
+}
+
+pub(crate) fn set_gs_base(context: &mut GuestContext, kernel: bool, base: u64) {
+    if kernel {
+        context.gs_base_kernel = base;
+    } else {
+        context.gs_base_user = base;
+    }
+}
+
+pub(crate) fn load_user_gs_selector(context: &mut GuestContext, selector: u16) -> bool {
+    context.selectors.gs = selector;
+    true
+}
+
+pub(crate) fn live_selectors(context: &GuestContext) -> Selectors {
+    context.selectors
+}
+
+pub(crate) fn clear_selectors(context: &mut GuestContext) {
+    context.selectors = Selectors::default();
+}
+
+pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {
+    (context.fs_base, context.gs_base_kernel, context.gs_base_user)
+}
+
+pub(crate) fn load_task_switched(_: &GuestContext) {}
+
+pub(crate) fn load_debug_registers(_: &GuestContext) {}
+
+pub(crate) fn debug_register(context: &GuestContext, index: usize) -> u64 {
+    context.debug_registers[index & 7]
+}
+
+pub(crate) fn latch_debug_status(_: &mut GuestContext) {}
+
+pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
+    let legal = value & !7 == 0 && value & 1 != 0 && (value & 4 == 0 || value & 2 != 0);
+    if legal {
+        context.extended.xcr0 = value;
+    }
+    legal
+}
+
+pub(crate) fn flush_page(_: &mut GuestContext, _: GuestVirt) {}
+
+/// Splits `[address, address + length)` at page boundaries and hands each piece to `act` until it answers `false`.
+fn by_page(address: GuestVirt, length: usize, mut act: impl FnMut(GuestVirt, usize, usize) -> bool) -> usize {
+    let mut done = 0;
+    while done < length {
+        let at = address.offset(done as u64);
+        let piece = (4096 - at.page_offset()).min(length - done);
+        if !act(at, done, piece) {
+            break;
+        }
+        done += piece;
+    }
+    done
+}
+
+pub(crate) fn copy_from_guest(context: &GuestContext, from: GuestVirt, to: &mut [u8]) -> usize {
+    if !from.is_guest_range(to.len() as u64) {
+        return 0;
+    }
+    by_page(from, to.len(), |at, done, piece| {
+        let Some(frame) = mmu::translate(context, at, Access::Read) else { return false };
+        mmu::read(frame, at.page_offset(), &mut to[done..done + piece]);
+        true
+    })
+}
+
+pub(crate) fn copy_to_guest(context: &GuestContext, to: GuestVirt, from: &[u8]) -> usize {
+    if !to.is_guest_range(from.len() as u64) {
+        return 0;
+    }
+    by_page(to, from.len(), |at, done, piece| {
+        let Some(frame) = mmu::translate(context, at, Access::Write) else { return false };
+        mmu::write(frame, at.page_offset(), &from[done..done + piece]);
+        true
+    })
+}
+

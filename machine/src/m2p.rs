@@ -1,0 +1,33 @@
+#![expect(unsafe_code, reason = "the M2P is an array at an address that boot has mapped")]
+//! The machine-to-physical table: for each machine frame the pseudo-physical number that its owner has given it. Guests
+//! read it; nothing that Paravane decides rests on it.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::{Mfn, Pfn};
+use crate::backend::ram;
+
+/// What stands there for frames without a number.
+pub const INVALID: Pfn = Pfn::new(u64::MAX);
+
+fn entry(mfn: Mfn) -> Option<&'static AtomicU64> {
+    if mfn.get() >= ram::frame_count() {
+        return None;
+    }
+    let index = usize::try_from(mfn.get()).ok()?;
+    // SAFETY: boot has mapped one entry for each frame that the frame table covers, writable by Paravane through this
+    // address, and the table is only accessed atomically.
+    Some(unsafe { &*ram::m2p().add(index).cast::<AtomicU64>() })
+}
+
+/// Records a frame's number. Frames beyond the table are ignored.
+pub fn set(mfn: Mfn, pfn: Pfn) {
+    if let Some(entry) = entry(mfn) {
+        entry.store(pfn.get(), Ordering::Relaxed);
+    }
+}
+
+/// The number recorded for a frame, or [`INVALID`].
+pub fn get(mfn: Mfn) -> Pfn {
+    entry(mfn).map_or(INVALID, |entry| Pfn::new(entry.load(Ordering::Relaxed)))
+}

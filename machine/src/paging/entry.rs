@@ -1,0 +1,235 @@
+//! A page-table entry as a value that owns the reference it stands for (FT-5).
+
+use core::marker::PhantomData;
+use core::mem;
+
+use abi::errno::Errno;
+use bitflags::bitflags;
+
+use crate::addr::{MachineAddr, Mfn};
+use crate::backend::ram;
+use crate::frames::{self, AcquireError, Budget, FrameRef, L1, Level, TypedRef, Writable};
+
+use super::Admission;
+
+bitflags! {
+    /// Bits of a page-table entry besides the frame (Intel SDM volume 3, 4.5).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct LeafFlags: u64 {
+        /// The entry maps something.
+        const PRESENT = 1 << 0;
+        /// Writes are allowed.
+        const WRITABLE = 1 << 1;
+        /// Ring 3 may use it.
+        const USER = 1 << 2;
+        /// Write-through (bit 0 of the PAT index).
+        const WRITE_THROUGH = 1 << 3;
+        /// Cache disabled (bit 1 of the PAT index).
+        const CACHE_DISABLED = 1 << 4;
+        /// Set by the processor when used.
+        const ACCESSED = 1 << 5;
+        /// Set by the processor when written through.
+        const DIRTY = 1 << 6;
+        /// Bit 2 of the PAT index in an L1 entry, page size above.
+        const PAT_OR_SIZE = 1 << 7;
+        /// Kept over root switches.
+        const GLOBAL = 1 << 8;
+        /// Free for software.
+        const AVAILABLE = 7 << 9 | 0x7ff << 52;
+        /// Not executable.
+        const NO_EXECUTE = 1 << 63;
+    }
+}
+
+const FRAME_MASK: u64 = 0x000f_ffff_ffff_f000;
+
+/// Bits that a table entry takes over from what the guest asked for.
+const TABLE_KEPT: LeafFlags = LeafFlags::WRITABLE
+    .union(LeafFlags::ACCESSED)
+    .union(LeafFlags::DIRTY)
+    .union(LeafFlags::AVAILABLE)
+    .union(LeafFlags::NO_EXECUTE);
+
+/// Bits that a leaf takes over. Global is not among them: translations must not outlive a switch between guests.
+const LEAF_KEPT: LeafFlags = LeafFlags::ACCESSED
+    .union(LeafFlags::DIRTY)
+    .union(LeafFlags::AVAILABLE)
+    .union(LeafFlags::NO_EXECUTE);
+
+/// The bits of an entry, owning nothing: what a guest asks for, or what was seen in a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct RawEntry(u64);
+
+impl RawEntry {
+    /// An entry's bits.
+    pub const fn new(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The plain number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Whether no bit is set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The flag bits.
+    pub const fn flags(self) -> LeafFlags {
+        LeafFlags::from_bits_truncate(self.0)
+    }
+
+    /// Whether the hardware would follow the entry.
+    pub const fn is_present(self) -> bool {
+        self.0 & LeafFlags::PRESENT.bits() != 0
+    }
+
+    /// Whether the entry allows writes.
+    pub const fn is_writable(self) -> bool {
+        self.0 & LeafFlags::WRITABLE.bits() != 0
+    }
+
+    /// The frame that the entry names.
+    pub const fn frame(self) -> Mfn {
+        Mfn::containing(MachineAddr::new(self.0 & FRAME_MASK))
+    }
+}
+
+/// A page-table entry of level `K`, with the reference that its bits stand for.
+#[derive(Debug)]
+pub struct Entry<K: Level> {
+    raw: u64,
+    level: PhantomData<K>,
+}
+
+impl<K: Level> Entry<K> {
+    /// An entry that maps nothing. The other bits are the guest's to use (a swap entry, say); the present bit is cleared.
+    pub const fn absent(raw: RawEntry) -> Self {
+        Self::from_owned_bits(raw.0 & !LeafFlags::PRESENT.bits())
+    }
+
+    /// Takes over bits that own their references: read from the owned part of a table, or made by `into_raw`.
+    pub(crate) const fn from_owned_bits(raw: u64) -> Self {
+        Self { raw, level: PhantomData }
+    }
+
+    /// The bits, which now own the reference.
+    pub(crate) fn into_raw(self) -> u64 {
+        let raw = self.raw;
+        mem::forget(self);
+        raw
+    }
+
+    /// The bits, for looking at.
+    pub const fn raw(&self) -> RawEntry {
+        RawEntry(self.raw)
+    }
+
+    /// The same entry with the accessed and dirty bits of `seen` added.
+    #[must_use]
+    pub const fn with_accessed_dirty(mut self, seen: RawEntry) -> Self {
+        if self.raw & LeafFlags::PRESENT.bits() != 0 {
+            self.raw |= seen.0 & (LeafFlags::ACCESSED.bits() | LeafFlags::DIRTY.bits());
+        }
+        self
+    }
+}
+
+fn leaf_bits(mfn: Mfn, wanted: RawEntry, access: LeafFlags) -> u64 {
+    let mut flags = wanted.flags().intersection(LEAF_KEPT).union(access);
+    if !ram::no_execute() {
+        flags.remove(LeafFlags::NO_EXECUTE);
+    }
+    mfn.address().get() | flags.union(LeafFlags::PRESENT).union(LeafFlags::USER).bits()
+}
+
+impl Entry<L1> {
+    /// Maps a frame for reading; flags come from what the guest asked for.
+    pub fn read_only(frame: FrameRef, wanted: RawEntry) -> Self {
+        Self::from_owned_bits(leaf_bits(frame.into_counted(), wanted, LeafFlags::empty()))
+    }
+
+    /// Maps a frame for reading and writing.
+    pub fn writable(frame: TypedRef<Writable>, wanted: RawEntry) -> Self {
+        Self::from_owned_bits(leaf_bits(frame.into_counted(), wanted, LeafFlags::WRITABLE))
+    }
+}
+
+/// Bits of a table entry of level `Lower + 1` that links `mfn`.
+fn table_bits(mfn: Mfn, wanted: RawEntry) -> u64 {
+    let mut flags = wanted.flags().intersection(TABLE_KEPT);
+    if !ram::no_execute() {
+        flags.remove(LeafFlags::NO_EXECUTE);
+    }
+    mfn.address().get() | flags.union(LeafFlags::PRESENT).union(LeafFlags::USER).bits()
+}
+
+/// Checks an entry of the level above `Lower`; the bits returned own the reference to the lower table.
+pub(crate) fn admit_table_entry<Lower: Level, A: Admission>(
+    raw: RawEntry,
+    admission: &mut A,
+    budget: &mut Budget,
+) -> Result<u64, AcquireError> {
+    if !raw.is_present() {
+        return Ok(raw.0);
+    }
+    if raw.flags().contains(LeafFlags::PAT_OR_SIZE) {
+        return Err(Errno::EINVAL.into());
+    }
+    let lower = TypedRef::<Lower>::acquire(admission.table(raw.frame())?, admission, budget)?;
+    Ok(table_bits(lower.into_counted(), raw))
+}
+
+macro_rules! table_entries {
+    ($($level:ident -> $lower:ident),*) => {$(
+        impl Entry<frames::$level> {
+            /// Decides on an entry that a guest asks for: absent, or a link to a lower table that is promoted if need be.
+            ///
+            /// # Errors
+            /// Of [`TypedRef::acquire`]; `EINVAL` for a large page.
+            pub fn admit<A: Admission>(
+                raw: RawEntry,
+                admission: &mut A,
+                budget: &mut Budget,
+            ) -> Result<Self, AcquireError> {
+                admit_table_entry::<frames::$lower, A>(raw, admission, budget).map(Self::from_owned_bits)
+            }
+        }
+    )*};
+}
+
+table_entries!(L2 -> L1, L3 -> L2, L4 -> L3);
+
+impl Entry<L1> {
+    /// Decides on an entry that a guest asks for, by its policy.
+    ///
+    /// # Errors
+    /// Those of the policy.
+    pub fn admit<A: Admission>(
+        raw: RawEntry,
+        admission: &mut A,
+        budget: &mut Budget,
+    ) -> Result<Self, AcquireError> {
+        admission.leaf(raw, budget)
+    }
+}
+
+impl<K: Level> Drop for Entry<K> {
+    fn drop(&mut self) {
+        let raw = self.raw();
+        if !raw.is_present() || !frames::is_ram(raw.frame()) {
+            return;
+        }
+        let frame = FrameRef::from_counted(raw.frame());
+        match K::LEVEL {
+            1 if raw.is_writable() => drop(TypedRef::<Writable>::from_counted(frame)),
+            1 => drop(frame),
+            2 => drop(TypedRef::<L1>::from_counted(frame)),
+            3 => drop(TypedRef::<frames::L2>::from_counted(frame)),
+            _ => drop(TypedRef::<frames::L3>::from_counted(frame)),
+        }
+    }
+}
