@@ -3,7 +3,7 @@
 
 use core::mem::size_of_val;
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::GuestVirt;
 use crate::backend::vcpu;

@@ -131,8 +131,8 @@ impl SharedPage {
         &self.page
     }
 
-    atomic_accessor!(u8, AtomicU8, 1);
-    atomic_accessor!(u16, AtomicU16, 2);
-    atomic_accessor!(u32, AtomicU32, 4);
-    atomic_accessor!(u64, AtomicU64, 8);
+    atomic_accessor!(atomic_u8, AtomicU8, 1);
+    atomic_accessor!(atomic_u16, AtomicU16, 2);
+    atomic_accessor!(atomic_u32, AtomicU32, 4);
+    atomic_accessor!(atomic_u64, AtomicU64, 8);
 }

@@ -92,12 +92,12 @@ impl FrameRef {
     }
 
     /// Takes over a reference that is already counted, as one that an entry or queue owned.
-    pub(super) const fn from_counted(mfn: Mfn) -> Self {
+    pub(crate) const fn from_counted(mfn: Mfn) -> Self {
         Self { mfn }
     }
 
     /// Gives the count to something that is not a value: an entry's bits, a queue link, a pin.
-    pub(super) fn into_counted(self) -> Mfn {
+    pub(crate) fn into_counted(self) -> Mfn {
         let mfn = self.mfn;
         mem::forget(self);
         mfn
@@ -205,12 +205,12 @@ pub struct TypedRef<K: Kind> {
 
 impl<K: Kind> TypedRef<K> {
     /// Takes over a use that is already counted.
-    pub(super) const fn from_counted(frame: FrameRef) -> Self {
+    pub(crate) const fn from_counted(frame: FrameRef) -> Self {
         Self { frame, kind: PhantomData }
     }
 
     /// Gives both counts to an entry's bits.
-    pub(super) fn into_counted(self) -> Mfn {
+    pub(crate) fn into_counted(self) -> Mfn {
         let mfn = self.frame.mfn();
         mem::forget(self);
         mfn
