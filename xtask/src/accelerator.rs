@@ -1,11 +1,10 @@
 //! KVM or emulation. A `/dev/kvm` may be there and yet run code of ring 0 by slow emulation, so KVM is only taken where
 //! the CPU says that it virtualises and a first boot works.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, fs, thread};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -50,6 +49,15 @@ impl Accelerator {
             Self::Tcg if cpus > 1 => "tcg,thread=multi",
             Self::Tcg => "tcg,thread=single",
         }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG emulation",
+        })
     }
 }
 

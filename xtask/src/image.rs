@@ -10,15 +10,16 @@ use crate::workspace;
 
 /// Builds the image and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
-    let built = cargo_artifact(
+    let programs = cargo_artifacts(
         Command::new(cargo())
             .args(["build", "--release", "--package", "image", "--target", "x86_64-unknown-none"])
             .current_dir(workspace::root()),
     )?;
+    let [built] = programs.as_slice() else { bail!("the package image should make one program") };
     let image = workspace::made(workspace::target())?.join("paravane");
     // Renamed into place, so that a machine that boots the old image meanwhile never sees half a file.
     let fresh = image.with_extension("new");
-    fs::copy(&built, &fresh).with_context(|| format!("cannot write {}", fresh.display()))?;
+    fs::copy(built, &fresh).with_context(|| format!("cannot write {}", fresh.display()))?;
     fs::rename(&fresh, &image)?;
     Ok(image)
 }
@@ -28,17 +29,7 @@ pub(crate) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
-/// Runs a cargo build and returns the one program that it makes. Its messages go to standard error.
-pub(crate) fn cargo_artifact(command: &mut Command) -> Result<PathBuf> {
-    let mut programs = cargo_artifacts(command)?;
-    match (programs.pop(), programs.is_empty()) {
-        (Some(program), true) => Ok(program),
-        (None, _) => bail!("cargo built no program"),
-        (Some(_), false) => bail!("cargo built more than one program"),
-    }
-}
-
-/// Runs a cargo build and returns the programs that it makes.
+/// Runs a cargo build and returns the programs that it makes. Its messages go to standard error.
 pub(crate) fn cargo_artifacts(command: &mut Command) -> Result<Vec<PathBuf>> {
     let output = command
         .arg("--message-format=json-render-diagnostics")

@@ -1,6 +1,7 @@
 //! The options that describe a machine and its guests, shared by every command that boots one, and the way from them to
 //! a session.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,12 @@ use crate::{kernels, packages, workspace};
 
 /// What Paravane and the firmware need beside the guests' memory.
 const HOST_OWN: Size = Size::mib(256);
+
+/// What a guest's kernel and ramdisk take until it has started.
+const MODULES: Size = Size::mib(32);
+
+/// The smallest machine that is made without being asked for.
+const LEAST: Size = Size::mib(512);
 
 /// The machine and its guests.
 #[derive(Args, Clone, Debug)]
@@ -59,12 +66,29 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<u64>,
 }
 
-/// What the guests' memory holds beside the kernel: the ramdisk, as a file or as bytes.
-#[derive(Debug)]
-pub(crate) enum Ramdisk {
+/// Contents of a file that a machine boots.
+#[derive(Clone, Debug)]
+pub(crate) enum Contents {
     File(PathBuf),
     Bytes(Vec<u8>),
-    None,
+}
+
+/// Everything that a boot needs.
+#[derive(Debug)]
+pub(crate) struct Setup<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) cpu: Option<String>,
+    pub(crate) cpus: u32,
+    pub(crate) memory: Size,
+    pub(crate) guests: Vec<GuestModule>,
+    /// The files that the guests name as kernel and ramdisk.
+    pub(crate) files: Vec<(&'a str, Contents)>,
+    /// Words for the hypervisor's command line.
+    pub(crate) options: String,
+    /// The one guest's console has the serial line to itself.
+    pub(crate) raw: bool,
+    pub(crate) limits: Limits,
 }
 
 /// A session and the folder that its machine's files are in.
@@ -78,12 +102,45 @@ pub(crate) struct Booted {
 /// How long a guest may take to user space unless a timeout is given.
 const BOOT_TIME: Duration = Duration::from_secs(240);
 
-impl Options {
-    /// The names of the guests.
-    pub(crate) fn names(&self) -> Vec<String> {
-        if self.guests == 1 { vec!["guest".into()] } else { (1..=self.guests).map(|n| format!("guest{n}")).collect() }
+impl Setup<'_> {
+    /// Switches the machine on; what comes over its serial line is kept in `log`.
+    pub(crate) fn boot(self, log: &Path) -> Result<Booted> {
+        ensure!(!self.raw || self.guests.len() == 1, "only one guest can have the console to itself");
+        let folder = tempfile::Builder::new().prefix("machine").tempdir_in(workspace::made(workspace::target())?)?;
+        for (name, contents) in &self.files {
+            match contents {
+                Contents::File(file) => qemu::place(file, folder.path(), name)?,
+                Contents::Bytes(bytes) => fs::write(folder.path().join(name), bytes)?,
+            }
+        }
+        let names: Vec<String> = self.guests.iter().map(|guest| guest.name.clone()).collect();
+        let mut options = self.options;
+        if self.raw && let Host::Paravane(_) = self.host {
+            options = format!("guest_console=raw:{} {options}", names.concat());
+        }
+        let (kernel, append, modules) = self.host.boot(&self.guests, &options)?;
+        let machine = Machine {
+            accelerator: self.accelerator,
+            cpu: self.cpu.unwrap_or_else(|| self.accelerator.cpu().into()),
+            cpus: self.cpus,
+            memory: self.memory,
+            kernel,
+            append,
+            modules,
+            folder: folder.path().to_owned(),
+        };
+        let alone = self.raw || self.host.is_console_alone();
+        let session = Session::new(machine.start()?, &names, alone, log)?;
+        Ok(Booted { session, limits: self.limits, _folder: folder })
     }
+}
 
+/// The machine's memory if nobody says otherwise: what `guests` guests of this size need, and something for the host.
+pub(crate) fn host_memory(guests: u64, each: Size) -> Size {
+    Size::mib((each.in_mib() * guests + HOST_OWN.in_mib() + MODULES.in_mib() * guests).max(LEAST.in_mib()))
+}
+
+impl Options {
     /// The accelerator, chosen once for several machines.
     pub(crate) fn choose_accelerator(&self) -> Result<(Accelerator, String)> {
         packages::need_program(qemu::QEMU, qemu::QEMU_PACKAGE)?;
@@ -95,57 +152,35 @@ impl Options {
         &self,
         host: &Host,
         accelerator: Accelerator,
-        ramdisk: Ramdisk,
+        ramdisk: Option<Contents>,
         raw: bool,
         log: &Path,
     ) -> Result<Booted> {
-        ensure!(!raw || self.guests == 1, "only one guest can have the console to itself");
-        let folder = tempfile::Builder::new().prefix("machine").tempdir_in(workspace::made(workspace::target())?)?;
-        qemu::place(&kernels::named(&self.kernel)?, folder.path(), "vmlinuz")?;
-        let has_ramdisk = !matches!(ramdisk, Ramdisk::None);
-        match ramdisk {
-            Ramdisk::File(file) => qemu::place(&file, folder.path(), "ramdisk")?,
-            Ramdisk::Bytes(bytes) => std::fs::write(folder.path().join("ramdisk"), bytes)?,
-            Ramdisk::None => {}
-        }
-        let names = self.names();
         let command_line = format!("console={} {}", host.console(), self.append).trim_end().to_owned();
-        let guests: Vec<GuestModule> = names
-            .iter()
-            .map(|name| GuestModule {
-                name: name.clone(),
-                memory: self.memory,
-                vcpus: self.vcpus,
-                kernel: "vmlinuz".into(),
-                ramdisk: has_ramdisk.then(|| "ramdisk".into()),
-                command_line: command_line.clone(),
-            })
-            .collect();
-        let mut options = self.host_append.clone();
-        if raw && let Host::Paravane(_) = host {
-            options = format!("guest_console=raw:{} {options}", names[0]);
-        }
-        let (kernel, append, modules) = host.boot(&guests, &options)?;
-        let machine = Machine {
-            accelerator,
-            cpu: self.cpu.clone().unwrap_or_else(|| accelerator.cpu().into()),
-            cpus: self.cpus,
-            memory: self.host_memory(),
-            kernel,
-            append,
-            modules,
-            folder: folder.path().to_owned(),
+        let guest = |number| GuestModule {
+            name: format!("guest{number}"),
+            memory: self.memory,
+            vcpus: self.vcpus,
+            kernel: "vmlinuz".into(),
+            ramdisk: ramdisk.is_some().then(|| "ramdisk".into()),
+            command_line: command_line.clone(),
         };
-        let session = Session::new(machine.start()?, &names, raw || host.is_console_alone(), log)?;
+        let guests = (1..=self.guests).map(guest).collect();
+        let kernel = ("vmlinuz", Contents::File(kernels::named(&self.kernel)?));
         let whole = self.timeout.map(Duration::from_secs);
-        Ok(Booted { session, limits: Limits { boot: whole.unwrap_or(BOOT_TIME), whole }, _folder: folder })
-    }
-
-    fn host_memory(&self) -> Size {
-        self.host_memory.unwrap_or_else(|| {
-            let guests = self.memory.in_mib() * u64::from(self.guests);
-            Size::mib((guests + HOST_OWN.in_mib() + 32 * u64::from(self.guests)).max(512))
-        })
+        let setup = Setup {
+            host,
+            accelerator,
+            cpu: self.cpu.clone(),
+            cpus: self.cpus,
+            memory: self.host_memory.unwrap_or_else(|| host_memory(self.guests.into(), self.memory)),
+            guests,
+            files: [kernel].into_iter().chain(ramdisk.map(|contents| ("ramdisk", contents))).collect(),
+            options: self.host_append.clone(),
+            raw,
+            limits: Limits { boot: whole.unwrap_or(BOOT_TIME), whole },
+        };
+        setup.boot(log)
     }
 }
 

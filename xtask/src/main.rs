@@ -11,6 +11,7 @@ mod image;
 mod kernels;
 mod machine;
 mod packages;
+mod programs;
 mod progress;
 mod qemu;
 mod ramdisk;
@@ -19,6 +20,7 @@ mod serial;
 mod session;
 mod size;
 mod terminal;
+mod test;
 mod workspace;
 
 /// Builds, runs, tests and checks Paravane
@@ -36,6 +38,8 @@ enum Command {
     /// Boot Paravane in QEMU with a stock kernel: a shell, or one command
     #[command(after_help = "The command's output and status become those of 'run'. Example: cargo xtask run -- uname -r")]
     Run(Box<run::Run>),
+    /// Run host tests, test guests and stock kernels; the last line has the totals
+    Test(test::Test),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
         Command::Run(run) => run.execute(),
+        Command::Test(test) => test.execute(),
     };
     result.unwrap_or_else(|error| {
         terminal::restore();

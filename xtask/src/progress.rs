@@ -17,6 +17,14 @@ impl Step {
         let text = text.into();
         if !stderr().is_terminal() {
             eprintln!("{text}");
+        }
+        Self::on_terminal(text)
+    }
+
+    /// The same, but nothing at all where there is no terminal.
+    pub(crate) fn on_terminal(text: impl Into<String>) -> Self {
+        let text = text.into();
+        if !stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden() };
         }
         let bar = ProgressBar::new_spinner();

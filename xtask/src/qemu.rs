@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -55,7 +55,7 @@ pub(crate) enum Event {
     /// Nothing until the given time.
     Timeout,
     /// QEMU has ended.
-    Ended(ExitStatus),
+    Ended,
 }
 
 /// A QEMU that runs.
@@ -143,7 +143,10 @@ impl Running {
         match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(bytes) => Ok(Event::Output(bytes)),
             Err(RecvTimeoutError::Timeout) => Ok(Event::Timeout),
-            Err(RecvTimeoutError::Disconnected) => Ok(Event::Ended(self.child.wait()?)),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.child.wait()?;
+                Ok(Event::Ended)
+            },
         }
     }
 

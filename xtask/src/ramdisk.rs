@@ -5,12 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::packages::Release;
-use crate::{image, workspace};
+use crate::programs;
 
 const INIT: &[u8] = include_bytes!("../ramdisk/init");
 
@@ -42,14 +41,7 @@ impl Ramdisk {
 
     /// Has the ramdisk run `words` instead of a shell.
     pub(crate) fn command(&mut self, words: &[OsString]) -> Result<()> {
-        let agent = image::cargo_artifact(
-            Command::new(image::cargo())
-                .args(["build", "--release", "--package", "ramdisk-agent"])
-                .args(["--target", "x86_64-unknown-linux-gnu"])
-                .env("RUSTFLAGS", "-C target-feature=+crt-static")
-                .current_dir(workspace::root()),
-        )?;
-        self.file("agent", 0o755, &fs::read(agent)?)?;
+        self.file("agent", 0o755, &fs::read(programs::built("ramdisk-agent")?)?)?;
         let mut line = words.join(OsStr::new("\0")).as_bytes().to_vec();
         line.push(0);
         self.file("command", 0o644, &line)
@@ -58,6 +50,16 @@ impl Ramdisk {
     /// Adds a file.
     pub(crate) fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
         self.entry(path, FILE | mode, bytes, (0, 0))
+    }
+
+    /// Adds the programs of the kernel tests, in `/programs`.
+    pub(crate) fn programs(&mut self) -> Result<()> {
+        self.file("programs/exercise", 0o755, programs::EXERCISE)?;
+        self.file("programs/threads", 0o755, &fs::read(programs::built("threads")?)?)?;
+        for (name, file) in programs::assembled()? {
+            self.file(&format!("programs/{name}"), 0o755, &fs::read(file)?)?;
+        }
+        Ok(())
     }
 
     /// The finished archive.

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::host::Host;
-use crate::machine::{self, Booted, Options};
+use crate::machine::{self, Booted, Contents, Options};
 use crate::progress::Step;
 use crate::session::{Happening, Stream};
 use crate::{qemu, ramdisk, terminal};
@@ -34,28 +34,27 @@ impl Run {
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         let host = Host::named(self.hypervisor.as_deref())?;
         let (accelerator, reason) = self.machine.choose_accelerator()?;
-        let name = if accelerator == crate::accelerator::Accelerator::Kvm { "KVM" } else { "TCG emulation" };
-        eprintln!("using {name}: {reason}");
+        eprintln!("using {accelerator}: {reason}");
         let ramdisk = self.ramdisk()?;
         let interactive = self.command.is_empty();
         let raw = interactive && self.machine.guests == 1;
         let log = machine::log_file("run-logs", "last")?;
-        let booted = self.machine.boot(&host, accelerator, ramdisk, raw, &log)?;
+        let booted = self.machine.boot(&host, accelerator, Some(ramdisk), raw, &log)?;
         let result = if interactive { self.shell(booted) } else { self.output(booted) };
         terminal::restore();
         result
     }
 
-    fn ramdisk(&self) -> Result<machine::Ramdisk> {
+    fn ramdisk(&self) -> Result<Contents> {
         if let Some(file) = &self.machine.ramdisk {
             ensure!(self.command.is_empty(), "a ramdisk of your own cannot be told which command to run");
-            return Ok(machine::Ramdisk::File(file.clone()));
+            return Ok(Contents::File(file.clone()));
         }
         let mut ramdisk = ramdisk::Ramdisk::bootable("paravane")?;
         if !self.command.is_empty() {
             ramdisk.command(&self.command)?;
         }
-        Ok(machine::Ramdisk::Bytes(ramdisk.finish()?))
+        Ok(Contents::Bytes(ramdisk.finish()?))
     }
 
     /// Runs the command: its output is ours. With several guests each line stands behind the guest's name.

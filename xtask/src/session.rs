@@ -55,6 +55,8 @@ pub(crate) struct Guest {
     pub(crate) panic: Option<String>,
     /// The last `RESULT:` line, of a test guest.
     pub(crate) result: Option<String>,
+    /// How it is to end, unless by powering off.
+    expected: Option<String>,
 }
 
 /// The life of one machine.
@@ -109,6 +111,13 @@ impl Session {
         &self.guests
     }
 
+    /// The hypervisor's word on this guest's end is to begin so; without this it is to be `poweroff`.
+    pub(crate) fn expect_ending(&mut self, name: &str, ending: &str) {
+        if let Some(guest) = self.guests.get_mut(name) {
+            guest.expected = Some(ending.into());
+        }
+    }
+
     /// Where everything that came over the serial line stands.
     pub(crate) fn log_path(&self) -> &Path {
         &self.log_path
@@ -140,7 +149,7 @@ impl Session {
                     self.decoder.push(&bytes)
                 }
                 Event::Timeout => self.decoder.idle(),
-                Event::Ended(_) => break,
+                Event::Ended => break,
             };
             for piece in pieces {
                 self.piece(piece, &mut act);
@@ -152,7 +161,7 @@ impl Session {
         if !silent.is_empty() {
             let messages = self.running.messages();
             let cause = if messages.is_empty() { "the machine went off".into() } else { messages };
-            bail!("{cause} while guest {} still ran (log: {})", silent.join(", "), self.log_path.display());
+            bail!("{cause} while {} still ran (log: {})", silent.join(", "), self.log_path.display());
         }
         Ok(())
     }
@@ -165,12 +174,12 @@ impl Session {
         }
         for (name, guest) in &self.guests {
             if let Some(reason) = &guest.refused {
-                bail!("guest {name} was not started: {reason}");
+                bail!("{name} was not started: {reason}");
             }
             let said = guest.panic.as_ref().map(|text| format!("; its kernel said: {text}")).unwrap_or_default();
             match guest.ended.as_deref() {
-                Some(ending) if ending != "poweroff" => bail!("guest {name} died: {ending}{said} (log: {log})"),
-                None if !said.is_empty() => bail!("guest {name} died{said} (log: {log})"),
+                Some(ending) if !guest.is_expected(ending) => bail!("{name} died: {ending}{said} (log: {log})"),
+                None if !said.is_empty() => bail!("{name} died{said} (log: {log})"),
                 _ => {}
             }
         }
@@ -244,6 +253,11 @@ impl Session {
 }
 
 impl Guest {
+    fn is_expected(&self, ending: &str) -> bool {
+        let expected = self.expected.as_deref().unwrap_or("poweroff");
+        ending.strip_prefix(expected).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', ' ']))
+    }
+
     /// Nothing more is to be expected from it.
     fn is_over(&self) -> bool {
         self.status.is_some() || self.ended.is_some() || self.refused.is_some() || self.panic.is_some()

@@ -1,0 +1,147 @@
+//! `cargo xtask test`: host tests, test guests, stock kernels, one after another, and one line of totals.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::accelerator::Accelerator;
+use crate::host::Host;
+use crate::progress::Step;
+use crate::{packages, qemu};
+
+mod errors;
+mod guests;
+mod host;
+mod kernels;
+
+/// Options of `test`. Without a choice of kind, all kinds run.
+#[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// Host tests: unit and property tests of the crates
+    #[arg(long)]
+    host: bool,
+    /// Test guests: the folders under guests/
+    #[arg(long)]
+    guests: bool,
+    /// Stock kernels to user space with a process-heavy script, and the errors that 'run' explains
+    #[arg(long)]
+    kernels: bool,
+    /// Only tests whose name contains this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Run each test on a machine so often
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeat: u32,
+    /// QEMU's CPU model
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
+    /// Boot the stock kernels on another Multiboot hypervisor to compare: a file, 'xen', or 'none'
+    #[arg(long, value_name = "FILE")]
+    hypervisor: Option<String>,
+}
+
+/// What came of one test.
+#[derive(Debug)]
+enum Outcome {
+    Success,
+    Failure(String),
+    Skip(String),
+}
+
+/// What the tests on a machine have in common.
+#[derive(Debug)]
+struct Bench {
+    host: Host,
+    accelerator: Accelerator,
+    cpu: Option<String>,
+}
+
+/// Counts what came of the tests, and says it as they end.
+#[derive(Debug, Default)]
+struct Report {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    failures: Vec<String>,
+}
+
+impl Test {
+    /// Runs what was chosen; the last line printed is the totals.
+    pub(crate) fn execute(&self) -> Result<ExitCode> {
+        let all = !(self.host || self.guests || self.kernels);
+        let mut report = Report::default();
+        if all || self.host {
+            host::run(&mut report, self.only.as_deref())?;
+        }
+        if (all || self.guests || self.kernels)
+            && let Some(bench) = report.prepared("image", self.bench())
+        {
+            if all || self.guests {
+                guests::run(self, &bench, &mut report);
+            }
+            if all || self.kernels {
+                kernels::run(self, &bench, &mut report);
+                errors::run(self, &bench, &mut report);
+            }
+        }
+        Ok(report.close())
+    }
+
+    fn bench(&self) -> Result<Bench> {
+        packages::need_program(qemu::QEMU, qemu::QEMU_PACKAGE)?;
+        let (accelerator, reason) = Accelerator::choose(None)?;
+        eprintln!("using {accelerator}: {reason}");
+        let host = Host::named(self.hypervisor.as_deref())?;
+        Ok(Bench { host, accelerator, cpu: self.cpu.clone() })
+    }
+
+    /// Runs a test on a machine as often as asked for, if it is among those chosen.
+    fn on_machine(&self, report: &mut Report, name: &str, test: impl Fn() -> Result<Outcome>) {
+        if self.only.as_ref().is_some_and(|only| !name.contains(only)) {
+            return;
+        }
+        for _ in 0..self.repeat {
+            let start = Instant::now();
+            let step = Step::on_terminal(name);
+            let outcome = test().unwrap_or_else(|error| Outcome::Failure(format!("{error:#}")));
+            drop(step);
+            report.add(name, start.elapsed(), outcome);
+        }
+    }
+}
+
+impl Report {
+    fn add(&mut self, name: &str, time: Duration, outcome: Outcome) {
+        let seconds = time.as_secs_f64();
+        match outcome {
+            Outcome::Success => {
+                self.passed += 1;
+                println!("PASS {name} ({seconds:.1} s)");
+            }
+            Outcome::Skip(reason) => {
+                self.skipped += 1;
+                println!("SKIP {name}: {reason}");
+            }
+            Outcome::Failure(reason) => {
+                self.failed += 1;
+                println!("FAIL {name} ({seconds:.1} s): {reason}");
+                self.failures.push(name.into());
+            }
+        }
+    }
+
+    /// A preparation that fails counts as a failed test, so that the others still run.
+    fn prepared<T>(&mut self, name: &str, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.add(name, Duration::ZERO, Outcome::Failure(format!("{error:#}")))).ok()
+    }
+
+    fn close(self) -> ExitCode {
+        if !self.failures.is_empty() {
+            println!("failed: {}", self.failures.join(", "));
+        }
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

@@ -1,0 +1,204 @@
+//! Test guests: each folder under `guests/` whose manifest has `[package.metadata.paravane]` is one test. The guest's own
+//! `RESULT:` line is the outcome.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Bench, Outcome, Report, Test};
+use crate::host::{GuestModule, Host};
+use crate::machine::{self, Contents, Setup};
+use crate::session::Limits;
+use crate::size::Size;
+use crate::{image, workspace};
+
+/// How long a guest may take unless its manifest says otherwise.
+const TIME: Duration = Duration::from_secs(60);
+
+/// A test guest's manifest.
+#[derive(Clone, Debug)]
+struct Manifest {
+    name: String,
+    memory: Size,
+    vcpus: u32,
+    cpus: u32,
+    time: Duration,
+    command_line: String,
+    /// How the hypervisor is to end it, if not by the guest's own power-off.
+    ending: Option<String>,
+    /// Other guests, started beside it; each has to succeed too.
+    beside: Vec<String>,
+    /// Started only beside others.
+    companion: bool,
+    /// Words for the hypervisor's command line.
+    host: String,
+}
+
+/// Builds and boots them all, one by one.
+pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+    let Some(manifests) = report.prepared("test guests", manifests()) else { return };
+    if manifests.is_empty() {
+        return;
+    }
+    let Some(programs) = report.prepared("test guests", build()) else { return };
+    for manifest in manifests.values().filter(|manifest| !manifest.companion) {
+        let name = format!("guest {}", manifest.name);
+        test.on_machine(report, &name, || boot(bench, manifest, &manifests, &programs));
+    }
+}
+
+fn boot(
+    bench: &Bench,
+    manifest: &Manifest,
+    all: &BTreeMap<String, Manifest>,
+    programs: &BTreeMap<String, PathBuf>,
+) -> Result<Outcome> {
+    if !matches!(bench.host, Host::Paravane(_)) {
+        return Ok(Outcome::Skip("test guests run on Paravane only".into()));
+    }
+    let mut started = vec![manifest];
+    for name in &manifest.beside {
+        started.push(all.get(name).with_context(|| format!("there is no guest {name} to be started beside"))?);
+    }
+    // A guest may be there more than once, so each gets a number.
+    let names: Vec<String> = (1..).zip(&started).map(|(number, guest)| format!("{}-{number}", guest.name)).collect();
+    let mut files = Vec::new();
+    let mut guests = Vec::new();
+    for (name, guest) in names.iter().zip(&started) {
+        let program = programs.get(&guest.name).with_context(|| format!("cargo built no {}", guest.name))?;
+        files.push((name.as_str(), Contents::File(program.clone())));
+        guests.push(GuestModule {
+            name: name.clone(),
+            memory: guest.memory,
+            vcpus: guest.vcpus,
+            kernel: name.clone(),
+            ramdisk: None,
+            command_line: guest.command_line.clone(),
+        });
+    }
+    let memory: u64 = started.iter().map(|guest| guest.memory.in_mib()).sum();
+    let setup = Setup {
+        host: &bench.host,
+        accelerator: bench.accelerator,
+        cpu: bench.cpu.clone(),
+        cpus: manifest.cpus,
+        memory: machine::host_memory(1, Size::mib(memory)),
+        guests,
+        files,
+        options: manifest.host.clone(),
+        raw: false,
+        limits: Limits { boot: manifest.time, whole: Some(manifest.time) },
+    };
+    let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
+    for (name, guest) in names.iter().zip(&started) {
+        if let Some(ending) = &guest.ending {
+            booted.session.expect_ending(name, ending);
+        }
+    }
+    let life = booted.session.follow(booted.limits, |_, _| {});
+    let log = booted.session.log_path().display();
+    let mut skipped = None;
+    for (name, guest) in names.iter().zip(&started) {
+        let result = booted.session.guests().get(name).and_then(|guest| guest.result.as_deref());
+        let (kind, reason) = result.map_or(("", ""), |text| text.split_once(": ").unwrap_or((text, "")));
+        match kind.trim() {
+            "success" => {}
+            "skip" => skipped = Some(reason.to_owned()),
+            "failure" | "error" => return Ok(Outcome::Failure(format!("{name}: {kind}: {reason} (log: {log})"))),
+            "" if guest.ending.is_some() => {}
+            "" if life.is_ok() => bail!("{name} ended without a result (log: {log})"),
+            "" => {}
+            other => bail!("{name}: unknown outcome '{other}' (log: {log})"),
+        }
+    }
+    life?;
+    Ok(skipped.map_or(Outcome::Success, Outcome::Skip))
+}
+
+fn manifests() -> Result<BTreeMap<String, Manifest>> {
+    let mut manifests = BTreeMap::new();
+    for entry in fs::read_dir(workspace::root().join("guests"))? {
+        let file = entry?.path().join("Cargo.toml");
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        let manifest = Manifest::parse(&text).with_context(|| format!("in {}", file.display()))?;
+        manifests.extend(manifest.map(|manifest| (manifest.name.clone(), manifest)));
+    }
+    Ok(manifests)
+}
+
+/// Builds the workspace of the test guests.
+fn build() -> Result<BTreeMap<String, PathBuf>> {
+    let folder = workspace::root().join("guests");
+    let target = workspace::made(workspace::target().join("guests"))?;
+    let programs = image::cargo_artifacts(
+        Command::new(image::cargo()).args(["build", "--release"]).env("CARGO_TARGET_DIR", target).current_dir(folder),
+    )?;
+    Ok(programs.into_iter().filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path))).collect())
+}
+
+impl Manifest {
+    /// What a `Cargo.toml` says of a test guest; `None` if the package is none.
+    fn parse(text: &str) -> Result<Option<Self>> {
+        let value: toml::Table = toml::from_str(text)?;
+        let Some(package) = value.get("package") else { return Ok(None) };
+        let Some(table) = package.get("metadata").and_then(|metadata| metadata.get("paravane")) else {
+            return Ok(None);
+        };
+        let table = table.as_table().context("package.metadata.paravane is not a table")?;
+        let mut manifest = Self {
+            name: package.get("name").and_then(toml::Value::as_str).context("the package has no name")?.into(),
+            memory: Size::mib(64),
+            vcpus: 1,
+            cpus: 1,
+            time: TIME,
+            command_line: String::new(),
+            ending: None,
+            beside: Vec::new(),
+            companion: false,
+            host: String::new(),
+        };
+        for (key, value) in table {
+            let wrong = || format!("{key} = {value} is not what that key takes");
+            let string = || value.as_str().map(str::to_owned).with_context(wrong);
+            let number = || value.as_integer().and_then(|value| u32::try_from(value).ok()).with_context(wrong);
+            match key.as_str() {
+                "memory" => manifest.memory = string()?.parse().map_err(anyhow::Error::msg)?,
+                "vcpus" => manifest.vcpus = number()?,
+                "cpus" => manifest.cpus = number()?,
+                "timeout" => manifest.time = Duration::from_secs(number()?.into()),
+                "cmdline" => manifest.command_line = string()?,
+                "ending" => manifest.ending = Some(string()?),
+                "beside" => {
+                    let list = value.as_array().with_context(wrong)?;
+                    let name = |value: &toml::Value| value.as_str().map(str::to_owned).with_context(wrong);
+                    manifest.beside = list.iter().map(name).collect::<Result<_>>()?;
+                }
+                "companion" => manifest.companion = value.as_bool().with_context(wrong)?,
+                "host" => manifest.host = string()?,
+                _ => bail!("package.metadata.paravane has an unknown key {key}"),
+            }
+        }
+        Ok(Some(manifest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Manifest;
+
+    #[test]
+    fn a_manifest_may_say_little_but_nothing_unknown() {
+        let parse = |keys: &str| Manifest::parse(&format!("[package]\nname = \"a\"\n{keys}"));
+        assert!(parse("").expect("valid").is_none());
+        let manifest = parse("[package.metadata.paravane]\nvcpus = 2\nbeside = [\"b\"]").expect("valid").expect("one");
+        assert_eq!((manifest.vcpus, manifest.memory.in_mib()), (2, 64));
+        assert_eq!(manifest.beside, ["b"]);
+        assert!(parse("[package.metadata.paravane]\nvcpu = 2").is_err());
+        assert!(parse("[package.metadata.paravane]\nvcpus = -2").is_err());
+        assert!(parse("[package.metadata.paravane]\nmemory = 2").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! Stock kernels: each reaches user space with one, two and four virtual CPUs, runs the process-heavy script and powers off.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Bench, Outcome, Report, Test};
+use crate::host::{GuestModule, Host};
+use crate::kernels::{KERNELS, Kernel};
+use crate::machine::{self, Contents, Setup};
+use crate::ramdisk::Ramdisk;
+use crate::session::{Happening, Limits};
+use crate::size::Size;
+
+/// Physical CPUs, whatever the number of virtual ones.
+const CPUS: u32 = 2;
+
+/// Memory of a guest.
+const MEMORY: Size = Size::mib(256);
+
+/// How long a boot, and the whole, may take on a busy and emulated machine.
+const LIMITS: Limits = Limits { boot: Duration::from_secs(180), whole: Some(Duration::from_secs(420)) };
+
+/// Runs them all, one by one.
+pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+    for kernel in &KERNELS {
+        for vcpus in [1, 2, 4] {
+            let name = format!("kernel {} with {vcpus} vCPUs", kernel.name);
+            test.on_machine(report, &name, || boot(bench, kernel, vcpus));
+        }
+    }
+}
+
+fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
+    let mut ramdisk = Ramdisk::bootable("paravane")?;
+    ramdisk.programs()?;
+    ramdisk.command(&["/programs/exercise", &vcpus.to_string()].map(OsString::from))?;
+    let guest = GuestModule {
+        name: "linux".into(),
+        memory: MEMORY,
+        vcpus,
+        kernel: "vmlinuz".into(),
+        ramdisk: Some("ramdisk".into()),
+        command_line: format!("console={}", bench.host.console()),
+    };
+    let setup = Setup {
+        host: &bench.host,
+        accelerator: bench.accelerator,
+        cpu: bench.cpu.clone(),
+        cpus: if matches!(bench.host, Host::Bare) { vcpus } else { CPUS },
+        memory: machine::host_memory(1, MEMORY),
+        guests: vec![guest],
+        files: vec![("vmlinuz", Contents::File(kernel.file()?)), ("ramdisk", Contents::Bytes(ramdisk.finish()?))],
+        options: String::new(),
+        raw: false,
+        limits: LIMITS,
+    };
+    let mut booted = setup.boot(&machine::log_file("test-logs", &format!("kernel-{}-{vcpus}", kernel.name))?)?;
+    let mut output = Vec::new();
+    let life = booted.session.follow(booted.limits, |_, happening| {
+        if let Happening::Output(_, _, bytes) = happening {
+            output.extend(bytes);
+        }
+    });
+    let output = String::from_utf8_lossy(&output);
+    let last = output.lines().last().unwrap_or("nothing printed");
+    let log = booted.session.log_path().display();
+    let status = booted.session.guests().values().find_map(|guest| guest.status);
+    match (life, status) {
+        (Ok(()), Some(0)) => Ok(Outcome::Success),
+        (Ok(()), Some(status)) => Ok(Outcome::Failure(format!("script ended with {status}: {last} (log: {log})"))),
+        (Ok(()), None) => Ok(Outcome::Failure(format!("ended before the script did; last: {last} (log: {log})"))),
+        (Err(error), _) => Ok(Outcome::Failure(format!("{error:#}; last: {last}"))),
+    }
+}
