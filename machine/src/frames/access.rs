@@ -121,6 +121,11 @@ impl SharedPage {
         Self { page }
     }
 
+    /// A second reference to the same page.
+    pub fn again(&self) -> Self {
+        Self { page: self.page.again() }
+    }
+
     /// The frame.
     pub const fn frame(&self) -> &FrameRef {
         self.page.frame()

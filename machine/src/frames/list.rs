@@ -53,7 +53,7 @@ impl FrameList {
     pub fn push(&self, allocation: Allocation) {
         assert!(allocation.owner() == self.owner, "a frame is listed under a domain that does not own it");
         let mut links = self.links.lock();
-        let index = link(allocation.into_frame().into_counted());
+        let index = link(allocation.into_reference().into_counted());
         let slot = link_slot(index);
         slot.previous.store(NO_FRAME, Ordering::Relaxed);
         slot.next.store(links.head, Ordering::Relaxed);

@@ -67,6 +67,16 @@ pub fn owned_by(domain: DomainId) -> u32 {
     OWNED.get(usize::from(domain.0)).map_or(0, |count| count.load(Ordering::SeqCst))
 }
 
+/// There is no free frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoMemory;
+
+impl From<NoMemory> for abi::errno::Errno {
+    fn from(_: NoMemory) -> Self {
+        Self::ENOMEM
+    }
+}
+
 /// One existence reference: while this value lives, the frame keeps its owner and is not given to anybody else.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FrameRef {
@@ -176,7 +186,8 @@ impl Allocation {
         Self { frame }
     }
 
-    pub(super) fn into_frame(self) -> FrameRef {
+    /// Gives the allocation up but keeps a reference: the frame becomes free when that and all others are gone.
+    pub fn into_reference(self) -> FrameRef {
         self.frame
     }
 

@@ -27,6 +27,8 @@ pub enum Level {
     EventQueue,
     /// One vCPU's parked context and registered areas.
     Vcpu,
+    /// Where one vCPU's `vcpu_info` lies.
+    VcpuInfo,
     /// One domain's console ring and line buffer, and the small store's state.
     Console,
     /// A pCPU's run queue and the scheduler's shared state.

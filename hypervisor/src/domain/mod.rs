@@ -1,0 +1,189 @@
+//! Domains: what a guest owns, and its life from building to the return of its last frame.
+
+mod life;
+mod table;
+mod vcpu;
+
+pub use life::{EndReason, Life};
+pub use table::{add, by_id, destroy_finished, for_each, remove, running_guests};
+pub use vcpu::{VCPU_INFO_SIZE, Vcpu, VcpuId};
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use abi::xen::DomainId;
+use machine::frames::{self, FrameList, FrameRef, NoMemory, SharedPage};
+use machine::paging::NoEntries;
+use machine::sync::{Level, SpinLock};
+
+use crate::console::GuestConsole;
+use crate::event_channel::EventChannels;
+use crate::grant_table::GrantTable;
+use crate::store::Store;
+
+/// The most vCPUs that a domain can have.
+pub const MAX_VCPUS: u32 = 32;
+
+/// What a domain is created with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name, for people.
+    pub name: String,
+    /// Whether it is the initial domain, with control over others.
+    pub privileged: bool,
+    /// Number of vCPUs, 1 to [`MAX_VCPUS`].
+    pub vcpus: u32,
+    /// Frames that it may own.
+    pub max_frames: u32,
+    /// Share of CPU time relative to other domains; 256 is usual.
+    pub weight: u16,
+    /// Upper limit of CPU time in percent of one pCPU; zero for none.
+    pub cap: u16,
+}
+
+/// A guest.
+pub struct Domain {
+    id: DomainId,
+    settings: Settings,
+    /// The frames that it owns.
+    pub frames: FrameList,
+    max_frames: AtomicU32,
+    shared_info: SharedPage,
+    vcpus: Vec<Arc<Vcpu>>,
+    /// Its event channels.
+    pub events: EventChannels,
+    /// Its grant table.
+    pub grants: GrantTable,
+    /// Its console.
+    pub console: GuestConsole,
+    /// The small store that answers its xenbus, where there is no control domain.
+    pub store: Store,
+    life: SpinLock<Life>,
+    /// How many reasons there are for none of its vCPUs to run.
+    pause_count: AtomicU32,
+    dying: AtomicBool,
+    /// `vm_assist` types that it has enabled, by bit.
+    pub assists: AtomicU32,
+}
+
+impl Domain {
+    /// A domain with its vCPUs, paused once, without memory but for its shared info page.
+    ///
+    /// # Errors
+    /// If there is no free frame.
+    pub fn new(id: DomainId, settings: Settings) -> Result<Arc<Self>, NoMemory> {
+        let shared_info = new_shared_page(id)?;
+        let events = EventChannels::new();
+        let grants = GrantTable::new(id)?;
+        Ok(Arc::new_cyclic(|domain| Self {
+            id,
+            frames: FrameList::new(id),
+            max_frames: AtomicU32::new(settings.max_frames),
+            vcpus: (0..settings.vcpus.clamp(1, MAX_VCPUS))
+                .map(|number| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), &shared_info)))
+                .collect(),
+            shared_info,
+            events,
+            grants,
+            console: GuestConsole::new(&settings.name),
+            store: Store::new(),
+            settings,
+            life: SpinLock::new(Level::DomainLife, Life::Building),
+            pause_count: AtomicU32::new(1),
+            dying: AtomicBool::new(false),
+            assists: AtomicU32::new(0),
+        }))
+    }
+
+    /// The domain's number.
+    pub const fn id(&self) -> DomainId {
+        self.id
+    }
+
+    /// What the domain was created with.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether it is the initial domain.
+    pub const fn is_privileged(&self) -> bool {
+        self.settings.privileged
+    }
+
+    /// The page of its `shared_info`.
+    pub const fn shared_info(&self) -> &SharedPage {
+        &self.shared_info
+    }
+
+    /// A vCPU by number.
+    pub fn vcpu(&self, id: u32) -> Option<&Arc<Vcpu>> {
+        self.vcpus.get(usize::try_from(id).ok()?)
+    }
+
+    /// All its vCPUs, whether up or not.
+    pub fn vcpus(&self) -> &[Arc<Vcpu>] {
+        &self.vcpus
+    }
+
+    /// How many frames it may own.
+    pub fn max_frames(&self) -> u32 {
+        self.max_frames.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many frames it may own; what it has above that it keeps.
+    pub fn set_max_frames(&self, frames: u32) {
+        self.max_frames.store(frames, Ordering::Relaxed);
+    }
+
+    /// A reference to a frame that the domain owns.
+    pub fn frame(&self, mfn: machine::addr::Mfn) -> Option<FrameRef> {
+        FrameRef::get(mfn, self.id)
+    }
+
+    /// Whether the domain has an assist of `vm_assist`.
+    pub fn has_assist(&self, kind: u32) -> bool {
+        self.assists.load(Ordering::Relaxed) & 1 << kind != 0
+    }
+
+    /// Whether it is being taken apart.
+    pub fn is_dying(&self) -> bool {
+        self.dying.load(Ordering::SeqCst)
+    }
+
+    /// Whether its vCPUs may not run.
+    pub fn is_paused(&self) -> bool {
+        self.pause_count.load(Ordering::SeqCst) != 0
+    }
+
+    /// Keeps its vCPUs from running until as many calls of `unpause`; those running now stop soon.
+    pub fn pause(&self) {
+        self.pause_count.fetch_add(1, Ordering::SeqCst);
+        for vcpu in &self.vcpus {
+            vcpu.kick();
+        }
+    }
+
+    /// Takes one pause back.
+    pub fn unpause(&self) {
+        let before = self.pause_count.fetch_sub(1, Ordering::SeqCst);
+        assert!(before != 0, "domain {} was unpaused too often", self.id.0);
+        if before == 1 {
+            for vcpu in &self.vcpus {
+                crate::scheduler::wake(vcpu);
+            }
+        }
+    }
+}
+
+/// A cleared page that Paravane and the guest both write.
+///
+/// # Errors
+/// If there is no free frame.
+pub fn new_shared_page(owner: DomainId) -> Result<SharedPage, NoMemory> {
+    let frame = frames::allocate(owner).ok_or(NoMemory)?.into_reference();
+    let page = frames::TypedRef::acquire(frame, &mut NoEntries, &mut frames::Budget::new(1));
+    // A fresh frame has no kind yet, so nothing can be in the way.
+    page.map(SharedPage::new).map_err(|_| NoMemory)
+}

@@ -1,0 +1,40 @@
+//! All domains of the host.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use abi::xen::DomainId;
+use machine::sync::{Level, SpinLock};
+
+use super::{Domain, Life};
+
+static DOMAINS: SpinLock<BTreeMap<DomainId, Arc<Domain>>> = SpinLock::new(Level::Domains, BTreeMap::new());
+
+/// Makes a domain known under its number.
+pub fn add(domain: &Arc<Domain>) {
+    let before = DOMAINS.lock().insert(domain.id(), Arc::clone(domain));
+    assert!(before.is_none(), "two domains with the number {}", domain.id().0);
+}
+
+/// The domain of that number.
+pub fn by_id(id: DomainId) -> Option<Arc<Domain>> {
+    DOMAINS.lock().get(&id).map(Arc::clone)
+}
+
+/// Calls `act` for each domain, in order of their numbers, without holding a lock.
+pub fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
+    let all: Vec<_> = DOMAINS.lock().values().map(Arc::clone).collect();
+    all.iter().for_each(&mut act);
+}
+
+/// Forgets a domain.
+pub fn remove(id: DomainId) {
+    let removed = DOMAINS.lock().remove(&id);
+    drop(removed);
+}
+
+/// How many domains have not ended.
+pub fn running_guests() -> usize {
+    DOMAINS.lock().values().filter(|domain| matches!(domain.life(), Life::Building | Life::Running)).count()
+}

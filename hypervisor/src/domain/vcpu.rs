@@ -1,0 +1,179 @@
+//! A vCPU: its parked state, where its `vcpu_info` lies, and what keeps it from running.
+
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use abi::xen::{SharedInfo, VcpuInfo};
+use machine::context::GuestContext;
+use machine::frames::{Promotion, SharedPage};
+use machine::sync::{Level, SpinLock, SpinLockGuard};
+
+use super::Domain;
+use crate::scheduler::SchedulerState;
+use crate::time::VcpuTime;
+
+/// Bytes of a `vcpu_info`.
+pub const VCPU_INFO_SIZE: usize = size_of::<VcpuInfo>();
+
+/// A vCPU's number in its domain.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VcpuId(u32);
+
+impl VcpuId {
+    /// The vCPU `number`.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The plain number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The number as an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A place of `vcpu_info` size in a page shared with the guest.
+pub struct InfoPlace {
+    /// The page.
+    pub page: SharedPage,
+    /// Offset of the structure, a multiple of 8.
+    pub offset: usize,
+}
+
+impl InfoPlace {
+    /// `evtchn_upcall_pending`.
+    pub fn upcall_pending(&self) -> &AtomicU8 {
+        self.page.atomic_u8(self.offset + offset_of!(VcpuInfo, event_upcall_pending))
+    }
+
+    /// `evtchn_upcall_mask`.
+    pub fn upcall_mask(&self) -> &AtomicU8 {
+        self.page.atomic_u8(self.offset + offset_of!(VcpuInfo, event_upcall_mask))
+    }
+
+    /// Tells the guest that an event is pending. `true` if it did not know.
+    pub fn raise_upcall(&self) -> bool {
+        self.upcall_pending().swap(1, Ordering::SeqCst) == 0
+    }
+
+    fn again(&self) -> Self {
+        Self { page: self.page.again(), offset: self.offset }
+    }
+}
+
+/// One virtual CPU.
+pub struct Vcpu {
+    id: VcpuId,
+    domain: Weak<Domain>,
+    /// The state at rest; `None` while a pCPU has it.
+    context: SpinLock<Option<Box<GuestContext>>>,
+    info: SpinLock<InfoPlace>,
+    /// Whether the guest has brought it up.
+    up: AtomicBool,
+    initialised: AtomicBool,
+    /// An NMI that the guest has not seen yet.
+    pub nmi_pending: AtomicBool,
+    /// Time areas and timers.
+    pub time: VcpuTime,
+    /// What the scheduler keeps for it.
+    pub scheduling: SchedulerState,
+    /// A page-table validation that was interrupted, for when the hypercall is repeated.
+    pub promotion: SpinLock<Option<Promotion>>,
+}
+
+impl Vcpu {
+    /// A vCPU that is down, its `vcpu_info` in the domain's shared info page.
+    pub(super) fn new(id: VcpuId, domain: Weak<Domain>, shared_info: &SharedPage) -> Self {
+        let offset = offset_of!(SharedInfo, vcpu_info) + id.index() * VCPU_INFO_SIZE;
+        let info = InfoPlace { page: shared_info.again(), offset };
+        let mut context = GuestContext::new();
+        context.set_vcpu_info(info.page.again(), offset);
+        // Events are masked until the guest says otherwise.
+        info.upcall_mask().store(1, Ordering::Relaxed);
+        Self {
+            id,
+            domain,
+            context: SpinLock::new(Level::Vcpu, Some(context)),
+            info: SpinLock::new(Level::VcpuInfo, info),
+            up: AtomicBool::new(false),
+            initialised: AtomicBool::new(false),
+            nmi_pending: AtomicBool::new(false),
+            time: VcpuTime::new(),
+            scheduling: SchedulerState::new(),
+            promotion: SpinLock::new(Level::Vcpu, None),
+        }
+    }
+
+    /// Its number.
+    pub const fn id(&self) -> VcpuId {
+        self.id
+    }
+
+    /// Its domain, unless that is gone.
+    pub fn domain(&self) -> Option<Arc<Domain>> {
+        self.domain.upgrade()
+    }
+
+    /// Whether it is up, as the guest sees it.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::SeqCst)
+    }
+
+    /// Brings it up or takes it down; `true` if that changed something. The caller wakes it, or makes it stop.
+    pub fn set_up(&self, up: bool) -> bool {
+        self.up.swap(up, Ordering::SeqCst) != up
+    }
+
+    /// Whether it has been given a state to start with.
+    pub fn is_initialised(&self) -> bool {
+        self.initialised.load(Ordering::SeqCst)
+    }
+
+    /// Notes that it has been given a state to start with.
+    pub fn set_initialised(&self) {
+        self.initialised.store(true, Ordering::SeqCst);
+    }
+
+    /// The state at rest, locked; `None` inside while a pCPU runs it.
+    pub fn parked(&self) -> SpinLockGuard<'_, Option<Box<GuestContext>>> {
+        self.context.lock()
+    }
+
+    /// Where its `vcpu_info` lies, locked.
+    pub fn info(&self) -> SpinLockGuard<'_, InfoPlace> {
+        self.info.lock()
+    }
+
+    /// Moves the `vcpu_info`: copies it there and hands back a second reference for the context.
+    pub fn move_info(&self, to: InfoPlace) -> InfoPlace {
+        let mut place = self.info.lock();
+        for offset in (0..VCPU_INFO_SIZE).step_by(8) {
+            let word = place.page.atomic_u64(place.offset + offset).load(Ordering::Relaxed);
+            to.page.atomic_u64(to.offset + offset).store(word, Ordering::Relaxed);
+        }
+        let again = to.again();
+        *place = to;
+        // Whatever was raised at the old place while the guest copied, it must look once more.
+        place.raise_upcall();
+        again
+    }
+
+    /// Makes it look up from what it does, if it runs: to stop, or to notice an event.
+    pub fn kick(&self) {
+        crate::scheduler::kick(self);
+    }
+
+    /// Tells it that an event is pending, waking it if need be.
+    pub fn notify(self: &Arc<Self>) {
+        if self.info.lock().raise_upcall() {
+            crate::scheduler::wake(self);
+            self.kick();
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Who makes a hypercall: everything that a handler may use.
+
+use alloc::sync::Arc;
+
+use abi::errno::Errno;
+use abi::xen::DomainId;
+use machine::context::Active;
+use machine::frames::Budget;
+
+use crate::domain::{self, Domain, Vcpu};
+
+/// The vCPU that makes a hypercall, with its memory within reach.
+pub struct Caller<'a> {
+    /// The calling domain.
+    pub domain: &'a Arc<Domain>,
+    /// The calling vCPU.
+    pub vcpu: &'a Arc<Vcpu>,
+    /// Its state in the processor, and the way to its memory (`cpu.read`, `cpu.write`).
+    pub cpu: &'a mut Active,
+    /// Work that this call may still do before it must give way.
+    pub budget: Budget,
+}
+
+impl Caller<'_> {
+    /// The domain that `id` names: `SELF`, the caller's own number, or another domain if the caller is privileged.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such domain, `EPERM` if the caller may not deal with it.
+    pub fn target(&self, id: DomainId) -> Result<Arc<Domain>, Errno> {
+        if id == DomainId::SELF || id == self.domain.id() {
+            return Ok(Arc::clone(self.domain));
+        }
+        if !self.domain.is_privileged() {
+            return Err(Errno::EPERM);
+        }
+        domain::by_id(id).ok_or(Errno::ESRCH)
+    }
+}

@@ -1,0 +1,15 @@
+//! Paravane: domains, vCPUs, what a guest may map, scheduling, event channels, grant tables, hypercalls, time, consoles.
+//! All of it safe Rust over `machine`, so that the same code runs on the machine and inside `cargo test`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod domain;
+pub mod event_channel;
+pub mod grant_table;
+pub mod hypercall;
+pub mod scheduler;
+pub mod time;
