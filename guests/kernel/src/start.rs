@@ -1,0 +1,163 @@
+//! Entry: the ELF notes, the first instructions, and what the hypervisor handed over.
+//!
+//! `_start` gets the start info's address in RSI on a stack of the hypervisor's choosing; it keeps both for the checks
+//! and goes on with a stack of its own.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::{call, console, harness, memory, trap};
+
+/// Virtual address of pseudo-physical frame 0, as in the `VIRT_BASE` note.
+pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
+/// Bytes of each vCPU's stack; also its alignment.
+pub const STACK_SIZE: usize = 0x1_0000;
+/// vCPUs that the shared kernel has stacks for.
+pub const MAX_VCPUS: usize = 8;
+
+/// The ELF note of type `$type` with the 64-bit value `$value`.
+#[macro_export]
+macro_rules! note_quad {
+    ($type:literal, $value:literal) => {
+        core::arch::global_asm!(
+            ".pushsection .note.Xen,\"a\",@note",
+            ".balign 4",
+            concat!(".long 4, 8, ", $type),
+            ".asciz \"Xen\"",
+            concat!(".quad ", $value),
+            ".popsection",
+        );
+    };
+}
+
+/// The ELF note of type `$type` with the text `$value`.
+#[macro_export]
+macro_rules! note_text {
+    ($type:literal, $value:literal) => {
+        core::arch::global_asm!(
+            ".pushsection .note.Xen,\"a\",@note",
+            ".balign 4",
+            concat!(".long 4, 7772f - 7771f, ", $type),
+            ".asciz \"Xen\"",
+            concat!("7771: .asciz \"", $value, "\""),
+            "7772: .balign 4",
+            ".popsection",
+        );
+    };
+}
+
+core::arch::global_asm!(
+    // Guest OS, its version, the interface's version, page-table flavour, loader, features.
+    ".macro xen_text type, text",
+    ".balign 4",
+    ".long 4, 7772f - 7771f, \\type",
+    ".asciz \"Xen\"",
+    "7771: .asciz \"\\text\"",
+    "7772: .balign 4",
+    ".endm",
+    ".macro xen_quad type, value",
+    ".balign 4",
+    ".long 4, 8, \\type",
+    ".asciz \"Xen\"",
+    ".quad \\value",
+    ".endm",
+    ".pushsection .note.Xen,\"a\",@note",
+    "xen_text 6, \"paravane-test\"",
+    "xen_text 7, \"1\"",
+    "xen_text 5, \"xen-3.0\"",
+    "xen_quad 3, {base}",
+    "xen_quad 4, 0",
+    "xen_quad 1, _start",
+    "xen_quad 2, hypercall_page",
+    "xen_text 10, \"!writable_page_tables|pae_pgdir_above_4gb\"",
+    "xen_quad 17, 0x8801",
+    "xen_text 9, \"yes\"",
+    "xen_text 8, \"generic\"",
+    // L1_MFN_VALID: an entry is a machine frame when the present bit is set.
+    ".balign 4",
+    ".long 4, 16, 13",
+    ".asciz \"Xen\"",
+    ".quad 1, 1",
+    ".popsection",
+    ".pushsection .text.start,\"ax\",@progbits",
+    ".globl _start, hypercall_page",
+    "_start:",
+    "cld",
+    "mov rdi, rsi",
+    "mov rsi, rsp",
+    "lea rsp, [rip + {stacks} + {stack_size}]",
+    "xor ebp, ebp",
+    "call {first}",
+    "ud2",
+    ".balign 4096",
+    "hypercall_page:",
+    ".fill 4096, 1, 0xcc",
+    ".popsection",
+    base = const VIRT_BASE,
+    stacks = sym STACKS,
+    stack_size = const STACK_SIZE,
+    first = sym first,
+);
+
+/// One stack per vCPU; the vCPU's number follows from the stack pointer.
+#[repr(C, align(65536))]
+pub struct Stacks(core::cell::UnsafeCell<[[u8; STACK_SIZE]; MAX_VCPUS]>);
+
+// SAFETY: each vCPU touches only its own stack, and through RSP only.
+unsafe impl Sync for Stacks {}
+
+static STACKS: Stacks = Stacks(core::cell::UnsafeCell::new([[0; STACK_SIZE]; MAX_VCPUS]));
+static START_INFO: AtomicU64 = AtomicU64::new(0);
+static ENTRY_STACK: AtomicU64 = AtomicU64::new(0);
+static ENTRY_MASK: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "C" {
+    fn guest_main();
+}
+
+/// The address just above the stack of `vcpu`.
+#[must_use]
+pub fn stack_top(vcpu: usize) -> u64 {
+    assert!(vcpu < MAX_VCPUS);
+    STACKS.0.get() as u64 + ((vcpu + 1) * STACK_SIZE) as u64
+}
+
+/// Which vCPU runs this: from the stack pointer.
+#[must_use]
+pub fn vcpu() -> usize {
+    let here: u64;
+    // SAFETY: reads RSP only.
+    unsafe { core::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags)) };
+    ((here - STACKS.0.get() as u64) / STACK_SIZE as u64) as usize
+}
+
+/// Address of the start info, as handed over in RSI.
+#[must_use]
+pub fn start_info_address() -> u64 {
+    START_INFO.load(Relaxed)
+}
+
+/// RSP at entry.
+#[must_use]
+pub fn entry_stack() -> u64 {
+    ENTRY_STACK.load(Relaxed)
+}
+
+/// Event mask of vCPU 0 at entry.
+#[must_use]
+pub fn entry_mask() -> u64 {
+    ENTRY_MASK.load(Relaxed)
+}
+
+extern "C" fn first(start_info: u64, stack: u64) -> ! {
+    START_INFO.store(start_info, Relaxed);
+    ENTRY_STACK.store(stack, Relaxed);
+    memory::map_shared_info();
+    ENTRY_MASK.store(u64::from(memory::vcpu_info(0).mask()), Relaxed);
+    memory::vcpu_info(0).set_mask(1);
+    console::start();
+    trap::start();
+    call::stack_switch(stack_top(0));
+    // SAFETY: `guest!` defines this function with this signature, once per guest.
+    unsafe { guest_main() };
+    harness::finish()
+}

@@ -1,0 +1,7 @@
+//! What the hypervisor hands over at a guest's start; see README.md.
+#![no_std]
+#![no_main]
+
+mod checks;
+
+kernel::guest!(checks::main);
