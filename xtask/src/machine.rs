@@ -115,7 +115,9 @@ impl Setup<'_> {
         }
         let names: Vec<String> = self.guests.iter().map(|guest| guest.name.clone()).collect();
         let mut options = self.options;
-        if self.raw && let Host::Paravane(_) = self.host {
+        if self.raw
+            && let Host::Paravane(_) = self.host
+        {
             options = format!("guest_console=raw:{} {options}", names.concat());
         }
         let (kernel, append, modules) = self.host.boot(&self.guests, &options)?;

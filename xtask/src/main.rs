@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod accelerator;
+mod boot_times;
+mod check;
 mod command;
 mod host;
 mod image;
 mod kernels;
 mod machine;
+mod nightly;
 mod packages;
 mod programs;
 mod progress;
@@ -36,10 +39,20 @@ enum Command {
     /// Build the release image target/paravane, bootable by any Multiboot loader
     Build,
     /// Boot Paravane in QEMU with a stock kernel: a shell, or one command
-    #[command(after_help = "The command's output and status become those of 'run'. Example: cargo xtask run -- uname -r")]
+    #[command(
+        after_help = "The command's output and status become those of 'run'. Example: cargo xtask run -- uname -r"
+    )]
     Run(Box<run::Run>),
     /// Run host tests, test guests and stock kernels; the last line has the totals
     Test(test::Test),
+    /// Check format, lints, unsafe code, generated files and dependencies
+    Check(check::Check),
+    /// Run the fuzz targets, each for a given time
+    Fuzz(nightly::Fuzz),
+    /// Run the host tests under Miri
+    Miri(nightly::Miri),
+    /// Compare boot times on Paravane and on Debian's Xen
+    BootTimes(Box<boot_times::BootTimes>),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +72,10 @@ fn main() -> ExitCode {
         }),
         Command::Run(run) => run.execute(),
         Command::Test(test) => test.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Fuzz(fuzz) => fuzz.execute(),
+        Command::Miri(miri) => miri.execute(),
+        Command::BootTimes(times) => times.execute(),
     };
     result.unwrap_or_else(|error| {
         terminal::restore();

@@ -135,11 +135,8 @@ impl Release {
                 "security" => format!("{}-security", self.codename),
                 _ => continue,
             };
-            let signed = if Path::new(DEBIAN_KEYS).exists() {
-                format!("[signed-by={DEBIAN_KEYS}] ")
-            } else {
-                String::new()
-            };
+            let signed =
+                if Path::new(DEBIAN_KEYS).exists() { format!("[signed-by={DEBIAN_KEYS}] ") } else { String::new() };
             let line = format!("deb {signed}{base} {wanted} main\n");
             if known && !lines.contains(&line) {
                 lines.push(line);

@@ -146,7 +146,7 @@ impl Running {
             Err(RecvTimeoutError::Disconnected) => {
                 self.child.wait()?;
                 Ok(Event::Ended)
-            },
+            }
         }
     }
 
@@ -163,7 +163,8 @@ impl Running {
     /// What QEMU itself had to say, without its remarks on CPU features that emulation lacks.
     pub(crate) fn messages(&self) -> String {
         let text = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.contains("doesn't support requested feature")).collect();
+        let lines: Vec<&str> =
+            text.lines().filter(|line| !line.contains("doesn't support requested feature")).collect();
         lines.join("\n")
     }
 }

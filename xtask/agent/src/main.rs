@@ -45,12 +45,8 @@ fn run(bytes: &[u8]) -> i32 {
         .split(|&byte| byte == 0)
         .map(|word| OsString::from_vec(word.to_vec()));
     let program = words.next().unwrap_or_default();
-    let child = Command::new(&program)
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let child =
+        Command::new(&program).args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) => {

@@ -1,0 +1,126 @@
+//! `cargo xtask fuzz` and `cargo xtask miri`: what needs the nightly toolchain.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::progress::Step;
+use crate::{command, packages, workspace};
+
+/// Options of `fuzz`.
+#[derive(Args, Debug)]
+pub(crate) struct Fuzz {
+    /// Seconds for each target
+    #[arg(long, value_name = "S", default_value_t = 600)]
+    time: u64,
+    /// Only this target
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+}
+
+/// Options of `miri`.
+#[derive(Args, Debug)]
+pub(crate) struct Miri {
+    /// Only this package [default: those that have tests without a machine]
+    #[arg(long, value_name = "NAME")]
+    package: Option<String>,
+    /// More arguments for nextest, such as a test's name
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// The packages that Miri looks at.
+const PACKAGES: [&str; 3] = ["abi", "machine", "hypervisor"];
+
+impl Fuzz {
+    /// Runs each target; a crash leaves its input under `target/fuzz/`.
+    pub(crate) fn execute(&self) -> Result<ExitCode> {
+        need_nightly(&[])?;
+        packages::need_cargo("fuzz", "cargo-fuzz")?;
+        let folder = workspace::root().join("fuzz");
+        ensure!(folder.join("Cargo.toml").exists(), "there are no fuzz targets: fuzz/Cargo.toml is missing");
+        let output = command::quiet(cargo(workspace::root()).args(["fuzz", "list"]))?;
+        let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let targets: Vec<&str> =
+            listed.lines().filter(|name| self.target.as_ref().is_none_or(|target| target == name)).collect();
+        ensure!(!targets.is_empty(), "no such target; there are: {}", listed.trim().replace('\n', ", "));
+        let mut failed = Vec::new();
+        for target in &targets {
+            eprintln!("fuzzing {target} for {} s", self.time);
+            let corpus = workspace::made(workspace::target().join("fuzz/corpus").join(target))?;
+            let crashes = workspace::made(workspace::target().join("fuzz/crashes").join(target))?;
+            let result = command::shown(
+                cargo(workspace::root())
+                    .args(["fuzz", "run", "--target-dir"])
+                    .arg(workspace::target().join("fuzz/build"))
+                    .arg(target)
+                    .arg(&corpus)
+                    .arg("--")
+                    .arg(format!("-max_total_time={}", self.time))
+                    .arg(format!("-artifact_prefix={}/", crashes.display())),
+            );
+            match result {
+                Ok(()) => println!("PASS fuzz {target} ({} s)", self.time),
+                Err(error) => {
+                    println!("FAIL fuzz {target}: {error:#} (inputs: {})", crashes.display());
+                    failed.push(*target);
+                }
+            }
+        }
+        println!("{} passed, {} failed", targets.len() - failed.len(), failed.len());
+        Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Miri {
+    /// Runs the host tests under Miri.
+    pub(crate) fn execute(&self) -> Result<ExitCode> {
+        need_nightly(&["miri", "rust-src"])?;
+        packages::need_cargo("nextest", "cargo-nextest")?;
+        let mut miri = cargo(workspace::root());
+        miri.args(["miri", "nextest", "run", "--no-fail-fast", "--no-tests", "pass", "--target-dir"]);
+        miri.arg(workspace::target().join("miri"));
+        match &self.package {
+            Some(package) => miri.args(["--package", package]),
+            None => miri.args(PACKAGES.iter().flat_map(|package| ["--package", package])),
+        };
+        command::shown(miri.args(&self.arguments))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The nightly toolchain's cargo, free of what our own has put into the environment.
+fn cargo(folder: &Path) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).current_dir(folder);
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC").env_remove("RUSTDOC");
+    command
+}
+
+/// Makes sure of the nightly toolchain and its components.
+fn need_nightly(components: &[&str]) -> Result<()> {
+    if !command::exists("rustup") {
+        bail!("rustup is missing: the nightly toolchain is needed");
+    }
+    let run = |arguments: &[&str]| {
+        command::quiet(Command::new("rustup").args(arguments).env_remove("RUSTUP_TOOLCHAIN").current_dir("/"))
+    };
+    if run(&["run", "nightly", "rustc", "--version"]).is_err() {
+        let _step = Step::start("installing the nightly toolchain");
+        run(&["toolchain", "install", "nightly", "--profile", "minimal"])
+            .context("the nightly toolchain is missing: run 'rustup toolchain install nightly'")?;
+    }
+    let listed = run(&["component", "list", "--installed", "--toolchain", "nightly"])?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for component in components {
+        if !listed.lines().any(|line| line.starts_with(component)) {
+            let _step = Step::start(format!("installing {component} for the nightly toolchain"));
+            run(&["component", "add", component, "--toolchain", "nightly"]).with_context(|| {
+                format!("{component} is missing: run 'rustup component add {component} --toolchain nightly'")
+            })?;
+        }
+    }
+    Ok(())
+}
