@@ -1,7 +1,7 @@
 //! Page tables in use, as arrays of entries that can be read, replaced and exchanged.
 
 use super::access;
-use super::reference::{Level, TypedRef};
+use super::reference::{L1, Level, TypedRef};
 use super::transition::ENTRIES;
 use crate::paging::{self, Entry, RawEntry};
 
@@ -15,6 +15,20 @@ pub enum ReplaceError<K: Level> {
     Reserved(Entry<K>),
     /// The entry has changed; this is what stands there now, and the entry that was to go in.
     Changed(RawEntry, Entry<K>),
+}
+
+impl TypedRef<L1> {
+    /// Changes the flags of a leaf that keeps its frame and its writability, so that what it owns stays the same.
+    ///
+    /// # Errors
+    /// If the entry is not `expected` any more: what stands there now.
+    ///
+    /// # Panics
+    /// If `wanted` differs from `expected` in more than flags.
+    pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
+        let bits = paging::leaf_with_flags(expected, wanted);
+        access::exchange_entry(self.mfn(), index, expected.get(), bits).map(|_| ()).map_err(RawEntry::new)
+    }
 }
 
 impl<K: Level> TypedRef<K> {

@@ -92,6 +92,18 @@ impl RawEntry {
         self.0 & LeafFlags::WRITABLE.bits() != 0
     }
 
+    /// The same bits with accessed and dirty taken over from what stands in the table.
+    #[must_use]
+    pub const fn with_accessed_dirty(self, seen: Self) -> Self {
+        Self(self.0 | seen.0 & (LeafFlags::ACCESSED.bits() | LeafFlags::DIRTY.bits()))
+    }
+
+    /// Whether both map the same frame with the same right to write: they differ in other flags only.
+    pub const fn same_mapping(self, other: Self) -> bool {
+        let mapping = FRAME_MASK | LeafFlags::PRESENT.bits() | LeafFlags::WRITABLE.bits();
+        (self.0 ^ other.0) & mapping == 0
+    }
+
     /// The frame that the entry names.
     pub const fn frame(self) -> Mfn {
         Mfn::containing(MachineAddr::new(self.0 & FRAME_MASK))
@@ -131,8 +143,8 @@ impl<K: Level> Entry<K> {
     /// The same entry with the accessed and dirty bits of `seen` added.
     #[must_use]
     pub const fn with_accessed_dirty(mut self, seen: RawEntry) -> Self {
-        if self.raw & LeafFlags::PRESENT.bits() != 0 {
-            self.raw |= seen.0 & (LeafFlags::ACCESSED.bits() | LeafFlags::DIRTY.bits());
+        if self.raw().is_present() {
+            self.raw = self.raw().with_accessed_dirty(seen).0;
         }
         self
     }
@@ -156,6 +168,15 @@ impl Entry<L1> {
     pub fn writable(frame: TypedRef<Writable>, wanted: RawEntry) -> Self {
         Self::from_owned_bits(leaf_bits(frame.into_counted(), wanted, LeafFlags::WRITABLE))
     }
+}
+
+/// The bits of a leaf that maps the same frame as `owned` and may be written if that may, with the flags of `wanted`.
+///
+/// # Panics
+/// If they differ in frame, presence or writability.
+pub(crate) fn leaf_with_flags(owned: RawEntry, wanted: RawEntry) -> u64 {
+    assert!(owned.is_present() && owned.same_mapping(wanted), "{owned:x?} and {wanted:x?} map different things");
+    leaf_bits(owned.frame(), wanted, owned.flags().intersection(LeafFlags::WRITABLE))
 }
 
 /// Bits of a table entry of level `Lower + 1` that links `mfn`.

@@ -1,0 +1,52 @@
+//! The policy for page-table entries: a domain maps its own frames, and those of a domain it controls when it says so.
+
+use abi::errno::Errno;
+use abi::xen::DomainId;
+use machine::addr::Mfn;
+use machine::frames::{AcquireError, Budget, FrameRef, L1, TypedRef, Writable};
+use machine::paging::{Admission, Entry, LeafFlags, NoEntries, RawEntry};
+
+use crate::domain::Domain;
+
+/// Bits that choose a memory type; a domain without devices has no use for them, and a frame mapped in two memory types is
+/// trouble for everyone.
+const CACHE_ATTRIBUTES: LeafFlags =
+    LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
+
+/// Admits what `tables` may have in its page tables when the frames mapped belong to `frames`.
+pub struct GuestAdmission {
+    tables: DomainId,
+    frames: DomainId,
+}
+
+impl GuestAdmission {
+    /// For a domain that maps its own frames.
+    pub fn of(domain: &Domain) -> Self {
+        Self { tables: domain.id(), frames: domain.id() }
+    }
+
+    /// For a domain that maps frames of another, which it has been found to control.
+    pub fn foreign(tables: &Domain, frames: &Domain) -> Self {
+        Self { tables: tables.id(), frames: frames.id() }
+    }
+}
+
+impl Admission for GuestAdmission {
+    fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
+        if !raw.is_present() {
+            return Ok(Entry::absent(raw));
+        }
+        if raw.flags().intersects(CACHE_ATTRIBUTES) {
+            return Err(Errno::EINVAL.into());
+        }
+        let frame = FrameRef::get(raw.frame(), self.frames).ok_or(Errno::EINVAL)?;
+        if !raw.is_writable() {
+            return Ok(Entry::read_only(frame, raw));
+        }
+        TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget).map(|frame| Entry::writable(frame, raw))
+    }
+
+    fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {
+        FrameRef::get(mfn, self.tables).ok_or(Errno::EINVAL)
+    }
+}

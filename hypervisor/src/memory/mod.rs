@@ -1,0 +1,10 @@
+//! What a guest may do to its memory: which frames it may map and how, page-table updates, reservations.
+
+pub mod admission;
+pub mod flush;
+pub mod memory_op;
+pub mod mmu_update;
+pub mod mmuext;
+pub mod update;
+pub mod update_va_mapping;
+pub mod walk;

@@ -1,0 +1,176 @@
+//! The choke point: every change of an entry in a guest's page tables passes through here, whichever hypercall, emulated
+//! instruction or grant operation it comes from.
+
+use abi::errno::Errno;
+use machine::addr::{GuestVirt, MachineAddr, Mfn};
+use machine::frames::{
+    AcquireError, Budget, FrameRef, KindCode, L1, L2, L3, L4, Level, ReplaceError, TypedRef, Writable,
+};
+use machine::paging::{Admission, Entry, NoEntries, RawEntry};
+
+use super::walk;
+use crate::hypercall::Caller;
+
+/// How an entry is to be changed.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// To this, whatever stands there.
+    Write(u64),
+    /// To this, but accessed and dirty stay set if the processor has set them.
+    PreserveAccessedDirty(u64),
+    /// To `new`, if `expected` stands there.
+    Exchange {
+        /// The bits that must stand there.
+        expected: u64,
+        /// The bits to put there.
+        new: u64,
+    },
+}
+
+impl Change {
+    const fn wanted(self) -> RawEntry {
+        match self {
+            Self::Write(bits) | Self::PreserveAccessedDirty(bits) | Self::Exchange { new: bits, .. } => RawEntry::new(bits),
+        }
+    }
+}
+
+/// Changes entry `index` of the page table `table`, of whatever level it is, or a plain word if the frame is no table. Returns the bits that stood there:
+/// for an exchange that found something else, nothing was changed.
+///
+/// # Errors
+/// `Refused` if the entry may not stand there, `Conflict` if the frame can neither be written nor is a table in use.
+pub fn write_entry(
+    table: FrameRef,
+    index: u16,
+    change: Change,
+    admission: &mut impl Admission,
+    budget: &mut Budget,
+) -> Result<RawEntry, AcquireError> {
+    if index >= 512 {
+        return Err(Errno::EINVAL.into());
+    }
+    budget.spend(1);
+    // The kind is only a hint until the reference of that kind is held.
+    match table.current_kind().0 {
+        KindCode::L1 => {
+            let table = TypedRef::<L1>::existing(table).map_err(|_| AcquireError::Conflict)?;
+            if let Some(before) = change_flags_only(&table, index, change) {
+                return Ok(before);
+            }
+            let entry = admission.leaf(change.wanted(), budget)?;
+            put(&table, index, change, entry)
+        }
+        KindCode::L2 => {
+            let table = TypedRef::<L2>::existing(table).map_err(|_| AcquireError::Conflict)?;
+            let entry = Entry::<L2>::admit(change.wanted(), admission, budget)?;
+            put(&table, index, change, entry)
+        }
+        KindCode::L3 => {
+            let table = TypedRef::<L3>::existing(table).map_err(|_| AcquireError::Conflict)?;
+            let entry = Entry::<L3>::admit(change.wanted(), admission, budget)?;
+            put(&table, index, change, entry)
+        }
+        KindCode::L4 => {
+            let table = TypedRef::<L4>::existing(table).map_err(|_| AcquireError::Conflict)?;
+            let entry = Entry::<L4>::admit(change.wanted(), admission, budget)?;
+            put(&table, index, change, entry)
+        }
+        KindCode::None | KindCode::Writable => {
+            let page = TypedRef::<Writable>::acquire(table, &mut NoEntries, budget)?;
+            Ok(write_word(&page, index, change))
+        }
+        KindCode::Descriptor | KindCode::SharedReadOnly => Err(AcquireError::Conflict),
+    }
+}
+
+/// The frequent case: same frame, same right to write, other flags. Nothing is owned anew, so nothing needs to be looked up.
+fn change_flags_only(table: &TypedRef<L1>, index: u16, change: Change) -> Option<RawEntry> {
+    let wanted = change.wanted();
+    let mut found = table.entry(index);
+    loop {
+        if !found.is_present() || !found.same_mapping(wanted) {
+            return None;
+        }
+        let wanted = match change {
+            Change::Write(_) => wanted,
+            Change::PreserveAccessedDirty(_) => wanted.with_accessed_dirty(found),
+            Change::Exchange { expected, .. } if found.get() != expected => return Some(found),
+            Change::Exchange { .. } => wanted,
+        };
+        match table.change_flags(index, found, wanted) {
+            Ok(()) => return Some(found),
+            Err(now) => found = now,
+        }
+    }
+}
+
+fn reserved<K: Level>(_: ReplaceError<K>) -> AcquireError {
+    AcquireError::Refused(Errno::EINVAL)
+}
+
+fn put<K: Level>(
+    table: &TypedRef<K>,
+    index: u16,
+    change: Change,
+    mut entry: Entry<K>,
+) -> Result<RawEntry, AcquireError> {
+    match change {
+        Change::Write(_) => Ok(table.replace(index, entry).map_err(reserved)?.raw()),
+        Change::Exchange { expected, .. } => match table.exchange(index, RawEntry::new(expected), entry) {
+            Ok(old) => Ok(old.raw()),
+            Err(ReplaceError::Changed(found, _)) => Ok(found),
+            Err(error) => Err(reserved(error)),
+        },
+        Change::PreserveAccessedDirty(_) => {
+            let mut found = table.entry(index);
+            loop {
+                match table.exchange(index, found, entry.with_accessed_dirty(found)) {
+                    Ok(old) => return Ok(old.raw()),
+                    Err(ReplaceError::Changed(now, back)) => (found, entry) = (now, back),
+                    Err(error) => return Err(reserved(error)),
+                }
+            }
+        }
+    }
+}
+
+fn write_word(page: &TypedRef<Writable>, index: u16, change: Change) -> RawEntry {
+    let before = RawEntry::new(page.frame().read_u64(index));
+    match change {
+        Change::Exchange { expected, .. } if before.get() != expected => {}
+        _ => page.write_u64(index, change.wanted().get()),
+    }
+    before
+}
+
+/// Puts a leaf, already owned, into the L1 entry that maps `address` for the caller; for grant mappings.
+///
+/// # Errors
+/// `EINVAL` if there is no L1 table for the address.
+pub fn write_l1_for_va(caller: &Caller<'_>, address: GuestVirt, entry: Entry<L1>) -> Result<Entry<L1>, Errno> {
+    let (table, index) = walk::leaf(caller.cpu, address).ok_or(Errno::EINVAL)?;
+    table.replace(index, entry).map_err(|_| Errno::EINVAL)
+}
+
+/// Puts a leaf, already owned, into the L1 entry at a machine address in one of the caller's L1 tables.
+///
+/// # Errors
+/// `EINVAL` if there is no such table or the address is no entry's.
+pub fn write_l1_at(caller: &Caller<'_>, address: MachineAddr, entry: Entry<L1>) -> Result<Entry<L1>, Errno> {
+    let (table, index) = l1_entry_at(caller, address)?;
+    table.replace(index, entry).map_err(|_| Errno::EINVAL)
+}
+
+/// The L1 table of the caller and the index in it that a machine address names.
+///
+/// # Errors
+/// `EINVAL` if there is no such table or the address is no entry's.
+pub fn l1_entry_at(caller: &Caller<'_>, address: MachineAddr) -> Result<(TypedRef<L1>, u16), Errno> {
+    if !address.get().is_multiple_of(8) {
+        return Err(Errno::EINVAL);
+    }
+    let frame = caller.domain.frame(Mfn::containing(address)).ok_or(Errno::EINVAL)?;
+    let table = TypedRef::<L1>::existing(frame).map_err(|_| Errno::EINVAL)?;
+    Ok((table, (address.get() >> 3 & 511) as u16))
+}
