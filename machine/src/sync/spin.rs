@@ -25,21 +25,26 @@ impl<T> SpinLock<T> {
 
     /// Takes the lock, spinning until it is free.
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
-        level::acquire(self.level);
+        self.lock_as(self.level)
+    }
+
+    /// Takes the lock as one of another level: the second of two locks of the same kind, which has a level of its own.
+    pub fn lock_as(&self, level: Level) -> SpinLockGuard<'_, T> {
+        level::acquire(level);
         while self.taken.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             while self.taken.load(Ordering::Relaxed) {
                 crate::tlb::serve();
                 core::hint::spin_loop();
             }
         }
-        SpinLockGuard { lock: self }
+        SpinLockGuard { lock: self, level }
     }
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<SpinLockGuard<'_, T>> {
         self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
         level::acquire(self.level);
-        Some(SpinLockGuard { lock: self })
+        Some(SpinLockGuard { lock: self, level: self.level })
     }
 
     /// The value, when nobody else can reach the lock.
@@ -51,6 +56,7 @@ impl<T> SpinLock<T> {
 /// Exclusive access until dropped.
 pub struct SpinLockGuard<'a, T> {
     lock: &'a SpinLock<T>,
+    level: Level,
 }
 
 impl<T> Deref for SpinLockGuard<'_, T> {
@@ -72,6 +78,6 @@ impl<T> DerefMut for SpinLockGuard<'_, T> {
 impl<T> Drop for SpinLockGuard<'_, T> {
     fn drop(&mut self) {
         self.lock.taken.store(false, Ordering::Release);
-        level::release(self.lock.level);
+        level::release(self.level);
     }
 }
