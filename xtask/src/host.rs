@@ -49,9 +49,13 @@ impl Host {
         }
     }
 
+    pub(crate) const fn is_paravane(&self) -> bool {
+        matches!(self, Self::Paravane(_))
+    }
+
     /// Whether the guest's console is the serial line itself, nothing in front of its lines.
     pub(crate) const fn is_console_alone(&self) -> bool {
-        !matches!(self, Self::Paravane(_))
+        !self.is_paravane()
     }
 
     /// The console that a guest's kernel is told to use.

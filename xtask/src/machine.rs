@@ -14,7 +14,7 @@ use crate::host::{GuestModule, Host};
 use crate::qemu::{self, Machine};
 use crate::session::{Limits, Session};
 use crate::size::Size;
-use crate::{kernels, packages, workspace};
+use crate::{kernels, packages, session, workspace};
 
 /// What Paravane and the firmware need beside the guests' memory.
 const HOST_OWN: Size = Size::mib(256);
@@ -180,7 +180,7 @@ impl Options {
             files: [kernel].into_iter().chain(ramdisk.map(|contents| ("ramdisk", contents))).collect(),
             options: self.host_append.clone(),
             raw,
-            limits: Limits { boot: whole.unwrap_or(BOOT_TIME), whole },
+            limits: Limits { boot: whole.unwrap_or(BOOT_TIME), whole, end: session::END_TIME },
         };
         setup.boot(log)
     }

@@ -133,7 +133,8 @@ impl Machine {
 impl Module {
     /// The module as a part of QEMU's `-initrd`, where commas separate modules and a doubled one stands for itself.
     fn argument(&self) -> String {
-        format!("{} {}", self.file, self.arguments).trim_end().replace(',', ",,")
+        let separator = if self.arguments.is_empty() { "" } else { " " };
+        format!("{}{separator}{}", self.file, self.arguments).replace(',', ",,")
     }
 }
 

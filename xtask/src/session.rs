@@ -14,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use crate::qemu::{Event, Running};
 use crate::serial::{Decoder, Piece, RUN_MARK, Source};
 
-/// How long a machine may take from its last guest's end, or its own panic, to power-off.
-const END_TIME: Duration = Duration::from_secs(20);
+/// How long a machine normally may take from its last guest's end, or its own panic, to power-off.
+pub(crate) const END_TIME: Duration = Duration::from_secs(20);
 
 /// How long the console may hold back what could become a marked line.
 const IDLE_TIME: Duration = Duration::from_millis(100);
@@ -55,8 +55,8 @@ pub(crate) struct Guest {
     pub(crate) panic: Option<String>,
     /// The last `RESULT:` line, of a test guest.
     pub(crate) result: Option<String>,
-    /// How it is to end, unless by powering off.
-    expected: Option<String>,
+    /// The hypervisor may end it.
+    may_be_killed: bool,
 }
 
 /// The life of one machine.
@@ -79,6 +79,8 @@ pub(crate) struct Limits {
     pub(crate) boot: Duration,
     /// From power-on to power-off.
     pub(crate) whole: Option<Duration>,
+    /// From the last guest's end to power-off.
+    pub(crate) end: Duration,
 }
 
 impl Session {
@@ -111,10 +113,10 @@ impl Session {
         &self.guests
     }
 
-    /// The hypervisor's word on this guest's end is to begin so; without this it is to be `poweroff`.
-    pub(crate) fn expect_ending(&mut self, name: &str, ending: &str) {
+    /// It is no error if the hypervisor ends this guest.
+    pub(crate) fn may_be_killed(&mut self, name: &str) {
         if let Some(guest) = self.guests.get_mut(name) {
-            guest.expected = Some(ending.into());
+            guest.may_be_killed = true;
         }
     }
 
@@ -135,7 +137,7 @@ impl Session {
                 deadline = Some(deadline.unwrap_or(start + limits.boot).min(start + limits.boot));
             }
             if over {
-                deadline = Some(*last_words.get_or_insert_with(|| Instant::now() + END_TIME));
+                deadline = Some(*last_words.get_or_insert_with(|| Instant::now() + limits.end));
             }
             let now = Instant::now();
             if deadline.is_some_and(|deadline| deadline <= now) {
@@ -254,13 +256,17 @@ impl Session {
 
 impl Guest {
     fn is_expected(&self, ending: &str) -> bool {
-        let expected = self.expected.as_deref().unwrap_or("poweroff");
-        ending.strip_prefix(expected).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', ' ']))
+        let kind = ending.split([':', ' ']).next().unwrap_or_default();
+        kind == "poweroff" || (self.may_be_killed && ["killed", "crash"].contains(&kind))
     }
 
     /// Nothing more is to be expected from it.
     fn is_over(&self) -> bool {
-        self.status.is_some() || self.ended.is_some() || self.refused.is_some() || self.panic.is_some()
+        self.ended.is_some()
+            || self.refused.is_some()
+            || self.status.is_some()
+            || self.result.is_some()
+            || self.panic.is_some()
     }
 }
 

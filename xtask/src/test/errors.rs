@@ -11,10 +11,10 @@ use crate::host::{GuestModule, Host};
 use crate::kernels::KERNELS;
 use crate::machine::{self, Contents, Setup};
 use crate::ramdisk::Ramdisk;
-use crate::session::Limits;
+use crate::session::{END_TIME, Limits};
 use crate::size::Size;
 
-const LIMITS: Limits = Limits { boot: Duration::from_secs(120), whole: Some(Duration::from_secs(150)) };
+const LIMITS: Limits = Limits { boot: Duration::from_secs(120), whole: Some(Duration::from_secs(150)), end: END_TIME };
 
 /// A way to fail, and words that the explanation has to have.
 struct Case {

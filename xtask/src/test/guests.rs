@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::{Bench, Outcome, Report, Test};
 use crate::host::{GuestModule, Host};
 use crate::machine::{self, Contents, Setup};
-use crate::session::Limits;
+use crate::session::{END_TIME, Limits};
 use crate::size::Size;
 use crate::{image, workspace};
 
@@ -28,14 +28,14 @@ struct Manifest {
     cpus: u32,
     time: Duration,
     command_line: String,
-    /// How the hypervisor is to end it, if not by the guest's own power-off.
-    ending: Option<String>,
-    /// Other guests, started beside it; each has to succeed too.
-    beside: Vec<String>,
-    /// Started only beside others.
-    companion: bool,
-    /// Words for the hypervisor's command line.
-    host: String,
+    /// A file of its folder that it gets as its ramdisk.
+    ramdisk: Option<PathBuf>,
+    /// The hypervisor may end it instead of it ending with success.
+    may_be_killed: bool,
+    /// Other guests, started behind it; each has to succeed too.
+    with: Vec<String>,
+    /// Started only with others.
+    helper: bool,
 }
 
 /// Builds and boots them all, one by one.
@@ -45,7 +45,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
         return;
     }
     let Some(programs) = report.prepared("test guests", build()) else { return };
-    for manifest in manifests.values().filter(|manifest| !manifest.companion) {
+    for manifest in manifests.values().filter(|manifest| !manifest.helper) {
         let name = format!("guest {}", manifest.name);
         test.on_machine(report, &name, || boot(bench, manifest, &manifests, &programs));
     }
@@ -57,29 +57,34 @@ fn boot(
     all: &BTreeMap<String, Manifest>,
     programs: &BTreeMap<String, PathBuf>,
 ) -> Result<Outcome> {
-    if !matches!(bench.host, Host::Paravane(_)) {
-        return Ok(Outcome::Skip("test guests run on Paravane only".into()));
+    if !bench.host.is_paravane() && !manifest.with.is_empty() {
+        return Ok(Outcome::Skip("needs several guests, which only Paravane starts".into()));
     }
     let mut started = vec![manifest];
-    for name in &manifest.beside {
-        started.push(all.get(name).with_context(|| format!("there is no guest {name} to be started beside"))?);
+    for name in &manifest.with {
+        started.push(all.get(name).with_context(|| format!("there is no guest {name} to be started with it"))?);
     }
     // A guest may be there more than once, so each gets a number.
     let names: Vec<String> = (1..).zip(&started).map(|(number, guest)| format!("{}-{number}", guest.name)).collect();
+    let ramdisks: Vec<String> = names.iter().map(|name| format!("{name}.ramdisk")).collect();
     let mut files = Vec::new();
     let mut guests = Vec::new();
-    for (name, guest) in names.iter().zip(&started) {
+    for ((name, ramdisk), guest) in names.iter().zip(&ramdisks).zip(&started) {
         let program = programs.get(&guest.name).with_context(|| format!("cargo built no {}", guest.name))?;
         files.push((name.as_str(), Contents::File(program.clone())));
+        files.extend(guest.ramdisk.iter().map(|file| (ramdisk.as_str(), Contents::File(file.clone()))));
         guests.push(GuestModule {
             name: name.clone(),
             memory: guest.memory,
             vcpus: guest.vcpus,
             kernel: name.clone(),
-            ramdisk: None,
+            ramdisk: guest.ramdisk.is_some().then(|| ramdisk.clone()),
             command_line: guest.command_line.clone(),
         });
     }
+    // Another hypervisor need not power off when its initial domain does.
+    let powers_off = bench.host.is_paravane();
+    let end = if powers_off { END_TIME } else { Duration::from_secs(1) };
     let memory: u64 = started.iter().map(|guest| guest.memory.in_mib()).sum();
     let setup = Setup {
         host: &bench.host,
@@ -89,14 +94,17 @@ fn boot(
         memory: machine::host_memory(1, Size::mib(memory)),
         guests,
         files,
-        options: manifest.host.clone(),
+        options: match bench.host {
+            Host::Other(_) => format!("dom0_mem={}", manifest.memory),
+            _ => String::new(),
+        },
         raw: false,
-        limits: Limits { boot: manifest.time, whole: Some(manifest.time) },
+        limits: Limits { boot: manifest.time, whole: Some(manifest.time), end },
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
     for (name, guest) in names.iter().zip(&started) {
-        if let Some(ending) = &guest.ending {
-            booted.session.expect_ending(name, ending);
+        if guest.may_be_killed {
+            booted.session.may_be_killed(name);
         }
     }
     let life = booted.session.follow(booted.limits, |_, _| {});
@@ -109,22 +117,25 @@ fn boot(
             "success" => {}
             "skip" => skipped = Some(reason.to_owned()),
             "failure" | "error" => return Ok(Outcome::Failure(format!("{name}: {kind}: {reason} (log: {log})"))),
-            "" if guest.ending.is_some() => {}
-            "" if life.is_ok() => bail!("{name} ended without a result (log: {log})"),
+            "" if guest.may_be_killed => {}
+            "" if life.is_ok() || !powers_off => bail!("{name} ended without a result (log: {log})"),
             "" => {}
             other => bail!("{name}: unknown outcome '{other}' (log: {log})"),
         }
     }
-    life?;
+    if powers_off {
+        life?;
+    }
     Ok(skipped.map_or(Outcome::Success, Outcome::Skip))
 }
 
 fn manifests() -> Result<BTreeMap<String, Manifest>> {
     let mut manifests = BTreeMap::new();
     for entry in fs::read_dir(workspace::root().join("guests"))? {
-        let file = entry?.path().join("Cargo.toml");
+        let folder = entry?.path();
+        let file = folder.join("Cargo.toml");
         let Ok(text) = fs::read_to_string(&file) else { continue };
-        let manifest = Manifest::parse(&text).with_context(|| format!("in {}", file.display()))?;
+        let manifest = Manifest::parse(&text, &folder).with_context(|| format!("in {}", file.display()))?;
         manifests.extend(manifest.map(|manifest| (manifest.name.clone(), manifest)));
     }
     Ok(manifests)
@@ -141,8 +152,8 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
 }
 
 impl Manifest {
-    /// What a `Cargo.toml` says of a test guest; `None` if the package is none.
-    fn parse(text: &str) -> Result<Option<Self>> {
+    /// What the `Cargo.toml` of a folder says of a test guest; `None` if the package is none.
+    fn parse(text: &str, folder: &Path) -> Result<Option<Self>> {
         let value: toml::Table = toml::from_str(text)?;
         let Some(package) = value.get("package") else { return Ok(None) };
         let Some(table) = package.get("metadata").and_then(|metadata| metadata.get("paravane")) else {
@@ -156,10 +167,10 @@ impl Manifest {
             cpus: 1,
             time: TIME,
             command_line: String::new(),
-            ending: None,
-            beside: Vec::new(),
-            companion: false,
-            host: String::new(),
+            ramdisk: None,
+            may_be_killed: false,
+            with: Vec::new(),
+            helper: false,
         };
         for (key, value) in table {
             let wrong = || format!("{key} = {value} is not what that key takes");
@@ -171,14 +182,20 @@ impl Manifest {
                 "cpus" => manifest.cpus = number()?,
                 "timeout" => manifest.time = Duration::from_secs(number()?.into()),
                 "cmdline" => manifest.command_line = string()?,
-                "ending" => manifest.ending = Some(string()?),
-                "beside" => {
+                "ramdisk" => manifest.ramdisk = Some(folder.join(string()?)),
+                "expect" => {
+                    manifest.may_be_killed = match string()?.as_str() {
+                        "success" => false,
+                        "killed" => true,
+                        other => bail!("unknown outcome to expect: {other}"),
+                    }
+                }
+                "with" => {
                     let list = value.as_array().with_context(wrong)?;
                     let name = |value: &toml::Value| value.as_str().map(str::to_owned).with_context(wrong);
-                    manifest.beside = list.iter().map(name).collect::<Result<_>>()?;
+                    manifest.with = list.iter().map(name).collect::<Result<_>>()?;
                 }
-                "companion" => manifest.companion = value.as_bool().with_context(wrong)?,
-                "host" => manifest.host = string()?,
+                "helper" => manifest.helper = value.as_bool().with_context(wrong)?,
                 _ => bail!("package.metadata.paravane has an unknown key {key}"),
             }
         }
@@ -188,15 +205,17 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::Manifest;
 
     #[test]
     fn a_manifest_may_say_little_but_nothing_unknown() {
-        let parse = |keys: &str| Manifest::parse(&format!("[package]\nname = \"a\"\n{keys}"));
+        let parse = |keys: &str| Manifest::parse(&format!("[package]\nname = \"a\"\n{keys}"), Path::new("a"));
         assert!(parse("").expect("valid").is_none());
-        let manifest = parse("[package.metadata.paravane]\nvcpus = 2\nbeside = [\"b\"]").expect("valid").expect("one");
+        let manifest = parse("[package.metadata.paravane]\nvcpus = 2\nwith = [\"b\"]").expect("valid").expect("one");
         assert_eq!((manifest.vcpus, manifest.memory.in_mib()), (2, 64));
-        assert_eq!(manifest.beside, ["b"]);
+        assert_eq!(manifest.with, ["b"]);
         assert!(parse("[package.metadata.paravane]\nvcpu = 2").is_err());
         assert!(parse("[package.metadata.paravane]\nvcpus = -2").is_err());
         assert!(parse("[package.metadata.paravane]\nmemory = 2").is_err());

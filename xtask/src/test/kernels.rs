@@ -10,7 +10,7 @@ use crate::host::{GuestModule, Host};
 use crate::kernels::{KERNELS, Kernel};
 use crate::machine::{self, Contents, Setup};
 use crate::ramdisk::Ramdisk;
-use crate::session::{Happening, Limits};
+use crate::session::{END_TIME, Happening, Limits};
 use crate::size::Size;
 
 /// Physical CPUs, whatever the number of virtual ones.
@@ -20,7 +20,7 @@ const CPUS: u32 = 2;
 const MEMORY: Size = Size::mib(256);
 
 /// How long a boot, and the whole, may take on a busy and emulated machine.
-const LIMITS: Limits = Limits { boot: Duration::from_secs(180), whole: Some(Duration::from_secs(420)) };
+const LIMITS: Limits = Limits { boot: Duration::from_secs(180), whole: Some(Duration::from_secs(420)), end: END_TIME };
 
 /// Runs them all, one by one.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
