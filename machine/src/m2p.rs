@@ -10,6 +10,12 @@ use crate::backend::ram;
 /// What stands there for frames without a number.
 pub const INVALID: Pfn = Pfn::new(u64::MAX);
 
+/// The frames that the table itself lies in, one for each 2 MiB.
+pub fn frames() -> impl Iterator<Item = Mfn> {
+    let pages = (ram::frame_count() * 8).div_ceil(1 << 12);
+    ram::m2p_frame().into_iter().flat_map(move |first| (0..pages).step_by(512).map(move |page| Mfn::new(first.get() + page)))
+}
+
 fn entry(mfn: Mfn) -> Option<&'static AtomicU64> {
     if mfn.get() >= ram::frame_count() {
         return None;

@@ -47,6 +47,11 @@ pub(crate) fn m2p() -> *mut u64 {
     RAM.get().m2p as *mut u64
 }
 
+/// The first of the frames, all in a row, that the M2P lies in.
+pub(crate) fn m2p_frame() -> Option<Mfn> {
+    RAM.try_get().map(|ram| Mfn::new((ram.m2p - layout::DIRECT_MAP_BASE) >> 12))
+}
+
 /// The root-table entry of one of Paravane's slots.
 pub(crate) fn root_entry(slot: usize) -> u64 {
     RAM.get().root_entries[slot]

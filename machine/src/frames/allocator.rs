@@ -5,6 +5,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::xen::DomainId;
+use alloc::vec::Vec;
 
 use super::access;
 use super::list::link;
@@ -75,9 +76,9 @@ pub fn allocate(owner: DomainId) -> Option<Allocation> {
 }
 
 /// 2^order free frames at a boundary of that many frames, cleared; `None` when there is no such run.
-pub fn allocate_contiguous(order: u8, owner: DomainId) -> Option<impl Iterator<Item = Allocation>> {
+pub fn allocate_contiguous(order: u8, owner: DomainId) -> Option<Vec<Allocation>> {
     let first = take(order)?;
-    Some((0..1u64 << order).map(move |index| prepare(first + index, owner)))
+    Some((0..1u64 << order).map(|index| prepare(first + index, owner)).collect())
 }
 
 fn prepare(number: u64, owner: DomainId) -> Allocation {

@@ -40,7 +40,7 @@ pub use queue::{reap, reaping_due};
 pub use reference::{
     Allocation, Descriptor, FrameRef, Kind, L1, L2, L3, L4, Level, NoMemory, SharedReadOnly, TypedRef, Writable, owned_by,
 };
-pub use slot::{KindCode, is_ram};
+pub use slot::{KindCode, is_ram, table_size};
 pub use table::{ReplaceError, TableRef};
 pub use transition::{AcquireError, Budget, Promotion};
 

@@ -136,6 +136,11 @@ impl FrameRef {
         (usage.kind, usage.count)
     }
 
+    /// Whether the frame is a page table at this moment.
+    pub fn is_page_table(&self) -> bool {
+        self.slot().usage().kind.table_level().is_some()
+    }
+
     /// How many existence references there are at this moment; only a hint.
     pub fn count(&self) -> u32 {
         self.slot().refs.load(Ordering::SeqCst)

@@ -167,6 +167,11 @@ pub(crate) fn slot(mfn: Mfn) -> Option<&'static Slot> {
     Some(unsafe { &*ram::frame_table().add(index) })
 }
 
+/// How many frames the frame table covers: one more than the highest number of a frame of memory.
+pub fn table_size() -> u64 {
+    ram::frame_count()
+}
+
 /// Whether the frame is memory that Paravane gives out (as against a device, a hole, or Paravane's own image).
 pub fn is_ram(mfn: Mfn) -> bool {
     slot(mfn).is_some_and(|slot| slot.block.load(Ordering::Relaxed) & super::allocator::RAM != 0)

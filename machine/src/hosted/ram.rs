@@ -57,6 +57,11 @@ pub(crate) fn m2p() -> *mut u64 {
     core::ptr::with_exposed_provenance_mut(RAM.get().m2p)
 }
 
+/// The simulated M2P lies outside the simulated memory.
+pub(crate) const fn m2p_frame() -> Option<Mfn> {
+    None
+}
+
 /// Marks that the simulated walk recognises as Paravane's own; no frame lies there.
 pub(crate) const fn root_entry(slot: usize) -> u64 {
     0x000f_ffff_ffff_0001 - ((slot as u64) << 12)

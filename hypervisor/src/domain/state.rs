@@ -1,0 +1,140 @@
+//! The public form of a vCPU's state, `vcpu_guest_context`, applied to a vCPU at rest.
+
+use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, VcpuGuestContext, flat, vgcf};
+use abi::errno::Errno;
+use alloc::vec::Vec;
+use machine::addr::{GuestVirt, Mfn};
+use machine::context::{GuestContext, Handler, Ldt, Registers};
+use machine::frames::{AcquireError, Budget, Descriptor, L4, TypedRef};
+use machine::paging::NoEntries;
+
+use super::Domain;
+use crate::hypercall::CallError;
+use crate::memory::admission::GuestAdmission;
+
+/// Descriptors in a page.
+const DESCRIPTORS_PER_PAGE: u64 = 512;
+
+/// The frame in a CR3 value of the interface: the bits of the frame number above 20 stand in the low twelve.
+pub const fn frame_of_cr3(cr3: u64) -> Mfn {
+    Mfn::new((cr3 >> 12 | cr3 << 20) & 0xffff_ffff)
+}
+
+/// The CR3 value of the interface for a frame.
+pub const fn cr3_of_frame(frame: Mfn) -> u64 {
+    (frame.get() << 12 | frame.get() >> 20) & 0xffff_ffff
+}
+
+/// Puts `state` into the context of a vCPU at rest. Nothing is changed unless all of it can be.
+///
+/// # Errors
+/// `EINVAL` for tables, descriptors or addresses that the domain may not use; continuations if the budget ends.
+pub fn apply(
+    domain: &Domain,
+    context: &mut GuestContext,
+    state: &VcpuGuestContext,
+    budget: &mut Budget,
+) -> Result<(), CallError> {
+    let kernel_root = root(domain, frame_of_cr3(state.control_registers[3]), budget)?;
+    let user_root = match state.control_registers[1] {
+        0 => None,
+        cr3 => Some(root(domain, frame_of_cr3(cr3), budget)?),
+    };
+    let in_kernel = state.flags & vgcf::IN_KERNEL != 0;
+    if !in_kernel && user_root.is_none() {
+        return Err(Errno::EINVAL.into());
+    }
+    let gdt_entries = u16::try_from(state.gdt_entries)
+        .ok()
+        .filter(|&entries| u64::from(entries) <= FIRST_RESERVED_GDT_PAGE as u64 * DESCRIPTORS_PER_PAGE)
+        .ok_or(Errno::EINVAL)?;
+    let pages = usize::from(gdt_entries).div_ceil(DESCRIPTORS_PER_PAGE as usize);
+    let gdt = descriptor_pages(domain, state.gdt_frames.iter().take(pages).copied(), budget)?;
+    let ldt = ldt(state)?;
+    drop(context.set_roots(Some(kernel_root), user_root));
+    context.set_gdt(gdt, gdt_entries);
+    context.set_ldt(ldt);
+    context.start_in_kernel(in_kernel);
+    context.set_kernel_stack(state.kernel_sp);
+    context.set_segment_bases(state.fs_base, state.gs_base_kernel, state.gs_base_user);
+    set_handlers(context, state);
+    set_registers(context, state);
+    Ok(())
+}
+
+fn root(domain: &Domain, mfn: Mfn, budget: &mut Budget) -> Result<TypedRef<L4>, AcquireError> {
+    let frame = domain.frame(mfn).ok_or(Errno::EINVAL)?;
+    TypedRef::acquire(frame, &mut GuestAdmission::of(domain), budget)
+}
+
+/// Promotes the frames of a GDT.
+///
+/// # Errors
+/// `EINVAL` for a frame that is not the domain's, is in other use, or holds a descriptor that no guest may have.
+pub fn descriptor_pages(
+    domain: &Domain,
+    frames: impl Iterator<Item = u64>,
+    budget: &mut Budget,
+) -> Result<Vec<TypedRef<Descriptor>>, AcquireError> {
+    frames
+        .map(|number| {
+            let frame = domain.frame(Mfn::new(number)).ok_or(Errno::EINVAL)?;
+            TypedRef::acquire(frame, &mut NoEntries, budget)
+        })
+        .collect()
+}
+
+fn ldt(state: &VcpuGuestContext) -> Result<Ldt, Errno> {
+    let entries = u16::try_from(state.ldt_entries).ok().filter(|&entries| entries <= 8192).ok_or(Errno::EINVAL)?;
+    let base = GuestVirt::new(state.ldt_base);
+    if entries != 0 && (base.page_offset() != 0 || !base.is_guest_range(u64::from(entries) * 8)) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Ldt { base: if entries == 0 { 0 } else { base.get() }, entries })
+}
+
+fn set_handlers(context: &mut GuestContext, state: &VcpuGuestContext) {
+    let handlers = context.handlers_mut();
+    for (handler, trap) in handlers.traps.iter_mut().zip(&state.traps) {
+        *handler = Handler::new(
+            trap.address,
+            trap.code_selector,
+            trap.flags & TRAP_INFO_MASK_EVENTS != 0,
+            trap.flags & TRAP_INFO_DPL_MASK,
+        );
+    }
+    let callback = |address, mask| Handler::new(address, flat::KERNEL_CS64, mask, 0);
+    handlers.event = callback(state.event_callback_rip, true);
+    handlers.failsafe =
+        callback(state.failsafe_callback_rip, state.flags & vgcf::FAILSAFE_DISABLES_EVENTS != 0);
+    handlers.syscall = callback(state.syscall_callback_rip, state.flags & vgcf::SYSCALL_DISABLES_EVENTS != 0);
+}
+
+fn set_registers(context: &mut GuestContext, state: &VcpuGuestContext) {
+    let user = &state.user_regs;
+    *context.registers_mut() = Registers {
+        r15: user.r15,
+        r14: user.r14,
+        r13: user.r13,
+        r12: user.r12,
+        rbp: user.rbp,
+        rbx: user.rbx,
+        r11: user.r11,
+        r10: user.r10,
+        r9: user.r9,
+        r8: user.r8,
+        rax: user.rax,
+        rcx: user.rcx,
+        rdx: user.rdx,
+        rsi: user.rsi,
+        rdi: user.rdi,
+        rip: user.rip,
+        cs: u64::from(user.cs),
+        rflags: user.rflags,
+        rsp: user.rsp,
+        ss: u64::from(user.ss),
+        ..Registers::default()
+    };
+    let selectors = context.selectors_mut();
+    (selectors.ds, selectors.es, selectors.fs, selectors.gs) = (user.ds, user.es, user.fs, user.gs);
+}

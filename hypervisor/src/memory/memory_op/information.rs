@@ -1,0 +1,77 @@
+//! The operations that only tell.
+
+use abi::errno::Errno;
+use abi::memory::{E820Entry, MachphysMapping, MachphysMfnList, MemoryDomain, MemoryMap, e820_type, op};
+use abi::arch_x86_64::address;
+use machine::addr::GuestVirt;
+use machine::frames;
+
+use crate::hypercall::{CallResult, Caller};
+
+/// The number of the last frame of the machine's memory.
+pub(super) fn maximum_ram_page() -> CallResult {
+    Ok(frames::table_size().saturating_sub(1))
+}
+
+/// `current_reservation`, `maximum_reservation` and `maximum_gpfn`.
+pub(super) fn reservation(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+    let request: MemoryDomain = caller.cpu.read(argument)?;
+    let target = caller.target(request.domain)?;
+    Ok(match operation {
+        op::CURRENT_RESERVATION => u64::from(target.frames.len()),
+        op::MAXIMUM_RESERVATION => u64::from(target.max_frames()),
+        // A PV guest numbers its frames itself and says in `shared_info` how far.
+        _ => target
+            .shared_info()
+            .atomic_u64(core::mem::offset_of!(abi::xen::SharedInfo, arch))
+            .load(core::sync::atomic::Ordering::Relaxed)
+            .wrapping_sub(1),
+    })
+}
+
+/// The frames of the M2P itself, 2 MiB apart.
+pub(super) fn machphys_mfn_list(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut request: MachphysMfnList = caller.cpu.read(argument)?;
+    let list = GuestVirt::new(request.extent_start);
+    let mut count = 0;
+    for (index, frame) in machine::m2p::frames().enumerate().take(usize::try_from(request.max_extents).unwrap_or(0)) {
+        caller.cpu.write_element(list, index as u64, &frame.get())?;
+        count += 1;
+    }
+    request.extent_count = count;
+    caller.cpu.write(argument, &request)?;
+    Ok(0)
+}
+
+/// The frames of a 32-bit guest's M2P: there is none.
+pub(super) fn machphys_compat_mfn_list(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut request: MachphysMfnList = caller.cpu.read(argument)?;
+    request.extent_count = 0;
+    caller.cpu.write(argument, &request)?;
+    Ok(0)
+}
+
+/// Where the M2P lies in the guest's address space.
+pub(super) fn machphys_mapping(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mapping = MachphysMapping {
+        virtual_start: address::MACH2PHYS_START,
+        virtual_end: address::MACH2PHYS_END,
+        max_mfn: address::MACH2PHYS_ENTRIES - 1,
+    };
+    caller.cpu.write(argument, &mapping)?;
+    Ok(0)
+}
+
+/// The guest's memory as E820 would show it: one range. A guest that the tools have given no map is told so, and makes its own from its
+/// reservation.
+pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut request: MemoryMap = caller.cpu.read(argument)?;
+    let entry = E820Entry { address: 0, size: u64::from(caller.domain.max_frames()) << 12, kind: e820_type::RAM };
+    if request.entry_count == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    caller.cpu.write(GuestVirt::new(request.buffer), &entry)?;
+    request.entry_count = 1;
+    caller.cpu.write(argument, &request)?;
+    Ok(0)
+}

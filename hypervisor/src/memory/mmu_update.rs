@@ -1,0 +1,98 @@
+//! `mmu_update`: a list of page-table and M2P updates.
+
+use abi::errno::Errno;
+use abi::xen::{DomainId, MmuUpdate, mmu_command};
+use alloc::sync::Arc;
+use machine::addr::{GuestVirt, MachineAddr, Mfn, Pfn};
+use machine::m2p;
+
+use super::admission::GuestAdmission;
+use super::update::{self, Change};
+use crate::domain::Domain;
+use crate::hypercall::{CallError, CallResult, Caller};
+
+/// Set in the count of a call that is being continued; the number done so far is then read back from where it is reported.
+const CONTINUED: u32 = 1 << 31;
+const COMMAND_MASK: u64 = 3;
+
+/// Whose tables are changed, and whose frames go into them.
+struct Parties {
+    tables: Arc<Domain>,
+    frames: Arc<Domain>,
+}
+
+/// The last argument: low half the owner of the frames; high half, if not zero, one more than the owner of the tables.
+fn parties(caller: &Caller<'_>, argument: u32) -> Result<Parties, Errno> {
+    let frames = DomainId((argument & 0xffff) as u16);
+    let tables = match (argument >> 16) as u16 {
+        0 => Arc::clone(caller.domain),
+        number => caller.target(DomainId(number - 1))?,
+    };
+    Ok(Parties { tables, frames: caller.target(frames)? })
+}
+
+/// Applies `count` updates from `list`; how many were done is written to `done`, if that is not null.
+pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: GuestVirt, foreign: u32) -> CallResult {
+    let mut completed = 0;
+    if count & CONTINUED != 0 && done.get() != 0 {
+        completed = caller.cpu.read::<u32>(done)?;
+    }
+    let count = count & !CONTINUED;
+    let parties = parties(caller, foreign)?;
+    let mut outcome = Ok(0);
+    let mut index = 0;
+    while index < count {
+        if index != 0 && caller.budget.is_exhausted() {
+            outcome = Err(CallError::again());
+            break;
+        }
+        let request = match caller.cpu.read_element::<MmuUpdate>(list, u64::from(index)) {
+            Ok(request) => request,
+            Err(fault) => {
+                outcome = Err(fault.into());
+                break;
+            }
+        };
+        if let Err(error) = apply(caller, &parties, request) {
+            outcome = Err(error);
+            break;
+        }
+        index += 1;
+    }
+    completed = completed.wrapping_add(index);
+    if done.get() != 0 {
+        caller.cpu.write(done, &completed)?;
+    }
+    match outcome {
+        Err(CallError::Continue { promotion, .. }) => {
+            let rest = list.offset(u64::from(index) * size_of::<MmuUpdate>() as u64);
+            let arguments = [Some(rest.get()), Some(u64::from((count - index) | CONTINUED)), None, None];
+            Err(CallError::Continue { arguments, promotion })
+        }
+        other => other,
+    }
+}
+
+fn apply(caller: &mut Caller<'_>, parties: &Parties, request: MmuUpdate) -> Result<(), CallError> {
+    let command = request.pointer & COMMAND_MASK;
+    let address = MachineAddr::new(request.pointer & !COMMAND_MASK);
+    let frame = Mfn::containing(address);
+    let change = match command {
+        mmu_command::MACHPHYS_UPDATE => return machphys_update(caller, parties, frame, Pfn::new(request.value)),
+        mmu_command::PT_UPDATE_PRESERVE_AD => Change::PreserveAccessedDirty(request.value),
+        _ => Change::Write(request.value),
+    };
+    let table = parties.tables.frame(frame).ok_or(Errno::EINVAL)?;
+    let mut admission = GuestAdmission::foreign(&parties.tables, &parties.frames);
+    let index = (address.get() >> 3 & 511) as u16;
+    update::write_entry(table, index, change, &mut admission, &mut caller.budget)?;
+    Ok(())
+}
+
+fn machphys_update(caller: &mut Caller<'_>, parties: &Parties, mfn: Mfn, pfn: Pfn) -> Result<(), CallError> {
+    caller.budget.spend(1);
+    // The reference keeps the frame the domain's own until its number is set.
+    let _owned = parties.frames.frame(mfn).ok_or(Errno::EINVAL)?;
+    m2p::set(mfn, pfn);
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! `mmuext_op`: pinning tables, changing root tables, flushes, and copies and clearings of whole pages.
+
+use abi::errno::Errno;
+use abi::xen::{DomainId, MmuextOp, mmuext};
+use alloc::sync::Arc;
+use machine::addr::{GuestVirt, Mfn};
+use machine::context::Ldt;
+use machine::frames::{AcquireError, FrameRef, Kind, L1, L2, L3, L4, TypedRef, Writable};
+use machine::paging::NoEntries;
+
+use super::admission::GuestAdmission;
+use super::flush::{self, What, Whose};
+use crate::domain::Domain;
+use crate::hypercall::{CallError, CallResult, Caller};
+
+/// Set in the count of a call that is being continued.
+const CONTINUED: u32 = 1 << 31;
+/// Descriptors in the largest LDT.
+const MAX_LDT_ENTRIES: u64 = 8192;
+
+/// Performs `count` operations from `list`; how many were done is written to `done`, if that is not null.
+pub fn mmuext_op(
+    caller: &mut Caller<'_>,
+    list: GuestVirt,
+    count: u32,
+    done: GuestVirt,
+    foreign: DomainId,
+) -> CallResult {
+    let mut completed = 0;
+    if count & CONTINUED != 0 && done.get() != 0 {
+        completed = caller.cpu.read::<u32>(done)?;
+    }
+    let count = count & !CONTINUED;
+    let target = caller.target(foreign)?;
+    let mut outcome = Ok(0);
+    let mut index = 0;
+    while index < count {
+        if index != 0 && caller.budget.is_exhausted() {
+            outcome = Err(CallError::again());
+            break;
+        }
+        caller.budget.spend(1);
+        let step = match caller.cpu.read_element::<MmuextOp>(list, u64::from(index)) {
+            Ok(operation) => perform(caller, &target, operation),
+            Err(fault) => Err(fault.into()),
+        };
+        if let Err(error) = step {
+            outcome = Err(error);
+            break;
+        }
+        index += 1;
+    }
+    completed = completed.wrapping_add(index);
+    if done.get() != 0 {
+        caller.cpu.write(done, &completed)?;
+    }
+    match outcome {
+        Err(CallError::Continue { promotion, .. }) => {
+            let rest = list.offset(u64::from(index) * size_of::<MmuextOp>() as u64);
+            let arguments = [Some(rest.get()), Some(u64::from((count - index) | CONTINUED)), None, None];
+            Err(CallError::Continue { arguments, promotion })
+        }
+        other => other,
+    }
+}
+
+fn perform(caller: &mut Caller<'_>, target: &Arc<Domain>, operation: MmuextOp) -> Result<(), CallError> {
+    let mfn = Mfn::new(operation.argument1);
+    let address = GuestVirt::new(operation.argument1);
+    let mask = Whose::Mask(GuestVirt::new(operation.argument2));
+    match operation.command {
+        mmuext::PIN_L1_TABLE => pin::<L1>(caller, target, mfn),
+        mmuext::PIN_L2_TABLE => pin::<L2>(caller, target, mfn),
+        mmuext::PIN_L3_TABLE => pin::<L3>(caller, target, mfn),
+        mmuext::PIN_L4_TABLE => pin::<L4>(caller, target, mfn),
+        mmuext::UNPIN_TABLE => unpin(target, mfn),
+        _ if !Arc::ptr_eq(caller.domain, target) => Err(Errno::EPERM.into()),
+        mmuext::NEW_BASEPTR => new_kernel_root(caller, mfn),
+        mmuext::NEW_USER_BASEPTR => new_user_root(caller, mfn),
+        mmuext::TLB_FLUSH_LOCAL => Ok(flush::flush(caller, Whose::Local, What::Everything)?),
+        mmuext::INVLPG_LOCAL => Ok(flush::flush(caller, Whose::Local, What::Page(address))?),
+        mmuext::TLB_FLUSH_MULTI => Ok(flush::flush(caller, mask, What::Everything)?),
+        mmuext::INVLPG_MULTI => Ok(flush::flush(caller, mask, What::Page(address))?),
+        mmuext::TLB_FLUSH_ALL => Ok(flush::flush(caller, Whose::All, What::Everything)?),
+        mmuext::INVLPG_ALL => Ok(flush::flush(caller, Whose::All, What::Page(address))?),
+        // A domain without devices has only cached mappings; it has no business with the caches.
+        mmuext::FLUSH_CACHE => Err(Errno::EACCES.into()),
+        mmuext::FLUSH_CACHE_GLOBAL => Err(Errno::EINVAL.into()),
+        mmuext::SET_LDT => set_ldt(caller, address, operation.argument2 & 0xffff_ffff),
+        mmuext::CLEAR_PAGE => {
+            writable(caller, mfn)?.clear();
+            caller.budget.spend(512);
+            Ok(())
+        }
+        mmuext::COPY_PAGE => {
+            let source = caller.domain.frame(Mfn::new(operation.argument2)).ok_or(Errno::EINVAL)?;
+            writable(caller, mfn)?.copy_frame(&source);
+            caller.budget.spend(512);
+            Ok(())
+        }
+        mmuext::MARK_SUPER | mmuext::UNMARK_SUPER => Err(Errno::EOPNOTSUPP.into()),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn writable(caller: &mut Caller<'_>, mfn: Mfn) -> Result<TypedRef<Writable>, CallError> {
+    let frame = caller.domain.frame(mfn).ok_or(Errno::EINVAL)?;
+    Ok(TypedRef::acquire(frame, &mut NoEntries, &mut caller.budget)?)
+}
+
+fn pin<K: Kind>(caller: &mut Caller<'_>, target: &Arc<Domain>, mfn: Mfn) -> Result<(), CallError> {
+    let frame = target.frame(mfn).ok_or(Errno::EINVAL)?;
+    let table = TypedRef::<K>::acquire(frame, &mut GuestAdmission::of(target), &mut caller.budget)?;
+    table.pin().map_err(|_already| Errno::EINVAL.into())
+}
+
+fn unpin(target: &Arc<Domain>, mfn: Mfn) -> Result<(), CallError> {
+    let frame = target.frame(mfn).ok_or(Errno::EINVAL)?;
+    release_pin(&frame).then_some(()).ok_or_else(|| Errno::EINVAL.into())
+}
+
+/// Takes back whatever pin a frame has; `false` if it has none.
+pub fn release_pin(frame: &FrameRef) -> bool {
+    // Only one of them can succeed, and the value, dropped, ends the use.
+    TypedRef::<L1>::unpin(frame).is_some()
+        || TypedRef::<L2>::unpin(frame).is_some()
+        || TypedRef::<L3>::unpin(frame).is_some()
+        || TypedRef::<L4>::unpin(frame).is_some()
+}
+
+fn root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<TypedRef<L4>, AcquireError> {
+    let frame = caller.domain.frame(mfn).ok_or(Errno::EINVAL)?;
+    TypedRef::acquire(frame, &mut GuestAdmission::of(caller.domain), &mut caller.budget)
+}
+
+/// Makes `mfn` the root of the calling vCPU's kernel.
+///
+/// # Errors
+/// If it is no frame of the domain's or cannot be promoted.
+pub fn new_kernel_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {
+    if caller.cpu.context().kernel_root().is_some_and(|root| root.mfn() == mfn) {
+        caller.cpu.flush();
+        return Ok(());
+    }
+    let root = root(caller, mfn)?;
+    drop(caller.cpu.set_kernel_root(root));
+    Ok(())
+}
+
+fn new_user_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {
+    if mfn.get() == 0 {
+        drop(caller.cpu.set_user_root(None));
+        return Ok(());
+    }
+    if caller.cpu.context().user_root().is_some_and(|root| root.mfn() == mfn) {
+        return Ok(());
+    }
+    let root = root(caller, mfn)?;
+    drop(caller.cpu.set_user_root(Some(root)));
+    Ok(())
+}
+
+fn set_ldt(caller: &mut Caller<'_>, base: GuestVirt, entries: u64) -> Result<(), CallError> {
+    let entries = u16::try_from(entries).ok().filter(|&entries| u64::from(entries) <= MAX_LDT_ENTRIES);
+    let entries = entries.ok_or(Errno::EINVAL)?;
+    if base.page_offset() != 0 || !base.is_guest_range(u64::from(entries) * 8) {
+        return Err(Errno::EINVAL.into());
+    }
+    caller.cpu.set_ldt(Ldt { base: base.get(), entries });
+    Ok(())
+}

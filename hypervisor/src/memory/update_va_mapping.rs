@@ -1,0 +1,43 @@
+//! `update_va_mapping` and its form for another domain's frames: one L1 entry by virtual address, and a flush.
+
+use abi::errno::Errno;
+use abi::xen::{DomainId, uvmf};
+use machine::addr::GuestVirt;
+
+use super::admission::GuestAdmission;
+use super::flush::{self, What, Whose};
+use super::update::{self, Change};
+use super::walk;
+use crate::hypercall::{CallResult, Caller};
+
+/// Maps `value` at `address`, frames being the caller's own.
+pub fn update_va_mapping(caller: &mut Caller<'_>, address: GuestVirt, value: u64, flags: u64) -> CallResult {
+    update_va_mapping_otherdomain(caller, address, value, flags, DomainId::SELF)
+}
+
+/// Maps `value` at `address`, frames belonging to `owner`.
+pub fn update_va_mapping_otherdomain(
+    caller: &mut Caller<'_>,
+    address: GuestVirt,
+    value: u64,
+    flags: u64,
+    owner: DomainId,
+) -> CallResult {
+    let owner = caller.target(owner)?;
+    let (table, index) = walk::leaf(caller.cpu, address).ok_or(Errno::EINVAL)?;
+    let mut admission = GuestAdmission::foreign(caller.domain, &owner);
+    update::write_entry(table.frame().again(), index, Change::Write(value), &mut admission, &mut caller.budget)?;
+    let bitmap = GuestVirt::new(flags & !(uvmf::FLUSHTYPE_MASK | uvmf::ALL));
+    let whose = match flags & uvmf::ALL {
+        uvmf::ALL => Whose::All,
+        _ if bitmap.get() == 0 => Whose::Local,
+        _ => Whose::Mask(bitmap),
+    };
+    match flags & uvmf::FLUSHTYPE_MASK {
+        uvmf::TLB_FLUSH => flush::flush(caller, whose, What::Everything)?,
+        uvmf::INVLPG => flush::flush(caller, whose, What::Page(address))?,
+        uvmf::NONE => {}
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}

@@ -1,0 +1,110 @@
+//! Entering the guest's kernel: the frame that a handler finds on its stack (`docs/soundness.md` has the picture).
+
+use alloc::format;
+use alloc::string::String;
+
+use abi::arch_x86_64::flat;
+use abi::xen::vm_assist;
+use core::sync::atomic::Ordering;
+use machine::addr::GuestVirt;
+use machine::context::{Active, Handler};
+
+use crate::domain::Domain;
+
+/// Flags that a handler does not start with: trap, nested task, resume, virtual 8086, alignment check.
+const FLAGS_CLEARED: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
+const FLAG_INTERRUPT: u64 = 1 << 9;
+const FLAGS_IOPL: u64 = 3 << 12;
+
+/// What goes onto the stack besides the usual frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extra {
+    /// Nothing.
+    None,
+    /// The processor's error code.
+    ErrorCode(u32),
+    /// The data segment selectors, for the failsafe callback.
+    Selectors,
+}
+
+/// Why a guest could not be entered; it cannot go on.
+pub type Unenterable = String;
+
+/// Builds the frame on the guest kernel's stack and continues the guest at `handler`.
+///
+/// The frame, from the lowest address: rcx, r11, [ds, es, fs, gs,] [error code,] rip, cs (with the upcall mask as it was in
+/// bits 32-39), rflags (IF is the upcall mask's opposite), rsp, ss.
+///
+/// # Errors
+/// If there is no handler, or its stack cannot be written.
+pub fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra) -> Result<(), Unenterable> {
+    if !handler.is_set() {
+        return Err(String::from("it has set no handler"));
+    }
+    let registers = *cpu.registers();
+    let from_kernel = cpu.context().is_in_kernel();
+    let selectors = cpu.live_selectors();
+    cpu.enter_kernel();
+    let context = cpu.context();
+    let stack = if from_kernel { registers.rsp } else { context.kernel_stack() } & !15;
+    let mask_before = upcall_mask(cpu);
+    let code = registers.cs & 0xffff & if from_kernel { !3 } else { !0 };
+    let iopl = if domain.has_assist(vm_assist::ARCHITECTURAL_IOPL) { u64::from(context.iopl()) << 12 } else { 0 };
+    let flags = registers.rflags & !(FLAG_INTERRUPT | FLAGS_IOPL)
+        | iopl
+        | if mask_before == 0 { FLAG_INTERRUPT } else { 0 };
+    let mut frame = [0u64; 11];
+    let mut length = 0;
+    let mut push = |word: u64| {
+        frame[length] = word;
+        length += 1;
+    };
+    push(registers.rcx);
+    push(registers.r11);
+    match extra {
+        Extra::None => {}
+        Extra::ErrorCode(code) => push(u64::from(code)),
+        Extra::Selectors => {
+            for selector in [selectors.ds, selectors.es, selectors.fs, selectors.gs] {
+                push(u64::from(selector));
+            }
+        }
+    }
+    push(registers.rip);
+    push(code | u64::from(mask_before) << 32);
+    push(flags);
+    push(registers.rsp);
+    push(registers.ss & 0xffff);
+    let bottom = stack.wrapping_sub(8 * length as u64);
+    cpu.write(GuestVirt::new(bottom), &frame[..length])
+        .map_err(|_| format!("its kernel stack at {bottom:#x} cannot be written"))?;
+    if handler.mask_events != 0 {
+        set_upcall_mask(cpu, 1);
+    }
+    let registers = cpu.registers_mut();
+    registers.rip = handler.address;
+    registers.cs = u64::from(flat::KERNEL_CS64);
+    registers.rflags &= !FLAGS_CLEARED;
+    registers.rsp = bottom;
+    registers.ss = u64::from(flat::KERNEL_SS64);
+    Ok(())
+}
+
+/// The vCPU's `evtchn_upcall_mask`.
+pub fn upcall_mask(cpu: &Active) -> u8 {
+    cpu.context().vcpu_info().map_or(1, |(page, offset)| page.atomic_u8(offset + 1).load(Ordering::SeqCst))
+}
+
+/// Sets the vCPU's `evtchn_upcall_mask`.
+pub fn set_upcall_mask(cpu: &Active, mask: u8) {
+    if let Some((page, offset)) = cpu.context().vcpu_info() {
+        page.atomic_u8(offset + 1).store(mask, Ordering::SeqCst);
+    }
+}
+
+/// Whether an event waits for the vCPU and it lets events in.
+pub fn upcall_due(cpu: &Active) -> bool {
+    cpu.context().vcpu_info().is_some_and(|(page, offset)| {
+        page.atomic_u8(offset).load(Ordering::SeqCst) != 0 && page.atomic_u8(offset + 1).load(Ordering::SeqCst) == 0
+    })
+}

@@ -1,0 +1,42 @@
+//! The `iret` hypercall: the way back from a handler, to the kernel or to a process.
+
+use abi::arch_x86_64::{IretContext, vgcf};
+use abi::xen::vm_assist;
+use alloc::string::String;
+use machine::addr::GuestVirt;
+use machine::context::Active;
+
+use super::bounce;
+use crate::domain::Domain;
+
+const FLAG_INTERRUPT: u64 = 1 << 9;
+
+/// Continues at the frame on the guest kernel's stack.
+///
+/// # Errors
+/// If the frame cannot be read, or goes to processes of which there are none: the guest cannot go on.
+pub fn iret(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+    let stack = cpu.registers().rsp;
+    let frame: IretContext =
+        cpu.read(GuestVirt::new(stack)).map_err(|_| String::from("the frame of its iret cannot be read"))?;
+    // The privilege level in CS tells where to: 3 is a process.
+    if frame.cs & 3 == 3 && !cpu.enter_user() {
+        return Err(String::from("iret to a process without a user root table"));
+    }
+    if domain.has_assist(vm_assist::ARCHITECTURAL_IOPL) {
+        cpu.set_iopl((frame.rflags >> 12 & 3) as u8);
+    }
+    let registers = cpu.registers_mut();
+    registers.rip = frame.rip;
+    registers.cs = frame.cs;
+    registers.rflags = frame.rflags;
+    registers.rsp = frame.rsp;
+    registers.ss = frame.ss;
+    if frame.flags & vgcf::IN_SYSCALL == 0 {
+        registers.r11 = frame.r11;
+        registers.rcx = frame.rcx;
+    }
+    registers.rax = frame.rax;
+    bounce::set_upcall_mask(cpu, u8::from(frame.rflags & FLAG_INTERRUPT == 0));
+    Ok(())
+}

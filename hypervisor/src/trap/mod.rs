@@ -1,0 +1,188 @@
+//! What a guest's traps come to: most are bounced to its own handlers, some are Paravane's to act on.
+
+pub mod bounce;
+pub mod emulate;
+mod iret;
+mod page_fault;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use machine::addr::GuestVirt;
+use machine::context::{Active, Handler};
+use machine::frames::Budget;
+
+use self::bounce::{Extra, bounce};
+use self::emulate::Emulation;
+use crate::domain::{Domain, Vcpu};
+
+pub use iret::iret;
+
+/// Exception numbers that need attention here (Intel SDM volume 3, 6.3.1).
+mod vector {
+    pub(super) const DEBUG: u8 = 1;
+    pub(super) const INVALID_OPCODE: u8 = 6;
+    pub(super) const DEVICE_NOT_AVAILABLE: u8 = 7;
+    pub(super) const GENERAL_PROTECTION: u8 = 13;
+    pub(super) const PAGE_FAULT: u8 = 14;
+}
+
+/// Bit of a #GP error code: it names an entry of the interrupt table.
+const ERROR_CODE_IDT: u32 = 2;
+/// `int n`.
+const OPCODE_INT: u8 = 0xcd;
+
+/// Acts on an exception of the guest's.
+///
+/// # Errors
+/// If the guest cannot go on: why.
+pub fn trap(
+    cpu: &mut Active,
+    domain: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    number: u8,
+    error_code: u32,
+    address: GuestVirt,
+) -> Result<(), String> {
+    match number {
+        vector::PAGE_FAULT => return page_fault::page_fault(cpu, domain, vcpu, error_code, address),
+        vector::GENERAL_PROTECTION => return general_protection(cpu, domain, vcpu, error_code),
+        vector::INVALID_OPCODE => {
+            let emulation = emulate::invalid_opcode(cpu, domain, vcpu);
+            return finish(cpu, domain, emulation, number, None);
+        }
+        vector::DEVICE_NOT_AVAILABLE => {
+            // The guest's own switch: it finds it off again in its handler.
+            if !cpu.context().task_switched() {
+                return Ok(());
+            }
+            cpu.set_task_switched(false);
+        }
+        vector::DEBUG => cpu.latch_debug_status(),
+        _ => {}
+    }
+    inject(cpu, domain, number, has_error_code(number).then_some(error_code))
+}
+
+/// Exceptions with an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP.
+const fn has_error_code(number: u8) -> bool {
+    matches!(number, 8 | 10..=14 | 17 | 21)
+}
+
+/// Enters the guest's handler for an exception.
+///
+/// # Errors
+/// If it cannot be entered: why the guest cannot go on.
+pub fn inject(cpu: &mut Active, domain: &Domain, number: u8, error_code: Option<u32>) -> Result<(), String> {
+    let handler = cpu.context().handlers().traps[usize::from(number)];
+    let extra = error_code.map_or(Extra::None, Extra::ErrorCode);
+    let rip = cpu.registers().rip;
+    let kernel = cpu.context().is_in_kernel();
+    bounce(cpu, domain, handler, extra).map_err(|why| {
+        let place = if kernel { "kernel" } else { "process" };
+        format!("trap {number} (error code {error_code:x?}) in its {place} at {rip:#x}: {why}")
+    })
+}
+
+fn general_protection(
+    cpu: &mut Active,
+    domain: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    error_code: u32,
+) -> Result<(), String> {
+    // `int n` is decoded rather than believed: some emulators get the error code wrong.
+    if error_code & ERROR_CODE_IDT != 0
+        && let Some(number) = software_interrupt(cpu)
+    {
+        let handler = cpu.context().handlers().traps[usize::from(number)];
+        let from = if cpu.context().is_in_kernel() { 1 } else { 3 };
+        if handler.is_set() && handler.privilege >= from {
+            let registers = cpu.registers_mut();
+            registers.rip = registers.rip.wrapping_add(2);
+            return inject(cpu, domain, number, None);
+        }
+        let error_code = u32::from(number) << 3 | ERROR_CODE_IDT;
+        return inject(cpu, domain, vector::GENERAL_PROTECTION, Some(error_code));
+    }
+    if error_code == 0 {
+        let emulation = emulate::privileged(cpu, domain, vcpu);
+        return finish(cpu, domain, emulation, vector::GENERAL_PROTECTION, Some(0));
+    }
+    inject(cpu, domain, vector::GENERAL_PROTECTION, Some(error_code))
+}
+
+fn software_interrupt(cpu: &Active) -> Option<u8> {
+    let mut bytes = [0; 2];
+    cpu.read_bytes(GuestVirt::new(cpu.registers().rip), &mut bytes).ok()?;
+    (bytes[0] == OPCODE_INT).then_some(bytes[1])
+}
+
+/// Ends an attempt at emulation: where it was refused, the guest gets the original trap.
+fn finish(
+    cpu: &mut Active,
+    domain: &Domain,
+    emulation: Emulation,
+    number: u8,
+    error_code: Option<u32>,
+) -> Result<(), String> {
+    match emulation {
+        Emulation::Done => Ok(()),
+        Emulation::Refused => inject(cpu, domain, number, error_code),
+        Emulation::Inject { vector, error_code } => inject(cpu, domain, vector, error_code),
+        Emulation::Kill(why) => Err(why),
+    }
+}
+
+/// A 64-bit system call of a process.
+///
+/// # Errors
+/// If the guest cannot be entered: why it cannot go on.
+pub fn system_call(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+    let handler = cpu.context().handlers().syscall;
+    bounce(cpu, domain, handler, Extra::None).map_err(|why| format!("system call: {why}"))
+}
+
+/// A system call of 32-bit code, by SYSCALL or SYSENTER. Without a handler it is an invalid opcode or a protection fault, as it is on a
+/// processor where the instruction is not set up.
+///
+/// # Errors
+/// If the guest cannot be entered: why it cannot go on.
+pub fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bool) -> Result<(), String> {
+    let handlers = cpu.context().handlers();
+    let handler = if sysenter { handlers.sysenter } else { handlers.syscall32 };
+    if handler.is_set() {
+        return bounce(cpu, domain, handler, Extra::None).map_err(|why| format!("32-bit system call: {why}"));
+    }
+    if sysenter {
+        inject(cpu, domain, vector::GENERAL_PROTECTION, Some(0))
+    } else {
+        let registers = cpu.registers_mut();
+        registers.rip = registers.rip.wrapping_sub(2);
+        inject(cpu, domain, vector::INVALID_OPCODE, None)
+    }
+}
+
+/// The processor refused the frame that the guest was to continue with.
+///
+/// # Errors
+/// If the guest cannot be entered: why it cannot go on.
+pub fn bad_frame(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+    let handler = cpu.context().handlers().failsafe;
+    let outcome = bounce(cpu, domain, handler, Extra::Selectors);
+    cpu.clear_selectors();
+    outcome.map_err(|why| format!("a frame that the processor refuses: {why}"))
+}
+
+/// Enters the handler of a callback.
+///
+/// # Errors
+/// If it cannot be entered: why the guest cannot go on.
+pub fn callback(cpu: &mut Active, domain: &Domain, handler: Handler, name: &str) -> Result<(), String> {
+    bounce(cpu, domain, handler, Extra::None).map_err(|why| format!("{name} callback: {why}"))
+}
+
+/// Work that one emulated instruction may do.
+const fn instruction_budget() -> Budget {
+    Budget::new(Budget::HYPERCALL)
+}

@@ -1,0 +1,90 @@
+//! Page faults: of a page of the LDT that is not shown yet, of a write to a page table, and the guest's own.
+
+use core::mem::offset_of;
+use core::sync::atomic::Ordering;
+
+use abi::xen::VcpuInfo;
+use alloc::string::String;
+use alloc::sync::Arc;
+use machine::addr::GuestVirt;
+use machine::context::Active;
+use machine::frames::{Descriptor, FrameRef, TypedRef};
+use machine::paging::NoEntries;
+
+use super::emulate::{self, Emulation};
+use super::{finish, inject, instruction_budget, vector};
+use crate::domain::{Domain, Vcpu};
+use crate::memory::walk;
+
+const PRESENT: u32 = 1;
+const WRITE: u32 = 2;
+const USER: u32 = 4;
+const RESERVED: u32 = 8;
+
+/// Acts on a page fault.
+///
+/// # Errors
+/// If the guest cannot go on: why.
+pub(super) fn page_fault(
+    cpu: &mut Active,
+    domain: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    error_code: u32,
+    address: GuestVirt,
+) -> Result<(), String> {
+    if let Some(index) = cpu.ldt_page_of_fault(address) {
+        if show_ldt_page(cpu, domain, index).is_some() {
+            return Ok(());
+        }
+        // What the guest touched is its own LDT.
+        let address = GuestVirt::new(cpu.context().ldt().base).offset(index as u64 * 4096);
+        return bounce_fault(cpu, domain, error_code & !PRESENT, address);
+    }
+    let kernel_write = cpu.context().is_in_kernel() && error_code & (PRESENT | WRITE | RESERVED) == PRESENT | WRITE;
+    if kernel_write && is_table_write(cpu, domain, address) {
+        let emulation = emulate::page_table_write(cpu, domain, vcpu, address, &mut instruction_budget());
+        return match emulation {
+            Emulation::Refused => bounce_fault(cpu, domain, error_code, address),
+            other => finish(cpu, domain, other, vector::PAGE_FAULT, Some(error_code)),
+        };
+    }
+    bounce_fault(cpu, domain, error_code, address)
+}
+
+/// Whether the address is a read-only mapping of one of the domain's page tables.
+fn is_table_write(cpu: &Active, domain: &Domain, address: GuestVirt) -> bool {
+    let Some((table, index)) = walk::leaf(cpu, address) else { return false };
+    let entry = table.entry(index);
+    if !entry.is_present() || entry.is_writable() {
+        return false;
+    }
+    FrameRef::get(entry.frame(), domain.id()).is_some_and(|frame| frame.is_page_table())
+}
+
+fn bounce_fault(cpu: &mut Active, domain: &Domain, error_code: u32, address: GuestVirt) -> Result<(), String> {
+    if let Some((page, offset)) = cpu.context().vcpu_info() {
+        let cr2 = offset + offset_of!(VcpuInfo, arch) + offset_of!(abi::arch_x86_64::ArchVcpuInfo, cr2);
+        page.atomic_u64(cr2).store(address.get(), Ordering::Relaxed);
+    }
+    // Kernel and processes both run in ring 3; the guest wants to know which it was.
+    let user = if cpu.context().is_in_kernel() { 0 } else { USER };
+    inject(cpu, domain, vector::PAGE_FAULT, Some(error_code & !USER | user))
+}
+
+/// Shows page `index` of the LDT, if it is one and may be.
+fn show_ldt_page(cpu: &mut Active, domain: &Domain, index: usize) -> Option<()> {
+    let ldt = cpu.context().ldt();
+    if index >= usize::from(ldt.entries).div_ceil(512) {
+        return None;
+    }
+    let address = GuestVirt::new(ldt.base).offset(index as u64 * 4096);
+    let (table, entry) = walk::leaf(cpu, address)?;
+    let raw = table.entry(entry);
+    if !raw.is_present() {
+        return None;
+    }
+    let frame = domain.frame(raw.frame())?;
+    let page = TypedRef::<Descriptor>::acquire(frame, &mut NoEntries, &mut instruction_budget()).ok()?;
+    cpu.map_ldt_page(index, page);
+    Some(())
+}

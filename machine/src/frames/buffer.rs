@@ -1,0 +1,82 @@
+#![expect(unsafe_code, reason = "hands out slices of frames that nobody else can reach")]
+//! Frames as plain memory of Paravane's own, for work that is too large for its heap: a kernel being decompressed, the list
+//! of a new domain's frames.
+
+use abi::xen::DomainId;
+use core::sync::atomic::Ordering;
+
+use super::allocator;
+use super::reference::{Allocation, FrameRef};
+use super::slot;
+use crate::addr::{Mfn, PAGE_SIZE};
+use crate::backend::ram;
+
+/// Contiguous frames that no `FrameRef` can name: their existence count is zero and they are on no free list (FT-8), so
+/// `&mut Buffer` is exclusive access to their contents.
+#[derive(Debug)]
+pub struct Buffer {
+    first: Mfn,
+    frames: u64,
+    length: usize,
+}
+
+impl Buffer {
+    /// `length` zero bytes; `None` if there is no such run of free frames.
+    pub fn new(length: usize) -> Option<Self> {
+        let frames = u64::try_from(length.div_ceil(PAGE_SIZE)).ok()?;
+        let mut buffer = Self { first: Mfn::new(0), frames: 0, length };
+        if frames == 0 {
+            return Some(buffer);
+        }
+        let order = u8::try_from(frames.checked_next_power_of_two()?.trailing_zeros()).ok()?;
+        for allocation in allocator::allocate_contiguous(order, DomainId::XEN)? {
+            // frames behind the last that is needed go back at once
+            if buffer.frames < frames {
+                buffer.take_in(allocation)?;
+            }
+        }
+        Some(buffer)
+    }
+
+    /// Takes the next frame in, unless somebody got hold of a reference to it since it was allocated.
+    fn take_in(&mut self, allocation: Allocation) -> Option<()> {
+        let refs = &slot::referenced(allocation.mfn()).refs;
+        refs.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).ok()?;
+        let mfn = allocation.into_reference().into_counted();
+        if self.frames == 0 {
+            self.first = mfn;
+        }
+        self.frames += 1;
+        Some(())
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        if self.frames == 0 {
+            return &[];
+        }
+        // SAFETY: the frames are contiguous, so is the direct map; they are initialised (the allocator clears them) and
+        // belong to this buffer alone until it is dropped, so nobody writes while `self` is borrowed.
+        unsafe { core::slice::from_raw_parts(ram::direct_map(self.first), self.length) }
+    }
+
+    /// The bytes, for writing.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        if self.frames == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `as_slice`, and `&mut self` makes this the only access.
+        unsafe { core::slice::from_raw_parts_mut(ram::direct_map(self.first), self.length) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        for number in self.first.get()..self.first.get() + self.frames {
+            let mfn = Mfn::new(number);
+            let before = slot::referenced(mfn).refs.swap(1, Ordering::SeqCst);
+            assert!(before == 0, "{mfn:?} of a buffer has {before} references");
+            drop(FrameRef::from_counted(mfn));
+        }
+    }
+}
