@@ -130,7 +130,7 @@ impl Session {
         let start = Instant::now();
         let mut last_words: Option<Instant> = None;
         loop {
-            let booted = self.guests.values().all(|guest| guest.ready.is_some());
+            let booted = self.guests.values().all(|guest| guest.ready.is_some() || guest.is_over());
             let over = self.guests.values().all(Guest::is_over) || self.host_panic.is_some();
             let mut deadline = limits.whole.map(|time| start + time);
             if !booted {

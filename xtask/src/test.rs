@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::progress::Step;
 use crate::{packages, qemu};
 
+mod crowd;
 mod errors;
 mod guests;
 mod host;
@@ -25,7 +26,7 @@ pub(crate) struct Test {
     /// Test guests: the folders under guests/
     #[arg(long)]
     guests: bool,
-    /// Stock kernels to user space with a process-heavy script, and the errors that 'run' explains
+    /// Stock kernels to user space with a process-heavy script, eight guests at once, and the errors that 'run' explains
     #[arg(long)]
     kernels: bool,
     /// Only tests whose name contains this
@@ -84,6 +85,7 @@ impl Test {
             if all || self.kernels {
                 kernels::run(self, &bench, &mut report);
                 errors::run(self, &bench, &mut report);
+                crowd::run(self, &bench, &mut report);
             }
         }
         Ok(report.close())

@@ -129,6 +129,17 @@ fn boot(
     Ok(skipped.map_or(Outcome::Success, Outcome::Skip))
 }
 
+/// Memory and program of a test guest that does what no guest should, if there is one.
+pub(super) fn hostile() -> Result<Option<(Size, PathBuf)>> {
+    let manifests = manifests()?;
+    let Some(manifest) = manifests.values().find(|manifest| manifest.name.starts_with("hostile") && !manifest.helper)
+    else {
+        return Ok(None);
+    };
+    let program = build()?.remove(&manifest.name).with_context(|| format!("cargo built no {}", manifest.name))?;
+    Ok(Some((manifest.memory, program)))
+}
+
 fn manifests() -> Result<BTreeMap<String, Manifest>> {
     let mut manifests = BTreeMap::new();
     for entry in fs::read_dir(workspace::root().join("guests"))? {

@@ -1,0 +1,87 @@
+//! Eight guests at once on two physical CPUs: stock kernels with a busy script, and among them a hostile test guest. The
+//! stock kernels have to finish as if they were alone.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Bench, Outcome, Report, Test, guests};
+use crate::host::GuestModule;
+use crate::kernels::KERNELS;
+use crate::machine::{self, Contents, Setup};
+use crate::ramdisk::Ramdisk;
+use crate::session::{END_TIME, Limits};
+use crate::size::Size;
+
+const GUESTS: u32 = 8;
+const CPUS: u32 = 2;
+
+/// The least with which a stock kernel's own image, its ramdisk and the script find room.
+const MEMORY: Size = Size::mib(128);
+
+const LIMITS: Limits = Limits { boot: Duration::from_secs(420), whole: Some(Duration::from_secs(900)), end: END_TIME };
+
+/// The stock kernel that needs the least memory.
+const KERNEL: &str = "debian12-cloud";
+
+/// Runs the one test.
+pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+    if bench.host.is_paravane() {
+        test.on_machine(report, "eight guests, one hostile", || boot(bench));
+    }
+}
+
+fn boot(bench: &Bench) -> Result<Outcome> {
+    let Some((hostile_memory, hostile)) = guests::hostile()? else {
+        return Ok(Outcome::Skip("there is no test guest whose name begins with 'hostile'".into()));
+    };
+    let kernel = KERNELS.iter().find(|kernel| kernel.name == KERNEL).context("no such kernel")?;
+    let mut ramdisk = Ramdisk::bootable("paravane")?;
+    ramdisk.programs()?;
+    ramdisk.command(&["/programs/exercise", "1"].map(OsString::from))?;
+    let mut guests: Vec<GuestModule> = (1..GUESTS)
+        .map(|number| GuestModule {
+            name: format!("linux{number}"),
+            memory: MEMORY,
+            vcpus: 1,
+            kernel: "vmlinuz".into(),
+            ramdisk: Some("ramdisk".into()),
+            command_line: format!("console={}", bench.host.console()),
+        })
+        .collect();
+    guests.push(GuestModule {
+        name: "hostile".into(),
+        memory: hostile_memory,
+        vcpus: 1,
+        kernel: "hostile".into(),
+        ramdisk: None,
+        command_line: String::new(),
+    });
+    let setup = Setup {
+        host: &bench.host,
+        accelerator: bench.accelerator,
+        cpu: bench.cpu.clone(),
+        cpus: CPUS,
+        memory: machine::host_memory(GUESTS.into(), MEMORY.max(hostile_memory)),
+        guests,
+        files: vec![
+            ("vmlinuz", Contents::File(kernel.file()?)),
+            ("ramdisk", Contents::Bytes(ramdisk.finish()?)),
+            ("hostile", Contents::File(hostile)),
+        ],
+        options: String::new(),
+        raw: false,
+        limits: LIMITS,
+    };
+    let mut booted = setup.boot(&machine::log_file("test-logs", "crowd")?)?;
+    booted.session.may_be_killed("hostile");
+    booted.session.follow(booted.limits, |_, _| {})?;
+    let log = booted.session.log_path().display();
+    for (name, guest) in booted.session.guests().iter().filter(|(name, _)| name.as_str() != "hostile") {
+        if guest.status != Some(0) {
+            return Ok(Outcome::Failure(format!("{name}: the script ended with {:?} (log: {log})", guest.status)));
+        }
+    }
+    Ok(Outcome::Success)
+}
