@@ -7,19 +7,21 @@ mod options;
 pub(crate) mod ranges;
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
 
 use crate::addr::{MachineAddr, Mfn};
 use crate::sync::Once;
-pub(crate) use multiboot::{MULTIBOOT1_MAGIC, MULTIBOOT2_MAGIC, parse};
+#[cfg(target_os = "none")]
+pub(crate) use multiboot::parse;
 pub use options::{Dom0Memory, Options, SerialSettings};
 
 /// The most boot modules that are kept.
 pub const MAX_MODULES: usize = 64;
 /// The most memory map entries that are kept.
 pub const MAX_MEMORY_RANGES: usize = 128;
-const STRING_SPACE: usize = 32 * 1024;
+const STRING_SPACE: usize = 16 * 1024;
 
 /// A string in the string space.
 #[derive(Clone, Copy, Default, Debug)]
@@ -154,6 +156,13 @@ impl BootInfo {
         bytes.and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
     }
 
+    /// Keeps the modules whose range `keep` accepts.
+    pub(crate) fn retain_modules(&mut self, mut keep: impl FnMut(u64, u64) -> bool) {
+        let before = self.modules.len();
+        self.modules.retain(|module| keep(module.start, module.end));
+        self.omitted += before - self.modules.len();
+    }
+
     fn add_module(&mut self, start: u64, end: u64, arguments: Text) {
         if start > end || self.modules.try_push(Module { start, end, arguments }).is_err() {
             self.omitted += 1;
@@ -184,6 +193,37 @@ impl BootInfo {
         }
         Text { start, length: self.strings.len() as u32 - start }
     }
+}
+
+/// The content of a module. Dropping it gives the module's frames to the frame allocator.
+pub struct ModuleImage {
+    bytes: &'static [u8],
+    frames: Range<Mfn>,
+}
+
+impl ModuleImage {
+    /// The module's bytes, which nobody changes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl Drop for ModuleImage {
+    fn drop(&mut self) {
+        self.bytes = &[];
+        crate::frames::add_free_range(self.frames.start, self.frames.end);
+    }
+}
+
+/// The content of module `index`; once only.
+pub fn take_module(index: usize) -> Option<ModuleImage> {
+    static TAKEN: [AtomicBool; MAX_MODULES] = [const { AtomicBool::new(false) }; MAX_MODULES];
+    let module = info().modules().get(index)?;
+    if TAKEN[index].swap(true, Ordering::AcqRel) {
+        return None;
+    }
+    let bytes = crate::backend::boot_memory::module_bytes(module)?;
+    Some(ModuleImage { bytes, frames: module.frames() })
 }
 
 /// What boot has decided about the machine's memory.

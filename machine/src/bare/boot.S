@@ -196,7 +196,7 @@ boot_gdt_pointer:
 boot_l4: .skip 4096
 boot_l3: .skip 4096
 boot_l2: .skip 4 * 4096
-boot_stack: .skip 256 * 1024
+boot_stack: .skip 512 * 1024
 boot_stack_top:
 boot_cpuid_81: .skip 4
 .text

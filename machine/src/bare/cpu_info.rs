@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "finds this CPU's page by the stack pointer")]
 //! The page of each CPU's window that the entry code reaches RIP-relative and Rust code by its stack pointer.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::AtomicU32;
 
 use super::{layout, registers};
 use crate::context::GuestContext;
@@ -42,9 +42,6 @@ pub(crate) struct CpuInfo {
     pub(crate) apic_id: u32,
     /// Events that came in by interrupt (`cpu::Pending`).
     pub(crate) pending: AtomicU32,
-    /// A flush that another CPU waits for (`tlb`).
-    pub(crate) flush_request: AtomicU64,
-    pub(crate) _align: u32,
     pub(crate) task_state: TaskState,
 }
 

@@ -10,7 +10,7 @@ use crate::frames::{Descriptor, TypedRef};
 /// Offset of the GDT window in a CPU's window.
 pub(crate) const GDT: u64 = 0x10000;
 /// Offset of the LDT window in a CPU's window.
-const LDT: u64 = 0x20000;
+pub(crate) const LDT: u64 = 0x20000;
 /// Pages of an LDT: 8192 descriptors.
 const LDT_PAGES: usize = 16;
 

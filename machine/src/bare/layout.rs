@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "declares the linker's symbols, whose addresses alone are used")]
 //! Where things lie in Paravane's part of the address space (see `docs/design.md`), and the linker's symbols.
 
 /// Machine-to-physical table, readable by guests.
@@ -56,6 +57,8 @@ linker_symbols! {
     boot_end = __boot_end;
     /// First byte of the code.
     text_start = __text_start;
+    /// The page of entry code that each per-CPU window shows.
+    entry_page = __entry_page;
     /// End of the code.
     text_end = __text_end;
     /// End of read-only data.

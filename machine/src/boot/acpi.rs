@@ -44,6 +44,8 @@ pub(crate) struct Acpi {
     pub(crate) overrides: ArrayVec<Override, 16>,
     /// I/O port of the 3.58 MHz timer, and whether it has 32 bits rather than 24.
     pub(crate) pm_timer: Option<(u16, bool)>,
+    /// Port and value that hand power management over to the operating system.
+    pub(crate) enable: Option<(u16, u8)>,
     /// PM1 control ports.
     pub(crate) pm1_control: [u16; 2],
     /// Values of SLP_TYP for the two control ports in S5.
@@ -157,6 +159,8 @@ impl Acpi {
     fn read_fadt(&mut self, bytes: &[u8], map: Map<'_>) -> Option<()> {
         let dsdt = u64_at(bytes, 140).filter(|&address| address != 0).or(u32_at(bytes, 40).map(u64::from))?;
         self.pm1_control = [u32_at(bytes, 64)? as u16, u32_at(bytes, 68)? as u16];
+        let (command, value) = (u32_at(bytes, 48)?, *bytes.get(52)?);
+        self.enable = u16::try_from(command).ok().filter(|&port| port != 0 && value != 0).map(|port| (port, value));
         let flags = u32_at(bytes, 112)?;
         if let Ok(port @ 1..) = u16::try_from(u32_at(bytes, 76)?) {
             self.pm_timer = Some((port, flags & 1 << 8 != 0));

@@ -1,0 +1,96 @@
+#![expect(unsafe_code, reason = "reads what loader and firmware left in memory")]
+//! Which memory is whose when the loader has done its work.
+
+use super::early::Early;
+use super::layout;
+use super::paging::{self, Mapper};
+use crate::boot::ranges::RangeSet;
+use crate::boot::{BootInfo, MemoryKind, Module};
+
+/// No RAM above is used: what ten root-table slots of direct map hold.
+pub(crate) const LIMIT: u64 = 10 << 39;
+const LOW: u64 = 1 << 20;
+const FOUR_GIB: u64 = 1 << 32;
+
+/// Copies physical memory below 4 GiB while the boot tables are in use.
+pub(crate) fn read_low(address: u64, into: &mut [u8]) -> bool {
+    if address.checked_add(into.len() as u64).is_none_or(|end| end > FOUR_GIB) {
+        return false;
+    }
+    // SAFETY: the boot tables map the first 4 GiB; the target is ours, and the source holds no Rust object (the image
+    // itself is not where loaders put their information; reading it would do no harm either).
+    unsafe { into.as_mut_ptr().copy_from(layout::direct(address) as *const u8, into.len()) };
+    true
+}
+
+/// RAM in the memory map, with what anything else claims taken out.
+fn usable(info: &BootInfo) -> RangeSet {
+    let mut set = RangeSet::default();
+    for range in info.memory_map().iter().filter(|range| range.kind == MemoryKind::Usable) {
+        set.add(range.start, range.end.min(LIMIT));
+    }
+    for range in info.memory_map().iter().filter(|range| range.kind != MemoryKind::Usable) {
+        set.remove(range.start, range.end);
+    }
+    set
+}
+
+fn remove_image(set: &mut RangeSet) {
+    set.remove(layout::image_start() - layout::IMAGE_OFFSET, layout::image_end() - layout::IMAGE_OFFSET);
+}
+
+/// Drops modules that do not lie in RAM, or overlap the image or each other.
+pub(crate) fn claim_modules(info: &mut BootInfo) {
+    let mut set = usable(info);
+    remove_image(&mut set);
+    set.remove(0, LOW);
+    info.retain_modules(|start, end| {
+        let (first, last) = (start & !0xfff, end.next_multiple_of(4096));
+        let inside = first == last || set.iter().any(|range| range.start <= first && last <= range.end);
+        if inside {
+            set.remove(first, last);
+        }
+        inside
+    });
+}
+
+/// RAM that is neither image nor module nor below 1 MiB, and a free page below 640 KiB.
+pub(crate) fn free(info: &BootInfo) -> (Early, Option<u64>) {
+    let mut set = usable(info);
+    remove_image(&mut set);
+    for module in info.modules() {
+        set.remove(module.start().get(), module.start().get() + module.len());
+    }
+    // the first page holds what the BIOS left
+    set.remove(0, 0x1000);
+    let page = set.take(0x1000, 0x1000, 0xa0000);
+    set.remove(0, LOW);
+    (Early::new(set), page)
+}
+
+/// One behind the last byte of RAM.
+pub(crate) fn ram_end(info: &BootInfo) -> u64 {
+    usable(info).iter().last().map_or(0, |range| range.end)
+}
+
+/// Frames of RAM.
+pub(crate) fn ram_frames(info: &BootInfo) -> u64 {
+    usable(info).total() >> 12
+}
+
+/// The bytes of a firmware table. What the direct map has not got is added to it, read-only.
+pub(crate) fn map_firmware(address: u64, length: u64, mapper: &mut Mapper, memory: &mut Early) -> Option<&'static [u8]> {
+    let end = address.checked_add(length).filter(|&end| end <= LIMIT)?;
+    let first = address & !0xfff;
+    mapper.map(memory, layout::direct(first), first, end.next_multiple_of(4096) - first, mapper.read_only() | paging::GLOBAL);
+    // SAFETY: just mapped, if it was not before. Firmware tables are not in free RAM (the memory map says so), or are only read
+    // before that is given out, and nothing writes them.
+    Some(unsafe { core::slice::from_raw_parts(layout::direct(address) as *const u8, length as usize) })
+}
+
+/// The bytes of a module that has passed `claim_modules`.
+pub(crate) fn module_bytes(module: &Module) -> Option<&'static [u8]> {
+    // SAFETY: the module lies in RAM, which is in the direct map, and its frames belong to nobody else until they are released
+    // through the one `ModuleImage` that holds these bytes.
+    Some(unsafe { core::slice::from_raw_parts(layout::direct(module.start().get()) as *const u8, module.len() as usize) })
+}

@@ -1,0 +1,75 @@
+#![expect(unsafe_code, reason = "reads per-CPU pages, halts")]
+//! The CPUs: which one this is, waking others, waiting.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{apic, cpu_features, cpu_info, interrupts, layout, registers, smp, windows};
+use crate::addr::{CpuId, CpuSet};
+use crate::cpu::{Features, Pending};
+
+static ONLINE: AtomicUsize = AtomicUsize::new(1);
+
+/// The CPU that asks.
+pub fn current() -> CpuId {
+    let stack = registers::stack_pointer();
+    // on the boot stack there is but one CPU
+    if layout::slot(stack) != layout::slot(layout::PER_CPU_BASE) {
+        return CpuId::BOOT;
+    }
+    // SAFETY: the stack pointer lies in this CPU's window, whose page is mapped.
+    let number = unsafe { (*cpu_info::current()).number };
+    CpuId::new(number).unwrap_or(CpuId::BOOT)
+}
+
+/// How many CPUs are running; they are numbered from zero.
+pub fn online() -> usize {
+    ONLINE.load(Ordering::Acquire)
+}
+
+/// The CPUs that are running.
+pub(crate) fn online_set() -> CpuSet {
+    CpuSet::from_bits(u64::MAX >> (64 - online()))
+}
+
+/// Counts one more CPU as running.
+pub(crate) fn note_online() {
+    ONLINE.fetch_add(1, Ordering::AcqRel);
+}
+
+/// The local APIC number of a CPU that has a window.
+pub(crate) fn apic_id(cpu: CpuId) -> u32 {
+    // SAFETY: windows are built at boot for all CPUs that can run, and the number changes only before its CPU runs.
+    unsafe { (*windows::info(cpu)).apic_id }
+}
+
+/// What the processors can do.
+pub fn features() -> &'static Features {
+    cpu_features::get()
+}
+
+/// Starts the other CPUs; each runs `main`. Returns when all that answer are online.
+pub fn start_others(main: fn() -> !) {
+    smp::start_others(main);
+}
+
+/// Waits until something is pending. Interrupts are taken only in here and while a guest runs. No lock may be held.
+pub fn idle() {
+    if !interrupts::any() {
+        // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
+        unsafe { registers::halt_for_interrupt() };
+    }
+}
+
+/// Makes `Pending::KICK` pending on a CPU: it leaves its guest or `idle`.
+pub fn kick(cpu: CpuId) {
+    if cpu == current() {
+        interrupts::record(Pending::KICK);
+    } else if cpu.index() < online() {
+        apic::send(apic_id(cpu), interrupts::KICK);
+    }
+}
+
+/// What has come in on this CPU since the last call.
+pub fn take_pending() -> Pending {
+    interrupts::take()
+}

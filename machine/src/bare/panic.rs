@@ -1,0 +1,197 @@
+#![expect(unsafe_code, reason = "walks stacks by frame pointers")]
+//! The end of the host: message, registers, backtrace of every CPU, then halt or restart. Takes no lock, uses no heap.
+
+use core::fmt::{self, Write};
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::{apic, console, cpu, layout, power, registers, start, symbols, windows};
+use crate::addr::{CpuId, MAX_CPUS};
+use crate::context::Registers;
+
+/// One more than the number of the CPU that ends the host; zero while all is well.
+static ENDING: AtomicU32 = AtomicU32::new(0);
+
+/// What a stopped CPU was doing.
+struct Stopped {
+    /// 0 not stopped, 1 in Paravane, 2 in a guest.
+    state: AtomicU32,
+    instruction: AtomicU64,
+    frame: AtomicU64,
+    stack: AtomicU64,
+}
+
+static STOPPED: [Stopped; MAX_CPUS] = [const {
+    Stopped {
+        state: AtomicU32::new(0),
+        instruction: AtomicU64::new(0),
+        frame: AtomicU64::new(0),
+        stack: AtomicU64::new(0),
+    }
+}; MAX_CPUS];
+
+/// What each CPU says it works for: domain and vCPU, plus one so that zero is nothing.
+static RUNNING: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// Notes, for the message of a crash, whose vCPU this CPU runs.
+pub fn note_running(domain_and_vcpu: Option<(u16, u32)>) {
+    let value = domain_and_vcpu.map_or(0, |(domain, vcpu)| u64::from(domain) << 32 | u64::from(vcpu) | 1 << 63);
+    RUNNING[cpu::current().index()].store(value, Ordering::Relaxed);
+}
+
+struct Emergency;
+
+impl Write for Emergency {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        console::write_emergency(text.as_bytes());
+        Ok(())
+    }
+}
+
+macro_rules! say {
+    ($($part:tt)*) => {{
+        let _ = writeln!(Emergency, "(pv) {}", format_args!($($part)*));
+    }};
+}
+
+#[panic_handler]
+fn on_panic(info: &PanicInfo<'_>) -> ! {
+    begin();
+    match info.location() {
+        Some(at) => say!("panic on CPU {} at {}:{}: {}", cpu::current().index(), at.file(), at.line(), info.message()),
+        None => say!("panic on CPU {}: {}", cpu::current().index(), info.message()),
+    }
+    backtrace(0, registers::frame_pointer());
+    finish()
+}
+
+/// A trap in Paravane that nothing foresaw.
+pub(crate) fn on_trap(registers: &Registers) -> ! {
+    begin();
+    say!(
+        "fatal trap {} on CPU {}: error code {:#x}, address {:#x}",
+        registers.vector,
+        cpu::current().index(),
+        registers.error_code,
+        registers::read_cr2()
+    );
+    print_registers(registers);
+    if registers.cs & 3 == 0 {
+        backtrace(registers.rip, registers.rbp);
+    }
+    finish()
+}
+
+/// An NMI: another CPU ends the host. Any other NMI is ignored.
+pub(crate) fn on_nmi(registers: &Registers) {
+    if ENDING.load(Ordering::SeqCst) == 0 {
+        return;
+    }
+    let stopped = &STOPPED[cpu::current().index()];
+    stopped.instruction.store(registers.rip, Ordering::Relaxed);
+    stopped.frame.store(registers.rbp, Ordering::Relaxed);
+    stopped.stack.store(registers.rsp, Ordering::Relaxed);
+    let state = if registers.cs & 3 == 0 { 1 } else { 2 };
+    stopped.state.store(state, Ordering::Release);
+    registers::halt_forever();
+}
+
+/// Makes this CPU the one that ends the host. A second one waits to be stopped; a panic inside the panic stops at once.
+fn begin() {
+    let here = cpu::current().index() as u32 + 1;
+    match ENDING.compare_exchange(0, here, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => {
+            console::flush_emergency();
+            // the message begins on a line of its own
+            console::write_emergency(b"\n");
+        }
+        Err(other) if other == here => {
+            say!("panic inside a panic");
+            end()
+        }
+        Err(_) => registers::halt_forever(),
+    }
+}
+
+fn print_registers(r: &Registers) {
+    say!("rip {:016x} cs {:04x} rflags {:08x} rsp {:016x} ss {:04x}", r.rip, r.cs, r.rflags, r.rsp, r.ss);
+    say!("rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}", r.rax, r.rbx, r.rcx, r.rdx);
+    say!("rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}", r.rsi, r.rdi, r.rbp, r.r8);
+    say!("r9  {:016x} r10 {:016x} r11 {:016x} r12 {:016x}", r.r9, r.r10, r.r11, r.r12);
+    say!("r13 {:016x} r14 {:016x} r15 {:016x} cr3 {:016x}", r.r13, r.r14, r.r15, registers::read_cr3());
+    say!("cr0 {:016x} cr2 {:016x} cr4 {:016x}", registers::read_cr0(), registers::read_cr2(), registers::read_cr4());
+}
+
+fn print_place(address: u64) {
+    match symbols::lookup(address) {
+        Some((name, offset)) => say!("  {address:#x} {name}+{offset:#x}"),
+        None => say!("  {address:#x}"),
+    }
+}
+
+/// Prints the return addresses that a chain of frame pointers leads to, as far as it stays on stacks and goes upwards.
+fn backtrace(instruction: u64, mut frame: u64) {
+    if instruction != 0 {
+        print_place(instruction);
+    }
+    for _ in 0..64 {
+        let on_stack = |address: u64| windows::is_stack(address) || start::is_boot_stack(address);
+        if !frame.is_multiple_of(8) || !on_stack(frame) || !on_stack(frame + 8) {
+            return;
+        }
+        // SAFETY: two words on a mapped stack, as was just checked.
+        let [next, address] = unsafe { (frame as *const [u64; 2]).read_volatile() };
+        if !(layout::image_start()..layout::text_end()).contains(&address) {
+            return;
+        }
+        print_place(address);
+        if next <= frame {
+            return;
+        }
+        frame = next;
+    }
+    say!("  ...");
+}
+
+fn print_running(cpu: usize) {
+    let running = RUNNING[cpu].load(Ordering::Relaxed);
+    if running != 0 {
+        say!("CPU {cpu} runs d{}v{}", running >> 32 & 0xffff, running as u32);
+    }
+}
+
+/// Stops and shows the other CPUs, then ends.
+fn finish() -> ! {
+    let here = cpu::current();
+    print_running(here.index());
+    let others = || (0..cpu::online() as u32).filter_map(CpuId::new).filter(|&cpu| cpu != here);
+    others().for_each(|cpu| apic::send_nmi(cpu::apic_id(cpu)));
+    for cpu in others() {
+        let stopped = &STOPPED[cpu.index()];
+        let mut patience = 50_000_000;
+        while stopped.state.load(Ordering::Acquire) == 0 && patience > 0 {
+            core::hint::spin_loop();
+            patience -= 1;
+        }
+        let instruction = stopped.instruction.load(Ordering::Relaxed);
+        print_running(cpu.index());
+        match stopped.state.load(Ordering::Relaxed) {
+            0 => say!("CPU {} does not answer", cpu.index()),
+            1 => {
+                say!("CPU {} in Paravane, rsp {:#x}:", cpu.index(), stopped.stack.load(Ordering::Relaxed));
+                backtrace(instruction, stopped.frame.load(Ordering::Relaxed));
+            }
+            _ => say!("CPU {} in a guest at {instruction:#x}", cpu.index()),
+        }
+    }
+    end()
+}
+
+fn end() -> ! {
+    if crate::boot::try_options().is_some_and(|options| options.no_reboot) {
+        say!("halted");
+        registers::halt_forever();
+    }
+    say!("restarting");
+    power::reboot()
+}

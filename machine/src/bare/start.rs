@@ -1,0 +1,214 @@
+#![expect(unsafe_code, reason = "the first Rust code on the machine")]
+//! From the boot loader to `main`: the order in which the machine comes up.
+
+use core::arch::{asm, global_asm};
+use core::cell::RefCell;
+
+use super::early::Early;
+use super::paging::{self, Mapper};
+use super::ram::{self, Ram};
+use super::{
+    apic, boot_memory, console, cpu_features, heap, interrupts, io_apic, layout, registers, smp, time, traps, windows,
+};
+use crate::addr::{CpuId, MAX_CPUS, Mfn};
+use crate::boot::acpi::Acpi;
+use crate::boot::{self, BootInfo, Memory, MemoryKind};
+use crate::sync::Once;
+
+static ACPI: Once<Acpi> = Once::new();
+
+global_asm!(
+    include_str!("boot.S"),
+    image_offset = const layout::IMAGE_OFFSET,
+    image_slot = const layout::slot(layout::IMAGE_OFFSET),
+    direct_map_slot = const layout::slot(layout::DIRECT_MAP_BASE),
+    start = sym start_boot_cpu,
+    start_ap = sym smp::start_ap,
+    ap_root = sym smp::AP_ROOT,
+    ap_stack = sym smp::AP_STACK,
+    options(att_syntax)
+);
+
+unsafe extern "C" {
+    static boot_stack: u8;
+    static boot_stack_top: u8;
+}
+
+unsafe extern "Rust" {
+    safe fn paravane_main() -> !;
+}
+
+/// The tables that the firmware left, if they could be read.
+pub(crate) fn acpi() -> Option<&'static Acpi> {
+    ACPI.try_get()
+}
+
+/// Local APIC numbers of the CPUs that may be started.
+pub(crate) fn other_cpus() -> &'static [u32] {
+    let limit = boot::options().max_cpus.map_or(MAX_CPUS, |max| max as usize).min(MAX_CPUS);
+    acpi().and_then(|acpi| acpi.cpus.get(1..limit.min(acpi.cpus.len()))).unwrap_or(&[])
+}
+
+/// Whether an address lies on the stack that boot starts on.
+pub(crate) fn is_boot_stack(address: u64) -> bool {
+    ((&raw const boot_stack) as u64..(&raw const boot_stack_top) as u64).contains(&address)
+}
+
+/// Called by the entry code on the boot stack, with boot page tables: the first 4 GiB are in the direct map.
+extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
+    let mut info = BootInfo::default();
+    let parsed = boot::parse(magic, information.into(), &boot_memory::read_low, &mut info);
+    boot_memory::claim_modules(&mut info);
+    let info = boot::seal_info(info);
+    let options = boot::options();
+    if options.serial_console {
+        console::init(&options.com1);
+    }
+    crate::console::init_log(options.log_level);
+    log::info!("Paravane {}", env!("CARGO_PKG_VERSION"));
+    log::info!("command line: {}", info.command_line());
+    assert!(parsed.is_some(), "not started by a Multiboot loader (eax = {magic:#x})");
+    for word in &options.ignored {
+        log::warn!("option \"{word}\" is not known or has no sensible value; ignored");
+    }
+    if info.omitted() > 0 {
+        log::warn!("{} modules or memory ranges of the loader's made no sense or did not fit", info.omitted());
+    }
+    let features = cpu_features::detect();
+    cpu_features::enable();
+    log::debug!("{features:?}");
+
+    let (mut memory, low_page) = boot_memory::free(info);
+    let mut mapper = Mapper::new(&mut memory);
+    let described = build_memory(info, &mut mapper, &mut memory);
+    let mapper = RefCell::new((mapper, memory));
+    let acpi = read_acpi(info, &mapper);
+    let acpi = ACPI.set(acpi.unwrap_or_default());
+    let (mut mapper, mut memory) = mapper.into_inner();
+    bring_up_devices(acpi, &mut mapper, &mut memory);
+    build_windows(&mut mapper, &mut memory);
+    if let Some(page) = low_page {
+        smp::place_trampoline(page);
+    }
+    finish_memory(described, memory);
+
+    traps::fill_table();
+    let stack = windows::main_stack_top(CpuId::BOOT);
+    // SAFETY: the stack was just mapped for this CPU and nothing on the old one is needed again.
+    unsafe { asm!("mov rsp, {}", "xor ebp, ebp", "call {}", "ud2", in(reg) stack, sym on_main_stack, options(noreturn)) }
+}
+
+/// Direct map, image, M2P, frame table, heap; switches to them.
+fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Memory {
+    let ram_end = boot_memory::ram_end(info);
+    let frames = ram_end >> 12;
+    map_image(mapper, memory);
+    mapper.map(memory, layout::direct(0), 0, 1 << 20, mapper.data() | paging::GLOBAL);
+    for range in info.memory_map() {
+        if matches!(range.kind, MemoryKind::Usable | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs) {
+            let (start, end) = (range.start & !0xfff, range.end.min(boot_memory::LIMIT).next_multiple_of(4096));
+            if start < end {
+                mapper.map(memory, layout::direct(start), start, end - start, mapper.data() | paging::GLOBAL);
+            }
+        }
+    }
+    let large = 1 << 21;
+    let m2p_size = (frames * layout::M2P_ENTRY_SIZE).next_multiple_of(large);
+    let m2p = memory.take_filled(m2p_size, large, 0xff);
+    mapper.map(memory, layout::M2P_BASE, m2p, m2p_size, mapper.read_only() | paging::USER | paging::GLOBAL);
+    let table_size = (frames * layout::FRAME_SLOT_SIZE).next_multiple_of(4096);
+    let table = memory.take_zeroed(table_size, if table_size < large { 4096 } else { large });
+    mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | paging::GLOBAL);
+    let ram_frames = boot_memory::ram_frames(info);
+    let heap_size = (ram_frames * 4096 / 64).max(8 << 20).next_multiple_of(4096);
+    let heap = memory.take(heap_size, 4096);
+    // SAFETY: image, boot stack (in the image) and all RAM are mapped as on the boot tables.
+    unsafe { mapper.activate() };
+    // SAFETY: the range was taken out of free memory for good, and is in the direct map.
+    unsafe { heap::init(layout::direct(heap), heap_size as usize) };
+    log::info!("{} MiB of RAM, {} MiB of it for Paravane's tables and heap", ram_frames >> 8,
+        (m2p_size + table_size + heap_size) >> 20);
+    Memory { ram_end: frames, ram_frames, m2p, frame_table: table, ..Memory::default() }
+}
+
+fn map_image(mapper: &mut Mapper, memory: &mut Early) {
+    let code = paging::PRESENT;
+    let parts = [
+        (layout::image_start(), layout::boot_end(), code),
+        (layout::text_start(), layout::text_end(), code),
+        (layout::text_end(), layout::rodata_end(), mapper.read_only()),
+        (layout::rodata_end(), layout::image_end(), mapper.data()),
+    ];
+    for (start, end, flags) in parts {
+        mapper.map(memory, start, start - layout::IMAGE_OFFSET, end - start, flags | paging::GLOBAL);
+    }
+}
+
+fn read_acpi(info: &BootInfo, tables: &RefCell<(Mapper, Early)>) -> Option<Acpi> {
+    let map = |address: u64, length: u64| {
+        let (mapper, memory) = &mut *tables.borrow_mut();
+        boot_memory::map_firmware(address, length, mapper, memory)
+    };
+    let acpi = Acpi::read(&map, info.rsdp());
+    match &acpi {
+        Some(acpi) => log::debug!("{acpi:?}"),
+        None => log::warn!("no ACPI tables: one CPU, no switching off"),
+    }
+    acpi
+}
+
+fn bring_up_devices(acpi: &'static Acpi, mapper: &mut Mapper, memory: &mut Early) {
+    apic::choose(cpu_features::get().x2apic, acpi.local_apic, |physical| mapper.map_mmio(memory, physical, 4096));
+    io_apic::silence_old_controllers();
+    apic::init();
+    io_apic::init(acpi, |physical| mapper.map_mmio(memory, physical, 0x20));
+    time::init(acpi, |physical| mapper.map_mmio(memory, physical, 1024));
+}
+
+fn build_windows(mapper: &mut Mapper, memory: &mut Early) {
+    let zeros = memory.take_zeroed(4096, 4096);
+    paging::set_zeros(zeros);
+    let others = other_cpus().iter().copied();
+    for (number, apic_id) in (0..).zip([apic::id()].into_iter().chain(others)) {
+        if let Some(cpu) = CpuId::new(number) {
+            windows::build(cpu, apic_id, zeros, mapper, memory);
+        }
+    }
+}
+
+/// Seals what has been decided about memory.
+fn finish_memory(mut described: Memory, memory: Early) {
+    for range in memory.into_free().iter() {
+        // a piece that does not fit is lost, nothing else
+        let _ = described.free.try_push(range.start >> 12..range.end >> 12);
+    }
+    let mut root_entries = [0; layout::SLOTS];
+    for (index, entry) in root_entries.iter_mut().enumerate() {
+        *entry = paging::root_entry(layout::FIRST_SLOT + index);
+    }
+    ram::init(Ram {
+        frame_count: described.ram_end,
+        m2p: layout::direct(described.m2p),
+        root_entries,
+        no_execute: cpu_features::get().no_execute,
+    });
+    boot::seal_memory(described);
+}
+
+/// The rest, on this CPU's own stack.
+extern "C" fn on_main_stack() -> ! {
+    windows::load(CpuId::BOOT);
+    let memory = boot::memory();
+    for range in memory.free() {
+        crate::frames::add_free_range(Mfn::new(range.start.get()), range.end);
+    }
+    let irq = boot::options().com1.irq;
+    if boot::options().serial_console
+        && irq != 0
+        && acpi().is_some_and(|acpi| io_apic::route_isa(acpi, irq, interrupts::SERIAL, apic::id()))
+    {
+        console::use_interrupt();
+    }
+    log::debug!("CR4 {:#x}, APIC {}", registers::read_cr4(), if apic::is_x2apic() { "by MSR" } else { "in memory" });
+    paravane_main()
+}

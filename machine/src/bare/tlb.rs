@@ -1,0 +1,58 @@
+#![expect(unsafe_code, reason = "toggles a control bit to flush")]
+//! Flushing this CPU's translations, and the mailboxes by which CPUs ask each other to.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::{apic, cpu, cpu_features, interrupts, registers};
+use crate::addr::{CpuSet, MAX_CPUS};
+
+/// How often each CPU has been asked to flush, and the count at its last flush on request.
+static ASKED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// Drops everything that is cached, whatever its tag, Paravane's own global pages included.
+pub(crate) fn flush_all() {
+    const GLOBAL_PAGES: u64 = 1 << 7;
+    if cpu_features::get().global_pages {
+        let cr4 = registers::read_cr4();
+        // SAFETY: switching global pages off and on again drops cached translations and nothing else.
+        unsafe { registers::write_cr4(cr4 & !GLOBAL_PAGES) };
+        // SAFETY: restores the value read above.
+        unsafe { registers::write_cr4(cr4) };
+    } else {
+        // SAFETY: loads the root that is loaded already.
+        unsafe { registers::write_cr3(registers::read_cr3()) };
+    }
+}
+
+/// Flushes if another CPU waits for it.
+pub fn serve() {
+    let index = cpu::current().index();
+    // the count is read before the flush: a request that comes in between is served next time
+    let asked = ASKED[index].load(Ordering::Acquire);
+    if SERVED[index].load(Ordering::Relaxed) != asked {
+        crate::tlb::flush_local();
+        SERVED[index].store(asked, Ordering::Release);
+    }
+}
+
+/// Returns when each CPU of the set that is online has dropped everything that it had cached.
+pub fn flush_cpus(set: CpuSet) {
+    let here = cpu::current();
+    let mut others = CpuSet::from_bits(set.bits() & cpu::online_set().bits());
+    others.remove(here);
+    let mut tickets = [0; MAX_CPUS];
+    for cpu in others.iter() {
+        tickets[cpu.index()] = ASKED[cpu.index()].fetch_add(1, Ordering::AcqRel) + 1;
+        apic::send(cpu::apic_id(cpu), interrupts::FLUSH);
+    }
+    if set.contains(here) {
+        crate::tlb::flush_local();
+    }
+    for cpu in others.iter() {
+        while SERVED[cpu.index()].load(Ordering::Acquire) < tickets[cpu.index()] {
+            serve();
+            core::hint::spin_loop();
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Ends of the machine.
+
+pub use crate::backend::power::{halt, off, reboot};
