@@ -1,14 +1,19 @@
 //! Where things are: the root of the workspace, and the folders under `target/` that xtask writes to.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 
 /// The folder that holds the workspace's `Cargo.toml`.
 pub(crate) fn root() -> &'static Path {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest)
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        // `cargo run` says it anew each time; the folder may have moved since we were built.
+        let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        Path::new(&manifest).parent().map(Path::to_owned).unwrap_or_default()
+    })
 }
 
 /// `target/` of the workspace: images, caches and logs, whatever folder cargo itself builds in.

@@ -1,6 +1,6 @@
 //! Rust source looked at without a compiler: code without comments and literals, words in it, attributes.
 
-/// The code with comments, string and character literals blanked out; line ends stay.
+/// The code with comments, string and character literals blanked out, byte for byte; line ends stay.
 pub(super) fn code_only(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
@@ -10,8 +10,7 @@ pub(super) fn code_only(text: &str) -> String {
             code.push(letter);
             rest = &rest[letter.len_utf8()..];
         } else {
-            code.push(' ');
-            code.extend(rest[..length].chars().filter(|&letter| letter == '\n'));
+            code.extend(rest[..length].bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
             rest = &rest[length..];
         }
     }
@@ -90,17 +89,16 @@ pub(super) fn has_word(code: &str, word: &str) -> bool {
 
 /// The attributes that allow, or expect, the lint.
 pub(super) fn attributes<'a>(text: &'a str, lint: &str) -> Vec<&'a str> {
-    let starts = text.match_indices("#").map(|(at, _)| &text[at..]);
-    starts
-        .filter_map(|attribute| {
-            let inner = attribute.strip_prefix("#![").or_else(|| attribute.strip_prefix("#["))?;
-            if !inner.starts_with("allow(") && !inner.starts_with("expect(") {
-                return None;
-            }
-            let attribute = inner.split_once(")]").map_or(inner, |(attribute, _)| attribute);
-            has_word(attribute, lint).then_some(attribute)
-        })
-        .collect()
+    let code = code_only(text);
+    let range = |(start, _): (usize, &str)| {
+        let inner = code[start..].strip_prefix("#![").or_else(|| code[start..].strip_prefix("#["))?;
+        if !inner.starts_with("allow(") && !inner.starts_with("expect(") {
+            return None;
+        }
+        let length = code[start..].find(")]")?;
+        has_word(&code[start..start + length], lint).then_some(&text[start..start + length])
+    };
+    code.match_indices('#').filter_map(range).collect()
 }
 
 /// Whether the attribute gives a reason of some words.
