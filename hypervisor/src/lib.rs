@@ -7,9 +7,17 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod builder;
+pub mod console;
+pub mod cpu_policy;
 pub mod domain;
 pub mod event_channel;
 pub mod grant_table;
 pub mod hypercall;
+pub mod memory;
+pub mod run;
 pub mod scheduler;
+pub mod start;
+pub mod store;
 pub mod time;
+pub mod trap;

@@ -1,12 +1,13 @@
 //! Domains: what a guest owns, and its life from building to the return of its last frame.
 
 mod life;
+pub mod state;
 mod table;
 mod vcpu;
 
 pub use life::{EndReason, Life};
-pub use table::{add, by_id, destroy_finished, for_each, remove, running_guests};
-pub use vcpu::{VCPU_INFO_SIZE, Vcpu, VcpuId};
+pub use table::{add, by_id, for_each, remove, running_guests};
+pub use vcpu::{InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 
 use alloc::string::String;
 use alloc::sync::Arc;

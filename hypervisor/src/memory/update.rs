@@ -51,8 +51,9 @@ pub fn write_entry(
         return Err(Errno::EINVAL.into());
     }
     budget.spend(1);
-    // The kind is only a hint until the reference of that kind is held.
-    match table.current_kind().0 {
+    // The kind is only a hint until the reference of that kind is held. A table that nobody uses is memory again.
+    let (kind, uses) = table.current_kind();
+    match if uses == 0 { KindCode::Writable } else { kind } {
         KindCode::L1 => {
             let table = TypedRef::<L1>::existing(table).map_err(|_| AcquireError::Conflict)?;
             if let Some(before) = change_flags_only(&table, index, change) {

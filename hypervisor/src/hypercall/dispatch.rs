@@ -1,0 +1,72 @@
+//! From a guest's registers to a handler and back.
+
+use abi::errno::Errno;
+use abi::xen::hypercall;
+use alloc::string::String;
+use alloc::sync::Arc;
+use machine::context::Active;
+use machine::frames::Budget;
+
+use super::table::{self, Row};
+use super::{CallError, CallResult, Caller};
+use crate::domain::{Domain, Vcpu};
+use crate::trap;
+
+/// Bytes of the `syscall` instruction, which a call to be continued executes again.
+const SYSCALL_LENGTH: u64 = 2;
+
+/// Performs the hypercall that the guest's registers ask for.
+///
+/// # Errors
+/// If the guest cannot go on: why.
+pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Result<(), String> {
+    let registers = cpu.registers();
+    let number = registers.rax & 0xffff_ffff;
+    if number == u64::from(hypercall::IRET) {
+        return trap::iret(cpu, domain);
+    }
+    let arguments =
+        [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
+    let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
+    let result = call(&mut caller, number, arguments);
+    // Whatever an earlier call of this vCPU had left half validated has been taken up by now, or is given up.
+    let kept = match &result {
+        Err(CallError::Continue { .. }) => None,
+        _ => vcpu.promotion.lock().take(),
+    };
+    drop(kept);
+    match result {
+        Ok(value) => cpu.registers_mut().rax = value,
+        Err(CallError::Errno(errno)) => cpu.registers_mut().rax = error_value(errno),
+        Err(CallError::Continue { arguments, promotion }) => {
+            let former = core::mem::replace(&mut *vcpu.promotion.lock(), promotion);
+            drop(former);
+            repeat(cpu, arguments);
+        }
+        Err(CallError::Kill(why)) => return Err(why),
+    }
+    Ok(())
+}
+
+/// Calls the handler for `number`.
+pub(super) fn call(caller: &mut Caller<'_>, number: u64, arguments: [u64; 6]) -> CallResult {
+    let Some(Row { handler, .. }) = table::row(number) else { return Err(Errno::ENOSYS.into()) };
+    handler(caller, arguments)
+}
+
+/// What a guest sees in RAX for an error.
+pub(super) fn error_value(errno: Errno) -> u64 {
+    i64::from(-errno.number()).cast_unsigned()
+}
+
+/// Lets the guest execute its hypercall once more, with new arguments where there are any.
+fn repeat(cpu: &mut Active, arguments: [Option<u64>; 4]) {
+    let registers = cpu.registers_mut();
+    registers.rip = registers.rip.wrapping_sub(SYSCALL_LENGTH);
+    let slots = [&mut registers.rdi, &mut registers.rsi, &mut registers.rdx, &mut registers.r10];
+    for (slot, argument) in slots.into_iter().zip(arguments) {
+        if let Some(value) = argument {
+            *slot = value;
+        }
+    }
+}

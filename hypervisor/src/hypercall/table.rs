@@ -1,0 +1,133 @@
+//! One row per hypercall. Dispatch, multicall and `docs/hypercalls.md` come from here.
+
+use abi::xen::{DomainId, hypercall as number};
+use machine::addr::GuestVirt;
+
+use super::{
+    CallResult, Caller, callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall,
+    nmi_op, physdev_op, platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks,
+    vcpu_op, vm_assist, xen_version,
+};
+use crate::memory::{memory_op, mmu_update, mmuext, update_va_mapping};
+use crate::{event_channel, grant_table};
+
+/// What handles a hypercall: it gets the six argument registers.
+pub type HandlerFunction = fn(&mut Caller<'_>, [u64; 6]) -> CallResult;
+
+/// One hypercall.
+pub struct Row {
+    /// Its number.
+    pub number: u32,
+    /// Its name in the interface.
+    pub name: &'static str,
+    /// What handles it.
+    pub handler: HandlerFunction,
+    /// Who may call it.
+    pub privilege: Privilege,
+    /// Whether long work is done in pieces.
+    pub preemptible: bool,
+    /// What it does, for people.
+    pub summary: &'static str,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privilege {
+    /// Any domain.
+    Any,
+    /// Any domain for itself; the initial domain for others too.
+    OwnOrControl,
+    /// The initial domain.
+    Control,
+}
+
+/// The low half of an argument register: a 32-bit argument is passed there, and the rest means nothing.
+const fn low(argument: u64) -> u32 {
+    (argument & 0xffff_ffff) as u32
+}
+
+const fn domain(argument: u64) -> DomainId {
+    DomainId((argument & 0xffff) as u16)
+}
+
+const fn at(argument: u64) -> GuestVirt {
+    GuestVirt::new(argument)
+}
+
+macro_rules! rows {
+    ($($number:ident $name:literal $privilege:ident $preemptible:literal $summary:literal
+        |$caller:ident, $arguments:ident| $handler:expr;)*) => {
+        /// All hypercalls, by number.
+        pub static ROWS: &[Row] = &[$(Row {
+            number: number::$number,
+            name: $name,
+            handler: |$caller, $arguments| $handler,
+            privilege: Privilege::$privilege,
+            preemptible: $preemptible,
+            summary: $summary,
+        }),*];
+    };
+}
+
+rows! {
+    SET_TRAP_TABLE "set_trap_table" Any true "sets handlers of exceptions and software interrupts"
+        |c, a| traps_and_callbacks::set_trap_table(c, at(a[0]));
+    MMU_UPDATE "mmu_update" OwnOrControl true "changes page-table entries and M2P entries"
+        |c, a| mmu_update::mmu_update(c, at(a[0]), low(a[1]), at(a[2]), low(a[3]));
+    SET_GDT "set_gdt" Any false "sets the frames of the GDT"
+        |c, a| descriptor_tables::set_gdt(c, at(a[0]), low(a[1]));
+    STACK_SWITCH "stack_switch" Any false "sets the stack on which the kernel is entered"
+        |c, a| stack_switch::stack_switch(c, a[0], a[1]);
+    SET_CALLBACKS "set_callbacks" Any false "sets the event, failsafe and system-call entry points"
+        |c, a| traps_and_callbacks::set_callbacks(c, a[0], a[1], a[2]);
+    FPU_TASKSWITCH "fpu_taskswitch" Any false "sets or clears CR0.TS"
+        |c, a| fpu_taskswitch::fpu_taskswitch(c, low(a[0]));
+    PLATFORM_OP "platform_op" Control false "the machine's firmware, clock and power"
+        |c, a| platform_op::platform_op(c, at(a[0]));
+    SET_DEBUGREG "set_debugreg" Any false "sets a debug register"
+        |c, a| debug_registers::set_debugreg(c, low(a[0]), a[1]);
+    GET_DEBUGREG "get_debugreg" Any false "reads a debug register"
+        |c, a| debug_registers::get_debugreg(c, low(a[0]));
+    UPDATE_DESCRIPTOR "update_descriptor" Any false "changes one segment descriptor"
+        |c, a| descriptor_tables::update_descriptor(c, a[0], a[1]);
+    MEMORY_OP "memory_op" OwnOrControl true "tells about and changes the domain's memory"
+        |c, a| memory_op::memory_op(c, a[0], at(a[1]));
+    MULTICALL "multicall" Any true "performs several hypercalls"
+        |c, a| multicall::multicall(c, at(a[0]), low(a[1]));
+    UPDATE_VA_MAPPING "update_va_mapping" Any false "changes the leaf entry of a virtual address"
+        |c, a| update_va_mapping::update_va_mapping(c, at(a[0]), a[1], a[2]);
+    SET_TIMER_OP "set_timer_op" Any false "sets the vCPU's one-shot timer"
+        |c, a| set_timer_op::set_timer_op(c, a[0]);
+    XEN_VERSION "xen_version" Any false "tells the version, features and build"
+        |c, a| xen_version::xen_version(c, low(a[0]), at(a[1]));
+    CONSOLE_IO "console_io" Control true "reads and writes the machine's console"
+        |c, a| console_io::console_io(c, low(a[0]), low(a[1]), at(a[2]));
+    GRANT_TABLE_OP "grant_table_op" Any true "maps, copies and sets up granted frames"
+        |c, a| grant_table::grant_table_op(c, low(a[0]), at(a[1]), low(a[2]));
+    VM_ASSIST "vm_assist" Any false "switches behaviours that make a guest's life easier"
+        |c, a| vm_assist::vm_assist(c, low(a[0]), low(a[1]));
+    UPDATE_VA_MAPPING_OTHERDOMAIN "update_va_mapping_otherdomain" OwnOrControl false "the same, for a frame of another domain"
+        |c, a| update_va_mapping::update_va_mapping_otherdomain(c, at(a[0]), a[1], a[2], domain(a[3]));
+    VCPU_OP "vcpu_op" Any true "starts, stops and describes vCPUs"
+        |c, a| vcpu_op::vcpu_op(c, low(a[0]), low(a[1]), at(a[2]));
+    SET_SEGMENT_BASE "set_segment_base" Any false "sets FS and GS bases"
+        |c, a| segment_base::set_segment_base(c, low(a[0]), a[1]);
+    MMUEXT_OP "mmuext_op" OwnOrControl true "pins tables, changes roots, flushes translations"
+        |c, a| mmuext::mmuext_op(c, at(a[0]), low(a[1]), at(a[2]), domain(a[3]));
+    NMI_OP "nmi_op" Any false "sets the NMI handler"
+        |c, a| nmi_op::nmi_op(c, low(a[0]), at(a[1]));
+    SCHED_OP "sched_op" Any false "yields, blocks, polls, shuts down"
+        |c, a| sched_op::sched_op(c, low(a[0]), at(a[1]));
+    CALLBACK_OP "callback_op" Any false "sets and unsets one entry point"
+        |c, a| callback_op::callback_op(c, low(a[0]), at(a[1]));
+    EVENT_CHANNEL_OP "event_channel_op" Any false "binds, sends and closes event channels"
+        |c, a| event_channel::event_channel_op(c, low(a[0]), at(a[1]));
+    PHYSDEV_OP "physdev_op" Any false "interrupts and ports of physical devices"
+        |c, a| physdev_op::physdev_op(c, low(a[0]), at(a[1]));
+}
+
+/// The row of a hypercall number.
+pub fn row(number: u64) -> Option<&'static Row> {
+    let number = u32::try_from(number).ok()?;
+    ROWS.binary_search_by_key(&number, |row| row.number).ok().and_then(|index| ROWS.get(index))
+}

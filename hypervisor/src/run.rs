@@ -1,0 +1,69 @@
+//! A vCPU's time on a pCPU: enter the guest, act on why it came back, until the scheduler wants the pCPU.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use machine::context::{Active, Exit, GuestContext};
+use machine::frames::{self, Budget};
+
+use crate::domain::{Domain, EndReason, Vcpu};
+use crate::{hypercall, scheduler, time, trap};
+
+/// Runs the vCPU until it has to give the pCPU up; takes and returns its state at rest.
+pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContext>) -> Box<GuestContext> {
+    let mut cpu = match context.activate() {
+        Ok(cpu) => cpu,
+        Err(context) => {
+            domain.end(EndReason::Killed(String::from("a vCPU without root table was started")));
+            return context;
+        }
+    };
+    time::refresh(vcpu, &mut cpu);
+    loop {
+        scheduler::poll();
+        // What the last exit has left to tear down is done before the guest goes on, a budget at a time.
+        let torn_down = !frames::reaping_due() || frames::reap(&mut Budget::new(Budget::HYPERCALL));
+        if scheduler::must_stop(vcpu) {
+            break;
+        }
+        if !torn_down {
+            continue;
+        }
+        let step = deliver(&mut cpu, domain, vcpu).and_then(|()| {
+            let exit = cpu.run();
+            act(&mut cpu, domain, vcpu, exit)
+        });
+        if let Err(why) = step {
+            domain.end(EndReason::Killed(why));
+        }
+    }
+    cpu.deactivate()
+}
+
+/// Enters the guest's callback if an NMI or an event waits that it lets in.
+fn deliver(cpu: &mut Active, domain: &Domain, vcpu: &Vcpu) -> Result<(), String> {
+    if vcpu.nmi_pending.load(Ordering::Relaxed) && cpu.context().handlers().nmi.is_set() {
+        vcpu.nmi_pending.store(false, Ordering::SeqCst);
+        let handler = cpu.context().handlers().nmi;
+        return trap::callback(cpu, domain, handler, "NMI");
+    }
+    let handler = cpu.context().handlers().event;
+    if trap::bounce::upcall_due(cpu) && handler.is_set() {
+        return trap::callback(cpu, domain, handler, "event");
+    }
+    Ok(())
+}
+
+fn act(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, exit: Exit) -> Result<(), String> {
+    match exit {
+        Exit::Interrupt => Ok(()),
+        Exit::Hypercall => hypercall::dispatch(cpu, domain, vcpu),
+        Exit::Syscall => trap::system_call(cpu, domain),
+        Exit::Syscall32 => trap::compat_system_call(cpu, domain, false),
+        Exit::Sysenter => trap::compat_system_call(cpu, domain, true),
+        Exit::Trap { vector, error_code, address } => trap::trap(cpu, domain, vcpu, vector, error_code, address),
+        Exit::BadFrame => trap::bad_frame(cpu, domain),
+    }
+}
