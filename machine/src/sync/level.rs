@@ -31,6 +31,8 @@ pub enum Level {
     VcpuInfo,
     /// One domain's console ring and line buffer, and the small store's state.
     Console,
+    /// Whose line stands open on the serial line, and lines that wait for their end.
+    SerialLine,
     /// A pCPU's run queue and the scheduler's shared state.
     Scheduler,
     /// A pCPU's timer queue.
