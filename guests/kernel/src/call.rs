@@ -73,12 +73,16 @@ impl<T> Argument for &mut T {
 /// `call!(number, argument…)`: a hypercall with up to five arguments, integers or references to structures.
 #[macro_export]
 macro_rules! call {
-    ($op:expr $(, $argument:expr)* $(,)?) => {{
-        let given = [$($crate::call::Argument::word($argument)),*];
-        let mut all = [0u64; 5];
-        all[..given.len()].copy_from_slice(&given);
-        $crate::call::raw($op, all)
-    }};
+    ($op:expr $(, $argument:expr)* $(,)?) => {
+        // A match, so that temporaries among the arguments live until the call is over.
+        match [$($crate::call::Argument::word($argument)),*] {
+            given => {
+                let mut all = [0u64; 5];
+                all[..given.len()].copy_from_slice(&given);
+                $crate::call::raw($op, all)
+            }
+        }
+    };
 }
 
 /// Sets the stack for traps that come from user mode.

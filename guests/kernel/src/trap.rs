@@ -101,6 +101,7 @@ static HOOKS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 core::arch::global_asm!(
     ".pushsection .text",
+    ".globl trap_entries, entry_event, entry_failsafe, entry_syscall, entry_syscall32, entry_sysenter, entry_nmi",
     // One entry of 16 bytes per vector. Entered with RCX, R11, [error code], RIP, CS, RFLAGS, RSP, SS on the stack;
     // goes on with vector, error code (or 0), RIP and so on there and RCX and R11 in their registers.
     ".balign 16",
