@@ -31,6 +31,15 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
+/// Writes a line that is always shown, whatever the log level: what happens to guests, and the like.
+pub fn announce(message: fmt::Arguments<'_>) {
+    let mut line = Line::new();
+    // a line that is too long is cut
+    let _ = write!(line, "{PREFIX}{message}");
+    line.end();
+    write(line.bytes());
+}
+
 /// One line, so that it reaches the console whole.
 struct Line {
     bytes: [u8; LINE],

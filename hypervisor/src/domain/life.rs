@@ -93,7 +93,7 @@ impl Domain {
         *life = Life::Ended(reason);
         drop(life);
         self.pause();
-        crate::domain::table::note_ended(self);
+        super::destroy::note_ended(self);
     }
 
     /// Marks the domain as being taken apart; `false` if it is already.

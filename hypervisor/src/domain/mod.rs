@@ -1,12 +1,14 @@
 //! Domains: what a guest owns, and its life from building to the return of its last frame.
 
+mod destroy;
 mod life;
 pub mod state;
 mod table;
 mod vcpu;
 
+pub use destroy::{destroy_some, destruction_due};
 pub use life::{EndReason, Life};
-pub use table::{add, by_id, for_each, remove, running_guests};
+pub use table::{add, by_id, for_each, is_empty};
 pub use vcpu::{InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 
 use alloc::string::String;

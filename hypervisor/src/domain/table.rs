@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use abi::xen::DomainId;
 use machine::sync::{Level, SpinLock};
 
-use super::{Domain, Life};
+use super::Domain;
 
 static DOMAINS: SpinLock<BTreeMap<DomainId, Arc<Domain>>> = SpinLock::new(Level::Domains, BTreeMap::new());
 
@@ -34,7 +34,7 @@ pub fn remove(id: DomainId) {
     drop(removed);
 }
 
-/// How many domains have not ended.
-pub fn running_guests() -> usize {
-    DOMAINS.lock().values().filter(|domain| matches!(domain.life(), Life::Building | Life::Running)).count()
+/// Whether there is no domain.
+pub fn is_empty() -> bool {
+    DOMAINS.lock().is_empty()
 }

@@ -77,6 +77,8 @@ pub struct Vcpu {
     /// Whether the guest has brought it up.
     up: AtomicBool,
     initialised: AtomicBool,
+    /// Its state has been given up for good.
+    gone: AtomicBool,
     /// An NMI that the guest has not seen yet.
     pub nmi_pending: AtomicBool,
     /// Time areas and timers.
@@ -103,6 +105,7 @@ impl Vcpu {
             info: SpinLock::new(Level::VcpuInfo, info),
             up: AtomicBool::new(false),
             initialised: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             nmi_pending: AtomicBool::new(false),
             time: VcpuTime::new(),
             scheduling: SchedulerState::new(),
@@ -138,6 +141,16 @@ impl Vcpu {
     /// Notes that it has been given a state to start with.
     pub fn set_initialised(&self) {
         self.initialised.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether its state has been given up for good.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    /// Notes that its state has been given up.
+    pub(super) fn set_gone(&self) {
+        self.gone.store(true, Ordering::SeqCst);
     }
 
     /// The state at rest, locked; `None` inside while a pCPU runs it.

@@ -11,6 +11,8 @@ use crate::addr::MAX_CPUS;
 pub enum Level {
     /// The list of domains.
     Domains,
+    /// The list of domains that wait to be taken apart.
+    Ended,
     /// One domain's life cycle: who pauses, destroys and ends it.
     DomainLife,
     /// One domain's memory accounting and reservation changes.

@@ -1,0 +1,113 @@
+//! Taking ended domains apart, in pieces, until the last frame is back. Any pCPU does it between other things.
+
+use abi::xen::DomainId;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use machine::frames::{self, Budget};
+use machine::sync::{Level, SpinLock};
+use machine::{console, m2p, power};
+
+use super::{Domain, EndReason, Life, table};
+use crate::memory::mmuext;
+
+/// Domains that have ended and are not gone yet.
+static ENDED: SpinLock<Vec<Arc<Domain>>> = SpinLock::new(Level::Ended, Vec::new());
+/// Whether a pCPU is at it.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// Notes that a domain's life has ended.
+pub(super) fn note_ended(domain: &Arc<Domain>) {
+    ENDED.lock().push(Arc::clone(domain));
+}
+
+/// Whether there is a domain to be taken apart.
+pub fn destruction_due() -> bool {
+    !ENDED.lock().is_empty()
+}
+
+/// Does a piece of the work, if no other pCPU is at it.
+pub fn destroy_some(budget: &mut Budget) {
+    if BUSY.swap(true, Ordering::Acquire) {
+        return;
+    }
+    let next = ENDED.lock().first().map(Arc::clone);
+    if let Some(domain) = next {
+        announce(&domain);
+        if take_apart(&domain, budget) {
+            ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, &domain));
+            let id = domain.id();
+            table::remove(id);
+            drop(domain);
+            conclude(id);
+        } else {
+            // Another may be further.
+            ENDED.lock().rotate_left(1);
+        }
+    }
+    BUSY.store(false, Ordering::Release);
+}
+
+/// Says once why the domain has ended. The end of the initial domain is the end of the host.
+fn announce(domain: &Arc<Domain>) {
+    if !domain.start_dying() {
+        return;
+    }
+    let Life::Dying(reason) = domain.life() else { return };
+    domain.console.flush();
+    if domain.is_privileged() {
+        console::announce(format_args!("initial domain ended: {reason}"));
+        match reason {
+            EndReason::Poweroff => power::off(),
+            EndReason::Reboot => power::reboot(),
+            _ => power::halt(),
+        }
+    }
+    console::announce(format_args!("guest {} ended: {reason}", domain.settings().name));
+}
+
+/// Works on one domain; `true` when nothing of it is left but the structure itself.
+fn take_apart(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
+    // Contexts first: they hold root tables, descriptor pages and the places of vcpu_info.
+    for vcpu in domain.vcpus() {
+        vcpu.time.cancel_all();
+        let parked = vcpu.parked().take();
+        let promotion = vcpu.promotion.lock().take();
+        drop(promotion);
+        match parked {
+            Some(context) => drop(context),
+            None if !vcpu.is_gone() => return false,
+            None => {}
+        }
+        vcpu.set_gone();
+    }
+    if !domain.events.close_all(domain, budget) || !domain.grants.release_all(domain, budget) {
+        return false;
+    }
+    while let Some(allocation) = domain.frames.pop() {
+        let frame = allocation.reference();
+        mmuext::release_pin(&frame);
+        m2p::set(frame.mfn(), m2p::INVALID);
+        drop(allocation);
+        drop(frame);
+        budget.spend(8);
+        if budget.is_exhausted() {
+            return false;
+        }
+    }
+    frames::reap(budget)
+}
+
+/// The host without a control domain is done when its last guest is.
+fn conclude(id: DomainId) {
+    let left = frames::owned_by(id);
+    if left != 0 {
+        log::warn!("{left} frames of domain {} are still referred to", id.0);
+    }
+    log::info!("domain {} is gone, {} frames free", id.0, frames::free_frames());
+    if table::is_empty() {
+        console::announce(format_args!("no guest is left"));
+        power::off();
+    }
+}
