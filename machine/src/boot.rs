@@ -1,6 +1,8 @@
 //! What the boot loader handed over: command line, modules, memory map. All of it is untrusted input: it is copied once,
 //! bounds-checked, into one [`BootInfo`], which is sealed before the hypervisor starts.
 
+#![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the machine itself boots"))]
+
 pub(crate) mod acpi;
 mod multiboot;
 mod options;

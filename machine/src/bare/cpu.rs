@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+pub use super::panic::note_running;
 use super::{apic, cpu_features, cpu_info, interrupts, layout, registers, smp, windows};
 use crate::addr::{CpuId, CpuSet};
 use crate::cpu::{Features, Pending};

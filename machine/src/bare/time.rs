@@ -142,6 +142,7 @@ pub(crate) fn init(acpi: &Acpi, map: impl FnMut(u64) -> u64) {
     let tsc_hertz = per_second(last.1 - first.1).max(1_000_000);
     let apic_hertz = per_second(u64::from(first.2.wrapping_sub(last.2))).max(1000);
     let deadline_mode = cpu_features::get().tsc_deadline;
+    log::debug!("time: the one-shot timer makes {apic_hertz} ticks a second");
     CLOCK.set(Clock {
         scale: Scale::of_frequency(tsc_hertz),
         base: first.1,

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::mmu::{self, Access};
+use super::tlb;
 use crate::addr::GuestVirt;
 use crate::context::{Exit, GuestContext, Selectors};
 use crate::frames::{Descriptor, SharedPage, TypedRef};
@@ -134,9 +135,11 @@ pub(crate) fn copy_from_guest(context: &GuestContext, from: GuestVirt, to: &mut 
         return 0;
     }
     by_page(from, to.len(), |at, done, piece| {
-        let Some(frame) = mmu::translate(context, at, Access::Read) else { return false };
-        mmu::read(frame, at.page_offset(), &mut to[done..done + piece]);
-        true
+        tlb::during_access(|| {
+            let Some(frame) = mmu::translate(context, at, Access::Read) else { return false };
+            mmu::read(frame, at.page_offset(), &mut to[done..done + piece]);
+            true
+        })
     })
 }
 
@@ -145,9 +148,11 @@ pub(crate) fn copy_to_guest(context: &GuestContext, to: GuestVirt, from: &[u8]) 
         return 0;
     }
     by_page(to, from.len(), |at, done, piece| {
-        let Some(frame) = mmu::translate(context, at, Access::Write) else { return false };
-        mmu::write(frame, at.page_offset(), &from[done..done + piece]);
-        true
+        tlb::during_access(|| {
+            let Some(frame) = mmu::translate(context, at, Access::Write) else { return false };
+            mmu::write(frame, at.page_offset(), &from[done..done + piece]);
+            true
+        })
     })
 }
 

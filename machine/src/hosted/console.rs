@@ -1,0 +1,41 @@
+//! A console that a test reads and types on.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::vec::Vec;
+
+use super::cpu;
+use crate::addr::CpuId;
+use crate::cpu::Pending;
+
+static OUTPUT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static INPUT: Mutex<VecDeque<u8>> = Mutex::new(VecDeque::new());
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes to the console. What nobody takes is lost after a MiB.
+pub fn write(bytes: &[u8]) {
+    let mut output = locked(&OUTPUT);
+    if output.len() > 1 << 20 {
+        output.clear();
+    }
+    output.extend_from_slice(bytes);
+}
+
+/// The next byte that has come in.
+pub fn read_byte() -> Option<u8> {
+    locked(&INPUT).pop_front()
+}
+
+/// Takes what has been written; for tests.
+pub fn take_output() -> Vec<u8> {
+    std::mem::take(&mut *locked(&OUTPUT))
+}
+
+/// Types on the console; for tests.
+pub fn type_in(bytes: &[u8]) {
+    locked(&INPUT).extend(bytes);
+    cpu::record(CpuId::BOOT, Pending::SERIAL);
+}

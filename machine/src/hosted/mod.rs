@@ -1,0 +1,27 @@
+//! The back end for tests: RAM is an allocation of the process, CPUs are its threads. It keeps the hardware's rules: page
+//! tables are walked as they stand, whatever the frame table says of them.
+
+pub(crate) mod boot_memory;
+pub mod console;
+pub mod cpu;
+pub mod mmu;
+pub mod power;
+pub(crate) mod ram;
+pub mod time;
+pub mod tlb;
+pub(crate) mod vcpu;
+
+use crate::addr::Mfn;
+use crate::boot::{self, BootInfo, Memory};
+
+/// Brings the machine up with `frames` frames of RAM, all of them free; once for each process.
+///
+/// # Panics
+/// If the machine is up already.
+pub fn start(frames: u64) {
+    ram::init(frames);
+    crate::console::init_log(log::LevelFilter::Info);
+    boot::seal_info(BootInfo::default());
+    boot::seal_memory(Memory { ram_end: frames, ram_frames: frames, ..Memory::default() });
+    crate::frames::add_free_range(Mfn::new(0), Mfn::new(frames));
+}

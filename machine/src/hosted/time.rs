@@ -1,0 +1,60 @@
+//! The test process's clock, which a test may push forward.
+
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::cpu;
+use crate::addr::{CpuId, MAX_CPUS};
+use crate::time::Scale;
+
+static START: OnceLock<(Instant, u64)> = OnceLock::new();
+static PUSHED: AtomicU64 = AtomicU64::new(0);
+static DEADLINES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(u64::MAX) }; MAX_CPUS];
+
+fn start() -> &'static (Instant, u64) {
+    START.get_or_init(|| {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        (Instant::now(), wall)
+    })
+}
+
+/// Nanoseconds since the first use of the clock.
+pub fn now() -> u64 {
+    start().0.elapsed().as_nanos() as u64 + PUSHED.load(Ordering::SeqCst)
+}
+
+/// Pushes the clock forward.
+pub fn advance(nanoseconds: u64) {
+    PUSHED.fetch_add(nanoseconds, Ordering::SeqCst);
+}
+
+/// The simulated counter: one tick a nanosecond.
+pub fn tsc() -> u64 {
+    now()
+}
+
+/// How ticks become nanoseconds.
+pub fn scale() -> Scale {
+    Scale::of_frequency(1_000_000_000)
+}
+
+/// Asks for `Pending::TIMER` on this CPU at `deadline`; `u64::MAX` means never.
+pub fn set_deadline(deadline: u64) {
+    DEADLINES[cpu::current().index()].store(deadline, Ordering::SeqCst);
+}
+
+pub(super) fn is_due(cpu: CpuId) -> bool {
+    let deadline = DEADLINES[cpu.index()].load(Ordering::SeqCst);
+    deadline != u64::MAX && now() >= deadline
+}
+
+pub(super) fn forget_deadline(cpu: CpuId) {
+    DEADLINES[cpu.index()].store(u64::MAX, Ordering::SeqCst);
+}
+
+/// The wall clock when `now` was zero: nanoseconds since 1970, UTC.
+pub fn wall_clock_at_boot() -> u64 {
+    start().1
+}
