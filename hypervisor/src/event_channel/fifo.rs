@@ -1,0 +1,241 @@
+//! The FIFO ABI: an event word for each port, in pages that the guest gives, and for each vCPU and priority a queue that
+//! links the words of events to be handled. The guest takes events off at the head, Paravane adds them at the tail.
+//!
+//! All the words are the guest's to write at any time. Paravane reads from them only flags, never a link that it would
+//! follow: where a queue ends is known from `tails`. A guest that plays tricks can only lose its own events.
+
+use alloc::vec::Vec;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use abi::errno::Errno;
+use abi::event_channel::{FifoControlBlock, fifo};
+use machine::addr::PAGE_SIZE;
+use machine::frames::SharedPage;
+
+use super::ports::Raised;
+
+const PENDING: u32 = 1 << fifo::PENDING;
+const MASKED: u32 = 1 << fifo::MASKED;
+const LINKED: u32 = 1 << fifo::LINKED;
+const BUSY: u32 = 1 << fifo::BUSY;
+
+const QUEUES: usize = fifo::MAX_QUEUES as usize;
+/// Event words in a page.
+pub(super) const WORDS_PER_PAGE: u32 = (PAGE_SIZE / size_of::<u32>()) as u32;
+const MAX_PAGES: usize = (fifo::NR_CHANNELS / WORDS_PER_PAGE) as usize;
+
+/// A guest that keeps to the protocol can disturb linking four times at most, once for each flag that it may change.
+const LINK_ATTEMPTS: u32 = 4;
+
+/// A queue: vCPU and priority.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct QueueId {
+    vcpu: u32,
+    priority: u8,
+}
+
+/// What a port needs for this ABI.
+#[derive(Debug)]
+pub(super) struct FifoPort {
+    priority: u8,
+    /// The queue in which it was linked last.
+    last: Option<QueueId>,
+    /// It became pending before there was an event word for it.
+    pending: bool,
+}
+
+impl FifoPort {
+    pub(super) const fn new() -> Self {
+        Self { priority: fifo::PRIORITY_DEFAULT as u8, last: None, pending: false }
+    }
+
+    /// A port comes into use. The queue in which it was linked last stays known.
+    pub(super) const fn start(&mut self) {
+        self.priority = fifo::PRIORITY_DEFAULT as u8;
+        self.pending = false;
+    }
+
+    pub(super) const fn remember_pending(&mut self) {
+        self.pending = true;
+    }
+
+    pub(super) const fn forget_pending(&mut self) {
+        self.pending = false;
+    }
+
+    /// Whether it became pending before there was an event word for it.
+    pub(super) const fn was_pending(&self) -> bool {
+        self.pending
+    }
+
+    /// Chooses the queue for events from now on.
+    ///
+    /// # Errors
+    /// `EINVAL` for a priority that does not exist.
+    pub(super) fn set_priority(&mut self, priority: u32) -> Result<(), Errno> {
+        if priority > fifo::PRIORITY_MIN {
+            return Err(Errno::EINVAL);
+        }
+        self.priority = u8::try_from(priority).map_err(|_| Errno::EINVAL)?;
+        Ok(())
+    }
+}
+
+/// A vCPU's control block, and the last event of each of its queues (zero for none).
+struct Control {
+    page: SharedPage,
+    offset: usize,
+    tails: [u32; QUEUES],
+}
+
+impl Control {
+    fn ready(&self) -> &AtomicU32 {
+        self.page.atomic_u32(self.offset + offset_of!(FifoControlBlock, ready))
+    }
+
+    /// The head of a queue; `priority` is below [`QUEUES`].
+    fn head(&self, priority: u8) -> &AtomicU32 {
+        self.page.atomic_u32(self.offset + offset_of!(FifoControlBlock, heads) + usize::from(priority) * 4)
+    }
+}
+
+/// A domain's event words and queues.
+pub(super) struct Fifo {
+    pages: Vec<SharedPage>,
+    control: Vec<Option<Control>>,
+}
+
+impl Fifo {
+    /// Without any pages, for a domain with so many vCPUs.
+    pub(super) fn new(vcpus: usize) -> Self {
+        Self { pages: Vec::new(), control: (0..vcpus).map(|_| None).collect() }
+    }
+
+    /// Gives a vCPU its control block, which must lie in the page.
+    ///
+    /// # Errors
+    /// `EINVAL` if it has one, `ENOENT` if there is no such vCPU.
+    pub(super) fn set_control(&mut self, vcpu: u32, page: SharedPage, offset: usize) -> Result<(), Errno> {
+        let slot = usize::try_from(vcpu).ok().and_then(|vcpu| self.control.get_mut(vcpu)).ok_or(Errno::ENOENT)?;
+        if slot.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        *slot = Some(Control { page, offset, tails: [0; QUEUES] });
+        Ok(())
+    }
+
+    /// Adds a page of event words; the number of the first.
+    ///
+    /// # Errors
+    /// `ENOSPC` if there are words for all ports.
+    pub(super) fn add_page(&mut self, page: SharedPage) -> Result<u32, Errno> {
+        if self.pages.len() >= MAX_PAGES {
+            return Err(Errno::ENOSPC);
+        }
+        let first = self.pages.len() as u32 * WORDS_PER_PAGE;
+        self.pages.push(page);
+        Ok(first)
+    }
+
+    fn word(&self, port: u32) -> Option<&AtomicU32> {
+        let page = self.pages.get((port / WORDS_PER_PAGE) as usize)?;
+        Some(page.atomic_u32((port % WORDS_PER_PAGE) as usize * size_of::<u32>()))
+    }
+
+    fn has(&self, port: u32, flag: u32) -> bool {
+        self.word(port).is_some_and(|word| word.load(Ordering::SeqCst) & flag != 0)
+    }
+
+    pub(super) fn is_linked(&self, port: u32) -> bool {
+        self.has(port, LINKED)
+    }
+
+    pub(super) fn is_pending(&self, port: u32) -> bool {
+        self.has(port, PENDING)
+    }
+
+    /// The word stays linked; the guest takes it off its queue and finds nothing pending.
+    pub(super) fn clear_pending(&self, port: u32) {
+        if let Some(word) = self.word(port) {
+            word.fetch_and(!PENDING, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes the mask away; `true` if the port is pending and has to be linked.
+    pub(super) fn unmask(&self, port: u32) -> bool {
+        self.word(port).is_some_and(|word| word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0)
+    }
+
+    pub(super) fn set_pending(&mut self, port: u32, vcpu: u32, state: &mut FifoPort) -> Raised {
+        let Some(word) = self.word(port) else {
+            state.pending = true;
+            return Raised::nothing(port);
+        };
+        state.pending = false;
+        let before = word.fetch_or(PENDING, Ordering::SeqCst);
+        let told =
+            before & (MASKED | LINKED) == 0 && self.link(port, QueueId { vcpu, priority: state.priority }, state);
+        Raised { port, notify: told.then_some(vcpu), newly: before & PENDING == 0 }
+    }
+
+    fn control(&mut self, vcpu: u32) -> Option<&mut Control> {
+        self.control.get_mut(usize::try_from(vcpu).ok()?)?.as_mut()
+    }
+
+    fn tail(&mut self, queue: QueueId) -> Option<&mut u32> {
+        self.control(queue.vcpu)?.tails.get_mut(usize::from(queue.priority))
+    }
+
+    /// Adds a port at the end of a queue. `true` if the vCPU has to be told.
+    fn link(&mut self, port: u32, queue: QueueId, state: &mut FifoPort) -> bool {
+        if self.tail(queue).is_none() {
+            return false;
+        }
+        let Some(word) = self.word(port) else { return false };
+        if word.fetch_or(LINKED, Ordering::SeqCst) & LINKED != 0 {
+            return false;
+        }
+        // If the port was the last of a queue, then that queue is empty: the guest has just been seen to have taken it off.
+        if let Some(last) = state.last.and_then(|last| self.tail(last))
+            && *last == port
+        {
+            *last = 0;
+        }
+        state.last = Some(queue);
+        let Some(tail) = self.tail(queue) else { return false };
+        let before = core::mem::replace(tail, port);
+        let appended = before != 0 && self.append(before, port);
+        let Some(control) = self.control(queue.vcpu) else { return false };
+        if appended {
+            return false;
+        }
+        control.head(queue.priority).store(port, Ordering::SeqCst);
+        let bit = 1 << queue.priority;
+        control.ready().fetch_or(bit, Ordering::SeqCst) & bit == 0
+    }
+
+    /// Lets the last word of a queue point to `port`; `false` if the guest has taken that word off, so the queue is empty.
+    fn append(&self, tail: u32, port: u32) -> bool {
+        let Some(word) = self.word(tail) else { return false };
+        let try_once = || {
+            let found = word.load(Ordering::SeqCst);
+            if found & LINKED == 0 {
+                return Some(false);
+            }
+            let linked = found & !(BUSY | fifo::LINK_MASK) | port;
+            word.compare_exchange(found, linked, Ordering::SeqCst, Ordering::SeqCst).ok().map(|_| true)
+        };
+        if let Some(appended) = try_once() {
+            return appended;
+        }
+        // From here on the guest waits before it unmasks.
+        word.fetch_or(BUSY, Ordering::SeqCst);
+        let appended = (0..LINK_ATTEMPTS).find_map(|_| try_once());
+        if appended != Some(true) {
+            word.fetch_and(!BUSY, Ordering::SeqCst);
+        }
+        // A guest that breaks the protocol loses this event and those behind it.
+        appended.unwrap_or(true)
+    }
+}

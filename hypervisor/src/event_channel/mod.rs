@@ -1,0 +1,201 @@
+//! Event channels: one bit from domain to domain, vCPU to vCPU, or Paravane to a guest. Both ABIs, 2-level and FIFO.
+//!
+//! Each domain has one lock around its ports ([`ports::Table`]); delivery takes it, sets bits in guest memory, lets it go and only
+//! then wakes anybody. Who needs two domains' ports locks the lower domain number first.
+//!
+//! - **EC-1** If a port is bound to a port of another domain, that port is bound to it: both change under both locks.
+//! - **EC-2** A virtual interrupt's port, as `virqs` has it, is in use for that interrupt.
+//! - **EC-3** A port that is not in use is pending for nobody: its pending bit is cleared when it is closed.
+//! - **EC-4** Nothing read from guest memory is followed or used as an index.
+
+mod fifo;
+pub mod op;
+mod ports;
+#[cfg(test)]
+mod tests;
+mod two_level;
+
+pub use op::event_channel_op;
+pub use ports::{Consumer, Port};
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use abi::errno::Errno;
+use abi::xen::DomainId;
+use machine::frames::Budget;
+use machine::sync::{Level, SpinLock, SpinLockGuard};
+
+use self::ports::{State, Table};
+use crate::domain::{Domain, Vcpu};
+use crate::hypercall::CallError;
+
+/// Ports that are closed between two looks at the budget.
+const CLOSE_COST: u32 = 64;
+
+/// A domain's event channels.
+pub struct EventChannels {
+    table: SpinLock<Table>,
+}
+
+impl Default for EventChannels {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EventChannels {
+    /// Event channels of a new domain: none in use, 2-level ABI.
+    pub const fn new() -> Self {
+        Self { table: SpinLock::new(Level::Event, Table::new()) }
+    }
+
+    /// Sets the highest port that the domain may use from now on.
+    pub fn set_limit(&self, highest: u32) {
+        self.lock().set_limit(highest);
+    }
+
+    /// Closes all ports of a domain that is being taken apart and lets its pages go. `false` if the budget ended it before the
+    /// end; then it is called again.
+    pub fn close_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
+        let valid = self.lock().valid();
+        for port in 1..valid {
+            if budget.is_exhausted() {
+                return false;
+            }
+            let in_use = self.lock().peer(port).is_ok();
+            budget.spend(if in_use { CLOSE_COST } else { 1 });
+            // What the peer changed in between is settled in the next round.
+            if in_use && close(domain, port).is_err() {
+                return false;
+            }
+        }
+        let fifo = self.lock().stop_fifo();
+        fifo.is_ok()
+    }
+
+    fn lock(&self) -> SpinLockGuard<'_, Table> {
+        self.table.lock()
+    }
+}
+
+/// Runs `act` with the ports of `local` and, if it is another domain, those of `remote` locked.
+fn with_both<R>(local: &Domain, remote: &Domain, act: impl FnOnce(&mut Table, Option<&mut Table>) -> R) -> R {
+    if local.id() == remote.id() {
+        return act(&mut local.events.lock(), None);
+    }
+    if local.id() < remote.id() {
+        let mut first = local.events.lock();
+        let mut second = remote.events.table.lock_as(Level::EventPeer);
+        act(&mut first, Some(&mut second))
+    } else {
+        let mut first = remote.events.lock();
+        let mut second = local.events.table.lock_as(Level::EventPeer);
+        act(&mut second, Some(&mut first))
+    }
+}
+
+/// Makes a virtual interrupt that belongs to a vCPU (`VIRQ_TIMER`, `VIRQ_DEBUG`, …) pending, if the guest has bound it.
+pub fn raise_virq(vcpu: &Arc<Vcpu>, virq: u32) {
+    if let Some(domain) = vcpu.domain() {
+        raise_bound(&domain, vcpu.id().get(), virq);
+    }
+}
+
+/// Makes a virtual interrupt that belongs to the domain as a whole pending, if the guest has bound it.
+pub fn raise_global_virq(domain: &Arc<Domain>, virq: u32) {
+    raise_bound(domain, 0, virq);
+}
+
+fn raise_bound(domain: &Arc<Domain>, vcpu: u32, virq: u32) {
+    let mut table = domain.events.lock();
+    let port = table.virq_port(vcpu, virq);
+    if port == 0 {
+        return;
+    }
+    let raised = table.raise(domain, port);
+    drop(table);
+    raised.act(domain);
+}
+
+/// Gives a domain a port whose other end is Paravane itself; vCPU 0 is notified unless the guest says otherwise.
+///
+/// # Errors
+/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being taken apart.
+pub fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result<Port, Errno> {
+    let mut table = domain.events.lock();
+    let port = table.find_free(domain)?;
+    table.occupy(port, State::Paravane(consumer), 0)?;
+    Ok(Port::new(port))
+}
+
+/// Makes a port that [`allocate_for_paravane`] gave pending, unless the guest has closed it.
+pub fn notify_guest(domain: &Arc<Domain>, port: Port) {
+    let mut table = domain.events.lock();
+    let is_ours = table.channel(port.get()).is_ok_and(|channel| matches!(channel.state, State::Paravane(_)));
+    if !is_ours {
+        return;
+    }
+    let raised = table.raise(domain, port.get());
+    drop(table);
+    raised.act(domain);
+}
+
+/// Whether all of `ports` exist, so that a vCPU may poll for them.
+pub fn may_poll(domain: &Domain, ports: &[u32]) -> bool {
+    let valid = domain.events.lock().valid();
+    ports.iter().all(|&port| port < valid)
+}
+
+/// Whether any of `ports` is pending; for a vCPU that polls. Masked ports count.
+pub fn poll_ready(domain: &Domain, ports: &[u32]) -> bool {
+    let table = domain.events.lock();
+    ports.iter().any(|&port| table.is_pending(domain, port))
+}
+
+/// Whether the guest is to be entered at its event handler.
+pub fn deliverable(vcpu: &Vcpu) -> bool {
+    let info = vcpu.info();
+    info.upcall_pending().load(Ordering::SeqCst) != 0 && info.upcall_mask().load(Ordering::SeqCst) == 0
+}
+
+/// Closes a port and unbinds its other end.
+///
+/// # Errors
+/// `EINVAL` if the port is not in use; `Continue` if its other end changed meanwhile.
+fn close(domain: &Arc<Domain>, port: u32) -> Result<(), CallError> {
+    let mut table = domain.events.lock();
+    let peer = table.peer(port)?.cloned();
+    let remote = peer.as_ref().and_then(|peer| peer.domain.upgrade());
+    let (Some(peer), Some(remote)) = (peer, remote) else {
+        table.release(domain, port)?;
+        return Ok(());
+    };
+    drop(table);
+    with_both(domain, &remote, |local, other| {
+        if !local.peer(port)?.is_some_and(|now| now.is(&peer)) {
+            return Err(CallError::again());
+        }
+        let remote_table = match other {
+            Some(table) => table,
+            None => &mut *local,
+        };
+        // EC-1: the other end is bound to this one.
+        if let Ok(channel) = remote_table.channel_mut(peer.port) {
+            channel.state = State::Unbound(domain.id());
+        }
+        local.release(domain, port)?;
+        Ok(())
+    })
+}
+
+/// Delivers to the other end of a channel, if it is still bound to the sender's port.
+fn deliver(remote: &Arc<Domain>, port: u32, sender: DomainId, sender_port: u32) {
+    let mut table = remote.events.lock();
+    if !matches!(table.peer(port), Ok(Some(peer)) if peer.id == sender && peer.port == sender_port) {
+        return;
+    }
+    let raised = table.raise(remote, port);
+    drop(table);
+    raised.act(remote);
+}

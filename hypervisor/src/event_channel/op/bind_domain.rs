@@ -1,0 +1,59 @@
+//! `alloc_unbound` and `bind_interdomain`: channels between domains.
+
+use abi::errno::Errno;
+use abi::event_channel::{AllocUnbound, BindInterdomain};
+use abi::xen::DomainId;
+use machine::addr::GuestVirt;
+
+use super::hand_out;
+use crate::domain;
+use crate::event_channel::ports::{Peer, State};
+use crate::event_channel::{close, with_both};
+use crate::hypercall::{CallResult, Caller};
+
+fn resolve(caller: &Caller<'_>, id: DomainId) -> DomainId {
+    if id == DomainId::SELF { caller.domain.id() } else { id }
+}
+
+pub(super) fn alloc_unbound(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut arguments: AllocUnbound = caller.cpu.read(argument)?;
+    let domain = caller.target(arguments.domain)?;
+    let remote = resolve(caller, arguments.remote_domain);
+    let mut table = domain.events.lock();
+    let port = table.find_free(&domain)?;
+    table.occupy(port, State::Unbound(remote), 0)?;
+    drop(table);
+    arguments.port = port;
+    if caller.cpu.write(argument, &arguments).is_err() {
+        // The port may have been bound by the remote domain already; a failed attempt to close it leaves it to the owner.
+        let _ = close(&domain, port);
+        return Err(Errno::EFAULT.into());
+    }
+    Ok(0)
+}
+
+pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut arguments: BindInterdomain = caller.cpu.read(argument)?;
+    let domain = caller.domain;
+    let remote = domain::by_id(resolve(caller, arguments.remote_domain)).ok_or(Errno::ESRCH)?;
+    let remote_port = arguments.remote_port;
+    let bound = with_both(domain, &remote, |local, other| {
+        let port = local.find_free(domain)?;
+        let accepts = |state: &State| matches!(state, State::Unbound(id) if *id == domain.id());
+        let theirs = match other {
+            Some(table) => table.channel_mut(remote_port)?,
+            None => local.channel_mut(remote_port)?,
+        };
+        if !accepts(&theirs.state) {
+            return Err(Errno::EINVAL);
+        }
+        theirs.state = State::Interdomain(Peer::new(domain, port));
+        local.occupy(port, State::Interdomain(Peer::new(&remote, remote_port)), 0)?;
+        // What the other end sent before it was bound was dropped; the guest looks once more.
+        Ok((port, local.raise(domain, port)))
+    });
+    let (port, raised) = bound?;
+    raised.act(domain);
+    arguments.local_port = port;
+    hand_out(caller, argument, &arguments, port)
+}

@@ -1,0 +1,51 @@
+//! `bind_virq`, `bind_ipi`, `bind_pirq`: channels whose other end is no domain.
+
+use abi::errno::Errno;
+use abi::event_channel::{BindIpi, BindPirq, BindVirq};
+use abi::xen::virq;
+use machine::addr::GuestVirt;
+
+use super::hand_out;
+use crate::event_channel::ports::{State, is_global};
+use crate::hypercall::{CallResult, Caller};
+
+/// Physical interrupt numbers that exist for a domain without devices: the legacy lines and as many to spare as Xen leaves.
+const PIRQS: u32 = 16 + 32;
+
+pub(super) fn bind_virq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut arguments: BindVirq = caller.cpu.read(argument)?;
+    let (number, vcpu) = (arguments.virq, arguments.vcpu);
+    if number >= virq::COUNT || (is_global(number) && vcpu != 0) {
+        return Err(Errno::EINVAL.into());
+    }
+    let domain = caller.domain;
+    domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
+    let mut table = domain.events.lock();
+    if table.virq_port(vcpu, number) != 0 {
+        return Err(Errno::EEXIST.into());
+    }
+    let port = table.find_free(domain)?;
+    table.occupy(port, State::Virq(number), vcpu)?;
+    table.set_virq_port(vcpu, number, port);
+    drop(table);
+    arguments.port = port;
+    hand_out(caller, argument, &arguments, port)
+}
+
+pub(super) fn bind_ipi(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut arguments: BindIpi = caller.cpu.read(argument)?;
+    let domain = caller.domain;
+    domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
+    let mut table = domain.events.lock();
+    let port = table.find_free(domain)?;
+    table.occupy(port, State::Ipi, arguments.vcpu)?;
+    drop(table);
+    arguments.port = port;
+    hand_out(caller, argument, &arguments, port)
+}
+
+/// No domain has been given a physical interrupt.
+pub(super) fn bind_pirq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let arguments: BindPirq = caller.cpu.read(argument)?;
+    Err(if arguments.pirq < PIRQS { Errno::EPERM } else { Errno::EINVAL }.into())
+}

@@ -1,0 +1,25 @@
+//! `bind_vcpu`: which vCPU a port notifies.
+
+use abi::errno::Errno;
+use abi::event_channel::BindVcpu;
+use machine::addr::GuestVirt;
+
+use crate::event_channel::ports::{State, is_global};
+use crate::hypercall::{CallResult, Caller};
+
+pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let arguments: BindVcpu = caller.cpu.read(argument)?;
+    caller.domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
+    let mut table = caller.domain.events.lock();
+    let channel = table.channel_mut(arguments.port)?;
+    let movable = match channel.state {
+        State::Unbound(_) | State::Interdomain(_) | State::Paravane(_) => true,
+        State::Virq(number) => is_global(number),
+        State::Free | State::Reserved | State::Ipi => false,
+    };
+    if !movable {
+        return Err(Errno::EINVAL.into());
+    }
+    channel.vcpu = arguments.vcpu;
+    Ok(0)
+}

@@ -1,0 +1,58 @@
+//! `close`, and `reset`, which closes all.
+
+use alloc::sync::Arc;
+
+use abi::errno::Errno;
+use abi::event_channel::{Close, Reset};
+use machine::addr::GuestVirt;
+
+use super::RESET_CONTINUED;
+use crate::event_channel::{CLOSE_COST, close as close_port};
+use crate::hypercall::{CallError, CallResult, Caller};
+
+pub(super) fn close(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let Close { port } = caller.cpu.read(argument)?;
+    close_port(caller.domain, port)?;
+    Ok(0)
+}
+
+/// Closes every port and goes back to the 2-level ABI. Another domain's must not run meanwhile.
+pub(super) fn reset(caller: &mut Caller<'_>, argument: GuestVirt, continued: bool) -> CallResult {
+    let arguments: Reset = caller.cpu.read(argument)?;
+    let domain = caller.target(arguments.domain)?;
+    if !Arc::ptr_eq(&domain, caller.domain) && !domain.is_paused() {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut table = domain.events.lock();
+    if (table.reset_from != 0) != continued {
+        return Err(Errno::EBUSY.into());
+    }
+    // Two that continue the same reset at once would only close the same ports.
+    let mut port = table.reset_from.max(1);
+    table.reset_from = port;
+    drop(table);
+    loop {
+        let mut table = domain.events.lock();
+        if port >= table.valid() {
+            table.reset_from = 0;
+            let fifo = table.stop_fifo()?;
+            drop(table);
+            drop(fifo);
+            return Ok(0);
+        }
+        table.reset_from = port;
+        let in_use = table.peer(port).is_ok();
+        drop(table);
+        if caller.budget.is_exhausted() {
+            return Err(CallError::Continue {
+                arguments: [Some(u64::from(RESET_CONTINUED)), None, None, None],
+                promotion: None,
+            });
+        }
+        caller.budget.spend(if in_use { CLOSE_COST } else { 1 });
+        if in_use && let Err(CallError::Continue { .. }) = close_port(&domain, port) {
+            continue;
+        }
+        port += 1;
+    }
+}

@@ -1,0 +1,81 @@
+//! `init_control`, `expand_array`, `set_priority`: the FIFO ABI's own sub-operations.
+
+use abi::errno::Errno;
+use abi::event_channel::{ExpandArray, FifoControlBlock, InitControl, SetPriority, fifo};
+use machine::addr::{GuestVirt, Mfn, PAGE_SIZE};
+use machine::frames::{SharedPage, TypedRef};
+use machine::paging::NoEntries;
+
+use crate::event_channel::fifo::{Fifo, WORDS_PER_PAGE};
+use crate::event_channel::ports::State;
+use crate::hypercall::{CallError, CallResult, Caller};
+
+/// A frame of the caller's that both sides will write.
+fn shared_page(caller: &mut Caller<'_>, frame: u64) -> Result<SharedPage, CallError> {
+    let frame = caller.domain.frame(Mfn::new(frame)).ok_or(Errno::EINVAL)?;
+    let page = TypedRef::acquire(frame, &mut NoEntries, &mut caller.budget)?;
+    Ok(SharedPage::new(page))
+}
+
+/// Gives a vCPU its control block; the first one makes the domain go over to the FIFO ABI.
+pub(super) fn init_control(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut arguments: InitControl = caller.cpu.read(argument)?;
+    let domain = caller.domain;
+    domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
+    let offset = usize::try_from(arguments.offset).map_err(|_| Errno::EINVAL)?;
+    if offset > PAGE_SIZE - size_of::<FifoControlBlock>() || !offset.is_multiple_of(8) {
+        return Err(Errno::EINVAL.into());
+    }
+    let page = shared_page(caller, arguments.control_gfn)?;
+    let mut table = domain.events.lock();
+    match &mut table.fifo {
+        Some(fifo) => fifo.set_control(arguments.vcpu, page, offset)?,
+        None => {
+            let mut fifo = Fifo::new(domain.vcpus().len());
+            fifo.set_control(arguments.vcpu, page, offset)?;
+            table.start_fifo(domain, fifo);
+        }
+    }
+    drop(table);
+    arguments.link_bits = fifo::LINK_BITS as u8;
+    caller.cpu.write(argument, &arguments)?;
+    Ok(0)
+}
+
+/// Adds a page of event words, and delivers what became pending while they were missing.
+pub(super) fn expand_array(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let arguments: ExpandArray = caller.cpu.read(argument)?;
+    let domain = caller.domain;
+    if domain.events.lock().fifo.is_none() {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let page = shared_page(caller, arguments.array_gfn)?;
+    let mut table = domain.events.lock();
+    let first = table.fifo.as_mut().ok_or(Errno::EOPNOTSUPP)?.add_page(page)?;
+    let end = table.valid().min(first + WORDS_PER_PAGE);
+    drop(table);
+    for port in first..end {
+        let mut table = domain.events.lock();
+        if table.channel(port).is_ok_and(|channel| channel.fifo.was_pending()) {
+            let raised = table.raise(domain, port);
+            drop(table);
+            raised.act(domain);
+        }
+    }
+    Ok(0)
+}
+
+pub(super) fn set_priority(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let arguments: SetPriority = caller.cpu.read(argument)?;
+    let mut table = caller.domain.events.lock();
+    let has_priorities = table.fifo.is_some();
+    let channel = table.channel_mut(arguments.port)?;
+    if !has_priorities {
+        return Err(Errno::ENOSYS.into());
+    }
+    if matches!(channel.state, State::Free | State::Reserved) {
+        return Err(Errno::EACCES.into());
+    }
+    channel.fifo.set_priority(arguments.priority)?;
+    Ok(0)
+}

@@ -1,0 +1,57 @@
+//! The hypercall `event_channel_op`, one file for each group of sub-operations.
+
+mod bind_domain;
+mod bind_interrupt;
+mod bind_vcpu;
+mod close;
+mod fifo_control;
+mod send;
+mod status;
+
+use abi::errno::Errno;
+use abi::event_channel::op;
+use machine::addr::GuestVirt;
+
+use super::close as close_port;
+use crate::hypercall::{CallError, CallResult, Caller};
+
+/// Goes on with a reset that was interrupted; Xen's own number for it.
+const RESET_CONTINUED: u32 = 14;
+
+/// `event_channel_op`.
+///
+/// # Errors
+/// `ENOSYS` for an unknown sub-operation, `EFAULT` for arguments out of reach, otherwise those of the sub-operation.
+pub fn event_channel_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+    match operation {
+        op::ALLOC_UNBOUND => bind_domain::alloc_unbound(caller, argument),
+        op::BIND_INTERDOMAIN => bind_domain::bind_interdomain(caller, argument),
+        op::BIND_VIRQ => bind_interrupt::bind_virq(caller, argument),
+        op::BIND_PIRQ => bind_interrupt::bind_pirq(caller, argument),
+        op::BIND_IPI => bind_interrupt::bind_ipi(caller, argument),
+        op::CLOSE => close::close(caller, argument),
+        op::SEND => send::send(caller, argument),
+        op::UNMASK => send::unmask(caller, argument),
+        op::STATUS => status::status(caller, argument),
+        op::BIND_VCPU => bind_vcpu::bind_vcpu(caller, argument),
+        op::RESET => close::reset(caller, argument, false),
+        RESET_CONTINUED => close::reset(caller, argument, true),
+        op::INIT_CONTROL => fifo_control::init_control(caller, argument),
+        op::EXPAND_ARRAY => fifo_control::expand_array(caller, argument),
+        op::SET_PRIORITY => fifo_control::set_priority(caller, argument),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// Hands a new port's number to the guest; closes the port if that fails.
+fn hand_out<T>(caller: &Caller<'_>, argument: GuestVirt, arguments: &T, port: u32) -> CallResult
+where
+    T: zerocopy::IntoBytes + zerocopy::Immutable,
+{
+    if caller.cpu.write(argument, arguments).is_err() {
+        // Nobody knows the port, so what its other end does meanwhile does not matter.
+        let _ = close_port(caller.domain, port);
+        return Err(CallError::Errno(Errno::EFAULT));
+    }
+    Ok(0)
+}

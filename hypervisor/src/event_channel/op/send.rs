@@ -1,0 +1,48 @@
+//! `send` and `unmask`.
+
+use abi::errno::Errno;
+use abi::event_channel::{Send, Unmask};
+use machine::addr::GuestVirt;
+
+use crate::event_channel::deliver;
+use crate::event_channel::ports::{Consumer, State};
+use crate::hypercall::{CallResult, Caller};
+
+pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let Send { port } = caller.cpu.read(argument)?;
+    let domain = caller.domain;
+    let mut table = domain.events.lock();
+    match &table.channel(port)?.state {
+        State::Ipi => {
+            let raised = table.raise(domain, port);
+            drop(table);
+            raised.act(domain);
+        }
+        State::Interdomain(peer) => {
+            let (remote, remote_port) = (peer.domain.upgrade(), peer.port);
+            drop(table);
+            if let Some(remote) = remote {
+                deliver(&remote, remote_port, domain.id(), port);
+            }
+        }
+        // Nobody hears it.
+        State::Unbound(_) => {}
+        State::Paravane(consumer) => {
+            let consumer = *consumer;
+            drop(table);
+            match consumer {
+                Consumer::Console => crate::console::notified(domain),
+                Consumer::Store => crate::store::notified(domain),
+            }
+        }
+        State::Free | State::Reserved | State::Virq(_) => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}
+
+pub(super) fn unmask(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let Unmask { port } = caller.cpu.read(argument)?;
+    let raised = caller.domain.events.lock().unmask(caller.domain, port)?;
+    raised.act(caller.domain);
+    Ok(0)
+}

@@ -1,0 +1,44 @@
+//! `status`: what a port is used for.
+
+use abi::event_channel::{Status, status as code};
+use abi::xen::DomainId;
+use machine::addr::GuestVirt;
+
+use crate::event_channel::ports::State;
+use crate::hypercall::{CallResult, Caller};
+
+/// What a guest is told to be at the other end where it is Paravane: the control domain, as everywhere else.
+const CONTROL_DOMAIN: DomainId = DomainId(0);
+
+pub(super) fn status(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut arguments: Status = caller.cpu.read(argument)?;
+    let domain = caller.target(arguments.domain)?;
+    let table = domain.events.lock();
+    let channel = table.channel(arguments.port)?;
+    arguments.vcpu = channel.vcpu;
+    arguments.status = match &channel.state {
+        State::Free | State::Reserved => code::CLOSED,
+        State::Unbound(remote) => {
+            arguments.bound_to = u32::from(remote.0);
+            code::UNBOUND
+        }
+        State::Interdomain(peer) => {
+            arguments.bound_to = u32::from(peer.id.0);
+            arguments.remote_port = peer.port;
+            code::INTERDOMAIN
+        }
+        State::Paravane(_) => {
+            arguments.bound_to = u32::from(CONTROL_DOMAIN.0);
+            arguments.remote_port = 0;
+            code::INTERDOMAIN
+        }
+        State::Virq(number) => {
+            arguments.bound_to = *number;
+            code::VIRQ
+        }
+        State::Ipi => code::IPI,
+    };
+    drop(table);
+    caller.cpu.write(argument, &arguments)?;
+    Ok(0)
+}

@@ -1,0 +1,66 @@
+//! The 2-level ABI: a pending and a mask bit for each port in `shared_info`, and for each vCPU a selector with a bit for
+//! each word of pending bits. The guest may change any of it at any time; nothing here trusts what it reads.
+
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use abi::event_channel::two_level::NR_CHANNELS;
+use abi::xen::{SharedInfo, VcpuInfo};
+
+use super::ports::Raised;
+use crate::domain::Domain;
+
+const BITS: u32 = u64::BITS;
+
+/// The word with a port's bit, and the bit; `None` for ports beyond this ABI.
+fn bit(domain: &Domain, array: usize, port: u32) -> Option<(&AtomicU64, u64)> {
+    if port >= NR_CHANNELS {
+        return None;
+    }
+    let word = (port / BITS) as usize;
+    Some((domain.shared_info().atomic_u64(array + word * 8), 1 << (port % BITS)))
+}
+
+fn pending(domain: &Domain, port: u32) -> Option<(&AtomicU64, u64)> {
+    bit(domain, offset_of!(SharedInfo, event_pending), port)
+}
+
+fn mask(domain: &Domain, port: u32) -> Option<(&AtomicU64, u64)> {
+    bit(domain, offset_of!(SharedInfo, event_mask), port)
+}
+
+/// Sets the selector bit for a port; `true` if the vCPU has to be told.
+fn select(domain: &Domain, port: u32, vcpu: u32) -> bool {
+    let Some(vcpu) = domain.vcpu(vcpu) else { return false };
+    let info = vcpu.info();
+    let selector = info.page.atomic_u64(info.offset + offset_of!(VcpuInfo, event_pending_selector));
+    let bit = 1 << (port / BITS);
+    selector.fetch_or(bit, Ordering::SeqCst) & bit == 0
+}
+
+pub(super) fn set_pending(domain: &Domain, port: u32, vcpu: u32) -> Raised {
+    let (Some((word, bit)), Some((masks, _))) = (pending(domain, port), mask(domain, port)) else {
+        return Raised::nothing(port);
+    };
+    if word.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
+        return Raised::nothing(port);
+    }
+    let told = masks.load(Ordering::SeqCst) & bit == 0 && select(domain, port, vcpu);
+    Raised { port, notify: told.then_some(vcpu), newly: true }
+}
+
+pub(super) fn unmask(domain: &Domain, port: u32, vcpu: u32) -> Raised {
+    let was_masked = mask(domain, port).is_some_and(|(word, bit)| word.fetch_and(!bit, Ordering::SeqCst) & bit != 0);
+    let told = was_masked && is_pending(domain, port) && select(domain, port, vcpu);
+    Raised { port, notify: told.then_some(vcpu), newly: false }
+}
+
+pub(super) fn clear_pending(domain: &Domain, port: u32) {
+    if let Some((word, bit)) = pending(domain, port) {
+        word.fetch_and(!bit, Ordering::SeqCst);
+    }
+}
+
+pub(super) fn is_pending(domain: &Domain, port: u32) -> bool {
+    pending(domain, port).is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0)
+}
