@@ -1,0 +1,105 @@
+//! Paravane's debug keys: one function for each, what they print goes to the serial line as lines of Paravane's own.
+
+use core::fmt;
+
+use machine::frames;
+
+use super::wire;
+use crate::domain::{self, Domain, Vcpu};
+
+/// A key, what it does in words, and the function.
+type Key = (u8, &'static str, fn());
+
+const KEYS: &[Key] = &[
+    (b'h', "this help", help),
+    (b'q', "domains and their vCPUs", domains),
+    (b'0', "registers of vCPUs that do not run", registers),
+    (b'm', "memory", memory),
+    (b'R', "restart the machine", restart),
+    (b'*', "everything that is harmless", everything),
+];
+
+/// Prints a line for somebody who pressed a key.
+pub fn say(text: fmt::Arguments<'_>) {
+    wire::say(text);
+}
+
+/// Acts on a key; one without meaning is named.
+pub(super) fn press(key: u8) {
+    match KEYS.iter().find(|(byte, ..)| *byte == key) {
+        Some((.., act)) => act(),
+        None if key.is_ascii_graphic() => say(format_args!("no key {}; h lists them", char::from(key))),
+        None => {}
+    }
+}
+
+fn help() {
+    for (key, words, _) in KEYS {
+        say(format_args!("{}  {words}", char::from(*key)));
+    }
+}
+
+fn domains() {
+    domain::for_each(|domain| {
+        let settings = domain.settings();
+        say(format_args!(
+            "d{} {}: {:?}{}, {} of {} frames, {} vCPUs, weight {}, cap {}",
+            domain.id().0,
+            settings.name,
+            domain.life(),
+            if domain.is_paused() { ", paused" } else { "" },
+            domain.frames.len(),
+            domain.max_frames(),
+            domain.vcpus().len(),
+            settings.weight,
+            settings.cap,
+        ));
+        for vcpu in domain.vcpus() {
+            let (pending, masked) = {
+                let info = vcpu.info();
+                let load = |byte: &core::sync::atomic::AtomicU8| byte.load(core::sync::atomic::Ordering::Relaxed);
+                (load(info.upcall_pending()), load(info.upcall_mask()))
+            };
+            let up = if vcpu.is_up() { "up" } else { "down" };
+            let place = if vcpu.parked().is_some() { "parked" } else { "on a pCPU" };
+            say(format_args!(
+                "d{}v{}: {up}, {place}, event pending {pending}, masked {masked}",
+                domain.id().0,
+                vcpu.id().get()
+            ));
+        }
+    });
+}
+
+fn registers() {
+    domain::for_each(|domain| domain.vcpus().iter().filter(|vcpu| vcpu.is_up()).for_each(|vcpu| vcpu_registers(domain, vcpu)));
+}
+
+fn vcpu_registers(domain: &Domain, vcpu: &Vcpu) {
+    let (domain, number) = (domain.id().0, vcpu.id().get());
+    let state = vcpu.parked().as_ref().map(|context| (*context.registers(), context.is_in_kernel()));
+    let Some((r, in_kernel)) = state else { return say(format_args!("d{domain}v{number}: on a pCPU")) };
+    let mode = if in_kernel { "kernel" } else { "process" };
+    say(format_args!("d{domain}v{number}: {mode} at {:04x}:{:016x} flags {:x}", r.cs, r.rip, r.rflags));
+    say(format_args!("  ss:rsp {:04x}:{:016x} rax {:016x} rbx {:016x} rcx {:016x}", r.ss, r.rsp, r.rax, r.rbx, r.rcx));
+    say(format_args!("  rdx {:016x} rsi {:016x} rdi {:016x} rbp {:016x}", r.rdx, r.rsi, r.rdi, r.rbp));
+    say(format_args!("  r8 {:016x} r9 {:016x} r10 {:016x} r11 {:016x}", r.r8, r.r9, r.r10, r.r11));
+    say(format_args!("  r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}", r.r12, r.r13, r.r14, r.r15));
+}
+
+fn memory() {
+    say(format_args!("{} of {} frames free", frames::free_frames(), frames::total_frames()));
+    domain::for_each(|domain| {
+        let id = domain.id();
+        say(format_args!("d{}: {} frames listed, {} held", id.0, domain.frames.len(), frames::owned_by(id)));
+    });
+}
+
+fn restart() {
+    say(format_args!("restart"));
+    machine::power::reboot();
+}
+
+fn everything() {
+    KEYS.iter().filter(|(key, ..)| !matches!(key, b'h' | b'R' | b'*')).for_each(|(.., act)| act());
+}

@@ -1,0 +1,246 @@
+//! A guest's current line: collected until its end, rid of everything with which a guest could write outside its line.
+//!
+//! What passes: printable bytes, those above ASCII, tab, backspace as far as the guest's own text goes back, colours and
+//! "erase to the end of the line". A carriage return in the middle of a line is followed by the guest's prefix.
+
+use alloc::vec::Vec;
+
+/// A line longer than this is broken.
+pub(super) const LONGEST: usize = 1024;
+
+/// Parameters of an escape sequence that are kept.
+const LONGEST_SEQUENCE: usize = 16;
+
+/// Where in a terminal's escape sequence the guest is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sequence {
+    Outside,
+    /// Behind ESC.
+    Escape,
+    /// Behind ESC `[`.
+    Control,
+    /// Behind ESC `]`, in a string that ends with BEL or ESC `\`.
+    Text,
+}
+
+/// What a guest has written of the line that it is at.
+#[derive(Debug)]
+pub(super) struct Line {
+    prefix: Vec<u8>,
+    bytes: Vec<u8>,
+    /// How many of `bytes` are on the wire already.
+    shown: usize,
+    /// Plain characters before the cursor, a lower bound.
+    columns: usize,
+    carriage_return: bool,
+    sequence: Sequence,
+    parameters: Vec<u8>,
+    /// When the first byte that is not on the wire came.
+    since: u64,
+}
+
+impl Line {
+    /// An empty line of the guest whose lines begin with `prefix`.
+    pub(super) const fn new(prefix: Vec<u8>) -> Self {
+        Self {
+            prefix,
+            bytes: Vec::new(),
+            shown: 0,
+            columns: 0,
+            carriage_return: false,
+            sequence: Sequence::Outside,
+            parameters: Vec::new(),
+            since: 0,
+        }
+    }
+
+    /// Takes the guest's next byte; `true` if the line is complete now.
+    #[must_use]
+    pub(super) fn push(&mut self, byte: u8, now: u64) -> bool {
+        if self.is_shown() {
+            self.since = now;
+        }
+        match self.sequence {
+            Sequence::Outside => {}
+            Sequence::Escape => {
+                self.sequence = match byte {
+                    b'[' => Sequence::Control,
+                    b']' | b'P' | b'X' | b'^' | b'_' => Sequence::Text,
+                    // intermediate bytes; the final one follows
+                    b' '..=b'/' => Sequence::Escape,
+                    _ => Sequence::Outside,
+                };
+                return byte == b'\n' && self.end_of_line();
+            }
+            Sequence::Control => return self.push_control(byte),
+            Sequence::Text => {
+                match byte {
+                    7 => self.sequence = Sequence::Outside,
+                    0x1b => self.sequence = Sequence::Escape,
+                    b'\n' => return self.end_of_line(),
+                    _ => {}
+                }
+                return false;
+            }
+        }
+        if byte == b'\n' {
+            return self.end_of_line();
+        }
+        if self.carriage_return && byte != b'\r' {
+            self.restart();
+        }
+        match byte {
+            b'\r' => self.carriage_return = true,
+            0x1b => self.sequence = Sequence::Escape,
+            8 if self.columns > 0 => {
+                self.columns -= 1;
+                self.bytes.push(byte);
+            }
+            b' '..=b'~' => {
+                self.columns += 1;
+                self.bytes.push(byte);
+            }
+            b'\t' | 0x80.. => self.bytes.push(byte),
+            _ => {}
+        }
+        self.bytes.len() >= LONGEST
+    }
+
+    /// In a control sequence, of which only colours and erasing to the right are kept.
+    fn push_control(&mut self, byte: u8) -> bool {
+        match byte {
+            b'\n' => return self.end_of_line(),
+            b' '..=b'?' if self.parameters.len() < LONGEST_SEQUENCE => self.parameters.push(byte),
+            b' '..=b'?' => {}
+            _ => {
+                let plain = self.parameters.iter().all(|byte| byte.is_ascii_digit() || *byte == b';');
+                let erase_right = byte == b'K' && matches!(self.parameters.as_slice(), b"" | b"0");
+                if plain && (byte == b'm' || erase_right) {
+                    if self.carriage_return {
+                        self.restart();
+                    }
+                    self.bytes.extend_from_slice(b"\x1b[");
+                    self.bytes.extend_from_slice(&self.parameters);
+                    self.bytes.push(byte);
+                }
+                self.parameters.clear();
+                self.sequence = Sequence::Outside;
+            }
+        }
+        self.bytes.len() >= LONGEST
+    }
+
+    fn end_of_line(&mut self) -> bool {
+        self.sequence = Sequence::Outside;
+        self.parameters.clear();
+        self.carriage_return = false;
+        true
+    }
+
+    /// The guest goes back to the start of its line, which is behind the prefix.
+    fn restart(&mut self) {
+        self.carriage_return = false;
+        self.columns = 0;
+        self.bytes.push(b'\r');
+        self.bytes.extend_from_slice(&self.prefix);
+    }
+
+    /// What the line begins with.
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// What is not on the wire yet.
+    pub(super) fn unshown(&self) -> &[u8] {
+        &self.bytes[self.shown..]
+    }
+
+    /// Whether all of it is on the wire.
+    pub(super) fn is_shown(&self) -> bool {
+        self.shown == self.bytes.len()
+    }
+
+    /// Whether part of the line has been on the wire.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.shown != 0
+    }
+
+    /// When the oldest byte that is not on the wire came.
+    pub(super) const fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// All of it is on the wire now.
+    pub(super) const fn mark_shown(&mut self) {
+        self.shown = self.bytes.len();
+    }
+
+    /// Starts the next line.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.shown = 0;
+        self.columns = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    fn lines(input: &[u8]) -> Vec<String> {
+        let mut line = Line::new(b"[a] ".to_vec());
+        let mut found = Vec::new();
+        for &byte in input {
+            if line.push(byte, 0) {
+                found.push(String::from_utf8_lossy(line.unshown()).into_owned());
+                line.clear();
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn lines_end_with_a_newline_with_or_without_a_carriage_return() {
+        assert_eq!(lines(b"one\r\ntwo\n\n\r\r\nrest"), ["one", "two", "", ""]);
+    }
+
+    #[test]
+    fn a_bare_carriage_return_cannot_leave_the_prefix() {
+        assert_eq!(lines(b"10%\r20%\r\n"), ["10%\r[a] 20%"]);
+        assert_eq!(lines(b"\r[b] forged\n"), ["\r[a] [b] forged"]);
+    }
+
+    #[test]
+    fn what_moves_the_cursor_is_dropped() {
+        assert_eq!(lines(b"\x1b[31mred\x1b[0m\x1b[K\n"), ["\x1b[31mred\x1b[0m\x1b[K"]);
+        assert_eq!(lines(b"a\x1b[2Ab\x1b[1;1Hc\x1b[2Jd\x1b[1Ke\x1bcf\x1b(Bg\n"), ["abcdefg"]);
+        assert_eq!(lines(b"\x1b]0;title\x07x\x1b]0;t\x1b\\y\n"), ["xy"]);
+        assert_eq!(lines(b"a\x0b\x0c\x00\x7fb\n"), ["ab"]);
+        assert_eq!(lines(b"\x1b[31\nnext\n"), ["", "next"]);
+        assert_eq!(lines(b"\x1b[?31m\x1b[3 m.\n"), ["."]);
+    }
+
+    #[test]
+    fn backspaces_stop_where_the_guests_text_begins() {
+        assert_eq!(lines(b"ab\x08\x08\x08\x08\n"), ["ab\x08\x08"]);
+        assert_eq!(lines(b"\xc3\xa9\x08\n"), ["\u{e9}"]);
+        assert_eq!(lines(b"abc\r\x08\n"), ["abc\r[a] "]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_broken() {
+        let found = lines(&[b'x'; 3 * LONGEST]);
+        assert_eq!(found.len(), 3);
+        assert!(lines(&b"\r\x08\x1b[1m".repeat(1000)).iter().all(|line| line.len() < LONGEST + 64));
+    }
+
+    #[test]
+    fn parameters_without_end_take_no_memory() {
+        let mut line = Line::new(Vec::new());
+        for byte in b"\x1b[".iter().chain(&[b'1'; 100_000]) {
+            assert!(!line.push(*byte, 0));
+        }
+        assert!(line.parameters.len() <= LONGEST_SEQUENCE);
+    }
+}
