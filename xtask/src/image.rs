@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace;
+use crate::{symbols, workspace};
 
 /// Builds the image and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
@@ -20,6 +20,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     // Renamed into place, so that a machine that boots the old image meanwhile never sees half a file.
     let fresh = image.with_extension("new");
     fs::copy(built, &fresh).with_context(|| format!("cannot write {}", fresh.display()))?;
+    symbols::embed(&fresh)?;
     fs::rename(&fresh, &image)?;
     Ok(image)
 }

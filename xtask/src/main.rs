@@ -22,6 +22,7 @@ mod run;
 mod serial;
 mod session;
 mod size;
+mod symbols;
 mod terminal;
 mod test;
 mod workspace;

@@ -1,0 +1,96 @@
+//! The compact symbol table inside the image, from which a panic prints names. The linker script reserves its place
+//! (`.symbols`); it is filled here, after linking. `machine/src/bare/symbols.rs` reads it and says how it is laid out.
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+
+const MAGIC: &[u8; 8] = b"PVSYMS01";
+const HEADER: usize = 12;
+const ENTRY: usize = 8;
+const LONGEST_NAME: usize = 200;
+
+/// Fills the symbol table of the image in the file `image`.
+pub(crate) fn embed(image: &Path) -> Result<()> {
+    let mut file = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    let (place, table) = {
+        let elf = object::File::parse(&*file).context("the image is no ELF file")?;
+        let section = elf.section_by_name(".symbols").context("the image has no place for symbols")?;
+        let (start, size) = section.file_range().context("the place for symbols is not in the file")?;
+        (start as usize..(start + size) as usize, table(&functions(&elf)?))
+    };
+    fill(&mut file, place, &table)?;
+    fs::write(image, file).with_context(|| format!("cannot write {}", image.display()))
+}
+
+fn fill(file: &mut [u8], place: Range<usize>, table: &[u8]) -> Result<()> {
+    let room = file.get_mut(place).context("the place for symbols is beyond the file")?;
+    if table.len() > room.len() {
+        bail!("the symbol table needs {} bytes, image/link.ld reserves {}", table.len(), room.len());
+    }
+    room.fill(0);
+    room[..table.len()].copy_from_slice(table);
+    Ok(())
+}
+
+/// Offsets from the start of the image and names of everything in its code, in rising order.
+fn functions(elf: &object::File<'_>) -> Result<Vec<(u32, String)>> {
+    let start = elf.symbol_by_name("__image_start").context("the image has no start")?.address();
+    let end = elf.symbol_by_name("__text_end").context("the image has no end of code")?.address();
+    let in_code = |address: u64| (start..end).contains(&address);
+    let mut functions: Vec<(u32, String)> = elf
+        .symbols()
+        .filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown | SymbolKind::Label))
+        .filter(|symbol| in_code(symbol.address()))
+        .filter_map(|symbol| Some(((symbol.address() - start) as u32, symbol.name().ok().filter(|name| !name.is_empty())?)))
+        .map(|(offset, name)| (offset, readable(name)))
+        .collect();
+    functions.sort();
+    functions.dedup_by_key(|(offset, _)| *offset);
+    Ok(functions)
+}
+
+fn readable(name: &str) -> String {
+    let mut name = format!("{:#}", rustc_demangle::demangle(name));
+    let cut = (0..=LONGEST_NAME.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    name.truncate(cut);
+    name
+}
+
+fn table(functions: &[(u32, String)]) -> Vec<u8> {
+    let mut names = Vec::new();
+    let mut table = MAGIC.to_vec();
+    table.extend((functions.len() as u32).to_le_bytes());
+    let names_at = HEADER + functions.len() * ENTRY;
+    for (offset, name) in functions {
+        table.extend(offset.to_le_bytes());
+        table.extend(((names_at + names.len()) as u32).to_le_bytes());
+        names.extend((name.len() as u16).to_le_bytes());
+        names.extend(name.as_bytes());
+    }
+    table.extend(names);
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_laid_out_as_its_reader_expects() {
+        let table = table(&[(16, "first".into()), (64, "second".into())]);
+        let word = |at: usize| u32::from_le_bytes(table[at..at + 4].try_into().unwrap()) as usize;
+        assert_eq!((&table[..8], word(8), word(12), word(20)), (&MAGIC[..], 2, 16, 64));
+        let name = word(24);
+        assert_eq!(&table[name..], b"\x06\0second");
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_is_refused() {
+        assert!(fill(&mut [0; 8], 4..8, &[1; 5]).is_err());
+        assert!(fill(&mut [0; 8], 4..12, &[1; 2]).is_err());
+    }
+}
