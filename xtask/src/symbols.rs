@@ -45,7 +45,9 @@ fn functions(elf: &object::File<'_>) -> Result<Vec<(u32, String)>> {
         .symbols()
         .filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown | SymbolKind::Label))
         .filter(|symbol| in_code(symbol.address()))
-        .filter_map(|symbol| Some(((symbol.address() - start) as u32, symbol.name().ok().filter(|name| !name.is_empty())?)))
+        .filter_map(|symbol| {
+            Some(((symbol.address() - start) as u32, symbol.name().ok().filter(|name| !name.is_empty())?))
+        })
         .map(|(offset, name)| (offset, readable(name)))
         .collect();
     functions.sort();

@@ -79,10 +79,21 @@ pub(crate) fn ram_frames(info: &BootInfo) -> u64 {
 }
 
 /// The bytes of a firmware table. What the direct map has not got is added to it, read-only.
-pub(crate) fn map_firmware(address: u64, length: u64, mapper: &mut Mapper, memory: &mut Early) -> Option<&'static [u8]> {
+pub(crate) fn map_firmware(
+    address: u64,
+    length: u64,
+    mapper: &mut Mapper,
+    memory: &mut Early,
+) -> Option<&'static [u8]> {
     let end = address.checked_add(length).filter(|&end| end <= LIMIT)?;
     let first = address & !0xfff;
-    mapper.map(memory, layout::direct(first), first, end.next_multiple_of(4096) - first, mapper.read_only() | paging::GLOBAL);
+    mapper.map(
+        memory,
+        layout::direct(first),
+        first,
+        end.next_multiple_of(4096) - first,
+        mapper.read_only() | paging::GLOBAL,
+    );
     // SAFETY: just mapped, if it was not before. Firmware tables are not in free RAM (the memory map says so), or are only read
     // before that is given out, and nothing writes them.
     Some(unsafe { core::slice::from_raw_parts(layout::direct(address) as *const u8, length as usize) })
@@ -92,5 +103,7 @@ pub(crate) fn map_firmware(address: u64, length: u64, mapper: &mut Mapper, memor
 pub(crate) fn module_bytes(module: &Module) -> Option<&'static [u8]> {
     // SAFETY: the module lies in RAM, which is in the direct map, and its frames belong to nobody else until they are released
     // through the one `ModuleImage` that holds these bytes.
-    Some(unsafe { core::slice::from_raw_parts(layout::direct(module.start().get()) as *const u8, module.len() as usize) })
+    Some(unsafe {
+        core::slice::from_raw_parts(layout::direct(module.start().get()) as *const u8, module.len() as usize)
+    })
 }

@@ -95,7 +95,9 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     traps::fill_table();
     let stack = windows::main_stack_top(CpuId::BOOT);
     // SAFETY: the stack was just mapped for this CPU and nothing on the old one is needed again.
-    unsafe { asm!("mov rsp, {}", "xor ebp, ebp", "call {}", "ud2", in(reg) stack, sym on_main_stack, options(noreturn)) }
+    unsafe {
+        asm!("mov rsp, {}", "xor ebp, ebp", "call {}", "ud2", in(reg) stack, sym on_main_stack, options(noreturn))
+    }
 }
 
 /// Direct map, image, M2P, frame table, heap; switches to them.
@@ -126,8 +128,11 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     unsafe { mapper.activate() };
     // SAFETY: the range was taken out of free memory for good, and is in the direct map.
     unsafe { heap::init(layout::direct(heap), heap_size as usize) };
-    log::info!("{} MiB of RAM, {} MiB of it for Paravane's tables and heap", ram_frames >> 8,
-        (m2p_size + table_size + heap_size) >> 20);
+    log::info!(
+        "{} MiB of RAM, {} MiB of it for Paravane's tables and heap",
+        ram_frames >> 8,
+        (m2p_size + table_size + heap_size) >> 20
+    );
     Memory { ram_end: frames, ram_frames, m2p, frame_table: table, ..Memory::default() }
 }
 

@@ -235,7 +235,8 @@ fn read_wall_clock() -> u64 {
         last = next;
     }
     let mode = cmos(0x0b);
-    let decode = |value: u8| if mode & 4 == 0 { u64::from(value >> 4) * 10 + u64::from(value & 15) } else { value.into() };
+    let decode =
+        |value: u8| if mode & 4 == 0 { u64::from(value >> 4) * 10 + u64::from(value & 15) } else { value.into() };
     let [second, minute, hour, day, month, year] = last;
     let mut hours = decode(hour & 0x7f);
     if mode & 2 == 0 {

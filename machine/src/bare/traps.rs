@@ -86,6 +86,8 @@ fn fixup(rip: u64) -> Option<u64> {
     let words = ((end - start) / 4) as usize;
     // SAFETY: the linker puts the table between the two symbols, in read-only data; it consists of 32-bit words.
     let table = unsafe { core::slice::from_raw_parts(start as *const i32, words) };
-    let target = |index: usize| Some((&raw const *table.get(index)?) as u64).map(|at| at.wrapping_add_signed(table[index].into()));
+    let target = |index: usize| {
+        Some((&raw const *table.get(index)?) as u64).map(|at| at.wrapping_add_signed(table[index].into()))
+    };
     (0..words / 2).find(|&pair| target(pair * 2) == Some(rip)).and_then(|pair| target(pair * 2 + 1))
 }

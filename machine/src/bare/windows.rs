@@ -57,7 +57,8 @@ pub(crate) fn is_stack(address: u64) -> bool {
         return false;
     }
     let offset = address & (layout::PER_CPU_SIZE - 1);
-    let mapped = (1..=STACK_DEBUG).any(|index| (trap_stack(index)..trap_stack(index) + TRAP_STACK_SIZE).contains(&offset));
+    let mapped =
+        (1..=STACK_DEBUG).any(|index| (trap_stack(index)..trap_stack(index) + TRAP_STACK_SIZE).contains(&offset));
     mapped || (MAIN_STACK..MAIN_STACK + MAIN_STACK_SIZE).contains(&offset)
 }
 
@@ -106,15 +107,8 @@ fn fill_info(cpu: CpuId, apic_id: u32, info: *mut CpuInfo) {
     info.apic_id = apic_id;
     info.trap_entry = entry::guest_trap_entry as *const () as u64;
     let top = |index| base(cpu) + trap_stack(index) + TRAP_STACK_SIZE;
-    info.task_state.interrupt_stacks = [
-        top(STACK_NMI),
-        top(STACK_MACHINE_CHECK),
-        top(STACK_DOUBLE_FAULT),
-        top(STACK_DEBUG),
-        0,
-        0,
-        0,
-    ];
+    info.task_state.interrupt_stacks =
+        [top(STACK_NMI), top(STACK_MACHINE_CHECK), top(STACK_DOUBLE_FAULT), top(STACK_DEBUG), 0, 0, 0];
     info.task_state.io_map = size_of_val(&info.task_state) as u16;
 }
 

@@ -59,11 +59,8 @@ fn multiboot1(source: Source<'_>, at: u64, info: &mut BootInfo) -> Option<()> {
         for number in 0..u64::from(count.min(1024)) {
             let entry = table + number * 16;
             let (start, end, string) = (source.u32(entry)?, source.u32(entry + 4)?, source.u32(entry + 8)?);
-            let arguments = if string == 0 {
-                Text::default()
-            } else {
-                info.add_text(source.string(string.into(), MAX_STRING))
-            };
+            let arguments =
+                if string == 0 { Text::default() } else { info.add_text(source.string(string.into(), MAX_STRING)) };
             info.add_module(start.into(), end.into(), arguments);
         }
     }
@@ -184,7 +181,8 @@ mod tests {
         };
         tag(1, b"noreboot\0");
         tag(3, &[&0x20_0000u32.to_le_bytes()[..], &0x20_1000u32.to_le_bytes(), b"ramdisk\0"].concat());
-        let map = [&24u32.to_le_bytes()[..], &[0; 4], &0u64.to_le_bytes(), &0x9000u64.to_le_bytes(), &2u64.to_le_bytes()];
+        let map =
+            [&24u32.to_le_bytes()[..], &[0; 4], &0u64.to_le_bytes(), &0x9000u64.to_le_bytes(), &2u64.to_le_bytes()];
         tag(6, &map.concat());
         tag(14, b"RSD PTR ");
         tag(0, &[]);
