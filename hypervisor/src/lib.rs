@@ -19,5 +19,7 @@ pub mod run;
 pub mod scheduler;
 pub mod start;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod trap;

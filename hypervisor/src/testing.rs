@@ -1,0 +1,140 @@
+//! Guests for tests on the host: a domain with some memory and page tables of its own, whose vCPU 0 is active on the
+//! thread that made it, so that hypercalls can be made for it.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use std::sync::Once;
+
+use abi::xen::DomainId;
+use machine::addr::{GuestVirt, Mfn};
+use machine::context::Active;
+use machine::frames::{self, Budget, FrameRef, L4, TypedRef, Writable};
+use machine::paging::NoEntries;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::domain::{self, Domain, Settings};
+use crate::hypercall::Caller;
+use crate::memory::admission::GuestAdmission;
+
+/// Present, writable, for ring 3, accessed, dirty.
+pub(crate) const MAPPED: u64 = 0x67;
+const TABLES: usize = 4;
+/// Where page 0 of the guest's memory is mapped.
+const BASE: u64 = 0x40_0000;
+const SCRATCH_PAGE: usize = 0;
+
+/// A guest with its vCPU 0 active.
+pub(crate) struct Guest {
+    pub(crate) domain: Arc<Domain>,
+    cpu: Option<Active>,
+    pages: Vec<Mfn>,
+    l1: Mfn,
+}
+
+/// Brings the machine up, once for the process.
+pub(crate) fn start_machine() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| machine::hosted::start(4096));
+}
+
+fn writable(frame: FrameRef) -> TypedRef<Writable> {
+    TypedRef::acquire(frame, &mut NoEntries, &mut Budget::new(1000)).expect("a frame that can be written")
+}
+
+impl Guest {
+    /// A guest with `pages` pages of memory, which its only L1 table maps, writable, one behind the other.
+    pub(crate) fn new(id: u16, pages: usize) -> Self {
+        start_machine();
+        let settings =
+            Settings { name: String::from("test"), privileged: false, vcpus: 2, max_frames: 1024, weight: 256, cap: 0 };
+        let domain = Domain::new(DomainId(id), settings).expect("memory for a domain");
+        let frames: Vec<Mfn> = (0..pages + TABLES)
+            .map(|_| {
+                let allocation = frames::allocate(domain.id()).expect("a free frame");
+                let mfn = allocation.mfn();
+                domain.frames.push(allocation);
+                mfn
+            })
+            .collect();
+        let (tables, pages) = frames.split_at(TABLES);
+        let [l1, l2, l3, l4] = *tables else { panic!("four tables") };
+        let put = |table: Mfn, index: usize, mfn: Mfn| {
+            let page = writable(domain.frame(table).expect("the domain's own frame"));
+            page.write_u64(index as u16, mfn.address().get() | MAPPED);
+        };
+        let base = GuestVirt::new(BASE);
+        put(l4, base.index(4), l3);
+        put(l3, base.index(3), l2);
+        put(l2, base.index(2), l1);
+        for (index, page) in pages.iter().enumerate() {
+            put(l1, base.index(1) + index, *page);
+        }
+        let root = domain.frame(l4).expect("the domain's own frame");
+        let mut admission = GuestAdmission::of(&domain);
+        let root = TypedRef::<L4>::acquire(root, &mut admission, &mut Budget::new(100_000)).expect("valid tables");
+        let mut context = domain.vcpu(0).and_then(|vcpu| vcpu.parked().take()).expect("a vCPU at rest");
+        drop(context.set_roots(Some(root), None));
+        let cpu = context.activate().ok();
+        domain::add(&domain);
+        Self { domain, cpu, pages: pages.to_vec(), l1 }
+    }
+
+    /// The frame of a page.
+    pub(crate) fn mfn(&self, page: usize) -> Mfn {
+        self.pages[page]
+    }
+
+    /// Where a page is mapped.
+    pub(crate) fn address(&self, page: usize) -> GuestVirt {
+        GuestVirt::new(BASE).offset(page as u64 * 4096)
+    }
+
+    /// The machine address of the page-table entry that maps a page.
+    pub(crate) fn entry_address(&self, page: usize) -> u64 {
+        self.l1.address().get() + self.address(page).index(1) as u64 * 8
+    }
+
+    /// The bits of the page-table entry that maps a page.
+    pub(crate) fn entry(&self, page: usize) -> u64 {
+        self.domain.frame(self.l1).expect("the table").read_u64(self.address(page).index(1) as u16)
+    }
+
+    /// The context of a hypercall.
+    pub(crate) fn caller(&mut self) -> Caller<'_> {
+        self.caller_with(Budget::HYPERCALL)
+    }
+
+    /// The context of a hypercall with so much budget.
+    pub(crate) fn caller_with(&mut self, budget: u32) -> Caller<'_> {
+        Caller {
+            domain: &self.domain,
+            vcpu: self.domain.vcpu(0).expect("a vCPU"),
+            cpu: self.cpu.as_mut().expect("an active vCPU"),
+            budget: Budget::new(budget),
+        }
+    }
+
+    /// Puts values where hypercalls can read them; returns the address.
+    pub(crate) fn put<T: IntoBytes + Immutable + ?Sized>(&mut self, value: &T) -> GuestVirt {
+        let address = self.address(SCRATCH_PAGE);
+        self.caller().cpu.write(address, value).expect("a mapped page");
+        address
+    }
+
+    /// Reads what a hypercall has written.
+    pub(crate) fn read<T: FromBytes + IntoBytes>(&mut self, address: GuestVirt) -> T {
+        self.caller().cpu.read(address).expect("a mapped page")
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        drop(self.cpu.take());
+        let mut budget = Budget::new(u32::MAX);
+        assert!(self.domain.events.close_all(&self.domain, &mut budget));
+        assert!(self.domain.grants.release_all(&self.domain, &mut budget));
+        while self.domain.frames.pop().is_some() {}
+        frames::reap(&mut budget);
+    }
+}
