@@ -4,6 +4,7 @@
 #![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the machine itself boots"))]
 
 pub(crate) mod acpi;
+mod contents;
 mod multiboot;
 mod options;
 pub(crate) mod ranges;
@@ -15,6 +16,7 @@ use arrayvec::ArrayVec;
 
 use crate::addr::{MachineAddr, Mfn};
 use crate::sync::Once;
+pub use contents::ModuleContents;
 #[cfg(target_os = "none")]
 pub(crate) use multiboot::parse;
 pub use options::{Dom0Memory, Options, SerialSettings};

@@ -81,9 +81,8 @@ fn is_usable(start: u64, end: u64) -> bool {
     let map = super::info().memory_map();
     let mut at = start;
     while at < end {
-        let Some(range) = map
-            .iter()
-            .find(|range| range.kind == MemoryKind::Usable && range.start <= at && at < range.end)
+        let Some(range) =
+            map.iter().find(|range| range.kind == MemoryKind::Usable && range.start <= at && at < range.end)
         else {
             return false;
         };

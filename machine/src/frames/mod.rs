@@ -19,10 +19,11 @@
 //!   of level n-1. Entries of frames outside the table (devices) own nothing.
 //! - **FT-6** A frame with a use count above zero and a page-table kind has progress 512: tables in use are wholly valid.
 //! - **FT-7** A frame whose use count is zero and progress above zero is queued for reaping, or held by a `Promotion`.
-//! - **FT-8** A frame with existence count zero is on a free list and nowhere else.
+//! - **FT-8** A frame with existence count zero is on a free list or in one `Buffer`, and nowhere else.
 
 mod access;
 mod allocator;
+mod buffer;
 mod list;
 mod queue;
 mod reference;
@@ -35,6 +36,7 @@ pub mod audit;
 
 pub use access::SharedPage;
 pub use allocator::{add_free_range, allocate, allocate_contiguous, free_frames, total_frames};
+pub use buffer::Buffer;
 pub use list::FrameList;
 pub use queue::{reap, reaping_due};
 pub use reference::{

@@ -1,0 +1,101 @@
+//! The parts of a kernel's ELF file that matter: what to load where, and its notes.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use elf::ElfBytes;
+use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PT_LOAD, PT_NOTE, SHT_NOTE};
+use elf::endian::LittleEndian;
+use elf::file::Class;
+
+use super::image::ImageError;
+use super::notes::{self, Notes};
+
+/// More segments than any kernel has.
+const MAX_SEGMENTS: usize = 64;
+/// More section headers than are looked through for notes.
+const MAX_SECTIONS: usize = 4096;
+
+/// Bytes of the file that go to a place in the guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Segment {
+    /// Offset from the guest's first frame.
+    pub(super) physical: u64,
+    /// Where its contents stand in the file; checked.
+    pub(super) file: Range<usize>,
+    /// Bytes that it takes in memory, zeros behind the contents included.
+    pub(super) size: u64,
+}
+
+/// A kernel, parsed and checked.
+#[derive(Clone, Debug)]
+pub(super) struct Kernel {
+    pub(super) segments: Vec<Segment>,
+    /// From the first to the last byte of the segments, as offsets from the guest's first frame.
+    pub(super) extent: Range<u64>,
+    pub(super) notes: Notes,
+}
+
+const fn malformed(why: &'static str) -> ImageError {
+    ImageError::Malformed("ELF file", why)
+}
+
+impl Kernel {
+    /// Parses a kernel.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
+        let file = ElfBytes::<LittleEndian>::minimal_parse(bytes)
+            .map_err(|_| malformed("its headers make no sense"))?;
+        if file.ehdr.class != Class::ELF64 || file.ehdr.e_machine != EM_X86_64 {
+            return Err(malformed("it is not for 64-bit x86"));
+        }
+        if !matches!(file.ehdr.e_type, ET_EXEC | ET_DYN) {
+            return Err(malformed("it is not an executable"));
+        }
+        let notes = read_notes(&file)?;
+        let headers = file.segments().ok_or(malformed("it has no program headers"))?;
+        let mut segments = Vec::new();
+        for header in headers.iter().filter(|header| header.p_type == PT_LOAD && header.p_memsz != 0) {
+            if segments.len() == MAX_SEGMENTS {
+                return Err(malformed("it has too many segments"));
+            }
+            let contents = range(bytes, header.p_offset, header.p_filesz).ok_or(malformed("a segment lies beyond its end"))?;
+            if header.p_filesz > header.p_memsz {
+                return Err(malformed("a segment has more contents than memory"));
+            }
+            let physical = header.p_paddr.checked_sub(notes.physical_offset);
+            let physical = physical.ok_or(malformed("a segment lies below its PADDR_OFFSET"))?;
+            if physical.checked_add(header.p_memsz).is_none_or(|end| end > 1 << 40) {
+                return Err(malformed("a segment lies too high"));
+            }
+            segments.push(Segment { physical, file: contents, size: header.p_memsz });
+        }
+        let start = segments.iter().map(|segment| segment.physical).min();
+        let end = segments.iter().map(|segment| segment.physical + segment.size).max();
+        let (Some(start), Some(end)) = (start, end) else { return Err(malformed("it has nothing to load")) };
+        Ok(Self { segments, extent: start..end, notes })
+    }
+}
+
+/// Notes from the program headers or, if there are none of Xen's, from the sections.
+fn read_notes(file: &ElfBytes<'_, LittleEndian>) -> Result<Notes, ImageError> {
+    let mut found = notes::Builder::default();
+    for header in file.segments().into_iter().flatten().filter(|header| header.p_type == PT_NOTE).take(MAX_SEGMENTS) {
+        found.read(file.segment_data(&header).map_err(|_| malformed("its notes lie beyond its end"))?);
+    }
+    if !found.any() {
+        let sections = file.section_headers().into_iter().flatten().take(MAX_SECTIONS);
+        for header in sections.filter(|header| header.sh_type == SHT_NOTE) {
+            if let Ok((bytes, None)) = file.section_data(&header) {
+                found.read(bytes);
+            }
+        }
+    }
+    found.finish().map_err(ImageError::Notes)
+}
+
+/// `length` bytes of the file from `offset`, if it has as many.
+fn range(bytes: &[u8], offset: u64, length: u64) -> Option<Range<usize>> {
+    let start = usize::try_from(offset).ok()?;
+    let end = start.checked_add(usize::try_from(length).ok()?)?;
+    bytes.get(start..end).map(|_| start..end)
+}

@@ -1,0 +1,243 @@
+//! Where everything goes in a new domain: the regions that the interface promises, in their order, one behind the other in
+//! pseudo-physical memory, and the part of them that is mapped at the start (public header `xen.h`, "Start-of-day memory
+//! layout").
+//!
+//! Mapped from the virtual base on: kernel, ramdisk, list of frames, start info, store and console pages, page tables,
+//! stack. Behind the mapping: the list of frames with its page tables if the kernel asks for it elsewhere, and the ramdisk
+//! if the kernel can do without having it mapped.
+
+use core::ops::Range;
+
+use machine::addr::{GuestVirt, PAGE_SIZE};
+
+use super::elf::Kernel;
+use super::image::ImageError;
+
+const PAGE: u64 = PAGE_SIZE as u64;
+/// The initial mapping ends at a multiple of this.
+const MAPPING_UNIT: u64 = 4 << 20;
+/// At least this much of the mapping is behind the last region.
+const SPARE_PAGES: u64 = (512 << 10) / PAGE;
+/// Bits of an address that page tables translate.
+const TRANSLATED: u64 = (1 << 48) - 1;
+
+/// Numbers of pseudo-physical frames.
+pub(super) type Frames = Range<u64>;
+
+/// What has to be placed.
+pub(super) struct Needs<'a> {
+    pub(super) kernel: &'a Kernel,
+    /// Bytes of the ramdisk.
+    pub(super) ramdisk: Option<u64>,
+    /// Frames of the domain.
+    pub(super) memory: u64,
+    /// Whether the domain gets pages for a console ring and for the store.
+    pub(super) has_rings: bool,
+}
+
+/// The regions of a domain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Layout {
+    /// Virtual address of frame 0.
+    pub(super) base: u64,
+    pub(super) ramdisk: Option<Frames>,
+    /// Frames of the list of frames, and the address that it is mapped at.
+    pub(super) list: Frames,
+    pub(super) list_address: u64,
+    /// All that belongs to a list outside the initial mapping, its page tables included.
+    pub(super) list_region: Option<Frames>,
+    pub(super) start_info: u64,
+    /// Frames of the store's and the console's page.
+    pub(super) rings: Option<(u64, u64)>,
+    /// Page tables of the initial mapping.
+    pub(super) tables: Frames,
+    pub(super) stack: u64,
+    /// Frames that are mapped from `base` on.
+    pub(super) mapped: u64,
+    /// Frames that all this takes; the domain has at least as many.
+    pub(super) needed: u64,
+    levels: [LevelTables; 4],
+}
+
+/// The tables of one level: which parts of the address space they translate, and the frames that they lie in.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct LevelTables {
+    /// Tables for the initial mapping, by the part of the address space that they translate, and the frame of the first.
+    main: Range<u64>,
+    main_first: u64,
+    /// Further tables for the list of frames.
+    list: Range<u64>,
+    list_first: u64,
+}
+
+/// The parts of the address space, in units of what a table of `level` translates, that a range of it touches.
+fn parts(level: u32, address: u64, pages: u64) -> Range<u64> {
+    let shift = 12 + 9 * level;
+    let first = address & TRANSLATED;
+    let last = first + pages.max(1) * PAGE - 1;
+    first >> shift..(last >> shift) + 1
+}
+
+/// How many page tables a mapping takes.
+fn tables_of(address: u64, pages: u64) -> u64 {
+    (1..=4).map(|level| parts(level, address, pages)).map(|parts| parts.end - parts.start).sum()
+}
+
+const fn bad(why: &'static str) -> ImageError {
+    ImageError::Malformed("layout", why)
+}
+
+impl Layout {
+    /// Places everything. The result says how many frames that takes; there may be fewer.
+    pub(super) fn new(needs: &Needs<'_>) -> Result<Self, ImageError> {
+        let notes = &needs.kernel.notes;
+        let base = notes.virtual_base;
+        let extent = &needs.kernel.extent;
+        let inside = |address: u64| address.checked_sub(base).is_some_and(|offset| extent.contains(&offset));
+        if !inside(notes.entry) {
+            return Err(bad("the entry point lies outside the kernel"));
+        }
+        let mut next = extent.end.div_ceil(PAGE);
+        let mut place = |pages: u64| {
+            let start = next;
+            next += pages;
+            start..next
+        };
+        let ramdisk_pages = needs.ramdisk.map(|bytes| bytes.div_ceil(PAGE));
+        let list_pages = needs.memory.saturating_mul(8).div_ceil(PAGE);
+        let mapped_ramdisk = ramdisk_pages.filter(|_| !notes.unmapped_ramdisk).map(&mut place);
+        let mapped_list = notes.list_address.is_none().then(|| place(list_pages));
+        let start_info = place(1).start;
+        let rings = needs.has_rings.then(|| (place(1).start, place(1).start));
+        let (tables, mapped) = place_tables(base, next).ok_or(bad("the kernel is too large"))?;
+        let stack = tables.end;
+        next = mapped;
+
+        let mut layout = Self {
+            base,
+            ramdisk: mapped_ramdisk,
+            list: mapped_list.clone().unwrap_or_default(),
+            list_address: mapped_list.map_or(0, |list| base.wrapping_add(list.start * PAGE)),
+            list_region: None,
+            start_info,
+            rings,
+            tables,
+            stack,
+            mapped,
+            needed: mapped,
+            levels: Default::default(),
+        };
+        layout.place_main_tables();
+        if let Some(address) = notes.list_address {
+            next = layout.place_list(address, list_pages, next)?;
+        }
+        if let Some(pages) = ramdisk_pages.filter(|_| notes.unmapped_ramdisk) {
+            layout.ramdisk = Some(next..next + pages);
+            next += pages;
+        }
+        layout.needed = next;
+        Ok(layout)
+    }
+
+    fn place_main_tables(&mut self) {
+        // the root first, then downwards
+        let mut frame = self.tables.start;
+        for level in (1..=4).rev() {
+            let main = parts(level, self.base, self.mapped);
+            let count = main.end - main.start;
+            self.levels[level as usize - 1] = LevelTables { main, main_first: frame, ..LevelTables::default() };
+            frame += count;
+        }
+    }
+
+    /// Places the list of frames, and the tables that map it at `address`, from frame `next` on; returns the frame behind.
+    fn place_list(&mut self, address: u64, pages: u64, mut next: u64) -> Result<u64, ImageError> {
+        let first = next;
+        let length = pages * PAGE;
+        let (start, end) = (address & TRANSLATED, (address & TRANSLATED) + length);
+        let (mapping, mapping_end) = (self.base & TRANSLATED, (self.base & TRANSLATED) + self.mapped * PAGE);
+        if !GuestVirt::new(address).is_guest_range(length) || (start < mapping_end && mapping < end) {
+            return Err(bad("the list of frames has no room at its INIT_P2M"));
+        }
+        self.list = next..next + pages;
+        self.list_address = address;
+        next += pages;
+        for level in (1..=4).rev() {
+            let tables = &mut self.levels[level as usize - 1];
+            let mut list = parts(level, address, pages);
+            // what a table of the initial mapping translates too is at one end, since the two do not overlap
+            if tables.main.contains(&list.start) {
+                list.start = tables.main.end.min(list.end);
+            }
+            if list.end > list.start && tables.main.contains(&(list.end - 1)) {
+                list.end = tables.main.start;
+            }
+            tables.list_first = next;
+            next += list.end - list.start;
+            tables.list = list;
+        }
+        self.list_region = Some(first..next);
+        Ok(next)
+    }
+
+    /// The frame of the table of `level` that translates `address`.
+    pub(super) fn table(&self, level: u32, address: u64) -> Option<u64> {
+        let tables = &self.levels[level as usize - 1];
+        let part = (address & TRANSLATED) >> (12 + 9 * level);
+        if tables.main.contains(&part) {
+            Some(tables.main_first + (part - tables.main.start))
+        } else if tables.list.contains(&part) {
+            Some(tables.list_first + (part - tables.list.start))
+        } else {
+            None
+        }
+    }
+
+    /// All tables: level, the first address that it translates (in 48 bits), frame.
+    pub(super) fn all_tables(&self) -> impl Iterator<Item = (u32, u64, u64)> {
+        self.levels.iter().zip(1u32..).flat_map(|(tables, level)| {
+            let shift = 12 + 9 * level;
+            let main = tables.main.clone().zip(tables.main_first..);
+            let list = tables.list.clone().zip(tables.list_first..);
+            main.chain(list).map(move |(part, frame)| (level, part << shift, frame))
+        })
+    }
+
+    /// What is mapped at `address` (in 48 bits): the frame, and whether the guest may write to it.
+    pub(super) fn page(&self, address: u64) -> Option<(u64, bool)> {
+        let list = (self.list_address & TRANSLATED) / PAGE;
+        let base = (self.base & TRANSLATED) / PAGE;
+        let page = address / PAGE;
+        if let Some(offset) = page.checked_sub(base).filter(|&offset| offset < self.mapped) {
+            return Some((offset, !self.tables.contains(&offset)));
+        }
+        let offset = page.checked_sub(list).filter(|&offset| offset < self.list.end - self.list.start)?;
+        Some((self.list.start + offset, true))
+    }
+
+    /// The virtual address of a frame of the initial mapping.
+    pub(super) const fn address(&self, frame: u64) -> u64 {
+        self.base.wrapping_add(frame * PAGE)
+    }
+}
+
+/// Places page tables and stack from frame `next` on: frames of the tables, and frames that the mapping has in all. The more
+/// is mapped, the more tables there are, so this goes on until it is enough.
+fn place_tables(base: u64, next: u64) -> Option<(Frames, u64)> {
+    let mut mapped = next;
+    for _ in 0..16 {
+        let tables = next..next.checked_add(tables_of(base, mapped))?;
+        let end = base.checked_add((tables.end + 1 + SPARE_PAGES).checked_mul(PAGE)?)?;
+        // the last mapping of the address space may end at its end
+        let rounded = end.checked_next_multiple_of(MAPPING_UNIT)?;
+        let length = rounded - base;
+        if !GuestVirt::new(base).is_guest_range(length) {
+            return None;
+        }
+        if mapped == length / PAGE {
+            return Some((tables, mapped));
+        }
+        mapped = length / PAGE;
+    }
+    None
+}

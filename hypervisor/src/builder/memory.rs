@@ -1,0 +1,79 @@
+//! The memory of a domain under construction: its frames, numbered from zero.
+
+use alloc::sync::Arc;
+use machine::addr::{Mfn, PAGE_SIZE, Pfn};
+use machine::frames::{self, Budget, Buffer, NoMemory, TypedRef, Writable};
+use machine::m2p;
+use machine::paging::NoEntries;
+
+use crate::domain::Domain;
+
+/// All frames of a new domain, and the list of them that the guest will get.
+pub(super) struct Memory<'a> {
+    domain: &'a Arc<Domain>,
+    /// Machine frame numbers as 64-bit words, by pseudo-physical number.
+    list: Buffer,
+}
+
+impl<'a> Memory<'a> {
+    /// Allocates `count` frames to the domain. On failure those that it has got already stay with it.
+    pub(super) fn allocate(domain: &'a Arc<Domain>, count: u64) -> Result<Self, NoMemory> {
+        let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(8)).ok_or(NoMemory)?;
+        let mut list = Buffer::new(length).ok_or(NoMemory)?;
+        for (word, pfn) in list.as_mut_slice().chunks_exact_mut(8).zip(0..) {
+            let frame = frames::allocate(domain.id()).ok_or(NoMemory)?;
+            m2p::set(frame.mfn(), Pfn::new(pfn));
+            word.copy_from_slice(&frame.mfn().get().to_le_bytes());
+            domain.frames.push(frame);
+        }
+        Ok(Self { domain, list })
+    }
+
+    /// The frames' numbers as the guest gets them.
+    pub(super) fn list(&self) -> &[u8] {
+        self.list.as_slice()
+    }
+
+    /// The machine frame of a pseudo-physical one.
+    pub(super) fn mfn(&self, pfn: u64) -> Mfn {
+        let word = usize::try_from(pfn).ok().and_then(|pfn| self.list().chunks_exact(8).nth(pfn));
+        let word = word.and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
+        Mfn::new(word.expect("the builder stays inside the domain's memory"))
+    }
+
+    /// A frame, to be written.
+    pub(super) fn writable(&self, pfn: u64) -> TypedRef<Writable> {
+        let frame = self.domain.frame(self.mfn(pfn));
+        let page = frame.map(|frame| TypedRef::acquire(frame, &mut NoEntries, &mut Budget::new(1)));
+        // nobody else knows the frame, and tables are written before they become tables
+        page.and_then(Result::ok).expect("a frame of a domain under construction is writable")
+    }
+
+    /// Copies bytes to a pseudo-physical address.
+    pub(super) fn write(&self, address: u64, mut bytes: &[u8]) {
+        let mut pfn = address / PAGE_SIZE as u64;
+        let mut offset = (address % PAGE_SIZE as u64) as usize;
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PAGE_SIZE - offset));
+            self.writable(pfn).copy_in(offset, now);
+            bytes = later;
+            offset = 0;
+            pfn += 1;
+        }
+    }
+}
+
+/// Gives back every frame of a domain that could not be built.
+pub(super) fn give_back(domain: &Domain) {
+    while let Some(frame) = domain.frames.pop() {
+        m2p::set(frame.mfn(), m2p::INVALID);
+    }
+    // half-made page tables
+    while !frames::reap(&mut Budget::new(Budget::HYPERCALL)) {}
+}
+
+/// Whether so many frames could be had; what other parts of a domain need comes on top.
+pub(super) fn is_available(count: u64) -> bool {
+    frames::free_frames() >= count
+}
+

@@ -1,0 +1,190 @@
+//! The domain builder: from boot modules to a domain that can be started. Modules are hostile input: every offset in them
+//! is checked, every size has a limit, and a guest that cannot be built leaves nothing behind.
+
+mod bzimage;
+mod decompress;
+mod elf;
+pub mod hypercall_page;
+mod image;
+mod layout;
+mod memory;
+mod notes;
+mod page_tables;
+mod start_info;
+#[cfg(test)]
+mod tests;
+
+pub use image::{Image, ImageError};
+
+use alloc::sync::Arc;
+use core::fmt;
+
+use abi::xen::MAX_GUEST_COMMAND_LINE;
+use machine::addr::PAGE_SIZE;
+use machine::frames::{self, NoMemory, SharedPage};
+use zerocopy::IntoBytes;
+
+use crate::domain::Domain;
+use crate::event_channel::{self, Consumer};
+use layout::{Layout, Needs};
+use memory::Memory;
+use start_info::Ports;
+
+/// Why a domain could not be built.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BuildError {
+    /// The kernel's wishes cannot be met.
+    Image(ImageError),
+    /// Its memory is so many bytes, but it takes so many to start this kernel.
+    MemoryTooSmall(u64, u64),
+    /// So many bytes are to be its memory, and so many are free.
+    NoMemory(u64, u64),
+    /// The command line has more bytes than fit.
+    CommandLine(usize),
+    /// The kernel says that it cannot be an initial domain's.
+    NotForInitialDomain,
+    /// There were no event channels for its console and store.
+    NoPorts,
+    /// Its page tables were refused; a mistake of the builder's.
+    Refused,
+}
+
+struct MebiBytes(u64);
+
+impl fmt::Display for MebiBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB", self.0.div_ceil(1 << 20))
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(error) => error.fmt(f),
+            Self::MemoryTooSmall(has, needs) => {
+                write!(f, "too little memory: {} given, {} needed by kernel and ramdisk", MebiBytes(*has), MebiBytes(*needs))
+            }
+            Self::NoMemory(wanted, free) => {
+                write!(f, "too little memory: {} needed, {} KiB free", MebiBytes(*wanted), free >> 10)
+            }
+            Self::CommandLine(length) => {
+                write!(f, "command line of {length} bytes, more than {}", MAX_GUEST_COMMAND_LINE - 1)
+            }
+            Self::NotForInitialDomain => f.write_str("the kernel cannot be that of an initial domain"),
+            Self::NoPorts => f.write_str("no event channels for its console and store"),
+            Self::Refused => f.write_str("the initial page tables were refused"),
+        }
+    }
+}
+
+impl From<ImageError> for BuildError {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
+}
+
+/// Gives a new domain its memory and loads `kernel` into it; its vCPU 0 is up and at the kernel's entry point afterwards. The
+/// domain gets as many frames as it may own.
+///
+/// # Errors
+/// See [`BuildError`]; the domain is without memory then.
+pub fn build(
+    domain: &Arc<Domain>,
+    kernel: &Image<'_>,
+    ramdisk: Option<&[u8]>,
+    command_line: &str,
+) -> Result<(), BuildError> {
+    let result = build_into(domain, kernel, ramdisk, command_line);
+    if result.is_err() {
+        memory::give_back(domain);
+    }
+    result
+}
+
+fn build_into(
+    domain: &Arc<Domain>,
+    image: &Image<'_>,
+    ramdisk: Option<&[u8]>,
+    command_line: &str,
+) -> Result<(), BuildError> {
+    let kernel = image.kernel();
+    if command_line.len() >= MAX_GUEST_COMMAND_LINE {
+        return Err(BuildError::CommandLine(command_line.len()));
+    }
+    if domain.is_privileged() && !kernel.notes.initial_domain {
+        return Err(BuildError::NotForInitialDomain);
+    }
+    let ramdisk = ramdisk.filter(|ramdisk| !ramdisk.is_empty());
+    let ramdisk_length = ramdisk.map_or(0, |ramdisk| ramdisk.len() as u64);
+    let frames = u64::from(domain.max_frames());
+    let layout = Layout::new(&Needs {
+        kernel,
+        ramdisk: ramdisk.map(|_| ramdisk_length),
+        memory: frames,
+        has_rings: !domain.is_privileged(),
+    })?;
+    let bytes = |frames: u64| frames * PAGE_SIZE as u64;
+    if layout.needed > frames {
+        return Err(BuildError::MemoryTooSmall(bytes(frames), bytes(layout.needed)));
+    }
+    let no_memory = || BuildError::NoMemory(bytes(frames), bytes(frames::free_frames()));
+    if !memory::is_available(frames) {
+        return Err(no_memory());
+    }
+    let memory = Memory::allocate(domain, frames).map_err(|NoMemory| {
+        memory::give_back(domain);
+        no_memory()
+    })?;
+
+    for segment in &kernel.segments {
+        memory.write(segment.physical, &image.bytes()[segment.file.clone()]);
+    }
+    if let Some(page) = kernel.notes.hypercall_page {
+        memory.write(hypercall_page_place(page, &layout, kernel)?, &hypercall_page::contents());
+    }
+    if let (Some(place), Some(ramdisk)) = (&layout.ramdisk, ramdisk) {
+        memory.write(bytes(place.start), ramdisk);
+    }
+    memory.write(bytes(layout.list.start), memory.list());
+    let ports = layout.rings.map(|_| allocate_ports(domain)).transpose()?;
+    let info = start_info::start_info(domain, &memory, &layout, ramdisk_length, ports, command_line);
+    memory.write(bytes(layout.start_info), info.as_bytes());
+    let root = page_tables::build(domain, &memory, &layout).map_err(|_| BuildError::Refused)?;
+
+    // nothing fails from here on
+    if let (Some(rings), Some(ports)) = (layout.rings, ports) {
+        attach_rings(domain, &memory, rings, ports);
+    }
+
+    let vcpu = &domain.vcpus()[0];
+    if let Some(context) = vcpu.parked().as_mut() {
+        let registers = context.registers_mut();
+        registers.rip = kernel.notes.entry;
+        registers.rsp = layout.address(layout.stack + 1);
+        registers.rsi = layout.address(layout.start_info);
+        context.set_roots(Some(root), None);
+    }
+    vcpu.set_initialised();
+    vcpu.set_up(true);
+    Ok(())
+}
+
+/// Where in pseudo-physical memory the page of hypercalls goes: the kernel has room for it.
+fn hypercall_page_place(page: u64, layout: &Layout, kernel: &elf::Kernel) -> Result<u64, ImageError> {
+    let offset = page.wrapping_sub(layout.base);
+    let inside = kernel.extent.contains(&offset) && kernel.extent.contains(&(offset + PAGE_SIZE as u64 - 1));
+    inside.then_some(offset).ok_or(ImageError::Malformed("layout", "the hypercall page lies outside the kernel"))
+}
+
+/// The two ports that a domain's console and store are reached by.
+fn allocate_ports(domain: &Arc<Domain>) -> Result<Ports, BuildError> {
+    let port = |consumer| event_channel::allocate_for_paravane(domain, consumer).map_err(|_| BuildError::NoPorts);
+    Ok(Ports { store: port(Consumer::Store)?, console: port(Consumer::Console)? })
+}
+
+/// Connects the new domain's store and console pages, in this order, to Paravane's ends of them.
+fn attach_rings(domain: &Arc<Domain>, memory: &Memory<'_>, (store, console): (u64, u64), ports: Ports) {
+    let page = |pfn| SharedPage::new(memory.writable(pfn));
+    domain.store.attach(page(store), ports.store, &[]);
+    domain.console.attach(page(console), ports.console);
+}

@@ -1,0 +1,301 @@
+//! The ELF notes with which a kernel says how it wants to be started (public header `elfnote.h`).
+
+use alloc::string::String;
+use core::fmt;
+
+use abi::elfnote::{OWNER, kind};
+use abi::features::feature;
+use machine::addr::GuestVirt;
+
+use super::bzimage::read_u32;
+
+/// The features of this interface for unprivileged 64-bit guests, by bit.
+const AVAILABLE: u32 = 1 << feature::WRITABLE_PAGE_TABLES
+    | 1 << feature::PAE_PGDIR_ABOVE_4GB
+    | 1 << feature::MMU_PT_UPDATE_PRESERVE_AD
+    | 1 << feature::HIGHMEM_ASSIST
+    | 1 << feature::GNTTAB_MAP_AVAIL_BITS
+    | 1 << feature::DOM0;
+
+/// Names of the features in `FEATURES` notes.
+const FEATURE_NAMES: [(&str, u32); 9] = [
+    ("writable_page_tables", feature::WRITABLE_PAGE_TABLES),
+    ("writable_descriptor_tables", feature::WRITABLE_DESCRIPTOR_TABLES),
+    ("auto_translated_physmap", feature::AUTO_TRANSLATED_PHYSMAP),
+    ("supervisor_mode_kernel", feature::SUPERVISOR_MODE_KERNEL),
+    ("pae_pgdir_above_4gb", feature::PAE_PGDIR_ABOVE_4GB),
+    ("mmu_pt_update_preserve_ad", feature::MMU_PT_UPDATE_PRESERVE_AD),
+    ("highmem_assist", feature::HIGHMEM_ASSIST),
+    ("gnttab_map_avail_bits", feature::GNTTAB_MAP_AVAIL_BITS),
+    ("dom0", feature::DOM0),
+];
+
+/// Why a kernel cannot be started by its notes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoteError {
+    /// There is no note of Xen's at all.
+    NoNotes,
+    /// There are notes, but none that names an entry point.
+    NoEntry,
+    /// The kernel is for another version of the interface.
+    Version(String),
+    /// The kernel wants another kind of loader.
+    Loader(String),
+    /// The kernel cannot do without a feature that does not exist here.
+    Feature(String),
+    /// A note's value is not of the size that its type has, or no address that a guest can have.
+    Value(u32),
+}
+
+impl fmt::Display for NoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoNotes => f.write_str("the kernel has no ELF notes of Xen's (CONFIG_XEN_PV is not set?)"),
+            Self::NoEntry => f.write_str("the kernel's ELF notes name no entry point"),
+            Self::Version(version) => write!(f, "the kernel is for the interface {version:?}, not \"xen-3.0\""),
+            Self::Loader(loader) => write!(f, "the kernel asks for the loader {loader:?}, not \"generic\""),
+            Self::Feature(name) => write!(f, "the kernel needs the feature {name}, which does not exist here"),
+            Self::Value(kind) => write!(f, "the value of ELF note {kind} makes no sense"),
+        }
+    }
+}
+
+/// What the notes say, with defaults for what they do not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Notes {
+    /// Address of the first instruction.
+    pub(super) entry: u64,
+    /// Virtual address of the guest's first frame.
+    pub(super) virtual_base: u64,
+    /// What the file's physical addresses have too much.
+    pub(super) physical_offset: u64,
+    /// Where the page of hypercalls goes.
+    pub(super) hypercall_page: Option<u64>,
+    /// Where the list of frames is to be mapped, if outside the initial mapping.
+    pub(super) list_address: Option<u64>,
+    /// Whether the ramdisk may stay outside the initial mapping.
+    pub(super) unmapped_ramdisk: bool,
+    /// The kernel can be the initial domain's.
+    pub(super) initial_domain: bool,
+}
+
+/// The notes as they are found; the last of each type counts.
+#[derive(Default)]
+pub(super) struct Builder {
+    any: bool,
+    entry: Option<u64>,
+    virtual_base: Option<u64>,
+    physical_offset: Option<u64>,
+    hypercall_page: Option<u64>,
+    list_address: Option<u64>,
+    unmapped_ramdisk: bool,
+    supported: Option<u32>,
+    required: u32,
+    error: Option<NoteError>,
+}
+
+impl Builder {
+    /// Whether there was any note of Xen's.
+    pub(super) const fn any(&self) -> bool {
+        self.any
+    }
+
+    /// Reads a block of notes. What follows a damaged one is ignored.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+        while let Some((owner, kind, value, rest)) = split(bytes) {
+            if owner == OWNER {
+                self.any = true;
+                if let Err(error) = self.take(kind, value) {
+                    self.error.get_or_insert(error);
+                }
+            }
+            bytes = rest;
+        }
+    }
+
+    fn take(&mut self, kind: u32, value: &[u8]) -> Result<(), NoteError> {
+        let number = || number(value).ok_or(NoteError::Value(kind));
+        match kind {
+            kind::ENTRY => self.entry = Some(number()?),
+            kind::HYPERCALL_PAGE => self.hypercall_page = Some(number()?),
+            kind::VIRT_BASE => self.virtual_base = Some(number()?),
+            kind::PADDR_OFFSET => self.physical_offset = Some(number()?),
+            kind::INIT_P2M => self.list_address = Some(number()?),
+            kind::MOD_START_PFN => self.unmapped_ramdisk = number()? != 0,
+            kind::SUPPORTED_FEATURES => {
+                let features = number()?;
+                self.supported = Some(u32::try_from(features & u64::from(u32::MAX)).unwrap_or_default());
+            }
+            kind::FEATURES => self.take_features(value)?,
+            kind::XEN_VERSION => expect(value, "xen-3.0", NoteError::Version)?,
+            kind::LOADER => expect(value, "generic", NoteError::Loader)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `name|!name|…`: what the kernel can use and, with `!`, cannot do without.
+    fn take_features(&mut self, value: &[u8]) -> Result<(), NoteError> {
+        for name in text(value).split('|') {
+            let Some(name) = name.strip_prefix('!') else { continue };
+            let known = FEATURE_NAMES.iter().find(|(known, _)| *known == name);
+            self.required |= 1 << known.ok_or_else(|| NoteError::Feature(printable(name)))?.1;
+        }
+        Ok(())
+    }
+
+    /// What all the notes come to.
+    pub(super) fn finish(self) -> Result<Notes, NoteError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if !self.any {
+            return Err(NoteError::NoNotes);
+        }
+        let missing = self.required & !AVAILABLE;
+        if let Some((name, _)) = FEATURE_NAMES.iter().find(|(_, bit)| missing & 1 << bit != 0) {
+            return Err(NoteError::Feature(String::from(*name)));
+        }
+        let notes = Notes {
+            entry: self.entry.ok_or(NoteError::NoEntry)?,
+            virtual_base: self.virtual_base.unwrap_or(0),
+            physical_offset: self.physical_offset.unwrap_or(0),
+            hypercall_page: self.hypercall_page,
+            list_address: self.list_address,
+            unmapped_ramdisk: self.unmapped_ramdisk,
+            // kernels from before there was the note say nothing
+            initial_domain: self.supported.is_none_or(|features| features & 1 << feature::DOM0 != 0),
+        };
+        let addresses = [
+            (kind::ENTRY, Some(notes.entry), 1),
+            (kind::VIRT_BASE, Some(notes.virtual_base), 4096),
+            (kind::HYPERCALL_PAGE, notes.hypercall_page, 4096),
+            (kind::INIT_P2M, notes.list_address, 4096),
+        ];
+        for (kind, address, alignment) in addresses {
+            if address.is_some_and(|address| !GuestVirt::new(address).is_guest() || address % alignment != 0) {
+                return Err(NoteError::Value(kind));
+            }
+        }
+        Ok(notes)
+    }
+}
+
+/// Splits the first note off: owner, type, value, and what follows. Each part is padded to four bytes.
+fn split(bytes: &[u8]) -> Option<(&[u8], u32, &[u8], &[u8])> {
+    let (owner_length, value_length) = (read_u32(bytes, 0)?, read_u32(bytes, 4)?);
+    let kind = u32::try_from(read_u32(bytes, 8)?).ok()?;
+    let value_start = 12usize.checked_add(owner_length)?.checked_next_multiple_of(4)?;
+    let value_end = value_start.checked_add(value_length)?;
+    let owner = bytes.get(12..12 + owner_length)?;
+    let value = bytes.get(value_start..value_end)?;
+    // the last note's padding may be missing
+    let rest = bytes.get(value_end.checked_next_multiple_of(4)?..).unwrap_or(&[]);
+    Some((owner, kind, value, rest))
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    match value.len() {
+        4 => Some(u64::from(u32::from_le_bytes(value.try_into().ok()?))),
+        8 => Some(u64::from_le_bytes(value.try_into().ok()?)),
+        _ => None,
+    }
+}
+
+fn text(value: &[u8]) -> &str {
+    let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
+    core::str::from_utf8(&value[..end]).unwrap_or("?")
+}
+
+/// What of a kernel's text may stand in a message.
+fn printable(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(40).collect()
+}
+
+fn expect(value: &[u8], wanted: &str, error: fn(String) -> NoteError) -> Result<(), NoteError> {
+    let found = text(value);
+    if found == wanted { Ok(()) } else { Err(error(printable(found))) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    pub(in crate::builder) fn note(kind: u32, value: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(4u32.to_le_bytes());
+        bytes.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(OWNER);
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn parse(notes: &[Vec<u8>]) -> Result<Notes, NoteError> {
+        let mut builder = Builder::default();
+        builder.read(&notes.concat());
+        builder.finish()
+    }
+
+    fn entry() -> Vec<u8> {
+        note(kind::ENTRY, &0xffff_ffff_8000_1000u64.to_le_bytes())
+    }
+
+    #[test]
+    fn linux_notes_are_understood() {
+        let notes = parse(&[
+            note(kind::VIRT_BASE, &0xffff_ffff_8000_0000u64.to_le_bytes()),
+            entry(),
+            note(kind::HYPERCALL_PAGE, &0xffff_ffff_8000_2000u64.to_le_bytes()),
+            note(kind::FEATURES, b"!writable_page_tables|pae_pgdir_above_4gb"),
+            note(kind::SUPPORTED_FEATURES, &0x8801u32.to_le_bytes()),
+            note(kind::INIT_P2M, &0x80_0000_0000u64.to_le_bytes()),
+            note(kind::MOD_START_PFN, &1u32.to_le_bytes()),
+            note(kind::XEN_VERSION, b"xen-3.0\0"),
+        ])
+        .unwrap();
+        assert_eq!(notes.entry, 0xffff_ffff_8000_1000);
+        assert_eq!(notes.list_address, Some(0x80_0000_0000));
+        assert!(notes.unmapped_ramdisk && notes.initial_domain);
+    }
+
+    #[test]
+    fn kernels_without_an_entry_are_refused() {
+        assert_eq!(parse(&[]), Err(NoteError::NoNotes));
+        assert_eq!(parse(&[note(kind::GUEST_OS, b"linux\0")]), Err(NoteError::NoEntry));
+    }
+
+    #[test]
+    fn missing_features_are_named() {
+        let needs = |text: &[u8]| parse(&[entry(), note(kind::FEATURES, text)]);
+        assert_eq!(
+            needs(b"!auto_translated_physmap"),
+            Err(NoteError::Feature(String::from("auto_translated_physmap")))
+        );
+        assert_eq!(needs(b"!wings|x"), Err(NoteError::Feature(String::from("wings"))));
+        assert!(needs(b"wings|auto_translated_physmap|!writable_page_tables").is_ok());
+    }
+
+    #[test]
+    fn addresses_of_the_hypervisor_are_refused() {
+        for address in [machine::addr::HYPERVISOR_START, machine::addr::HYPERVISOR_END - 1, 1 << 47] {
+            assert_eq!(parse(&[note(kind::ENTRY, &address.to_le_bytes())]), Err(NoteError::Value(kind::ENTRY)));
+        }
+    }
+
+    #[test]
+    fn damaged_notes_end_the_block() {
+        let whole = [entry(), note(kind::LOADER, b"generic")].concat();
+        for length in 0..whole.len() {
+            let mut builder = Builder::default();
+            builder.read(&whole[..length]);
+            assert_eq!(builder.any(), length >= 24, "{length}");
+        }
+        let mut builder = Builder::default();
+        builder.read(&[vec![0xff; 12], entry()].concat());
+        assert!(!builder.any());
+    }
+}

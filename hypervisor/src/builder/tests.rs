@@ -1,0 +1,370 @@
+//! Domains built from small kernels made here, and from distribution kernels where the build has fetched some.
+
+use std::path::{Path, PathBuf};
+use std::string::ToString;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::vec::Vec;
+use std::{fs, vec};
+
+use abi::elfnote::kind;
+use abi::xen::{DomainId, SharedInfo, StartInfo, sif};
+use machine::addr::{GuestVirt, Mfn, PAGE_SIZE, Pfn};
+use machine::frames::{KindCode, L4, TypedRef};
+use machine::hosted::mmu::{Access, walk};
+use machine::{frames, hosted, m2p};
+use zerocopy::FromBytes;
+
+use super::notes::tests::note;
+use super::*;
+use crate::domain::Settings;
+
+const BASE: u64 = 0xffff_ffff_8000_0000;
+const LIST: u64 = 0x80_0000_0000;
+
+/// The simulated machine is one for the process; whoever has this uses it alone.
+fn machine() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<bool> = Mutex::new(false);
+    static TESTS: Mutex<()> = Mutex::new(());
+    let guard = TESTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut started = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !core::mem::replace(&mut *started, true) {
+        hosted::start((640 << 20) / PAGE_SIZE as u64);
+    }
+    guard
+}
+
+fn domain(id: u16, memory: u64) -> Arc<Domain> {
+    let settings = Settings {
+        name: "test".into(),
+        privileged: id == 0,
+        vcpus: 2,
+        max_frames: u32::try_from(memory / PAGE_SIZE as u64).unwrap(),
+        weight: 256,
+        cap: 0,
+    };
+    Domain::new(DomainId(id), settings).unwrap()
+}
+
+/// A kernel of three pages at 1 MiB, the second of them for hypercalls, and a page of zeros behind.
+fn elf(notes: &[Vec<u8>]) -> Vec<u8> {
+    let notes = notes.concat();
+    let mut file = vec![0; 64 + 2 * 56];
+    file[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
+    file[20] = 1;
+    file[32] = 64;
+    file[52..58].copy_from_slice(&[64, 0, 56, 0, 2, 0]);
+    let mut header = |index: usize, words: [u64; 7]| {
+        for (number, word) in words.into_iter().enumerate() {
+            let at = 64 + index * 56 + number * 8;
+            file[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+    };
+    // type and flags, offset, virtual, physical, file size, memory size, alignment
+    header(0, [1 | 7 << 32, 4096, BASE + 0x10_0000, 0x10_0000, 3 * 4096, 4 * 4096, 4096]);
+    header(1, [4 | 4 << 32, 4 * 4096, 0, 0, notes.len() as u64, notes.len() as u64, 4]);
+    file.resize(4096, 0);
+    for page in 1..=3u8 {
+        file.resize(file.len() + 4096, page);
+    }
+    file.extend(notes);
+    file
+}
+
+fn quad(kind: u32, value: u64) -> Vec<u8> {
+    note(kind, &value.to_le_bytes())
+}
+
+fn usual_notes() -> Vec<Vec<u8>> {
+    vec![
+        quad(kind::VIRT_BASE, BASE),
+        quad(kind::ENTRY, BASE + 0x10_0010),
+        quad(kind::HYPERCALL_PAGE, BASE + 0x10_1000),
+    ]
+}
+
+fn linux_notes() -> Vec<Vec<u8>> {
+    let mut notes = usual_notes();
+    notes.push(quad(kind::INIT_P2M, LIST));
+    notes.push(note(kind::MOD_START_PFN, &1u32.to_le_bytes()));
+    notes
+}
+
+/// What a started domain sees.
+struct View<'a> {
+    domain: &'a Arc<Domain>,
+    root: Mfn,
+    info: StartInfo,
+    stack: u64,
+}
+
+impl<'a> View<'a> {
+    fn new(domain: &'a Arc<Domain>) -> Self {
+        let vcpu = &domain.vcpus()[0];
+        assert!(vcpu.is_up() && vcpu.is_initialised() && !domain.vcpus()[1].is_up());
+        let parked = vcpu.parked();
+        let context = parked.as_ref().unwrap();
+        let root = context.kernel_root().unwrap().mfn();
+        let (start_info, stack) = (context.registers().rsi, context.registers().rsp);
+        assert!(context.is_in_kernel() && context.registers().rip == BASE + 0x10_0010);
+        drop(parked);
+        let mut bytes = [0; size_of::<StartInfo>()];
+        let frame = walk(root, GuestVirt::new(start_info), Access::Read).unwrap();
+        domain.frame(frame).unwrap().copy_out(0, &mut bytes);
+        Self { domain, root, info: StartInfo::read_from_bytes(&bytes).unwrap(), stack }
+    }
+
+    fn frame(&self, address: u64, access: Access) -> Option<Mfn> {
+        walk(self.root, GuestVirt::new(address), access)
+    }
+
+    fn bytes<const N: usize>(&self, address: u64) -> [u8; N] {
+        let mut bytes = [0; N];
+        let frame = self.frame(address, Access::Read).unwrap();
+        let offset = GuestVirt::new(address).page_offset();
+        self.domain.frame(frame).unwrap().copy_out(offset, &mut bytes);
+        bytes
+    }
+
+    fn word(&self, address: u64) -> u64 {
+        u64::from_le_bytes(self.bytes(address))
+    }
+
+    /// The list of frames, the M2P and the mapping from `BASE` on agree; page tables are read-only, all else is writable.
+    fn check_memory(&self) {
+        for pfn in 0..self.info.page_count {
+            let mfn = Mfn::new(self.word(self.info.mfn_list + pfn * 8));
+            assert_eq!(m2p::get(mfn), Pfn::new(pfn));
+            assert_eq!(self.domain.frame(mfn).unwrap().owner(), self.domain.id());
+        }
+        let tables = self.info.page_table_base..self.info.page_table_base + self.info.page_table_frame_count * 4096;
+        let mut mapped = 0;
+        while let Some(frame) = self.frame(BASE + mapped * 4096, Access::Read) {
+            let address = BASE + mapped * 4096;
+            assert_eq!(frame.get(), self.word(self.info.mfn_list + mapped * 8));
+            let kind = self.domain.frame(frame).unwrap().current_kind().0;
+            if tables.contains(&address) {
+                assert!(self.frame(address, Access::Write).is_none());
+                assert!(!matches!(kind, KindCode::Writable | KindCode::None));
+            } else {
+                assert_eq!(self.frame(address, Access::Write), Some(frame));
+                assert_eq!(kind, KindCode::Writable);
+            }
+            mapped += 1;
+        }
+        assert!((mapped * 4096).is_multiple_of(4 << 20));
+        assert!(BASE + mapped * 4096 >= self.stack + (512 << 10));
+        assert_eq!(self.frame(self.info.page_table_base, Access::Read), Some(self.root));
+    }
+}
+
+/// Takes a domain apart again, as far as the builder has put it together.
+fn take_apart(domain: &Domain) {
+    let root = domain.vcpus()[0].parked().as_mut().map(|context| context.set_roots(None, None));
+    let mfn = root.as_ref().and_then(|(kernel, _)| kernel.as_ref()).map(TypedRef::mfn);
+    drop(root);
+    if let Some(frame) = mfn.and_then(|mfn| domain.frame(mfn)) {
+        drop(TypedRef::<L4>::unpin(&frame));
+    }
+    memory::give_back(domain);
+}
+
+fn open(file: &[u8]) -> Image<'_> {
+    Image::open(file).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_plain_kernel_gets_everything_mapped() {
+    let _machine = machine();
+    let file = elf(&usual_notes());
+    let domain = domain(1, 16 << 20);
+    let ramdisk = vec![9; 5000];
+    build(&domain, &open(&file), Some(&ramdisk), "a  b=\"c\"").unwrap();
+    let view = View::new(&domain);
+    view.check_memory();
+    let info = &view.info;
+    assert!(info.magic.starts_with(b"xen-3.0-x86_64\0"));
+    assert_eq!(info.page_count, 4096);
+    assert_eq!(info.flags, 0);
+    assert!(info.command_line.starts_with(b"a  b=\"c\"\0"));
+    assert_eq!(info.shared_info, domain.shared_info().frame().mfn().address().get());
+    assert_eq!((info.first_p2m_pfn, info.p2m_frame_count), (0, 0));
+    // kernel, ramdisk, list, start info, store, console, page tables, stack
+    assert_eq!((info.module_start, info.module_length), (BASE + 0x10_4000, 5000));
+    assert_eq!(view.bytes::<904>(info.module_start + 4096), [[9; 904]].concat()[..]);
+    assert_eq!(info.mfn_list, BASE + 0x10_6000);
+    assert_eq!(info.store_mfn, view.frame(BASE + 0x10_f000, Access::Write).unwrap().get());
+    assert_eq!(info.console_mfn, view.frame(BASE + 0x11_0000, Access::Write).unwrap().get());
+    assert_ne!(info.console_event_channel, info.store_event_channel);
+    assert_eq!(info.page_table_base, BASE + 0x11_1000);
+    assert_eq!(view.stack, info.page_table_base + (info.page_table_frame_count + 1) * 4096);
+    // the kernel, with the zeros behind it and its page of hypercalls
+    assert_eq!(view.bytes::<4096>(BASE + 0x10_0000), [1; 4096]);
+    assert_eq!(view.bytes::<4096>(BASE + 0x10_2000), [3; 4096]);
+    assert_eq!(view.bytes::<4096>(BASE + 0x10_3000), [0; 4096]);
+    let call = [0x51, 0x41, 0x53, 0xb8, 29, 0, 0, 0, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3, 0xcc];
+    assert_eq!(view.bytes::<15>(BASE + 0x10_1000 + 29 * 32), call);
+    assert_eq!(view.bytes::<12>(BASE + 0x10_1000 + 23 * 32)[..5], [0x51, 0x41, 0x53, 0x50, 0xb8]);
+    let mask = domain.shared_info().atomic_u8(core::mem::offset_of!(SharedInfo, vcpu_info) + 1);
+    assert_eq!(mask.load(core::sync::atomic::Ordering::Relaxed), 1);
+    take_apart(&domain);
+}
+
+#[test]
+fn a_kernel_may_have_its_list_and_ramdisk_elsewhere() {
+    let _machine = machine();
+    let file = elf(&linux_notes());
+    let domain = domain(2, 32 << 20);
+    build(&domain, &open(&file), Some(&[7; 4097]), "").unwrap();
+    let view = View::new(&domain);
+    view.check_memory();
+    let info = &view.info;
+    assert_eq!(info.mfn_list, LIST);
+    assert_eq!(info.flags, sif::MOD_START_PFN);
+    // 16 frames of list, and an L3, L2 and L1 table for them
+    assert_eq!((info.first_p2m_pfn, info.p2m_frame_count), (1024, 19));
+    assert_eq!(info.module_start, 1024 + 19);
+    assert!(view.frame(LIST, Access::Write).is_some());
+    assert!(view.frame(LIST + 16 * 4096, Access::Read).is_none());
+    let ramdisk = Mfn::new(view.word(LIST + (info.module_start + 1) * 8));
+    let mut bytes = [0; 2];
+    domain.frame(ramdisk).unwrap().copy_out(0, &mut bytes);
+    assert_eq!(bytes, [7, 0]);
+    take_apart(&domain);
+}
+
+#[test]
+fn the_initial_domain_has_no_rings() {
+    let _machine = machine();
+    let file = elf(&usual_notes());
+    let domain = domain(0, 16 << 20);
+    build(&domain, &open(&file), None, "").unwrap();
+    let view = View::new(&domain);
+    view.check_memory();
+    assert_eq!(view.info.flags, sif::PRIVILEGED | sif::INITDOMAIN);
+    assert_eq!((view.info.store_mfn, view.info.store_event_channel), (0, 0));
+    assert_eq!(view.info.console_mfn, 1168);
+    assert_eq!((view.info.module_start, view.info.module_length), (0, 0));
+    take_apart(&domain);
+}
+
+#[test]
+fn what_fails_leaves_no_frame_behind() {
+    let _machine = machine();
+    let free = frames::free_frames();
+    let refuse = |notes: &[Vec<u8>], id, memory, ramdisk: usize, command_line: &str| {
+        let file = elf(notes);
+        let domain = domain(id, memory);
+        let ramdisk = vec![0; ramdisk];
+        let error = build(&domain, &open(&file), Some(&ramdisk), command_line).unwrap_err();
+        assert!(domain.frames.is_empty());
+        drop(domain);
+        assert_eq!(frames::free_frames(), free, "{error}");
+        error.to_string()
+    };
+    assert_eq!(
+        refuse(&usual_notes(), 1, 2 << 20, 0, ""),
+        "too little memory: 2 MiB given, 4 MiB needed by kernel and ramdisk"
+    );
+    assert_eq!(
+        refuse(&linux_notes(), 1, 16 << 20, 20 << 20, ""),
+        "too little memory: 16 MiB given, 25 MiB needed by kernel and ramdisk"
+    );
+    assert!(refuse(&usual_notes(), 1, 4 << 30, 0, "").starts_with("too little memory: 4096 MiB needed, "));
+    assert!(refuse(&usual_notes(), 1, 16 << 20, 0, &"x".repeat(1024)).contains("1024 bytes"));
+    let mut notes = usual_notes();
+    notes.push(note(kind::SUPPORTED_FEATURES, &1u32.to_le_bytes()));
+    assert_eq!(refuse(&notes, 0, 16 << 20, 0, ""), "the kernel cannot be that of an initial domain");
+    for (kind, value) in [
+        (kind::ENTRY, BASE),
+        (kind::ENTRY, 0),
+        (kind::HYPERCALL_PAGE, BASE + 0x10_4000),
+        (kind::HYPERCALL_PAGE, 0),
+        (kind::INIT_P2M, BASE),
+        (kind::INIT_P2M, BASE + (3 << 20)),
+        (kind::INIT_P2M, 0x7fff_ffff_f000),
+        (kind::INIT_P2M, 0xffff_ffff_ffff_f000),
+        (kind::VIRT_BASE, 0xffff_ffff_ff00_0000),
+    ] {
+        let mut notes = usual_notes();
+        notes.push(quad(kind, value));
+        assert!(refuse(&notes, 1, 16 << 20, 0, "").starts_with("malformed layout: "), "{kind} {value:#x}");
+    }
+}
+
+#[test]
+fn lists_beside_the_kernel_share_its_tables() {
+    let _machine = machine();
+    // just behind the initial mapping; in front of the kernel in the same L2 table; in another L4 slot of the upper half
+    for (id, list) in [(3, BASE + (4 << 20)), (4, BASE - 0x1000 * 8), (5, 0xffff_8800_0000_0000)] {
+        let mut notes = usual_notes();
+        notes.push(quad(kind::INIT_P2M, list));
+        let domain = domain(id, 16 << 20);
+        build(&domain, &open(&elf(&notes)), None, "").unwrap();
+        let view = View::new(&domain);
+        for pfn in [0, 4095] {
+            assert_eq!(m2p::get(Mfn::new(view.word(list + pfn * 8))), Pfn::new(pfn));
+        }
+        take_apart(&domain);
+    }
+}
+
+#[test]
+fn files_that_are_no_kernels_are_told_apart() {
+    let _machine = machine();
+    let why = |file: &[u8]| Image::open(file).err().map(|error| error.to_string()).unwrap_or_default();
+    assert_eq!(why(&[]), "no kernel: it is neither a bzImage nor an ELF file");
+    assert_eq!(why(&[0; 8192]), "no kernel: it is neither a bzImage nor an ELF file");
+    assert!(why(&elf(&[])).starts_with("no Xen PV entry: the kernel has no ELF notes"));
+    assert!(why(&elf(&usual_notes())[..100]).starts_with("malformed ELF file"));
+    let mut wrong = elf(&usual_notes());
+    wrong[18] = 40;
+    assert_eq!(why(&wrong), "malformed ELF file: it is not for 64-bit x86");
+    let mut file = elf(&usual_notes());
+    // every single byte of the headers, changed
+    for at in 0..64 + 2 * 56 {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let before = core::mem::replace(&mut file[at], value);
+            let _ = Image::open(&file).map(|image| {
+                let needs = layout::Needs { kernel: image.kernel(), ramdisk: Some(1), memory: 4096, has_rings: true };
+                let _ = Layout::new(&needs);
+            });
+            file[at] = before;
+        }
+    }
+}
+
+/// The kernels that the build has fetched for its own tests.
+fn distribution_kernels() -> Vec<PathBuf> {
+    fn search(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let kernel = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"));
+            if kernel && path.is_file() {
+                found.push(path);
+            } else if depth > 0 && path.is_dir() && !path.is_symlink() {
+                search(&path, depth - 1, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    search(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cache"), 4, &mut found);
+    found
+}
+
+#[test]
+fn distribution_kernels_are_built() {
+    let _machine = machine();
+    for path in distribution_kernels() {
+        let file = fs::read(&path).unwrap();
+        let free = frames::free_frames();
+        let image = Image::open(&file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let domain = domain(6, 256 << 20);
+        build(&domain, &image, Some(&[1; 100_000]), "console=hvc0").unwrap_or_else(|error| panic!("{error}"));
+        let registers = *domain.vcpus()[0].parked().as_ref().unwrap().registers();
+        assert!(registers.rip > BASE + (16 << 20) && registers.rsi > registers.rip);
+        drop(image);
+        take_apart(&domain);
+        drop(domain);
+        assert_eq!(frames::free_frames(), free);
+    }
+}

@@ -1,0 +1,152 @@
+//! From a machine that is up to guests that run: what the boot modules ask for is built and started, then each pCPU becomes
+//! the scheduler's.
+
+mod plan;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+
+use abi::xen::DomainId;
+use log::{error, info, warn};
+use machine::addr::PAGE_SIZE;
+use machine::boot::{self, ModuleContents};
+use machine::{cpu, frames};
+
+use crate::builder::{self, Image};
+use crate::domain::{self, Domain, MAX_VCPUS, Settings};
+use plan::{Guest, InitialDomain, Plan};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What the initial domain leaves free if it is not told how much to take, as a fraction and in frames.
+const RESERVE_FRACTION: u64 = 16;
+const LARGEST_RESERVE: u64 = (128 << 20) / PAGE_SIZE as u64;
+
+/// Runs on the boot CPU once the machine is up.
+pub fn main() -> ! {
+    crate::console::init();
+    let info = boot::info();
+    info!("Paravane {VERSION}: {} MiB of memory free", frames::free_frames() * PAGE_SIZE as u64 >> 20);
+    for word in &boot::options().ignored {
+        warn!("option {word:?} on the command line ignored");
+    }
+    if info.omitted() != 0 {
+        warn!("{} modules, strings or memory ranges of the boot loader left out", info.omitted());
+    }
+    let arguments: alloc::vec::Vec<_> = info.modules().iter().map(|module| info.arguments(module)).collect();
+    if start_guests(Plan::new(&arguments)) == 0 {
+        error!("no guest could be started; powering off");
+        machine::power::off();
+    }
+    cpu::start_others(crate::scheduler::run_cpu);
+    crate::scheduler::run_cpu()
+}
+
+/// Builds and starts what was planned; returns how many domains that are.
+fn start_guests(plan: Plan<'_>) -> usize {
+    for index in &plan.unused {
+        warn!("boot module {index} is of no use here");
+        ModuleContents::take(*index).map(ModuleContents::release);
+    }
+    let mut started = 0;
+    if let Some(wanted) = &plan.initial_domain {
+        match start_initial_domain(wanted) {
+            Ok(()) => started += 1,
+            Err(why) => error!("initial domain not started: {why}"),
+        }
+    }
+    if plan.initial_domain.is_none() && plan.guests.is_empty() {
+        error!("no boot module is a guest's kernel");
+    }
+    let mut next_id = 1;
+    for wanted in plan.guests {
+        let (name, result) = match wanted {
+            Ok(guest) => (guest.name.clone(), start_guest(&guest, DomainId(next_id))),
+            Err((name, why)) => (name, Err(why)),
+        };
+        match result {
+            Ok(()) => {
+                started += 1;
+                next_id += 1;
+            }
+            Err(why) => error!("guest {name} not started: {why}"),
+        }
+    }
+    started
+}
+
+fn start_guest(guest: &Guest<'_>, id: DomainId) -> Result<(), String> {
+    let settings = Settings {
+        name: guest.name.clone(),
+        privileged: false,
+        vcpus: guest.vcpus,
+        max_frames: frames_of(guest.memory)?,
+        weight: guest.weight,
+        cap: guest.cap,
+    };
+    start(id, settings, guest.kernel, guest.ramdisk, guest.command_line)
+}
+
+fn start_initial_domain(wanted: &InitialDomain<'_>) -> Result<(), String> {
+    let options = boot::options();
+    let memory = options.dom0_memory;
+    let free = frames::free_frames();
+    let most = (free - (free / RESERVE_FRACTION).min(LARGEST_RESERVE)) * PAGE_SIZE as u64;
+    let bytes = memory.initial.unwrap_or(most).max(memory.min.unwrap_or(0)).min(memory.max.unwrap_or(u64::MAX));
+    let cpus = u32::try_from(cpu::online()).unwrap_or(1);
+    let settings = Settings {
+        name: String::from("Domain-0"),
+        privileged: true,
+        vcpus: options.dom0_max_vcpus.unwrap_or(cpus).clamp(1, MAX_VCPUS),
+        max_frames: frames_of(bytes)?,
+        weight: 256,
+        cap: 0,
+    };
+    start(DomainId(0), settings, wanted.kernel, wanted.ramdisk, wanted.command_line)
+}
+
+fn frames_of(bytes: u64) -> Result<u32, String> {
+    u32::try_from(bytes / PAGE_SIZE as u64).map_err(|_| format!("{bytes} bytes are too much memory"))
+}
+
+fn start(
+    id: DomainId,
+    settings: Settings,
+    kernel: usize,
+    ramdisk: Option<usize>,
+    command_line: &str,
+) -> Result<(), String> {
+    let take = |index| ModuleContents::take(index).ok_or_else(|| format!("boot module {index} cannot be read"));
+    let ramdisk = ramdisk.map(take).transpose()?;
+    let kernel = take(kernel)?;
+    let result = build(id, settings, kernel.as_slice(), ramdisk.as_ref().map(ModuleContents::as_slice), command_line);
+    // built or not, nobody reads the modules again
+    kernel.release();
+    ramdisk.map(ModuleContents::release);
+    let domain = result?;
+    domain::add(&domain);
+    crate::time::init_domain(&domain);
+    let settings = domain.settings();
+    info!(
+        "domain {}: {}, {} MiB, {} vCPUs",
+        id.0,
+        settings.name,
+        u64::from(settings.max_frames) * PAGE_SIZE as u64 >> 20,
+        settings.vcpus
+    );
+    domain.start();
+    Ok(())
+}
+
+fn build(
+    id: DomainId,
+    settings: Settings,
+    kernel: &[u8],
+    ramdisk: Option<&[u8]>,
+    command_line: &str,
+) -> Result<Arc<Domain>, String> {
+    let image = Image::open(kernel).map_err(|error| error.to_string())?;
+    let domain = Domain::new(id, settings).map_err(|_| String::from("no memory is free"))?;
+    builder::build(&domain, &image, ramdisk, command_line).map_err(|error| error.to_string())?;
+    Ok(domain)
+}
