@@ -63,6 +63,7 @@ global_asm!(
 
 unsafe extern "C" {
     /// Runs the guest. The context must be this CPU's active one, its registers made harmless.
+    #[expect(improper_ctypes, reason = "the entry code takes the offsets that the compiler gives")]
     pub(super) fn guest_enter(context: *mut GuestContext) -> u32;
     /// Copies to or from guest memory; returns the bytes not copied.
     pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;

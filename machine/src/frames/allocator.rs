@@ -86,7 +86,7 @@ fn prepare(number: u64, owner: DomainId) -> Allocation {
     let slot = slot::referenced(mfn);
     tlb_clock::ensure_flushed_since(slot.stamp.load(Ordering::SeqCst));
     let cleared = slot.update_usage(|_| Some(slot::Use::NONE));
-    assert!(cleared.is_ok_and(|before| before.count == 0 && before.progress == 0), "{mfn:?} was free and in use");
+    assert!(cleared.is_ok_and(|before| before.count == 0 && !before.owns_entries()), "{mfn:?} was free and in use");
     access::zero(mfn);
     Allocation::new(mfn, owner)
 }

@@ -54,12 +54,12 @@ pub fn reap(budget: &mut Budget) -> bool {
     while let Some(frame) = pop() {
         let slot = frame.slot();
         let claimed = slot.update_usage(|usage| {
-            let idle = usage.count == 0 && !usage.busy && usage.progress != 0;
+            let idle = usage.count == 0 && !usage.busy && usage.owns_entries();
             Some(Use { queued: false, busy: usage.busy || idle, ..usage })
         });
         // `update_usage` always succeeds here; what it found tells whether the frame is ours to tear down.
         let (Ok(before) | Err(before)) = claimed;
-        if before.count == 0 && !before.busy && before.progress != 0 {
+        if before.count == 0 && !before.busy && before.owns_entries() {
             let done = transition::tear_down(&frame, budget);
             transition::finish_busy(&frame, |usage| Use { queued: !done, ..usage });
             if !done {

@@ -158,7 +158,7 @@ impl Drop for FrameRef {
         assert!(before != 0, "reference count of {:?} fell below zero", self.mfn);
         if before == 1 {
             let usage = slot.usage();
-            assert!(usage.count == 0 && usage.progress == 0, "{:?} is freed while in use: {usage:?}", self.mfn);
+            assert!(usage.count == 0 && !usage.owns_entries(), "{:?} is freed while in use: {usage:?}", self.mfn);
             if let Some(count) = OWNED.get(usize::from(slot.owner.load(Ordering::SeqCst))) {
                 count.fetch_sub(1, Ordering::SeqCst);
             }
@@ -303,8 +303,7 @@ pub(super) fn release_use(frame: &FrameRef) {
         if current.count == 1 {
             slot.stamp.store(tlb_clock::now(), Ordering::SeqCst);
         }
-        let is_table = current.kind.table_level().is_some();
-        let enqueue = current.count == 1 && is_table && current.progress != 0 && !current.queued;
+        let enqueue = current.count == 1 && current.owns_entries() && !current.queued;
         let next = Use { count: current.count - 1, queued: current.queued || enqueue, ..current };
         match slot.exchange_usage(current, next) {
             Ok(()) if enqueue => return queue::push(frame.again()),

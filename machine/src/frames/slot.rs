@@ -43,17 +43,6 @@ impl KindCode {
         }
     }
 
-    /// The kind of a page table of `level`.
-    pub(super) const fn of_level(level: u8) -> Self {
-        match level {
-            1 => Self::L1,
-            2 => Self::L2,
-            3 => Self::L3,
-            4 => Self::L4,
-            _ => panic!("a page-table level is 1 to 4"),
-        }
-    }
-
     const fn from_bits(bits: u64) -> Self {
         match bits & 7 {
             0 => Self::None,
@@ -88,6 +77,11 @@ pub(crate) struct Use {
 impl Use {
     pub(crate) const NONE: Self =
         Self { count: 0, kind: KindCode::None, busy: false, pinned: false, queued: false, progress: 0 };
+
+    /// Whether entries of the frame own references. (A page of descriptors that has been checked owns nothing.)
+    pub(crate) const fn owns_entries(self) -> bool {
+        self.kind.table_level().is_some() && self.progress != 0
+    }
 
     const fn unpack(word: u64) -> Self {
         Self {

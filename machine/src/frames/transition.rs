@@ -23,6 +23,7 @@ use alloc::vec::Vec;
 use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, TypedRef};
 use super::slot::{KindCode, Slot, Use};
 use super::{access, queue};
+use crate::addr::Mfn;
 use crate::paging::{self, Admission, Entry, RawEntry};
 use crate::tlb_clock;
 
@@ -82,12 +83,17 @@ impl Promotion {
     const fn empty() -> Self {
         Self { frames: Vec::new() }
     }
+
+    /// The frames whose progress it keeps.
+    pub fn frames(&self) -> impl Iterator<Item = Mfn> {
+        self.frames.iter().map(FrameRef::mfn)
+    }
 }
 
 impl Drop for Promotion {
     fn drop(&mut self) {
         for frame in self.frames.drain(..) {
-            let partial = |usage: Use| usage.count == 0 && usage.progress != 0 && !usage.busy && !usage.queued;
+            let partial = |usage: Use| usage.count == 0 && usage.owns_entries() && !usage.busy && !usage.queued;
             if frame.slot().update_usage(|usage| partial(usage).then_some(Use { queued: true, ..usage })).is_ok() {
                 queue::push(frame);
             }
@@ -149,7 +155,7 @@ fn acquire<A: Admission>(
             change_kind(slot, usage.kind, kind);
         }
         let outcome = validate(frame, kind, admission, budget);
-        return settle(frame, kind, outcome);
+        return settle(frame, outcome);
     }
 }
 
@@ -173,7 +179,7 @@ pub(super) fn finish_busy(frame: &FrameRef, change: impl Fn(Use) -> Use) {
 }
 
 /// Leaves the busy phase of a validation: in use if it succeeded, partial otherwise.
-fn settle(frame: &FrameRef, kind: KindCode, outcome: Result<(), AcquireError>) -> Result<(), AcquireError> {
+fn settle(frame: &FrameRef, outcome: Result<(), AcquireError>) -> Result<(), AcquireError> {
     match outcome {
         Ok(()) => {
             finish_busy(frame, |usage| Use { count: 1, ..usage });
@@ -185,7 +191,7 @@ fn settle(frame: &FrameRef, kind: KindCode, outcome: Result<(), AcquireError>) -
             Err(AcquireError::Preempted(promotion))
         }
         Err(error) => {
-            let enqueue = |usage: Use| kind.table_level().is_some() && usage.progress != 0 && !usage.queued;
+            let enqueue = |usage: Use| usage.owns_entries() && !usage.queued;
             let before = frame
                 .slot()
                 .update_usage(|usage| Some(Use { busy: false, queued: usage.queued || enqueue(usage), ..usage }));

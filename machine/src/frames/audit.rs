@@ -1,0 +1,90 @@
+//! Recounts the frame table from scratch: what the invariants FT-1, FT-2, FT-5, FT-6 and FT-8 say about every frame, from
+//! the contents of all page tables. For tests, while no other CPU works on the table.
+
+use core::sync::atomic::Ordering;
+use std::format;
+use std::string::String;
+use std::vec;
+use std::vec::Vec;
+
+use super::slot::{self, KindCode};
+use super::{access, allocator};
+use crate::addr::Mfn;
+use crate::paging::{self, RawEntry};
+
+/// References to a frame that a test holds as values.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// Existence counts: of `FrameRef`, `TypedRef` and unlisted `Allocation` values.
+    pub references: u32,
+    /// Use counts: of `TypedRef` values.
+    pub uses: u32,
+}
+
+/// Compares every frame's counts with what pins, queues, lists, page-table entries and `held` account for.
+///
+/// # Errors
+/// All differences, one line each.
+pub fn recount(held: impl Fn(Mfn) -> Held) -> Result<(), String> {
+    let frames = slot::table_size();
+    let mut expected: Vec<Held> = vec![Held::default(); usize::try_from(frames).expect("a small machine")];
+    let mut complaints = String::new();
+    for number in 0..frames {
+        let mfn = Mfn::new(number);
+        let slot = slot::referenced(mfn);
+        let usage = slot.usage();
+        let own = &mut expected[number as usize];
+        let value = held(mfn);
+        own.references += value.references + u32::from(usage.queued) + u32::from(usage.pinned);
+        own.uses += value.uses + u32::from(usage.pinned);
+        own.references += u32::from(slot.block.load(Ordering::Relaxed) & allocator::LISTED != 0);
+        if let Some(level) = usage.kind.table_level() {
+            count_entries(mfn, level, usage.progress, &mut expected, &mut complaints);
+            if usage.count != 0 && usage.progress != 512 {
+                complaints += &format!("FT-6: {mfn} is in use with progress {}\n", usage.progress);
+            }
+        }
+    }
+    for number in 0..frames {
+        let slot = slot::referenced(Mfn::new(number));
+        let (references, usage) = (slot.refs.load(Ordering::SeqCst), slot.usage());
+        let wanted = expected[number as usize];
+        if references != wanted.references {
+            complaints += &format!("FT-1: {number:#x} has {references} references, {} are held\n", wanted.references);
+        }
+        if usage.count != wanted.uses {
+            complaints += &format!("FT-2: {number:#x} has {usage:?}, {} uses are held\n", wanted.uses);
+        }
+        let block = slot.block.load(Ordering::Relaxed);
+        if block & allocator::RAM != 0 && references == 0 && block & allocator::LISTED != 0 {
+            complaints += &format!("FT-8: {number:#x} is listed without reference\n");
+        }
+    }
+    if complaints.is_empty() { Ok(()) } else { Err(complaints) }
+}
+
+fn count_entries(table: Mfn, level: u8, progress: u16, expected: &mut [Held], complaints: &mut String) {
+    for index in 0..progress {
+        if level == 4 && paging::is_hypervisor_slot(index) {
+            continue;
+        }
+        let raw = RawEntry::new(access::read_entry(table, index));
+        if !raw.is_present() || !slot::is_ram(raw.frame()) {
+            continue;
+        }
+        let target = &mut expected[raw.frame().get() as usize];
+        target.references += 1;
+        let kind = slot::referenced(raw.frame()).usage().kind;
+        let wanted = match level {
+            1 if raw.is_writable() => KindCode::Writable,
+            1 => continue,
+            2 => KindCode::L1,
+            3 => KindCode::L2,
+            _ => KindCode::L3,
+        };
+        target.uses += 1;
+        if kind != wanted {
+            *complaints += &format!("FT-5: entry {index} of {table} ({raw:x?}) leads to a frame of kind {kind:?}\n");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Random use of the frame table, by one thread with a recount after every step, and by several racing on the same frames.
+
+use abi::errno::Errno;
+use abi::xen::DomainId;
+use machine::addr::Mfn;
+use machine::frames::audit::{self, Held};
+use machine::frames::{
+    self, AcquireError, Budget, Descriptor, FrameList, FrameRef, Kind, L1, L2, L3, L4, Promotion, TypedRef, Writable,
+};
+use machine::paging::{Admission, Entry, NoEntries, RawEntry};
+use proptest::prelude::*;
+use std::sync::Once;
+
+const GUEST: DomainId = DomainId(7);
+const OTHER: DomainId = DomainId(8);
+const FRAMES: u64 = 48;
+
+/// Admits the guest's own frames.
+struct Own;
+
+impl Admission for Own {
+    fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
+        if !raw.is_present() {
+            return Ok(Entry::absent(raw));
+        }
+        let frame = FrameRef::get(raw.frame(), GUEST).ok_or(Errno::EINVAL)?;
+        if !raw.is_writable() {
+            return Ok(Entry::read_only(frame, raw));
+        }
+        TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget).map(|frame| Entry::writable(frame, raw))
+    }
+
+    fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {
+        FrameRef::get(mfn, GUEST).ok_or(Errno::EINVAL)
+    }
+}
+
+enum Value {
+    Plain(FrameRef),
+    Writable(TypedRef<Writable>),
+    Descriptor(TypedRef<Descriptor>),
+    L1(TypedRef<L1>),
+    L2(TypedRef<L2>),
+    L3(TypedRef<L3>),
+    L4(TypedRef<L4>),
+    Promotion(Promotion),
+}
+
+impl Value {
+    fn held(&self, mfn: Mfn) -> Held {
+        let typed = |at: Mfn| Held { references: u32::from(at == mfn), uses: u32::from(at == mfn) };
+        match self {
+            Self::Plain(frame) => Held { references: u32::from(frame.mfn() == mfn), uses: 0 },
+            Self::Writable(page) => typed(page.mfn()),
+            Self::Descriptor(page) => typed(page.mfn()),
+            Self::L1(table) => typed(table.mfn()),
+            Self::L2(table) => typed(table.mfn()),
+            Self::L3(table) => typed(table.mfn()),
+            Self::L4(table) => typed(table.mfn()),
+            Self::Promotion(promotion) => Held {
+                references: promotion.frames().filter(|frame| *frame == mfn).count() as u32,
+                uses: 0,
+            },
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Allocate,
+    GiveUp(u64),
+    Refer(u64),
+    Acquire(u8, u64, u32),
+    Drop(usize),
+    Pin(usize),
+    Unpin(u64),
+    Poke(u64, u16, u64),
+    Replace(usize, u16, u64),
+    Reap(u32),
+}
+
+fn raw_entry() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        2 => Just(0u64),
+        6 => (0..FRAMES, prop_oneof![Just(1u64), Just(3), Just(7), Just(0x67), Just(5)]).prop_map(|(frame, flags)| frame << 12 | flags),
+        1 => any::<u64>(),
+    ]
+}
+
+fn index() -> impl Strategy<Value = u16> {
+    prop_oneof![0..4u16, 254..258u16, 508..512u16]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Allocate),
+        1 => (0..FRAMES).prop_map(Step::GiveUp),
+        1 => (0..FRAMES).prop_map(Step::Refer),
+        6 => (0..6u8, 0..FRAMES, prop_oneof![Just(1u32), Just(600), Just(100_000)]).prop_map(|(kind, frame, budget)| Step::Acquire(kind, frame, budget)),
+        4 => any::<usize>().prop_map(Step::Drop),
+        2 => any::<usize>().prop_map(Step::Pin),
+        2 => (0..FRAMES).prop_map(Step::Unpin),
+        6 => (0..FRAMES, index(), raw_entry()).prop_map(|(frame, index, raw)| Step::Poke(frame, index, raw)),
+        4 => (any::<usize>(), index(), raw_entry()).prop_map(|(table, index, raw)| Step::Replace(table, index, raw)),
+        2 => prop_oneof![Just(1u32), Just(300), Just(100_000)].prop_map(Step::Reap),
+    ]
+}
+
+struct World {
+    list: FrameList,
+    held: Vec<Value>,
+}
+
+impl World {
+    fn new() -> Self {
+        static START: Once = Once::new();
+        START.call_once(|| machine::hosted::start(FRAMES));
+        Self { list: FrameList::new(GUEST), held: Vec::new() }
+    }
+
+    fn acquire<K: Kind>(&mut self, frame: u64, budget: u32, wrap: fn(TypedRef<K>) -> Value) {
+        let Some(frame) = FrameRef::get(Mfn::new(frame), GUEST) else { return };
+        match TypedRef::acquire(frame, &mut Own, &mut Budget::new(budget)) {
+            Ok(table) => self.held.push(wrap(table)),
+            Err(AcquireError::Preempted(promotion)) => self.held.push(Value::Promotion(promotion)),
+            Err(AcquireError::Conflict | AcquireError::Refused(_)) => {}
+        }
+    }
+
+    fn take(&mut self, number: usize) -> Option<Value> {
+        (!self.held.is_empty()).then(|| self.held.swap_remove(number % self.held.len()))
+    }
+
+    fn apply(&mut self, step: &Step) {
+        match *step {
+            Step::Allocate => {
+                if let Some(allocation) = frames::allocate(GUEST) {
+                    self.list.push(allocation);
+                }
+            }
+            Step::GiveUp(frame) => {
+                let given = FrameRef::get(Mfn::new(frame), GUEST).and_then(|frame| self.list.remove(&frame));
+                drop(given);
+            }
+            Step::Refer(frame) => self.held.extend(FrameRef::get(Mfn::new(frame), GUEST).map(Value::Plain)),
+            Step::Acquire(kind, frame, budget) => match kind {
+                0 => self.acquire(frame, budget, Value::Writable),
+                1 => self.acquire(frame, budget, Value::Descriptor),
+                2 => self.acquire(frame, budget, Value::L1),
+                3 => self.acquire(frame, budget, Value::L2),
+                4 => self.acquire(frame, budget, Value::L3),
+                _ => self.acquire(frame, budget, Value::L4),
+            },
+            Step::Drop(number) => drop(self.take(number)),
+            Step::Pin(number) => {
+                let back = match self.take(number) {
+                    Some(Value::L1(table)) => table.pin().err().map(Value::L1),
+                    Some(Value::L2(table)) => table.pin().err().map(Value::L2),
+                    Some(Value::L3(table)) => table.pin().err().map(Value::L3),
+                    Some(Value::L4(table)) => table.pin().err().map(Value::L4),
+                    other => other,
+                };
+                self.held.extend(back);
+            }
+            Step::Unpin(frame) => {
+                if let Some(frame) = FrameRef::get(Mfn::new(frame), GUEST) {
+                    unpin(&frame);
+                }
+            }
+            Step::Poke(frame, index, raw) => {
+                let Some(frame) = FrameRef::get(Mfn::new(frame), GUEST) else { return };
+                if let Ok(page) = TypedRef::<Writable>::acquire(frame, &mut NoEntries, &mut Budget::new(4096)) {
+                    page.write_u64(index, raw);
+                }
+            }
+            Step::Replace(number, index, raw) => self.replace(number, index, RawEntry::new(raw)),
+            Step::Reap(budget) => {
+                frames::reap(&mut Budget::new(budget));
+            }
+        }
+    }
+
+    fn replace(&mut self, number: usize, index: u16, raw: RawEntry) {
+        if self.held.is_empty() {
+            return;
+        }
+        let number = number % self.held.len();
+        let budget = &mut Budget::new(100_000);
+        match &self.held[number] {
+            Value::L1(table) => drop(Entry::<L1>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry))),
+            Value::L2(table) => drop(Entry::<L2>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry))),
+            Value::L3(table) => drop(Entry::<L3>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry))),
+            Value::L4(table) => drop(Entry::<L4>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry))),
+            _ => {}
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        audit::recount(|mfn| {
+            self.held.iter().fold(Held::default(), |sum, value| {
+                let more = value.held(mfn);
+                Held { references: sum.references + more.references, uses: sum.uses + more.uses }
+            })
+        })
+    }
+
+    /// Lets everything go; every frame must come back.
+    fn end(mut self) {
+        self.held.clear();
+        while let Some(allocation) = self.list.pop() {
+            unpin(&allocation.reference());
+        }
+        while !frames::reap(&mut Budget::new(1000)) {}
+        assert_eq!(audit::recount(|_| Held::default()), Ok(()));
+        assert_eq!(frames::free_frames(), FRAMES);
+        assert_eq!(frames::owned_by(GUEST), 0);
+    }
+}
+
+fn unpin(frame: &FrameRef) {
+    drop(TypedRef::<L1>::unpin(frame));
+    drop(TypedRef::<L2>::unpin(frame));
+    drop(TypedRef::<L3>::unpin(frame));
+    drop(TypedRef::<L4>::unpin(frame));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 96 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn counts_are_right_after_every_step(steps in prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 160 })) {
+        let mut world = World::new();
+        for step in &steps {
+            world.apply(step);
+            let checked = world.check();
+            prop_assert!(checked.is_ok(), "after {step:?}:\n{}", checked.unwrap_err());
+        }
+        world.end();
+    }
+}
+
+#[test]
+fn threads_race_on_the_same_frames_and_nothing_is_lost() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let world = World::new();
+    for _ in 0..FRAMES / 2 {
+        world.list.push(frames::allocate(GUEST).expect("frames are free"));
+    }
+    let rounds = if cfg!(miri) { 10 } else { 3000 };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut runner = TestRunner::deterministic();
+                let mut own = World { list: FrameList::new(OTHER), held: Vec::new() };
+                for _ in 0..rounds {
+                    let step = step().new_tree(&mut runner).expect("a step").current();
+                    if !matches!(step, Step::Allocate | Step::GiveUp(_)) {
+                        own.apply(&step);
+                    }
+                    if own.held.len() > 12 {
+                        own.held.clear();
+                    }
+                }
+                own.held.clear();
+                while !frames::reap(&mut Budget::new(100_000)) {}
+            });
+        }
+    });
+    assert_eq!(world.check(), Ok(()));
+    world.end();
+}
+
+#[test]
+fn a_page_table_has_no_writable_mapping_and_a_mapped_page_becomes_no_table() {
+    let world = World::new();
+    let frame = |allocation: frames::Allocation| {
+        let frame = allocation.reference();
+        world.list.push(allocation);
+        frame
+    };
+    let page = frame(frames::allocate(GUEST).expect("a frame"));
+    let budget = &mut Budget::new(100_000);
+    let writable = TypedRef::<Writable>::acquire(page.again(), &mut NoEntries, budget).expect("a fresh frame");
+    let refused = TypedRef::<L1>::acquire(page.again(), &mut Own, budget);
+    assert!(matches!(refused, Err(AcquireError::Conflict)));
+    drop(writable);
+    let table = TypedRef::<L1>::acquire(page.again(), &mut Own, budget).expect("nobody writes to it now");
+    let refused = TypedRef::<Writable>::acquire(page.again(), &mut NoEntries, budget);
+    assert!(matches!(refused, Err(AcquireError::Conflict)));
+    drop((table, page));
+    world.end();
+}
