@@ -7,7 +7,7 @@ const TYPE: u64 = 0xf << 40;
 
 /// The descriptor with its privilege level set to 3, or `None` if a guest may not have it: gates and system segments, which the processor
 /// would follow into ring 0. A descriptor that is not present faults when used and is harmless; so is type zero.
-pub(crate) const fn check_descriptor(raw: u64) -> Option<u64> {
+pub const fn check_descriptor(raw: u64) -> Option<u64> {
     if raw & PRESENT == 0 {
         return Some(raw);
     }

@@ -5,7 +5,7 @@ mod entry;
 
 use abi::errno::Errno;
 
-pub(crate) use descriptor::check_descriptor;
+pub use descriptor::check_descriptor;
 pub(crate) use entry::{admit_table_entry, leaf_with_flags};
 pub use entry::{Entry, LeafFlags, RawEntry};
 
