@@ -10,7 +10,6 @@ mod options;
 pub(crate) mod ranges;
 
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
 
@@ -197,37 +196,6 @@ impl BootInfo {
         }
         Text { start, length: self.strings.len() as u32 - start }
     }
-}
-
-/// The content of a module. Dropping it gives the module's frames to the frame allocator.
-pub struct ModuleImage {
-    bytes: &'static [u8],
-    frames: Range<Mfn>,
-}
-
-impl ModuleImage {
-    /// The module's bytes, which nobody changes.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes
-    }
-}
-
-impl Drop for ModuleImage {
-    fn drop(&mut self) {
-        self.bytes = &[];
-        crate::frames::add_free_range(self.frames.start, self.frames.end);
-    }
-}
-
-/// The content of module `index`; once only.
-pub fn take_module(index: usize) -> Option<ModuleImage> {
-    static TAKEN: [AtomicBool; MAX_MODULES] = [const { AtomicBool::new(false) }; MAX_MODULES];
-    let module = info().modules().get(index)?;
-    if TAKEN[index].swap(true, Ordering::AcqRel) {
-        return None;
-    }
-    let bytes = crate::backend::boot_memory::module_bytes(module)?;
-    Some(ModuleImage { bytes, frames: module.frames() })
 }
 
 /// What boot has decided about the machine's memory.

@@ -5,7 +5,7 @@ use super::early::Early;
 use super::layout;
 use super::paging::{self, Mapper};
 use crate::boot::ranges::RangeSet;
-use crate::boot::{BootInfo, MemoryKind, Module};
+use crate::boot::{BootInfo, MemoryKind};
 
 /// No RAM above is used: what ten root-table slots of direct map hold.
 pub(crate) const LIMIT: u64 = 10 << 39;
@@ -97,13 +97,4 @@ pub(crate) fn map_firmware(
     // SAFETY: just mapped, if it was not before. Firmware tables are not in free RAM (the memory map says so), or are only read
     // before that is given out, and nothing writes them.
     Some(unsafe { core::slice::from_raw_parts(layout::direct(address) as *const u8, length as usize) })
-}
-
-/// The bytes of a module that has passed `claim_modules`.
-pub(crate) fn module_bytes(module: &Module) -> Option<&'static [u8]> {
-    // SAFETY: the module lies in RAM, which is in the direct map, and its frames belong to nobody else until they are released
-    // through the one `ModuleImage` that holds these bytes.
-    Some(unsafe {
-        core::slice::from_raw_parts(layout::direct(module.start().get()) as *const u8, module.len() as usize)
-    })
 }

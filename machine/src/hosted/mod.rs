@@ -1,7 +1,6 @@
 //! The back end for tests: RAM is an allocation of the process, CPUs are its threads. It keeps the hardware's rules: page
 //! tables are walked as they stand, whatever the frame table says of them.
 
-pub(crate) mod boot_memory;
 pub mod console;
 pub mod cpu;
 pub mod mmu;
