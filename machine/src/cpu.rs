@@ -43,3 +43,9 @@ pub struct Features {
     /// Bytes that XSAVE writes for all of them; 512 without XSAVE.
     pub xsave_size: u32,
 }
+
+/// What this processor answers to CPUID: EAX, EBX, ECX, EDX.
+pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let answer = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+    [answer.eax, answer.ebx, answer.ecx, answer.edx]
+}

@@ -1,0 +1,82 @@
+//! The code that the guest was executing: how its segment makes the processor read it, and its bytes.
+
+use abi::arch_x86_64::{FIRST_RESERVED_GDT_ENTRY, flat};
+use machine::addr::GuestVirt;
+use machine::context::Active;
+use machine::frames::FrameRef;
+
+use super::decode::MAX_LENGTH;
+
+const DESCRIPTOR_CODE: u64 = 1 << 43;
+const DESCRIPTOR_LONG: u64 = 1 << 53;
+/// Set in selectors of the LDT.
+const SELECTOR_LOCAL: u16 = 4;
+
+/// How code is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mode {
+    /// 64-bit code: the segment has no base.
+    Long,
+    /// 32-bit or 16-bit code in a segment with this base.
+    Compatible(u64),
+}
+
+/// How the processor reads the code at CS:RIP. `None` if the guest has taken the descriptor away meanwhile.
+pub(super) fn mode(cpu: &Active) -> Option<Mode> {
+    // The upper bits of the saved selector mean nothing.
+    let selector = (cpu.registers().cs & 0xffff) as u16;
+    match selector | 3 {
+        flat::RING3_CS64 => return Some(Mode::Long),
+        flat::RING3_CS32 => return Some(Mode::Compatible(0)),
+        _ => {}
+    }
+    let descriptor = descriptor(cpu, selector)?;
+    if descriptor & DESCRIPTOR_CODE == 0 {
+        None
+    } else if descriptor & DESCRIPTOR_LONG != 0 {
+        Some(Mode::Long)
+    } else {
+        Some(Mode::Compatible(descriptor >> 16 & 0xff_ffff | descriptor >> 32 & 0xff00_0000))
+    }
+}
+
+/// What stands in one of the guest's descriptor tables.
+fn descriptor(cpu: &Active, selector: u16) -> Option<u64> {
+    let index = selector >> 3;
+    if selector & SELECTOR_LOCAL != 0 {
+        let ldt = cpu.context().ldt();
+        if index >= ldt.entries {
+            return None;
+        }
+        return cpu.read_element(GuestVirt::new(ldt.base), u64::from(index)).ok();
+    }
+    if usize::from(index) >= FIRST_RESERVED_GDT_ENTRY {
+        return None;
+    }
+    let (mut frames, entries) = cpu.context().gdt();
+    let mfn = frames.nth(usize::from(index / 512)).filter(|_| index < entries)?;
+    Some(FrameRef::get_any(mfn)?.read_u64(index % 512))
+}
+
+/// Bytes of code, as many as could be read.
+pub(super) struct Code {
+    bytes: [u8; MAX_LENGTH],
+    length: usize,
+}
+
+impl Code {
+    /// What could be read.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// Reads the 64-bit instruction at RIP; `None` if the guest executes other code.
+pub(super) fn fetch(cpu: &Active) -> Option<Code> {
+    if mode(cpu)? != Mode::Long {
+        return None;
+    }
+    let mut bytes = [0; MAX_LENGTH];
+    let length = cpu.read_some(GuestVirt::new(cpu.registers().rip), &mut bytes);
+    Some(Code { bytes, length })
+}

@@ -1,0 +1,137 @@
+//! Instructions that Paravane performs in the guest's stead: privileged ones, which fault in ring 3, and plain writes to page
+//! tables, which are mapped read-only.
+//!
+//! Nothing is taken on trust here: the instruction is fetched once and judged by what was fetched, whatever the guest's other
+//! vCPUs do to it meanwhile. What is not known, or not allowed, is refused, and the guest gets the fault itself.
+
+mod arithmetic;
+mod code;
+mod control;
+mod decode;
+mod page_table;
+mod privileged;
+mod registers;
+
+use abi::arch_x86_64::{ArchVcpuInfo, EMULATE_PREFIX};
+use abi::xen::VcpuInfo;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::mem::offset_of;
+use core::sync::atomic::Ordering;
+use machine::addr::GuestVirt;
+use machine::context::Active;
+
+pub use page_table::page_table_write;
+pub use privileged::privileged;
+
+use self::code::Mode;
+use crate::cpu_policy;
+use crate::domain::{Domain, Vcpu};
+
+const FLAG_TRAP: u64 = 1 << 8;
+const FLAG_RESUME: u64 = 1 << 16;
+/// DR6: the trap flag was set.
+const SINGLE_STEP: u64 = 1 << 14;
+
+/// Exception numbers (Intel SDM volume 3, 6.3.1).
+mod vector {
+    pub(super) const DEBUG: u8 = 1;
+    pub(super) const INVALID_OPCODE: u8 = 6;
+    pub(super) const GENERAL_PROTECTION: u8 = 13;
+    pub(super) const PAGE_FAULT: u8 = 14;
+}
+
+/// What came of an attempt to emulate an instruction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Emulation {
+    /// The registers are those after the instruction, or, where it has to be repeated, those before it.
+    Done,
+    /// The guest gets this exception.
+    Inject {
+        /// Its number.
+        vector: u8,
+        /// Its error code, where it has one.
+        error_code: Option<u32>,
+    },
+    /// The instruction is not emulated: the guest gets the original fault.
+    Refused,
+    /// The guest did what ends it.
+    Kill(String),
+}
+
+/// #GP(0): the instruction is known, but its operands are not allowed.
+const PROTECTION_FAULT: Emulation = Emulation::Inject { vector: vector::GENERAL_PROTECTION, error_code: Some(0) };
+/// #UD.
+const INVALID_OPCODE: Emulation = Emulation::Inject { vector: vector::INVALID_OPCODE, error_code: None };
+
+/// The instruction of `length` bytes has been performed: goes on behind it.
+fn complete(cpu: &mut Active, length: u8) -> Emulation {
+    let registers = cpu.registers_mut();
+    registers.rip = registers.rip.wrapping_add(u64::from(length));
+    registers.rflags &= !FLAG_RESUME;
+    if registers.rflags & FLAG_TRAP == 0 {
+        return Emulation::Done;
+    }
+    let status = cpu.debug_register(6) | SINGLE_STEP;
+    // Bits above the low half do not exist; the processor hands none out.
+    cpu.set_debug_register(6, status & 0xffff_ffff);
+    Emulation::Inject { vector: vector::DEBUG, error_code: None }
+}
+
+/// The instruction's memory operand at `address` cannot be reached.
+fn page_fault(cpu: &Active, address: GuestVirt, error_code: u32) -> Emulation {
+    set_fault_address(cpu, address.get());
+    Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(error_code) }
+}
+
+/// Puts an address where the guest expects CR2.
+fn set_fault_address(cpu: &Active, address: u64) {
+    if let Some((page, offset)) = cpu.context().vcpu_info() {
+        page.atomic_u64(offset + FAULT_ADDRESS_OFFSET).store(address, Ordering::Relaxed);
+    }
+}
+
+/// What the guest has where CR2 would be.
+fn fault_address(cpu: &Active) -> u64 {
+    let Some((page, offset)) = cpu.context().vcpu_info() else { return 0 };
+    page.atomic_u64(offset + FAULT_ADDRESS_OFFSET).load(Ordering::Relaxed)
+}
+
+const FAULT_ADDRESS_OFFSET: usize = offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2);
+
+/// Acts on #UD: `cpuid` behind the prefix that asks for its emulation, in the kernel or in a process.
+pub fn invalid_opcode(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
+    const CPUID: [u8; 2] = [0x0f, 0xa2];
+    const LENGTH: usize = EMULATE_PREFIX.len() + CPUID.len();
+    let base = match code::mode(cpu) {
+        Some(Mode::Long) => 0,
+        Some(Mode::Compatible(base)) => base,
+        None => return Emulation::Refused,
+    };
+    let mut bytes = [0; LENGTH];
+    let address = GuestVirt::new(base.wrapping_add(cpu.registers().rip));
+    // A fetch that fails behind the prefix would be a page fault of the guest's; the instruction is one, so it was readable just now.
+    if cpu.read_bytes(address, &mut bytes).is_err() || bytes != forced(CPUID) {
+        return Emulation::Refused;
+    }
+    cpuid(cpu, domain, vcpu);
+    // Seven bytes.
+    complete(cpu, LENGTH as u8)
+}
+
+/// The bytes of an instruction behind the prefix.
+const fn forced([first, second]: [u8; 2]) -> [u8; 7] {
+    let [a, b, c, d, e] = EMULATE_PREFIX;
+    [a, b, c, d, e, first, second]
+}
+
+/// Performs `cpuid`.
+fn cpuid(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
+    let registers = cpu.registers();
+    // The instruction looks at the low halves.
+    let (leaf, subleaf) = (registers.rax as u32, registers.rcx as u32);
+    let [eax, ebx, ecx, edx] = cpu_policy::cpuid(domain, vcpu, cpu, leaf, subleaf);
+    let registers = cpu.registers_mut();
+    (registers.rax, registers.rbx) = (u64::from(eax), u64::from(ebx));
+    (registers.rcx, registers.rdx) = (u64::from(ecx), u64::from(edx));
+}

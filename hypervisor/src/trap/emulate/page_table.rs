@@ -1,0 +1,203 @@
+//! Plain writes to page tables: the kernel changes an entry through its read-only mapping of the table, and the write is done for it by
+//! the same rules as any other update.
+
+use alloc::sync::Arc;
+
+use abi::xen::vm_assist;
+use machine::addr::GuestVirt;
+use machine::context::{Active, Registers};
+use machine::frames::{AcquireError, Budget, FrameRef};
+
+use super::arithmetic::{Operation, operation};
+use super::decode::{Instruction, Operand, decode};
+use super::registers::{self, mask};
+use super::{Emulation, code, complete, page_fault};
+use crate::domain::{Domain, Vcpu};
+use crate::memory::admission::GuestAdmission;
+use crate::memory::update::{self, Change};
+use crate::memory::walk;
+
+/// How often a change is tried before the guest executes its instruction again.
+const ATTEMPTS: u32 = 16;
+/// DF.
+const FLAG_DIRECTION: u64 = 1 << 10;
+
+/// Bytes of one page-table entry.
+struct Place {
+    table: FrameRef,
+    index: u16,
+    /// First byte in the entry.
+    byte: u8,
+    /// How many bytes.
+    size: u8,
+}
+
+impl Place {
+    /// The bytes out of an entry.
+    const fn extract(&self, entry: u64) -> u64 {
+        entry >> (8 * self.byte) & mask(self.size)
+    }
+
+    /// An entry with the bytes replaced.
+    const fn insert(&self, entry: u64, value: u64) -> u64 {
+        let shift = 8 * self.byte;
+        entry & !(mask(self.size) << shift) | (value & mask(self.size)) << shift
+    }
+}
+
+/// Why a write is not done.
+enum Failure {
+    /// The fault is the guest's.
+    Refused,
+    /// The instruction is executed again.
+    Again,
+}
+
+/// Performs the kernel's write at `address`, where a read-only mapping of one of the domain's page tables faulted.
+pub fn page_table_write(
+    cpu: &mut Active,
+    domain: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    address: GuestVirt,
+    budget: &mut Budget,
+) -> Emulation {
+    if !cpu.context().is_in_kernel() || !domain.has_assist(vm_assist::WRITABLE_PAGETABLES) {
+        return Emulation::Refused;
+    }
+    let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
+    let Some(instruction) = decode(code.bytes()) else { return Emulation::Refused };
+    let Some((operation, size, mut after)) = (match instruction.opcode {
+        0xa4 | 0xa5 | 0xaa | 0xab => match string(cpu, &instruction, address) {
+            Ok(parts) => parts,
+            Err(fault) => return fault,
+        },
+        _ => memory_operand(cpu, &instruction, address),
+    }) else {
+        return Emulation::Refused;
+    };
+    let Some(place) = place(cpu, domain, address, size) else { return Emulation::Refused };
+    // Tables partly validated by an earlier attempt keep their progress until this one is over.
+    let earlier = vcpu.promotion.lock().take();
+    let outcome = change(domain, vcpu, &place, operation, instruction.rex, &mut after, budget);
+    drop(earlier);
+    match outcome {
+        Ok(()) => {
+            let repeats = instruction.repeat && after.rcx != 0 && instruction.modrm.is_none();
+            *cpu.registers_mut() = after;
+            if repeats { Emulation::Done } else { complete(cpu, instruction.length) }
+        }
+        Err(Failure::Again) => Emulation::Done,
+        Err(Failure::Refused) => Emulation::Refused,
+    }
+}
+
+/// What an instruction with a memory operand does, if that operand is what faulted: the operation, its width, and the registers to
+/// start from.
+fn memory_operand(
+    cpu: &Active,
+    instruction: &Instruction,
+    address: GuestVirt,
+) -> Option<(Operation, u8, Registers)> {
+    let modrm = instruction.modrm.as_ref()?;
+    let Operand::Memory(operand) = modrm.operand else { return None };
+    let (operation, distance) = operation(instruction, modrm, cpu.registers())?;
+    let target = registers::linear(cpu, instruction, operand).offset(distance);
+    let legal = target == address && (!instruction.lock || operation.may_lock());
+    legal.then(|| (operation, operation.width(instruction.size), *cpu.registers()))
+}
+
+/// One step of `movs` or `stos` that writes at `address`.
+fn string(
+    cpu: &Active,
+    instruction: &Instruction,
+    address: GuestVirt,
+) -> Result<Option<(Operation, u8, Registers)>, Emulation> {
+    let size = instruction.size;
+    let mut after = *cpu.registers();
+    // The destination has no segment that could be chosen. Counters and addresses of 32 bits are nothing a kernel uses.
+    if instruction.lock || instruction.narrow || after.rdi != address.get() || instruction.repeat && after.rcx == 0 {
+        return Ok(None);
+    }
+    let step = if after.rflags & FLAG_DIRECTION == 0 { u64::from(size) } else { u64::from(size).wrapping_neg() };
+    let value = if matches!(instruction.opcode, 0xa4 | 0xa5) {
+        let source = registers::in_segment(cpu, instruction, after.rsi);
+        let mut bytes = [0; 8];
+        let Some(part) = bytes.get_mut(..usize::from(size)) else { return Ok(None) };
+        if cpu.read_bytes(source, part).is_err() {
+            return Err(page_fault(cpu, source, 0));
+        }
+        after.rsi = after.rsi.wrapping_add(step);
+        u64::from_le_bytes(bytes)
+    } else {
+        after.rax & mask(size)
+    };
+    after.rdi = after.rdi.wrapping_add(step);
+    if instruction.repeat {
+        after.rcx = after.rcx.wrapping_sub(1);
+    }
+    Ok(Some((Operation::Store(value), size, after)))
+}
+
+/// The entry that `size` bytes at `address` belong to. `None` if they are not aligned, or lie in no page table of the domain's.
+fn place(cpu: &Active, domain: &Domain, address: GuestVirt, size: u8) -> Option<Place> {
+    let offset = address.page_offset();
+    if !offset.is_multiple_of(usize::from(size)) {
+        return None;
+    }
+    let (mapping, slot) = walk::leaf(cpu, address)?;
+    let leaf = mapping.entry(slot);
+    if !leaf.is_present() || leaf.is_writable() {
+        return None;
+    }
+    let table = domain.frame(leaf.frame()).filter(FrameRef::is_page_table)?;
+    // The offset is below 4096.
+    Some(Place { table, index: (offset / 8) as u16, byte: (offset % 8) as u8, size })
+}
+
+/// Performs the operation on the entry, and on the registers given.
+fn change(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    place: &Place,
+    operation: Operation,
+    rex: bool,
+    registers: &mut Registers,
+    budget: &mut Budget,
+) -> Result<(), Failure> {
+    let before = *registers;
+    let mut entry = place.table.read_u64(place.index);
+    for _ in 0..ATTEMPTS {
+        *registers = before;
+        let Some(new) = operation.apply(place.extract(entry), place.size, rex, registers) else { return Ok(()) };
+        // A whole entry stored needs no look at the old one.
+        let change = match operation {
+            Operation::Store(_) if place.size == 8 => Change::Write(new),
+            _ => Change::Exchange { expected: entry, new: place.insert(entry, new) },
+        };
+        let found = write(domain, vcpu, place, change, budget)?;
+        if found == entry || matches!(change, Change::Write(_)) {
+            return Ok(());
+        }
+        entry = found;
+    }
+    Err(Failure::Again)
+}
+
+fn write(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    place: &Place,
+    change: Change,
+    budget: &mut Budget,
+) -> Result<u64, Failure> {
+    let mut admission = GuestAdmission::of(domain);
+    match update::write_entry(place.table.again(), place.index, change, &mut admission, budget) {
+        Ok(found) => Ok(found.get()),
+        Err(AcquireError::Preempted(promotion)) => {
+            let former = vcpu.promotion.lock().replace(promotion);
+            drop(former);
+            Err(Failure::Again)
+        }
+        Err(AcquireError::Conflict | AcquireError::Refused(_)) => Err(Failure::Refused),
+    }
+}

@@ -1,0 +1,175 @@
+//! Privileged instructions: what faults in ring 3 with #GP(0). The guest's kernel may do what the interface allows it; its
+//! processes may do what an unprivileged program may on a machine of its own.
+
+use alloc::sync::Arc;
+
+use abi::xen::vm_assist;
+use machine::context::Active;
+
+use super::decode::{Instruction, ModRm, Operand, decode};
+use super::{Emulation, PROTECTION_FAULT, code, complete, control, cpuid, page_fault, registers};
+use crate::cpu_policy;
+use crate::domain::{Domain, Vcpu};
+
+/// What `sgdt` and `sidt` show: an empty table at an address that says nothing.
+const TABLE_BASE: u64 = 0xffff_8000_0000_0000;
+/// Page fault error code of a write.
+const WRITE_FAULT: u32 = 2;
+
+/// Acts on #GP(0).
+pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
+    let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
+    let Some(instruction) = decode(code.bytes()) else { return Emulation::Refused };
+    if instruction.lock {
+        return Emulation::Refused;
+    }
+    let instruction = &instruction;
+    let kernel = cpu.context().is_in_kernel();
+    match (instruction.opcode, instruction.modrm.as_ref()) {
+        (0xfa | 0xfb, _) => interrupt_flag(cpu, domain, instruction),
+        (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),
+        _ if !kernel => Emulation::Refused,
+        (0x0f01, Some(modrm)) => system_group(cpu, instruction, modrm),
+        (0x0f06, _) => {
+            cpu.set_task_switched(false);
+            complete(cpu, instruction.length)
+        }
+        // Without devices there is nothing that a cache must be written back for.
+        (0x0f09, _) => complete(cpu, instruction.length),
+        (0x0f20, Some(modrm)) => control::read_control(cpu, instruction, modrm),
+        (0x0f21, Some(modrm)) => control::read_debug(cpu, instruction, modrm),
+        (0x0f22, Some(modrm)) => control::write_control(cpu, domain, vcpu, instruction, modrm),
+        (0x0f23, Some(modrm)) => control::write_debug(cpu, instruction, modrm),
+        (0x0f30, _) => write_msr(cpu, domain, vcpu, instruction),
+        (0x0f32, _) => read_msr(cpu, domain, vcpu, instruction),
+        (0x0f31, _) => {
+            registers::write_pair(cpu.registers_mut(), machine::time::tsc());
+            complete(cpu, instruction.length)
+        }
+        (0x0fa2, _) => {
+            cpuid(cpu, domain, vcpu);
+            complete(cpu, instruction.length)
+        }
+        _ => Emulation::Refused,
+    }
+}
+
+/// `cli` and `sti`: who has the I/O privilege for them may execute them, and they do nothing. A process that could mask events that its
+/// kernel then unmasks behind its back would gain nothing from it.
+fn interrupt_flag(cpu: &mut Active, domain: &Domain, instruction: &Instruction) -> Emulation {
+    let context = cpu.context();
+    let level = match context.is_in_kernel() {
+        false => 3,
+        true if domain.has_assist(vm_assist::ARCHITECTURAL_IOPL) => 0,
+        true => 1,
+    };
+    if context.iopl() < level {
+        return Emulation::Refused;
+    }
+    complete(cpu, instruction.length)
+}
+
+/// The group of `lmsw`, `invlpg`, `xsetbv`, `rdtscp` and others.
+fn system_group(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
+    match (modrm.byte, modrm.group()) {
+        // xsetbv
+        (0xd1, _) => {
+            let registers = cpu.registers();
+            // The low half of RCX names the register; there is only register 0.
+            let (number, value) = (registers.rcx as u32, registers::read_pair(registers));
+            if number != 0 || !cpu.set_xcr0(value) {
+                return PROTECTION_FAULT;
+            }
+            complete(cpu, instruction.length)
+        }
+        // lmsw
+        (_, 6) => {
+            let value = match modrm.operand {
+                Operand::Register(number) => registers::read(cpu.registers(), number, 2, true),
+                Operand::Memory(address) => {
+                    let address = registers::linear(cpu, instruction, address);
+                    match cpu.read::<u16>(address) {
+                        Ok(value) => u64::from(value),
+                        Err(_) => return page_fault(cpu, address, 0),
+                    }
+                }
+            };
+            if !control::load_machine_status(cpu, value) {
+                return PROTECTION_FAULT;
+            }
+            complete(cpu, instruction.length)
+        }
+        // invlpg
+        (_, 7) => {
+            let Operand::Memory(address) = modrm.operand else { return Emulation::Refused };
+            let address = registers::linear(cpu, instruction, address);
+            if address.is_guest() {
+                cpu.flush_page(address);
+            }
+            complete(cpu, instruction.length)
+        }
+        _ => Emulation::Refused,
+    }
+}
+
+/// Whether the instruction is one that UMIP keeps from ring 3: sldt, str, sgdt, sidt, smsw.
+fn stores_table(instruction: &Instruction, modrm: &ModRm) -> bool {
+    match (instruction.opcode, modrm.group()) {
+        (0x0f00, 0 | 1) | (0x0f01, 4) => true,
+        (0x0f01, 0 | 1) => matches!(modrm.operand, Operand::Memory(_)),
+        _ => false,
+    }
+}
+
+/// Performs such an instruction, with results that tell nothing.
+fn store_table(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
+    let mut bytes = [0; 10];
+    let length = match (instruction.opcode, modrm.group()) {
+        (0x0f01, 4) => {
+            bytes[..8].copy_from_slice(&control::read_cr0(cpu).to_le_bytes());
+            2
+        }
+        (0x0f00, _) => 2,
+        _ => {
+            bytes[2..].copy_from_slice(&TABLE_BASE.to_le_bytes());
+            10
+        }
+    };
+    match modrm.operand {
+        Operand::Register(number) => {
+            let [low @ .., _, _] = bytes;
+            let value = u64::from_le_bytes(low);
+            registers::write(cpu.registers_mut(), number, instruction.size, true, value);
+        }
+        Operand::Memory(address) => {
+            let address = registers::linear(cpu, instruction, address);
+            if let Some(bytes) = bytes.get(..length)
+                && cpu.write_bytes(address, bytes).is_err()
+            {
+                return page_fault(cpu, address, WRITE_FAULT);
+            }
+        }
+    }
+    complete(cpu, instruction.length)
+}
+
+/// The MSR that RCX names.
+fn msr_number(cpu: &Active) -> u32 {
+    // The instruction looks at the low half.
+    cpu.registers().rcx as u32
+}
+
+fn read_msr(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, instruction: &Instruction) -> Emulation {
+    let Some(value) = cpu_policy::msr::read(cpu, domain, vcpu, msr_number(cpu)) else { return PROTECTION_FAULT };
+    registers::write_pair(cpu.registers_mut(), value);
+    complete(cpu, instruction.length)
+}
+
+fn write_msr(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, instruction: &Instruction) -> Emulation {
+    let number = msr_number(cpu);
+    let value = registers::read_pair(cpu.registers());
+    if !cpu_policy::msr::write(cpu, domain, vcpu, number, value) {
+        return PROTECTION_FAULT;
+    }
+    complete(cpu, instruction.length)
+}
