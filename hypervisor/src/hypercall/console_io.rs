@@ -1,0 +1,63 @@
+//! `console_io`: the initial domain reads and writes the machine's console.
+
+use abi::errno::Errno;
+use abi::xen::console_io as command;
+use machine::addr::GuestVirt;
+
+use super::{CallError, CallResult, Caller};
+use crate::console;
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 128;
+/// What a byte on a serial line costs, in units of the budget.
+const COST_OF_BYTE: u32 = 16;
+
+/// Writes `count` bytes from `buffer`, or reads up to so many.
+pub fn console_io(caller: &mut Caller<'_>, operation: u32, count: u32, buffer: GuestVirt) -> CallResult {
+    if !caller.domain.is_privileged() {
+        return Err(Errno::EPERM.into());
+    }
+    match operation {
+        command::WRITE => write(caller, count, buffer),
+        command::READ => read(caller, count, buffer),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn write(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
+    let mut done = 0;
+    let mut bytes = [0; PIECE];
+    while done < count {
+        if done != 0 && caller.budget.is_exhausted() {
+            let rest = (u64::from(count - done), buffer.offset(u64::from(done)).get());
+            return Err(CallError::Continue { arguments: [None, Some(rest.0), Some(rest.1), None], promotion: None });
+        }
+        let length = (count - done).min(PIECE as u32);
+        let piece = &mut bytes[..length as usize];
+        caller.cpu.read_bytes(buffer.offset(u64::from(done)), piece)?;
+        console::write_plain(caller.domain, piece);
+        caller.budget.spend(length * COST_OF_BYTE);
+        done += length;
+    }
+    Ok(0)
+}
+
+fn read(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
+    // the answer is a number of bytes or a negative error
+    if i32::try_from(count).is_err() {
+        return Err(Errno::E2BIG.into());
+    }
+    let mut done = 0;
+    let mut bytes = [0; PIECE];
+    while done < count && !caller.budget.is_exhausted() {
+        let wanted = (count - done).min(PIECE as u32) as usize;
+        let length = console::read_plain(caller.domain, &mut bytes[..wanted]);
+        if length == 0 {
+            break;
+        }
+        caller.cpu.write_bytes(buffer.offset(u64::from(done)), &bytes[..length])?;
+        caller.budget.spend(length as u32);
+        done += length as u32;
+    }
+    Ok(u64::from(done))
+}

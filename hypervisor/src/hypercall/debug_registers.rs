@@ -1,0 +1,45 @@
+//! `set_debugreg` and `get_debugreg`.
+
+use abi::errno::Errno;
+
+use super::{CallResult, Caller};
+
+/// Bits of DR7 that exist: enables, general detect, types and lengths.
+const CONTROL_BITS: u64 = 0xffff_27ff;
+const LOW_HALF: u64 = 0xffff_ffff;
+
+/// The register's index, if there is such a register. 4 and 5 are other names of 6 and 7 only without debug extensions.
+fn index(register: u32) -> Result<usize, Errno> {
+    match register {
+        0..=3 | 6 | 7 => Ok(register as usize),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+/// Sets a debug register; `EPERM` for what could watch Paravane itself.
+pub fn set_debugreg(caller: &mut Caller<'_>, register: u32, value: u64) -> CallResult {
+    let index = index(register)?;
+    let value = match index {
+        6 => value & LOW_HALF,
+        7 => value & CONTROL_BITS,
+        _ => value,
+    };
+    if caller.cpu.set_debug_register(index, value) { Ok(0) } else { Err(Errno::EPERM.into()) }
+}
+
+/// Reads a debug register.
+pub fn get_debugreg(caller: &mut Caller<'_>, register: u32) -> CallResult {
+    Ok(caller.cpu.debug_register(index(register)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn general_detect_is_kept_to_be_refused() {
+        assert_ne!(CONTROL_BITS & 1 << 13, 0);
+        assert_eq!(CONTROL_BITS & 0xd800, 0);
+        assert!(index(4).is_err() && index(5).is_err() && index(8).is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! `set_segment_base`: FS and GS bases, and the GS selector of processes.
+
+use abi::arch_x86_64::segment_base;
+use abi::errno::Errno;
+
+use super::{CallResult, Caller};
+
+/// Sets one of the bases, or loads the GS selector of processes; a selector that cannot be loaded becomes null.
+pub fn set_segment_base(caller: &mut Caller<'_>, which: u32, value: u64) -> CallResult {
+    let is_set = match which {
+        segment_base::FS => caller.cpu.set_fs_base(value),
+        segment_base::GS_USER => caller.cpu.set_user_gs_base(value),
+        segment_base::GS_KERNEL => caller.cpu.set_kernel_gs_base(value),
+        segment_base::GS_USER_SEL => {
+            caller.cpu.load_user_gs_selector((value & 0xffff) as u16);
+            true
+        }
+        _ => false,
+    };
+    if is_set { Ok(0) } else { Err(Errno::EINVAL.into()) }
+}

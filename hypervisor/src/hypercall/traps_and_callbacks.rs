@@ -1,0 +1,135 @@
+//! `set_trap_table` and `set_callbacks`: where the guest's kernel is entered. The NMI handler is the trap table's entry for vector 2,
+//! however it was set.
+
+use abi::arch_x86_64::{TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, flat};
+use abi::errno::Errno;
+use machine::addr::GuestVirt;
+use machine::context::{Handler, Handlers, is_canonical};
+
+use super::{CallError, CallResult, Caller};
+
+const NMI_VECTOR: u8 = 2;
+/// The privilege level of guest kernels.
+const KERNEL_PRIVILEGE: u16 = 3;
+const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
+/// What an entry costs, in units of the budget.
+const COST_OF_ENTRY: u32 = 4;
+
+/// Sets the handlers in `table`, which ends with address zero; a null table takes all handlers away.
+pub fn set_trap_table(caller: &mut Caller<'_>, table: GuestVirt) -> CallResult {
+    if table.get() == 0 {
+        let handlers = caller.cpu.handlers_mut();
+        handlers.traps = [NO_HANDLER; 256];
+        handlers.nmi = NO_HANDLER;
+        return Ok(0);
+    }
+    let mut entry = table;
+    loop {
+        let trap: TrapInfo = caller.cpu.read(entry)?;
+        if trap.address == 0 {
+            return Ok(0);
+        }
+        if !is_canonical(trap.address) {
+            return Err(Errno::EINVAL.into());
+        }
+        set_trap(caller.cpu.handlers_mut(), &trap);
+        entry = entry.offset(size_of::<TrapInfo>() as u64);
+        caller.budget.spend(COST_OF_ENTRY);
+        if caller.budget.is_exhausted() {
+            return Err(CallError::Continue { arguments: [Some(entry.get()), None, None, None], promotion: None });
+        }
+    }
+}
+
+fn set_trap(handlers: &mut Handlers, trap: &TrapInfo) {
+    let handler = Handler::new(
+        trap.address,
+        trap.code_selector | KERNEL_PRIVILEGE,
+        trap.flags & TRAP_INFO_MASK_EVENTS != 0,
+        trap.flags & TRAP_INFO_DPL_MASK,
+    );
+    if let Some(slot) = handlers.traps.get_mut(usize::from(trap.vector)) {
+        *slot = handler;
+    }
+    if trap.vector == NMI_VECTOR {
+        handlers.nmi = handler;
+    }
+}
+
+/// Sets the event, failsafe and system call callbacks; an address that cannot be one leaves its callback as it was.
+pub fn set_callbacks(caller: &mut Caller<'_>, event: u64, failsafe: u64, syscall: u64) -> CallResult {
+    let handlers = caller.cpu.handlers_mut();
+    // events are always masked when their callback is entered
+    for (slot, address, mask) in [
+        (&mut handlers.event, event, true),
+        (&mut handlers.failsafe, failsafe, false),
+        (&mut handlers.syscall, syscall, false),
+    ] {
+        if let Ok(handler) = callback(address, mask) {
+            *slot = handler;
+        }
+    }
+    Ok(0)
+}
+
+/// A callback at `address`.
+///
+/// # Errors
+/// `EINVAL` if that cannot be an address.
+pub(super) const fn callback(address: u64, mask_events: bool) -> Result<Handler, Errno> {
+    if is_canonical(address) {
+        Ok(Handler::new(address, flat::KERNEL_CS64, mask_events, 0))
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// Sets the NMI handler.
+pub(super) fn register_nmi(caller: &mut Caller<'_>, address: u64) -> CallResult {
+    let handler = callback(address, true)?;
+    set_nmi(caller, handler);
+    Ok(0)
+}
+
+/// Takes the NMI handler away.
+pub(super) fn unregister_nmi(caller: &mut Caller<'_>) {
+    set_nmi(caller, NO_HANDLER);
+}
+
+fn set_nmi(caller: &mut Caller<'_>, handler: Handler) {
+    let handlers = caller.cpu.handlers_mut();
+    handlers.nmi = handler;
+    handlers.traps[usize::from(NMI_VECTOR)] = handler;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machine::context::GuestContext;
+
+    fn trap(vector: u8, flags: u8) -> TrapInfo {
+        TrapInfo { vector, flags, code_selector: 0xe030, _pad: 0, address: 0xffff_ffff_8100_0000 }
+    }
+
+    #[test]
+    fn a_trap_table_entry_becomes_a_handler_in_ring_three() {
+        let mut context = GuestContext::new();
+        set_trap(context.handlers_mut(), &trap(3, 3 | TRAP_INFO_MASK_EVENTS));
+        assert_eq!(context.handlers().traps[3], Handler::new(0xffff_ffff_8100_0000, 0xe033, true, 3));
+        assert!(!context.handlers().nmi.is_set());
+    }
+
+    #[test]
+    fn vector_two_is_the_nmi_handler() {
+        let mut context = GuestContext::new();
+        set_trap(context.handlers_mut(), &trap(2, 0));
+        assert_eq!(context.handlers().nmi, context.handlers().traps[2]);
+        assert!(context.handlers().nmi.is_set());
+    }
+
+    #[test]
+    fn callbacks_have_canonical_addresses() {
+        assert!(callback(0x0000_8000_0000_0000, true).is_err());
+        assert!(callback(0xffff_8800_0000_0000, true).is_ok());
+    }
+}

@@ -1,0 +1,103 @@
+//! `xen_version`: which version this is, and what it can do (public headers `version.h`, `features.h`).
+
+use abi::arch_x86_64::address::HYPERVISOR_START;
+use abi::errno::Errno;
+use abi::features::{feature, submaps};
+use abi::version::{
+    CAPABILITIES_LENGTH, CHANGESET_LENGTH, COMMAND_LINE_LENGTH, CompileInfo, EXTRA_VERSION_LENGTH, FeatureInfo,
+    PlatformParameters, op,
+};
+use abi::xen::{DOMAIN_HANDLE_LENGTH, vm_assist};
+use machine::addr::{GuestVirt, PAGE_SIZE};
+
+use super::{CallResult, Caller};
+use crate::domain::Domain;
+
+/// The version of the interface, and so the version that guests and tools are told.
+const VERSION: (u64, u64) = (4, 17);
+/// The rest of the version, as it stands behind the two numbers.
+const EXTRA_VERSION: &str = ".0-paravane";
+/// The one kind of guest that there is.
+const CAPABILITIES: &str = "xen-3.0-x86_64 ";
+const CHANGESET: &str = concat!("paravane ", env!("CARGO_PKG_VERSION"));
+/// What a guest gets instead of what it may not know.
+const DENIED: &[u8] = b"<denied>\0";
+
+/// Answers a question about the hypervisor.
+pub fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+    match operation {
+        op::VERSION => return Ok(VERSION.0 << 16 | VERSION.1),
+        op::EXTRAVERSION => caller.cpu.write(argument, &text::<EXTRA_VERSION_LENGTH>(EXTRA_VERSION))?,
+        op::COMPILE_INFO => caller.cpu.write(argument, &compile_info())?,
+        op::CAPABILITIES => caller.cpu.write(argument, &text::<CAPABILITIES_LENGTH>(CAPABILITIES))?,
+        op::CHANGESET => caller.cpu.write(argument, &text::<CHANGESET_LENGTH>(CHANGESET))?,
+        op::PLATFORM_PARAMETERS => {
+            caller.cpu.write(argument, &PlatformParameters { virtual_start: HYPERVISOR_START })?;
+        }
+        op::GET_FEATURES => {
+            let mut info: FeatureInfo = caller.cpu.read(argument)?;
+            if info.submap_index >= submaps::COUNT {
+                return Err(Errno::EINVAL.into());
+            }
+            info.submap = features(caller.domain);
+            caller.cpu.write(argument, &info)?;
+        }
+        op::PAGESIZE => return Ok(PAGE_SIZE as u64),
+        // domains have no handle before there is a control domain that gives them one
+        op::GUEST_HANDLE => caller.cpu.write(argument, &[0u8; DOMAIN_HANDLE_LENGTH])?,
+        op::COMMANDLINE if caller.domain.is_privileged() => {
+            let line = text::<COMMAND_LINE_LENGTH>(machine::boot::info().command_line());
+            caller.cpu.write(argument, &line)?;
+        }
+        op::COMMANDLINE => caller.cpu.write(argument, DENIED)?,
+        op::BUILD_ID if caller.domain.is_privileged() => return Err(Errno::ENODATA.into()),
+        op::BUILD_ID => return Err(Errno::EPERM.into()),
+        _ => return Err(Errno::ENOSYS.into()),
+    }
+    Ok(0)
+}
+
+/// The features that the domain may rely on, by bit.
+fn features(domain: &Domain) -> u32 {
+    let mut features = 1 << feature::MMU_PT_UPDATE_PRESERVE_AD
+        | 1 << feature::HIGHMEM_ASSIST
+        | 1 << feature::GNTTAB_MAP_AVAIL_BITS
+        | 1 << feature::NOT_DIRECT_MAPPED;
+    if domain.has_assist(vm_assist::PAE_EXTENDED_CR3) {
+        features |= 1 << feature::PAE_PGDIR_ABOVE_4GB;
+    }
+    if domain.is_privileged() {
+        features |= 1 << feature::DOM0;
+    }
+    features
+}
+
+fn compile_info() -> CompileInfo {
+    CompileInfo {
+        compiler: text("rustc"),
+        compile_by: text("paravane"),
+        compile_domain: text(""),
+        compile_date: text(""),
+    }
+}
+
+/// A string as the interface has it: cut if need be, at least one zero byte at its end.
+fn text<const N: usize>(string: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (to, from) in bytes.iter_mut().zip(string.bytes()).take(N - 1) {
+        *to = from;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_end_with_a_zero_byte() {
+        assert_eq!(text::<4>("ab"), *b"ab\0\0");
+        assert_eq!(text::<4>("abcdef"), *b"abc\0");
+        assert!(EXTRA_VERSION.len() < EXTRA_VERSION_LENGTH && CHANGESET.len() < CHANGESET_LENGTH);
+    }
+}
