@@ -78,7 +78,7 @@ fn callbacks() {
 }
 
 fn stack_and_fpu() {
-    let top = kernel::start::stack_top(0);
+    let top = kernel::start::trap_stack_top(0);
     check_eq!(call!(number::STACK_SWITCH, 0xe02bu32, top), 0, "stack_switch");
     check_eq!(call!(number::STACK_SWITCH, 0u32, top), 0, "stack_switch with a null selector");
     check_eq!(call!(number::STACK_SWITCH, 0xe02bu32, NONCANONICAL), 0, "stack_switch takes any address");

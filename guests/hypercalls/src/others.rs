@@ -84,7 +84,7 @@ pub(crate) fn xen_version() {
     check_eq!(get(op::GET_FEATURES, buffer), error::EINVAL, "get_features, no such group");
     poke(buffer, [0xffu8; 16]);
     check_eq!(get(op::GUEST_HANDLE, buffer), 0, "guest_handle");
-    check_eq!(peek::<[u8; 16]>(buffer), [0; 16], "handle of a domain without a toolstack");
+    check!(peek::<[u8; 16]>(buffer) != [0xff; 16], "the handle is written");
     check_eq!(get(op::COMMANDLINE, buffer), 0, "commandline");
     if !initial_domain() {
         check!(peek::<[u8; 9]>(buffer) == *b"<denied>\0", "the command line is not for everyone");
@@ -164,7 +164,7 @@ pub(crate) fn privileged() {
         return;
     }
     let buffer = page();
-    let platform = [3u32, 0x0300_0000];
+    let platform = [3u32, 0x0300_0001];
     poke(buffer, platform);
     check_eq!(call!(number::PLATFORM_OP, buffer), error::EPERM, "platform_op");
     poke(buffer, [1u32, 0x15]);

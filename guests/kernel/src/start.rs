@@ -121,6 +121,12 @@ pub fn stack_top(vcpu: usize) -> u64 {
     STACKS.0.get() as u64 + ((vcpu + 1) * STACK_SIZE) as u64
 }
 
+/// Top of the part of a vCPU's stack that traps from user mode use, while [`crate::user::run`] holds the rest.
+#[must_use]
+pub fn trap_stack_top(vcpu: usize) -> u64 {
+    stack_top(vcpu) - STACK_SIZE as u64 / 2
+}
+
 /// Which vCPU runs this: from the stack pointer.
 #[must_use]
 pub fn vcpu() -> usize {
@@ -156,7 +162,7 @@ extern "C" fn first(start_info: u64, stack: u64) -> ! {
     memory::vcpu_info(0).set_mask(1);
     console::start();
     trap::start();
-    call::stack_switch(stack_top(0));
+    call::stack_switch(trap_stack_top(0));
     // SAFETY: `guest!` defines this function with this signature, once per guest.
     unsafe { guest_main() };
     harness::finish()

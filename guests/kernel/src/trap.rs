@@ -73,6 +73,8 @@ pub struct Trap {
     pub mask: u8,
     /// Address just above the frame's last word.
     pub top: u64,
+    /// Where [`attempt!`] goes on: the address behind its last instruction.
+    pub resume: u64,
 }
 
 struct PerVcpu {
@@ -182,7 +184,7 @@ core::arch::global_asm!(
     "and rsp, -16",
     "call {handler}",
     "mov rsp, rbx",
-    // Leaves a `Frame` at RSP for the interrupted code.
+    // Leaves a `Frame` at RSP for the interrupted code; the error code's place holds the flags of the iret call.
     ".globl trap_leave",
     "trap_leave:",
     "pop r15",
@@ -201,8 +203,6 @@ core::arch::global_asm!(
     "pop rsi",
     "pop rdi",
     "add rsp, 8",
-    // The error code's place takes the flags of the iret call: none.
-    "mov qword ptr [rsp], 0",
     "jmp hypercall_page + 23 * 32",
     ".popsection",
     segments = sym FAILSAFE_SEGMENTS,
@@ -282,7 +282,10 @@ extern "C" fn handler(frame: &mut Frame) {
         cr2: vcpu_info(vcpu).cr2(),
         mask: vcpu_info(vcpu).mask(),
         top: core::ptr::from_mut(frame) as u64 + size_of::<Frame>() as u64,
+        resume: state.resume.load(Relaxed),
     };
+    // The error code's place holds the flags of the iret call that ends the trap.
+    frame.error = 0;
     let hook = HOOKS[usize::from(frame.vector == EVENT)].load(Relaxed);
     if hook != 0 {
         // SAFETY: `set_hook` stored it, and stores nothing but 0 and values of this type.
@@ -301,10 +304,12 @@ extern "C" fn handler(frame: &mut Frame) {
     if resume == 0 {
         crate::harness::error(format_args!(
             "trap {:#x} at {:#x}, error code {:#x}, cr2 {:#x}, cs {:#x}, rsp {:#x}, rflags {:#x}",
-            frame.vector, frame.rip, frame.error, record.cr2, frame.cs, frame.rsp, frame.rflags
+            frame.vector, frame.rip, record.frame.error, record.cr2, frame.cs, frame.rsp, frame.rflags
         ));
     }
     frame.rip = resume;
+    // A single step shall be one.
+    frame.rflags &= !0x100;
 }
 
 /// Where the next trap of this vCPU shall resume; for [`attempt!`].

@@ -3,14 +3,62 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::memory::{machine_of, mfn_of, page, poke};
 use crate::start::{MAX_VCPUS, vcpu};
-use crate::trap::{Frame, Trap};
+use crate::tables;
+use crate::trap::{CS64, Frame, SS, Trap};
 
 /// Kernel stack pointer of a vCPU that is inside [`run`]; 0: it is not.
 static SAVED: [AtomicU64; MAX_VCPUS] = [const { AtomicU64::new(0) }; MAX_VCPUS];
 
-/// Lets user code run from `frame` until it traps. The vCPU needs a user page-table root and a kernel stack
-/// ([`crate::call::stack_switch`]) other than the one it runs on.
+/// First address of a [`Space`], which is as long as one last-level table maps.
+pub const BASE: u64 = 0x40_0000;
+
+/// A user address space of one table per level, for the 2 MiB at [`BASE`].
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// Address of the root table.
+    pub root: u64,
+    /// Address of the last-level table.
+    pub leaf: u64,
+}
+
+impl Space {
+    /// Builds the tables with the pages `entries` from [`BASE`] on, pins the root and makes it the user root of this vCPU.
+    #[must_use]
+    pub fn new(entries: &[u64]) -> Self {
+        let tables: [u64; 4] = core::array::from_fn(|_| page());
+        for (at, &entry) in entries.iter().enumerate() {
+            poke(tables[3] + at as u64 * 8, entry);
+        }
+        for level in 0..3 {
+            let index = (BASE >> (39 - 9 * level)) & 511;
+            poke(tables[level] + index * 8, tables::entry_for(tables[level + 1], tables::TABLE));
+        }
+        for table in tables {
+            tables::protect(table);
+        }
+        let root = mfn_of(tables[0]);
+        assert_eq!(tables::extended(tables::mmuext::PIN_L4_TABLE, root, 0), 0, "pinning the user root");
+        assert_eq!(tables::extended(tables::mmuext::NEW_USER_BASEPTR, root, 0), 0, "setting the user root");
+        Self { root: tables[0], leaf: tables[3] }
+    }
+
+    /// Machine address of the entry for `address`.
+    #[must_use]
+    pub fn entry(&self, address: u64) -> u64 {
+        machine_of(self.leaf) + (address >> 12 & 511) * 8
+    }
+}
+
+/// A frame that starts 64-bit user code at `rip` with the stack pointer `rsp`, events unmasked.
+#[must_use]
+pub fn frame(rip: u64, rsp: u64) -> Frame {
+    Frame { rip, rsp, cs: CS64, ss: SS, rflags: 0x202, ..Frame::default() }
+}
+
+/// Lets user code run from `frame` until it traps. The vCPU needs a user page-table root and as stack
+/// for its traps one inside its [`crate::start::trap_stack_top`].
 pub fn run(frame: &Frame) -> Trap {
     let before = crate::trap::count();
     // SAFETY: by decree (crate documentation); `enter` keeps the calling convention.
