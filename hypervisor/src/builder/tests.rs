@@ -341,7 +341,7 @@ fn distribution_kernels() -> Vec<PathBuf> {
             let kernel = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"));
             if kernel && path.is_file() {
                 found.push(path);
-            } else if depth > 0 && path.is_dir() && !path.is_symlink() {
+            } else if depth > 0 && path.is_dir() {
                 search(&path, depth - 1, found);
             }
         }

@@ -1,0 +1,197 @@
+//! Sequences: so many literals, then so many bytes again from so far back.
+
+use alloc::boxed::Box;
+
+use super::bits::Backward;
+use super::fse::{Decoder, Table};
+use super::{Damaged, little_endian, take};
+
+/// Baseline and extra bits of the codes for numbers of literals from 16 on; smaller codes are the number.
+const LITERAL_CODES: [(u32, u8); 20] = [
+    (16, 1), (18, 1), (20, 1), (22, 1), (24, 2), (28, 2), (32, 3), (40, 3), (48, 4), (64, 6), (128, 7), (256, 8),
+    (512, 9), (1024, 10), (2048, 11), (4096, 12), (8192, 13), (16384, 14), (32768, 15), (65536, 16),
+];
+/// The same for lengths of matches from code 32 on; smaller codes are the length less three.
+const MATCH_CODES: [(u32, u8); 21] = [
+    (35, 1), (37, 1), (39, 1), (41, 1), (43, 2), (47, 2), (51, 3), (59, 3), (67, 4), (83, 4), (99, 5), (131, 7),
+    (259, 8), (515, 9), (1027, 10), (2051, 11), (4099, 12), (8195, 13), (16387, 14), (32771, 15), (65539, 16),
+];
+const MAX_OFFSET_CODE: u8 = 31;
+
+const LITERAL_DEFAULT: [i16; 36] = [
+    4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1,
+];
+const MATCH_DEFAULT: [i16; 53] = [
+    1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
+];
+const OFFSET_DEFAULT: [i16; 29] =
+    [1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1];
+
+/// A table that may be kept from block to block.
+struct KeptTable {
+    table: Table,
+    is_set: bool,
+    max_accuracy: u32,
+    max_symbol: u8,
+    default: (u32, &'static [i16]),
+}
+
+impl KeptTable {
+    const fn new(max_accuracy: u32, max_symbol: u8, default: (u32, &'static [i16])) -> Self {
+        Self { table: Table::new(), is_set: false, max_accuracy, max_symbol, default }
+    }
+
+    /// Makes it what a block's header asks for: the default, one symbol, a table described here, or the one before.
+    fn update(&mut self, mode: u8, data: &mut &[u8]) -> Result<(), Damaged> {
+        match mode & 3 {
+            0 => self.table.set(self.default.0, self.default.1)?,
+            1 => {
+                let symbol = take(data, 1)?[0];
+                if symbol > self.max_symbol {
+                    return Err(Damaged);
+                }
+                self.table.set_single(symbol);
+            }
+            2 => *data = self.table.read(data, self.max_accuracy, self.max_symbol)?,
+            _ if self.is_set => {}
+            _ => return Err(Damaged),
+        }
+        self.is_set = true;
+        Ok(())
+    }
+}
+
+/// What sequences need from block to block.
+pub(super) struct Sequences {
+    literals: Box<KeptTable>,
+    offsets: Box<KeptTable>,
+    matches: Box<KeptTable>,
+    /// The offsets used last.
+    recent: [usize; 3],
+}
+
+impl Sequences {
+    pub(super) fn new() -> Self {
+        Self {
+            literals: Box::new(KeptTable::new(9, 35, (6, &LITERAL_DEFAULT))),
+            offsets: Box::new(KeptTable::new(8, MAX_OFFSET_CODE, (5, &OFFSET_DEFAULT))),
+            matches: Box::new(KeptTable::new(9, 52, (6, &MATCH_DEFAULT))),
+            recent: [1, 4, 8],
+        }
+    }
+
+    /// Executes the sequences of a block: `output` is filled up to `done` and then further; returns up to where.
+    pub(super) fn execute(
+        &mut self,
+        mut data: &[u8],
+        literals: &[u8],
+        output: &mut [u8],
+        done: usize,
+    ) -> Result<usize, Damaged> {
+        let count = count(&mut data)?;
+        let mut sink = Sink { output, done, literals };
+        if count == 0 {
+            sink.literals(literals.len())?;
+            return data.is_empty().then_some(sink.done).ok_or(Damaged);
+        }
+        let modes = take(&mut data, 1)?[0];
+        if modes & 3 != 0 {
+            return Err(Damaged);
+        }
+        self.literals.update(modes >> 6, &mut data)?;
+        self.offsets.update(modes >> 4, &mut data)?;
+        self.matches.update(modes >> 2, &mut data)?;
+
+        let mut bits = Backward::new(data)?;
+        let mut literal_codes = Decoder::new(&self.literals.table, &mut bits);
+        let mut offset_codes = Decoder::new(&self.offsets.table, &mut bits);
+        let mut match_codes = Decoder::new(&self.matches.table, &mut bits);
+        for index in 0..count {
+            let code = u32::from(offset_codes.symbol());
+            let offset = (1 << code) + bits.take(code) as usize;
+            let length = value(match_codes.symbol(), 32, 3, &MATCH_CODES, &mut bits)?;
+            let literals = value(literal_codes.symbol(), 16, 0, &LITERAL_CODES, &mut bits)?;
+            let offset = recall(&mut self.recent, offset, literals == 0)?;
+            sink.literals(literals)?;
+            sink.repeat(offset, length)?;
+            if index + 1 < count {
+                literal_codes.advance(&mut bits);
+                match_codes.advance(&mut bits);
+                offset_codes.advance(&mut bits);
+            }
+            if bits.is_overrun() {
+                return Err(Damaged);
+            }
+        }
+        if !bits.is_at_end() {
+            return Err(Damaged);
+        }
+        sink.literals(sink.literals.len())?;
+        Ok(sink.done)
+    }
+}
+
+/// The number of sequences.
+fn count(data: &mut &[u8]) -> Result<usize, Damaged> {
+    Ok(match take(data, 1)?[0] {
+        first @ 0..128 => usize::from(first),
+        255 => little_endian(take(data, 2)?) as usize + 0x7f00,
+        first => (usize::from(first) - 128) << 8 | usize::from(take(data, 1)?[0]),
+    })
+}
+
+/// The number that a code stands for: the code plus `small` below `first`, otherwise by the table.
+fn value(code: u8, first: u8, small: usize, codes: &[(u32, u8)], bits: &mut Backward<'_>) -> Result<usize, Damaged> {
+    let Some(index) = code.checked_sub(first) else { return Ok(usize::from(code) + small) };
+    let &(base, extra) = codes.get(usize::from(index)).ok_or(Damaged)?;
+    Ok(base as usize + bits.take(u32::from(extra)) as usize)
+}
+
+/// The offset that a value stands for: from 4 on the value less three, below that one used recently.
+fn recall(recent: &mut [usize; 3], value: usize, no_literals: bool) -> Result<usize, Damaged> {
+    let (offset, place) = match (value, no_literals) {
+        (4.., _) => (value - 3, 2),
+        (1, false) => (recent[0], 0),
+        (2, false) | (1, true) => (recent[1], 1),
+        (3, false) | (2, true) => (recent[2], 2),
+        _ => (recent[0].checked_sub(1).filter(|&offset| offset != 0).ok_or(Damaged)?, 2),
+    };
+    // it moves to the front, and those before its place move back
+    recent.copy_within(..place, 1);
+    recent[0] = offset;
+    Ok(offset)
+}
+
+/// Where sequences go.
+struct Sink<'a> {
+    output: &'a mut [u8],
+    done: usize,
+    literals: &'a [u8],
+}
+
+impl Sink<'_> {
+    fn literals(&mut self, count: usize) -> Result<(), Damaged> {
+        let literals = take(&mut self.literals, count)?;
+        let room = self.output.get_mut(self.done..).and_then(|room| room.get_mut(..count)).ok_or(Damaged)?;
+        room.copy_from_slice(literals);
+        self.done += count;
+        Ok(())
+    }
+
+    fn repeat(&mut self, offset: usize, length: usize) -> Result<(), Damaged> {
+        let start = self.done.checked_sub(offset).ok_or(Damaged)?;
+        if length > self.output.len() - self.done {
+            return Err(Damaged);
+        }
+        // what is repeated may reach into what is being written
+        let mut copied = 0;
+        while copied < length {
+            let piece = (length - copied).min(offset + copied);
+            self.output.copy_within(start..start + piece, self.done + copied);
+            copied += piece;
+        }
+        self.done += length;
+        Ok(())
+    }
+}
