@@ -43,7 +43,6 @@ fn remove_image(set: &mut RangeSet) {
 pub(crate) fn claim_modules(info: &mut BootInfo) {
     let mut set = usable(info);
     remove_image(&mut set);
-    set.remove(0, LOW);
     info.retain_modules(|start, end| {
         let (first, last) = (start & !0xfff, end.next_multiple_of(4096));
         let inside = first == last || set.iter().any(|range| range.start <= first && last <= range.end);
