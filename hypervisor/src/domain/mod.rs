@@ -24,6 +24,7 @@ use machine::sync::{Level, SpinLock};
 use crate::console::GuestConsole;
 use crate::event_channel::EventChannels;
 use crate::grant_table::GrantTable;
+use crate::scheduler::DomainScheduling;
 use crate::store::Store;
 
 /// The most vCPUs that a domain can have.
@@ -63,6 +64,8 @@ pub struct Domain {
     pub console: GuestConsole,
     /// The small store that answers its xenbus, where there is no control domain.
     pub store: Store,
+    /// Its claim on CPU time.
+    pub scheduling: DomainScheduling,
     life: SpinLock<Life>,
     /// How many reasons there are for none of its vCPUs to run.
     pause_count: AtomicU32,
@@ -92,6 +95,7 @@ impl Domain {
             grants,
             console: GuestConsole::new(&settings.name),
             store: Store::new(),
+            scheduling: DomainScheduling::new(settings.weight, settings.cap),
             settings,
             life: SpinLock::new(Level::DomainLife, Life::Building),
             pause_count: AtomicU32::new(1),

@@ -37,6 +37,8 @@ pub enum Level {
     SerialLine,
     /// A pCPU's run queue and the scheduler's shared state.
     Scheduler,
+    /// One vCPU's or domain's account of time.
+    Accounting,
     /// A pCPU's timer queue.
     Timer,
     /// A list of frames belonging to one domain.

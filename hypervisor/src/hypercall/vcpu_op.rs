@@ -1,0 +1,191 @@
+//! `vcpu_op`: a domain's vCPUs, by number: their start and end, their timers, their areas.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use abi::arch_x86_64::VcpuGuestContext;
+use abi::errno::Errno;
+use abi::vcpu::{
+    RegisterRunstateMemoryArea, RegisterTimeMemoryArea, RegisterVcpuInfo, SetPeriodicTimer, SetSingleshotTimer, op,
+    singleshot_timer,
+};
+use machine::addr::{GuestVirt, Mfn, PAGE_SIZE};
+use machine::frames::{SharedPage, TypedRef, Writable};
+use machine::paging::NoEntries;
+use machine::time;
+
+use super::{CallError, CallResult, Caller};
+use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu, state};
+use crate::scheduler;
+
+/// The shortest period of a periodic timer, in nanoseconds.
+const SHORTEST_PERIOD: u64 = 1_000_000;
+/// The longest.
+const LONGEST_PERIOD: u64 = 1 << 60;
+
+/// See the public header `vcpu.h`.
+///
+/// # Errors
+/// `ENOENT` for a vCPU that does not exist, `ENOSYS` for an operation that does not; the operations' own.
+pub fn vcpu_op(caller: &mut Caller<'_>, operation: u32, vcpu_id: u32, argument: GuestVirt) -> CallResult {
+    let vcpu = Arc::clone(caller.domain.vcpu(vcpu_id).ok_or(Errno::ENOENT)?);
+    match operation {
+        op::INITIALISE => initialise(caller, &vcpu, argument),
+        op::UP => up(&vcpu),
+        op::DOWN => down(caller, &vcpu),
+        op::IS_UP => Ok(u64::from(vcpu.is_up())),
+        op::GET_RUNSTATE_INFO => {
+            caller.cpu.write(argument, &vcpu.scheduling.runstate())?;
+            Ok(0)
+        }
+        op::REGISTER_RUNSTATE_MEMORY_AREA => register_runstate_area(caller, &vcpu, argument),
+        op::SET_PERIODIC_TIMER => set_periodic_timer(caller, &vcpu, argument),
+        op::STOP_PERIODIC_TIMER => {
+            vcpu.time.set_period(&vcpu, 0);
+            Ok(0)
+        }
+        op::SET_SINGLESHOT_TIMER => set_single_shot_timer(caller, &vcpu, argument),
+        op::STOP_SINGLESHOT_TIMER => {
+            own(caller, &vcpu)?;
+            vcpu.time.stop_single_shot();
+            Ok(0)
+        }
+        op::REGISTER_VCPU_INFO => register_vcpu_info(caller, &vcpu, argument),
+        op::SEND_NMI => send_nmi(&vcpu, argument),
+        // Only a hardware domain whose vCPUs are tied to pCPUs may ask, and there is none.
+        op::GET_PHYSID => Err(Errno::EINVAL.into()),
+        op::REGISTER_VCPU_TIME_MEMORY_AREA => register_time_area(caller, &vcpu, argument),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn is_own(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> bool {
+    Arc::ptr_eq(caller.vcpu, vcpu)
+}
+
+/// Some operations a vCPU may ask for itself only.
+fn own(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> Result<(), Errno> {
+    if is_own(caller, vcpu) { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+fn initialise(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    let wanted: VcpuGuestContext = caller.cpu.read(argument)?;
+    // The lock is held to the end: two of the guest's vCPUs may be here at once.
+    let mut parked = vcpu.parked();
+    if vcpu.is_initialised() {
+        return Err(Errno::EEXIST.into());
+    }
+    let context = parked.as_mut().ok_or(Errno::EINVAL)?;
+    state::apply(caller.domain, context, &wanted, &mut caller.budget)?;
+    vcpu.set_initialised();
+    Ok(0)
+}
+
+fn up(vcpu: &Arc<Vcpu>) -> CallResult {
+    if !vcpu.is_initialised() {
+        return Err(Errno::EINVAL.into());
+    }
+    if vcpu.set_up(true) {
+        scheduler::resume(vcpu);
+    }
+    Ok(0)
+}
+
+fn down(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> CallResult {
+    // A domain without a vCPU that is up could do nothing more.
+    if caller.domain.vcpus().iter().all(|other| Arc::ptr_eq(other, vcpu) || !other.is_up()) {
+        caller.domain.end(EndReason::Poweroff);
+    } else if vcpu.set_up(false) {
+        scheduler::kick(vcpu);
+    }
+    Ok(0)
+}
+
+fn register_runstate_area(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    let area: RegisterRunstateMemoryArea = caller.cpu.read(argument)?;
+    let address = area_address(area.address, size_of::<abi::vcpu::RunstateInfo>())?;
+    vcpu.time.set_runstate_area(address);
+    if address.get() != 0 {
+        crate::time::write_runstate(vcpu, caller.cpu, address);
+    }
+    Ok(0)
+}
+
+fn register_time_area(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    let area: RegisterTimeMemoryArea = caller.cpu.read(argument)?;
+    let address = area_address(area.address, size_of::<abi::xen::VcpuTimeInfo>())?;
+    vcpu.time.set_time_area(address);
+    if address.get() != 0 {
+        // What cannot be written now is written when the vCPU runs next.
+        let _ = crate::time::write_time(vcpu, caller.cpu, address);
+    }
+    Ok(0)
+}
+
+/// An address where an area may lie; zero for none.
+fn area_address(address: u64, size: usize) -> Result<GuestVirt, Errno> {
+    let address = GuestVirt::new(address);
+    if address.is_guest_range(size as u64) { Ok(address) } else { Err(Errno::EFAULT) }
+}
+
+fn set_periodic_timer(caller: &Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    let timer: SetPeriodicTimer = caller.cpu.read(argument)?;
+    if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&timer.period_ns) {
+        return Err(Errno::EINVAL.into());
+    }
+    vcpu.time.set_period(vcpu, timer.period_ns);
+    Ok(0)
+}
+
+fn set_single_shot_timer(caller: &Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    own(caller, vcpu)?;
+    let timer: SetSingleshotTimer = caller.cpu.read(argument)?;
+    if timer.flags & singleshot_timer::FUTURE != 0 && timer.timeout_absolute_ns < time::now() {
+        return Err(Errno::ETIME.into());
+    }
+    vcpu.time.set_single_shot(vcpu, timer.timeout_absolute_ns);
+    Ok(0)
+}
+
+fn register_vcpu_info(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    let place: RegisterVcpuInfo = caller.cpu.read(argument)?;
+    let offset = place.offset as usize;
+    if offset > PAGE_SIZE - VCPU_INFO_SIZE || !offset.is_multiple_of(8) {
+        return Err(Errno::EINVAL.into());
+    }
+    // One's own, or that of a vCPU that is down; a running one would use the old place for a while.
+    if !is_own(caller, vcpu) && vcpu.is_up() {
+        return Err(Errno::EINVAL.into());
+    }
+    if !is_own(caller, vcpu) && !scheduler::wait_until_parked(vcpu) {
+        return Err(CallError::again());
+    }
+    if vcpu.info().page.frame().mfn() != caller.domain.shared_info().frame().mfn() {
+        return Err(Errno::EINVAL.into());
+    }
+    let frame = caller.domain.frame(Mfn::new(place.mfn)).ok_or(Errno::EINVAL)?;
+    let page = TypedRef::<Writable>::acquire(frame, &mut NoEntries, &mut caller.budget)?;
+    let place = InfoPlace { page: SharedPage::new(page), offset };
+    if is_own(caller, vcpu) {
+        let place = vcpu.move_info(place);
+        caller.cpu.set_vcpu_info(place.page, place.offset);
+    } else {
+        let mut parked = vcpu.parked();
+        // It may have come up and begun to run meanwhile.
+        let Some(context) = parked.as_mut() else { return Err(Errno::EINVAL.into()) };
+        let place = vcpu.move_info(place);
+        context.set_vcpu_info(place.page, place.offset);
+    }
+    Ok(0)
+}
+
+fn send_nmi(vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    if argument.get() != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if !vcpu.nmi_pending.swap(true, Ordering::SeqCst) {
+        scheduler::wake(vcpu);
+        scheduler::kick(vcpu);
+    }
+    Ok(0)
+}

@@ -1,0 +1,142 @@
+//! What the scheduler keeps for each pCPU, and the locks of the run queues.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use machine::addr::{CpuId, CpuSet, MAX_CPUS};
+use machine::sync::{Level, SpinLock, SpinLockGuard};
+use machine::{cpu, time};
+
+use super::queue::RunQueue;
+use crate::domain::Vcpu;
+
+/// What one pCPU runs, and who waits for it.
+pub(super) struct Queue {
+    pub(super) run: RunQueue<Arc<Vcpu>>,
+    pub(super) current: Option<Arc<Vcpu>>,
+    /// When the present slice ends; `u64::MAX` if nobody waits for its end.
+    pub(super) slice_end: u64,
+    pub(super) slice_start: u64,
+    /// vCPUs whose domain has reached its cap, with the time when to look again.
+    pub(super) aside: Vec<(u64, Arc<Vcpu>)>,
+}
+
+struct Cpu {
+    queue: SpinLock<Queue>,
+    /// How many wait in `queue`, to be read without the lock.
+    waiting: AtomicU32,
+    idle_time: AtomicU64,
+    /// Since when it has been idle; zero while it is not.
+    idle_since: AtomicU64,
+}
+
+static CPUS: [Cpu; MAX_CPUS] = [const {
+    Cpu {
+        queue: SpinLock::new(
+            Level::Scheduler,
+            Queue { run: RunQueue::new(), current: None, slice_end: u64::MAX, slice_start: 0, aside: Vec::new() },
+        ),
+        waiting: AtomicU32::new(0),
+        idle_time: AtomicU64::new(0),
+        idle_since: AtomicU64::new(0),
+    }
+}; MAX_CPUS];
+
+/// The pCPUs that have nothing to do and have not been given anything yet.
+static IDLE: AtomicU64 = AtomicU64::new(0);
+
+/// The run queue of a pCPU. Only one may be locked at a time.
+pub(super) fn queue(cpu: CpuId) -> SpinLockGuard<'static, Queue> {
+    CPUS[cpu.index()].queue.lock()
+}
+
+/// The run queue that the vCPU's scheduling state belongs to.
+pub(super) fn home_queue(vcpu: &Vcpu) -> (CpuId, SpinLockGuard<'static, Queue>) {
+    loop {
+        let home = vcpu.scheduling.home();
+        let queue = queue(home);
+        if vcpu.scheduling.home() == home {
+            return (home, queue);
+        }
+    }
+}
+
+impl Queue {
+    /// Makes the number of those who wait known to the other pCPUs.
+    pub(super) fn publish(&self, cpu: CpuId) {
+        CPUS[cpu.index()].waiting.store(self.run.waiting() as u32, Ordering::SeqCst);
+    }
+}
+
+/// How many wait in a pCPU's queue.
+pub(super) fn waiting(cpu: CpuId) -> u32 {
+    CPUS[cpu.index()].waiting.load(Ordering::SeqCst)
+}
+
+/// The pCPUs there are.
+pub(super) fn online() -> CpuSet {
+    CpuSet::from_bits(u64::MAX >> (MAX_CPUS - cpu::online().clamp(1, MAX_CPUS)))
+}
+
+/// The common members of two sets.
+pub(super) const fn both(one: CpuSet, other: CpuSet) -> CpuSet {
+    CpuSet::from_bits(one.bits() & other.bits())
+}
+
+/// The members of either set.
+pub(super) const fn either(one: CpuSet, other: CpuSet) -> CpuSet {
+    CpuSet::from_bits(one.bits() | other.bits())
+}
+
+/// The pCPUs that are idle.
+pub(super) fn idle_cpus() -> CpuSet {
+    CpuSet::from_bits(IDLE.load(Ordering::SeqCst))
+}
+
+/// Takes an idle pCPU of the set, `preferred` if it is one, so that nobody else gives it work.
+pub(super) fn take_idle(of: CpuSet, preferred: CpuId) -> Option<CpuId> {
+    loop {
+        let idle = both(idle_cpus(), of);
+        let choice = if idle.contains(preferred) { preferred } else { idle.iter().next()? };
+        if clear_idle(choice) {
+            return Some(choice);
+        }
+    }
+}
+
+fn clear_idle(cpu: CpuId) -> bool {
+    let mut bit = CpuSet::EMPTY;
+    bit.insert(cpu);
+    IDLE.fetch_and(!bit.bits(), Ordering::SeqCst) & bit.bits() != 0
+}
+
+/// This pCPU has found nothing to do; it looks once more and then halts.
+pub(super) fn set_idle(cpu: CpuId) {
+    let mut bit = CpuSet::EMPTY;
+    bit.insert(cpu);
+    IDLE.fetch_or(bit.bits(), Ordering::SeqCst);
+}
+
+/// This pCPU is no longer idle.
+pub(super) fn leave_idle(cpu: CpuId) {
+    clear_idle(cpu);
+}
+
+/// Halts until an interrupt comes, and counts the time.
+pub(super) fn halt(cpu: CpuId) {
+    let own = &CPUS[cpu.index()];
+    let start = time::now();
+    own.idle_since.store(start.max(1), Ordering::Relaxed);
+    cpu::idle();
+    own.idle_since.store(0, Ordering::Relaxed);
+    own.idle_time.fetch_add(time::now().saturating_sub(start), Ordering::Relaxed);
+}
+
+/// Nanoseconds that a pCPU has been idle.
+pub fn idle_time(cpu: CpuId) -> u64 {
+    let own = &CPUS[cpu.index()];
+    let since = own.idle_since.load(Ordering::Relaxed);
+    let current = if since == 0 { 0 } else { time::now().saturating_sub(since) };
+    own.idle_time.load(Ordering::Relaxed) + current
+}

@@ -1,0 +1,260 @@
+//! One pCPU's run queue as an algorithm, without locks or clocks of its own.
+//!
+//! Each vCPU has a virtual time: the time it has run, divided by its weight. The one that is furthest behind runs next. The
+//! queue's own clock follows the vCPU furthest behind; it never goes back. A vCPU that has slept is put at most [`CREDIT`]
+//! behind the clock: enough to run at once, not enough to keep the others away for long.
+//!
+//! Virtual times of different queues do not compare; a vCPU moves with its lag, its distance from the clock.
+
+use alloc::collections::BTreeMap;
+
+/// The weight for which virtual time passes like real time.
+pub(super) const USUAL_WEIGHT: u32 = 256;
+/// How far behind the others a vCPU may be that has slept, in nanoseconds of virtual time.
+pub(super) const CREDIT: u64 = 10_000_000;
+/// By how much a waking vCPU must be behind the running one to take its place.
+pub(super) const PREEMPTION: u64 = 1_000_000;
+/// Where clocks start: far enough from zero that nothing before the clock is below zero.
+const EPOCH: u64 = 1 << 50;
+
+/// The vCPU that has the pCPU.
+struct Running {
+    virtual_time: u64,
+    weight: u32,
+    since: u64,
+    /// Time that it has run and that nobody has asked for yet.
+    unbilled: u64,
+}
+
+/// Who runs, and who waits to.
+pub(super) struct RunQueue<T> {
+    waiting: BTreeMap<(u64, u64), T>,
+    running: Option<Running>,
+    sequence: u64,
+    clock: u64,
+    progress: u64,
+}
+
+impl<T> RunQueue<T> {
+    pub(super) const fn new() -> Self {
+        Self { waiting: BTreeMap::new(), running: None, sequence: 0, clock: EPOCH, progress: EPOCH }
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Those who wait, the one furthest behind first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.waiting.values()
+    }
+
+    /// How far the clock has come since the queue began. Queues whose progress is equal have served their vCPUs equally.
+    pub(super) const fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Counts the queue as having come at least so far.
+    pub(super) fn raise_progress(&mut self, least: u64) {
+        self.progress = self.progress.max(least);
+    }
+
+    /// The distance of a virtual time of this queue from its clock; a sleeper's is cut at the credit.
+    pub(super) const fn lag(&self, virtual_time: u64) -> i64 {
+        let lag = virtual_time.wrapping_sub(self.clock).cast_signed();
+        if lag < -CREDIT.cast_signed() { -CREDIT.cast_signed() } else { lag }
+    }
+
+    /// Lets `item` wait with this distance from the clock.
+    pub(super) fn admit(&mut self, lag: i64, item: T) {
+        let virtual_time = self.clock.saturating_add_signed(lag);
+        self.insert(virtual_time, item);
+    }
+
+    fn insert(&mut self, virtual_time: u64, item: T) {
+        self.sequence += 1;
+        self.waiting.insert((virtual_time, self.sequence), item);
+    }
+
+    /// Whether the one furthest behind should run instead of the one that runs, as of the last `charge`.
+    pub(super) fn preempts(&self) -> bool {
+        match (&self.running, self.waiting.first_key_value()) {
+            (Some(running), Some(((first, _), _))) => first + PREEMPTION < running.virtual_time,
+            (None, Some(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Takes the one furthest behind that satisfies `suits`, with its lag, to move it elsewhere.
+    pub(super) fn take(&mut self, mut suits: impl FnMut(&T) -> bool) -> Option<(T, i64)> {
+        let key = *self.waiting.iter().find(|(_, item)| suits(item))?.0;
+        let item = self.waiting.remove(&key)?;
+        Some((item, key.0.wrapping_sub(self.clock).cast_signed()))
+    }
+
+    /// Takes the one furthest behind; [`RunQueue::start`] has to follow.
+    pub(super) fn next(&mut self) -> Option<(T, u64)> {
+        self.waiting.pop_first().map(|((virtual_time, _), item)| (item, virtual_time))
+    }
+
+    /// Somebody runs from now on.
+    pub(super) fn start(&mut self, virtual_time: u64, weight: u32, now: u64) {
+        self.running = Some(Running { virtual_time, weight: weight.max(1), since: now, unbilled: 0 });
+    }
+
+    /// Advances the virtual time of the one that runs, and the clock.
+    pub(super) fn charge(&mut self, now: u64) {
+        if let Some(running) = &mut self.running {
+            let time = now.saturating_sub(running.since);
+            running.since = running.since.max(now);
+            running.unbilled += time;
+            let virtual_time = u128::from(time) * u128::from(USUAL_WEIGHT) / u128::from(running.weight);
+            running.virtual_time =
+                running.virtual_time.saturating_add(virtual_time.try_into().unwrap_or(u64::MAX >> 1));
+        }
+        let first = self.waiting.first_key_value().map(|((time, _), _)| *time);
+        let running = self.running.as_ref().map(|running| running.virtual_time);
+        if let Some(behind) = [first, running].into_iter().flatten().min()
+            && behind > self.clock
+        {
+            self.progress += behind - self.clock;
+            self.clock = behind;
+        }
+    }
+
+    /// Real time that the one that runs has used since this was last asked.
+    pub(super) fn bill(&mut self) -> u64 {
+        self.running.as_mut().map_or(0, |running| core::mem::take(&mut running.unbilled))
+    }
+
+    /// The one that runs stops; its virtual time, after a last `charge`.
+    pub(super) fn stop(&mut self) -> u64 {
+        self.running.take().map_or(self.clock, |running| running.virtual_time)
+    }
+
+    /// Lets the one that has just stopped wait again.
+    pub(super) fn put_back(&mut self, virtual_time: u64, item: T) {
+        self.insert(virtual_time, item);
+    }
+
+    /// The virtual time that puts somebody behind the first who waits, but by no more than `most`.
+    pub(super) fn after_first(&self, virtual_time: u64, most: u64) -> u64 {
+        let first = self.waiting.first_key_value().map_or(virtual_time, |((time, _), _)| *time);
+        virtual_time.max(first).min(virtual_time.saturating_add(most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CREDIT, RunQueue, USUAL_WEIGHT};
+    use std::vec;
+    use std::vec::Vec;
+
+    const SLICE: u64 = 10_000_000;
+
+    /// Runs always-busy vCPUs of these weights for so many slices; the time that each got.
+    fn share(weights: &[u32], slices: u64) -> Vec<u64> {
+        let mut queue = RunQueue::new();
+        let mut got = vec![0; weights.len()];
+        for index in 0..weights.len() {
+            queue.admit(0, index);
+        }
+        for slice in 0..slices {
+            let now = slice * SLICE;
+            let (index, time) = queue.next().unwrap();
+            queue.start(time, weights[index], now);
+            queue.charge(now + SLICE);
+            got[index] += queue.bill();
+            let time = queue.stop();
+            queue.put_back(time, index);
+        }
+        got
+    }
+
+    #[test]
+    fn time_is_shared_by_weight() {
+        let weights = [256, 512, 128, 1024];
+        let got = share(&weights, 10_000);
+        let all: u64 = got.iter().sum();
+        for (weight, got) in weights.iter().zip(&got) {
+            let fair = all * u64::from(*weight) / 1920;
+            assert!(got.abs_diff(fair) < 3 * SLICE, "weight {weight} got {got}, not {fair}");
+        }
+    }
+
+    #[test]
+    fn extreme_weights_starve_nobody() {
+        let got = share(&[1, 65_535], 200_000);
+        assert!(got[0] >= SLICE);
+        assert!(got[1] > 60_000 * got[0] / 2);
+    }
+
+    #[test]
+    fn a_sleeper_preempts_a_busy_vcpu_at_once() {
+        let mut queue = RunQueue::new();
+        queue.admit(0, "busy");
+        let (_, time) = queue.next().unwrap();
+        queue.start(time, USUAL_WEIGHT, 0);
+        queue.charge(1_000_000_000);
+        // It went to sleep when the clock stood at the beginning.
+        queue.admit(queue.lag(time), "sleeper");
+        assert!(queue.preempts());
+        let first = queue.next().unwrap().1;
+        assert!(first + CREDIT >= queue.clock, "the credit is bounded");
+    }
+
+    #[test]
+    fn a_vcpu_that_sleeps_for_moments_gains_nothing() {
+        let mut queue = RunQueue::new();
+        queue.admit(0, "busy");
+        queue.admit(0, "naps");
+        let mut used = [0, 0];
+        let mut now = 0;
+        for _ in 0..10_000 {
+            let (item, time) = queue.next().unwrap();
+            queue.start(time, USUAL_WEIGHT, now);
+            now += SLICE / 2;
+            queue.charge(now);
+            used[usize::from(item == "naps")] += queue.bill();
+            let time = queue.stop();
+            let lag = queue.lag(time);
+            queue.admit(lag, item);
+        }
+        assert!(used[1] <= used[0] + 2 * SLICE);
+    }
+
+    #[test]
+    fn the_clock_never_goes_back() {
+        let mut queue = RunQueue::new();
+        let mut last = queue.clock;
+        let mut random = 1u64;
+        let mut now = 0;
+        for item in 0..1000u32 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            queue.admit((random >> 40).cast_signed() - (1 << 23), item);
+            let (item, time) = queue.next().unwrap();
+            queue.start(time, 1 + item % 700, now);
+            now += random >> 44;
+            queue.charge(now);
+            let time = queue.stop();
+            queue.put_back(time, item);
+            assert!(queue.clock >= last);
+            last = queue.clock;
+        }
+    }
+
+    #[test]
+    fn a_yield_lets_the_next_one_run() {
+        let mut queue = RunQueue::new();
+        queue.admit(0, "other");
+        let behind = queue.clock - 5_000_000;
+        let time = queue.after_first(behind, SLICE);
+        queue.put_back(time, "yields");
+        assert_eq!(queue.next().unwrap().0, "other");
+        // One that is far behind gives up no more than a slice.
+        assert_eq!(RunQueue::<()>::new().after_first(7, SLICE), 7);
+        let far = queue.clock - 100 * SLICE;
+        assert_eq!(queue.after_first(far, SLICE), far + SLICE);
+    }
+}

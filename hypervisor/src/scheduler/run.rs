@@ -1,0 +1,305 @@
+//! The loop of every pCPU: take what has come in, pick a vCPU, run it, put it back, or halt.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use machine::addr::{CpuId, CpuSet};
+use machine::cpu::Pending;
+use machine::frames::{self, Budget};
+use machine::{cpu, time};
+
+use super::cpu::{Queue, both, either, halt, idle_cpus, leave_idle, queue, set_idle};
+use super::runstate::Runstate;
+use super::state::{Place, may_run, why_not};
+use super::{balance, wake};
+use crate::domain::{self, Domain, Vcpu};
+use crate::time::timers;
+
+/// How long a vCPU runs while others wait.
+pub(super) const SLICE: u64 = 10_000_000;
+/// How long a vCPU runs between two pieces of work on domains that have ended.
+const WORK_SLICE: u64 = 1_000_000;
+
+/// Runs vCPUs on this pCPU for ever.
+pub fn run_cpu() -> ! {
+    loop {
+        step(cpu::current());
+    }
+}
+
+/// Runs one vCPU until it has to stop, or halts until something comes in.
+pub(super) fn step(cpu: CpuId) {
+    poll();
+    let mut budget = Budget::new(Budget::HYPERCALL);
+    if domain::destruction_due() {
+        domain::destroy_some(&mut budget);
+    }
+    if frames::reaping_due() {
+        // What is left over is queued again.
+        frames::reap(&mut budget);
+    }
+    if let Some(next) = pick(cpu) {
+        return run(cpu, next);
+    }
+    set_idle(cpu);
+    // SC-4: announced, now a last look.
+    if let Some(next) = pick(cpu) {
+        leave_idle(cpu);
+        return run(cpu, next);
+    }
+    if !frames::reaping_due() && !domain::destruction_due() {
+        halt(cpu);
+    }
+    leave_idle(cpu);
+}
+
+/// A vCPU that has been chosen to run, its place `Running`.
+struct Chosen {
+    vcpu: Arc<Vcpu>,
+    domain: Arc<Domain>,
+}
+
+fn pick(cpu: CpuId) -> Option<Chosen> {
+    loop {
+        let Some(vcpu) = take_first(cpu) else {
+            balance::steal(cpu).then_some(())?;
+            continue;
+        };
+        // Its domain is gone: so is every reason to run it.
+        let Some(domain) = vcpu.domain() else {
+            let mut queue = queue(cpu);
+            queue.run.stop();
+            vcpu.scheduling.set_place(Place::Off);
+            let current = queue.current.take();
+            drop(queue);
+            drop(current);
+            continue;
+        };
+        let now = time::now();
+        if !may_run(&vcpu, &domain) || !vcpu.scheduling.affinity().contains(cpu) {
+            put_back(cpu, &vcpu, &domain);
+            continue;
+        }
+        match domain.scheduling.allowance(now) {
+            Ok(allowance) => {
+                begin(cpu, &vcpu, &domain, now, allowance);
+                return Some(Chosen { vcpu, domain });
+            }
+            Err(until) => set_aside(cpu, &vcpu, until),
+        }
+    }
+}
+
+/// Makes the first of the queue the current one.
+fn take_first(cpu: CpuId) -> Option<Arc<Vcpu>> {
+    let mut queue = queue(cpu);
+    let (vcpu, virtual_time) = queue.run.next()?;
+    queue.publish(cpu);
+    let state = &vcpu.scheduling;
+    state.set_place(Place::Running);
+    state.preempt.store(false, Ordering::SeqCst);
+    queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, time::now());
+    queue.current = Some(Arc::clone(&vcpu));
+    Some(vcpu)
+}
+
+/// The current vCPU does run.
+fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowance: u64) {
+    let work = domain::destruction_due();
+    let mut queue = queue(cpu);
+    let virtual_time = queue.run.stop();
+    queue.run.start(virtual_time, domain.scheduling.vcpu_weight(), now);
+    queue.slice_start = now;
+    let slice = match queue.run.waiting() {
+        _ if work => WORK_SLICE,
+        0 => u64::MAX,
+        _ => SLICE,
+    };
+    queue.slice_end = now.saturating_add(slice.min(allowance));
+    set_deadline(&queue);
+    // One of those who wait may have become welcome elsewhere, having just lost this pCPU.
+    let idle = idle_cpus();
+    let welcome = if idle.is_empty() {
+        CpuSet::EMPTY
+    } else {
+        queue.run.iter().fold(CpuSet::EMPTY, |all, waiting| either(all, both(waiting.scheduling.affinity(), idle)))
+    };
+    drop(queue);
+    vcpu.scheduling.enter(Runstate::Running);
+    if let Some(idle) = welcome.iter().next() {
+        cpu::kick(idle);
+    }
+}
+
+/// The current vCPU's domain has reached its cap.
+fn set_aside(cpu: CpuId, vcpu: &Arc<Vcpu>, until: u64) {
+    let mut queue = queue(cpu);
+    vcpu.scheduling.set_virtual_time(queue.run.stop());
+    vcpu.scheduling.set_place(Place::Queued);
+    queue.current = None;
+    queue.aside.push((until, Arc::clone(vcpu)));
+    set_deadline(&queue);
+}
+
+fn set_deadline(queue: &Queue) {
+    let aside = queue.aside.iter().map(|(until, _)| *until).min().unwrap_or(u64::MAX);
+    timers::set_scheduler_deadline(queue.slice_end.min(aside));
+}
+
+fn run(cpu: CpuId, chosen: Chosen) {
+    let Chosen { vcpu, domain } = chosen;
+    vcpu.time.start_periodic(&vcpu);
+    // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the lock.
+    let context = vcpu.parked().take();
+    if let Some(context) = context {
+        cpu::note_running(Some((domain.id().0, vcpu.id().get())));
+        let context = crate::run::run_vcpu(&vcpu, &domain, context);
+        cpu::note_running(None);
+        *vcpu.parked() = Some(context);
+    }
+    vcpu.time.stop_periodic_ticks();
+    put_back(cpu, &vcpu, &domain);
+}
+
+/// The current vCPU leaves its pCPU: into the queue if it may run, else off.
+fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
+    let state = &vcpu.scheduling;
+    let mut queue = queue(cpu);
+    queue.run.charge(time::now());
+    domain.scheduling.bill(queue.run.bill());
+    let mut virtual_time = queue.run.stop();
+    let current = queue.current.take();
+    queue.slice_end = u64::MAX;
+    if state.yielding.swap(false, Ordering::SeqCst) {
+        virtual_time = queue.run.after_first(virtual_time, SLICE);
+    }
+    state.set_virtual_time(virtual_time);
+    // SC-2: off first, then a look whether that is right.
+    state.set_place(Place::Off);
+    let mut elsewhere = None;
+    if may_run(vcpu, domain) {
+        state.set_place(Place::Queued);
+        state.enter(Runstate::Runnable);
+        if state.affinity().contains(cpu) {
+            queue.run.put_back(virtual_time, Arc::clone(vcpu));
+            queue.publish(cpu);
+        } else {
+            elsewhere = Some(queue.run.lag(virtual_time));
+        }
+    } else {
+        state.enter(why_not(vcpu));
+        domain.scheduling.note_active(false);
+    }
+    drop(queue);
+    drop(current);
+    if let Some(lag) = elsewhere {
+        wake::dispatch(vcpu, lag);
+    }
+}
+
+/// Takes what has come in on this pCPU since the last call: timers that are due, kicks, input from the serial line.
+pub fn poll() {
+    let pending = cpu::take_pending();
+    if pending.is_empty() {
+        return;
+    }
+    let cpu = cpu::current();
+    if pending.contains(Pending::TIMER) {
+        timers::run_due();
+        deadline(cpu, domain::destruction_due());
+    } else if pending.contains(Pending::KICK) {
+        arrange_slice(cpu);
+    }
+    if pending.contains(Pending::SERIAL) {
+        crate::console::serial_input();
+    }
+}
+
+/// A pCPU's queue has changed: it is to look at it, or to end its vCPU's slice some time.
+pub(super) fn look(target: CpuId) {
+    if target == cpu::current() {
+        arrange_slice(target);
+    } else {
+        cpu::kick(target);
+    }
+}
+
+/// Gives the present slice an end if somebody waits.
+fn arrange_slice(cpu: CpuId) {
+    let mut queue = queue(cpu);
+    if queue.current.is_some() && queue.run.waiting() != 0 {
+        let end = queue.slice_start + SLICE;
+        if end < queue.slice_end {
+            queue.slice_end = end;
+            set_deadline(&queue);
+        }
+    }
+}
+
+/// What the scheduler has to do by the clock: ends the slice, lets capped vCPUs run again. If there is other `work` for
+/// the pCPU, the vCPU stops in any case.
+fn deadline(cpu: CpuId, work: bool) {
+    let now = time::now();
+    let mut queue = queue(cpu);
+    queue.run.charge(now);
+    let mut due = Vec::new();
+    if !queue.aside.is_empty() {
+        due = queue.aside.extract_if(.., |(until, _)| *until <= now).collect();
+        for (_, vcpu) in &due {
+            let lag = queue.run.lag(vcpu.scheduling.virtual_time());
+            queue.run.admit(lag, Arc::clone(vcpu));
+        }
+        queue.publish(cpu);
+    }
+    let over = queue.slice_end <= now;
+    if over {
+        queue.slice_end = u64::MAX;
+    }
+    if (over || work || queue.run.preempts())
+        && let Some(current) = &queue.current
+    {
+        current.scheduling.preempt.store(true, Ordering::SeqCst);
+        current.scheduling.attention.store(true, Ordering::SeqCst);
+    }
+    set_deadline(&queue);
+    let crowded = queue.run.waiting() != 0;
+    drop(queue);
+    drop(due);
+    if over && crowded {
+        balance::push(cpu);
+    } else if crowded {
+        arrange_slice(cpu);
+    }
+}
+
+/// Whether the vCPU, which this pCPU runs, has to give its pCPU up: it may not run any more, or it is somebody else's turn.
+pub fn must_stop(vcpu: &Vcpu) -> bool {
+    let state = &vcpu.scheduling;
+    // Cleared before looking, so that what changes afterwards is seen at the next call.
+    if !state.attention.load(Ordering::Relaxed) || !state.attention.swap(false, Ordering::SeqCst) {
+        return false;
+    }
+    let stop = state.preempt.load(Ordering::SeqCst) || !vcpu.domain().is_some_and(|domain| may_run(vcpu, &domain));
+    if stop {
+        // It stays so until the vCPU has been put back.
+        state.attention.store(true, Ordering::SeqCst);
+    }
+    stop
+}
+
+/// The vCPU, which this pCPU runs, is about to be taken off it: its run state says so from now on.
+pub(crate) fn note_leaving(vcpu: &Vcpu) {
+    let may = vcpu.domain().is_some_and(|domain| may_run(vcpu, &domain));
+    vcpu.scheduling.enter(if may { Runstate::Runnable } else { why_not(vcpu) });
+}
+
+/// Lets the next one in the queue run before the vCPU, which this pCPU runs, goes on.
+pub fn yield_now(vcpu: &Vcpu) {
+    let state = &vcpu.scheduling;
+    if super::cpu::waiting(cpu::current()) != 0 {
+        state.yielding.store(true, Ordering::SeqCst);
+        state.preempt.store(true, Ordering::SeqCst);
+        state.attention.store(true, Ordering::SeqCst);
+    }
+}

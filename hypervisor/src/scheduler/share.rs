@@ -1,0 +1,172 @@
+//! A domain's claim on CPU time: its weight against other domains, and its cap.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use machine::sync::{Level, SpinLock};
+
+use crate::time::Watchdogs;
+
+/// The span over which a cap holds.
+const PERIOD: u64 = 30_000_000;
+const NO_CODE: u32 = u32::MAX;
+
+/// What the scheduler keeps for a domain.
+pub struct DomainScheduling {
+    weight: AtomicU32,
+    cap: AtomicU32,
+    /// vCPUs that run or want to; the domain's weight is divided among them.
+    active: AtomicU32,
+    window: SpinLock<Window>,
+    /// vCPUs in `SCHEDOP_poll`.
+    pub(super) pollers: AtomicU32,
+    shutdown_code: AtomicU32,
+    /// The domain's watchdog timers.
+    pub watchdogs: Watchdogs,
+}
+
+/// What a capped domain has used of the current period.
+#[derive(Default)]
+struct Window {
+    start: u64,
+    used: u64,
+}
+
+impl Window {
+    /// Moves on to the period of `now`; what was used in excess is paid back first.
+    const fn roll(&mut self, now: u64, quota: u64) {
+        let periods = now.saturating_sub(self.start) / PERIOD;
+        self.start += periods * PERIOD;
+        self.used = self.used.saturating_sub(quota.saturating_mul(periods));
+    }
+}
+
+impl DomainScheduling {
+    /// For a domain of this weight and cap (in percent of a pCPU; zero for none).
+    pub const fn new(weight: u16, cap: u16) -> Self {
+        Self {
+            weight: AtomicU32::new(weight as u32),
+            cap: AtomicU32::new(cap as u32),
+            active: AtomicU32::new(0),
+            window: SpinLock::new(Level::Accounting, Window { start: 0, used: 0 }),
+            pollers: AtomicU32::new(0),
+            shutdown_code: AtomicU32::new(NO_CODE),
+            watchdogs: Watchdogs::new(),
+        }
+    }
+
+    /// Weight and cap.
+    pub fn share(&self) -> (u32, u32) {
+        (self.weight.load(Ordering::Relaxed), self.cap.load(Ordering::Relaxed))
+    }
+
+    /// Sets the weight, 1 to 65535.
+    pub(super) fn set_weight(&self, weight: u16) {
+        self.weight.store(u32::from(weight.max(1)), Ordering::Relaxed);
+    }
+
+    /// Sets the cap in percent of one pCPU; zero for none.
+    pub(super) fn set_cap(&self, cap: u16) {
+        self.cap.store(u32::from(cap), Ordering::Relaxed);
+    }
+
+    pub(super) fn note_active(&self, more: bool) {
+        if more {
+            self.active.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The weight of each of its vCPUs that run or want to.
+    pub(super) fn vcpu_weight(&self) -> u32 {
+        let weight = self.weight.load(Ordering::Relaxed);
+        (weight / self.active.load(Ordering::Relaxed).max(1)).max(1)
+    }
+
+    fn quota(&self) -> Option<u64> {
+        let cap = u64::from(self.cap.load(Ordering::Relaxed));
+        (cap != 0).then_some(PERIOD * cap / 100)
+    }
+
+    /// Notes time that the domain has used.
+    pub(super) fn bill(&self, time: u64) {
+        if self.quota().is_some() {
+            self.window.lock().used += time;
+        }
+    }
+
+    /// How long a vCPU of the domain may run from `now` on.
+    ///
+    /// # Errors
+    /// When to ask again, if the cap has been reached.
+    pub(super) fn allowance(&self, now: u64) -> Result<u64, u64> {
+        let Some(quota) = self.quota() else { return Ok(u64::MAX) };
+        let mut window = self.window.lock();
+        window.roll(now, quota);
+        if window.used < quota { Ok(quota - window.used) } else { Err(window.start + PERIOD) }
+    }
+
+    /// Fixes the code that the domain's end will be reported with. The first one counts.
+    pub fn latch_shutdown_code(&self, code: u32) {
+        // Failure means that there is one already, and that one stays.
+        let _ = self.shutdown_code.compare_exchange(NO_CODE, code, Ordering::SeqCst, Ordering::Relaxed);
+    }
+
+    /// The fixed code, if any.
+    pub fn shutdown_code(&self) -> Option<u32> {
+        Some(self.shutdown_code.load(Ordering::SeqCst)).filter(|code| *code != NO_CODE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DomainScheduling, PERIOD};
+
+    #[test]
+    fn a_cap_holds_over_time_and_excess_is_paid_back() {
+        let share = DomainScheduling::new(256, 20);
+        let (mut now, mut used) = (0, 0);
+        while now < 100 * PERIOD {
+            match share.allowance(now) {
+                // It is always stopped a little late.
+                Ok(allowed) => {
+                    let time = allowed + 500_000;
+                    share.bill(time);
+                    now += time;
+                    used += time;
+                }
+                Err(until) => {
+                    assert!(until > now && until <= now + PERIOD);
+                    now = until;
+                }
+            }
+        }
+        assert!(used.abs_diff(20 * PERIOD) < PERIOD, "used {used}");
+    }
+
+    #[test]
+    fn without_a_cap_nothing_is_held_back() {
+        let share = DomainScheduling::new(256, 0);
+        share.bill(u64::MAX / 2);
+        assert_eq!(share.allowance(0), Ok(u64::MAX));
+    }
+
+    #[test]
+    fn the_weight_is_divided_among_active_vcpus() {
+        let share = DomainScheduling::new(256, 0);
+        assert_eq!(share.vcpu_weight(), 256);
+        (0..4).for_each(|_| share.note_active(true));
+        assert_eq!(share.vcpu_weight(), 64);
+        share.set_weight(0);
+        assert_eq!(share.vcpu_weight(), 1);
+    }
+
+    #[test]
+    fn the_first_shutdown_code_counts() {
+        let share = DomainScheduling::new(1, 0);
+        assert_eq!(share.shutdown_code(), None);
+        share.latch_shutdown_code(3);
+        share.latch_shutdown_code(0);
+        assert_eq!(share.shutdown_code(), Some(3));
+    }
+}

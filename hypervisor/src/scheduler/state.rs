@@ -1,0 +1,160 @@
+//! What the scheduler keeps for a vCPU.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use abi::vcpu::RunstateInfo;
+use machine::addr::{CpuId, CpuSet};
+use machine::sync::{Level, SpinLock};
+use machine::time;
+
+use super::runstate::{Account, Runstate};
+use crate::domain::{Domain, Vcpu};
+
+/// Where a vCPU is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// Nowhere: it may not run, or nobody has noticed yet that it may.
+    Off,
+    /// In a run queue, or on its way to one.
+    Queued,
+    /// A pCPU has it.
+    Running,
+}
+
+/// Scheduling state of a vCPU.
+///
+/// `place`, `home` and `virtual_time` change only under the lock of the home pCPU's queue; the rest by itself.
+pub struct SchedulerState {
+    place: AtomicU8,
+    home: AtomicU32,
+    virtual_time: AtomicU64,
+    /// It waits for an event (`SCHEDOP_block`, `SCHEDOP_poll`).
+    pub(super) blocked: AtomicBool,
+    /// Something that `must_stop` looks at has changed.
+    pub(super) attention: AtomicBool,
+    /// Somebody else is to have its pCPU.
+    pub(super) preempt: AtomicBool,
+    pub(super) yielding: AtomicBool,
+    affinity: AtomicU64,
+    /// The affinity to go back to when an override is lifted; zero without one.
+    overridden: AtomicU64,
+    /// The port that it polls (plus one), or one of the marks of `poll`.
+    pub(super) polling: AtomicU64,
+    account: SpinLock<Account>,
+}
+
+impl SchedulerState {
+    /// For a vCPU that is down.
+    pub fn new() -> Self {
+        Self {
+            place: AtomicU8::new(Place::Off as u8),
+            home: AtomicU32::new(0),
+            virtual_time: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            attention: AtomicBool::new(false),
+            preempt: AtomicBool::new(false),
+            yielding: AtomicBool::new(false),
+            affinity: AtomicU64::new(CpuSet::ALL.bits()),
+            overridden: AtomicU64::new(0),
+            polling: AtomicU64::new(super::poll::NOT_POLLING),
+            account: SpinLock::new(Level::Accounting, Account::new(time::now())),
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        match self.place.load(Ordering::SeqCst) {
+            0 => Place::Off,
+            1 => Place::Queued,
+            _ => Place::Running,
+        }
+    }
+
+    pub(super) fn set_place(&self, place: Place) {
+        self.place.store(place as u8, Ordering::SeqCst);
+    }
+
+    /// The pCPU whose queue has, had or will have it.
+    pub fn home(&self) -> CpuId {
+        CpuId::new(self.home.load(Ordering::SeqCst)).unwrap_or(CpuId::BOOT)
+    }
+
+    pub(super) fn set_home(&self, cpu: CpuId) {
+        self.home.store(cpu.index() as u32, Ordering::SeqCst);
+    }
+
+    pub(super) fn virtual_time(&self) -> u64 {
+        self.virtual_time.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_virtual_time(&self, time: u64) {
+        self.virtual_time.store(time, Ordering::Relaxed);
+    }
+
+    /// Whether a pCPU runs it at this moment.
+    pub fn is_running(&self) -> bool {
+        self.place() == Place::Running
+    }
+
+    /// Whether it waits for an event.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::SeqCst)
+    }
+
+    /// The pCPUs that may run it.
+    pub fn affinity(&self) -> CpuSet {
+        CpuSet::from_bits(self.affinity.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn set_affinity(&self, set: CpuSet) {
+        self.affinity.store(set.bits(), Ordering::SeqCst);
+    }
+
+    /// The affinity under an override, if there is one.
+    pub(super) fn overridden(&self) -> Option<CpuSet> {
+        Some(CpuSet::from_bits(self.overridden.load(Ordering::SeqCst))).filter(|set| !set.is_empty())
+    }
+
+    pub(super) fn set_overridden(&self, set: CpuSet) {
+        self.overridden.store(set.bits(), Ordering::SeqCst);
+    }
+
+    pub(super) fn enter(&self, state: Runstate) {
+        self.account.lock().enter(state, time::now());
+    }
+
+    /// Its runstate and the time in each, up to now.
+    pub fn runstate(&self) -> RunstateInfo {
+        self.account.lock().info(time::now())
+    }
+
+    /// Its runstate and the time in each, up to when it entered the present one.
+    pub(crate) fn runstate_at_entry(&self) -> RunstateInfo {
+        self.account.lock().at_entry()
+    }
+
+    /// Nanoseconds that it has run.
+    pub fn run_time(&self) -> u64 {
+        self.account.lock().time(Runstate::Running, time::now())
+    }
+
+    /// Its present runstate.
+    pub fn state(&self) -> Runstate {
+        self.account.lock().state()
+    }
+}
+
+impl Default for SchedulerState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether nothing keeps the vCPU from running.
+pub(super) fn may_run(vcpu: &Vcpu, domain: &Domain) -> bool {
+    vcpu.is_up() && !vcpu.scheduling.is_blocked() && !domain.is_paused() && !domain.is_dying()
+}
+
+/// The runstate of a vCPU that may not run.
+pub(super) fn why_not(vcpu: &Vcpu) -> Runstate {
+    if vcpu.scheduling.is_blocked() { Runstate::Blocked } else { Runstate::Offline }
+}

@@ -1,0 +1,138 @@
+//! Making vCPUs runnable and bringing them to a pCPU; making them block.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use machine::addr::{CpuId, CpuSet};
+use machine::{cpu, time};
+
+use super::cpu::{both, home_queue, idle_cpus, online, queue, take_idle, waiting};
+use super::runstate::Runstate;
+use super::state::{Place, may_run};
+use super::{poll, run};
+use crate::domain::{Domain, Vcpu};
+
+/// Ends the vCPU's wait for an event, if it waits, and brings it to a pCPU if it may run.
+pub fn wake(vcpu: &Arc<Vcpu>) {
+    let Some(domain) = vcpu.domain() else { return };
+    poll::stop_polling(vcpu, &domain);
+    vcpu.scheduling.blocked.store(false, Ordering::SeqCst);
+    enqueue(vcpu, &domain);
+}
+
+/// Brings the vCPU to a pCPU if it may run: it has come up, or its domain is no longer paused.
+pub fn resume(vcpu: &Arc<Vcpu>) {
+    if let Some(domain) = vcpu.domain() {
+        enqueue(vcpu, &domain);
+    }
+}
+
+fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
+    let state = &vcpu.scheduling;
+    // SC-2: whoever takes it off the pCPU looks after this whether it may run.
+    if state.place() != Place::Off {
+        return;
+    }
+    let (_, queue) = home_queue(vcpu);
+    if state.place() != Place::Off || !may_run(vcpu, domain) {
+        return;
+    }
+    let lag = queue.run.lag(state.virtual_time());
+    state.set_place(Place::Queued);
+    state.enter(Runstate::Runnable);
+    domain.scheduling.note_active(true);
+    drop(queue);
+    dispatch(vcpu, lag);
+}
+
+/// Brings a vCPU that is queued in name to a queue.
+pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64) {
+    let state = &vcpu.scheduling;
+    let allowed = both(state.affinity(), online());
+    if let Some(cpu) = take_idle(allowed, state.home()) {
+        place(vcpu, lag, cpu);
+        cpu::kick(cpu);
+        return;
+    }
+    let home = state.home();
+    let target = if allowed.contains(home) { Some(home) } else { allowed.iter().min_by_key(|cpu| waiting(*cpu)) };
+    // An affinity without a pCPU is refused when it is set.
+    send(vcpu, lag, target.unwrap_or(CpuId::BOOT));
+    offer(allowed);
+}
+
+/// Brings a vCPU that is queued in name to the queue of `target`.
+pub(super) fn send(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId) {
+    match place(vcpu, lag, target) {
+        Effect::Runs | Effect::FirstToWait => run::look(target),
+        Effect::Waits => {}
+    }
+}
+
+/// Wakes a pCPU that may have become idle meanwhile (SC-4).
+fn offer(allowed: CpuSet) {
+    if let Some(cpu) = both(idle_cpus(), allowed).iter().next() {
+        cpu::kick(cpu);
+    }
+}
+
+/// What an arrival in a queue means for its pCPU.
+enum Effect {
+    /// It takes the pCPU.
+    Runs,
+    /// It waits, and nobody did before: the slice of the one that runs has an end now.
+    FirstToWait,
+    /// It waits with others.
+    Waits,
+}
+
+fn place(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId) -> Effect {
+    let mut queue = queue(target);
+    vcpu.scheduling.set_home(target);
+    queue.run.charge(time::now());
+    queue.run.admit(lag, Arc::clone(vcpu));
+    queue.publish(target);
+    if queue.run.preempts() {
+        if let Some(current) = &queue.current {
+            current.scheduling.preempt.store(true, Ordering::SeqCst);
+            current.scheduling.attention.store(true, Ordering::SeqCst);
+        }
+        Effect::Runs
+    } else if queue.run.waiting() == 1 {
+        Effect::FirstToWait
+    } else {
+        Effect::Waits
+    }
+}
+
+/// Lets the vCPU, which is the one that this pCPU runs, wait for an event; unless one is due already.
+pub fn block(vcpu: &Arc<Vcpu>) {
+    let state = &vcpu.scheduling;
+    state.blocked.store(true, Ordering::SeqCst);
+    state.attention.store(true, Ordering::SeqCst);
+    // SC-2: who raises an event sets it pending before it unblocks.
+    if event_due(vcpu) {
+        wake(vcpu);
+    }
+}
+
+fn event_due(vcpu: &Vcpu) -> bool {
+    crate::event_channel::deliverable(vcpu) || vcpu.nmi_pending.load(Ordering::SeqCst)
+}
+
+/// The pCPU that runs the vCPU, if one does. One that is about to is already named.
+pub fn running_on(vcpu: &Vcpu) -> Option<CpuId> {
+    let state = &vcpu.scheduling;
+    (state.place() == Place::Running).then(|| state.home())
+}
+
+/// Makes the vCPU look up if it runs: to stop, or to notice an event. To be called after what it is to notice has been set.
+pub fn kick(vcpu: &Vcpu) {
+    let state = &vcpu.scheduling;
+    state.attention.store(true, Ordering::SeqCst);
+    if let Some(cpu) = running_on(vcpu)
+        && cpu != cpu::current()
+    {
+        cpu::kick(cpu);
+    }
+}

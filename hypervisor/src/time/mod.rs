@@ -1,0 +1,17 @@
+//! Time as guests see it: their timers, the paravirtualised clock, the wall clock, run states.
+//!
+//! All clocks are one: nanoseconds since Paravane's boot, from the time-stamp counter by one scale and one base that never
+//! change. So a guest's time information is written once for each place and holds wherever its vCPUs run.
+
+mod areas;
+mod clock;
+mod queue;
+pub(crate) mod timers;
+mod vcpu;
+mod watchdog;
+
+pub use areas::{before_park, refresh};
+pub(crate) use areas::{write_runstate, write_time};
+pub use clock::init_domain;
+pub use vcpu::VcpuTime;
+pub use watchdog::Watchdogs;

@@ -1,0 +1,103 @@
+//! A set of timers in order of their deadlines.
+
+use alloc::collections::BTreeMap;
+
+/// Timers with what to do for each.
+pub(super) struct TimerQueue<A> {
+    entries: BTreeMap<(u64, u64), A>,
+    sequence: u64,
+}
+
+impl<A> TimerQueue<A> {
+    pub(super) const fn new() -> Self {
+        Self { entries: BTreeMap::new(), sequence: 0 }
+    }
+
+    /// Adds a timer; its key names it until it is removed or due. No two timers ever have the same key.
+    pub(super) fn insert(&mut self, deadline: u64, action: A) -> (u64, u64) {
+        self.sequence += 1;
+        let key = (deadline, self.sequence);
+        self.entries.insert(key, action);
+        key
+    }
+
+    /// Removes a timer; `None` if it has become due or been removed already.
+    pub(super) fn remove(&mut self, key: (u64, u64)) -> Option<A> {
+        self.entries.remove(&key)
+    }
+
+    /// The earliest deadline.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.entries.first_key_value().map(|((deadline, _), _)| *deadline)
+    }
+
+    /// Takes the earliest timer if it is due.
+    pub(super) fn pop_due(&mut self, now: u64) -> Option<((u64, u64), A)> {
+        if self.next()? > now { None } else { self.entries.pop_first() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TimerQueue;
+    use std::vec::Vec;
+
+    #[test]
+    fn timers_come_in_order_of_deadline_then_of_age() {
+        let mut queue = TimerQueue::new();
+        for (deadline, name) in [(30, 'd'), (10, 'a'), (20, 'b'), (20, 'c'), (40, 'e')] {
+            queue.insert(deadline, name);
+        }
+        assert_eq!(queue.next(), Some(10));
+        let mut due = Vec::new();
+        while let Some((_, name)) = queue.pop_due(30) {
+            due.push(name);
+        }
+        assert_eq!(due, ['a', 'b', 'c', 'd']);
+        assert_eq!(queue.next(), Some(40));
+        assert!(queue.pop_due(39).is_none());
+    }
+
+    #[test]
+    fn a_removed_timer_does_not_fire_and_its_key_is_never_used_again() {
+        let mut queue = TimerQueue::new();
+        let first = queue.insert(5, 1);
+        assert_eq!(queue.remove(first), Some(1));
+        let second = queue.insert(5, 2);
+        assert_ne!(first, second);
+        assert_eq!(queue.remove(first), None);
+        assert_eq!(queue.pop_due(5), Some((second, 2)));
+        assert_eq!(queue.remove(second), None);
+    }
+
+    #[test]
+    fn random_operations_agree_with_a_sorted_list() {
+        let mut queue = TimerQueue::new();
+        let mut model: Vec<((u64, u64), u32)> = Vec::new();
+        let mut random = 7u64;
+        let mut now = 0;
+        for step in 0..20_000u32 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let pick = random >> 33;
+            match pick % 4 {
+                0 | 1 => {
+                    let key = queue.insert(now + pick % 1000, step);
+                    model.push((key, step));
+                }
+                2 if !model.is_empty() => {
+                    let (key, value) = model.swap_remove(pick as usize % model.len());
+                    assert_eq!(queue.remove(key), Some(value));
+                }
+                _ => {
+                    now += pick % 300;
+                    model.sort_unstable();
+                    let due = model.iter().take_while(|((deadline, _), _)| *deadline <= now).count();
+                    for expected in model.drain(..due) {
+                        assert_eq!(queue.pop_due(now), Some(expected));
+                    }
+                    assert!(queue.pop_due(now).is_none());
+                }
+            }
+        }
+    }
+}

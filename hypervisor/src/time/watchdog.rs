@@ -1,0 +1,71 @@
+//! A domain's watchdogs: timers that end it unless it sets them back in time.
+
+use alloc::sync::Arc;
+
+use abi::errno::Errno;
+use machine::sync::{Level, SpinLock};
+use machine::time;
+
+use super::timers::{self, Action, Token};
+use crate::domain::{Domain, EndReason};
+
+/// How many a domain has.
+const COUNT: usize = 2;
+
+/// The watchdogs of one domain.
+pub struct Watchdogs {
+    tokens: SpinLock<[Option<Token>; COUNT]>,
+}
+
+impl Watchdogs {
+    /// None is in use.
+    pub const fn new() -> Self {
+        Self { tokens: SpinLock::new(Level::Vcpu, [None; COUNT]) }
+    }
+
+    /// Starts a free watchdog; its number, from 1.
+    ///
+    /// # Errors
+    /// `ENOSPC` if none is free.
+    pub(crate) fn start(&self, domain: &Arc<Domain>, seconds: u32) -> Result<u64, Errno> {
+        let mut tokens = self.tokens.lock();
+        let number = tokens.iter().position(Option::is_none).ok_or(Errno::ENOSPC)?;
+        tokens[number] = Some(add(domain, number, seconds));
+        Ok(number as u64 + 1)
+    }
+
+    /// Sets watchdog `id` (from 1) back to so many seconds; zero stops it.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is not in use.
+    pub(crate) fn set_back(&self, domain: &Arc<Domain>, id: u32, seconds: u32) -> Result<(), Errno> {
+        let mut tokens = self.tokens.lock();
+        let number = (id as usize).checked_sub(1).ok_or(Errno::EINVAL)?;
+        let slot = tokens.get_mut(number).ok_or(Errno::EINVAL)?;
+        timers::cancel(slot.take().ok_or(Errno::EINVAL)?);
+        *slot = (seconds != 0).then(|| add(domain, number, seconds));
+        Ok(())
+    }
+}
+
+impl Default for Watchdogs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn add(domain: &Arc<Domain>, number: usize, seconds: u32) -> Token {
+    let deadline = time::now().saturating_add(u64::from(seconds) * 1_000_000_000);
+    timers::add(deadline, Action::Watchdog(Arc::downgrade(domain), number))
+}
+
+/// A watchdog has run out.
+pub(super) fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
+    let mut tokens = domain.scheduling.watchdogs.tokens.lock();
+    if tokens.get(number).copied().flatten() != Some(token) {
+        return;
+    }
+    tokens[number] = None;
+    drop(tokens);
+    domain.end(EndReason::Watchdog);
+}
