@@ -70,6 +70,8 @@ pub(crate) struct Session {
     /// The guest that unmarked lines belong to, when the serial line is all its own.
     alone: Option<String>,
     host_panic: Option<String>,
+    /// The hypervisor's last complaint that concerns no guest.
+    host_error: Option<String>,
 }
 
 /// Limits on a machine's time.
@@ -95,6 +97,7 @@ impl Session {
             guests: names.iter().map(|name| (name.clone(), Guest::default())).collect(),
             alone: names.first().filter(|_| alone).cloned(),
             host_panic: None,
+            host_error: None,
         })
     }
 
@@ -161,8 +164,8 @@ impl Session {
         let silent: Vec<&str> =
             self.guests.iter().filter(|(_, guest)| !guest.is_over()).map(|(name, _)| name.as_str()).collect();
         if !silent.is_empty() {
-            let messages = self.running.messages();
-            let cause = if messages.is_empty() { "the machine went off".into() } else { messages };
+            let messages = Some(self.running.messages()).filter(|messages| !messages.is_empty());
+            let cause = self.host_error.clone().or(messages).unwrap_or_else(|| "the machine went off".into());
             bail!("{cause} while {} still ran (log: {})", silent.join(", "), self.log_path.display());
         }
         Ok(())
@@ -241,15 +244,25 @@ impl Session {
 
     /// Looks for the lines by which the hypervisor tells how a guest, or itself, has ended.
     fn host_line(&mut self, text: &str) {
-        if text.starts_with("panic") || text.starts_with("Panic on CPU") {
+        let error = text.strip_prefix("error: ");
+        let text = error.unwrap_or(text);
+        if ["panic", "Panic on CPU", "fatal trap"].iter().any(|start| text.starts_with(start)) {
             self.host_panic.get_or_insert_with(|| text.into());
         }
-        let Some((name, rest)) = text.strip_prefix("guest ").and_then(|rest| rest.split_once(' ')) else { return };
-        let Some(guest) = self.guests.get_mut(name) else { return };
-        if let Some(ending) = rest.strip_prefix("ended: ") {
-            guest.ended = Some(ending.trim().into());
-        } else if let Some(reason) = rest.strip_prefix("not started: ") {
-            guest.refused = Some(reason.trim().into());
+        let told = text.strip_prefix("guest ").and_then(|rest| rest.split_once(' '));
+        if let Some((name, rest)) = told
+            && let Some(guest) = self.guests.get_mut(name)
+        {
+            if let Some(ending) = rest.strip_prefix("ended: ") {
+                guest.ended = Some(ending.trim().into());
+                return;
+            } else if let Some(reason) = rest.strip_prefix("not started: ") {
+                guest.refused = Some(reason.trim().into());
+                return;
+            }
+        }
+        if error.is_some() {
+            self.host_error = Some(text.into());
         }
     }
 }
