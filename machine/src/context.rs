@@ -34,8 +34,9 @@ pub struct Registers {
     pub rsi: u64,
     pub rdi: u64,
     /// What brought the vCPU here: a vector, or one of the entry code's own numbers above 255.
-    pub(crate) vector: u64,
-    pub(crate) error_code: u64,
+    pub vector: u64,
+    /// The error code of the exception, where it has one.
+    pub error_code: u64,
     pub rip: u64,
     pub cs: u64,
     pub rflags: u64,

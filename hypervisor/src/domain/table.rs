@@ -29,7 +29,7 @@ pub fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
 }
 
 /// Forgets a domain.
-pub fn remove(id: DomainId) {
+pub(super) fn remove(id: DomainId) {
     let removed = DOMAINS.lock().remove(&id);
     drop(removed);
 }
