@@ -121,3 +121,31 @@ pub fn take_pending() -> Pending {
 
 /// Whose vCPU this CPU runs: there is no message of a crash to say it in.
 pub const fn note_running(_: Option<(u16, u32)>) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_have_numbers_of_their_own_and_wake_each_other() {
+        let here = current();
+        let (tell, told) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            let _ = tell.send(current());
+            idle();
+            take_pending()
+        });
+        let there = told.recv().unwrap();
+        assert_ne!(here, there);
+        kick(there);
+        assert!(other.join().unwrap().contains(Pending::KICK));
+    }
+
+    #[test]
+    fn a_deadline_becomes_pending_once() {
+        time::set_deadline(time::now() + 1_000_000);
+        idle();
+        assert!(take_pending().contains(Pending::TIMER));
+        assert!(!take_pending().contains(Pending::TIMER));
+    }
+}
