@@ -1,0 +1,283 @@
+//! What requests do: the store's protocol on messages (`docs/misc/xenstore.txt` of the public interface), without the ring.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use abi::xen::DomainId;
+use abi::xenstore::{MessageHeader, error, limit, message};
+use zerocopy::IntoBytes;
+
+use super::tree::{Error, Tree, concerns};
+
+const MOST_TRANSACTIONS: usize = 4;
+const MOST_WATCHES: usize = 128;
+/// Bytes of paths and tokens of all watches.
+const MOST_WATCH_BYTES: usize = 16 * 1024;
+
+const DONE: &[u8] = b"OK\0";
+
+/// A guest's connection to the store: the tree, and what the guest has under way.
+pub(super) struct Session {
+    domain: DomainId,
+    tree: Tree,
+    watches: Vec<Watch>,
+    transactions: Vec<Transaction>,
+    last_transaction: u32,
+}
+
+struct Watch {
+    /// As the guest has written it.
+    path: String,
+    absolute: String,
+    token: Vec<u8>,
+}
+
+/// A view of the tree that becomes the tree at its end, unless that has changed meanwhile.
+struct Transaction {
+    id: u32,
+    tree: Tree,
+    start: u64,
+    changes: Vec<String>,
+}
+
+impl Session {
+    pub(super) const fn new(domain: DomainId, tree: Tree) -> Self {
+        Self { domain, tree, watches: Vec::new(), transactions: Vec::new(), last_transaction: 0 }
+    }
+
+    /// Forgets what the guest has under way, as for a new kernel in the same domain.
+    pub(super) fn reset(&mut self) {
+        self.watches.clear();
+        self.transactions.clear();
+    }
+
+    /// Performs a request; appends the answer, and what else the guest is to be told, to `output`.
+    pub(super) fn request(&mut self, header: &MessageHeader, payload: &[u8], output: &mut Vec<u8>) {
+        let answer = self.perform(header, payload).and_then(|answer| {
+            if answer.bytes.len() <= limit::PAYLOAD_MAX as usize { Ok(answer) } else { Err(error::TOO_BIG) }
+        });
+        match answer {
+            Ok(answer) => {
+                reply(output, header, header.kind, &answer.bytes);
+                for event in &answer.events {
+                    reply(output, &WATCH_EVENT, message::WATCH_EVENT, event);
+                }
+            }
+            Err(name) => reply(output, header, message::ERROR, format!("{name}\0").as_bytes()),
+        }
+    }
+
+    fn perform(&mut self, header: &MessageHeader, payload: &[u8]) -> Result<Answer, Error> {
+        let transaction = header.transaction_id;
+        match header.kind {
+            message::DIRECTORY => {
+                let (tree, path) = self.named(transaction, payload)?;
+                Ok(Answer::new(tree.children(&path)?))
+            }
+            message::READ => {
+                let (tree, path) = self.named(transaction, payload)?;
+                Ok(Answer::new(tree.read(&path)?.to_vec()))
+            }
+            message::GET_PERMS => {
+                let (tree, path) = self.named(transaction, payload)?;
+                let id = self.domain.0;
+                let text = if tree.is_writable(&path)? { format!("n{id}\0") } else { format!("n0\0r{id}\0") };
+                Ok(Answer::new(text.into_bytes()))
+            }
+            message::WRITE => {
+                let (path, value) = split_string(payload)?;
+                self.change(transaction, path, |tree, path| tree.write(path, value).map(|()| true))
+            }
+            message::MKDIR => self.change(transaction, one_string(payload)?, Tree::make),
+            message::RM => self.change(transaction, one_string(payload)?, Tree::remove),
+            message::WATCH => self.watch(payload),
+            message::UNWATCH => self.unwatch(payload),
+            message::RESET_WATCHES => {
+                self.watches.clear();
+                Ok(Answer::done())
+            }
+            message::TRANSACTION_START if transaction != 0 => Err(error::BUSY),
+            message::TRANSACTION_START => self.start_transaction(),
+            message::TRANSACTION_END => self.end_transaction(transaction, one_string(payload)?),
+            message::GET_DOMAIN_PATH => {
+                let id: u16 = one_string(payload)?.parse().map_err(|_| error::INVALID)?;
+                Ok(Answer::new(format!("/local/domain/{id}\0").into_bytes()))
+            }
+            message::IS_DOMAIN_INTRODUCED => {
+                let id: u16 = one_string(payload)?.parse().map_err(|_| error::INVALID)?;
+                let known = [self.domain, DomainId::SELF].contains(&DomainId(id));
+                Ok(Answer::new(if known { b"T\0".to_vec() } else { b"F\0".to_vec() }))
+            }
+            message::INTRODUCE
+            | message::RELEASE
+            | message::RESUME
+            | message::SET_TARGET
+            | message::SET_PERMS
+            | message::CONTROL => Err(error::ACCESS),
+            _ => Err(error::NO_SYSTEM_CALL),
+        }
+    }
+
+    /// The tree that a transaction sees; zero is no transaction.
+    fn tree(&self, transaction: u32) -> Result<&Tree, Error> {
+        if transaction == 0 {
+            return Ok(&self.tree);
+        }
+        let found = self.transactions.iter().find(|open| open.id == transaction);
+        found.map(|open| &open.tree).ok_or(error::NO_ENTRY)
+    }
+
+    fn named(&self, transaction: u32, payload: &[u8]) -> Result<(&Tree, String), Error> {
+        let tree = self.tree(transaction)?;
+        Ok((tree, tree.absolute(one_string(payload)?)?))
+    }
+
+    fn change(
+        &mut self,
+        transaction: u32,
+        path: &str,
+        change: impl FnOnce(&mut Tree, &str) -> Result<bool, Error>,
+    ) -> Result<Answer, Error> {
+        let path = self.tree(transaction)?.absolute(path)?;
+        if let Some(open) = self.transactions.iter_mut().find(|open| open.id == transaction) {
+            if change(&mut open.tree, &path)? {
+                open.changes.push(path);
+            }
+            return Ok(Answer::done());
+        }
+        let events = if change(&mut self.tree, &path)? { self.events(&path) } else { Vec::new() };
+        Ok(Answer { bytes: DONE.to_vec(), events })
+    }
+
+    fn watch(&mut self, payload: &[u8]) -> Result<Answer, Error> {
+        let (path, token) = watched(payload)?;
+        let absolute = if path.starts_with('@') { path.to_string() } else { self.tree.absolute(path)? };
+        if self.watches.iter().any(|watch| watch.path == path && watch.token == token) {
+            return Err(error::EXISTS);
+        }
+        let watch = Watch { path: path.to_string(), absolute, token: token.to_vec() };
+        let used: usize = self.watches.iter().map(Watch::size).sum();
+        if self.watches.len() >= MOST_WATCHES || used + watch.size() > MOST_WATCH_BYTES {
+            return Err(error::TOO_BIG);
+        }
+        // each watch fires once when it is set
+        let event = watch.event(path);
+        self.watches.push(watch);
+        Ok(Answer { bytes: DONE.to_vec(), events: alloc::vec![event] })
+    }
+
+    fn unwatch(&mut self, payload: &[u8]) -> Result<Answer, Error> {
+        let (path, token) = watched(payload)?;
+        let found = self.watches.iter().position(|watch| watch.path == path && watch.token == token);
+        self.watches.remove(found.ok_or(error::NO_ENTRY)?);
+        Ok(Answer::done())
+    }
+
+    fn start_transaction(&mut self) -> Result<Answer, Error> {
+        if self.transactions.len() >= MOST_TRANSACTIONS {
+            return Err(error::NO_SPACE);
+        }
+        let id = (1..=u32::MAX)
+            .map(|step| self.last_transaction.wrapping_add(step))
+            .find(|&id| id != 0 && self.transactions.iter().all(|open| open.id != id))
+            .ok_or(error::NO_SPACE)?;
+        self.last_transaction = id;
+        let start = self.tree.generation();
+        self.transactions.push(Transaction { id, tree: self.tree.clone(), start, changes: Vec::new() });
+        Ok(Answer::new(format!("{id}\0").into_bytes()))
+    }
+
+    fn end_transaction(&mut self, id: u32, verdict: &str) -> Result<Answer, Error> {
+        let commit = match verdict {
+            "T" => true,
+            "F" => false,
+            _ => return Err(error::INVALID),
+        };
+        let found = self.transactions.iter().position(|open| open.id == id).ok_or(error::NO_ENTRY)?;
+        let transaction = self.transactions.remove(found);
+        if !commit || transaction.changes.is_empty() {
+            return Ok(Answer::done());
+        }
+        if transaction.start != self.tree.generation() {
+            return Err(error::AGAIN);
+        }
+        self.tree = transaction.tree;
+        let mut changes = transaction.changes;
+        changes.sort_unstable();
+        changes.dedup();
+        let events = changes.iter().flat_map(|path| self.events(path)).collect();
+        Ok(Answer { bytes: DONE.to_vec(), events })
+    }
+
+    /// What those are told who watch `path`.
+    fn events(&self, path: &str) -> Vec<Vec<u8>> {
+        let watching = self.watches.iter().filter(|watch| concerns(&watch.absolute, path));
+        watching
+            .map(|watch| {
+                let home = format!("{}/", self.tree.home());
+                let relative = if watch.path.starts_with('/') { None } else { path.strip_prefix(&home) };
+                watch.event(relative.unwrap_or(path))
+            })
+            .collect()
+    }
+}
+
+impl Watch {
+    const fn size(&self) -> usize {
+        self.path.len() + self.absolute.len() + self.token.len()
+    }
+
+    fn event(&self, path: &str) -> Vec<u8> {
+        [path.as_bytes(), b"\0", &self.token, b"\0"].concat()
+    }
+}
+
+/// What a request that was performed comes to.
+struct Answer {
+    bytes: Vec<u8>,
+    events: Vec<Vec<u8>>,
+}
+
+impl Answer {
+    const fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, events: Vec::new() }
+    }
+
+    fn done() -> Self {
+        Self::new(DONE.to_vec())
+    }
+}
+
+/// Nobody asked for an event.
+const WATCH_EVENT: MessageHeader =
+    MessageHeader { kind: message::WATCH_EVENT, request_id: 0, transaction_id: 0, length: 0 };
+
+fn reply(output: &mut Vec<u8>, to: &MessageHeader, kind: u32, payload: &[u8]) {
+    let header = MessageHeader { kind, length: payload.len() as u32, ..*to };
+    output.extend_from_slice(header.as_bytes());
+    output.extend_from_slice(payload);
+}
+
+/// The first string, and what follows its zero byte.
+fn split_string(payload: &[u8]) -> Result<(&str, &[u8]), Error> {
+    let end = payload.iter().position(|&byte| byte == 0).ok_or(error::INVALID)?;
+    let text = core::str::from_utf8(&payload[..end]).map_err(|_| error::INVALID)?;
+    Ok((text, &payload[end + 1..]))
+}
+
+/// A payload that is one string.
+fn one_string(payload: &[u8]) -> Result<&str, Error> {
+    let (text, rest) = split_string(payload)?;
+    if rest.is_empty() { Ok(text) } else { Err(error::INVALID) }
+}
+
+/// The path and the token of a watch.
+fn watched(payload: &[u8]) -> Result<(&str, &[u8]), Error> {
+    let (path, rest) = split_string(payload)?;
+    let (&last, token) = rest.split_last().ok_or(error::INVALID)?;
+    if last == 0 && !token.contains(&0) { Ok((path, token)) } else { Err(error::INVALID) }
+}
+
+#[cfg(test)]
+mod tests;
