@@ -23,3 +23,5 @@ pub mod store;
 pub(crate) mod testing;
 pub mod time;
 pub mod trap;
+
+pub use start::main;

@@ -55,6 +55,8 @@ fn announce(domain: &Arc<Domain>) {
         return;
     }
     let Life::Dying(reason) = domain.life() else { return };
+    // What it wrote last may explain its end, and nobody has been told of it.
+    crate::console::notified(domain);
     domain.console.flush();
     if domain.is_privileged() {
         console::announce(format_args!("initial domain ended: {reason}"));
