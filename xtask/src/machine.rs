@@ -180,7 +180,7 @@ impl Options {
             files: [kernel].into_iter().chain(ramdisk.map(|contents| ("ramdisk", contents))).collect(),
             options: self.host_append.clone(),
             raw,
-            limits: Limits { boot: whole.unwrap_or(BOOT_TIME), whole, end: session::END_TIME },
+            limits: Limits { boot: Some(whole.unwrap_or(BOOT_TIME)), whole, end: session::END_TIME },
         };
         setup.boot(log)
     }

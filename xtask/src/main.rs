@@ -41,7 +41,7 @@ enum Command {
     Build,
     /// Boot Paravane in QEMU with a stock kernel: a shell, or one command
     #[command(
-        after_help = "The command's output and status become those of 'run'. Example: cargo xtask run -- uname -r"
+        after_help = "The command's output and status become those of 'run'; its input is empty. Example: cargo xtask run -- uname -r"
     )]
     Run(Box<run::Run>),
     /// Run host tests, test guests and stock kernels; the last line has the totals

@@ -97,7 +97,7 @@ impl Run {
         if own_ramdisk || several {
             // Nobody tells when its user space is there, so everything is shown from the start.
             if own_ramdisk {
-                booted.limits.boot = booted.limits.whole.unwrap_or(std::time::Duration::MAX / 4);
+                booted.limits.boot = None;
             }
             raw = connect(&mut booted.session, !several);
         }

@@ -78,7 +78,7 @@ pub(crate) struct Session {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// From power-on until every guest is in user space.
-    pub(crate) boot: Duration,
+    pub(crate) boot: Option<Duration>,
     /// From power-on to power-off.
     pub(crate) whole: Option<Duration>,
     /// From the last guest's end to power-off.
@@ -135,10 +135,8 @@ impl Session {
         loop {
             let booted = self.guests.values().all(|guest| guest.ready.is_some() || guest.is_over());
             let over = self.guests.values().all(Guest::is_over) || self.host_panic.is_some();
-            let mut deadline = limits.whole.map(|time| start + time);
-            if !booted {
-                deadline = Some(deadline.unwrap_or(start + limits.boot).min(start + limits.boot));
-            }
+            let boot = limits.boot.filter(|_| !booted);
+            let mut deadline = [limits.whole, boot].into_iter().flatten().min().map(|time| start + time);
             if over {
                 deadline = Some(*last_words.get_or_insert_with(|| Instant::now() + limits.end));
             }
@@ -301,5 +299,29 @@ impl Frame {
             "exit" => Some(Self::Exit(rest.parse().ok()?)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frame, Guest, Stream};
+
+    #[test]
+    fn frames_that_are_damaged_are_none() {
+        assert!(matches!(Frame::parse("ready"), Some(Frame::Ready)));
+        assert!(matches!(Frame::parse("exit 137"), Some(Frame::Exit(137))));
+        assert!(matches!(Frame::parse("out aGk="), Some(Frame::Output(Stream::Out, bytes)) if bytes == b"hi"));
+        for damaged in ["", "exit", "exit x", "out aGk", "out ?", "exit 99999999999", "nothing of ours"] {
+            assert!(Frame::parse(damaged).is_none(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn only_some_guests_may_be_killed() {
+        let ordinary = Guest::default();
+        let hostile = Guest { may_be_killed: true, ..Guest::default() };
+        assert!(ordinary.is_expected("poweroff") && hostile.is_expected("poweroff"));
+        assert!(hostile.is_expected("killed: bad page table") && !ordinary.is_expected("killed: bad page table"));
+        assert!(!hostile.is_expected("reboot") && !ordinary.is_expected(""));
     }
 }

@@ -14,7 +14,8 @@ use crate::ramdisk::Ramdisk;
 use crate::session::{END_TIME, Limits};
 use crate::size::Size;
 
-const LIMITS: Limits = Limits { boot: Duration::from_secs(120), whole: Some(Duration::from_secs(150)), end: END_TIME };
+const LIMITS: Limits =
+    Limits { boot: Some(Duration::from_secs(120)), whole: Some(Duration::from_secs(150)), end: END_TIME };
 
 /// A way to fail, and words that the explanation has to have.
 struct Case {

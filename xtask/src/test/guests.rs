@@ -99,7 +99,7 @@ fn boot(
             _ => String::new(),
         },
         raw: false,
-        limits: Limits { boot: manifest.time, whole: Some(manifest.time), end },
+        limits: Limits { boot: None, whole: Some(manifest.time), end },
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
     for (name, guest) in names.iter().zip(&started) {
