@@ -9,6 +9,8 @@ mod leaves;
 pub mod msr;
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
 use machine::context::Active;
 use machine::cpu::{self, Features};
 
@@ -49,17 +51,24 @@ fn answer(view: &View, host: impl Fn(u32, u32) -> [u32; 4], leaf: u32, subleaf: 
     }
 }
 
-/// CR4 as every guest sees it: DE, PAE, MCE, OSFXSR, OSXMMEXCPT, and FSGSBASE and OSXSAVE where the processor has them.
-pub fn control4() -> u64 {
-    let features = cpu::features();
-    let mut value = 1 << 3 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10;
-    if features.fsgsbase {
-        value |= 1 << 16;
-    }
-    if features.xcr0 != 0 {
-        value |= 1 << 18;
-    }
-    value
+/// CR4 as a guest sees it: PAE, MCE, OSFXSR and OSXMMEXCPT are always set, TSD, DE, FSGSBASE and OSXSAVE are its choice, where the
+/// processor has them, and all others are clear. For now the choice shows in what is read back, in the names of debug registers 4
+/// and 5, and nowhere else.
+pub fn control4(vcpu: &Vcpu) -> u64 {
+    CONTROL4_FIXED | vcpu.control4.load(Ordering::Relaxed)
+}
+
+/// Sets CR4. Bits that are no guest's choice are ignored.
+pub fn set_control4(vcpu: &Vcpu, value: u64) {
+    vcpu.control4.store(value & control4_choice(cpu::features()), Ordering::Relaxed);
+}
+
+const CONTROL4_FIXED: u64 = 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10;
+
+fn control4_choice(features: &Features) -> u64 {
+    let fsgsbase = if features.fsgsbase { 1 << 16 } else { 0 };
+    let extended_states = if features.xcr0 != 0 { 1 << 18 } else { 0 };
+    1 << 2 | 1 << 3 | fsgsbase | extended_states
 }
 
 /// Who made the processor, as far as it matters.

@@ -12,6 +12,7 @@ mod number {
     pub(super) const TSC: u32 = 0x10;
     pub(super) const PLATFORM_ID: u32 = 0x17;
     pub(super) const APIC_BASE: u32 = 0x1b;
+    pub(super) const FEATURE_CONTROL: u32 = 0x3a;
     pub(super) const MICROCODE_REVISION: u32 = 0x8b;
     pub(super) const PLATFORM_INFO: u32 = 0xce;
     pub(super) const MISC_FEATURES: u32 = 0x140;
@@ -38,6 +39,8 @@ const EFER: u64 = 1 << 0 | 1 << 8 | 1 << 10;
 const EFER_NO_EXECUTE: u64 = 1 << 11;
 /// The page attributes of the interface.
 const PAT: u64 = 0x0000_0501_0007_0406;
+/// Locked, with nothing switched on.
+const FEATURE_CONTROL: u64 = 1;
 /// Fast strings; no branch trace, no precise sampling, no task priority messages.
 const MISC_ENABLE: u64 = 1 << 0 | 1 << 11 | 1 << 12 | 1 << 23;
 /// The TSC counts at the frequency of performance state 0.
@@ -67,6 +70,7 @@ fn constant(number: u32, vendor: Vendor, no_execute: bool) -> Option<u64> {
         (number::EFER, _) => Some(EFER | if no_execute { EFER_NO_EXECUTE } else { 0 }),
         (number::PAT, _) => Some(PAT),
         (number::MISC_ENABLE, Vendor::Intel) => Some(MISC_ENABLE),
+        (number::FEATURE_CONTROL, Vendor::Intel) => Some(FEATURE_CONTROL),
         (number::MICROCODE_REVISION, Vendor::Intel | Vendor::Amd) => Some(0),
         (
             number::PLATFORM_ID | number::PLATFORM_INFO | number::MISC_FEATURES | number::PERF_CAPABILITIES,
@@ -87,8 +91,9 @@ pub fn write(cpu: &mut Active, _: &Arc<Domain>, _: &Arc<Vcpu>, number: u32, valu
         number::KERNEL_GS_BASE => cpu.set_user_gs_base(value),
         // Zero asks for the revision to be read anew.
         number::MICROCODE_REVISION => value == 0 && vendor() == Vendor::Intel,
-        // Whatever a guest wants of these, it has already.
+        // Whatever a guest wants of these, it has already, or goes without.
         number::DECODE_CONFIGURATION => vendor() == Vendor::Amd,
+        number::MISC_ENABLE => vendor() == Vendor::Intel,
         // What would change nothing is no harm.
         _ => constant(number, vendor(), cpu::features().no_execute) == Some(value),
     }

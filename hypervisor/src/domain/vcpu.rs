@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use abi::xen::{SharedInfo, VcpuInfo};
 use machine::context::GuestContext;
@@ -81,6 +81,8 @@ pub struct Vcpu {
     gone: AtomicBool,
     /// An NMI that the guest has not seen yet.
     pub nmi_pending: AtomicBool,
+    /// The bits of CR4 that the guest has chosen (`cpu_policy::control4`).
+    pub control4: AtomicU64,
     /// Time areas and timers.
     pub time: VcpuTime,
     /// What the scheduler keeps for it.
@@ -107,6 +109,7 @@ impl Vcpu {
             initialised: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             nmi_pending: AtomicBool::new(false),
+            control4: AtomicU64::new(0),
             time: VcpuTime::new(),
             scheduling: SchedulerState::new(),
             promotion: SpinLock::new(Level::Vcpu, None),

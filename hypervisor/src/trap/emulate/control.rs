@@ -15,8 +15,7 @@ use crate::memory::mmuext;
 /// Paging, alignment mask, write protection, numeric errors, extension type, monitor coprocessor, protection.
 const CR0: u64 = 0x8005_0033;
 const CR0_TASK_SWITCHED: u64 = 1 << 3;
-/// Bits of CR0 that `lmsw` loads.
-const MACHINE_STATUS: u64 = 0xf;
+const CR4_DEBUG_EXTENSIONS: u64 = 1 << 3;
 /// Bits of DR6 and DR7 that are always set.
 const DR6_FIXED: u64 = 0xffff_0ff0;
 const DR7_FIXED: u64 = 0x400;
@@ -35,21 +34,15 @@ pub(super) fn write_cr0(cpu: &mut Active, value: u64) -> bool {
     allowed
 }
 
-/// `lmsw`: the low four bits of CR0, of which PE stays set.
-pub(super) fn load_machine_status(cpu: &mut Active, value: u64) -> bool {
-    let before = read_cr0(cpu);
-    write_cr0(cpu, before & !(MACHINE_STATUS & !1) | value & MACHINE_STATUS)
-}
-
 /// `mov` from a control register.
-pub(super) fn read_control(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
+pub(super) fn read_control(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction, modrm: &ModRm) -> Emulation {
     let value = match modrm.register {
         0 => read_cr0(cpu),
         2 => fault_address(cpu),
         3 => cpu.context().kernel_root().map_or(0, |root| root.mfn().address().get()),
-        4 => cpu_policy::control4(),
-        1 | 5..=7 | 9.. => return INVALID_OPCODE,
-        8 => return Emulation::Refused,
+        4 => cpu_policy::control4(vcpu),
+        // CR8 is the priority of a local APIC that a guest has not got.
+        _ => return Emulation::Refused,
     };
     put(cpu, instruction, modrm, value)
 }
@@ -68,10 +61,8 @@ pub(super) fn write_control(
         0 => {}
         2 => set_fault_address(cpu, value),
         3 => return write_root(cpu, domain, vcpu, instruction, value),
-        // Bits that a guest cannot choose are ignored; for now it has no choice of the others either.
-        4 => {}
-        1 | 5..=7 | 9.. => return INVALID_OPCODE,
-        8 => return Emulation::Refused,
+        4 => cpu_policy::set_control4(vcpu, value),
+        _ => return Emulation::Refused,
     }
     complete(cpu, instruction.length)
 }
@@ -101,24 +92,35 @@ fn write_root(
     }
 }
 
+/// Which debug register a number means: 4 and 5 are other names of 6 and 7, unless the guest has chosen them not to be.
+fn debug_number(vcpu: &Vcpu, number: u8) -> Option<usize> {
+    let extensions = cpu_policy::control4(vcpu) & CR4_DEBUG_EXTENSIONS != 0;
+    match number {
+        0..=3 | 6 | 7 => Some(usize::from(number)),
+        4 | 5 if !extensions => Some(usize::from(number + 2)),
+        _ => None,
+    }
+}
+
 /// `mov` from a debug register.
-pub(super) fn read_debug(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
-    let value = match modrm.register {
-        index @ 0..=3 => cpu.debug_register(usize::from(index)),
-        6 => cpu.debug_register(6) | DR6_FIXED,
-        7 => cpu.debug_register(7) | DR7_FIXED,
-        _ => return INVALID_OPCODE,
+pub(super) fn read_debug(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction, modrm: &ModRm) -> Emulation {
+    let Some(number) = debug_number(vcpu, modrm.register) else { return INVALID_OPCODE };
+    let fixed = match number {
+        6 => DR6_FIXED,
+        7 => DR7_FIXED,
+        _ => 0,
     };
+    let value = cpu.debug_register(number) | fixed;
     put(cpu, instruction, modrm, value)
 }
 
 /// `mov` to a debug register.
-pub(super) fn write_debug(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
+pub(super) fn write_debug(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction, modrm: &ModRm) -> Emulation {
     let value = operand(cpu, modrm);
-    match modrm.register {
-        index @ (0..=3 | 6 | 7) if !cpu.set_debug_register(usize::from(index), value) => PROTECTION_FAULT,
-        0..=3 | 6 | 7 => complete(cpu, instruction.length),
-        _ => INVALID_OPCODE,
+    match debug_number(vcpu, modrm.register) {
+        None => INVALID_OPCODE,
+        Some(number) if cpu.set_debug_register(number, value) => complete(cpu, instruction.length),
+        Some(_) => PROTECTION_FAULT,
     }
 }
 

@@ -1,12 +1,11 @@
-//! Plain writes to page tables: the kernel changes an entry through its read-only mapping of the table, and the write is done for it by
-//! the same rules as any other update.
+//! Plain writes to L1 page tables: the kernel changes an entry through its read-only mapping of the table, and the write is done for
+//! it by the same rules as any other update. Tables of higher levels are changed by hypercalls only.
 
 use alloc::sync::Arc;
 
-use abi::xen::vm_assist;
 use machine::addr::GuestVirt;
 use machine::context::{Active, Registers};
-use machine::frames::{AcquireError, Budget, FrameRef};
+use machine::frames::{AcquireError, Budget, FrameRef, KindCode};
 
 use super::arithmetic::{Operation, operation};
 use super::decode::{Instruction, Operand, decode};
@@ -53,7 +52,8 @@ enum Failure {
     Again,
 }
 
-/// Performs the kernel's write at `address`, where a read-only mapping of one of the domain's page tables faulted.
+/// Performs the kernel's write at `address`, where a read-only mapping of one of the domain's L1 tables faulted. Whether the guest has
+/// enabled `vm_assist`'s writable page tables makes no difference.
 pub fn page_table_write(
     cpu: &mut Active,
     domain: &Arc<Domain>,
@@ -61,7 +61,7 @@ pub fn page_table_write(
     address: GuestVirt,
     budget: &mut Budget,
 ) -> Emulation {
-    if !cpu.context().is_in_kernel() || !domain.has_assist(vm_assist::WRITABLE_PAGETABLES) {
+    if !cpu.context().is_in_kernel() {
         return Emulation::Refused;
     }
     let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
@@ -138,7 +138,7 @@ fn string(
     Ok(Some((Operation::Store(value), size, after)))
 }
 
-/// The entry that `size` bytes at `address` belong to. `None` if they are not aligned, or lie in no page table of the domain's.
+/// The entry that `size` bytes at `address` belong to. `None` if they are not aligned, or lie in no L1 table of the domain's.
 fn place(cpu: &Active, domain: &Domain, address: GuestVirt, size: u8) -> Option<Place> {
     let offset = address.page_offset();
     if !offset.is_multiple_of(usize::from(size)) {
@@ -149,7 +149,7 @@ fn place(cpu: &Active, domain: &Domain, address: GuestVirt, size: u8) -> Option<
     if !leaf.is_present() || leaf.is_writable() {
         return None;
     }
-    let table = domain.frame(leaf.frame()).filter(FrameRef::is_page_table)?;
+    let table = domain.frame(leaf.frame()).filter(|frame| frame.current_kind().0 == KindCode::L1)?;
     // The offset is below 4096.
     Some(Place { table, index: (offset / 8) as u16, byte: (offset % 8) as u8, size })
 }

@@ -11,6 +11,8 @@ use super::{Emulation, PROTECTION_FAULT, code, complete, control, cpuid, page_fa
 use crate::cpu_policy;
 use crate::domain::{Domain, Vcpu};
 
+/// The ModRM byte that makes `xsetbv` of its group.
+const XSETBV: u8 = 0xd1;
 /// What `sgdt` and `sidt` show: an empty table at an address that says nothing.
 const TABLE_BASE: u64 = 0xffff_8000_0000_0000;
 /// Page fault error code of a write.
@@ -29,17 +31,17 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
         (0xfa | 0xfb, _) => interrupt_flag(cpu, domain, instruction),
         (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),
         _ if !kernel => Emulation::Refused,
-        (0x0f01, Some(modrm)) => system_group(cpu, instruction, modrm),
+        (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, instruction),
         (0x0f06, _) => {
             cpu.set_task_switched(false);
             complete(cpu, instruction.length)
         }
         // Without devices there is nothing that a cache must be written back for.
         (0x0f09, _) => complete(cpu, instruction.length),
-        (0x0f20, Some(modrm)) => control::read_control(cpu, instruction, modrm),
-        (0x0f21, Some(modrm)) => control::read_debug(cpu, instruction, modrm),
+        (0x0f20, Some(modrm)) => control::read_control(cpu, vcpu, instruction, modrm),
+        (0x0f21, Some(modrm)) => control::read_debug(cpu, vcpu, instruction, modrm),
         (0x0f22, Some(modrm)) => control::write_control(cpu, domain, vcpu, instruction, modrm),
-        (0x0f23, Some(modrm)) => control::write_debug(cpu, instruction, modrm),
+        (0x0f23, Some(modrm)) => control::write_debug(cpu, vcpu, instruction, modrm),
         (0x0f30, _) => write_msr(cpu, domain, vcpu, instruction),
         (0x0f32, _) => read_msr(cpu, domain, vcpu, instruction),
         (0x0f31, _) => {
@@ -69,47 +71,15 @@ fn interrupt_flag(cpu: &mut Active, domain: &Domain, instruction: &Instruction) 
     complete(cpu, instruction.length)
 }
 
-/// The group of `lmsw`, `invlpg`, `xsetbv`, `rdtscp` and others.
-fn system_group(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
-    match (modrm.byte, modrm.group()) {
-        // xsetbv
-        (0xd1, _) => {
-            let registers = cpu.registers();
-            // The low half of RCX names the register; there is only register 0.
-            let (number, value) = (registers.rcx as u32, registers::read_pair(registers));
-            if number != 0 || !cpu.set_xcr0(value) {
-                return PROTECTION_FAULT;
-            }
-            complete(cpu, instruction.length)
-        }
-        // lmsw
-        (_, 6) => {
-            let value = match modrm.operand {
-                Operand::Register(number) => registers::read(cpu.registers(), number, 2, true),
-                Operand::Memory(address) => {
-                    let address = registers::linear(cpu, instruction, address);
-                    match cpu.read::<u16>(address) {
-                        Ok(value) => u64::from(value),
-                        Err(_) => return page_fault(cpu, address, 0),
-                    }
-                }
-            };
-            if !control::load_machine_status(cpu, value) {
-                return PROTECTION_FAULT;
-            }
-            complete(cpu, instruction.length)
-        }
-        // invlpg
-        (_, 7) => {
-            let Operand::Memory(address) = modrm.operand else { return Emulation::Refused };
-            let address = registers::linear(cpu, instruction, address);
-            if address.is_guest() {
-                cpu.flush_page(address);
-            }
-            complete(cpu, instruction.length)
-        }
-        _ => Emulation::Refused,
+/// `xsetbv`.
+fn set_extended_states(cpu: &mut Active, instruction: &Instruction) -> Emulation {
+    let registers = cpu.registers();
+    // The low half of RCX names the register; there is only register 0.
+    let (number, value) = (registers.rcx as u32, registers::read_pair(registers));
+    if number != 0 || !cpu.set_xcr0(value) {
+        return PROTECTION_FAULT;
     }
+    complete(cpu, instruction.length)
 }
 
 /// Whether the instruction is one that UMIP keeps from ring 3: sldt, str, sgdt, sidt, smsw.
