@@ -1,9 +1,7 @@
 //! The ports of one domain: which are in use, for what, and which vCPU each of them notifies.
 
-use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::array;
 
 use abi::errno::Errno;
 use abi::event_channel::{fifo as fifo_abi, two_level as two_level_abi};
@@ -121,7 +119,7 @@ impl Raised {
 
 /// All ports of a domain.
 pub(super) struct Table {
-    buckets: Vec<Box<[Channel; BUCKET as usize]>>,
+    buckets: Vec<Vec<Channel>>,
     /// The highest port that may be used.
     limit: u32,
     /// No port below this one, save zero, is free.
@@ -166,26 +164,31 @@ impl Table {
         self.limit.min(channels - 1)
     }
 
-    fn add_bucket(&mut self) {
-        self.buckets.push(Box::new(array::from_fn(|_| Channel::free())));
-        if let [bucket] = self.buckets.as_mut_slice()
+    fn add_bucket(&mut self) -> Result<(), Errno> {
+        let mut bucket = Vec::new();
+        self.buckets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        bucket.try_reserve_exact(BUCKET as usize).map_err(|_| Errno::ENOMEM)?;
+        bucket.extend((0..BUCKET).map(|_| Channel::free()));
+        if self.buckets.is_empty()
             && let Some(zero) = bucket.first_mut()
         {
             zero.state = State::Reserved;
         }
+        self.buckets.push(bucket);
+        Ok(())
     }
 
     /// A port that can be occupied.
     ///
     /// # Errors
-    /// `ENOSPC` if the domain has used up its ports, `EINVAL` if it is being taken apart.
+    /// `ENOSPC` if the domain has used up its ports, `EINVAL` if it is being taken apart, `ENOMEM`.
     pub(super) fn find_free(&mut self, domain: &Domain) -> Result<u32, Errno> {
         if domain.is_dying() {
             return Err(Errno::EINVAL);
         }
         for port in self.first_free..=self.highest() {
             if port >= self.valid() {
-                self.add_bucket();
+                self.add_bucket()?;
             }
             let free = matches!(self.channel(port)?.state, State::Free);
             // The guest's FIFO queue may still lead through the word of a port that was closed.

@@ -175,3 +175,29 @@ pub fn l1_entry_at(caller: &Caller<'_>, address: MachineAddr) -> Result<(TypedRe
     let table = TypedRef::<L1>::existing(frame).map_err(|_| Errno::EINVAL)?;
     Ok((table, (address.get() >> 3 & 511) as u16))
 }
+
+/// Another vCPU, or the processor, may change an entry this often while it is being replaced.
+const REPLACE_ATTEMPTS: u32 = 16;
+
+/// Puts `entry`, already owned, in the place of an L1 entry whose bits satisfy `matches`; hands back the old one.
+///
+/// # Errors
+/// If what stands there does not satisfy it, or does not hold still: the new entry comes back.
+pub fn replace_l1_if(
+    table: &TypedRef<L1>,
+    index: u16,
+    matches: impl Fn(RawEntry) -> bool,
+    mut entry: Entry<L1>,
+) -> Result<Entry<L1>, Entry<L1>> {
+    for _ in 0..REPLACE_ATTEMPTS {
+        let found = table.entry(index);
+        if !matches(found) {
+            break;
+        }
+        match table.exchange(index, found, entry) {
+            Ok(old) => return Ok(old),
+            Err(ReplaceError::Changed(_, back) | ReplaceError::Reserved(back)) => entry = back,
+        }
+    }
+    Err(entry)
+}

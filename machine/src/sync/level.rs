@@ -17,9 +17,9 @@ pub enum Level {
     DomainLife,
     /// One domain's memory accounting and reservation changes.
     DomainMemory,
-    /// One domain's grant table; of two, the lower domain number first (see `GrantPeer`).
+    /// One domain's grant table. Nothing needs two of them at a time.
     Grant,
-    /// The second of two grant tables.
+    /// One domain's record of the grants that it has mapped.
     GrantPeer,
     /// One domain's event ports; of two, the lower domain number first (see `EventPeer`).
     Event,

@@ -1,0 +1,154 @@
+//! The grantee's side: which grants it has mapped, by the handles that it was given.
+
+use alloc::vec::Vec;
+
+use machine::addr::Mfn;
+use machine::frames::{FrameRef, TypedRef, Writable};
+
+use super::pin::Pin;
+
+/// Mappings that a domain may have at a time, unless its creator says otherwise.
+const DEFAULT_LIMIT: u32 = 16 * 1024;
+/// Records in a chunk of the table.
+const CHUNK: u32 = 128;
+
+/// A granted frame, held as it is mapped.
+pub(super) enum Hold {
+    Read(FrameRef),
+    Write(TypedRef<Writable>),
+}
+
+impl Hold {
+    pub(super) const fn mfn(&self) -> Mfn {
+        match self {
+            Self::Read(frame) => frame.mfn(),
+            Self::Write(frame) => frame.mfn(),
+        }
+    }
+}
+
+/// A grant that is mapped.
+pub(super) struct Record {
+    pub(super) hold: Hold,
+    /// The use by a mapping in the page tables.
+    pub(super) host: Option<Pin>,
+    /// The use by devices.
+    pub(super) device: Option<Pin>,
+    /// Whether the mapping was named by its entry's machine address.
+    pub(super) contains_pte: bool,
+}
+
+enum Slot {
+    /// With the next free one, or none.
+    Free(Option<u32>),
+    /// Given out, the record in somebody's hands.
+    Reserved,
+    Mapped(Record),
+}
+
+/// All mappings of a domain.
+pub(super) struct Maptrack {
+    chunks: Vec<Vec<Slot>>,
+    free: Option<u32>,
+    limit: u32,
+    /// Where `pop` goes on.
+    popped: u32,
+}
+
+impl Maptrack {
+    pub(super) const fn new() -> Self {
+        Self { chunks: Vec::new(), free: None, limit: DEFAULT_LIMIT, popped: 0 }
+    }
+
+    pub(super) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
+    fn len(&self) -> u32 {
+        // Below `limit` plus a chunk.
+        self.chunks.len() as u32 * CHUNK
+    }
+
+    fn slot(&mut self, handle: u32) -> Option<&mut Slot> {
+        self.chunks.get_mut((handle / CHUNK) as usize)?.get_mut((handle % CHUNK) as usize)
+    }
+
+    /// A new handle; `None` if there are no more.
+    pub(super) fn reserve(&mut self) -> Option<u32> {
+        if self.free.is_none() {
+            self.add_chunk()?;
+        }
+        let handle = self.free?;
+        let slot = self.slot(handle)?;
+        let Slot::Free(next) = *slot else { return None };
+        *slot = Slot::Reserved;
+        self.free = next;
+        Some(handle)
+    }
+
+    fn add_chunk(&mut self) -> Option<()> {
+        let first = self.len();
+        if first.saturating_add(CHUNK) > self.limit {
+            return None;
+        }
+        let mut chunk = Vec::new();
+        self.chunks.try_reserve(1).ok()?;
+        chunk.try_reserve_exact(CHUNK as usize).ok()?;
+        chunk.extend((1..=CHUNK).map(|next| Slot::Free((next < CHUNK).then_some(first + next))));
+        self.chunks.push(chunk);
+        self.free = Some(first);
+        Some(())
+    }
+
+    /// Gives a handle from `reserve` or `take` back.
+    pub(super) fn cancel(&mut self, handle: u32) {
+        let next = self.free;
+        if let Some(slot @ Slot::Reserved) = self.slot(handle) {
+            *slot = Slot::Free(next);
+            self.free = Some(handle);
+        }
+    }
+
+    /// Puts the record of a handle from `reserve` or `take` in its place.
+    pub(super) fn put(&mut self, handle: u32, record: Record) {
+        if let Some(slot @ Slot::Reserved) = self.slot(handle) {
+            *slot = Slot::Mapped(record);
+        }
+    }
+
+    /// Takes a record out; the handle stays given out, so nobody else can get at it until `put` or `cancel`.
+    pub(super) fn take(&mut self, handle: u32) -> Option<Record> {
+        let slot = self.slot(handle)?;
+        match core::mem::replace(slot, Slot::Reserved) {
+            Slot::Mapped(record) => Some(record),
+            other => {
+                *slot = other;
+                None
+            }
+        }
+    }
+
+    /// Takes any one record out, for a domain that ends.
+    pub(super) fn pop(&mut self) -> Option<Record> {
+        while self.popped < self.len() {
+            let record = self.take(self.popped);
+            if record.is_some() {
+                self.cancel(self.popped);
+                return record;
+            }
+            self.popped += 1;
+        }
+        None
+    }
+
+    /// Whether the domain has mapped a frame, looking at all handles in `[start, start + CHUNK)`; `None` past the end.
+    pub(super) fn chunk_has(&self, chunk: usize, mfn: Mfn) -> Option<bool> {
+        let slots = self.chunks.get(chunk)?;
+        Some(slots.iter().any(|slot| matches!(slot, Slot::Mapped(record) if record.hold.mfn() == mfn)))
+    }
+
+    /// How many grants are mapped; for people.
+    pub(super) fn mapped(&self) -> usize {
+        self.chunks.iter().flatten().filter(|slot| matches!(slot, Slot::Mapped(_))).count()
+    }
+}

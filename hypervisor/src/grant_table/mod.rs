@@ -1,0 +1,120 @@
+//! Grant tables, version 1: a domain names frames of its own that another domain may map, copy or be given.
+//!
+//! Each domain has two sides with a lock each. As granter: the shared table and how often each of its entries is in use
+//! ([`table::Table`]). As grantee: what it has mapped ([`maptrack::Maptrack`]). No operation holds two domains' locks.
+//!
+//! - **GT-1** While an entry is in use its flags say so (`GTF_reading`, `GTF_writing`), unless the granter breaks the protocol. A use is
+//!   a value, [`pin::Pin`].
+//! - **GT-2** A pin goes only after the last translation that it stands for has been flushed from every pCPU: from then on the
+//!   granter may use the frame for something else.
+//! - **GT-3** What a mapping reaches is safe whatever happens to the pin: page-table entry and maptrack record each hold
+//!   a reference to the frame.
+//! - **GT-4** Entries are the guest's to write at any time: flags and domain are read and changed in one exchange, the frame
+//!   number is read once, and what it names must belong to the granter.
+
+mod mapping;
+mod maptrack;
+pub mod op;
+mod pin;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use op::grant_table_op;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use abi::xen::DomainId;
+use machine::addr::Mfn;
+use machine::frames::{Budget, FrameRef, NoMemory};
+use machine::sync::{Level, SpinLock, SpinLockGuard};
+
+use self::maptrack::Maptrack;
+use self::table::Table;
+use crate::domain::{self, Domain};
+
+/// A domain's grants: those it gives and those it has mapped.
+pub struct GrantTable {
+    owner: DomainId,
+    table: SpinLock<Table>,
+    maptrack: SpinLock<Maptrack>,
+}
+
+impl GrantTable {
+    /// A table of one frame, all entries unused.
+    ///
+    /// # Errors
+    /// If there is no free frame.
+    pub fn new(owner: DomainId) -> Result<Self, NoMemory> {
+        let mut table = Table::new();
+        table.add_frame(domain::new_shared_page(owner)?)?;
+        Ok(Self {
+            owner,
+            table: SpinLock::new(Level::Grant, table),
+            maptrack: SpinLock::new(Level::GrantPeer, Maptrack::new()),
+        })
+    }
+
+    /// Sets how many frames the table may grow to, and how many grants of others may be mapped at a time.
+    pub fn set_limits(&self, frames: u32, mappings: u32) {
+        self.table().set_limit(frames);
+        self.maptrack().set_limit(mappings);
+    }
+
+    /// Fills in an entry on the domain's behalf, before it runs: `to` may read and write `frame`. `false` if there is no
+    /// such entry.
+    pub fn seed(&self, reference: u32, to: DomainId, frame: Mfn) -> bool {
+        self.table().seed(reference, to, frame)
+    }
+
+    /// Lets go of all that a domain that is being taken apart has mapped, and of its table. No pCPU may have translations of the
+    /// domain's cached any more. `false` if the budget ended it before the end; then it is called again.
+    pub fn release_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
+        debug_assert!(domain.id() == self.owner);
+        loop {
+            if budget.is_exhausted() {
+                return false;
+            }
+            budget.spend(16);
+            let record = self.maptrack().pop();
+            // Dropped without the lock: its pins take the granter's.
+            if record.is_none() {
+                break;
+            }
+        }
+        let frames = self.table().close();
+        drop(frames);
+        true
+    }
+
+    /// Makes the table have `frames` frames at least; the first `frames` of them.
+    fn grow(&self, frames: u32) -> Result<Vec<Mfn>, NoMemory> {
+        let missing = frames.saturating_sub(self.table().frames());
+        let mut fresh = Vec::new();
+        for _ in 0..missing {
+            fresh.push(domain::new_shared_page(self.owner)?);
+        }
+        let mut table = self.table();
+        for page in fresh {
+            // Another vCPU may have been faster.
+            if table.frames() < frames {
+                table.add_frame(page)?;
+            }
+        }
+        Ok(table.frame_numbers().take(frames as usize).collect())
+    }
+
+    fn table(&self) -> SpinLockGuard<'_, Table> {
+        self.table.lock()
+    }
+
+    fn maptrack(&self) -> SpinLockGuard<'_, Maptrack> {
+        self.maptrack.lock()
+    }
+}
+
+/// A frame of `owner`'s by the number that an entry or a guest gave.
+fn frame_of(owner: DomainId, number: u64) -> Option<FrameRef> {
+    FrameRef::get(Mfn::new(number), owner)
+}

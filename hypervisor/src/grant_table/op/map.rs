@@ -1,0 +1,63 @@
+//! `map_grant_ref`.
+
+use alloc::sync::Arc;
+
+use abi::grant_table::{MapGrantRef, map_flags, status};
+
+use super::{Failure, settle};
+use crate::domain::{self, Domain};
+use crate::grant_table::mapping;
+use crate::grant_table::maptrack::{Hold, Record};
+use crate::grant_table::pin::Pin;
+use crate::grant_table::table::Use;
+use crate::hypercall::{CallError, Caller};
+use machine::frames::TypedRef;
+use machine::paging::NoEntries;
+
+pub(super) fn map(caller: &mut Caller<'_>, element: &mut MapGrantRef) -> Result<(), CallError> {
+    let outcome = map_one(caller, element);
+    element.status = settle(outcome)?;
+    Ok(())
+}
+
+fn map_one(caller: &mut Caller<'_>, element: &mut MapGrantRef) -> Result<(), Failure> {
+    if element.flags & (map_flags::DEVICE_MAP | map_flags::HOST_MAP) == 0 {
+        return Err(status::GENERAL_ERROR.into());
+    }
+    let granter = domain::by_id(element.domain).ok_or(status::BAD_DOMAIN)?;
+    let handle = caller.domain.grants.maptrack().reserve().ok_or(status::NO_SPACE)?;
+    let made = make(caller, &granter, element);
+    let mut maptrack = caller.domain.grants.maptrack();
+    match made {
+        Ok(record) => {
+            element.handle = handle;
+            element.device_bus_address = record.hold.mfn().address().get();
+            maptrack.put(handle, record);
+            Ok(())
+        }
+        Err(failure) => {
+            maptrack.cancel(handle);
+            Err(failure)
+        }
+    }
+}
+
+/// Uses the grant and maps it. Without an IOMMU devices reach the frame by its machine address, so for them the use is all.
+fn make(caller: &mut Caller<'_>, granter: &Arc<Domain>, element: &MapGrantRef) -> Result<Record, Failure> {
+    let (flags, grantee) = (element.flags, caller.domain.id());
+    let write = flags & map_flags::READONLY == 0;
+    let wanted = Use { reference: element.reference, write, whole_page: true };
+    let (first, frame) = Pin::new(granter, grantee, wanted)?;
+    let both = map_flags::HOST_MAP | map_flags::DEVICE_MAP;
+    let second = if flags & both == both { Some(Pin::new(granter, grantee, wanted)?.0) } else { None };
+    let hold = if write {
+        Hold::Write(TypedRef::acquire(frame, &mut NoEntries, &mut caller.budget)?)
+    } else {
+        Hold::Read(frame)
+    };
+    let (host, device) = if flags & map_flags::HOST_MAP == 0 { (None, Some(first)) } else { (Some(first), second) };
+    if host.is_some() {
+        mapping::create(caller, element.host_address, flags, &hold)?;
+    }
+    Ok(Record { hold, host, device, contains_pte: flags & map_flags::CONTAINS_PTE != 0 })
+}

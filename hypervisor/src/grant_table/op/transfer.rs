@@ -1,0 +1,55 @@
+//! `transfer`: a frame of the caller's goes to a domain that has asked for one. The receiver gets a frame with the same contents; which machine
+//! frame that is it learns from its grant entry, as always.
+
+use alloc::sync::Arc;
+
+use abi::grant_table::{Transfer, status};
+use machine::addr::Mfn;
+use machine::frames::{self, Allocation, TypedRef, Writable};
+use machine::m2p;
+use machine::paging::NoEntries;
+
+use super::{Failure, settle};
+use crate::domain::{self, Domain};
+use crate::hypercall::{CallError, Caller};
+
+const COST: u32 = 512;
+/// References to a frame that nothing uses: its owner's, and the one through which it is looked at.
+const UNUSED: u32 = 2;
+
+pub(super) fn transfer(caller: &mut Caller<'_>, element: &mut Transfer) -> Result<(), CallError> {
+    caller.budget.spend(COST);
+    let outcome = transfer_one(caller, element);
+    element.status = settle(outcome)?;
+    Ok(())
+}
+
+/// From the moment at which the frame is taken from the caller, it is lost to it whatever happens: so the interface has it.
+fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failure> {
+    let frame = caller.domain.frame(Mfn::new(element.mfn)).ok_or(status::BAD_PAGE)?;
+    if frame.count() > UNUSED {
+        return Err(status::BAD_PAGE.into());
+    }
+    let taken = caller.domain.frames.remove(&frame).ok_or(status::BAD_PAGE)?;
+    m2p::set(taken.mfn(), m2p::INVALID);
+    let receiver = domain::by_id(element.domain).ok_or(status::BAD_DOMAIN)?;
+    if receiver.is_dying() || receiver.frames.len() >= receiver.max_frames() {
+        return Err(status::GENERAL_ERROR.into());
+    }
+    let given = copy_of(caller, &receiver, &taken)?;
+    let mut table = receiver.grants.table();
+    if !table.commit_transfer(element.reference, caller.domain.id()) {
+        return Err(status::GENERAL_ERROR.into());
+    }
+    let mfn = given.mfn();
+    receiver.frames.push(given);
+    table.complete_transfer(element.reference, mfn);
+    Ok(())
+}
+
+fn copy_of(caller: &mut Caller<'_>, receiver: &Arc<Domain>, from: &Allocation) -> Result<Allocation, Failure> {
+    let given = frames::allocate(receiver.id()).ok_or(status::GENERAL_ERROR)?;
+    let page = TypedRef::<Writable>::acquire(given.reference(), &mut NoEntries, &mut caller.budget)?;
+    page.copy_frame(&from.reference());
+    Ok(given)
+}

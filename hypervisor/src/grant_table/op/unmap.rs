@@ -1,0 +1,155 @@
+//! `unmap_grant_ref` and `unmap_and_replace`: in batches, with one flush for each before the grants are given back (GT-2).
+
+use alloc::vec::Vec;
+
+use abi::grant_table::{UnmapAndReplace, UnmapGrantRef, status};
+use machine::addr::GuestVirt;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::batch;
+use crate::grant_table::mapping;
+use crate::grant_table::maptrack::{Hold, Record};
+use crate::grant_table::pin::Pin;
+use crate::grant_table::table::Status;
+use crate::hypercall::{CallError, CallResult, Caller};
+use crate::memory::flush::{self, What, Whose};
+
+/// Elements between two flushes.
+const BATCH: usize = 32;
+const COST: u32 = 48;
+
+/// What is to be undone, as either operation says it.
+struct Unmapping {
+    host_address: u64,
+    device_address: u64,
+    /// What is to be mapped instead comes from here; zero for nothing.
+    new_address: u64,
+    handle: u32,
+}
+
+/// What is given back after the flush.
+struct Unmapped {
+    _pin: Pin,
+    /// With the last pin of a record.
+    _hold: Option<Hold>,
+}
+
+pub(super) fn unmap(caller: &mut Caller<'_>, array: GuestVirt, count: u32) -> CallResult {
+    in_batches(caller, array, count, |caller, element: &mut UnmapGrantRef, done| {
+        let unmapping = Unmapping {
+            host_address: element.host_address,
+            device_address: element.device_bus_address,
+            new_address: 0,
+            handle: element.handle,
+        };
+        element.status = unmap_one(caller, &unmapping, done).err().unwrap_or(status::OKAY);
+    })
+}
+
+pub(super) fn unmap_and_replace(caller: &mut Caller<'_>, array: GuestVirt, count: u32) -> CallResult {
+    in_batches(caller, array, count, |caller, element: &mut UnmapAndReplace, done| {
+        let unmapping = Unmapping {
+            host_address: element.host_address,
+            device_address: 0,
+            new_address: element.new_address,
+            handle: element.handle,
+        };
+        element.status = unmap_one(caller, &unmapping, done).err().unwrap_or(status::OKAY);
+    })
+}
+
+fn in_batches<T: FromBytes + IntoBytes + Immutable>(
+    caller: &mut Caller<'_>,
+    array: GuestVirt,
+    count: u32,
+    mut act: impl FnMut(&mut Caller<'_>, &mut T, &mut Vec<Unmapped>),
+) -> CallResult {
+    let mut unmapped = Vec::with_capacity(BATCH);
+    for index in 0..count {
+        if index != 0 && caller.budget.is_exhausted() {
+            finish(caller, &mut unmapped);
+            return Err(batch::continue_from::<T>(array, count, index, CallError::again()));
+        }
+        caller.budget.spend(COST);
+        let done = unmap_element(caller, array, index, &mut act, &mut unmapped);
+        if done.is_err() || unmapped.len() >= BATCH {
+            finish(caller, &mut unmapped);
+        }
+        done?;
+    }
+    finish(caller, &mut unmapped);
+    Ok(0)
+}
+
+fn unmap_element<T: FromBytes + IntoBytes + Immutable>(
+    caller: &mut Caller<'_>,
+    array: GuestVirt,
+    index: u32,
+    act: &mut impl FnMut(&mut Caller<'_>, &mut T, &mut Vec<Unmapped>),
+    unmapped: &mut Vec<Unmapped>,
+) -> Result<(), CallError> {
+    let mut element: T = caller.cpu.read_element(array, u64::from(index))?;
+    act(caller, &mut element, unmapped);
+    caller.cpu.write_element(array, u64::from(index), &element)?;
+    Ok(())
+}
+
+/// Flushes, and only then gives back what was unmapped.
+fn finish(caller: &mut Caller<'_>, unmapped: &mut Vec<Unmapped>) {
+    if unmapped.is_empty() {
+        return;
+    }
+    // Only a vCPU bitmap could fail to be read, and there is none.
+    let flushed = flush::flush(caller, Whose::All, What::Everything);
+    assert!(flushed.is_ok(), "a flush of all vCPUs failed");
+    unmapped.clear();
+}
+
+fn unmap_one(caller: &mut Caller<'_>, unmapping: &Unmapping, done: &mut Vec<Unmapped>) -> Result<(), Status> {
+    let handle = unmapping.handle;
+    let mut record = caller.domain.grants.maptrack().take(handle).ok_or(status::BAD_HANDLE)?;
+    let before = done.len();
+    let outcome = undo(caller, unmapping, &mut record, done);
+    if record.host.is_some() || record.device.is_some() {
+        caller.domain.grants.maptrack().put(handle, record);
+    } else {
+        if let Some(last) = done.get_mut(before) {
+            last._hold = Some(record.hold);
+        }
+        caller.domain.grants.maptrack().cancel(handle);
+    }
+    outcome
+}
+
+fn undo(
+    caller: &Caller<'_>,
+    unmapping: &Unmapping,
+    record: &mut Record,
+    done: &mut Vec<Unmapped>,
+) -> Result<(), Status> {
+    let frame = record.hold.mfn();
+    let names_device = unmapping.device_address != 0 && record.device.is_some();
+    if names_device && unmapping.device_address != frame.address().get() {
+        return Err(status::GENERAL_ERROR);
+    }
+    if unmapping.host_address != 0
+        && let Some(pin) = record.host.take()
+    {
+        let (address, writable) = (unmapping.host_address, pin.is_writable());
+        let undone = match (unmapping.new_address, record.contains_pte) {
+            (0, contains_pte) => mapping::destroy(caller, address, contains_pte, frame, writable),
+            (_, true) => Err(status::GENERAL_ERROR),
+            (from, false) => mapping::destroy_and_move(caller, address, GuestVirt::new(from), frame, writable),
+        };
+        if undone.is_err() {
+            record.host = Some(pin);
+        } else {
+            done.push(Unmapped { _pin: pin, _hold: None });
+        }
+        undone?;
+    }
+    if names_device && let Some(pin) = record.device.take() {
+        done.push(Unmapped { _pin: pin, _hold: None });
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! The granter's side: the shared entries, and how each of them is in use.
+
+use alloc::vec::Vec;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use abi::grant_table::{EntryV1, entry_flags, status};
+use abi::xen::DomainId;
+use machine::addr::{Mfn, PAGE_SIZE};
+use machine::frames::{FrameRef, NoMemory, SharedPage};
+
+use super::frame_of;
+
+/// Entries in a frame of the table.
+pub(super) const ENTRIES_PER_FRAME: u32 = (PAGE_SIZE / size_of::<EntryV1>()) as u32;
+/// Frames that a table may have, unless the domain's creator says otherwise.
+const DEFAULT_LIMIT: u32 = 32;
+/// The most frames that a table can be allowed.
+const MAX_FRAMES: u32 = 64;
+/// How often an entry that the guest changes is tried again: often enough for all it may do by the protocol.
+const ATTEMPTS: u32 = 5;
+const MAX_PINS: u32 = u32::MAX / 2;
+
+const DOMAIN_SHIFT: u32 = 8 * offset_of!(EntryV1, domain) as u32;
+
+/// How an entry is in use.
+#[derive(Clone, Copy)]
+struct Active {
+    readers: u32,
+    writers: u32,
+    /// Who uses it; meaningful while somebody does.
+    grantee: DomainId,
+    /// The frame that the entry named when its use began.
+    frame: u32,
+}
+
+const UNUSED: Active = Active { readers: 0, writers: 0, grantee: DomainId::INVALID, frame: 0 };
+
+impl Active {
+    const fn is_pinned(&self) -> bool {
+        self.readers != 0 || self.writers != 0
+    }
+}
+
+struct Frame {
+    page: SharedPage,
+    active: Vec<Active>,
+}
+
+/// The words of an entry as they lie in the shared frame.
+struct Words<'a> {
+    /// Flags and domain, changed together.
+    header: &'a AtomicU32,
+    flags: &'a AtomicU16,
+    frame: &'a AtomicU32,
+    whole: &'a AtomicU64,
+}
+
+/// What somebody wants to do with an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Use {
+    pub(super) reference: u32,
+    pub(super) write: bool,
+    /// For a mapping: an entry that grants a part of its page only does not do.
+    pub(super) whole_page: bool,
+}
+
+/// A status for the guest, of [`abi::grant_table::status`].
+pub(super) type Status = i16;
+
+/// A domain's grant table.
+pub(super) struct Table {
+    frames: Vec<Frame>,
+    limit: u32,
+}
+
+impl Table {
+    pub(super) const fn new() -> Self {
+        Self { frames: Vec::new(), limit: DEFAULT_LIMIT }
+    }
+
+    pub(super) fn set_limit(&mut self, frames: u32) {
+        self.limit = frames.min(MAX_FRAMES);
+    }
+
+    pub(super) const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(super) fn frames(&self) -> u32 {
+        // At most MAX_FRAMES.
+        self.frames.len() as u32
+    }
+
+    pub(super) fn frame_numbers(&self) -> impl Iterator<Item = Mfn> {
+        self.frames.iter().map(|frame| frame.page.frame().mfn())
+    }
+
+    pub(super) fn add_frame(&mut self, page: SharedPage) -> Result<(), NoMemory> {
+        let mut active = Vec::new();
+        self.frames.try_reserve(1).map_err(|_| NoMemory)?;
+        active.try_reserve_exact(ENTRIES_PER_FRAME as usize).map_err(|_| NoMemory)?;
+        active.resize(ENTRIES_PER_FRAME as usize, UNUSED);
+        self.frames.push(Frame { page, active });
+        Ok(())
+    }
+
+    /// Empties the table and hands its pages out; who still uses an entry keeps the frame, not the entry.
+    pub(super) fn close(&mut self) -> Vec<SharedPage> {
+        self.frames.drain(..).map(|frame| frame.page).collect()
+    }
+
+    /// An entry's words and use.
+    fn entry(&mut self, reference: u32) -> Result<(Words<'_>, &mut Active), Status> {
+        let frame = self.frames.get_mut((reference / ENTRIES_PER_FRAME) as usize).ok_or(status::BAD_GNTREF)?;
+        let index = (reference % ENTRIES_PER_FRAME) as usize;
+        let active = frame.active.get_mut(index).ok_or(status::BAD_GNTREF)?;
+        let at = index * size_of::<EntryV1>();
+        let words = Words {
+            header: frame.page.atomic_u32(at),
+            flags: frame.page.atomic_u16(at + offset_of!(EntryV1, flags)),
+            frame: frame.page.atomic_u32(at + offset_of!(EntryV1, frame)),
+            whole: frame.page.atomic_u64(at),
+        };
+        Ok((words, active))
+    }
+
+    pub(super) fn seed(&mut self, reference: u32, to: DomainId, frame: Mfn) -> bool {
+        let (Ok((words, _)), Ok(number)) = (self.entry(reference), u32::try_from(frame.get())) else { return false };
+        words.frame.store(number, Ordering::SeqCst);
+        words.header.store(header(entry_flags::PERMIT_ACCESS, to), Ordering::SeqCst);
+        true
+    }
+
+    /// Begins a use of an entry of `owner`'s table by `grantee`, and returns the frame. It ends with [`Table::unpin`].
+    pub(super) fn pin(&mut self, owner: DomainId, grantee: DomainId, wanted: Use) -> Result<FrameRef, Status> {
+        let (words, active) = self.entry(wanted.reference)?;
+        let pinned = active.is_pinned();
+        if pinned && (active.grantee != grantee || active.readers >= MAX_PINS || active.writers >= MAX_PINS) {
+            return Err(status::GENERAL_ERROR);
+        }
+        let claims = !pinned || (wanted.write && active.writers == 0);
+        if claims {
+            words.claim(grantee, wanted, pinned)?;
+        }
+        if !pinned {
+            active.frame = words.frame.load(Ordering::SeqCst);
+            active.grantee = grantee;
+        }
+        let Some(frame) = frame_of(owner, u64::from(active.frame)) else {
+            words.clear_flags(active);
+            return Err(status::BAD_PAGE);
+        };
+        *if wanted.write { &mut active.writers } else { &mut active.readers } += 1;
+        Ok(frame)
+    }
+
+    /// Ends a use.
+    pub(super) fn unpin(&mut self, wanted: Use) {
+        // The table may have been closed meanwhile.
+        let Ok((words, active)) = self.entry(wanted.reference) else { return };
+        let count = if wanted.write { &mut active.writers } else { &mut active.readers };
+        assert!(*count != 0, "grant {} is released more often than it was pinned", wanted.reference);
+        *count -= 1;
+        words.clear_flags(active);
+    }
+
+    /// Promises that an entry that accepts a transfer from `from` will get a frame; the guest leaves it alone from then on.
+    pub(super) fn commit_transfer(&mut self, reference: u32, from: DomainId) -> bool {
+        let Ok((words, _)) = self.entry(reference) else { return false };
+        let expected = header(entry_flags::ACCEPT_TRANSFER, from);
+        let committed = header(entry_flags::ACCEPT_TRANSFER | entry_flags::TRANSFER_COMMITTED, from);
+        words.header.compare_exchange(expected, committed, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Hands the frame of a transfer over.
+    pub(super) fn complete_transfer(&mut self, reference: u32, frame: Mfn) {
+        let (Ok((words, _)), Ok(number)) = (self.entry(reference), u32::try_from(frame.get())) else { return };
+        words.frame.store(number, Ordering::SeqCst);
+        words.flags.fetch_or(entry_flags::TRANSFER_COMPLETED, Ordering::SeqCst);
+    }
+
+    /// Exchanges two entries that nobody uses.
+    pub(super) fn swap(&mut self, a: u32, b: u32) -> Result<(), Status> {
+        let mut contents = [0; 2];
+        for (content, reference) in contents.iter_mut().zip([a, b]) {
+            let (words, active) = self.entry(reference)?;
+            if active.is_pinned() && a != b {
+                return Err(status::EAGAIN);
+            }
+            *content = words.whole.load(Ordering::SeqCst);
+        }
+        for (content, reference) in contents.iter().zip([b, a]) {
+            self.entry(reference)?.0.whole.store(*content, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// How many entries the guest has filled in, and how many of them are in use; for people.
+    pub(super) fn census(&self) -> (usize, usize) {
+        let entries = self.frames.iter().flat_map(|frame| {
+            let granted = |index: usize| {
+                let flags = frame.page.atomic_u16(index * size_of::<EntryV1>() + offset_of!(EntryV1, flags));
+                flags.load(Ordering::Relaxed) & entry_flags::TYPE_MASK != entry_flags::INVALID
+            };
+            frame.active.iter().enumerate().map(move |(index, active)| (granted(index), active.is_pinned()))
+        });
+        entries.fold((0, 0), |(granted, pinned), (is_granted, is_pinned)| {
+            (granted + usize::from(is_granted), pinned + usize::from(is_pinned))
+        })
+    }
+}
+
+fn header(flags: u16, domain: DomainId) -> u32 {
+    u32::from(flags) | u32::from(domain.0) << DOMAIN_SHIFT
+}
+
+impl Words<'_> {
+    /// Sets the flags that say the entry is in use, provided that it grants what is wanted. Whom it grants it to matters only for the first use:
+    /// a guest that changes that later breaks the protocol.
+    fn claim(&self, grantee: DomainId, wanted: Use, pinned: bool) -> Result<(), Status> {
+        let mut mask = entry_flags::TYPE_MASK;
+        if wanted.whole_page {
+            mask |= entry_flags::SUB_PAGE;
+        }
+        let permitted = header(entry_flags::PERMIT_ACCESS, grantee);
+        let compared = header(mask, DomainId(u16::MAX));
+        let mut found = self.header.load(Ordering::SeqCst);
+        for _ in 0..ATTEMPTS {
+            if !pinned && found & compared != permitted {
+                return Err(status::GENERAL_ERROR);
+            }
+            let mut claimed = found | u32::from(entry_flags::READING);
+            if wanted.write {
+                if found & u32::from(entry_flags::READONLY) != 0 {
+                    return Err(status::GENERAL_ERROR);
+                }
+                claimed |= u32::from(entry_flags::WRITING);
+            }
+            match self.header.compare_exchange(found, claimed, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return Ok(()),
+                Err(now) => found = now,
+            }
+        }
+        Err(status::GENERAL_ERROR)
+    }
+
+    /// Takes the flags away that the uses left do not need (GT-1).
+    fn clear_flags(&self, active: &Active) {
+        let mut unneeded = 0;
+        if active.writers == 0 {
+            unneeded |= entry_flags::WRITING;
+        }
+        if !active.is_pinned() {
+            unneeded |= entry_flags::READING;
+        }
+        if unneeded != 0 {
+            self.flags.fetch_and(!unneeded, Ordering::SeqCst);
+        }
+    }
+}
