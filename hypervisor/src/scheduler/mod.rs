@@ -35,3 +35,6 @@ pub use settings::{lift_pin_override, override_pin, set_affinity, set_cap, set_w
 pub use share::DomainScheduling;
 pub use state::SchedulerState;
 pub use wake::{block, kick, resume, running_on, wake};
+
+#[cfg(test)]
+mod tests;

@@ -24,12 +24,12 @@ const WORK_SLICE: u64 = 1_000_000;
 /// Runs vCPUs on this pCPU for ever.
 pub fn run_cpu() -> ! {
     loop {
-        step(cpu::current());
+        step(cpu::current(), run);
     }
 }
 
-/// Runs one vCPU until it has to stop, or halts until something comes in.
-pub(super) fn step(cpu: CpuId) {
+/// Lets `guest` run one vCPU until it has to stop, or halts until something comes in.
+pub(super) fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
     poll();
     let mut budget = Budget::new(Budget::HYPERCALL);
     if domain::destruction_due() {
@@ -39,14 +39,17 @@ pub(super) fn step(cpu: CpuId) {
         // What is left over is queued again.
         frames::reap(&mut budget);
     }
-    if let Some(next) = pick(cpu) {
-        return run(cpu, next);
+    let mut chosen = pick(cpu);
+    if chosen.is_none() {
+        set_idle(cpu);
+        // SC-4: announced, now a last look.
+        chosen = pick(cpu);
     }
-    set_idle(cpu);
-    // SC-4: announced, now a last look.
-    if let Some(next) = pick(cpu) {
+    if let Some((vcpu, domain)) = chosen {
         leave_idle(cpu);
-        return run(cpu, next);
+        guest(&vcpu, &domain);
+        put_back(cpu, &vcpu, &domain);
+        return;
     }
     if !frames::reaping_due() && !domain::destruction_due() {
         halt(cpu);
@@ -54,13 +57,8 @@ pub(super) fn step(cpu: CpuId) {
     leave_idle(cpu);
 }
 
-/// A vCPU that has been chosen to run, its place `Running`.
-struct Chosen {
-    vcpu: Arc<Vcpu>,
-    domain: Arc<Domain>,
-}
-
-fn pick(cpu: CpuId) -> Option<Chosen> {
+/// Chooses the vCPU that is to run; its place is `Running` then.
+fn pick(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     loop {
         let Some(vcpu) = take_first(cpu) else {
             balance::steal(cpu).then_some(())?;
@@ -84,7 +82,7 @@ fn pick(cpu: CpuId) -> Option<Chosen> {
         match domain.scheduling.allowance(now) {
             Ok(allowance) => {
                 begin(cpu, &vcpu, &domain, now, allowance);
-                return Some(Chosen { vcpu, domain });
+                return Some((vcpu, domain));
             }
             Err(until) => set_aside(cpu, &vcpu, until),
         }
@@ -147,19 +145,17 @@ fn set_deadline(queue: &Queue) {
     timers::set_scheduler_deadline(queue.slice_end.min(aside));
 }
 
-fn run(cpu: CpuId, chosen: Chosen) {
-    let Chosen { vcpu, domain } = chosen;
-    vcpu.time.start_periodic(&vcpu);
+fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
+    vcpu.time.start_periodic(vcpu);
     // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the lock.
     let context = vcpu.parked().take();
     if let Some(context) = context {
         cpu::note_running(Some((domain.id().0, vcpu.id().get())));
-        let context = crate::run::run_vcpu(&vcpu, &domain, context);
+        let context = crate::run::run_vcpu(vcpu, domain, context);
         cpu::note_running(None);
         *vcpu.parked() = Some(context);
     }
     vcpu.time.stop_periodic_ticks();
-    put_back(cpu, &vcpu, &domain);
 }
 
 /// The current vCPU leaves its pCPU: into the queue if it may run, else off.

@@ -1,0 +1,267 @@
+//! The scheduler on the hosted machine: threads as pCPUs, closures as guests.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::cell::{Cell, RefCell};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+use std::{sync, thread};
+
+use abi::errno::Errno;
+use abi::xen::DomainId;
+use machine::addr::{CpuId, CpuSet};
+use machine::cpu;
+use machine::hosted::time::advance;
+use machine::time::now;
+
+use super::run::step;
+use super::{
+    block, kick, must_stop, poll, set_affinity, set_weight, start_polling, wait_until_parked, wake, wake_pollers,
+};
+use crate::domain::{Domain, Settings, Vcpu};
+use crate::testing::start_machine;
+
+/// A domain whose vCPUs are up; nothing runs them but the closures here.
+fn domain(id: u16, vcpus: u32, weight: u16, cap: u16) -> Arc<Domain> {
+    start_machine();
+    let settings = Settings { name: String::from("scheduled"), privileged: false, vcpus, max_frames: 16, weight, cap };
+    let domain = Domain::new(DomainId(id), settings).expect("memory for a domain");
+    for vcpu in domain.vcpus() {
+        vcpu.info().upcall_mask().store(0, Ordering::SeqCst);
+        vcpu.set_up(true);
+    }
+    domain
+}
+
+fn only(cpu: CpuId) -> CpuSet {
+    let mut set = CpuSet::EMPTY;
+    set.insert(cpu);
+    set
+}
+
+/// A guest that never waits.
+fn spin(vcpu: &Arc<Vcpu>) {
+    loop {
+        poll();
+        if must_stop(vcpu) {
+            return;
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Threads that are pCPUs until the value is dropped.
+struct Cpus {
+    stop: Arc<AtomicBool>,
+    threads: Vec<(CpuId, thread::JoinHandle<()>)>,
+}
+
+impl Cpus {
+    fn start(count: usize, guest: impl Fn(&Arc<Vcpu>) + Send + Sync + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let guest = Arc::new(guest);
+        let threads = (0..count)
+            .map(|_| {
+                let (stop, guest) = (Arc::clone(&stop), Arc::clone(&guest));
+                let (send, receive) = sync::mpsc::channel();
+                let thread = thread::spawn(move || {
+                    let cpu = cpu::current();
+                    send.send(cpu).expect("the starter waits");
+                    while !stop.load(Ordering::SeqCst) {
+                        step(cpu, |vcpu, _| guest(vcpu));
+                    }
+                });
+                (receive.recv().expect("the thread has started"), thread)
+            })
+            .collect();
+        Self { stop, threads }
+    }
+
+    fn set(&self) -> CpuSet {
+        self.threads.iter().fold(CpuSet::EMPTY, |mut set, (cpu, _)| {
+            set.insert(*cpu);
+            set
+        })
+    }
+
+    /// Stops them; the domains' vCPUs must be paused.
+    fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for (cpu, thread) in self.threads {
+            while !thread.is_finished() {
+                cpu::kick(cpu);
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread.join().expect("a pCPU fails no test");
+        }
+    }
+}
+
+fn start_on(domain: &Domain, cpus: CpuSet) {
+    for vcpu in domain.vcpus() {
+        set_affinity(vcpu, cpus).expect("pCPUs that run");
+    }
+    domain.start();
+}
+
+fn stop(domains: &[Arc<Domain>], cpus: Cpus) {
+    for domain in domains {
+        domain.pause();
+        for vcpu in domain.vcpus() {
+            while !wait_until_parked(vcpu) {
+                thread::yield_now();
+            }
+        }
+    }
+    cpus.stop();
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&seen);
+    // The guest takes its event and waits for the next.
+    let cpus = Cpus::start(1, move |vcpu| {
+        if vcpu.info().upcall_pending().swap(0, Ordering::SeqCst) != 0 {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        block(vcpu);
+    });
+    let domain = domain(1, 1, 256, 0);
+    start_on(&domain, cpus.set());
+    for sent in 1..=20_000 {
+        domain.vcpu(0).expect("a vCPU").notify();
+        let patience = Instant::now();
+        while seen.load(Ordering::SeqCst) < sent {
+            assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
+            core::hint::spin_loop();
+        }
+    }
+    stop(&[domain], cpus);
+}
+
+#[test]
+fn a_poll_ends_with_its_port_and_not_with_another() {
+    let domain = domain(1, 1, 256, 0);
+    let vcpu = domain.vcpu(0).expect("a vCPU");
+    start_polling(vcpu, &domain, &[5]);
+    assert!(vcpu.scheduling.is_blocked());
+    wake_pollers(&domain, 6);
+    assert!(vcpu.scheduling.is_blocked());
+    wake_pollers(&domain, 5);
+    assert!(!vcpu.scheduling.is_blocked());
+    start_polling(vcpu, &domain, &[5, 6]);
+    wake_pollers(&domain, 6);
+    assert!(!vcpu.scheduling.is_blocked());
+    assert_eq!(domain.scheduling.pollers.load(Ordering::SeqCst), 0);
+    // An event that can be delivered ends it before it begins.
+    vcpu.info().raise_upcall();
+    start_polling(vcpu, &domain, &[7]);
+    assert!(!vcpu.scheduling.is_blocked());
+}
+
+/// How long each domain's vCPUs have run, in microseconds.
+fn run_times(domains: &[Arc<Domain>]) -> Vec<u64> {
+    let time = |domain: &Arc<Domain>| domain.vcpus().iter().map(|vcpu| vcpu.scheduling.run_time() / 1000).sum();
+    domains.iter().map(time).collect()
+}
+
+#[test]
+fn three_busy_vcpus_share_two_cpus() {
+    let cpus = Cpus::start(2, spin);
+    let domains: Vec<_> = (1..=3).map(|id| domain(id, 1, 256, 0)).collect();
+    domains.iter().for_each(|domain| start_on(domain, cpus.set()));
+    thread::sleep(Duration::from_secs(3));
+    let times = run_times(&domains);
+    stop(&domains, cpus);
+    let fair = times.iter().sum::<u64>() / 3;
+    assert!(fair > 1_000_000, "two pCPUs for three seconds gave {times:?}");
+    assert!(times.iter().all(|time| time.abs_diff(fair) < fair / 4), "{times:?}");
+}
+
+/// Lets this thread be a pCPU until its clock has moved on by `time`, which `guest` makes it do.
+fn simulate(time: u64, guest: impl Fn(&Arc<Vcpu>)) {
+    let end = now() + time;
+    while now() < end {
+        step(cpu::current(), |vcpu, _| guest(vcpu));
+    }
+}
+
+/// A guest that never waits, in simulated time; `each` is called every tenth of a millisecond.
+fn work(vcpu: &Arc<Vcpu>, mut each: impl FnMut()) {
+    loop {
+        poll();
+        if must_stop(vcpu) {
+            return;
+        }
+        advance(100_000);
+        each();
+    }
+}
+
+#[test]
+fn weight_counts_by_domain_and_cap_by_time() {
+    // Twice the weight, but shared by two vCPUs; a third domain is held at a tenth of the pCPU.
+    let domains = [domain(1, 2, 512, 0), domain(2, 1, 256, 0), domain(3, 1, 256, 10)];
+    domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
+    simulate(20_000_000_000, |vcpu| work(vcpu, || ()));
+    let times = run_times(&domains);
+    let all: u64 = times.iter().sum();
+    assert!((8..=12).contains(&(times[2] * 100 / all)), "capped at a tenth, got {times:?}");
+    let ratio = times[0] * 100 / times[1];
+    assert!((180..=220).contains(&ratio), "two to one, got {times:?}");
+}
+
+#[test]
+fn a_sleeper_wakes_soon_beside_busy_vcpus() {
+    let domains: Vec<_> = [1, 2, 3, 9].map(|id| domain(id, 1, 256, 0)).into();
+    domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
+    let sleeper = domains[3].vcpu(0).expect("a vCPU");
+    let (next, sent) = (Cell::new(now() + 50_000_000), Cell::new(0));
+    let waits = RefCell::new(Vec::new());
+    simulate(5_000_000_000, |vcpu| {
+        if Arc::ptr_eq(vcpu, sleeper) {
+            if vcpu.info().upcall_pending().swap(0, Ordering::SeqCst) != 0 {
+                waits.borrow_mut().push(now() - sent.get());
+                next.set(now() + 23_000_000);
+            }
+            block(vcpu);
+        } else {
+            work(vcpu, || {
+                if now() >= next.get() {
+                    next.set(u64::MAX);
+                    sent.set(now());
+                    sleeper.notify();
+                }
+            });
+        }
+    });
+    let mut waits = waits.into_inner();
+    waits.sort_unstable();
+    assert!(waits.len() > 150, "woken {} times", waits.len());
+    // The last few may have been hit by whatever else the host does.
+    assert!(waits[waits.len() * 9 / 10] < 1_000_000, "{waits:?}");
+}
+
+#[test]
+fn settings_are_checked_and_take_effect() {
+    let cpus = Cpus::start(2, spin);
+    let domain = domain(1, 1, 256, 0);
+    let vcpu = domain.vcpu(0).expect("a vCPU");
+    assert_eq!(set_affinity(vcpu, CpuSet::EMPTY), Err(Errno::EINVAL));
+    assert_eq!(set_affinity(vcpu, CpuSet::from_bits(1 << 63)), Err(Errno::EINVAL));
+    assert_eq!(set_weight(&domain, 0), Err(Errno::EINVAL));
+    start_on(&domain, cpus.set());
+    for (cpu, _) in cpus.threads.iter().cycle().take(20) {
+        set_affinity(vcpu, only(*cpu)).expect("a pCPU that runs");
+        let patience = Instant::now();
+        while super::running_on(vcpu) != Some(*cpu) {
+            assert!(patience.elapsed() < Duration::from_secs(20), "it does not move to {cpu:?}");
+            thread::yield_now();
+        }
+    }
+    kick(vcpu);
+    wake(vcpu);
+    stop(&[domain], cpus);
+}
