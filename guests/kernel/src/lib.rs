@@ -14,6 +14,7 @@ pub mod harness;
 pub mod memory;
 pub mod start;
 pub mod tables;
+pub mod time;
 pub mod trap;
 pub mod user;
 
