@@ -9,6 +9,7 @@ mod code;
 mod control;
 mod decode;
 mod page_table;
+mod ports;
 mod privileged;
 mod registers;
 

@@ -7,7 +7,7 @@ use abi::xen::vm_assist;
 use machine::context::Active;
 
 use super::decode::{Instruction, ModRm, Operand, decode};
-use super::{Emulation, PROTECTION_FAULT, code, complete, control, cpuid, page_fault, registers};
+use super::{Emulation, PROTECTION_FAULT, code, complete, control, cpuid, page_fault, ports, registers};
 use crate::cpu_policy;
 use crate::domain::{Domain, Vcpu};
 
@@ -28,7 +28,9 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
     let instruction = &instruction;
     let kernel = cpu.context().is_in_kernel();
     match (instruction.opcode, instruction.modrm.as_ref()) {
-        (0xfa | 0xfb, _) => interrupt_flag(cpu, domain, instruction),
+        // `cli` and `sti` do nothing. A process that could mask events that its kernel then unmasks behind its back would gain nothing from it.
+        (0xfa | 0xfb, _) if has_io_privilege(cpu, domain) => complete(cpu, instruction.length),
+        (opcode, _) if ports::is_port_access(opcode) && has_io_privilege(cpu, domain) => ports::access(cpu, instruction),
         (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),
         _ if !kernel => Emulation::Refused,
         (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, instruction),
@@ -56,19 +58,16 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
     }
 }
 
-/// `cli` and `sti`: who has the I/O privilege for them may execute them, and they do nothing. A process that could mask events that its
-/// kernel then unmasks behind its back would gain nothing from it.
-fn interrupt_flag(cpu: &mut Active, domain: &Domain, instruction: &Instruction) -> Emulation {
+/// Whether the guest's I/O privilege level allows what it tries. A kernel counts as ring 1 unless the guest asked for the architecture's own
+/// levels.
+fn has_io_privilege(cpu: &Active, domain: &Domain) -> bool {
     let context = cpu.context();
     let level = match context.is_in_kernel() {
         false => 3,
         true if domain.has_assist(vm_assist::ARCHITECTURAL_IOPL) => 0,
         true => 1,
     };
-    if context.iopl() < level {
-        return Emulation::Refused;
-    }
-    complete(cpu, instruction.length)
+    context.iopl() >= level
 }
 
 /// `xsetbv`.
