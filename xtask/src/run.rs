@@ -85,7 +85,7 @@ impl Run {
         for (name, stream, line) in held.iter().filter(|(_, _, line)| !line.is_empty()) {
             write(*stream, format!("[{name}] {}\n", String::from_utf8_lossy(line)).as_bytes());
         }
-        Ok(status(&booted))
+        status(&booted, true)
     }
 
     /// Connects the terminal to the guest's shell.
@@ -115,7 +115,7 @@ impl Run {
             Happening::Output(..) | Happening::Log(_) => {}
         })?;
         drop(raw);
-        Ok(status(&booted))
+        status(&booted, !own_ramdisk)
     }
 
     fn step(&self) -> Option<Step> {
@@ -140,11 +140,16 @@ fn connect(session: &mut crate::session::Session, pass_through: bool) -> Option<
     raw
 }
 
-/// The first guest's status that is not zero, as far as an exit code can say it.
-fn status(booted: &Booted) -> ExitCode {
-    let mut statuses = booted.session.guests().values().map(|guest| guest.status.unwrap_or(0));
-    let status = statuses.find(|&status| status != 0).unwrap_or(0);
-    ExitCode::from(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
+/// The first guest's status that is not zero, as far as an exit code can say it. A guest with a ramdisk of its own need
+/// not report one.
+fn status(booted: &Booted, reported: bool) -> Result<ExitCode> {
+    let mut first = 0;
+    for (name, guest) in booted.session.guests() {
+        let log = booted.session.log_path().display();
+        ensure!(!reported || guest.status.is_some(), "{name} powered off before it reported a status (log: {log})");
+        first = if first == 0 { guest.status.unwrap_or(0) } else { first };
+    }
+    Ok(ExitCode::from(u8::try_from(first & 0xff).unwrap_or(u8::MAX)))
 }
 
 fn write(stream: Stream, bytes: &[u8]) {
