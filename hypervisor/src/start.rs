@@ -6,34 +6,31 @@ mod plan;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use abi::xen::DomainId;
 use log::{error, info, warn};
 use machine::addr::PAGE_SIZE;
-use machine::boot::{self, ModuleContents};
+use machine::boot::{self, Dom0Memory, ModuleContents};
 use machine::{cpu, frames};
 
 use crate::builder::{self, Image};
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
 use plan::{Guest, InitialDomain, Plan};
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// What the initial domain leaves free if it is not told how much to take, as a fraction and in frames.
+/// What stays free if the initial domain is not told how much to take: this part of the memory, at most this many frames.
 const RESERVE_FRACTION: u64 = 16;
 const LARGEST_RESERVE: u64 = (128 << 20) / PAGE_SIZE as u64;
+/// Frames that the builder may need for the time being, besides the list of the domain's.
+const BUILDER_FRAMES: u64 = 1024;
 
 /// Runs on the boot CPU once the machine is up.
 pub fn main() -> ! {
     crate::console::init();
     let info = boot::info();
-    info!("Paravane {VERSION}: {} MiB of memory free", frames::free_frames() * PAGE_SIZE as u64 >> 20);
-    for word in &boot::options().ignored {
-        warn!("option {word:?} on the command line ignored");
-    }
-    if info.omitted() != 0 {
-        warn!("{} modules, strings or memory ranges of the boot loader left out", info.omitted());
-    }
-    let arguments: alloc::vec::Vec<_> = info.modules().iter().map(|module| info.arguments(module)).collect();
+    let modules = info.modules();
+    info!("{} MiB of memory free, {} boot modules", frames::free_frames() * PAGE_SIZE as u64 >> 20, modules.len());
+    let arguments: Vec<_> = modules.iter().map(|module| info.arguments(module)).collect();
     if start_guests(Plan::new(&arguments)) == 0 {
         error!("no guest could be started; powering off");
         machine::power::off();
@@ -76,33 +73,44 @@ fn start_guests(plan: Plan<'_>) -> usize {
 }
 
 fn start_guest(guest: &Guest<'_>, id: DomainId) -> Result<(), String> {
-    let settings = Settings {
+    let max_frames = frames_of(guest.memory)?;
+    start(id, guest.kernel, guest.ramdisk, guest.command_line, || Settings {
         name: guest.name.clone(),
         privileged: false,
         vcpus: guest.vcpus,
-        max_frames: frames_of(guest.memory)?,
+        max_frames,
         weight: guest.weight,
         cap: guest.cap,
-    };
-    start(id, settings, guest.kernel, guest.ramdisk, guest.command_line)
+    })
 }
 
 fn start_initial_domain(wanted: &InitialDomain<'_>) -> Result<(), String> {
     let options = boot::options();
     let memory = options.dom0_memory;
-    let free = frames::free_frames();
-    let most = (free - (free / RESERVE_FRACTION).min(LARGEST_RESERVE)) * PAGE_SIZE as u64;
-    let bytes = memory.initial.unwrap_or(most).max(memory.min.unwrap_or(0)).min(memory.max.unwrap_or(u64::MAX));
+    frames_of(memory.initial.or(memory.min).unwrap_or(0))?;
     let cpus = u32::try_from(cpu::online()).unwrap_or(1);
-    let settings = Settings {
+    start(DomainId(0), wanted.kernel, wanted.ramdisk, wanted.command_line, || Settings {
         name: String::from("Domain-0"),
         privileged: true,
         vcpus: options.dom0_max_vcpus.unwrap_or(cpus).clamp(1, MAX_VCPUS),
-        max_frames: frames_of(bytes)?,
+        max_frames: frames_of(initial_memory(memory)).unwrap_or(u32::MAX),
         weight: 256,
         cap: 0,
-    };
-    start(DomainId(0), settings, wanted.kernel, wanted.ramdisk, wanted.command_line)
+    })
+}
+
+/// How much memory the initial domain gets, in bytes: what it is told to, else all but a reserve. Its kernel is unpacked when
+/// this is asked.
+fn initial_memory(wanted: Dom0Memory) -> u64 {
+    let most = wanted.max.unwrap_or(u64::MAX);
+    let initial = wanted.initial.unwrap_or_else(|| {
+        let free = frames::free_frames();
+        // what its kernel and modules take now is free afterwards, and counts as part of the reserve
+        let reserve = (frames::total_frames() / RESERVE_FRACTION).min(LARGEST_RESERVE);
+        let rest = free.min(frames::total_frames().saturating_sub(reserve));
+        rest.saturating_sub(BUILDER_FRAMES + free / 256) * PAGE_SIZE as u64
+    });
+    initial.max(wanted.min.unwrap_or(0)).min(most)
 }
 
 fn frames_of(bytes: u64) -> Result<u32, String> {
@@ -111,15 +119,15 @@ fn frames_of(bytes: u64) -> Result<u32, String> {
 
 fn start(
     id: DomainId,
-    settings: Settings,
     kernel: usize,
     ramdisk: Option<usize>,
     command_line: &str,
+    settings: impl FnOnce() -> Settings,
 ) -> Result<(), String> {
     let take = |index| ModuleContents::take(index).ok_or_else(|| format!("boot module {index} cannot be read"));
     let ramdisk = ramdisk.map(take).transpose()?;
     let kernel = take(kernel)?;
-    let result = build(id, settings, kernel.as_slice(), ramdisk.as_ref().map(ModuleContents::as_slice), command_line);
+    let result = build(id, kernel.as_slice(), ramdisk.as_ref().map(ModuleContents::as_slice), command_line, settings);
     // built or not, nobody reads the modules again
     kernel.release();
     ramdisk.map(ModuleContents::release);
@@ -127,26 +135,21 @@ fn start(
     domain::add(&domain);
     crate::time::init_domain(&domain);
     let settings = domain.settings();
-    info!(
-        "domain {}: {}, {} MiB, {} vCPUs",
-        id.0,
-        settings.name,
-        u64::from(settings.max_frames) * PAGE_SIZE as u64 >> 20,
-        settings.vcpus
-    );
+    let memory = u64::from(settings.max_frames) * PAGE_SIZE as u64 >> 20;
+    info!("domain {}: {}, {memory} MiB, {} vCPUs", id.0, settings.name, settings.vcpus);
     domain.start();
     Ok(())
 }
 
 fn build(
     id: DomainId,
-    settings: Settings,
     kernel: &[u8],
     ramdisk: Option<&[u8]>,
     command_line: &str,
+    settings: impl FnOnce() -> Settings,
 ) -> Result<Arc<Domain>, String> {
     let image = Image::open(kernel).map_err(|error| error.to_string())?;
-    let domain = Domain::new(id, settings).map_err(|_| String::from("no memory is free"))?;
+    let domain = Domain::new(id, settings()).map_err(|_| String::from("no memory is free"))?;
     builder::build(&domain, &image, ramdisk, command_line).map_err(|error| error.to_string())?;
     Ok(domain)
 }
