@@ -39,6 +39,7 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
             domain.end(EndReason::Killed(why));
         }
     }
+    time::before_park(vcpu, &mut cpu);
     cpu.deactivate()
 }
 

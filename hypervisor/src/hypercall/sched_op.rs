@@ -114,3 +114,6 @@ fn pin_override(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,3 +189,6 @@ fn send_nmi(vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests;

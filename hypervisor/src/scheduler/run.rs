@@ -210,6 +210,7 @@ pub fn poll() {
     if pending.contains(Pending::SERIAL) {
         crate::console::serial_input();
     }
+    crate::console::serve_deferred();
 }
 
 /// A pCPU's queue has changed: it is to look at it, or to end its vCPU's slice some time.

@@ -15,3 +15,6 @@ pub(crate) use areas::{write_runstate, write_time};
 pub use clock::init_domain;
 pub use vcpu::VcpuTime;
 pub use watchdog::Watchdogs;
+
+#[cfg(test)]
+mod tests;

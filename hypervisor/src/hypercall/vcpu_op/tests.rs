@@ -1,0 +1,179 @@
+use abi::arch_x86_64::VcpuGuestContext;
+use abi::errno::Errno;
+use abi::vcpu::{
+    RegisterRunstateMemoryArea, RegisterTimeMemoryArea, RegisterVcpuInfo, RunstateInfo, SetPeriodicTimer,
+    SetSingleshotTimer, op, runstate, singleshot_timer,
+};
+use abi::xen::VcpuTimeInfo;
+use machine::addr::GuestVirt;
+use machine::time;
+use zerocopy::{FromZeros, Immutable, IntoBytes};
+
+use super::vcpu_op;
+use crate::domain::{EndReason, Life};
+use crate::hypercall::{CallError, CallResult};
+use crate::scheduler;
+use crate::testing::Guest;
+
+const NOWHERE: GuestVirt = GuestVirt::new(0xdead_0000);
+const NULL: GuestVirt = GuestVirt::new(0);
+
+fn call(guest: &mut Guest, operation: u32, vcpu: u32, argument: &(impl IntoBytes + Immutable)) -> CallResult {
+    let address = guest.put(argument);
+    vcpu_op(&mut guest.caller(), operation, vcpu, address)
+}
+
+#[track_caller]
+fn refused(result: CallResult, errno: Errno) {
+    assert!(matches!(result, Err(CallError::Errno(found)) if found == errno), "{result:?}, not {errno:?}");
+}
+
+#[test]
+fn unknown_vcpus_operations_and_bad_pointers_are_refused() {
+    let mut guest = Guest::new(1, 2);
+    refused(vcpu_op(&mut guest.caller(), op::IS_UP, 2, NULL), Errno::ENOENT);
+    refused(vcpu_op(&mut guest.caller(), 99, u32::MAX, NULL), Errno::ENOENT);
+    refused(vcpu_op(&mut guest.caller(), 99, 0, NULL), Errno::ENOSYS);
+    refused(vcpu_op(&mut guest.caller(), op::GET_PHYSID, 0, NULL), Errno::EINVAL);
+    for operation in [
+        op::INITIALISE,
+        op::GET_RUNSTATE_INFO,
+        op::REGISTER_RUNSTATE_MEMORY_AREA,
+        op::SET_PERIODIC_TIMER,
+        op::SET_SINGLESHOT_TIMER,
+        op::REGISTER_VCPU_INFO,
+        op::REGISTER_VCPU_TIME_MEMORY_AREA,
+    ] {
+        refused(vcpu_op(&mut guest.caller(), operation, 0, NOWHERE), Errno::EFAULT);
+    }
+}
+
+#[test]
+fn a_vcpu_comes_up_only_after_it_was_initialised_and_only_once() {
+    let mut guest = Guest::new(1, 4);
+    refused(vcpu_op(&mut guest.caller(), op::UP, 1, NULL), Errno::EINVAL);
+    let at = guest.address(2);
+    let mut state = VcpuGuestContext::new_zeroed();
+    guest.caller().cpu.write(at, &state).expect("mapped pages");
+    // No root table.
+    refused(vcpu_op(&mut guest.caller(), op::INITIALISE, 1, at), Errno::EINVAL);
+    let root = guest.caller().cpu.context().kernel_root().map(|root| root.mfn()).expect("a root table");
+    state.control_registers[3] = crate::domain::state::cr3_of_frame(root);
+    state.flags = abi::arch_x86_64::vgcf::IN_KERNEL;
+    guest.caller().cpu.write(at, &state).expect("mapped pages");
+    assert!(vcpu_op(&mut guest.caller(), op::INITIALISE, 1, at).is_ok());
+    refused(vcpu_op(&mut guest.caller(), op::INITIALISE, 1, at), Errno::EEXIST);
+    assert_eq!(vcpu_op(&mut guest.caller(), op::IS_UP, 1, NULL).ok(), Some(0));
+    assert_eq!(vcpu_op(&mut guest.caller(), op::UP, 1, NULL).ok(), Some(0));
+    assert_eq!(vcpu_op(&mut guest.caller(), op::IS_UP, 1, NULL).ok(), Some(1));
+    assert_eq!(vcpu_op(&mut guest.caller(), op::DOWN, 1, NULL).ok(), Some(0));
+    assert_eq!(vcpu_op(&mut guest.caller(), op::IS_UP, 1, NULL).ok(), Some(1), "the last one to be up stays up");
+    assert!(matches!(guest.domain.life(), Life::Ended(EndReason::Poweroff)));
+    let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
+    drop(parked);
+}
+
+#[test]
+fn vcpus_go_down_while_another_is_up() {
+    let mut guest = Guest::new(1, 2);
+    for vcpu in guest.domain.vcpus() {
+        vcpu.set_up(true);
+    }
+    assert_eq!(vcpu_op(&mut guest.caller(), op::DOWN, 1, NULL).ok(), Some(0));
+    assert_eq!(vcpu_op(&mut guest.caller(), op::IS_UP, 1, NULL).ok(), Some(0));
+    assert_eq!(guest.domain.life(), Life::Building);
+}
+
+#[test]
+fn run_states_are_told_and_written() {
+    let mut guest = Guest::new(1, 2);
+    let at = guest.address(1);
+    assert!(vcpu_op(&mut guest.caller(), op::GET_RUNSTATE_INFO, 1, at).is_ok());
+    assert_eq!(guest.read::<RunstateInfo>(at).state, runstate::OFFLINE);
+    guest.caller().cpu.write(at, &RunstateInfo::new_zeroed()).expect("a mapped page");
+    let area = RegisterRunstateMemoryArea { address: at.get() };
+    assert!(call(&mut guest, op::REGISTER_RUNSTATE_MEMORY_AREA, 0, &area).is_ok());
+    assert_eq!(guest.read::<RunstateInfo>(at).state, runstate::OFFLINE);
+    let inside = RegisterRunstateMemoryArea { address: machine::addr::HYPERVISOR_START };
+    refused(call(&mut guest, op::REGISTER_RUNSTATE_MEMORY_AREA, 0, &inside), Errno::EFAULT);
+    // An area that is not mapped is taken, and written when it is.
+    let unmapped = RegisterRunstateMemoryArea { address: NOWHERE.get() };
+    assert!(call(&mut guest, op::REGISTER_RUNSTATE_MEMORY_AREA, 0, &unmapped).is_ok());
+    assert!(call(&mut guest, op::REGISTER_RUNSTATE_MEMORY_AREA, 0, &RegisterRunstateMemoryArea { address: 0 }).is_ok());
+}
+
+#[test]
+fn a_copy_of_the_time_is_written_with_an_even_version() {
+    let mut guest = Guest::new(1, 2);
+    let at = guest.address(1);
+    let area = RegisterTimeMemoryArea { address: at.get() };
+    assert!(call(&mut guest, op::REGISTER_VCPU_TIME_MEMORY_AREA, 0, &area).is_ok());
+    let info: VcpuTimeInfo = guest.read(at);
+    assert!(info.version != 0 && info.version.is_multiple_of(2));
+    assert!(info.tsc_to_system_mul != 0);
+    let inside = RegisterTimeMemoryArea { address: machine::addr::HYPERVISOR_END - 8 };
+    refused(call(&mut guest, op::REGISTER_VCPU_TIME_MEMORY_AREA, 0, &inside), Errno::EFAULT);
+    assert!(call(&mut guest, op::REGISTER_VCPU_TIME_MEMORY_AREA, 0, &RegisterTimeMemoryArea { address: 0 }).is_ok());
+}
+
+#[test]
+fn timers_are_checked() {
+    let mut guest = Guest::new(1, 2);
+    let period = |period_ns| SetPeriodicTimer { period_ns };
+    refused(call(&mut guest, op::SET_PERIODIC_TIMER, 0, &period(999_999)), Errno::EINVAL);
+    refused(call(&mut guest, op::SET_PERIODIC_TIMER, 0, &period(u64::MAX)), Errno::EINVAL);
+    assert!(call(&mut guest, op::SET_PERIODIC_TIMER, 1, &period(1_000_000)).is_ok());
+    assert!(vcpu_op(&mut guest.caller(), op::STOP_PERIODIC_TIMER, 1, NULL).is_ok());
+
+    let now = time::now();
+    let shot = |timeout_absolute_ns, flags| SetSingleshotTimer { timeout_absolute_ns, flags, _pad: 0 };
+    refused(call(&mut guest, op::SET_SINGLESHOT_TIMER, 0, &shot(0, singleshot_timer::FUTURE)), Errno::ETIME);
+    assert!(call(&mut guest, op::SET_SINGLESHOT_TIMER, 0, &shot(0, 0)).is_ok());
+    let later = shot(now + 10_000_000_000, singleshot_timer::FUTURE);
+    assert!(call(&mut guest, op::SET_SINGLESHOT_TIMER, 0, &later).is_ok());
+    refused(call(&mut guest, op::SET_SINGLESHOT_TIMER, 1, &later), Errno::EINVAL);
+    refused(vcpu_op(&mut guest.caller(), op::STOP_SINGLESHOT_TIMER, 1, NULL), Errno::EINVAL);
+    assert!(vcpu_op(&mut guest.caller(), op::STOP_SINGLESHOT_TIMER, 0, NULL).is_ok());
+}
+
+#[test]
+fn the_vcpu_info_moves_once_into_the_domains_own_memory() {
+    let mut guest = Guest::new(1, 3);
+    let place = |mfn, offset| RegisterVcpuInfo { mfn, offset, reserved: 0 };
+    let mfn = guest.mfn(2).get();
+    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, 4096 - 63)), Errno::EINVAL);
+    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, 4)), Errno::EINVAL);
+    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, u32::MAX)), Errno::EINVAL);
+    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(u64::MAX, 0)), Errno::EINVAL);
+    let table = guest.entry_address(0) >> 12;
+    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(table, 0)), Errno::EINVAL);
+    for vcpu in [0, 1] {
+        let offset = 128 * (vcpu + 1);
+        assert!(call(&mut guest, op::REGISTER_VCPU_INFO, vcpu, &place(mfn, offset)).is_ok());
+        refused(call(&mut guest, op::REGISTER_VCPU_INFO, vcpu, &place(mfn, 0)), Errno::EINVAL);
+        let at = guest.address(2).offset(u64::from(offset));
+        assert_eq!(guest.read::<[u8; 2]>(at), [1, 1], "pending, to be looked at, and masked as before");
+    }
+    // Of a vCPU that is up only itself moves it.
+    let mut other = Guest::new(2, 3);
+    other.domain.vcpu(1).expect("a vCPU").set_up(true);
+    let mfn = other.mfn(2).get();
+    refused(call(&mut other, op::REGISTER_VCPU_INFO, 1, &place(mfn, 0)), Errno::EINVAL);
+    for guest in [&guest, &other] {
+        let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
+        drop(parked);
+    }
+}
+
+#[test]
+fn an_nmi_wakes() {
+    let mut guest = Guest::new(1, 2);
+    let vcpu = guest.domain.vcpu(1).expect("a vCPU").clone();
+    refused(vcpu_op(&mut guest.caller(), op::SEND_NMI, 1, NOWHERE), Errno::EINVAL);
+    scheduler::block(&vcpu);
+    assert!(vcpu.scheduling.is_blocked());
+    assert!(vcpu_op(&mut guest.caller(), op::SEND_NMI, 1, NULL).is_ok());
+    assert!(!vcpu.scheduling.is_blocked());
+    scheduler::block(&vcpu);
+    assert!(!vcpu.scheduling.is_blocked(), "it has not been seen yet");
+}

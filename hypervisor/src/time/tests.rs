@@ -1,0 +1,96 @@
+//! Timers and what they raise, on the hosted machine's clock.
+
+use core::sync::atomic::Ordering;
+
+use abi::event_channel::{BindVirq, op};
+use abi::xen::{SharedInfo, virq};
+use machine::hosted::time::advance;
+use machine::time::{self, now};
+
+use crate::event_channel;
+use crate::scheduler;
+use crate::testing::Guest;
+
+const MILLISECOND: u64 = 1_000_000;
+
+/// A guest that has bound the timer of its vCPU 0.
+fn guest() -> Guest {
+    let mut guest = Guest::new(1, 2);
+    let bind = guest.put(&BindVirq { virq: virq::TIMER, vcpu: 0, port: 0 });
+    assert!(event_channel::op::event_channel_op(&mut guest.caller(), op::BIND_VIRQ, bind).is_ok());
+    guest
+}
+
+/// Whether the timer has come since this was last asked.
+fn rung(guest: &Guest) -> bool {
+    scheduler::poll();
+    let page = guest.domain.shared_info();
+    let pending = page.atomic_u64(core::mem::offset_of!(SharedInfo, event_pending)).swap(0, Ordering::SeqCst) != 0;
+    let vcpu = guest.domain.vcpu(0).expect("a vCPU");
+    vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
+    pending
+}
+
+#[test]
+fn a_single_shot_rings_once_at_its_time() {
+    let guest = guest();
+    let vcpu = guest.domain.vcpu(0).expect("a vCPU");
+    vcpu.time.set_single_shot(vcpu, now() + 500 * MILLISECOND);
+    assert!(!rung(&guest));
+    // Set anew, the old time does not count.
+    vcpu.time.set_single_shot(vcpu, now() + 2000 * MILLISECOND);
+    advance(1000 * MILLISECOND);
+    assert!(!rung(&guest));
+    advance(1000 * MILLISECOND);
+    assert!(rung(&guest));
+    advance(5000 * MILLISECOND);
+    assert!(!rung(&guest));
+    vcpu.time.set_single_shot(vcpu, 1);
+    assert!(rung(&guest), "a time that has passed is now");
+    vcpu.time.set_single_shot(vcpu, now() + 500 * MILLISECOND);
+    vcpu.time.stop_single_shot();
+    advance(1000 * MILLISECOND);
+    assert!(!rung(&guest));
+}
+
+#[test]
+fn a_periodic_timer_ticks_while_its_vcpu_runs() {
+    let guest = guest();
+    let vcpu = guest.domain.vcpu(0).expect("a vCPU");
+    vcpu.time.set_period(vcpu, 500 * MILLISECOND);
+    vcpu.time.start_periodic(vcpu);
+    assert!(!rung(&guest));
+    for _ in 0..5 {
+        advance(500 * MILLISECOND);
+        assert!(rung(&guest));
+        assert!(!rung(&guest));
+    }
+    vcpu.time.stop_periodic_ticks();
+    advance(3000 * MILLISECOND);
+    assert!(!rung(&guest), "not while it does not run");
+    vcpu.time.start_periodic(vcpu);
+    assert!(rung(&guest), "what it missed is one tick");
+    assert!(!rung(&guest));
+    vcpu.time.cancel_all();
+    advance(3000 * MILLISECOND);
+    assert!(!rung(&guest));
+}
+
+#[test]
+fn a_new_domain_knows_the_time() {
+    let guest = guest();
+    super::init_domain(&guest.domain);
+    let page = guest.domain.shared_info();
+    let word = |offset| page.atomic_u32(offset).load(Ordering::SeqCst);
+    let seconds = u64::from(word(core::mem::offset_of!(SharedInfo, wall_clock_seconds)));
+    assert_eq!(seconds, time::wall_clock_at_boot() / 1_000_000_000);
+    let version = word(core::mem::offset_of!(SharedInfo, wall_clock_version));
+    assert!(version != 0 && version.is_multiple_of(2));
+    // vCPU 1's time information: its version, and a scale that makes nanoseconds of the simulated counter.
+    let info = 64 + core::mem::offset_of!(abi::xen::VcpuInfo, time);
+    assert!(word(info) != 0 && word(info).is_multiple_of(2));
+    let counter = page.atomic_u64(info + 8).load(Ordering::SeqCst);
+    let base = page.atomic_u64(info + 16).load(Ordering::SeqCst);
+    let guest_now = base + time::scale().nanoseconds(time::tsc() - counter);
+    assert!(guest_now.abs_diff(now()) < 50 * MILLISECOND, "{guest_now} and {}", now());
+}
