@@ -1,12 +1,32 @@
 //! The serial line, and Paravane's own log on it.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-pub use crate::backend::console::{read_byte, write};
+use crate::backend::console as backend;
+pub use crate::backend::console::read_byte;
 
 /// Behind what every line of Paravane's own begins.
 const PREFIX: &str = "(pv) ";
 const LINE: usize = 512;
+
+/// What was written last has left its line without an end.
+static OPEN: AtomicBool = AtomicBool::new(false);
+/// How often a line without end was ended for a line of Paravane's own.
+static LINES_CUT: AtomicU32 = AtomicU32::new(0);
+
+/// Writes to the console as it is. A line without end stands open for the next call, unless a line of Paravane's own comes first.
+pub fn write(bytes: &[u8]) {
+    if let Some(last) = bytes.last() {
+        backend::write(bytes);
+        OPEN.store(*last != b'\n', Ordering::SeqCst);
+    }
+}
+
+/// How often an open line was ended to make room for a line of Paravane's own.
+pub fn lines_cut() -> u32 {
+    LINES_CUT.load(Ordering::SeqCst)
+}
 
 struct Log;
 
@@ -16,7 +36,7 @@ impl log::Log for Log {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let mut line = Line::new();
+        let mut line = Line::start();
         let level = match record.level() {
             log::Level::Error => "error: ",
             log::Level::Warn => "warning: ",
@@ -24,8 +44,7 @@ impl log::Log for Log {
         };
         // a line that is too long is cut
         let _ = write!(line, "{PREFIX}{level}{}", record.args());
-        line.end();
-        write(line.bytes());
+        line.finish();
     }
 
     fn flush(&self) {}
@@ -33,11 +52,10 @@ impl log::Log for Log {
 
 /// Writes a line that is always shown, whatever the log level: what happens to guests, and the like.
 pub fn announce(message: fmt::Arguments<'_>) {
-    let mut line = Line::new();
+    let mut line = Line::start();
     // a line that is too long is cut
     let _ = write!(line, "{PREFIX}{message}");
-    line.end();
-    write(line.bytes());
+    line.finish();
 }
 
 /// One line, so that it reaches the console whole.
@@ -47,18 +65,22 @@ struct Line {
 }
 
 impl Line {
-    const fn new() -> Self {
-        Self { bytes: [0; LINE], length: 0 }
+    /// An empty line, behind the end of one that stands open.
+    fn start() -> Self {
+        let mut line = Self { bytes: [0; LINE], length: 0 };
+        if OPEN.swap(false, Ordering::SeqCst) {
+            LINES_CUT.fetch_add(1, Ordering::SeqCst);
+            line.bytes[0] = b'\n';
+            line.length = 1;
+        }
+        line
     }
 
-    fn end(&mut self) {
+    /// Ends the line and writes it.
+    fn finish(mut self) {
         self.length = self.length.min(LINE - 1);
         self.bytes[self.length] = b'\n';
-        self.length += 1;
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        backend::write(&self.bytes[..=self.length]);
     }
 }
 

@@ -213,3 +213,6 @@ impl State {
         delivered
     }
 }
+
+#[cfg(test)]
+mod tests;

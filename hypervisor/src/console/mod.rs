@@ -22,6 +22,8 @@ pub use options::init;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use machine::cpu;
+
 use crate::domain::{self, Domain};
 use crate::event_channel;
 use crate::guest_log;
@@ -37,13 +39,15 @@ pub fn notified(domain: &Arc<Domain>) {
     }
     if served.more {
         DEFERRED.store(true, Ordering::SeqCst);
+        // this pCPU looks at what has come in before it does anything else
+        cpu::kick(cpu::current());
     }
     if let Some(port) = served.notify {
         event_channel::notify_guest(domain, port);
     }
 }
 
-/// Takes up output that was too much for one notification; the scheduler's loop calls this each time round.
+/// Takes up output that was too much for one notification; the scheduler calls this when it looks at what has come in.
 pub fn serve_deferred() {
     if DEFERRED.load(Ordering::Relaxed) && DEFERRED.swap(false, Ordering::SeqCst) {
         domain::for_each(|domain| {

@@ -14,7 +14,7 @@ const PATIENCE: u64 = 100_000_000;
 
 static WIRE: SpinLock<Wire> = SpinLock::new(
     Level::SerialLine,
-    Wire { lines: BTreeMap::new(), output: Output { open: None, batch: Vec::new() } },
+    Wire { lines: BTreeMap::new(), output: Output { open: None, cuts: 0, batch: Vec::new() } },
 );
 
 /// The lines that guests are at, and the serial line.
@@ -26,6 +26,8 @@ struct Wire {
 struct Output {
     /// The guest whose line has no end on the wire yet.
     open: Option<Source>,
+    /// How often Paravane's log had cut off an open line when this was last asked.
+    cuts: u32,
     /// What goes out next, in one piece.
     batch: Vec<u8>,
 }
@@ -56,7 +58,7 @@ pub(super) enum Mode {
 /// Writes bytes of a guest; returns how many went out on the serial line.
 pub(super) fn write(guest: Source, prefix: &[u8], mode: Mode, bytes: &[u8], now: u64) -> usize {
     let mut wire = WIRE.lock();
-    let Wire { lines, output } = &mut *wire;
+    let (lines, output) = wire.parts();
     for (&other, line) in lines.iter_mut().filter(|(other, _)| **other != guest) {
         if !line.is_shown() && now.saturating_sub(line.since()) > PATIENCE {
             output.show(other, line);
@@ -83,7 +85,7 @@ pub(super) fn write(guest: Source, prefix: &[u8], mode: Mode, bytes: &[u8], now:
 /// Shows what a guest has written of a line that has no end yet.
 pub(super) fn show_open_line(guest: Source) {
     let mut wire = WIRE.lock();
-    let Wire { lines, output } = &mut *wire;
+    let (lines, output) = wire.parts();
     if let Some(line) = lines.get_mut(&guest) {
         output.show(guest, line);
     }
@@ -93,7 +95,7 @@ pub(super) fn show_open_line(guest: Source) {
 /// Ends a guest's line and forgets the guest.
 pub(super) fn close(guest: Source) {
     let mut wire = WIRE.lock();
-    let Wire { lines, output } = &mut *wire;
+    let (lines, output) = wire.parts();
     if let Some(mut line) = lines.remove(&guest) {
         output.show(guest, &mut line);
     }
@@ -106,10 +108,22 @@ pub(super) fn close(guest: Source) {
 /// Writes a line of Paravane's own, for somebody who asked for it.
 pub(super) fn say(text: fmt::Arguments<'_>) {
     let text = alloc::format!("(pv) {text}\n");
-    let output = &mut WIRE.lock().output;
+    let mut wire = WIRE.lock();
+    let (_, output) = wire.parts();
     output.fresh_line();
     output.batch.extend_from_slice(text.as_bytes());
     output.send();
+}
+
+impl Wire {
+    /// The parts, once it is known whether the line still stands as it was left.
+    fn parts(&mut self) -> (&mut BTreeMap<Source, Line>, &mut Output) {
+        let cuts = machine::console::lines_cut();
+        if core::mem::replace(&mut self.output.cuts, cuts) != cuts {
+            self.output.open = None;
+        }
+        (&mut self.lines, &mut self.output)
+    }
 }
 
 impl Output {
@@ -176,7 +190,7 @@ mod tests {
 
     /// What stands on the wire after these pieces.
     fn wire(pieces: &[(Source, &str, bool)]) -> String {
-        let mut output = Output { open: None, batch: Vec::new() };
+        let mut output = Output { open: None, cuts: 0, batch: Vec::new() };
         let mut lines = BTreeMap::new();
         for &(guest, text, show) in pieces {
             let prefix = alloc::format!("[{}] ", guest.0).into_bytes();

@@ -49,3 +49,43 @@ fn unregister(caller: &mut Caller<'_>, kind: u16) -> CallResult {
         _ => Err(Errno::ENOSYS.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypercall::CallError;
+    use crate::testing::Guest;
+
+    fn register(guest: &mut Guest, kind: u16, flags: u16, address: u64) -> CallResult {
+        let request = guest.put(&Register { kind, flags, _pad: 0, address });
+        callback_op(&mut guest.caller(), op::REGISTER, request)
+    }
+
+    #[test]
+    fn callbacks_are_set_with_their_flags() {
+        let guest = &mut Guest::new(1, 2);
+        for kind in [kind::EVENT, kind::FAILSAFE, kind::SYSCALL, kind::SYSCALL32, kind::SYSENTER, kind::NMI] {
+            assert!(matches!(register(guest, kind, flags::MASK_EVENTS, 0x1000 + u64::from(kind)), Ok(0)));
+        }
+        assert!(matches!(register(guest, kind::FAILSAFE, 0, 0x2000), Ok(0)));
+        let caller = guest.caller();
+        let handlers = caller.cpu.context().handlers();
+        assert_eq!((handlers.syscall.address, handlers.syscall.mask_events), (0x1002, 1));
+        assert_eq!((handlers.failsafe.address, handlers.failsafe.mask_events), (0x2000, 0));
+        assert_eq!((handlers.nmi.address, handlers.traps[2].address), (0x1004, 0x1004));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused() {
+        let guest = &mut Guest::new(1, 2);
+        for kind in [kind::SYSENTER_DEPRECATED, 6, 8, u16::MAX] {
+            assert!(matches!(register(guest, kind, 0, 0x1000), Err(CallError::Errno(Errno::ENOSYS))));
+        }
+        assert!(matches!(register(guest, kind::EVENT, 0, 1 << 63), Err(CallError::Errno(Errno::EINVAL))));
+        let request = guest.put(&Unregister { kind: kind::EVENT, _pad: 0 });
+        let result = callback_op(&mut guest.caller(), op::UNREGISTER, request);
+        assert!(matches!(result, Err(CallError::Errno(Errno::EINVAL))));
+        let result = callback_op(&mut guest.caller(), 2, request);
+        assert!(matches!(result, Err(CallError::Errno(Errno::ENOSYS))));
+    }
+}

@@ -61,3 +61,19 @@ fn read(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
     }
     Ok(u64::from(done))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Guest;
+
+    #[test]
+    fn only_the_initial_domain_has_the_machines_console() {
+        let mut guest = Guest::new(1, 2);
+        let text = guest.put(b"forged\n");
+        for operation in [command::WRITE, command::READ, 9] {
+            let result = console_io(&mut guest.caller(), operation, 7, text);
+            assert!(matches!(result, Err(CallError::Errno(Errno::EPERM))), "{result:?}");
+        }
+    }
+}

@@ -42,4 +42,14 @@ mod tests {
         assert_eq!(CONTROL_BITS & 0xd800, 0);
         assert!(index(4).is_err() && index(5).is_err() && index(8).is_err());
     }
+
+    #[test]
+    fn breakpoints_watch_guest_addresses_only() {
+        let mut guest = crate::testing::Guest::new(1, 2);
+        let mut set = |register, value| set_debugreg(&mut guest.caller(), register, value).is_ok();
+        assert!(set(0, 0x40_0000) && set(3, 0xffff_8800_0000_0000) && set(7, 0x455) && set(6, u64::MAX));
+        assert!(!set(1, 0xffff_8300_0000_0000) && !set(1, 1 << 47) && !set(7, 1 << 13) && !set(4, 0) && !set(9, 0));
+        assert!(matches!(get_debugreg(&mut guest.caller(), 0), Ok(0x40_0000)));
+        assert!(get_debugreg(&mut guest.caller(), 5).is_err());
+    }
 }

@@ -45,3 +45,56 @@ pub fn update_descriptor(caller: &mut Caller<'_>, address: u64, descriptor: u64)
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypercall::CallError;
+    use crate::testing::Guest;
+
+    const CODE: u64 = 0x00af_9b00_0000_ffff;
+    const CODE_RING3: u64 = 0x00af_fb00_0000_ffff;
+    const TASK: u64 = 0x0000_8900_0000_0067;
+
+    fn is(result: &CallResult, errno: Errno) -> bool {
+        matches!(result, Err(CallError::Errno(found)) if *found == errno)
+    }
+
+    #[test]
+    fn a_descriptor_is_checked_wherever_it_is_written() {
+        let mut guest = Guest::new(1, 3);
+        let address = guest.mfn(2).address().get() + 24;
+        assert!(matches!(update_descriptor(&mut guest.caller(), address, CODE), Ok(0)));
+        assert_eq!(guest.read::<u64>(guest.address(2).offset(24)), CODE_RING3);
+        assert!(is(&update_descriptor(&mut guest.caller(), address, TASK), Errno::EINVAL));
+        assert!(is(&update_descriptor(&mut guest.caller(), address + 1, CODE), Errno::EINVAL));
+        assert!(is(&update_descriptor(&mut guest.caller(), u64::MAX - 7, CODE), Errno::EINVAL));
+        // a page table is neither descriptors nor writable
+        let entry = guest.entry_address(0);
+        assert!(is(&update_descriptor(&mut guest.caller(), entry, CODE), Errno::EINVAL));
+    }
+
+    #[test]
+    fn a_gdt_is_of_frames_that_the_guest_cannot_write() {
+        let mut guest = Guest::new(1, 3);
+        let list = guest.put(&[guest.mfn(2).get(), u64::MAX]);
+        // page 2 is mapped writable
+        assert!(is(&set_gdt(&mut guest.caller(), list, 512), Errno::EINVAL));
+        assert!(is(&set_gdt(&mut guest.caller(), list, FIRST_RESERVED_GDT_ENTRY as u32 + 1), Errno::EINVAL));
+        assert!(is(&set_gdt(&mut guest.caller(), GuestVirt::new(0), 1), Errno::EFAULT));
+        assert!(matches!(set_gdt(&mut guest.caller(), GuestVirt::new(0), 0), Ok(0)));
+
+        let mfn = machine::frames::allocate(guest.domain.id()).map(|frame| {
+            let mfn = frame.mfn();
+            guest.domain.frames.push(frame);
+            mfn
+        });
+        let mfn = mfn.expect("a free frame");
+        let list = guest.put(&[mfn.get(), u64::MAX]);
+        assert!(is(&set_gdt(&mut guest.caller(), list, 513), Errno::EINVAL));
+        assert!(matches!(set_gdt(&mut guest.caller(), list, 512), Ok(0)));
+        assert!(matches!(update_descriptor(&mut guest.caller(), mfn.address().get(), CODE), Ok(0)));
+        assert_eq!(guest.domain.frame(mfn).map(|frame| frame.read_u64(0)), Some(CODE_RING3));
+        assert_eq!(guest.caller().cpu.context().gdt().1, 512);
+    }
+}

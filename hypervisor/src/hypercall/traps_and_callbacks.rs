@@ -105,6 +105,7 @@ fn set_nmi(caller: &mut Caller<'_>, handler: Handler) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Guest;
     use machine::context::GuestContext;
 
     fn trap(vector: u8, flags: u8) -> TrapInfo {
@@ -131,5 +132,32 @@ mod tests {
     fn callbacks_have_canonical_addresses() {
         assert!(callback(0x0000_8000_0000_0000, true).is_err());
         assert!(callback(0xffff_8800_0000_0000, true).is_ok());
+    }
+
+    #[test]
+    fn a_trap_table_without_end_is_read_in_pieces() {
+        let mut guest = Guest::new(1, 3);
+        let table = [trap(14, 0); 256];
+        let start = guest.put(&table);
+        let result = set_trap_table(&mut guest.caller_with(100 * COST_OF_ENTRY), start);
+        let next = start.offset(100 * 16).get();
+        let Err(CallError::Continue { arguments, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(arguments, [Some(next), None, None, None]);
+        // page 1 is zero: the table ends there
+        assert!(matches!(set_trap_table(&mut guest.caller(), GuestVirt::new(next)), Ok(0)));
+        assert!(guest.caller().cpu.context().handlers().traps[14].is_set());
+        assert!(matches!(set_trap_table(&mut guest.caller(), GuestVirt::new(0)), Ok(0)));
+        assert!(!guest.caller().cpu.context().handlers().traps[14].is_set());
+    }
+
+    #[test]
+    fn bad_tables_are_refused() {
+        let mut guest = Guest::new(1, 2);
+        let bad = TrapInfo { address: 1 << 47, ..trap(1, 0) };
+        let place = guest.put(&bad);
+        let result = set_trap_table(&mut guest.caller(), place);
+        assert!(matches!(result, Err(CallError::Errno(Errno::EINVAL))));
+        let result = set_trap_table(&mut guest.caller(), GuestVirt::new(8));
+        assert!(matches!(result, Err(CallError::Errno(Errno::EFAULT))));
     }
 }

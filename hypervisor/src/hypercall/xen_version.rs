@@ -93,6 +93,47 @@ fn text<const N: usize>(string: &str) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hypercall::CallError;
+    use crate::testing::Guest;
+
+    fn ask(guest: &mut Guest, operation: u32, argument: GuestVirt) -> Result<u64, Errno> {
+        match xen_version(&mut guest.caller(), operation, argument) {
+            Ok(value) => Ok(value),
+            Err(CallError::Errno(errno)) => Err(errno),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_guest_learns_version_and_features() {
+        let guest = &mut Guest::new(1, 2);
+        assert_eq!(ask(guest, op::VERSION, GuestVirt::new(0)), Ok(0x0004_0011));
+        assert_eq!(ask(guest, op::PAGESIZE, GuestVirt::new(0)), Ok(4096));
+        let place = guest.put(&FeatureInfo { submap_index: 0, submap: 0 });
+        assert_eq!(ask(guest, op::GET_FEATURES, place), Ok(0));
+        let features = guest.read::<FeatureInfo>(place).submap;
+        assert_eq!(features & 1 << feature::MMU_PT_UPDATE_PRESERVE_AD, 1 << feature::MMU_PT_UPDATE_PRESERVE_AD);
+        assert_eq!(features & (1 << feature::DOM0 | 1 << feature::WRITABLE_PAGE_TABLES), 0);
+        let place = guest.put(&FeatureInfo { submap_index: 1, submap: 0 });
+        assert_eq!(ask(guest, op::GET_FEATURES, place), Err(Errno::EINVAL));
+        assert_eq!(ask(guest, op::CAPABILITIES, place), Ok(0));
+        assert_eq!(guest.read::<[u8; 16]>(place), *b"xen-3.0-x86_64 \0");
+        assert_eq!(ask(guest, op::PLATFORM_PARAMETERS, place), Ok(0));
+        assert_eq!(guest.read::<u64>(place), HYPERVISOR_START);
+    }
+
+    #[test]
+    fn what_is_the_initial_domains_is_denied_and_bad_pointers_fault() {
+        let guest = &mut Guest::new(1, 2);
+        let place = guest.put(&[0xffu8; 16]);
+        assert_eq!(ask(guest, op::COMMANDLINE, place), Ok(0));
+        assert_eq!(guest.read::<[u8; 9]>(place), *DENIED);
+        assert_eq!(ask(guest, op::BUILD_ID, place), Err(Errno::EPERM));
+        assert_eq!(ask(guest, 11, place), Err(Errno::ENOSYS));
+        for operation in op::EXTRAVERSION..=op::GET_FEATURES {
+            assert_eq!(ask(guest, operation, GuestVirt::new(HYPERVISOR_START)), Err(Errno::EFAULT));
+        }
+    }
 
     #[test]
     fn strings_end_with_a_zero_byte() {

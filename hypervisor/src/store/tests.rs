@@ -124,14 +124,10 @@ fn a_long_answer_is_delivered_as_the_guest_fetches_it_and_the_next_request_waits
 
 #[test]
 fn impossible_indices_end_the_service_until_the_guest_connects_anew() {
-    for (index, value) in [(REQUEST_PRODUCER, 1025), (REQUEST_CONSUMER, 1), (RESPONSE_PRODUCER, u32::MAX)] {
+    for index in [REQUEST_PRODUCER, RESPONSE_PRODUCER] {
         let mut guest = Guest::new();
-        guest.put(&request(message::READ, 1, b"name\0"));
-        guest.set(index, guest.index(index).wrapping_add(value).max(value));
-        if guest.connection.serve(&mut guest.session).is_ok() {
-            assert_eq!(index, REQUEST_CONSUMER, "a request that is off by a byte is read as another");
-            continue;
-        }
+        guest.set(index, 1025);
+        assert!(guest.connection.serve(&mut guest.session).is_err());
         assert_eq!(guest.index(ERROR), ring_error::RINGIDX);
         assert_eq!(guest.connection.serve(&mut guest.session), Ok(false));
         guest.set(CONNECTION, connection_state::RECONNECT);

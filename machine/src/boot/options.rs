@@ -134,6 +134,8 @@ impl<'a> Options<'a> {
                 let most = value.rsplit('-').next()?;
                 self.dom0_max_vcpus = Some(most.parse().ok().filter(|&count| count > 0)?);
             }
+            // read by the consoles themselves
+            ("guest_console", Some(_)) => {}
             ("maxcpus", Some(value)) => self.max_cpus = Some(value.parse().ok().filter(|&count| count > 0)?),
             _ => return None,
         }
