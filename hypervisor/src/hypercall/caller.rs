@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::context::Active;
-use machine::frames::Budget;
+use machine::frames::{self, Budget};
 
 use crate::domain::{self, Domain, Vcpu};
 
@@ -22,6 +22,13 @@ pub struct Caller<'a> {
 }
 
 impl Caller<'_> {
+    /// Tears down the tables that nobody uses since the last step, as far as the budget goes. What the next step of the same call wants to do with
+    /// their frames may depend on it (Linux unpins a tree of tables and makes its pages writable in one multicall), so `false` means that the
+    /// call has to give way before that step.
+    pub fn settle(&mut self) -> bool {
+        !frames::reaping_due() || frames::reap(&mut self.budget)
+    }
+
     /// The domain that `id` names: `SELF`, the caller's own number, or another domain if the caller is privileged.
     ///
     /// # Errors

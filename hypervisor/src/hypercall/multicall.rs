@@ -13,7 +13,7 @@ use super::{CallError, CallResult, Caller};
 pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) -> CallResult {
     for index in 0..count {
         let entry_address = list.offset(u64::from(index) * size_of::<MulticallEntry>() as u64);
-        if index != 0 && caller.budget.is_exhausted() {
+        if index != 0 && (!caller.settle() || caller.budget.is_exhausted()) {
             return Err(rest(entry_address, count - index, None));
         }
         caller.budget.spend(1);

@@ -22,8 +22,7 @@ pub fn physdev_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) 
             // The bitmap could only narrow what the domain's ports allow: none.
             let request: SetIoBitmap = caller.cpu.read(argument)?;
             let length = u64::from(request.port_count.div_ceil(8));
-            let is_legal =
-                request.port_count <= IO_PORTS && GuestVirt::new(request.bitmap).is_guest_range(length);
+            let is_legal = request.port_count <= IO_PORTS && GuestVirt::new(request.bitmap).is_guest_range(length);
             if is_legal { Ok(0) } else { Err(Errno::EINVAL.into()) }
         }
         _ if caller.domain.is_privileged() => Err(Errno::ENOSYS.into()),

@@ -42,7 +42,7 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
-        if index != 0 && caller.budget.is_exhausted() {
+        if index != 0 && (!caller.settle() || caller.budget.is_exhausted()) {
             outcome = Err(CallError::again());
             break;
         }
