@@ -12,6 +12,7 @@ pub mod call;
 pub mod console;
 pub mod harness;
 pub mod memory;
+pub mod smp;
 pub mod start;
 pub mod tables;
 pub mod time;
