@@ -163,7 +163,7 @@ pub(crate) fn service() -> bool {
 }
 
 /// Writes to the console; does nothing without one. A line feed is preceded by a carriage return.
-pub fn write(bytes: &[u8]) {
+pub(crate) fn write(bytes: &[u8]) {
     let mut port = PORT.lock();
     if port.base == 0 {
         return;
