@@ -72,7 +72,9 @@ fn domains() {
 }
 
 fn registers() {
-    domain::for_each(|domain| domain.vcpus().iter().filter(|vcpu| vcpu.is_up()).for_each(|vcpu| vcpu_registers(domain, vcpu)));
+    domain::for_each(|domain| {
+        domain.vcpus().iter().filter(|vcpu| vcpu.is_up()).for_each(|vcpu| vcpu_registers(domain, vcpu))
+    });
 }
 
 fn vcpu_registers(domain: &Domain, vcpu: &Vcpu) {

@@ -227,7 +227,8 @@ mod tests {
 
     fn tree() -> Tree {
         let mut tree = Tree::empty(String::from("/local/domain/7"));
-        for (path, value) in [("name", "web"), ("cpu/0/availability", "online"), ("control/shutdown", ""), ("data", "")] {
+        for (path, value) in [("name", "web"), ("cpu/0/availability", "online"), ("control/shutdown", ""), ("data", "")]
+        {
             tree.describe(path, value);
         }
         tree
@@ -275,7 +276,8 @@ mod tests {
         assert!(tree.write("/local/domain/7/data/5", b"changed").is_ok());
         let mut tree = self::tree();
         let value = [0; 1000];
-        let written = (0..1000).take_while(|n| tree.write(&format!("/local/domain/7/data/{n}"), &value).is_ok()).count();
+        let written =
+            (0..1000).take_while(|n| tree.write(&format!("/local/domain/7/data/{n}"), &value).is_ok()).count();
         assert_eq!(written, MOST_BYTES / 1000);
         let mut tree = self::tree();
         assert_eq!(tree.write(&format!("/local/domain/7/data{}", "/a".repeat(1000)), b""), Err(error::NO_SPACE));

@@ -23,14 +23,8 @@ struct Guest {
 impl Guest {
     fn new(name: &str) -> Self {
         testing::start_machine();
-        let settings = Settings {
-            name: String::from(name),
-            privileged: false,
-            vcpus: 1,
-            max_frames: 16,
-            weight: 256,
-            cap: 0,
-        };
+        let settings =
+            Settings { name: String::from(name), privileged: false, vcpus: 1, max_frames: 16, weight: 256, cap: 0 };
         let domain = Domain::new(DomainId(9), settings).expect("memory for a domain");
         let port = allocate_for_paravane(&domain, Consumer::Console).expect("a port");
         let page = new_shared_page(domain.id()).expect("a free frame");

@@ -116,7 +116,8 @@ fn watches_have_a_quota() {
     assert_eq!(set.count(), MOST_WATCHES);
     session.reset();
     let token = "t".repeat(4000);
-    let set = (0..10).take_while(|n| talk(session, message::WATCH, 0, format!("d{n}\0{token}\0").as_bytes()).len() == 2);
+    let set =
+        (0..10).take_while(|n| talk(session, message::WATCH, 0, format!("d{n}\0{token}\0").as_bytes()).len() == 2);
     assert_eq!(set.count(), 4);
 }
 
