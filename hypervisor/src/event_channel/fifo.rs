@@ -1,5 +1,6 @@
-//! The FIFO ABI: an event word for each port, in pages that the guest gives, and for each vCPU and priority a queue that
-//! links the words of events to be handled. The guest takes events off at the head, Paravane adds them at the tail.
+//! The FIFO ABI: an event word for each port, in pages that the guest gives, and for each vCPU and priority a queue
+//! that links the words of events to be handled. The guest takes events off at the head, Paravane adds them at the
+//! tail.
 //!
 //! All the words are the guest's to write at any time. Paravane reads from them only flags, never a link that it would
 //! follow: where a queue ends is known from `tails`. A guest that plays tricks can only lose its own events.
@@ -196,7 +197,8 @@ impl Fifo {
         if word.fetch_or(LINKED, Ordering::SeqCst) & LINKED != 0 {
             return false;
         }
-        // If the port was the last of a queue, then that queue is empty: the guest has just been seen to have taken it off.
+        // If the port was the last of a queue, then that queue is empty: the guest has just been seen to have taken it
+        // off.
         if let Some(last) = state.last.and_then(|last| self.tail(last))
             && *last == port
         {
@@ -215,7 +217,8 @@ impl Fifo {
         control.ready().fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 
-    /// Lets the last word of a queue point to `port`; `false` if the guest has taken that word off, so the queue is empty.
+    /// Lets the last word of a queue point to `port`; `false` if the guest has taken that word off, so the queue is
+    /// empty.
     fn append(&self, tail: u32, port: u32) -> bool {
         let Some(word) = self.word(tail) else { return false };
         let try_once = || {

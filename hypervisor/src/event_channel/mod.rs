@@ -1,7 +1,7 @@
 //! Event channels: one bit from domain to domain, vCPU to vCPU, or Paravane to a guest. Both ABIs, 2-level and FIFO.
 //!
-//! Each domain has one lock around its ports ([`ports::Table`]); delivery takes it, sets bits in guest memory, lets it go and only
-//! then wakes anybody. Who needs two domains' ports locks the lower domain number first.
+//! Each domain has one lock around its ports ([`ports::Table`]); delivery takes it, sets bits in guest memory, lets it
+//! go and only then wakes anybody. Who needs two domains' ports locks the lower domain number first.
 //!
 //! - **EC-1** If a port is bound to a port of another domain, that port is bound to it: both change under both locks.
 //! - **EC-2** A virtual interrupt's port, as `virqs` has it, is in use for that interrupt.
@@ -55,8 +55,8 @@ impl EventChannels {
         self.lock().set_limit(highest);
     }
 
-    /// Closes all ports of a domain that is being taken apart and lets its pages go. `false` if the budget ended it before the
-    /// end; then it is called again.
+    /// Closes all ports of a domain that is being taken apart and lets its pages go. `false` if the budget ended it
+    /// before the end; then it is called again.
     pub fn close_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
         let valid = self.lock().valid();
         for port in 1..valid {
@@ -95,7 +95,8 @@ fn with_both<R>(local: &Domain, remote: &Domain, act: impl FnOnce(&mut Table, Op
     }
 }
 
-/// Makes a virtual interrupt that belongs to a vCPU (`VIRQ_TIMER`, `VIRQ_DEBUG`, …) pending, if the guest has bound it.
+/// Makes a virtual interrupt that belongs to a vCPU (`VIRQ_TIMER`, `VIRQ_DEBUG`, …) pending, if the guest has bound
+/// it.
 pub fn raise_virq(vcpu: &Arc<Vcpu>, virq: u32) {
     if let Some(domain) = vcpu.domain() {
         raise_bound(&domain, vcpu.id().get(), virq);

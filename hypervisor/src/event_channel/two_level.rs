@@ -1,5 +1,5 @@
-//! The 2-level ABI: a pending and a mask bit for each port in `shared_info`, and for each vCPU a selector with a bit for
-//! each word of pending bits. The guest may change any of it at any time; nothing here trusts what it reads.
+//! The 2-level ABI: a pending and a mask bit for each port in `shared_info`, and for each vCPU a selector with a bit
+//! for each word of pending bits. The guest may change any of it at any time; nothing here trusts what it reads.
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -3,14 +3,14 @@
 //! Each domain has two sides with a lock each. As granter: the shared table and how often each of its entries is in use
 //! ([`table::Table`]). As grantee: what it has mapped ([`maptrack::Maptrack`]). No operation holds two domains' locks.
 //!
-//! - **GT-1** While an entry is in use its flags say so (`GTF_reading`, `GTF_writing`), unless the granter breaks the protocol. A use is
-//!   a value, [`pin::Pin`].
-//! - **GT-2** A pin goes only after the last translation that it stands for has been flushed from every pCPU: from then on the
-//!   granter may use the frame for something else.
-//! - **GT-3** What a mapping reaches is safe whatever happens to the pin: page-table entry and maptrack record each hold
-//!   a reference to the frame.
-//! - **GT-4** Entries are the guest's to write at any time: flags and domain are read and changed in one exchange, the frame
-//!   number is read once, and what it names must belong to the granter.
+//! - **GT-1** While an entry is in use its flags say so (`GTF_reading`, `GTF_writing`), unless the granter breaks the
+//!   protocol. A use is a value, [`pin::Pin`].
+//! - **GT-2** A pin goes only after the last translation that it stands for has been flushed from every pCPU: from then
+//!   on the granter may use the frame for something else.
+//! - **GT-3** What a mapping reaches is safe whatever happens to the pin: page-table entry and maptrack record each
+//!   hold a reference to the frame.
+//! - **GT-4** Entries are the guest's to write at any time: flags and domain are read and changed in one exchange, the
+//!   frame number is read once, and what it names must belong to the granter.
 
 mod mapping;
 mod maptrack;
@@ -62,14 +62,15 @@ impl GrantTable {
         self.maptrack().set_limit(mappings);
     }
 
-    /// Fills in an entry on the domain's behalf, before it runs: `to` may read and write `frame`. `false` if there is no
-    /// such entry.
+    /// Fills in an entry on the domain's behalf, before it runs: `to` may read and write `frame`. `false` if there is
+    /// no such entry.
     pub fn seed(&self, reference: u32, to: DomainId, frame: Mfn) -> bool {
         self.table().seed(reference, to, frame)
     }
 
-    /// Lets go of all that a domain that is being taken apart has mapped, and of its table. No pCPU may have translations of the
-    /// domain's cached any more. `false` if the budget ended it before the end; then it is called again.
+    /// Lets go of all that a domain that is being taken apart has mapped, and of its table. No pCPU may have
+    /// translations of the domain's cached any more. `false` if the budget ended it before the end; then it is called
+    /// again.
     pub fn release_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
         debug_assert!(domain.id() == self.owner);
         loop {

@@ -8,8 +8,8 @@ use machine::frames::FrameRef;
 use super::table::{Status, Use};
 use crate::domain::Domain;
 
-/// One use of an entry of another domain's (or the own) grant table. It ends when the value is dropped, for which no lock of a grant
-/// table may be held, and no translation that it stands for may be left (GT-2).
+/// One use of an entry of another domain's (or the own) grant table. It ends when the value is dropped, for which no
+/// lock of a grant table may be held, and no translation that it stands for may be left (GT-2).
 pub(super) struct Pin {
     granter: Weak<Domain>,
     wanted: Use,

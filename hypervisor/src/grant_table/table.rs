@@ -165,7 +165,8 @@ impl Table {
         words.clear_flags(active);
     }
 
-    /// Promises that an entry that accepts a transfer from `from` will get a frame; the guest leaves it alone from then on.
+    /// Promises that an entry that accepts a transfer from `from` will get a frame; the guest leaves it alone from then
+    /// on.
     pub(super) fn commit_transfer(&mut self, reference: u32, from: DomainId) -> bool {
         let Ok((words, _)) = self.entry(reference) else { return false };
         let expected = header(entry_flags::ACCEPT_TRANSFER, from);
@@ -216,8 +217,8 @@ fn header(flags: u16, domain: DomainId) -> u32 {
 }
 
 impl Words<'_> {
-    /// Sets the flags that say the entry is in use, provided that it grants what is wanted. Whom it grants it to matters only for the first use:
-    /// a guest that changes that later breaks the protocol.
+    /// Sets the flags that say the entry is in use, provided that it grants what is wanted. Whom it grants it to
+    /// matters only for the first use: a guest that changes that later breaks the protocol.
     fn claim(&self, grantee: DomainId, wanted: Use, pinned: bool) -> Result<(), Status> {
         let mut mask = entry_flags::TYPE_MASK;
         if wanted.whole_page {

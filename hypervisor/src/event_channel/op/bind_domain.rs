@@ -25,7 +25,8 @@ pub(super) fn alloc_unbound(caller: &mut Caller<'_>, argument: GuestVirt) -> Cal
     drop(table);
     arguments.port = port;
     if caller.cpu.write(argument, &arguments).is_err() {
-        // The port may have been bound by the remote domain already; a failed attempt to close it leaves it to the owner.
+        // The port may have been bound by the remote domain already; a failed attempt to close it leaves it to the
+        // owner.
         let _ = close(&domain, port);
         return Err(Errno::EFAULT.into());
     }

@@ -9,7 +9,8 @@ use super::hand_out;
 use crate::event_channel::ports::{State, is_global};
 use crate::hypercall::{CallResult, Caller};
 
-/// Physical interrupt numbers that exist for a domain without devices: the legacy lines and as many to spare as Xen leaves.
+/// Physical interrupt numbers that exist for a domain without devices: the legacy lines and as many to spare as Xen
+/// leaves.
 const PIRQS: u32 = 16 + 32;
 
 pub(super) fn bind_virq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {

@@ -1,5 +1,5 @@
-//! `cache_flush`. Caches are coherent on this architecture and guests map memory write-back only, so when the caller has been found to have
-//! a right to the frame there is nothing to do.
+//! `cache_flush`. Caches are coherent on this architecture and guests map memory write-back only, so when the caller
+//! has been found to have a right to the frame there is nothing to do.
 
 use abi::errno::Errno;
 use abi::grant_table::{CacheFlush, cache_flush as operation};

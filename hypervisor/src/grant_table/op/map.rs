@@ -42,7 +42,8 @@ fn map_one(caller: &mut Caller<'_>, element: &mut MapGrantRef) -> Result<(), Fai
     }
 }
 
-/// Uses the grant and maps it. Without an IOMMU devices reach the frame by its machine address, so for them the use is all.
+/// Uses the grant and maps it. Without an IOMMU devices reach the frame by its machine address, so for them the use is
+/// all.
 fn make(caller: &mut Caller<'_>, granter: &Arc<Domain>, element: &MapGrantRef) -> Result<Record, Failure> {
     let (flags, grantee) = (element.flags, caller.domain.id());
     let write = flags & map_flags::READONLY == 0;

@@ -20,9 +20,8 @@ use crate::hypercall::{CallError, CallResult, Caller};
 
 /// `grant_table_op`: does `command` to `count` elements at `array`. A status in each element tells what became of it.
 ///
-/// # Errors
-/// `EINVAL` for an impossible count, `ENOSYS` for an unknown command, `EFAULT` if an element cannot be read or written: those
-/// before it are done.
+/// # Errors `EINVAL` for an impossible count, `ENOSYS` for an unknown command, `EFAULT` if an element cannot be read or
+/// written: those before it are done.
 pub fn grant_table_op(caller: &mut Caller<'_>, command: u32, array: GuestVirt, count: u32) -> CallResult {
     if i32::try_from(count).is_err() {
         return Err(Errno::EINVAL.into());

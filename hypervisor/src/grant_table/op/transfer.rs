@@ -1,5 +1,5 @@
-//! `transfer`: a frame of the caller's goes to a domain that has asked for one. The receiver gets a frame with the same contents; which machine
-//! frame that is it learns from its grant entry, as always.
+//! `transfer`: a frame of the caller's goes to a domain that has asked for one. The receiver gets a frame with the same
+//! contents; which machine frame that is it learns from its grant entry, as always.
 
 use alloc::sync::Arc;
 
@@ -24,7 +24,8 @@ pub(super) fn transfer(caller: &mut Caller<'_>, element: &mut Transfer) -> Resul
     Ok(())
 }
 
-/// From the moment at which the frame is taken from the caller, it is lost to it whatever happens: so the interface has it.
+/// From the moment at which the frame is taken from the caller, it is lost to it whatever happens: so the interface has
+/// it.
 fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failure> {
     let frame = caller.domain.frame(Mfn::new(element.mfn)).ok_or(status::BAD_PAGE)?;
     if frame.count() > UNUSED {

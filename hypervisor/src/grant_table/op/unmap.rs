@@ -1,4 +1,5 @@
-//! `unmap_grant_ref` and `unmap_and_replace`: in batches, with one flush for each before the grants are given back (GT-2).
+//! `unmap_grant_ref` and `unmap_and_replace`: in batches, with one flush for each before the grants are given back
+//! (GT-2).
 
 use alloc::vec::Vec;
 
