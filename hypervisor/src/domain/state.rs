@@ -135,6 +135,8 @@ fn set_registers(context: &mut GuestContext, state: &VcpuGuestContext) {
         ss: u64::from(user.ss),
         ..Registers::default()
     };
+    // Guests ask for the privilege by the flags of the vCPU's first state.
+    context.set_iopl((user.rflags >> 12 & 3) as u8);
     let selectors = context.selectors_mut();
     (selectors.ds, selectors.es, selectors.fs, selectors.gs) = (user.ds, user.es, user.fs, user.gs);
 }
