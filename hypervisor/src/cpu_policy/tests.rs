@@ -1,0 +1,149 @@
+//! What guests are told, of processors made up here.
+
+use std::vec::Vec;
+
+use super::*;
+
+/// A processor with every feature that there could be.
+fn everything(vendor: &'static [u8; 12]) -> impl Fn(u32, u32) -> [u32; 4] {
+    let word = |at: usize| u32::from_le_bytes([vendor[at], vendor[at + 1], vendor[at + 2], vendor[at + 3]]);
+    move |leaf, subleaf| match (leaf, subleaf) {
+        (0, _) => [0x1f, word(0), word(8), word(4)],
+        (0x8000_0000, _) => [0x8000_0028, 0, 0, 0],
+        // As on a processor of our days, sizes and places of the XSAVE image.
+        (0xd, 0) => [0x602e7, 0x1234, 0x2b00, 0],
+        (0xd, 1) => [0x1f, 0x1234, 0x1_9900, 0],
+        (0xd, 2) => [256, 576, 0, 0],
+        (0xd, 5) => [64, 1088, 0, 0],
+        (0xd, 6) => [512, 1152, 0, 0],
+        (0xd, 7) => [1024, 1664, 0, 0],
+        (0xd, 9) => [8, 2688, 0, 0],
+        (0xd, 17) => [64, 2752, 2, 0],
+        (0xd, 18) => [8192, 2816, 6, 0],
+        (0xd, _) => [0; 4],
+        _ => [u32::MAX; 4],
+    }
+}
+
+fn view(xcr0: u64) -> View {
+    let features = Features {
+        no_execute: true,
+        sysenter: true,
+        fsgsbase: true,
+        invariant_tsc: true,
+        xsaveopt: true,
+        physical_bits: 46,
+        xcr0,
+        ..Features::default()
+    };
+    View { vcpu: 3, xcr0: xcr0 & 7, features, tsc_kilohertz: 2_100_000, address_bits: 46 }
+}
+
+fn bit(word: u32, number: u32) -> bool {
+    word >> number & 1 != 0
+}
+
+#[test]
+fn what_works_is_shown_and_the_rest_is_hidden() {
+    for vendor in [b"GenuineIntel", b"AuthenticAMD", b"HygonGenuine", b"CentaurHauls"] {
+        let host = everything(vendor);
+        let view = view(0xe7);
+        let [_, ebx, ecx, edx] = answer(&view, &host, 1, 0);
+        assert_eq!(ebx >> 24, 6, "the APIC id is twice the number");
+        for (number, name) in
+            [(3, "MONITOR"), (5, "VMX"), (17, "PCID"), (21, "x2APIC"), (24, "TSC deadline"), (15, "PDCM")]
+        {
+            assert!(!bit(ecx, number), "{name}");
+        }
+        for (number, name) in [(0, "SSE3"), (26, "XSAVE"), (27, "OSXSAVE"), (28, "AVX"), (31, "hypervisor")] {
+            assert!(bit(ecx, number), "{name}");
+        }
+        for (number, name) in
+            [(1, "VME"), (3, "PSE"), (7, "MCE"), (12, "MTRR"), (13, "PGE"), (14, "MCA"), (17, "PSE36")]
+        {
+            assert!(!bit(edx, number), "{name}");
+        }
+        let [last, ebx, ecx, edx] = answer(&view, &host, 7, 0);
+        assert_eq!(last, 1);
+        for (number, name) in [(1, "TSC_ADJUST"), (2, "SGX"), (7, "SMEP"), (10, "INVPCID"), (14, "MPX"), (20, "SMAP")] {
+            assert!(!bit(ebx, number), "{name}");
+        }
+        assert!(bit(ebx, 0) && bit(ebx, 5) && bit(ebx, 16), "FSGSBASE, AVX2, AVX512F");
+        for (number, name) in [(2, "UMIP"), (3, "PKU"), (4, "OSPKE"), (7, "CET_SS"), (16, "LA57"), (22, "RDPID")] {
+            assert!(!bit(ecx, number), "{name}");
+        }
+        for number in [22, 24, 25, 26, 27, 28, 29, 30, 31] {
+            assert!(!bit(edx, number), "AMX or speculation control, bit {number}");
+        }
+        let [_, _, ecx, edx] = answer(&view, &host, 0x8000_0001, 0);
+        assert!(!bit(ecx, 2) && !bit(ecx, 22) && !bit(ecx, 29), "SVM, TOPOEXT, MONITORX");
+        assert!(bit(edx, 11) && bit(edx, 20) && bit(edx, 29), "SYSCALL, NX, LM");
+        assert!(!bit(edx, 26) && !bit(edx, 27), "1 GiB pages, RDTSCP");
+        assert!(!bit(edx, 3) && !bit(edx, 13), "PSE and PGE where AMD repeats them");
+    }
+}
+
+#[test]
+fn states_that_are_not_kept_take_their_instructions_with_them() {
+    let host = everything(b"GenuineIntel");
+    let without = View { features: Features::default(), ..view(0) };
+    let [_, _, ecx, edx] = answer(&without, &host, 1, 0);
+    assert_eq!(ecx & (1 << 12 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29), 0, "XSAVE and what needs it");
+    assert!(!bit(edx, 11), "SYSENTER");
+    let [_, ebx, ecx, edx] = answer(&without, &host, 7, 0);
+    assert_eq!(ebx & (1 | 1 << 5 | 1 << 16 | 1 << 17 | 1 << 31), 0, "FSGSBASE, AVX2, AVX-512");
+    assert_eq!(ecx & (1 << 1 | 1 << 9 | 1 << 10 | 1 << 14), 0);
+    assert_eq!(edx & (1 << 2 | 1 << 3 | 1 << 8), 0);
+    assert_eq!(answer(&without, &host, 7, 1)[0] & (1 << 4 | 1 << 5), 0);
+    for subleaf in 0..64 {
+        assert_eq!(answer(&without, &host, 0xd, subleaf), [0; 4]);
+    }
+    assert!(!bit(answer(&without, &host, 0x8000_0007, 0)[3], 8), "invariant TSC");
+    let [_, ebx, ..] = answer(&view(7), &host, 7, 0);
+    assert!(bit(ebx, 5) && !bit(ebx, 16), "AVX without AVX-512");
+}
+
+#[test]
+fn the_image_has_the_size_of_what_is_kept() {
+    let host = everything(b"GenuineIntel");
+    assert_eq!(answer(&view(0xe7), &host, 0xd, 0), [0xe7, 832, 2688, 0]);
+    assert_eq!(answer(&view(7), &host, 0xd, 0), [7, 832, 832, 0]);
+    assert_eq!(answer(&view(3), &host, 0xd, 0), [3, 576, 576, 0]);
+    assert_eq!(answer(&view(0xe7), &host, 0xd, 1), [7, 832, 0, 0], "no XSAVES, no states of ring 0");
+    assert_eq!(answer(&view(0xe7), &host, 0xd, 2), [256, 576, 0, 0]);
+    for subleaf in [8, 9, 17, 18, 63, 64, u32::MAX] {
+        assert_eq!(answer(&view(0xe7), &host, 0xd, subleaf), [0; 4]);
+    }
+}
+
+#[test]
+fn leaves_that_nobody_knows_are_empty() {
+    for vendor in [b"GenuineIntel", b"AuthenticAMD"] {
+        let host = everything(vendor);
+        let hidden =
+            [3, 5, 6, 8, 9, 0xa, 0xb, 0xc, 0xe, 0xf, 0x10, 0x12, 0x14, 0x15, 0x1c, 0x1f, 0x3fff_ffff, 0x5000_0000];
+        let more = [0x7fff_ffff, 0x8000_000a, 0x8000_001e, 0x8000_001f, 0x8000_0022, 0x8fff_ffff, u32::MAX];
+        for leaf in hidden.into_iter().chain(more) {
+            for subleaf in [0, 1, u32::MAX] {
+                assert_eq!(answer(&view(7), &host, leaf, subleaf), [0; 4], "leaf {leaf:#x}");
+            }
+        }
+        assert_eq!(answer(&view(7), &host, 0, 0)[0], 0xd);
+    }
+}
+
+#[test]
+fn the_hypervisor_names_itself() {
+    let host = everything(b"GenuineIntel");
+    let [last, ebx, ecx, edx] = answer(&view(7), &host, 0x4000_0000, 0);
+    let name: Vec<u8> = [ebx, ecx, edx].iter().flat_map(|word| word.to_le_bytes()).collect();
+    assert_eq!((last, &name[..]), (0x4000_0005, &b"XenVMMXenVMM"[..]));
+    assert_eq!(answer(&view(7), &host, 0x4000_0001, 0), [0x0004_0011, 0, 0, 0]);
+    assert_eq!(answer(&view(7), &host, 0x4000_0002, 0), [1, 0x4000_0000, 1, 0]);
+    assert_eq!(answer(&view(7), &host, 0x4000_0003, 0), [2, 2, 2_100_000, 0]);
+    assert_eq!(answer(&view(7), &host, 0x4000_0003, 2)[0], 2_100_000);
+    assert_eq!(answer(&view(7), &host, 0x4000_0005, 0), [0, 46, 0, 0]);
+    for leaf in [0x4000_0004, 0x4000_0006, 0x4000_0100, 0x4fff_ffff] {
+        assert_eq!(answer(&view(7), &host, leaf, 0), [0; 4]);
+    }
+}

@@ -34,6 +34,10 @@ const FLAG_RESUME: u64 = 1 << 16;
 /// DR6: the trap flag was set.
 const SINGLE_STEP: u64 = 1 << 14;
 
+/// Bits of a page fault's error code.
+const FAULT_WRITE: u32 = 2;
+const FAULT_USER: u32 = 4;
+
 /// Exception numbers (Intel SDM volume 3, 6.3.1).
 mod vector {
     pub(super) const DEBUG: u8 = 1;
@@ -79,10 +83,12 @@ fn complete(cpu: &mut Active, length: u8) -> Emulation {
     Emulation::Inject { vector: vector::DEBUG, error_code: None }
 }
 
-/// The instruction's memory operand at `address` cannot be reached.
-fn page_fault(cpu: &Active, address: GuestVirt, error_code: u32) -> Emulation {
+/// The instruction's memory operand at `address` cannot be read, or written to.
+fn page_fault(cpu: &Active, address: GuestVirt, write: bool) -> Emulation {
     set_fault_address(cpu, address.get());
-    Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(error_code) }
+    let write = if write { FAULT_WRITE } else { 0 };
+    let user = if cpu.context().is_in_kernel() { 0 } else { FAULT_USER };
+    Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(write | user) }
 }
 
 /// Puts an address where the guest expects CR2.
@@ -136,3 +142,6 @@ fn cpuid(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     (registers.rax, registers.rbx) = (u64::from(eax), u64::from(ebx));
     (registers.rcx, registers.rdx) = (u64::from(ecx), u64::from(edx));
 }
+
+#[cfg(test)]
+mod tests;

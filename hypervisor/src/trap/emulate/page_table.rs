@@ -93,11 +93,7 @@ pub fn page_table_write(
 
 /// What an instruction with a memory operand does, if that operand is what faulted: the operation, its width, and the registers to
 /// start from.
-fn memory_operand(
-    cpu: &Active,
-    instruction: &Instruction,
-    address: GuestVirt,
-) -> Option<(Operation, u8, Registers)> {
+fn memory_operand(cpu: &Active, instruction: &Instruction, address: GuestVirt) -> Option<(Operation, u8, Registers)> {
     let modrm = instruction.modrm.as_ref()?;
     let Operand::Memory(operand) = modrm.operand else { return None };
     let (operation, distance) = operation(instruction, modrm, cpu.registers())?;
@@ -124,7 +120,7 @@ fn string(
         let mut bytes = [0; 8];
         let Some(part) = bytes.get_mut(..usize::from(size)) else { return Ok(None) };
         if cpu.read_bytes(source, part).is_err() {
-            return Err(page_fault(cpu, source, 0));
+            return Err(page_fault(cpu, source, false));
         }
         after.rsi = after.rsi.wrapping_add(step);
         u64::from_le_bytes(bytes)
@@ -183,13 +179,7 @@ fn change(
     Err(Failure::Again)
 }
 
-fn write(
-    domain: &Domain,
-    vcpu: &Vcpu,
-    place: &Place,
-    change: Change,
-    budget: &mut Budget,
-) -> Result<u64, Failure> {
+fn write(domain: &Domain, vcpu: &Vcpu, place: &Place, change: Change, budget: &mut Budget) -> Result<u64, Failure> {
     let mut admission = GuestAdmission::of(domain);
     match update::write_entry(place.table.again(), place.index, change, &mut admission, budget) {
         Ok(found) => Ok(found.get()),

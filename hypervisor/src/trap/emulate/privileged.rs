@@ -15,8 +15,6 @@ use crate::domain::{Domain, Vcpu};
 const XSETBV: u8 = 0xd1;
 /// What `sgdt` and `sidt` show: an empty table at an address that says nothing.
 const TABLE_BASE: u64 = 0xffff_8000_0000_0000;
-/// Page fault error code of a write.
-const WRITE_FAULT: u32 = 2;
 
 /// Acts on #GP(0).
 pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
@@ -30,7 +28,9 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
     match (instruction.opcode, instruction.modrm.as_ref()) {
         // `cli` and `sti` do nothing. A process that could mask events that its kernel then unmasks behind its back would gain nothing from it.
         (0xfa | 0xfb, _) if has_io_privilege(cpu, domain) => complete(cpu, instruction.length),
-        (opcode, _) if ports::is_port_access(opcode) && has_io_privilege(cpu, domain) => ports::access(cpu, instruction),
+        (opcode, _) if ports::is_port_access(opcode) && has_io_privilege(cpu, domain) => {
+            ports::access(cpu, instruction)
+        }
         (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),
         _ if !kernel => Emulation::Refused,
         (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, instruction),
@@ -115,7 +115,7 @@ fn store_table(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Em
             if let Some(bytes) = bytes.get(..length)
                 && cpu.write_bytes(address, bytes).is_err()
             {
-                return page_fault(cpu, address, WRITE_FAULT);
+                return page_fault(cpu, address, true);
             }
         }
     }
