@@ -1,6 +1,7 @@
 #!/bin/sh
 # Boots a test guest as the initial domain of Xen itself, the oracle for what a check may expect.
 # usage: oracle.sh XEN-IMAGE GUEST-ELF [COMMAND-LINE [MODULE]]      exit status 0: the guest said `RESULT: success`
+# spec-ctrl=no: with its mitigations Xen hides AVX from guests on this CPU model.
 # XEN-IMAGE is an unpacked /boot/xen-4.17-amd64; environment: CPUS, TIMEOUT (seconds), ACCEL, XEN_OPTIONS, QEMU_CPU.
 set -eu
 xen=$1 guest=$2 line=${3:-} module=${4:-}
@@ -10,7 +11,7 @@ modules="$guest $line"
 [ -z "$module" ] || modules="$modules,$module"
 timeout "${TIMEOUT:-120}" qemu-system-x86_64 -accel "${ACCEL:-tcg}" -cpu "${QEMU_CPU:-Haswell}" -m 512 -smp "${CPUS:-1}" \
     -display none -serial "file:$log" -monitor none -no-reboot -kernel "$xen" \
-    -append "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all noreboot sync_console dom0_mem=128M dom0_max_vcpus=${VCPUS:-1} ${XEN_OPTIONS:-}" \
+    -append "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all noreboot sync_console spec-ctrl=no dom0_mem=128M dom0_max_vcpus=${VCPUS:-1} ${XEN_OPTIONS:-}" \
     -initrd "$modules" &
 qemu=$!
 while kill -0 $qemu 2>/dev/null; do

@@ -3,15 +3,17 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-static WIDE: AtomicU64 = AtomicU64::new(0);
+use kernel::start::vcpu;
 
-/// From now on the upper halves of the vector registers count.
+static WIDE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// From now on the upper halves of this vCPU's vector registers count.
 pub(crate) fn set_wide(wide: bool) {
-    WIDE.store(u64::from(wide), SeqCst);
+    WIDE[vcpu()].store(u64::from(wide), SeqCst);
 }
 
 pub(crate) fn wide() -> bool {
-    WIDE.load(SeqCst) != 0
+    WIDE[vcpu()].load(SeqCst) != 0
 }
 
 /// Image of FXSAVE, and the upper halves of YMM0 to YMM15.
