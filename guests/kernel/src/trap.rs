@@ -339,7 +339,7 @@ pub fn count() -> u64 {
 /// their begin and 7772 their end.
 #[macro_export]
 macro_rules! attempt {
-    ($($line:literal),+ $(; $($operand:tt)*)?) => {{
+    ($($line:expr),+ $(; $($operand:tt)*)?) => {{
         let before = $crate::trap::count();
         #[allow(unused_unsafe, clippy::undocumented_unsafe_blocks, reason = "by decree: see the crate's documentation")]
         // SAFETY: by decree (crate documentation): the handler brings execution behind the instructions, and the
