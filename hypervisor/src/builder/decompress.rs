@@ -4,6 +4,8 @@
 
 mod gzip;
 mod lz4;
+#[cfg(test)]
+mod tests;
 mod xz;
 mod zstd;
 

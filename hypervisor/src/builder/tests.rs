@@ -22,7 +22,7 @@ const BASE: u64 = 0xffff_ffff_8000_0000;
 const LIST: u64 = 0x80_0000_0000;
 
 /// The simulated machine is one for the process; whoever has this uses it alone.
-fn machine() -> MutexGuard<'static, ()> {
+pub(super) fn machine() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<bool> = Mutex::new(false);
     static TESTS: Mutex<()> = Mutex::new(());
     let guard = TESTS.lock().unwrap_or_else(PoisonError::into_inner);
