@@ -15,7 +15,7 @@ mod ports;
 mod tests;
 mod two_level;
 
-pub use op::event_channel_op;
+pub use op::{event_channel_op, event_channel_op_compat};
 pub use ports::{Consumer, Port};
 
 use alloc::sync::Arc;

@@ -17,7 +17,9 @@ use machine::addr::GuestVirt;
 use machine::frames::Budget;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use super::{Consumer, allocate_for_paravane, event_channel_op, notify_guest, poll_ready, raise_virq};
+use super::{
+    Consumer, allocate_for_paravane, event_channel_op, event_channel_op_compat, notify_guest, poll_ready, raise_virq,
+};
 use crate::hypercall::CallError;
 use crate::testing::Guest;
 
@@ -210,6 +212,14 @@ fn bad_calls_are_refused() {
     }
     let result = event_channel_op(&mut a.caller(), 15, nowhere);
     assert!(matches!(result, Err(CallError::Errno(Errno::ENOSYS))));
+    let old = a.put(&[[op::BIND_IPI, 0, 0], [0; 3], [0; 3]]);
+    assert!(event_channel_op_compat(&mut a.caller(), old).is_ok());
+    assert_eq!(a.read::<[u32; 3]>(old), [op::BIND_IPI, 0, 1]);
+    assert!(event_channel_op_compat(&mut a.caller(), nowhere).is_err());
+    let old = a.put(&[op::RESET, 0, 0, 0, 0, 0, 0]);
+    let result = event_channel_op_compat(&mut a.caller(), old);
+    assert!(matches!(result, Err(CallError::Errno(Errno::ENOSYS))));
+    assert_eq!(close(&mut a, 1), Ok(()));
     assert_eq!(close(&mut a, 0), Err(Errno::EINVAL));
     assert_eq!(bind_ipi(&mut a, 2), Err(Errno::ENOENT));
     let pirq = abi::event_channel::BindPirq { pirq: 1, flags: 0, port: 0 };

@@ -141,13 +141,14 @@ impl Maptrack {
         None
     }
 
-    /// Whether the domain has mapped a frame, looking at all handles in `[start, start + CHUNK)`; `None` past the end.
+    /// Whether one of the records of a chunk is of a frame; `None` behind the last chunk.
     pub(super) fn chunk_has(&self, chunk: usize, mfn: Mfn) -> Option<bool> {
         let slots = self.chunks.get(chunk)?;
         Some(slots.iter().any(|slot| matches!(slot, Slot::Mapped(record) if record.hold.mfn() == mfn)))
     }
 
-    /// How many grants are mapped; for people.
+    /// How many grants are mapped.
+    #[cfg(test)]
     pub(super) fn mapped(&self) -> usize {
         self.chunks.iter().flatten().filter(|slot| matches!(slot, Slot::Mapped(_))).count()
     }

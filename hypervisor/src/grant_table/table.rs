@@ -196,20 +196,6 @@ impl Table {
         }
         Ok(())
     }
-
-    /// How many entries the guest has filled in, and how many of them are in use; for people.
-    pub(super) fn census(&self) -> (usize, usize) {
-        let entries = self.frames.iter().flat_map(|frame| {
-            let granted = |index: usize| {
-                let flags = frame.page.atomic_u16(index * size_of::<EntryV1>() + offset_of!(EntryV1, flags));
-                flags.load(Ordering::Relaxed) & entry_flags::TYPE_MASK != entry_flags::INVALID
-            };
-            frame.active.iter().enumerate().map(move |(index, active)| (granted(index), active.is_pinned()))
-        });
-        entries.fold((0, 0), |(granted, pinned), (is_granted, is_pinned)| {
-            (granted + usize::from(is_granted), pinned + usize::from(is_pinned))
-        })
-    }
 }
 
 fn header(flags: u16, domain: DomainId) -> u32 {

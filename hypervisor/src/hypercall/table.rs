@@ -98,11 +98,13 @@ rows! {
         |c, a| update_va_mapping::update_va_mapping(c, at(a[0]), a[1], a[2]);
     SET_TIMER_OP "set_timer_op" Any false "sets the vCPU's one-shot timer"
         |c, a| set_timer_op::set_timer_op(c, a[0]);
+    EVENT_CHANNEL_OP_COMPAT "event_channel_op_compat" OwnOrControl false "event_channel_op as old kernels call it"
+        |c, a| event_channel::event_channel_op_compat(c, at(a[0]));
     XEN_VERSION "xen_version" Any false "tells the version, features and build"
         |c, a| xen_version::xen_version(c, low(a[0]), at(a[1]));
     CONSOLE_IO "console_io" Control true "reads and writes the machine's console"
         |c, a| console_io::console_io(c, low(a[0]), low(a[1]), at(a[2]));
-    GRANT_TABLE_OP "grant_table_op" Any true "maps, copies and sets up granted frames"
+    GRANT_TABLE_OP "grant_table_op" OwnOrControl true "maps, copies and sets up granted frames"
         |c, a| grant_table::grant_table_op(c, low(a[0]), at(a[1]), low(a[2]));
     VM_ASSIST "vm_assist" Any false "switches behaviours that make a guest's life easier"
         |c, a| vm_assist::vm_assist(c, low(a[0]), low(a[1]));
@@ -120,7 +122,7 @@ rows! {
         |c, a| sched_op::sched_op(c, low(a[0]), at(a[1]));
     CALLBACK_OP "callback_op" Any false "sets and unsets one entry point"
         |c, a| callback_op::callback_op(c, low(a[0]), at(a[1]));
-    EVENT_CHANNEL_OP "event_channel_op" Any false "binds, sends and closes event channels"
+    EVENT_CHANNEL_OP "event_channel_op" OwnOrControl true "binds, sends and closes event channels"
         |c, a| event_channel::event_channel_op(c, low(a[0]), at(a[1]));
     PHYSDEV_OP "physdev_op" Any false "interrupts and ports of physical devices"
         |c, a| physdev_op::physdev_op(c, low(a[0]), at(a[1]));

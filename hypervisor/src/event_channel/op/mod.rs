@@ -9,7 +9,7 @@ mod send;
 mod status;
 
 use abi::errno::Errno;
-use abi::event_channel::op;
+use abi::event_channel::{Status, op};
 use machine::addr::GuestVirt;
 
 use super::close as close_port;
@@ -41,6 +41,24 @@ pub fn event_channel_op(caller: &mut Caller<'_>, operation: u32, argument: Guest
         op::SET_PRIORITY => fifo_control::set_priority(caller, argument),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// Size of the structure of the old call: the sub-operation, then a union of the arguments, `status` the largest.
+const COMPAT_SIZE: usize = size_of::<u32>() + size_of::<Status>();
+
+/// `event_channel_op_compat`: sub-operation and arguments in one structure, for the sub-operations that there were then.
+///
+/// # Errors
+/// As [`event_channel_op`].
+pub fn event_channel_op_compat(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let structure: [u8; COMPAT_SIZE] = caller.cpu.read(argument)?;
+    let Some(operation) = structure.first_chunk().copied().map(u32::from_ne_bytes) else {
+        return Err(Errno::EFAULT.into());
+    };
+    if operation > op::UNMASK {
+        return Err(Errno::ENOSYS.into());
+    }
+    event_channel_op(caller, operation, argument.offset(size_of::<u32>() as u64))
 }
 
 /// Hands a new port's number to the guest; closes the port if that fails.

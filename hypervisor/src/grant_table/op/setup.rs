@@ -1,9 +1,9 @@
-//! `setup_table`, `query_size`, `dump_table`: the table as a whole.
+//! `setup_table` and `query_size`: the table as a whole.
 
 use alloc::sync::Arc;
 
 use abi::errno::Errno;
-use abi::grant_table::{DumpTable, QuerySize, SetupTable, status};
+use abi::grant_table::{QuerySize, SetupTable, status};
 use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
@@ -57,27 +57,6 @@ pub(super) fn query_size(caller: &mut Caller<'_>, array: GuestVirt, count: u32) 
         }
         Err(status) => element.status = status,
     }
-    caller.cpu.write(array, &element)?;
-    Ok(0)
-}
-
-/// Says in the log how full a table is; for the initial domain only.
-pub(super) fn dump_table(caller: &mut Caller<'_>, array: GuestVirt) -> CallResult {
-    let mut element: DumpTable = caller.cpu.read(array)?;
-    element.status = if caller.domain.is_privileged() {
-        match target(caller, element.domain) {
-            Ok(domain) => {
-                let (granted, pinned) = domain.grants.table().census();
-                let mapped = domain.grants.maptrack().mapped();
-                let id = domain.id().0;
-                log::info!("domain {id}: {granted} grants, {pinned} in use; {mapped} grants of others mapped");
-                status::OKAY
-            }
-            Err(status) => status,
-        }
-    } else {
-        status::PERMISSION_DENIED
-    };
     caller.cpu.write(array, &element)?;
     Ok(0)
 }
