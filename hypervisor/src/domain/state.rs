@@ -4,7 +4,7 @@ use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, TRAP_INFO_DPL_MASK, TRAP_INFO_MA
 use abi::errno::Errno;
 use alloc::vec::Vec;
 use machine::addr::{GuestVirt, Mfn};
-use machine::context::{GuestContext, Handler, Ldt, Registers};
+use machine::context::{GuestContext, Handler, Ldt, Registers, is_canonical};
 use machine::frames::{AcquireError, Budget, Descriptor, L4, TypedRef};
 use machine::paging::NoEntries;
 
@@ -35,6 +35,9 @@ pub fn apply(
     state: &VcpuGuestContext,
     budget: &mut Budget,
 ) -> Result<(), CallError> {
+    if !addresses_are_canonical(state) {
+        return Err(Errno::EINVAL.into());
+    }
     let kernel_root = root(domain, frame_of_cr3(state.control_registers[3]), budget)?;
     let user_root = match state.control_registers[1] {
         0 => None,
@@ -60,6 +63,22 @@ pub fn apply(
     set_handlers(context, state);
     set_registers(context, state);
     Ok(())
+}
+
+/// Whether all addresses of the state could be addresses at all.
+fn addresses_are_canonical(state: &VcpuGuestContext) -> bool {
+    let single = [
+        state.user_regs.rip,
+        state.user_regs.rsp,
+        state.kernel_sp,
+        state.fs_base,
+        state.gs_base_kernel,
+        state.gs_base_user,
+        state.event_callback_rip,
+        state.failsafe_callback_rip,
+        state.syscall_callback_rip,
+    ];
+    single.into_iter().chain(state.traps.iter().map(|trap| trap.address)).all(is_canonical)
 }
 
 fn root(domain: &Domain, mfn: Mfn, budget: &mut Budget) -> Result<TypedRef<L4>, AcquireError> {
