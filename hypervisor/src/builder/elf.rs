@@ -43,8 +43,8 @@ const fn malformed(why: &'static str) -> ImageError {
 impl Kernel {
     /// Parses a kernel.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
-        let file = ElfBytes::<LittleEndian>::minimal_parse(bytes)
-            .map_err(|_| malformed("its headers make no sense"))?;
+        let file =
+            ElfBytes::<LittleEndian>::minimal_parse(bytes).map_err(|_| malformed("its headers make no sense"))?;
         if file.ehdr.class != Class::ELF64 || file.ehdr.e_machine != EM_X86_64 {
             return Err(malformed("it is not for 64-bit x86"));
         }
@@ -58,7 +58,8 @@ impl Kernel {
             if segments.len() == MAX_SEGMENTS {
                 return Err(malformed("it has too many segments"));
             }
-            let contents = range(bytes, header.p_offset, header.p_filesz).ok_or(malformed("a segment lies beyond its end"))?;
+            let contents =
+                range(bytes, header.p_offset, header.p_filesz).ok_or(malformed("a segment lies beyond its end"))?;
             if header.p_filesz > header.p_memsz {
                 return Err(malformed("a segment has more contents than memory"));
             }

@@ -76,4 +76,3 @@ pub(super) fn give_back(domain: &Domain) {
 pub(super) fn is_available(count: u64) -> bool {
     frames::free_frames() >= count
 }
-

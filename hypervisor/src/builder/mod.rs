@@ -62,7 +62,12 @@ impl fmt::Display for BuildError {
         match self {
             Self::Image(error) => error.fmt(f),
             Self::MemoryTooSmall(has, needs) => {
-                write!(f, "too little memory: {} given, {} needed by kernel and ramdisk", MebiBytes(*has), MebiBytes(*needs))
+                write!(
+                    f,
+                    "too little memory: {} given, {} needed by kernel and ramdisk",
+                    MebiBytes(*has),
+                    MebiBytes(*needs)
+                )
             }
             Self::NoMemory(wanted, free) => {
                 write!(f, "too little memory: {} needed, {} KiB free", MebiBytes(*wanted), free >> 10)

@@ -24,7 +24,9 @@ pub(super) fn build(domain: &Arc<Domain>, memory: &Memory<'_>, layout: &Layout) 
         for index in 0..512u16 {
             let address = start + (u64::from(index) << (12 + 9 * (level - 1)));
             let entry = if level == 1 {
-                layout.page(address).map(|(frame, writable)| (frame, if writable { LINK } else { LINK.difference(LeafFlags::WRITABLE) }))
+                layout.page(address).map(|(frame, writable)| {
+                    (frame, if writable { LINK } else { LINK.difference(LeafFlags::WRITABLE) })
+                })
             } else {
                 layout.table(level - 1, address).map(|frame| (frame, LINK))
             };

@@ -75,11 +75,7 @@ fn quad(kind: u32, value: u64) -> Vec<u8> {
 }
 
 fn usual_notes() -> Vec<Vec<u8>> {
-    vec![
-        quad(kind::VIRT_BASE, BASE),
-        quad(kind::ENTRY, BASE + 0x10_0010),
-        quad(kind::HYPERCALL_PAGE, BASE + 0x10_1000),
-    ]
+    vec![quad(kind::VIRT_BASE, BASE), quad(kind::ENTRY, BASE + 0x10_0010), quad(kind::HYPERCALL_PAGE, BASE + 0x10_1000)]
 }
 
 fn linux_notes() -> Vec<Vec<u8>> {

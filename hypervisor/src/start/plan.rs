@@ -82,8 +82,7 @@ impl<'a> Plan<'a> {
         let Some(Role::Plain(command_line)) = roles.first() else {
             return Self { unused: (0..roles.len()).collect(), ..Self::default() };
         };
-        let initial_domain =
-            Some(InitialDomain { command_line, kernel: 0, ramdisk: (roles.len() > 1).then_some(1) });
+        let initial_domain = Some(InitialDomain { command_line, kernel: 0, ramdisk: (roles.len() > 1).then_some(1) });
         Self { initial_domain, unused: (2..roles.len()).collect(), ..Self::default() }
     }
 
@@ -121,7 +120,8 @@ impl<'a> Plan<'a> {
         };
         let result = options.split(' ').filter(|word| !word.is_empty()).try_for_each(|word| guest.apply(word));
         let duplicate = || self.guests.iter().flatten().any(|other| other.name == guest.name);
-        let result = result.and_then(|()| if duplicate() { Err("another guest has its name".to_string()) } else { Ok(()) });
+        let result =
+            result.and_then(|()| if duplicate() { Err("another guest has its name".to_string()) } else { Ok(()) });
         match result {
             Ok(()) => Ok(guest),
             Err(why) => Err((guest.name, why)),
@@ -166,7 +166,10 @@ fn split_command_line(arguments: &str) -> (&str, &str) {
     }
     match arguments.split_once(" -- ") {
         Some(parts) => parts,
-        None => (arguments.strip_suffix("--").filter(|rest| rest.is_empty() || rest.ends_with(' ')).unwrap_or(arguments), ""),
+        None => (
+            arguments.strip_suffix("--").filter(|rest| rest.is_empty() || rest.ends_with(' ')).unwrap_or(arguments),
+            "",
+        ),
     }
 }
 
@@ -214,7 +217,10 @@ mod tests {
         assert_eq!((web.weight, web.cap, web.ramdisk), (512, 50, Some(1)));
         assert_eq!(web.command_line, "console=hvc0 a=b -- c  d");
         let second = plan.guests[1].as_ref().unwrap();
-        assert_eq!((second.name.as_str(), second.memory, second.vcpus, second.command_line), ("guest2", 256 << 20, 1, ""));
+        assert_eq!(
+            (second.name.as_str(), second.memory, second.vcpus, second.command_line),
+            ("guest2", 256 << 20, 1, "")
+        );
         assert_eq!(plan.guests[2].as_ref().unwrap().command_line, "quiet");
         assert_eq!((plan.initial_domain, plan.unused), (None, vec![]));
     }

@@ -7,20 +7,24 @@ use super::fse::{Decoder, Table};
 use super::{Damaged, little_endian, take};
 
 /// Baseline and extra bits of the codes for numbers of literals from 16 on; smaller codes are the number.
+#[rustfmt::skip]
 const LITERAL_CODES: [(u32, u8); 20] = [
     (16, 1), (18, 1), (20, 1), (22, 1), (24, 2), (28, 2), (32, 3), (40, 3), (48, 4), (64, 6), (128, 7), (256, 8),
     (512, 9), (1024, 10), (2048, 11), (4096, 12), (8192, 13), (16384, 14), (32768, 15), (65536, 16),
 ];
 /// The same for lengths of matches from code 32 on; smaller codes are the length less three.
+#[rustfmt::skip]
 const MATCH_CODES: [(u32, u8); 21] = [
     (35, 1), (37, 1), (39, 1), (41, 1), (43, 2), (47, 2), (51, 3), (59, 3), (67, 4), (83, 4), (99, 5), (131, 7),
     (259, 8), (515, 9), (1027, 10), (2051, 11), (4099, 12), (8195, 13), (16387, 14), (32771, 15), (65539, 16),
 ];
 const MAX_OFFSET_CODE: u8 = 31;
 
+#[rustfmt::skip]
 const LITERAL_DEFAULT: [i16; 36] = [
     4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1,
 ];
+#[rustfmt::skip]
 const MATCH_DEFAULT: [i16; 53] = [
     1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
     1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
