@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::mem::offset_of;
 
 use abi::arch_x86_64::address;
-use abi::xen::{StartInfo, sif};
+use abi::xen::{SharedInfo, StartInfo, sif};
 use zerocopy::FromZeros;
 
 use crate::call::number;
@@ -159,6 +159,13 @@ pub(crate) fn map_shared_info() {
     assert_eq!(result, 0, "mapping the shared info");
     for vcpu in 0..MAX_VCPUS {
         set_vcpu_info(vcpu, SHARED_INFO.address() + vcpu as u64 * 64);
+    }
+}
+
+/// Masks all event channels, so that a console's or store's do not mix with those of the checks.
+pub(crate) fn mask_events() {
+    for word in 0..64 {
+        poke(SHARED_INFO.address() + offset_of!(SharedInfo, event_mask) as u64 + word * 8, u64::MAX);
     }
 }
 

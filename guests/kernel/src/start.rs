@@ -160,6 +160,7 @@ extern "C" fn first(start_info: u64, stack: u64) -> ! {
     memory::map_shared_info();
     ENTRY_MASK.store(u64::from(memory::vcpu_info(0).mask()), Relaxed);
     memory::vcpu_info(0).set_mask(1);
+    memory::mask_events();
     console::start();
     trap::start();
     call::stack_switch(trap_stack_top(0));
