@@ -175,7 +175,9 @@ impl Vcpu {
         }
         let again = to.again();
         *place = to;
-        // Whatever was raised at the old place while the guest copied, it must look once more.
+        // Whatever was raised at the old place while the guest copied, it must look once more, everywhere.
+        let selector = place.offset + offset_of!(VcpuInfo, event_pending_selector);
+        place.page.atomic_u64(selector).store(u64::MAX, Ordering::SeqCst);
         place.raise_upcall();
         again
     }
