@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering;
 use machine::context::{Active, Exit, GuestContext};
 use machine::frames::{self, Budget};
 
+use abi::xen::vm_assist;
 use crate::domain::{Domain, EndReason, Vcpu};
 use crate::{hypercall, scheduler, time, trap};
 
@@ -21,6 +22,7 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
         }
     };
     time::refresh(vcpu, &mut cpu);
+    cpu.allow_short_ways(!domain.has_assist(vm_assist::ARCHITECTURAL_IOPL));
     loop {
         scheduler::poll();
         // What the last exit has left to tear down is done before the guest goes on, a budget at a time.

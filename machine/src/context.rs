@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 
 use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, flat};
 
-use crate::addr::{GuestVirt, Mfn};
+use crate::addr::{GuestVirt, HYPERVISOR_END, Mfn};
 use crate::backend::vcpu;
 use crate::frames::{Descriptor, L4, SharedPage, TypedRef};
 
@@ -124,6 +124,28 @@ pub enum Exit {
     BadFrame,
 }
 
+/// Flags that a guest may set: carry, parity, adjust, zero, sign, trap, direction, overflow, resume, alignment check, identification.
+pub(crate) const FLAGS_ALLOWED: u64 = 0x0025_0dd5;
+/// Interrupts on, and the bit that is always one.
+pub(crate) const FLAGS_FORCED: u64 = 0x202;
+/// Flags that a guest's handler does not start with: trap, nested task, resume, virtual 8086, alignment check.
+pub const FLAGS_CLEARED_ON_BOUNCE: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
+
+/// What the entry code needs to know to go its short ways; zero where it has to take the long one. Derived from the handlers and the
+/// kernel stack before the guest runs.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(C)]
+pub(crate) struct ShortWays {
+    /// The kernel stack, aligned, if system calls of processes may be bounced to it without further checks.
+    pub(crate) syscall_stack: u64,
+    /// The same for page faults of processes.
+    pub(crate) bounce_stack: u64,
+    /// The page fault handler, if it is a plain one.
+    pub(crate) fault_handler: u64,
+    /// Whether the iret hypercall may be done at once.
+    pub(crate) irets: u64,
+}
+
 /// Base address and length of a vCPU's LDT.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Ldt {
@@ -150,6 +172,11 @@ pub struct GuestContext {
     pub(crate) kernel_stack: u64,
     /// Address of the `vcpu_info` in Paravane's direct map.
     pub(crate) vcpu_info_address: u64,
+    pub(crate) short_ways: ShortWays,
+    /// The handlers or the stack have changed since `short_ways` was derived.
+    pub(crate) short_ways_stale: bool,
+    /// Whether there may be short ways at all.
+    pub(crate) short_ways_allowed: bool,
     pub(crate) fs_base: u64,
     pub(crate) gs_base_kernel: u64,
     pub(crate) gs_base_user: u64,
@@ -168,6 +195,9 @@ pub struct GuestContext {
     pub(crate) ldt: Ldt,
     pub(crate) backend: vcpu::BackendState,
 }
+
+/// Room that the largest frame built by the entry code takes.
+const FRAME_ROOM: u64 = 64;
 
 const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
 
@@ -189,6 +219,9 @@ impl GuestContext {
             user_cr3: 0,
             kernel_stack: 0,
             vcpu_info_address: 0,
+            short_ways: ShortWays::default(),
+            short_ways_stale: true,
+            short_ways_allowed: true,
             fs_base: 0,
             gs_base_kernel: 0,
             gs_base_user: 0,
@@ -248,6 +281,7 @@ impl GuestContext {
 
     /// The entry points that the guest has set.
     pub const fn handlers_mut(&mut self) -> &mut Handlers {
+        self.short_ways_stale = true;
         &mut self.handlers
     }
 
@@ -269,6 +303,7 @@ impl GuestContext {
     /// Sets the stack on which the kernel is entered from a process.
     pub const fn set_kernel_stack(&mut self, stack: u64) {
         self.kernel_stack = stack;
+        self.short_ways_stale = true;
     }
 
     /// The I/O privilege level that the guest believes to have.
@@ -294,6 +329,26 @@ impl GuestContext {
         assert!(offset.is_multiple_of(8) && offset <= 4096 - 64, "a vcpu_info does not fit at {offset}");
         self.vcpu_info_address = vcpu::shared_address(&page, offset);
         self.vcpu_info = Some((page, offset));
+    }
+
+    /// Derives what the entry code may do by itself: bounce to handlers that mask events (so that none is due afterwards) and lie at
+    /// canonical addresses, on a stack that lies in the guest's upper half.
+    pub(crate) fn derive_short_ways(&mut self) {
+        self.short_ways_stale = false;
+        self.short_ways = ShortWays::default();
+        if !self.short_ways_allowed {
+            return;
+        }
+        let plain = |handler: &Handler| handler.is_set() && handler.mask_events != 0 && is_canonical(handler.address);
+        let stack = self.kernel_stack & !15;
+        let stack = if stack > HYPERVISOR_END + FRAME_ROOM { stack } else { 0 };
+        let fault = &self.handlers.traps[14];
+        self.short_ways = ShortWays {
+            syscall_stack: if plain(&self.handlers.syscall) { stack } else { 0 },
+            bounce_stack: stack,
+            fault_handler: if plain(fault) { fault.address } else { 0 },
+            irets: 1,
+        };
     }
 
     /// The kernel's root table.
@@ -404,7 +459,19 @@ impl Active {
 
     /// Runs the guest until something needs Paravane.
     pub fn run(&mut self) -> Exit {
-        vcpu::run(self.context_mut())
+        let context = self.context_mut();
+        if context.short_ways_stale {
+            context.derive_short_ways();
+        }
+        vcpu::run(context)
+    }
+
+    /// Whether the entry code may finish system calls, page faults and `iret` by itself. What it does then is the same as otherwise; it does not know the
+    /// I/O privilege level in flags, though.
+    pub fn allow_short_ways(&mut self, allow: bool) {
+        let context = self.context_mut();
+        context.short_ways_allowed = allow;
+        context.short_ways_stale = true;
     }
 
     /// General registers.
@@ -419,7 +486,7 @@ impl Active {
 
     /// The entry points that the guest has set.
     pub fn handlers_mut(&mut self) -> &mut Handlers {
-        &mut self.context_mut().handlers
+        self.context_mut().handlers_mut()
     }
 
     /// Moves the `vcpu_info` (see [`GuestContext::set_vcpu_info`]).
@@ -429,7 +496,7 @@ impl Active {
 
     /// Sets the stack on which the kernel is entered from a process.
     pub fn set_kernel_stack(&mut self, stack: u64) {
-        self.context_mut().kernel_stack = stack;
+        self.context_mut().set_kernel_stack(stack);
     }
 
     /// Sets the I/O privilege level that the guest believes to have.

@@ -7,12 +7,10 @@ use abi::arch_x86_64::flat;
 use abi::xen::vm_assist;
 use core::sync::atomic::Ordering;
 use machine::addr::GuestVirt;
-use machine::context::{Active, Handler};
+use machine::context::{Active, FLAGS_CLEARED_ON_BOUNCE, Handler};
 
 use crate::domain::Domain;
 
-/// Flags that a handler does not start with: trap, nested task, resume, virtual 8086, alignment check.
-const FLAGS_CLEARED: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
 const FLAG_INTERRUPT: u64 = 1 << 9;
 const FLAGS_IOPL: u64 = 3 << 12;
 
@@ -84,7 +82,7 @@ pub fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra)
     let registers = cpu.registers_mut();
     registers.rip = handler.address;
     registers.cs = u64::from(flat::KERNEL_CS64);
-    registers.rflags &= !FLAGS_CLEARED;
+    registers.rflags &= !FLAGS_CLEARED_ON_BOUNCE;
     registers.rsp = bottom;
     registers.ss = u64::from(flat::KERNEL_SS64);
     Ok(())

@@ -14,11 +14,7 @@ entry_page_start:
 
 # SYSCALL leaves: rcx = return address, r11 = flags, rsp = the guest's, everything else the guest's.
 # Ends at guest_trap_entry with the frame that an exception would have left.
-.macro system_call_entry name, code_selector, reason
-    .global \name
-\name:
-    mov [rip + entry_page_start + {cpu_info} + {scratch}], rsp
-    mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
+.macro record_system_call code_selector, reason
     push {flat_ss}
     cpu_info_push {scratch}
     push r11
@@ -29,8 +25,32 @@ entry_page_start:
     jmp [rip + entry_page_start + {cpu_info} + {trap_entry}]
 .endm
 
-system_call_entry entry_syscall, {flat_cs64}, {reason_syscall}
-system_call_entry entry_syscall32, {flat_cs32}, {reason_syscall32}
+# 64-bit system calls of processes and the iret hypercall go on in the short ways below; rdx is saved in the context then and
+# holds the guest's stack pointer.
+    .global entry_syscall
+entry_syscall:
+    mov [rip + entry_page_start + {cpu_info} + {scratch}], rsp
+    mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
+    cmp qword ptr [rsp - {registers_size} + {in_kernel}], 0
+    jne 1f
+    mov [rsp - {registers_size} + {rdx}], rdx
+    mov rdx, [rip + entry_page_start + {cpu_info} + {scratch}]
+    jmp [rip + 3f]
+1:  cmp eax, {iret}
+    jne 2f
+    mov [rsp - {registers_size} + {rdx}], rdx
+    mov rdx, [rip + entry_page_start + {cpu_info} + {scratch}]
+    jmp [rip + 4f]
+2:  record_system_call {flat_cs64}, {reason_syscall}
+    .balign 8
+3:  .quad system_call_of_process
+4:  .quad iret_hypercall
+
+    .global entry_syscall32
+entry_syscall32:
+    mov [rip + entry_page_start + {cpu_info} + {scratch}], rsp
+    mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
+    record_system_call {flat_cs32}, {reason_syscall32}
 
 # SYSENTER saves nothing: rsp was loaded from its MSR (registers_end is used instead), flags are the guest's but for IF and VM.
 # The interface gives the guest's handler a frame without return address; flags are reported with IF set.
@@ -50,11 +70,253 @@ entry_sysenter:
 # --- In the image -------------------------------------------------------------------------------------------------------
     .text
 
+# Lets ring 0 touch user pages, and not any more. Where the processor has no SMAP, boot replaces these by no-ops.
+.macro user_access_begin
+20: stac
+    .pushsection .smap_sites, "a"
+    .long 20b - .
+    .popsection
+.endm
+.macro user_access_end
+20: clac
+    .pushsection .smap_sites, "a"
+    .long 20b - .
+    .popsection
+.endm
+
+# An access to guest memory that goes on at \fixup if it faults.
+.macro guest_access fixup, instruction:vararg
+20: \instruction
+    .pushsection .ex_table, "a"
+    .long 20b - .
+    .long \fixup - .
+    .popsection
+.endm
+
+# Saves the registers that the short ways below leave untouched: all but rax, rbx, rdx and, where they have been used, rcx and r11.
+.macro save_rest
+    mov [rbx + {rdi}], rdi
+    mov [rbx + {rsi}], rsi
+    mov [rbx + {r8}], r8
+    mov [rbx + {r9}], r9
+    mov [rbx + {r10}], r10
+    mov [rbx + {rbp}], rbp
+    mov [rbx + {r12}], r12
+    mov [rbx + {r13}], r13
+    mov [rbx + {r14}], r14
+    mov [rbx + {r15}], r15
+.endm
+
+# The root table and GS base of the guest's other mode become the live ones. Clobbers \scratch.
+.macro switch_mode in_kernel, cr3, scratch
+    mov qword ptr [rbx + {in_kernel}], \in_kernel
+    swapgs
+    mov \scratch, [rbx + \cr3]
+    mov cr3, \scratch
+.endm
+
+# A process made a 64-bit system call: enters the guest kernel's handler as `trap::bounce` would.
+# Entry: rsp = end of the context's registers, rdx = the process's stack, rcx, r11 as SYSCALL left them; rdx is saved.
+# Exit: in the handler, or in guest_exit with everything as the process left it.
+    .balign 64
+system_call_of_process:
+    mov [rsp - {registers_size} + {rax}], rax
+    mov [rsp - {registers_size} + {rbx}], rbx
+    lea rbx, [rsp - {registers_size}]
+    mov rsp, [rbx + {host_stack}]
+    mov [rbx + {rsp}], rdx
+    mov rdx, [rbx + {vcpu_info}]
+    cmp byte ptr [rdx + {upcall_mask}], 0
+    jne system_call_slowly
+    mov rax, [rbx + {short_syscall_stack}]
+    test rax, rax
+    jz system_call_slowly
+    switch_mode 1, {kernel_cr3}, rdx
+    user_access_begin
+    guest_access system_call_fault, mov qword ptr [rax - 8], {flat_ss}
+    mov rdx, [rbx + {rsp}]
+    guest_access system_call_fault, mov [rax - 16], rdx
+    guest_access system_call_fault, mov [rax - 24], r11
+    guest_access system_call_fault, mov qword ptr [rax - 32], {flat_cs64}
+    guest_access system_call_fault, mov [rax - 40], rcx
+    guest_access system_call_fault, mov [rax - 48], r11
+    guest_access system_call_fault, mov [rax - 56], rcx
+    user_access_end
+    mov rdx, [rbx + {vcpu_info}]
+    mov byte ptr [rdx + {upcall_mask}], 1
+    mov rcx, [rbx + {syscall_handler}]
+    and r11, {flags_kept}
+    lea rsp, [rax - 56]
+    mov rdx, [rbx + {rdx}]
+    mov rax, [rbx + {rax}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+
+system_call_fault:
+    user_access_end
+    switch_mode 0, {user_cr3}, rdx
+system_call_slowly:
+    mov [rbx + {rcx}], rcx
+    mov [rbx + {r11}], r11
+    mov [rbx + {rip}], rcx
+    mov [rbx + {rflags}], r11
+    mov qword ptr [rbx + {cs}], {flat_cs64}
+    mov qword ptr [rbx + {ss}], {flat_ss}
+    mov qword ptr [rbx + {vector}], {reason_syscall}
+    mov qword ptr [rbx + {error_code}], 0
+    save_rest
+    jmp guest_exit
+
+# The guest's kernel made the iret hypercall: continues at the frame on its stack as `trap::iret` would, unless an event is pending that the
+# new mask lets in.
+# Entry: rsp = end of the context's registers, rdx = the kernel's stack with an `iret_context`; rdx is saved; rax, rcx, r11 are free.
+# Exit: where the frame says, or in guest_exit for the hypercall.
+    .balign 64
+iret_hypercall:
+    mov [rsp - {registers_size} + {rbx}], rbx
+    lea rbx, [rsp - {registers_size}]
+    mov rsp, [rbx + {host_stack}]
+    mov [rbx + {rsp}], rdx
+    cmp qword ptr [rbx + {short_irets}], 0
+    je iret_slowly
+    movabs rax, {hypervisor_end}
+    cmp rdx, rax
+    jb iret_slowly
+    user_access_begin
+    guest_access iret_fault, movzx ecx, word ptr [rdx + {iret_cs}]
+    guest_access iret_fault, mov r11, [rdx + {iret_rflags}]
+    mov eax, ecx
+    and eax, 3
+    cmp eax, 3
+    jne iret_to_kernel
+    cmp qword ptr [rbx + {user_cr3}], 0
+    je iret_fault
+    bt r11d, 9
+    jnc iret_fault
+    mov rax, [rbx + {vcpu_info}]
+    cmp byte ptr [rax + {upcall_pending}], 0
+    jne iret_fault
+    and r11d, {flags_allowed}
+    or r11d, {flags_forced}
+    guest_access iret_fault, test word ptr [rdx + {iret_flags}], {in_syscall}
+    jz 1f
+    # The end of a system call: the process expects rcx and r11 to be what SYSRET leaves in them.
+    cmp ecx, {flat_cs32}
+    je iret_fault
+    guest_access iret_fault, mov rcx, [rdx + {iret_rip}]
+    mov rax, rcx
+    shr rax, 47
+    jnz iret_fault
+    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
+    mov [rbx + {rax}], rax
+    guest_access iret_fault, mov rdx, [rdx + {iret_rsp}]
+    user_access_end
+    mov rax, [rbx + {vcpu_info}]
+    mov byte ptr [rax + {upcall_mask}], 0
+    switch_mode 0, {user_cr3}, rax
+    mov rsp, rdx
+    mov rdx, [rbx + {rdx}]
+    mov rax, [rbx + {rax}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+    # The end of an exception or interrupt.
+1:  guest_access iret_fault, movzx eax, word ptr [rdx + {iret_ss}]
+    or eax, 3
+    push rax
+    guest_access iret_fault, push [rdx + {iret_rsp}]
+    push r11
+    push rcx
+    guest_access iret_fault, push [rdx + {iret_rip}]
+    guest_access iret_fault, mov rcx, [rdx + {iret_rcx}]
+    guest_access iret_fault, mov r11, [rdx + {iret_r11}]
+    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
+    user_access_end
+    mov rdx, [rbx + {vcpu_info}]
+    mov byte ptr [rdx + {upcall_mask}], 0
+    switch_mode 0, {user_cr3}, rdx
+    mov rdx, [rbx + {rdx}]
+    mov rbx, [rbx + {rbx}]
+    guest_access iret_refused, iretq
+
+# Entry: as iret_hypercall goes on; ecx = CS, r11 = flags of the frame.
+iret_to_kernel:
+    # The new mask, kept in r11's slot: events are let in if IF is set; then none may be pending.
+    mov qword ptr [rbx + {r11}], 1
+    bt r11d, 9
+    jnc 2f
+    mov rax, [rbx + {vcpu_info}]
+    cmp byte ptr [rax + {upcall_pending}], 0
+    jne iret_fault
+    mov qword ptr [rbx + {r11}], 0
+2:  and r11d, {flags_allowed}
+    or r11d, {flags_forced}
+    or ecx, 3
+    guest_access iret_fault, movzx eax, word ptr [rdx + {iret_ss}]
+    or eax, 3
+    push rax
+    guest_access iret_fault, push [rdx + {iret_rsp}]
+    push r11
+    push rcx
+    guest_access iret_fault, push [rdx + {iret_rip}]
+    guest_access iret_fault, mov rcx, [rdx + {iret_rcx}]
+    guest_access iret_fault, mov r11, [rdx + {iret_r11}]
+    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
+    user_access_end
+    mov [rbx + {rax}], rax
+    mov rdx, [rbx + {vcpu_info}]
+    mov al, [rbx + {r11}]
+    mov [rdx + {upcall_mask}], al
+    mov rax, [rbx + {rax}]
+    mov rdx, [rbx + {rdx}]
+    mov rbx, [rbx + {rbx}]
+    guest_access iret_refused, iretq
+
+# The processor refused the frame on Paravane's stack: nothing has left ring 0 and all other registers are the guest's already. Records both.
+iret_refused:
+    push rbx
+    mov rbx, rsp
+    and rbx, {window_mask}
+    mov rbx, [rbx + {cpu_info} + {context}]
+    pop [rbx + {rbx}]
+    pop [rbx + {rip}]
+    pop [rbx + {cs}]
+    pop [rbx + {rflags}]
+    pop [rbx + {rsp}]
+    pop [rbx + {ss}]
+    mov [rbx + {rax}], rax
+    mov [rbx + {rcx}], rcx
+    mov [rbx + {rdx}], rdx
+    mov [rbx + {r11}], r11
+    save_rest
+    mov rsp, [rbx + {host_stack}]
+    mov eax, 1
+    jmp guest_exit_with_status
+
+iret_fault:
+    user_access_end
+iret_slowly:
+    mov rsp, [rbx + {host_stack}]
+    mov qword ptr [rbx + {rax}], {iret}
+    mov qword ptr [rbx + {rcx}], 0
+    mov qword ptr [rbx + {r11}], 0
+    mov qword ptr [rbx + {rip}], 0
+    mov qword ptr [rbx + {rflags}], {flags_forced}
+    mov qword ptr [rbx + {cs}], {flat_cs64}
+    mov qword ptr [rbx + {ss}], {flat_ss}
+    mov qword ptr [rbx + {vector}], {reason_syscall}
+    mov qword ptr [rbx + {error_code}], 0
+    save_rest
+    jmp guest_exit
+
 # Entry: ring 0, interrupts off, root table the guest's; stack: vector, error code, rip, cs, rflags, rsp, ss at the end of the
 # active context's registers. All other registers are the guest's.
-# Exit: returns from guest_enter on Paravane's stack, the registers saved in the context.
+# Exit: returns from guest_enter on Paravane's stack, the registers saved in the context; or, for a page fault that is the
+# guest's own, in its handler.
+    .balign 64
     .global guest_trap_entry
 guest_trap_entry:
+    cmp dword ptr [rsp], 14
+    je guest_page_fault
     push rdi
     push rsi
     push rdx
@@ -75,10 +337,6 @@ guest_trap_entry:
     # Paravane's flags: direction, alignment check, trap and nested task clear whatever the guest had.
     push 2
     popfq
-    cmp dword ptr [rbx + {vector}], 14
-    jne guest_exit
-    mov rax, cr2
-    mov [rbx + {fault_address}], rax
 
 # Entry: rbx = context, rsp = its host_stack. Returns from guest_enter.
 guest_exit:
@@ -91,6 +349,106 @@ guest_exit_with_status:
     pop rbp
     pop rbx
     ret
+
+# Enters the guest's page fault handler as `trap::bounce` would, unless the fault may be Paravane's: at an address in its space, or
+# a write by the guest's kernel to a page that is there, which may be a page table.
+guest_page_fault:
+    mov [rsp - {vector} + {rbx}], rbx
+    lea rbx, [rsp - {vector}]
+    mov [rbx + {rax}], rax
+    mov [rbx + {rcx}], rcx
+    mov [rbx + {rdx}], rdx
+    mov rsp, [rbx + {host_stack}]
+    push 2
+    popfq
+    mov rdx, cr2
+    mov [rbx + {fault_address}], rdx
+    cmp qword ptr [rbx + {short_fault_handler}], 0
+    je page_fault_slowly
+    shr rdx, 43
+    cmp edx, {hypervisor_start} >> 43
+    je page_fault_slowly
+    mov edx, [rbx + {error_code}]
+    test edx, 8
+    jnz page_fault_slowly
+    cmp qword ptr [rbx + {in_kernel}], 0
+    jne 3f
+    mov rax, [rbx + {short_bounce_stack}]
+    test rax, rax
+    jz page_fault_slowly
+    switch_mode 1, {kernel_cr3}, rcx
+    or edx, 4
+    mov ecx, 0xffff
+    user_access_begin
+    guest_access page_fault_of_process, mov [rax - 48], rdx
+    mov rdx, [rbx + {vcpu_info}]
+    and ecx, [rbx + {cs}]
+    jmp 4f
+3:  mov eax, edx
+    and eax, 3
+    cmp eax, 3
+    je page_fault_slowly
+    mov rax, [rbx + {rsp}]
+    and rax, -16
+    movabs rcx, {hypervisor_end} + 64
+    cmp rax, rcx
+    jb page_fault_slowly
+    and edx, ~4
+    user_access_begin
+    guest_access page_fault_of_kernel, mov [rax - 48], rdx
+    mov rdx, [rbx + {vcpu_info}]
+    mov ecx, 0xfffc
+    and ecx, [rbx + {cs}]
+    # rax = stack, ecx = CS as the handler sees it, rdx = vcpu_info, the mode is the kernel's
+4:  mov [rbx + {vector}], rcx
+    movzx ecx, byte ptr [rdx + {upcall_mask}]
+    shl rcx, 32
+    or [rbx + {vector}], rcx
+    neg rcx
+    sbb ecx, ecx
+    # ecx = -1 if events are masked: the handler sees IF clear then
+    and ecx, 1 << 9
+    not ecx
+    and ecx, [rbx + {rflags}]
+    guest_access page_fault_in_handler, mov [rax - 24], rcx
+    mov rcx, [rbx + {ss}]
+    and ecx, 0xffff
+    guest_access page_fault_in_handler, mov [rax - 8], rcx
+    mov rcx, [rbx + {rsp}]
+    guest_access page_fault_in_handler, mov [rax - 16], rcx
+    mov rcx, [rbx + {vector}]
+    guest_access page_fault_in_handler, mov [rax - 32], rcx
+    mov rcx, [rbx + {rip}]
+    guest_access page_fault_in_handler, mov [rax - 40], rcx
+    guest_access page_fault_in_handler, mov [rax - 56], r11
+    mov rcx, [rbx + {rcx}]
+    guest_access page_fault_in_handler, mov [rax - 64], rcx
+    user_access_end
+    mov rcx, [rbx + {fault_address}]
+    mov [rdx + {guest_cr2}], rcx
+    mov byte ptr [rdx + {upcall_mask}], 1
+    mov r11, [rbx + {rflags}]
+    and r11, {flags_kept}
+    mov rcx, [rbx + {short_fault_handler}]
+    mov rdx, [rbx + {rdx}]
+    lea rsp, [rax - 64]
+    mov rax, [rbx + {rax}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+
+# The handler's stack cannot be written. Bit 1 of the CS kept in `vector` tells which mode it was: a kernel's CS has RPL 0 there.
+page_fault_in_handler:
+    test byte ptr [rbx + {vector}], 3
+    jz page_fault_of_kernel
+page_fault_of_process:
+    switch_mode 0, {user_cr3}, rdx
+page_fault_of_kernel:
+    user_access_end
+page_fault_slowly:
+    mov qword ptr [rbx + {vector}], 14
+    mov [rbx + {r11}], r11
+    save_rest
+    jmp guest_exit
 
 # extern "C" fn guest_enter(context: *mut GuestContext) -> u32
 # Runs the guest of the active context; returns 0 when the guest was left again, 1 if the processor refused the frame.

@@ -4,11 +4,14 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 
-use abi::arch_x86_64::flat;
+use abi::arch_x86_64::{IretContext, flat, vgcf};
+use abi::xen::{VcpuInfo, hypercall};
 
 use super::cpu_info::{self, CpuInfo};
 use super::layout;
-use crate::context::{GuestContext, Registers, Selectors};
+use super::registers::NO_OPERATION;
+use crate::addr::{HYPERVISOR_END, HYPERVISOR_START};
+use crate::context::{FLAGS_ALLOWED, FLAGS_CLEARED_ON_BOUNCE, FLAGS_FORCED, GuestContext, Registers, Selectors};
 
 /// Reasons for an exit that are not vectors.
 pub(crate) const REASON_SYSCALL: u32 = 0x100;
@@ -25,6 +28,36 @@ global_asm!(
     registers_end = const offset_of!(CpuInfo, registers_end),
     trap_entry = const offset_of!(CpuInfo, trap_entry),
     context = const offset_of!(CpuInfo, context),
+    registers_size = const size_of::<Registers>(),
+    in_kernel = const offset_of!(GuestContext, in_kernel),
+    kernel_cr3 = const offset_of!(GuestContext, kernel_cr3),
+    user_cr3 = const offset_of!(GuestContext, user_cr3),
+    vcpu_info = const offset_of!(GuestContext, vcpu_info_address),
+    short_syscall_stack = const offset_of!(GuestContext, short_ways.syscall_stack),
+    short_bounce_stack = const offset_of!(GuestContext, short_ways.bounce_stack),
+    short_fault_handler = const offset_of!(GuestContext, short_ways.fault_handler),
+    short_irets = const offset_of!(GuestContext, short_ways.irets),
+    syscall_handler = const offset_of!(GuestContext, handlers.syscall.address),
+    upcall_pending = const offset_of!(VcpuInfo, event_upcall_pending),
+    upcall_mask = const offset_of!(VcpuInfo, event_upcall_mask),
+    guest_cr2 = const offset_of!(VcpuInfo, arch.cr2),
+    hypervisor_start = const HYPERVISOR_START,
+    hypervisor_end = const HYPERVISOR_END,
+    flags_allowed = const FLAGS_ALLOWED,
+    flags_forced = const FLAGS_FORCED,
+    flags_kept = const -(FLAGS_CLEARED_ON_BOUNCE as i64) - 1,
+    iret = const hypercall::IRET,
+    in_syscall = const vgcf::IN_SYSCALL,
+    iret_rax = const offset_of!(IretContext, rax),
+    iret_r11 = const offset_of!(IretContext, r11),
+    iret_rcx = const offset_of!(IretContext, rcx),
+    iret_flags = const offset_of!(IretContext, flags),
+    iret_rip = const offset_of!(IretContext, rip),
+    iret_cs = const offset_of!(IretContext, cs),
+    iret_rflags = const offset_of!(IretContext, rflags),
+    iret_rsp = const offset_of!(IretContext, rsp),
+    iret_ss = const offset_of!(IretContext, ss),
+    error_code = const offset_of!(Registers, error_code),
     window_mask = const -(layout::PER_CPU_SIZE as i64),
     flat_ss = const flat::USER_SS64,
     flat_cs64 = const flat::USER_CS64,
@@ -60,6 +93,23 @@ global_asm!(
     fs = const offset_of!(Selectors, fs),
     gs = const offset_of!(Selectors, gs),
 );
+
+/// Takes `stac` and `clac` out of the entry code; boot calls this on a processor that does not know them.
+///
+/// # Safety
+/// No other CPU may be running, nor a guest.
+pub(super) unsafe fn patch_user_access() {
+    let (start, end) = (layout::smap_sites_start(), layout::smap_sites_end());
+    for site in (start..end).step_by(4) {
+        // SAFETY: the linker puts a table of 32-bit words between the two symbols.
+        let offset = unsafe { (site as *const i32).read_unaligned() };
+        let instruction = site.wrapping_add_signed(offset.into());
+        let writable = layout::direct(instruction - layout::IMAGE_OFFSET) as *mut [u8; 3];
+        // SAFETY: the site is one of the three-byte instructions of the entry code, reached through the direct map, where it is
+        // writable; nobody executes it now.
+        unsafe { writable.write(NO_OPERATION) };
+    }
+}
 
 unsafe extern "C" {
     /// Runs the guest. The context must be this CPU's active one, its registers made harmless.

@@ -67,6 +67,10 @@ linker_symbols! {
     ex_table_start = __ex_table_start;
     /// End of the exception table.
     ex_table_end = __ex_table_end;
+    /// First byte of the table of `stac` and `clac` instructions.
+    smap_sites_start = __smap_sites_start;
+    /// End of that table.
+    smap_sites_end = __smap_sites_end;
     /// First byte of the symbol table.
     symbols_start = __symbols_start;
     /// End of the symbol table.

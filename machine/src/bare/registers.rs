@@ -19,6 +19,9 @@ pub(crate) mod msr {
     pub(crate) const SFMASK: u32 = 0xc000_0084;
 }
 
+/// An instruction of three bytes that does nothing (Intel SDM volume 2, NOP).
+pub(crate) const NO_OPERATION: [u8; 3] = [0x0f, 0x1f, 0x00];
+
 macro_rules! readers {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => { $(
         $(#[$doc])*

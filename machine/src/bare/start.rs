@@ -8,7 +8,7 @@ use super::early::Early;
 use super::paging::{self, Mapper};
 use super::ram::{self, Ram};
 use super::{
-    apic, boot_memory, console, cpu_features, heap, interrupts, io_apic, layout, registers, smp, time, traps, windows,
+    apic, boot_memory, console, cpu_features, entry, heap, interrupts, io_apic, layout, registers, smp, time, traps, windows,
 };
 use crate::addr::{CpuId, MAX_CPUS, Mfn};
 use crate::boot::acpi::Acpi;
@@ -198,6 +198,10 @@ fn finish_memory(mut described: Memory, memory: Early) {
         no_execute: cpu_features::get().no_execute,
     });
     boot::seal_memory(described);
+    if !cpu_features::smap() {
+        // SAFETY: this is the only CPU yet, and there is no guest.
+        unsafe { entry::patch_user_access() };
+    }
 }
 
 /// The rest, on this CPU's own stack.

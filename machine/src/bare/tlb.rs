@@ -1,28 +1,20 @@
-#![expect(unsafe_code, reason = "toggles a control bit to flush")]
+#![expect(unsafe_code, reason = "loads the root table again to flush")]
 //! Flushing this CPU's translations, and the mailboxes by which CPUs ask each other to.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{apic, cpu, cpu_features, interrupts, registers};
+use super::{apic, cpu, interrupts, registers};
 use crate::addr::{CpuSet, MAX_CPUS};
 
 /// How often each CPU has been asked to flush, and the count at its last flush on request.
 static ASKED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
-/// Drops everything that is cached, whatever its tag, Paravane's own global pages included.
+/// Drops everything that is cached of guests' memory. Their translations are never global, and no PCID is in use, so loading the root
+/// again does it; Paravane's own global ones never change.
 pub(crate) fn flush_all() {
-    const GLOBAL_PAGES: u64 = 1 << 7;
-    if cpu_features::get().global_pages {
-        let cr4 = registers::read_cr4();
-        // SAFETY: switching global pages off and on again drops cached translations and nothing else.
-        unsafe { registers::write_cr4(cr4 & !GLOBAL_PAGES) };
-        // SAFETY: restores the value read above.
-        unsafe { registers::write_cr4(cr4) };
-    } else {
-        // SAFETY: loads the root that is loaded already.
-        unsafe { registers::write_cr3(registers::read_cr3()) };
-    }
+    // SAFETY: loads the root that is loaded already.
+    unsafe { registers::write_cr3(registers::read_cr3()) };
 }
 
 /// Flushes if another CPU waits for it.

@@ -6,7 +6,7 @@ use core::arch::asm;
 use super::registers;
 use super::{cpu_features, cpu_info, descriptor_window, entry, interrupts};
 use crate::addr::GuestVirt;
-use crate::context::{Exit, GuestContext, Registers, Selectors};
+use crate::context::{Exit, FLAGS_ALLOWED, FLAGS_FORCED, GuestContext, Registers, Selectors};
 use crate::frames::{Descriptor, SharedPage, TypedRef};
 use crate::tlb_clock;
 
@@ -16,11 +16,6 @@ pub(crate) use descriptor_window::LdtPages as BackendState;
 const MSR_FS_BASE: u32 = 0xc000_0100;
 const MSR_GS_BASE: u32 = 0xc000_0101;
 const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
-
-/// Flags that a guest may set: carry, parity, adjust, zero, sign, trap, direction, overflow, resume, alignment check, identification.
-const FLAGS_ALLOWED: u64 = 0x0025_0dd5;
-/// Interrupts on, and the bit that is always one.
-const FLAGS_FORCED: u64 = 0x202;
 
 /// The address of a place in a shared page as the entry code uses it.
 pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
