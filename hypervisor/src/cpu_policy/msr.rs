@@ -95,6 +95,9 @@ pub fn write(cpu: &mut Active, _: &Arc<Domain>, _: &Arc<Vcpu>, number: u32, valu
         number::DECODE_CONFIGURATION => vendor() == Vendor::Amd,
         number::MISC_ENABLE => vendor() == Vendor::Intel,
         // What would change nothing is no harm.
-        _ => constant(number, vendor(), cpu::features().no_execute) == Some(value),
+        number::EFER | number::PAT | number::MISC_FEATURES => {
+            constant(number, vendor(), cpu::features().no_execute) == Some(value)
+        }
+        _ => false,
     }
 }

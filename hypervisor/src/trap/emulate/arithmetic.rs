@@ -53,7 +53,7 @@ pub(super) fn operation(instruction: &Instruction, modrm: &ModRm, from: &Registe
         opcode @ 0x00..=0x31 => Operation::Combine((opcode >> 3) as u8, register()),
         0x80 | 0x81 | 0x83 if group != 7 => Operation::Combine(group, immediate),
         0x86 | 0x87 => Operation::Exchange(modrm.register),
-        0x88 | 0x89 => Operation::Store(register()),
+        0x88 | 0x89 | 0x0fc3 => Operation::Store(register()),
         0xc6 | 0xc7 if group == 0 => Operation::Store(immediate),
         0xf6 | 0xf7 if group == 2 => Operation::Not,
         0xf6 | 0xf7 if group == 3 => Operation::Negate,

@@ -121,8 +121,8 @@ const fn shape(opcode: u16) -> Option<Shape> {
         // bts, btr, btc
         0x0fab | 0x0fb3 | 0x0fbb => (true, Immediate::None, Size::Usual),
         0x0fba => (true, Immediate::Byte, Size::Usual),
-        // cmpxchg8b
-        0x0fc7 => (true, Immediate::None, Size::Usual),
+        // movnti, cmpxchg8b
+        0x0fc3 | 0x0fc7 => (true, Immediate::None, Size::Usual),
         // movs, stos, ins, outs, in and out by DX
         0xa4 | 0xaa | 0x6c | 0x6e | 0xec | 0xee => (false, Immediate::None, Size::Byte),
         0xa5 | 0xab | 0x6d | 0x6f | 0xed | 0xef => (false, Immediate::None, Size::Usual),
@@ -193,6 +193,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Instruction> {
     };
     let opcode = if byte == 0x0f { 0x0f00 | u16::from(bytes.next()?) } else { u16::from(byte) };
     let shape = shape(opcode)?;
+    // Behind these prefixes it is not `movnti`.
+    if opcode == 0x0fc3 && (word || repeat || lock) {
+        return None;
+    }
     let size = match shape.size {
         Size::Byte => 1,
         Size::Long => 8,

@@ -7,12 +7,14 @@ use abi::xen::vm_assist;
 use machine::context::Active;
 
 use super::decode::{Instruction, ModRm, Operand, decode};
-use super::{Emulation, PROTECTION_FAULT, code, complete, control, cpuid, page_fault, ports, registers};
+use super::{Emulation, INVALID_OPCODE, PROTECTION_FAULT};
+use super::{code, complete, control, cpuid, page_fault, ports, registers};
 use crate::cpu_policy;
 use crate::domain::{Domain, Vcpu};
 
 /// The ModRM byte that makes `xsetbv` of its group.
 const XSETBV: u8 = 0xd1;
+const CR4_OSXSAVE: u64 = 1 << 18;
 /// What `sgdt` and `sidt` show: an empty table at an address that says nothing.
 const TABLE_BASE: u64 = 0xffff_8000_0000_0000;
 
@@ -21,19 +23,19 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
     let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
     let Some(instruction) = decode(code.bytes()) else { return Emulation::Refused };
     if instruction.lock {
-        return Emulation::Refused;
+        return INVALID_OPCODE;
     }
     let instruction = &instruction;
     let kernel = cpu.context().is_in_kernel();
     match (instruction.opcode, instruction.modrm.as_ref()) {
-        // `cli` and `sti` do nothing. A process that could mask events that its kernel then unmasks behind its back would gain nothing from it.
+        // `cli` and `sti` do nothing: events are masked by means of their own.
         (0xfa | 0xfb, _) if has_io_privilege(cpu, domain) => complete(cpu, instruction.length),
         (opcode, _) if ports::is_port_access(opcode) && has_io_privilege(cpu, domain) => {
             ports::access(cpu, instruction)
         }
         (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),
         _ if !kernel => Emulation::Refused,
-        (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, instruction),
+        (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, vcpu, instruction),
         (0x0f06, _) => {
             cpu.set_task_switched(false);
             complete(cpu, instruction.length)
@@ -70,8 +72,11 @@ fn has_io_privilege(cpu: &Active, domain: &Domain) -> bool {
     context.iopl() >= level
 }
 
-/// `xsetbv`.
-fn set_extended_states(cpu: &mut Active, instruction: &Instruction) -> Emulation {
+/// `xsetbv`, which is there once the guest has set CR4.OSXSAVE.
+fn set_extended_states(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction) -> Emulation {
+    if cpu_policy::control4(vcpu) & CR4_OSXSAVE == 0 {
+        return INVALID_OPCODE;
+    }
     let registers = cpu.registers();
     // The low half of RCX names the register; there is only register 0.
     let (number, value) = (registers.rcx as u32, registers::read_pair(registers));

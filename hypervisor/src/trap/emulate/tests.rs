@@ -261,6 +261,7 @@ const MODELS: &[Model] = &[
     (&[0x66, 0x89, 0x07], 2, |_, rax| (rax, rax)),
     (&[0x89, 0x07], 4, |_, rax| (rax, rax)),
     (&[0x48, 0x89, 0x07], 8, |_, rax| (rax, rax)),
+    (&[0x48, 0x0f, 0xc3, 0x07], 8, |_, rax| (rax, rax)),
     (&[0xc6, 0x07, 0x92], 1, |_, rax| (0x92, rax)),
     (&[0x48, 0xc7, 0x07, 0xf0, 0xff, 0xff, 0xff], 8, |_, rax| (u64::MAX - 15, rax)),
     (&[0x48, 0x87, 0x07], 8, |old, rax| (rax, old)),
@@ -418,7 +419,7 @@ fn control_registers() {
     // CR4: what can be chosen is, the rest stays as it is.
     assert_eq!(guest.privileged(&[0x0f, 0x20, 0xe0]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, 0x660);
-    guest.cpu.registers_mut().rax = u64::MAX & !(1 << 16 | 1 << 18);
+    guest.cpu.registers_mut().rax = !(1 << 16 | 1 << 18);
     assert_eq!(guest.privileged(&[0x0f, 0x22, 0xe0]), Emulation::Done);
     assert_eq!(guest.privileged(&[0x0f, 0x20, 0xe0]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, 0x66c);
@@ -428,6 +429,23 @@ fn control_registers() {
         assert_eq!(guest.privileged(&[0x0f, 0x22, modrm]), Emulation::Refused);
     }
     assert_eq!(guest.privileged(&[0x44, 0x0f, 0x20, 0xc0]), Emulation::Refused, "CR8");
+}
+
+#[test]
+fn extended_states() {
+    let mut guest = Guest::new();
+    let registers = guest.cpu.registers_mut();
+    (registers.rax, registers.rcx, registers.rdx) = (3, 0, 0);
+    assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), INVALID_OPCODE, "before CR4.OSXSAVE is set");
+    guest.vcpu().control4.store(1 << 18, Ordering::Relaxed);
+    assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), Emulation::Done);
+    assert_eq!(guest.cpu.xcr0(), 3);
+    for (rcx, rax, rdx) in [(0, 0, 0), (0, 5, 0), (1, 3, 0), (0, 3, 1), (0, 1 << 9 | 3, 0)] {
+        let registers = guest.cpu.registers_mut();
+        (registers.rax, registers.rcx, registers.rdx) = (rax, rcx, rdx);
+        assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), PROTECTION_FAULT);
+        assert_eq!(guest.cpu.xcr0(), 3);
+    }
 }
 
 #[test]
@@ -503,18 +521,29 @@ fn what_is_not_emulated_is_refused() {
         &[0x0f, 0x00, 0xd8],
         &[0x0f, 0x35],
         &[0x0f, 0x07],
-        &[0xf0, 0x0f, 0x32],
         &[0xcc],
         &[0x90],
     ];
     for bytes in refused {
         assert_eq!(guest.privileged(bytes), Emulation::Refused, "{bytes:x?}");
     }
+    assert_eq!(guest.privileged(&[0xf0, 0x0f, 0x32]), INVALID_OPCODE, "lock rdmsr");
     // cli and sti need I/O privilege, and then do nothing.
     assert_eq!(guest.privileged(&[0xfa]), Emulation::Refused);
     guest.cpu.set_iopl(1);
     assert_eq!(guest.privileged(&[0xfa]), Emulation::Done);
     assert_eq!(guest.privileged(&[0xfb]), Emulation::Done);
+    // Ports too, and there is nothing behind them.
+    guest.cpu.registers_mut().rax = RAX_VALUE;
+    assert_eq!(guest.privileged(&[0xe4, 0x80]), Emulation::Done, "in al, 0x80");
+    assert_eq!(guest.cpu.registers().rax, RAX_VALUE | 0xff);
+    assert_eq!(guest.privileged(&[0x66, 0xed]), Emulation::Done, "in ax, dx");
+    assert_eq!(guest.cpu.registers().rax, RAX_VALUE | 0xffff);
+    assert_eq!(guest.privileged(&[0xed]), Emulation::Done, "in eax, dx");
+    assert_eq!(guest.cpu.registers().rax, 0xffff_ffff);
+    assert_eq!(guest.privileged(&[0xef]), Emulation::Done, "out dx, eax");
+    assert_eq!((guest.cpu.registers().rax, guest.advance()), (0xffff_ffff, 1));
+    assert_eq!(guest.privileged(&[0x6c]), Emulation::Refused, "insb");
 }
 
 #[test]
