@@ -11,7 +11,7 @@ use tabled::builder::Builder;
 use tabled::settings::Style;
 
 use crate::host::Host;
-use crate::machine::{self, Contents, Options};
+use crate::machine::{Contents, Options, log_file};
 use crate::ramdisk::Ramdisk;
 
 /// Options of `boot-times`.
@@ -32,13 +32,16 @@ impl BootTimes {
         let mut ramdisk = Ramdisk::bootable("paravane")?;
         ramdisk.command(&[OsString::from("true")])?;
         let ramdisk = Contents::Bytes(ramdisk.finish()?);
+        // An unprivileged guest's kernel shows its first lines as they come only if it is told to.
+        let mut machine = self.machine.clone();
+        machine.append = format!("earlyprintk=xen {}", machine.append);
         let hosts = [("Paravane", Host::named(None)?), ("Xen 4.17", Host::named(Some("xen"))?)];
         let mut times = [(); 2].map(|()| (Vec::new(), Vec::new()));
         for round in 1..=self.rounds {
             // In turn, so that whatever else the machine does hits both alike.
             for ((name, host), (first, ready)) in hosts.iter().zip(&mut times) {
-                let log = machine::log_file("boot-logs", &name.replace(' ', "-").to_lowercase())?;
-                let mut booted = self.machine.boot(host, accelerator, Some(ramdisk.clone()), false, &log)?;
+                let log = log_file("boot-logs", &name.replace(' ', "-").to_lowercase())?;
+                let mut booted = machine.boot(host, accelerator, Some(ramdisk.clone()), false, &log)?;
                 booted.session.follow(booted.limits, |_, _| {}).with_context(|| format!("on {name}"))?;
                 let guest = booted.session.guests().values().next().context("no guest")?;
                 let line = guest.first_line.with_context(|| format!("the kernel printed nothing on {name}"))?;

@@ -43,6 +43,7 @@ pub(crate) enum Happening<'a> {
 /// How a guest's life went so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guest {
+    /// When the kernel named itself, which is its first line.
     pub(crate) first_line: Option<Duration>,
     pub(crate) ready: Option<Duration>,
     /// Status of its command or shell.
@@ -218,7 +219,7 @@ impl Session {
         };
         let marked = text.strip_prefix(RUN_MARK).and_then(Frame::parse);
         let Some(guest) = self.guests.get_mut(&name) else { return };
-        if !text.is_empty() && (self.alone.is_none() || text.contains("Linux version")) {
+        if text.contains("Linux version") {
             guest.first_line.get_or_insert(time);
         }
         match marked {
