@@ -26,11 +26,7 @@ pub fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) ->
             scheduler::yield_now(caller.vcpu);
             Ok(0)
         }
-        op::BLOCK => {
-            caller.vcpu.info().upcall_mask().store(0, Ordering::SeqCst);
-            scheduler::block(caller.vcpu);
-            Ok(0)
-        }
+        op::BLOCK => Ok(block(caller)),
         op::SHUTDOWN => {
             let shutdown: Shutdown = caller.cpu.read(argument)?;
             end(caller.domain, shutdown.reason)
@@ -47,6 +43,28 @@ pub fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) ->
         op::PIN_OVERRIDE => pin_override(caller, argument),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// The form of this hypercall for the oldest kernels: three operations, the reason of a shutdown as the argument itself.
+///
+/// # Errors
+/// `ENOSYS` for another operation.
+pub fn sched_op_compat(caller: &mut Caller<'_>, operation: u32, argument: u64) -> CallResult {
+    match operation {
+        op::YIELD => {
+            scheduler::yield_now(caller.vcpu);
+            Ok(0)
+        }
+        op::BLOCK => Ok(block(caller)),
+        op::SHUTDOWN => end(caller.domain, (argument & 0xff) as u32),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+fn block(caller: &Caller<'_>) -> u64 {
+    caller.vcpu.info().upcall_mask().store(0, Ordering::SeqCst);
+    scheduler::block(caller.vcpu);
+    0
 }
 
 /// Ends a domain for the reason that it gives, or the one that was fixed before.

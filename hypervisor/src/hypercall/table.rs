@@ -82,6 +82,8 @@ rows! {
         |c, a| traps_and_callbacks::set_callbacks(c, a[0], a[1], a[2]);
     FPU_TASKSWITCH "fpu_taskswitch" Any false "sets or clears CR0.TS"
         |c, a| fpu_taskswitch::fpu_taskswitch(c, low(a[0]));
+    SCHED_OP_COMPAT "sched_op_compat" Any false "sched_op as the oldest kernels call it"
+        |c, a| sched_op::sched_op_compat(c, low(a[0]), a[1]);
     PLATFORM_OP "platform_op" Control false "the machine's firmware, clock and power"
         |c, a| platform_op::platform_op(c, at(a[0]));
     SET_DEBUGREG "set_debugreg" Any false "sets a debug register"

@@ -118,6 +118,11 @@ impl SchedulerState {
         self.overridden.store(set.bits(), Ordering::SeqCst);
     }
 
+    /// Begins its account anew: what was before its domain began does not count.
+    pub(crate) fn open_account(&self) {
+        *self.account.lock() = Account::new(time::now());
+    }
+
     pub(super) fn enter(&self, state: Runstate) {
         self.account.lock().enter(state, time::now());
     }

@@ -72,10 +72,11 @@ pub(super) fn write_info(page: &SharedPage, offset: usize, info: &VcpuTimeInfo) 
     version.store(info.version, Ordering::Release);
 }
 
-/// Fills in a new domain's wall clock and the time information of its vCPUs.
+/// Fills in a new domain's wall clock and the time information of its vCPUs, whose accounts of time begin now.
 pub fn init_domain(domain: &Arc<Domain>) {
     write_wall_clock(domain.shared_info(), time::wall_clock_at_boot());
     for vcpu in domain.vcpus() {
+        vcpu.scheduling.open_account();
         let version = vcpu.time.next_version();
         let info = vcpu.info();
         write_info(&info.page, info.offset, &present_info(version));

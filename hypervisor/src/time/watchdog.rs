@@ -54,6 +54,13 @@ impl Default for Watchdogs {
     }
 }
 
+impl Drop for Watchdogs {
+    fn drop(&mut self) {
+        // Timers far off would keep what is left of the domain for as long.
+        self.tokens.get_mut().iter().flatten().copied().for_each(timers::cancel);
+    }
+}
+
 fn add(domain: &Arc<Domain>, number: usize, seconds: u32) -> Token {
     let deadline = time::now().saturating_add(u64::from(seconds) * 1_000_000_000);
     timers::add(deadline, Action::Watchdog(Arc::downgrade(domain), number))

@@ -7,7 +7,7 @@ use machine::addr::GuestVirt;
 use machine::hosted::time::advance;
 use zerocopy::{Immutable, IntoBytes};
 
-use super::sched_op;
+use super::{sched_op, sched_op_compat};
 use crate::domain::{EndReason, Life};
 use crate::event_channel::{Consumer, allocate_for_paravane, notify_guest};
 use crate::hypercall::{CallError, CallResult};
@@ -109,6 +109,18 @@ fn an_unknown_shutdown_reason_ends_the_domain_too() {
     guest.domain.start();
     assert!(call(&mut guest, op::SHUTDOWN, &Shutdown { reason: 77 }).is_ok());
     assert!(matches!(guest.domain.life(), Life::Ended(EndReason::Killed(_))));
+}
+
+#[test]
+fn the_old_form_knows_three_operations() {
+    let mut guest = Guest::new(1, 2);
+    guest.domain.start();
+    refused(sched_op_compat(&mut guest.caller(), op::POLL, 0), Errno::ENOSYS);
+    assert!(sched_op_compat(&mut guest.caller(), op::YIELD, 0).is_ok());
+    assert!(sched_op_compat(&mut guest.caller(), op::BLOCK, 0).is_ok());
+    assert!(is_blocked(&mut guest));
+    assert!(sched_op_compat(&mut guest.caller(), op::SHUTDOWN, 3).is_ok());
+    assert_eq!(guest.domain.life(), Life::Ended(EndReason::Crash));
 }
 
 #[test]
