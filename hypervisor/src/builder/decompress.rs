@@ -2,6 +2,7 @@
 //! the compressed data (gzip has it there by itself); that many bytes are reserved, and a stream that comes out longer or
 //! shorter is refused.
 
+mod copy;
 mod gzip;
 mod lz4;
 #[cfg(test)]
@@ -29,6 +30,8 @@ pub enum DecompressError {
     NoMemory(usize),
     /// The data make no sense, or do not come out at the size that they claim.
     Damaged(&'static str),
+    /// They use what is not provided for.
+    Unsupported(&'static str),
 }
 
 impl fmt::Display for DecompressError {
@@ -40,6 +43,7 @@ impl fmt::Display for DecompressError {
                 write!(f, "no {} MiB of contiguous memory are free to decompress it", size.div_ceil(1 << 20))
             }
             Self::Damaged(method) => write!(f, "its {method} data are damaged"),
+            Self::Unsupported(what) => write!(f, "it is compressed with {what}"),
         }
     }
 }
@@ -79,6 +83,18 @@ impl Method {
 #[derive(Debug)]
 struct Damaged;
 
+/// Why a method with variants gave up.
+enum Failure {
+    Damaged,
+    Unsupported(&'static str),
+}
+
+impl From<Damaged> for Failure {
+    fn from(Damaged: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
 /// Decompresses data that end with the size that they become.
 pub(super) fn decompress(data: &[u8]) -> Result<Buffer, DecompressError> {
     let method = Method::of(data).ok_or(DecompressError::UnknownMethod)?;
@@ -91,11 +107,15 @@ pub(super) fn decompress(data: &[u8]) -> Result<Buffer, DecompressError> {
     let mut buffer = Buffer::new(size).ok_or(DecompressError::NoMemory(size))?;
     let stream = &data[..body];
     let output = buffer.as_mut_slice();
-    match method {
-        Method::Gzip => gzip::decompress(data, output).map_err(|Damaged| damaged)?,
-        Method::Lz4 => lz4::decompress(stream, output).map_err(|Damaged| damaged)?,
-        Method::Xz => xz::decompress(stream, output)?,
-        Method::Zstd => zstd::decompress(stream, output).map_err(|Damaged| damaged)?,
-    }
+    let result = match method {
+        Method::Gzip => gzip::decompress(data, output).map_err(Failure::from),
+        Method::Lz4 => lz4::decompress(stream, output).map_err(Failure::from),
+        Method::Xz => xz::decompress(stream, output),
+        Method::Zstd => zstd::decompress(stream, output).map_err(Failure::from),
+    };
+    result.map_err(|failure| match failure {
+        Failure::Damaged => damaged,
+        Failure::Unsupported(what) => DecompressError::Unsupported(what),
+    })?;
     Ok(buffer)
 }

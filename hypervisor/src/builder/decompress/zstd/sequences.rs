@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use super::bits::Backward;
 use super::fse::{Decoder, Table};
+use super::super::copy::repeat;
 use super::{Damaged, little_endian, take};
 
 /// Baseline and extra bits of the codes for numbers of literals from 16 on; smaller codes are the number.
@@ -184,17 +185,7 @@ impl Sink<'_> {
     }
 
     fn repeat(&mut self, offset: usize, length: usize) -> Result<(), Damaged> {
-        let start = self.done.checked_sub(offset).ok_or(Damaged)?;
-        if length > self.output.len() - self.done {
-            return Err(Damaged);
-        }
-        // what is repeated may reach into what is being written
-        let mut copied = 0;
-        while copied < length {
-            let piece = (length - copied).min(offset + copied);
-            self.output.copy_within(start..start + piece, self.done + copied);
-            copied += piece;
-        }
+        repeat(self.output, self.done, offset, length)?;
         self.done += length;
         Ok(())
     }
