@@ -46,7 +46,8 @@ pub(super) fn leaf(view: &View, host: &impl Fn(u32, u32) -> [u32; 4], number: u3
         // The name; caches and translation caches.
         0x8000_0002..=0x8000_0006 | 0x8000_0019 => [eax, ebx, ecx, edx],
         0x8000_0007 => [0, 0, 0, without(edx & INVARIANT_TSC, INVARIANT_TSC, view.features.invariant_tsc)],
-        0x8000_0008 => [eax & 0xffff, ebx & ADDRESS_EBX, 0, 0],
+        // Linear addresses have 48 bits, whatever more the processor could do.
+        0x8000_0008 => [eax & 0xff | 48 << 8, ebx & ADDRESS_EBX, 0, 0],
         0x8000_0021 => [eax & EXTENDED_21_EAX, 0, 0, 0],
         _ => [0; 4],
     }

@@ -75,6 +75,7 @@ fn what_works_is_shown_and_the_rest_is_hidden() {
         for number in [22, 24, 25, 26, 27, 28, 29, 30, 31] {
             assert!(!bit(edx, number), "AMX or speculation control, bit {number}");
         }
+        assert_eq!(answer(&view, &host, 0x8000_0008, 0)[0], 0x30ff, "48 bits of linear address");
         let [_, _, ecx, edx] = answer(&view, &host, 0x8000_0001, 0);
         assert!(!bit(ecx, 2) && !bit(ecx, 22) && !bit(ecx, 29), "SVM, TOPOEXT, MONITORX");
         assert!(bit(edx, 11) && bit(edx, 20) && bit(edx, 29), "SYSCALL, NX, LM");
