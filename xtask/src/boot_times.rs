@@ -29,7 +29,7 @@ impl BootTimes {
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         let (accelerator, reason) = self.machine.choose_accelerator()?;
         eprintln!("using {accelerator}: {reason}");
-        let mut ramdisk = Ramdisk::bootable("paravane")?;
+        let mut ramdisk = Ramdisk::bootable()?;
         ramdisk.command(&[OsString::from("true")])?;
         let ramdisk = Contents::Bytes(ramdisk.finish()?);
         // An unprivileged guest's kernel shows its first lines as they come only if it is told to.

@@ -158,14 +158,15 @@ impl Options {
         raw: bool,
         log: &Path,
     ) -> Result<Booted> {
-        let command_line = format!("console={} {}", host.console(), self.append).trim_end().to_owned();
         let guest = |number| GuestModule {
             name: format!("guest{number}"),
             memory: self.memory,
             vcpus: self.vcpus,
             kernel: "vmlinuz".into(),
             ramdisk: ramdisk.is_some().then(|| "ramdisk".into()),
-            command_line: command_line.clone(),
+            command_line: format!("console={} hostname=guest{number} {}", host.console(), self.append)
+                .trim_end()
+                .to_owned(),
         };
         let guests = (1..=self.guests).map(guest).collect();
         let kernel = ("vmlinuz", Contents::File(kernels::named(&self.kernel)?));

@@ -26,7 +26,7 @@ pub(crate) struct Ramdisk {
 
 impl Ramdisk {
     /// A ramdisk that boots to `/init`; without anything more that is a shell on the console.
-    pub(crate) fn bootable(hostname: &str) -> Result<Self> {
+    pub(crate) fn bootable() -> Result<Self> {
         let mut ramdisk = Self::default();
         for folder in ["bin", "dev", "proc", "programs", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin"] {
             ramdisk.entry(folder, FOLDER | 0o755, &[], (0, 0))?;
@@ -34,7 +34,6 @@ impl Ramdisk {
         // The kernel opens it for the first process before that can mount anything.
         ramdisk.entry("dev/console", DEVICE | 0o600, &[], (5, 1))?;
         ramdisk.file("init", 0o755, INIT)?;
-        ramdisk.file("hostname", 0o644, format!("{hostname}\n").as_bytes())?;
         ramdisk.file("bin/busybox", 0o755, &busybox()?)?;
         Ok(ramdisk)
     }

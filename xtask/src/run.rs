@@ -50,7 +50,7 @@ impl Run {
             ensure!(self.command.is_empty(), "a ramdisk of your own cannot be told which command to run");
             return Ok(Contents::File(file.clone()));
         }
-        let mut ramdisk = ramdisk::Ramdisk::bootable("paravane")?;
+        let mut ramdisk = ramdisk::Ramdisk::bootable()?;
         if !self.command.is_empty() {
             ramdisk.command(&self.command)?;
         }

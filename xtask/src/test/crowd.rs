@@ -38,7 +38,7 @@ fn boot(bench: &Bench) -> Result<Outcome> {
         return Ok(Outcome::Skip("there is no test guest whose name begins with 'hostile'".into()));
     };
     let kernel = KERNELS.iter().find(|kernel| kernel.name == KERNEL).context("no such kernel")?;
-    let mut ramdisk = Ramdisk::bootable("paravane")?;
+    let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.programs()?;
     ramdisk.command(&["/programs/exercise", "1"].map(OsString::from))?;
     let mut guests: Vec<GuestModule> = (1..GUESTS)

@@ -73,7 +73,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
 }
 
 fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
-    let mut ramdisk = Ramdisk::bootable("paravane")?;
+    let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.command(&case.command.iter().map(OsString::from).collect::<Vec<_>>())?;
     let kernel = match &case.kernel {
         Some(contents) => contents.clone(),

@@ -34,7 +34,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
 }
 
 fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
-    let mut ramdisk = Ramdisk::bootable("paravane")?;
+    let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.programs()?;
     ramdisk.command(&["/programs/exercise", &vcpus.to_string()].map(OsString::from))?;
     let guest = GuestModule {
