@@ -1,0 +1,185 @@
+//! Writes to page tables.
+
+use super::*;
+
+#[test]
+fn linux_changes_entries_as_it_does() {
+    let mut guest = Guest::new();
+    let before = guest.entry();
+    let address = entry_address(VICTIM);
+    // mov [rdi], rsi: the same frame, dirty and a software bit
+    guest.cpu.registers_mut().rdi = address;
+    guest.cpu.registers_mut().rsi = before | 0x240;
+    assert_eq!(guest.page_table_write(&[0x48, 0x89, 0x37], address), Emulation::Done);
+    assert_eq!((guest.entry(), guest.advance()), (before | 0x240, 3));
+    // xchg [rdi], rax: taken out
+    guest.cpu.registers_mut().rax = 0;
+    assert_eq!(guest.page_table_write(&[0x48, 0x87, 0x07], address), Emulation::Done);
+    assert_eq!((guest.entry(), guest.cpu.registers().rax), (0, before | 0x240));
+    // lock cmpxchg [rdi], rsi: put back, from what was not there and from what was
+    guest.cpu.registers_mut().rax = 0x1000;
+    guest.cpu.registers_mut().rsi = before;
+    let exchange = [0xf0, 0x48, 0x0f, 0xb1, 0x37];
+    assert_eq!(guest.page_table_write(&exchange, address), Emulation::Done);
+    assert_eq!((guest.entry(), guest.cpu.registers().rax), (0, 0));
+    assert_eq!(guest.cpu.registers().rflags & 0x40, 0);
+    assert_eq!(guest.page_table_write(&exchange, address), Emulation::Done);
+    assert_eq!((guest.entry(), guest.cpu.registers().rflags & 0x40), (before, 0x40));
+    // lock btr qword [rdi], 1: write-protected
+    assert_eq!(guest.page_table_write(&[0xf0, 0x48, 0x0f, 0xba, 0x37, 1], address), Emulation::Done);
+    assert_eq!((guest.entry(), guest.cpu.registers().rflags & 1), (before & !2, 1));
+    // lock and byte [rdi], !0x20: the accessed bit
+    assert_eq!(guest.page_table_write(&[0xf0, 0x80, 0x27, 0xdf], address), Emulation::Done);
+    assert_eq!(guest.entry(), before & !0x22);
+    // mov qword [rdi], 0
+    assert_eq!(guest.page_table_write(&[0x48, 0xc7, 0x07, 0, 0, 0, 0], address), Emulation::Done);
+    assert_eq!((guest.entry(), guest.advance()), (0, 7));
+    // Two halves, as 32-bit kernels do it: high first, then low.
+    guest.cpu.registers_mut().rax = before >> 32;
+    assert_eq!(guest.page_table_write(&[0x89, 0x47, 4], address + 4), Emulation::Done);
+    guest.cpu.registers_mut().rax = before;
+    assert_eq!(guest.page_table_write(&[0x89, 0x07], address), Emulation::Done);
+    assert_eq!(guest.entry(), before);
+}
+
+#[test]
+fn what_may_not_be_mapped_is_the_guests_fault() {
+    let mut guest = Guest::new();
+    let before = guest.entry();
+    let address = entry_address(VICTIM);
+    let table = guest.frames[3].mfn().address().get();
+    let store = [0x48, 0x89, 0x37];
+    // A writable mapping of a page table, a frame of nobody's, one beyond memory.
+    for bad in [table | LEAF, 4000 << 12 | LEAF, 0x000f_ffff_ffff_f067] {
+        guest.cpu.registers_mut().rdi = address;
+        guest.cpu.registers_mut().rsi = bad;
+        guest.code(&store);
+        let registers = visible(guest.cpu.registers());
+        assert_eq!(guest.page_table_write(&store, address), Emulation::Refused, "{bad:#x}");
+        assert_eq!((guest.entry(), visible(guest.cpu.registers())), (before, registers));
+    }
+    // The read-only mapping of a table is fine.
+    guest.cpu.registers_mut().rsi = table | READ_ONLY;
+    assert_eq!(guest.page_table_write(&store, address), Emulation::Done);
+    assert_eq!(guest.entry(), table | READ_ONLY);
+}
+
+#[test]
+fn only_l1_tables_are_written_and_only_where_the_fault_was() {
+    let mut guest = Guest::new();
+    let store = [0x48, 0x89, 0x37];
+    let address = entry_address(VICTIM);
+    for (rdi, fault) in [
+        // An L2 table; a page that may be written anyway; nothing at all; Paravane's.
+        (4 << 12, 4 << 12),
+        (DATA << 12, DATA << 12),
+        (100 << 12, 100 << 12),
+        (0xffff_8300_0000_0000, 0xffff_8300_0000_0000),
+        // The instruction writes elsewhere than where the fault was.
+        (address + 8, address),
+        // Across two entries.
+        (address + 4, address + 4),
+        (entry_address(511) + 4, entry_address(511) + 4),
+    ] {
+        guest.cpu.registers_mut().rdi = rdi;
+        guest.cpu.registers_mut().rsi = 0;
+        assert_eq!(guest.page_table_write(&store, fault), Emulation::Refused, "{rdi:#x}");
+    }
+    guest.cpu.registers_mut().rdi = address;
+    // Compatibility mode; LOCK before a plain store; an instruction that reads only.
+    guest.cpu.registers_mut().cs = u64::from(flat::RING3_CS32);
+    assert_eq!(guest.page_table_write(&store, address), Emulation::Refused);
+    guest.cpu.registers_mut().cs = u64::from(flat::RING3_CS64);
+    assert_eq!(guest.page_table_write(&[0xf0, 0x48, 0x89, 0x37], address), Emulation::Refused);
+    assert_eq!(guest.page_table_write(&[0x48, 0x39, 0x37], address), Emulation::Refused);
+    assert_eq!(guest.page_table_write(&store, address), Emulation::Done);
+}
+
+#[test]
+fn strings_are_written_element_by_element() {
+    let mut guest = Guest::new();
+    let address = entry_address(VICTIM);
+    guest.cpu.write(GuestVirt::new(DATA << 12), &[0x1111_2222_3333_4440u64, 0x5550]).expect("data");
+    let registers = guest.cpu.registers_mut();
+    (registers.rdi, registers.rsi, registers.rcx) = (address, DATA << 12, 2);
+    // rep movsq
+    let copy = [0xf3, 0x48, 0xa5];
+    assert_eq!(guest.page_table_write(&copy, address), Emulation::Done);
+    assert_eq!((guest.entry(), guest.advance()), (0x1111_2222_3333_4440, 0));
+    let registers = *guest.cpu.registers();
+    assert_eq!((registers.rdi, registers.rsi, registers.rcx), (address + 8, (DATA << 12) + 8, 1));
+    assert_eq!(guest.page_table_write(&copy, address + 8), Emulation::Done);
+    assert_eq!((guest.frames[3].read_u64(VICTIM + 1), guest.advance()), (0x5550, 3));
+    // std; stosd, into the upper half
+    let registers = guest.cpu.registers_mut();
+    (registers.rdi, registers.rax, registers.rflags) = (address + 4, 0x99, 0x602);
+    assert_eq!(guest.page_table_write(&[0xab], address + 4), Emulation::Done);
+    assert_eq!((guest.entry(), guest.cpu.registers().rdi), (0x99_3333_4440, address));
+    // A source that is not there
+    let registers = guest.cpu.registers_mut();
+    (registers.rdi, registers.rsi, registers.rcx) = (address, 200 << 12, 2);
+    let fault = Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(0) };
+    assert_eq!(guest.page_table_write(&copy, address), fault);
+    assert_eq!((fault_address(&guest.cpu), guest.advance()), (200 << 12, 0));
+}
+
+/// An instruction that changes memory at RDI: its bytes and what it makes of a word and of RAX, by its definition.
+type Model = (&'static [u8], u8, fn(u64, u64) -> (u64, u64));
+
+const MODELS: &[Model] = &[
+    (&[0x88, 0x07], 1, |_, rax| (rax, rax)),
+    (&[0x66, 0x89, 0x07], 2, |_, rax| (rax, rax)),
+    (&[0x89, 0x07], 4, |_, rax| (rax, rax)),
+    (&[0x48, 0x89, 0x07], 8, |_, rax| (rax, rax)),
+    (&[0x48, 0x0f, 0xc3, 0x07], 8, |_, rax| (rax, rax)),
+    (&[0xc6, 0x07, 0x92], 1, |_, rax| (0x92, rax)),
+    (&[0x48, 0xc7, 0x07, 0xf0, 0xff, 0xff, 0xff], 8, |_, rax| (u64::MAX - 15, rax)),
+    (&[0x48, 0x87, 0x07], 8, |old, rax| (rax, old)),
+    (&[0x86, 0x07], 1, |old, rax| (rax, rax & !0xff | old)),
+    (&[0x48, 0x01, 0x07], 8, |old, rax| (old.wrapping_add(rax), rax)),
+    (&[0xf0, 0x48, 0x09, 0x07], 8, |old, rax| (old | rax, rax)),
+    (&[0x48, 0x21, 0x07], 8, |old, rax| (old & rax, rax)),
+    (&[0x29, 0x07], 4, |old, rax| (old.wrapping_sub(rax), rax)),
+    (&[0x66, 0x31, 0x07], 2, |old, rax| (old ^ rax, rax)),
+    (&[0x48, 0x83, 0x27, 0xfe], 8, |old, rax| (old & !1, rax)),
+    (&[0x48, 0x81, 0x0f, 0x10, 0, 0, 0x80], 8, |old, rax| (old | 0xffff_ffff_8000_0010, rax)),
+    (&[0x48, 0xf7, 0x17], 8, |old, rax| (!old, rax)),
+    (&[0x48, 0xf7, 0x1f], 8, |old, rax| (old.wrapping_neg(), rax)),
+    (&[0xfe, 0x07], 1, |old, rax| (old.wrapping_add(1), rax)),
+    (&[0x48, 0xff, 0x0f], 8, |old, rax| (old.wrapping_sub(1), rax)),
+    (&[0xf0, 0x48, 0x0f, 0xba, 0x2f, 63], 8, |old, rax| (old | 1 << 63, rax)),
+    (&[0x48, 0x0f, 0xba, 0x37, 5], 8, |old, rax| (old & !0x20, rax)),
+    (&[0x0f, 0xba, 0x3f, 7], 4, |old, rax| (old ^ 0x80, rax)),
+    (&[0xf0, 0x48, 0x0f, 0xc1, 0x07], 8, |old, rax| (old.wrapping_add(rax), old)),
+    (&[0xf0, 0x0f, 0xc1, 0x07], 4, |old, rax| (old.wrapping_add(rax), old)),
+];
+
+/// All instructions on entries that map nothing, whose other bits are the guest's to choose.
+#[test]
+fn entries_become_what_the_instruction_says() {
+    let guest = RefCell::new(Guest::new());
+    proptest!(|(old: u64, rax: u64, place in 0u8..8)| {
+        let guest = &mut *guest.borrow_mut();
+        for &(bytes, size, model) in MODELS {
+            let place = place / size * size;
+            guest.set_entry(old);
+            let old = old & !1;
+            let address = entry_address(VICTIM) + u64::from(place);
+            let registers = guest.cpu.registers_mut();
+            (registers.rdi, registers.rax) = (address, rax);
+            let outcome = guest.page_table_write(bytes, address);
+            let mask = registers::mask(size) << (8 * place);
+            let (word, register) = model(old >> (8 * place) & registers::mask(size), rax);
+            let new = old & !mask | word << (8 * place) & mask;
+            if new & 1 != 0 {
+                // It would map a frame of nobody's.
+                prop_assert_eq!(outcome, Emulation::Refused);
+                prop_assert_eq!((guest.entry(), guest.cpu.registers().rax), (old, rax));
+            } else {
+                prop_assert_eq!(outcome, Emulation::Done);
+                prop_assert_eq!((guest.entry(), guest.cpu.registers().rax), (new, register), "{:x?}", bytes);
+                prop_assert_eq!(guest.advance(), bytes.len() as u64);
+            }
+        }
+    });
+}

@@ -1,0 +1,236 @@
+//! Privileged instructions, and CPUID behind the prefix.
+
+use std::boxed::Box;
+
+use super::*;
+
+const RAX_VALUE: u64 = 0x0123_4567_89ab_cd00;
+
+#[test]
+fn cpuid_behind_the_prefix() {
+    let mut guest = Guest::new();
+    let forced = [0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2];
+    let registers = guest.cpu.registers_mut();
+    (registers.rax, registers.rcx, registers.rflags) = (0xffff_ffff_4000_0000, 0, 0x1_0202);
+    assert_eq!(guest.invalid_opcode(&forced), Emulation::Done);
+    let registers = guest.cpu.registers();
+    assert_eq!((registers.rax, registers.rbx), (0x4000_0005, 0x566e_6558));
+    assert_eq!((registers.rflags, guest.advance()), (0x202, 7), "the resume flag is cleared");
+    // In 32-bit code too, but not with anything else behind the prefix, nor without it.
+    guest.cpu.registers_mut().cs = u64::from(flat::RING3_CS32);
+    assert_eq!(guest.invalid_opcode(&forced), Emulation::Done);
+    guest.cpu.registers_mut().cs = u64::from(flat::RING3_CS64);
+    assert_eq!(guest.invalid_opcode(&[0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0x31]), Emulation::Refused);
+    assert_eq!(guest.invalid_opcode(&[0x0f, 0x0b]), Emulation::Refused);
+    // The end of the last page that is mapped.
+    guest.cpu.registers_mut().rip = (CODE << 12) + 4090;
+    let vcpu = guest.vcpu();
+    let mut page = Box::new([0x90; 4096]);
+    page[4090..].copy_from_slice(&forced[..6]);
+    guest.cpu.write_bytes(GuestVirt::new(CODE << 12), &page[..]).expect("code");
+    assert_eq!(invalid_opcode(&mut guest.cpu, &guest.domain, &vcpu), Emulation::Refused);
+    guest.cpu.write_bytes(GuestVirt::new(DATA << 12), &forced[6..]).expect("code");
+    guest.cpu.registers_mut().rip = (CODE << 12) + 4090;
+    assert_eq!(invalid_opcode(&mut guest.cpu, &guest.domain, &vcpu), Emulation::Done, "across two pages");
+}
+
+#[test]
+fn a_step_is_reported_behind_the_instruction() {
+    let mut guest = Guest::new();
+    guest.cpu.registers_mut().rflags = 0x302;
+    let stepped = Emulation::Inject { vector: vector::DEBUG, error_code: None };
+    assert_eq!(guest.privileged(&[0x0f, 0x06]), stepped);
+    assert_eq!(guest.advance(), 2);
+    assert_ne!(guest.cpu.debug_register(6) & SINGLE_STEP, 0);
+}
+
+#[test]
+fn control_registers() {
+    let mut guest = Guest::new();
+    let refused = PROTECTION_FAULT;
+    // mov rax, cr0; with TS and back
+    assert_eq!(guest.privileged(&[0x0f, 0x20, 0xc0]), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax, 0x8005_0033);
+    guest.cpu.registers_mut().rax |= 8;
+    assert_eq!(guest.privileged(&[0x0f, 0x22, 0xc0]), Emulation::Done);
+    assert!(guest.cpu.context().task_switched());
+    assert_eq!(guest.privileged(&[0x0f, 0x06]), Emulation::Done, "clts");
+    assert!(!guest.cpu.context().task_switched());
+    for changed in [2u64, 4, 1 << 16, 1 << 18, 1 << 31, 1 << 32] {
+        guest.cpu.registers_mut().rax = 0x8005_0033 ^ changed;
+        assert_eq!(guest.privileged(&[0x0f, 0x22, 0xc0]), refused);
+    }
+    // CR2 is where the interface has it.
+    guest.cpu.registers_mut().r9 = 0x1234;
+    assert_eq!(guest.privileged(&[0x41, 0x0f, 0x22, 0xd1]), Emulation::Done);
+    assert_eq!(fault_address(&guest.cpu), 0x1234);
+    assert_eq!(guest.privileged(&[0x0f, 0x20, 0xd0]), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax, 0x1234);
+    // CR3: its own root, with and without cache bits; no root at all.
+    assert_eq!(guest.privileged(&[0x0f, 0x20, 0xd8]), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax, guest.frames[0].mfn().address().get());
+    guest.cpu.registers_mut().rax |= 0x18;
+    assert_eq!(guest.privileged(&[0x0f, 0x22, 0xd8]), Emulation::Done);
+    for bad in [0, guest.frames[5].mfn().address().get(), u64::MAX] {
+        guest.cpu.registers_mut().rax = bad;
+        assert_eq!(guest.privileged(&[0x0f, 0x22, 0xd8]), refused);
+    }
+    // CR4: what can be chosen is, the rest stays as it is.
+    assert_eq!(guest.privileged(&[0x0f, 0x20, 0xe0]), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax, 0x660);
+    guest.cpu.registers_mut().rax = !(1 << 16 | 1 << 18);
+    assert_eq!(guest.privileged(&[0x0f, 0x22, 0xe0]), Emulation::Done);
+    assert_eq!(guest.privileged(&[0x0f, 0x20, 0xe0]), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax, 0x66c);
+    // No other control register.
+    for modrm in [0xc8, 0xe8, 0xf0, 0xf8] {
+        assert_eq!(guest.privileged(&[0x0f, 0x20, modrm]), Emulation::Refused);
+        assert_eq!(guest.privileged(&[0x0f, 0x22, modrm]), Emulation::Refused);
+    }
+    assert_eq!(guest.privileged(&[0x44, 0x0f, 0x20, 0xc0]), Emulation::Refused, "CR8");
+}
+
+#[test]
+fn extended_states() {
+    let mut guest = Guest::new();
+    let registers = guest.cpu.registers_mut();
+    (registers.rax, registers.rcx, registers.rdx) = (3, 0, 0);
+    assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), INVALID_OPCODE, "before CR4.OSXSAVE is set");
+    guest.vcpu().control4.store(1 << 18, Ordering::Relaxed);
+    assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), Emulation::Done);
+    assert_eq!(guest.cpu.xcr0(), 3);
+    for (rcx, rax, rdx) in [(0, 0, 0), (0, 5, 0), (1, 3, 0), (0, 3, 1), (0, 1 << 9 | 3, 0)] {
+        let registers = guest.cpu.registers_mut();
+        (registers.rax, registers.rcx, registers.rdx) = (rax, rcx, rdx);
+        assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), PROTECTION_FAULT);
+        assert_eq!(guest.cpu.xcr0(), 3);
+    }
+}
+
+#[test]
+fn debug_registers() {
+    let mut guest = Guest::new();
+    guest.cpu.registers_mut().rbx = 0x4000;
+    assert_eq!(guest.privileged(&[0x0f, 0x23, 0xcb]), Emulation::Done, "mov dr1, rbx");
+    assert_eq!(guest.privileged(&[0x0f, 0x21, 0xc8]), Emulation::Done, "mov rax, dr1");
+    assert_eq!(guest.cpu.registers().rax, 0x4000);
+    guest.cpu.registers_mut().rbx = 0xffff_8300_0000_0000;
+    assert_eq!(guest.privileged(&[0x0f, 0x23, 0xcb]), PROTECTION_FAULT, "in Paravane");
+    for (modrm, value) in [(0xf0, 0xffff_0ff0), (0xf8, 0x400), (0xe0, 0xffff_0ff0), (0xe8, 0x400)] {
+        assert_eq!(guest.privileged(&[0x0f, 0x21, modrm]), Emulation::Done);
+        assert_eq!(guest.cpu.registers().rax, value);
+    }
+    guest.cpu.registers_mut().rax = 8;
+    assert_eq!(guest.privileged(&[0x0f, 0x22, 0xe0]), Emulation::Done, "debug extensions");
+    assert_eq!(guest.privileged(&[0x0f, 0x21, 0xe0]), INVALID_OPCODE, "DR4");
+}
+
+#[test]
+fn model_specific_registers() {
+    let mut guest = Guest::new();
+    let (read, write) = ([0x0f, 0x32], [0x0f, 0x30]);
+    let set = |guest: &mut Guest, number: u64, value: u64| {
+        let registers = guest.cpu.registers_mut();
+        (registers.rcx, registers.rax, registers.rdx) = (number, value | 7 << 40, value >> 32 | 9 << 33);
+    };
+    for number in 0xc000_0100..=0xc000_0102 {
+        set(&mut guest, number, 0xffff_8880_1234_5000);
+        assert_eq!(guest.privileged(&write), Emulation::Done);
+        set(&mut guest, number | 5 << 50, 0);
+        assert_eq!(guest.privileged(&read), Emulation::Done);
+        assert_eq!((guest.cpu.registers().rax, guest.cpu.registers().rdx), (0x1234_5000, 0xffff_8880));
+        set(&mut guest, number, 0x8000_0000_0000);
+        assert_eq!(guest.privileged(&write), PROTECTION_FAULT, "not canonical");
+    }
+    set(&mut guest, 0xc000_0080, 0);
+    assert_eq!(guest.privileged(&read), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax & 0x501, 0x501, "EFER");
+    set(&mut guest, 0xc000_0080, 0);
+    assert_eq!(guest.privileged(&write), PROTECTION_FAULT);
+    set(&mut guest, 0x277, 0);
+    assert_eq!(guest.privileged(&read), Emulation::Done);
+    assert_eq!((guest.cpu.registers().rax, guest.cpu.registers().rdx), (0x0007_0406, 0x501));
+    set(&mut guest, 0x1b, 0);
+    assert_eq!(guest.privileged(&read), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax, 0xfee0_0900);
+    for number in [0xc000_0082, 0x48, 0x49, 0x174, 0xfe, 0x200, 0x2ff, 0x832, 0xffff_ffff] {
+        set(&mut guest, number, 0);
+        assert_eq!(guest.privileged(&read), PROTECTION_FAULT, "{number:#x}");
+        assert_eq!(guest.privileged(&write), PROTECTION_FAULT, "{number:#x}");
+    }
+}
+
+#[test]
+fn what_is_not_emulated_is_refused() {
+    let mut guest = Guest::new();
+    let refused: &[&[u8]] = &[
+        &[0xf4],
+        &[0xe4, 0x80],
+        &[0xec],
+        &[0xe6, 0x80],
+        &[0xef],
+        &[0x6c],
+        &[0xf3, 0x6e],
+        &[0x0f, 0x08],
+        &[0x0f, 0x33],
+        &[0x0f, 0x01, 0xf8],
+        &[0x0f, 0x01, 0x10],
+        &[0x0f, 0x01, 0x38],
+        &[0x0f, 0x01, 0xf0],
+        &[0x0f, 0x00, 0xd8],
+        &[0x0f, 0x35],
+        &[0x0f, 0x07],
+        &[0xcc],
+        &[0x90],
+    ];
+    for bytes in refused {
+        assert_eq!(guest.privileged(bytes), Emulation::Refused, "{bytes:x?}");
+    }
+    assert_eq!(guest.privileged(&[0xf0, 0x0f, 0x32]), INVALID_OPCODE, "lock rdmsr");
+    // cli and sti need I/O privilege, and then do nothing.
+    assert_eq!(guest.privileged(&[0xfa]), Emulation::Refused);
+    guest.cpu.set_iopl(1);
+    assert_eq!(guest.privileged(&[0xfa]), Emulation::Done);
+    assert_eq!(guest.privileged(&[0xfb]), Emulation::Done);
+    // Ports too, and there is nothing behind them.
+    guest.cpu.registers_mut().rax = RAX_VALUE;
+    assert_eq!(guest.privileged(&[0xe4, 0x80]), Emulation::Done, "in al, 0x80");
+    assert_eq!(guest.cpu.registers().rax, RAX_VALUE | 0xff);
+    assert_eq!(guest.privileged(&[0x66, 0xed]), Emulation::Done, "in ax, dx");
+    assert_eq!(guest.cpu.registers().rax, RAX_VALUE | 0xffff);
+    assert_eq!(guest.privileged(&[0xed]), Emulation::Done, "in eax, dx");
+    assert_eq!(guest.cpu.registers().rax, 0xffff_ffff);
+    assert_eq!(guest.privileged(&[0xef]), Emulation::Done, "out dx, eax");
+    assert_eq!((guest.cpu.registers().rax, guest.advance()), (0xffff_ffff, 1));
+    assert_eq!(guest.privileged(&[0x6c]), Emulation::Refused, "insb");
+}
+
+#[test]
+fn processes_get_nothing_but_dummies() {
+    let mut guest = Guest::new();
+    let mut context = Active::deactivate(guest.cpu);
+    let root = context.kernel_root().map(TypedRef::again);
+    let kernel = context.kernel_root().map(TypedRef::again);
+    drop(context.set_roots(kernel, root));
+    context.start_in_kernel(false);
+    guest.cpu = GuestContext::activate(context).ok().expect("the context is complete");
+    for bytes in [&[0x0f, 0x32][..], &[0x0f, 0x20, 0xc0], &[0x0f, 0x09], &[0xfa], &[0x0f, 0xa2], &[0x0f, 0x06]] {
+        assert_eq!(guest.privileged(bytes), Emulation::Refused);
+    }
+    assert_eq!(guest.page_table_write(&[0x48, 0x89, 0x37], entry_address(VICTIM)), Emulation::Refused);
+    // sidt [rdi]
+    guest.cpu.registers_mut().rdi = DATA << 12;
+    assert_eq!(guest.privileged(&[0x0f, 0x01, 0x0f]), Emulation::Done);
+    let table: [u8; 10] = guest.cpu.read(GuestVirt::new(DATA << 12)).expect("data");
+    assert_eq!(&table[..2], &[0, 0]);
+    // smsw eax; sldt ax; a place that cannot be written
+    guest.cpu.registers_mut().rax = RAX_VALUE;
+    assert_eq!(guest.privileged(&[0x0f, 0x01, 0xe0]), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax, 0x8005_0033);
+    guest.cpu.registers_mut().rax = RAX_VALUE;
+    assert_eq!(guest.privileged(&[0x66, 0x0f, 0x00, 0xc0]), Emulation::Done);
+    assert_eq!(guest.cpu.registers().rax, RAX_VALUE & !0xffff);
+    guest.cpu.registers_mut().rdi = TABLE << 12;
+    let fault = Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(6) };
+    assert_eq!(guest.privileged(&[0x0f, 0x01, 0x07]), fault);
+}
