@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::accelerator::Accelerator;
@@ -88,6 +88,7 @@ impl Test {
                 crowd::run(self, &bench, &mut report);
             }
         }
+        ensure!(report.passed + report.failed + report.skipped > 0, "there is no such test");
         Ok(report.close())
     }
 
