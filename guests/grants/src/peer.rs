@@ -87,7 +87,7 @@ pub(crate) fn all() {
         if time::now() > end_of_wait || map(peer, READABLE, own, map_flags::READONLY).is_err() {
             break result;
         }
-        check_eq!(tables::update_va(own, 0, 2).min(0) <= 0, true, "room");
+        let _ = tables::update_va(own, 0, 2);
         kernel::call::yield_now();
     };
     check!(result == 0 || result < 0, "send to a peer that ends: {result}");

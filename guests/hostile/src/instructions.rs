@@ -1,0 +1,151 @@
+//! Opcodes. In user mode whatever bytes, since any trap leads back; in kernel mode those that the hypervisor looks into.
+
+use kernel::call::number;
+use kernel::memory::{page, poke, vcpu_info};
+use kernel::start::trap_stack_top;
+use kernel::tables::{self, READABLE, WRITABLE};
+use kernel::trap::{self, CS32, CS64};
+use kernel::user::{self, BASE, Space};
+use kernel::{call, say, time};
+
+use crate::random::Random;
+
+const SLICE: u64 = 2_000_000;
+
+pub(crate) fn user(random: &mut Random) {
+    let (code, data) = (page(), page());
+    let _ = Space::new(&[tables::entry_for(code, READABLE), tables::entry_for(data, WRITABLE)]);
+    kernel::call::stack_switch(trap_stack_top(0));
+    let mut vectors = [0u32; 0x110];
+    // A timer event for loops: its port has to be open.
+    let port = crate::channels::timer();
+    let mut run = |random: &mut Random, bytes: &[u8]| {
+        for at in 0..64u64 {
+            poke(code + at, bytes.get(at as usize).copied().unwrap_or(0xcc));
+        }
+        let mut frame = user::frame(BASE, BASE + 0x1800);
+        let cs = if random.below(4) == 0 { CS32 } else { CS64 };
+        frame.cs = cs;
+        for register in [&mut frame.rax, &mut frame.rbx, &mut frame.rcx, &mut frame.rdx, &mut frame.rsi, &mut frame.rdi, &mut frame.rbp] {
+            *register = if random.below(2) == 0 { BASE + 0x1000 + random.below(0xf00) } else { random.nasty() };
+        }
+        // TF, AC, ID and the arithmetic flags, never IF.
+        frame.rflags = 0x202 | random.next() & 0x24_0cd5 & !0x100;
+        // An endless loop ends with the timer.
+        crate::channels::clear(port);
+        let _ = call!(number::SET_TIMER_OP, time::now() + SLICE);
+        let trap = user::run(&frame);
+        vcpu_info(0).set_pending(0);
+        vcpu_info(0).set_mask(1);
+        vectors[trap.frame.vector as usize] += 1;
+    };
+    for first in 0..=255u8 {
+        for prefix in [&[][..], &[0x0f][..], &[0x66][..], &[0xf3, 0x0f], &[0xf2, 0x0f], &[0x48], &[0x48, 0x0f]] {
+            let mut bytes = [0u8; 15];
+            for byte in &mut bytes {
+                *byte = random.next() as u8;
+            }
+            bytes[..prefix.len()].copy_from_slice(prefix);
+            bytes[prefix.len()] = first;
+            run(random, &bytes);
+        }
+    }
+    for _ in 0..3000 {
+        let mut bytes = [0u8; 15];
+        for byte in &mut bytes {
+            *byte = random.next() as u8;
+        }
+        run(random, &bytes);
+    }
+    crate::channels::close(port);
+    let _ = call!(number::FPU_TASKSWITCH, 0u32);
+    let kinds = vectors.iter().filter(|&&count| count != 0).count();
+    say!("user mode: {kinds} kinds of trap, {} events", vectors[trap::EVENT as usize]);
+}
+
+/// Privileged opcodes with random prefixes and operands, run in kernel mode with registers that point to a scratch page.
+pub(crate) fn kernel(random: &mut Random) {
+    const OPCODES: [&[u8]; 26] = [
+        &[0x0f, 0x00], &[0x0f, 0x01], &[0x0f, 0x06], &[0x0f, 0x08], &[0x0f, 0x09], &[0x0f, 0x20], &[0x0f, 0x21], &[0x0f, 0x23],
+        &[0x0f, 0x32], &[0x0f, 0x30], &[0x0f, 0x33], &[0x0f, 0x31], &[0x0f, 0xc7], &[0x0f, 0xae], &[0x0f, 0x78], &[0x0f, 0x0b],
+        &[0xe4], &[0xe6], &[0xec], &[0xee], &[0x6c], &[0x6e], &[0x6f], &[0xfa], &[0xf4], &[0x0f, 0x02],
+    ];
+    const PREFIXES: [u8; 10] = [0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x36, 0x48, 0x41, 0x4c, 0xf0];
+    let (code, data) = (page(), page());
+    let mut trapped = 0;
+    for _ in 0..6000 {
+        let mut bytes = [0x90u8; 32];
+        let mut at = 0;
+        while at < 4 && random.below(2) == 0 {
+            bytes[at] = PREFIXES[random.below(PREFIXES.len() as u64) as usize];
+            at += 1;
+        }
+        let opcode = OPCODES[random.below(OPCODES.len() as u64) as usize];
+        bytes[at..at + opcode.len()].copy_from_slice(opcode);
+        at += opcode.len();
+        // Register forms, or memory through RAX, RCX, RDX, RBX, RSI, RDI: never RSP, RBP or a displacement.
+        let rm = [0u8, 1, 2, 3, 6, 7][random.below(6) as usize];
+        let register = (random.below(8) as u8) << 3;
+        let form = if random.below(2) == 0 { 0xc0 } else { 0 };
+        bytes[at] = form | register | rm;
+        // What would really change the machine, or this kernel's address space, is left out.
+        if !harmless(&bytes[..=at]) {
+            continue;
+        }
+        bytes[30] = 0x0f;
+        bytes[31] = 0x0b;
+        poke(code, bytes);
+        let value = |random: &mut Random| if random.below(2) == 0 { data + random.below(0xf00) } else { random.nasty() };
+        let words = [value(random), value(random), value(random), value(random), value(random)];
+        trapped += u32::from(run_in_kernel(code, words));
+    }
+    // Segment bases and debug registers as they were.
+    for which in 0..3u32 {
+        let _ = call!(number::SET_SEGMENT_BASE, which, 0u64);
+    }
+    let _ = call!(number::SET_DEBUGREG, 7u32, 0x400u64);
+    let _ = call!(number::FPU_TASKSWITCH, 0u32);
+    say!("kernel mode: {trapped} of 6000 trapped");
+}
+
+/// Not: MOV to CR3 and RSP-changing forms, XRSTOR and LDMXCSR, segment-base writes that the next line would need.
+fn harmless(bytes: &[u8]) -> bool {
+    let at = bytes.iter().position(|byte| !matches!(byte, 0x66 | 0x67 | 0xf2 | 0xf3 | 0x2e | 0x36 | 0x48 | 0x41 | 0x4c | 0xf0)).unwrap_or(0);
+    !matches!(bytes[at..], [0x0f, 0xae, ..])
+}
+
+/// Runs the code with RAX, RCX, RDX, RSI, RDI set; whether anything but the final `ud2` trapped. A debug trap counts too.
+fn run_in_kernel(code: u64, words: [u64; 5]) -> bool {
+    let before = trap::count();
+    // SAFETY: by decree; the trap resumes at the label with the stack pointer kept in R15, and all else is named.
+    unsafe {
+        core::arch::asm!(
+            "push rbx",
+            "push rbp",
+            "lea r14, [rip + 3f]",
+            "mov [r8], r14",
+            "mov r15, rsp",
+            "mov rbx, r10",
+            "jmp r9",
+            "3:",
+            "mov rsp, r15",
+            "cld",
+            "pop rbp",
+            "pop rbx",
+            inout("rax") words[0] => _,
+            inout("rcx") words[1] => _,
+            inout("rdx") words[2] => _,
+            inout("rsi") words[3] => _,
+            inout("rdi") words[4] => _,
+            out("r14") _,
+            out("r15") _,
+            inout("r8") trap::resume_slot() => _,
+            inout("r9") code => _,
+            inout("r10") words[0] & 0x7fff_ffff => _,
+            out("r11") _,
+            out("r12") _,
+            out("r13") _,
+        );
+    }
+    trap::taken(before).is_some_and(|trap| trap.frame.rip != code + 30)
+}
