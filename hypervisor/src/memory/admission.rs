@@ -10,7 +10,7 @@ use crate::domain::Domain;
 
 /// Bits that choose a memory type; a domain without devices has no use for them, and a frame mapped in two memory types is
 /// trouble for everyone.
-const CACHE_ATTRIBUTES: LeafFlags =
+pub(super) const CACHE_ATTRIBUTES: LeafFlags =
     LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
 
 /// Admits what `tables` may have in its page tables when the frames mapped belong to `frames`.

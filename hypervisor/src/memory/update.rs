@@ -8,6 +8,7 @@ use machine::frames::{
 };
 use machine::paging::{Admission, Entry, NoEntries, RawEntry};
 
+use super::admission::CACHE_ATTRIBUTES;
 use super::walk;
 use crate::hypercall::Caller;
 
@@ -88,6 +89,9 @@ pub fn write_entry(
 /// The frequent case: same frame, same right to write, other flags. Nothing is owned anew, so nothing needs to be looked up.
 fn change_flags_only(table: &TypedRef<L1>, index: u16, change: Change) -> Option<RawEntry> {
     let wanted = change.wanted();
+    if wanted.flags().intersects(CACHE_ATTRIBUTES) {
+        return None;
+    }
     let mut found = table.entry(index);
     loop {
         if !found.is_present() || !found.same_mapping(wanted) {

@@ -10,7 +10,7 @@ use crate::sync::Once;
 static FEATURES: Once<Features> = Once::new();
 static SMAP: AtomicBool = AtomicBool::new(false);
 
-const CR0: u64 = 1 << 31 | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | 1 << 0; // PG WP NE ET MP PE
+const CR0: u64 = 1 << 31 | 1 << 18 | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | 1 << 0; // PG AM WP NE ET MP PE
 const CR4_DEBUG_EXTENSIONS: u64 = 1 << 3;
 const CR4_PAE: u64 = 1 << 5;
 const CR4_MACHINE_CHECK: u64 = 1 << 6;
@@ -42,6 +42,14 @@ pub(crate) fn smap() -> bool {
     SMAP.load(Ordering::Relaxed)
 }
 
+/// Whether QEMU emulates the processor. Its IRET and far RET in ring 3 read the stack with the rights of ring 0 (seen in 7.2), so with SMAP on, a guest's own
+/// would fault.
+fn is_emulated() -> bool {
+    let [_, b, c, d] = cpuid(0x4000_0000, 0);
+    let is_virtual = cpuid(1, 0)[2] & 1 << 31 != 0;
+    is_virtual && [b, c, d].map(u32::to_le_bytes).concat() == b"TCGTCGTCGTCG"
+}
+
 /// Looks once, on the boot CPU.
 pub(crate) fn detect() -> &'static Features {
     let max = cpuid(0, 0)[0];
@@ -66,7 +74,7 @@ pub(crate) fn detect() -> &'static Features {
         invpcid: b7 & 1 << 10 != 0,
         fsgsbase: b7 & 1 << 0 != 0,
         smep: b7 & 1 << 7 != 0,
-        smap: b7 & 1 << 20 != 0,
+        smap: b7 & 1 << 20 != 0 && !is_emulated(),
         umip: c7 & 1 << 2 != 0,
         invariant_tsc: leaf(0x8000_0007, 0)[3] & 1 << 8 != 0,
         physical_bits: match leaf(0x8000_0008, 0)[0] & 0xff {

@@ -366,7 +366,7 @@ guest_page_fault:
     cmp qword ptr [rbx + {short_fault_handler}], 0
     je page_fault_slowly
     shr rdx, 43
-    cmp edx, {hypervisor_start} >> 43
+    cmp edx, {hypervisor_top_bits}
     je page_fault_slowly
     mov edx, [rbx + {error_code}]
     test edx, 8

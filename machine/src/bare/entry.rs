@@ -18,6 +18,8 @@ pub(crate) const REASON_SYSCALL: u32 = 0x100;
 pub(crate) const REASON_SYSCALL32: u32 = 0x101;
 pub(crate) const REASON_SYSENTER: u32 = 0x102;
 
+// The entry code recognises Paravane's part of the address space by its top 21 bits.
+const _: () = assert!(HYPERVISOR_START >> 43 == (HYPERVISOR_END - 1) >> 43);
 // The entry code takes the context's address for that of its registers.
 const _: () = assert!(offset_of!(GuestContext, registers) == 0);
 
@@ -41,7 +43,7 @@ global_asm!(
     upcall_pending = const offset_of!(VcpuInfo, event_upcall_pending),
     upcall_mask = const offset_of!(VcpuInfo, event_upcall_mask),
     guest_cr2 = const offset_of!(VcpuInfo, arch.cr2),
-    hypervisor_start = const HYPERVISOR_START,
+    hypervisor_top_bits = const HYPERVISOR_START >> 43,
     hypervisor_end = const HYPERVISOR_END,
     flags_allowed = const FLAGS_ALLOWED,
     flags_forced = const FLAGS_FORCED,
