@@ -6,6 +6,7 @@ use machine::frames;
 
 use super::wire;
 use crate::domain::{self, Domain, Vcpu};
+use crate::hypercall;
 
 /// A key, what it does in words, and the function.
 type Key = (u8, &'static str, fn());
@@ -15,6 +16,7 @@ const KEYS: &[Key] = &[
     (b'q', "domains and their vCPUs", domains),
     (b'0', "registers of vCPUs that do not run", registers),
     (b'm', "memory", memory),
+    (b'l', "how long hypercalls took", longest),
     (b'R', "restart the machine", restart),
     (b'*', "everything that is harmless", everything),
 ];
@@ -30,6 +32,18 @@ pub(super) fn press(key: u8) {
         Some((.., act)) => act(),
         None if key.is_ascii_graphic() => say(format_args!("no key {}; h lists them", char::from(key))),
         None => {}
+    }
+}
+
+fn longest() {
+    for call in hypercall::longest() {
+        say(format_args!(
+            "{}: {} goes, {} of them cut short, the longest {} us",
+            call.name,
+            call.goes,
+            call.continued,
+            call.nanoseconds / 1000
+        ));
     }
 }
 

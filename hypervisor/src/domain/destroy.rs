@@ -10,6 +10,7 @@ use machine::sync::{Level, SpinLock};
 use machine::{console, m2p, power};
 
 use super::{Domain, EndReason, Life, table};
+use crate::hypercall;
 use crate::memory::mmuext;
 
 /// Domains that have ended and are not gone yet.
@@ -109,6 +110,9 @@ fn conclude(id: DomainId) {
     }
     log::info!("domain {} is gone, {} frames free", id.0, frames::free_frames());
     if table::is_empty() {
+        if let Some(longest) = hypercall::longest().max_by_key(|call| call.nanoseconds) {
+            log::info!("the longest hypercall was a {} of {} us", longest.name, longest.nanoseconds / 1000);
+        }
         console::announce(format_args!("no guest is left"));
         power::off();
     }

@@ -6,7 +6,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use machine::context::Active;
 use machine::frames::Budget;
+use machine::time;
 
+use super::longest;
 use super::table::{self, Row};
 use super::{CallError, CallResult, Caller};
 use crate::domain::{Domain, Vcpu};
@@ -28,7 +30,9 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
     let arguments =
         [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
+    let start = time::tsc();
     let result = call(&mut caller, number, arguments);
+    longest::note(number, time::tsc().wrapping_sub(start), matches!(result, Err(CallError::Continue { .. })));
     // Whatever an earlier call of this vCPU had left half validated has been taken up by now, or is given up.
     let kept = match &result {
         Err(CallError::Continue { .. }) => None,

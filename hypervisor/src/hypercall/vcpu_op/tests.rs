@@ -6,6 +6,7 @@ use abi::vcpu::{
 };
 use abi::xen::VcpuTimeInfo;
 use machine::addr::GuestVirt;
+use machine::hosted::time::advance;
 use machine::time;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -176,4 +177,40 @@ fn an_nmi_wakes() {
     assert!(!vcpu.scheduling.is_blocked());
     scheduler::block(&vcpu);
     assert!(!vcpu.scheduling.is_blocked(), "it has not been seen yet");
+}
+
+#[test]
+fn random_calls_do_no_harm() {
+    let mut guest = Guest::new(1, 3);
+    let mut random = 1u64;
+    let mut next = |limit: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % limit
+    };
+    for _ in 0..20_000 {
+        let words: [u64; 4] = core::array::from_fn(|_| match next(5) {
+            0 => next(1 << 12),
+            1 => u64::MAX - next(1 << 12),
+            2 => guest.mfn(2).get(),
+            3 => guest.address(2).get() + next(4096),
+            _ => next(1 << 31) << next(33),
+        });
+        let argument = match next(4) {
+            0 => NULL,
+            1 => GuestVirt::new(words[0]),
+            _ => guest.put(&words),
+        };
+        let (operation, vcpu) = (next(16) as u32, next(3) as u32);
+        // Whatever comes of it; the guest's own memory is all that it may spoil.
+        let _ = vcpu_op(&mut guest.caller(), operation, vcpu, argument);
+        if next(50) == 0 {
+            advance(next(1 << 30));
+            scheduler::poll();
+        }
+    }
+    for vcpu in guest.domain.vcpus() {
+        vcpu.time.cancel_all();
+    }
+    let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
+    drop(parked);
 }
