@@ -43,9 +43,31 @@ fn take(from: CpuId, to: CpuId) -> Option<(Arc<Vcpu>, i64)> {
     taken
 }
 
-/// Hands a waiting vCPU of this pCPU over to the pCPU whose vCPUs get most, if that is much more than those here get.
+/// Hands a vCPU of this pCPU, whose slice has ended, over to the pCPU whose vCPUs get most, if that is much more than those here
+/// get. It is the one that has had most of late: those that stay will get more than it.
 pub(super) fn push(cpu: CpuId) {
     let mine = queue(cpu).run.progress();
+    let Some((progress, target)) = furthest_ahead(cpu, mine) else { return };
+    let mut queue = queue(cpu);
+    queue.run.raise_progress(progress.saturating_sub(MEMORY));
+    let rank = |vcpu: &Arc<Vcpu>| vcpu.scheduling.affinity().contains(target).then(|| vcpu.scheduling.usage());
+    let most = queue.run.iter().filter_map(rank).max();
+    if let Some(current) = &queue.current
+        && rank(current) > most
+    {
+        current.scheduling.set_destination(target);
+        return;
+    }
+    let taken = queue.run.take_highest(rank);
+    queue.publish(cpu);
+    drop(queue);
+    if let Some((vcpu, lag)) = taken {
+        wake::send(&vcpu, lag, target);
+    }
+}
+
+/// The pCPU whose queue has come furthest, if that is much further than `mine`, that of `cpu`.
+fn furthest_ahead(cpu: CpuId, mine: u64) -> Option<(u64, CpuId)> {
     let mut best: Option<(u64, CpuId)> = None;
     for other in online().iter().filter(|other| *other != cpu) {
         let mut queue = queue(other);
@@ -60,9 +82,5 @@ pub(super) fn push(cpu: CpuId) {
             best = Some((progress, other));
         }
     }
-    let Some((progress, target)) = best else { return };
-    queue(cpu).run.raise_progress(progress.saturating_sub(MEMORY));
-    if let Some((vcpu, lag)) = take(cpu, target) {
-        wake::send(&vcpu, lag, target);
-    }
+    best
 }

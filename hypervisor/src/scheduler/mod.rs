@@ -22,6 +22,7 @@ mod runstate;
 mod settings;
 mod share;
 mod state;
+mod usage;
 mod wake;
 
 pub use cpu::idle_time;

@@ -93,6 +93,14 @@ impl<T> RunQueue<T> {
         Some((item, key.0.wrapping_sub(self.clock).cast_signed()))
     }
 
+    /// Takes the one of highest rank among those that have one, with its lag, to move it elsewhere.
+    pub(super) fn take_highest(&mut self, rank: impl Fn(&T) -> Option<u64>) -> Option<(T, i64)> {
+        let ranked = self.waiting.iter().filter_map(|(key, item)| Some((rank(item)?, *key)));
+        let (_, key) = ranked.max_by_key(|(rank, _)| *rank)?;
+        let item = self.waiting.remove(&key)?;
+        Some((item, key.0.wrapping_sub(self.clock).cast_signed()))
+    }
+
     /// Takes the one furthest behind; [`RunQueue::start`] has to follow.
     pub(super) fn next(&mut self) -> Option<(T, u64)> {
         self.waiting.pop_first().map(|((virtual_time, _), item)| (item, virtual_time))

@@ -163,7 +163,10 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let state = &vcpu.scheduling;
     let mut queue = queue(cpu);
     queue.run.charge(time::now());
-    domain.scheduling.bill(queue.run.bill());
+    let time = queue.run.bill();
+    domain.scheduling.bill(time);
+    state.note_usage(time, domain.scheduling.vcpu_weight());
+    let destination = state.take_destination().filter(|_| queue.run.waiting() != 0);
     let mut virtual_time = queue.run.stop();
     let current = queue.current.take();
     queue.slice_end = u64::MAX;
@@ -177,7 +180,7 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     if may_run(vcpu, domain) {
         state.set_place(Place::Queued);
         state.enter(Runstate::Runnable);
-        if state.affinity().contains(cpu) {
+        if destination.is_none() && state.affinity().contains(cpu) {
             queue.run.put_back(virtual_time, Arc::clone(vcpu));
             queue.publish(cpu);
         } else {
@@ -190,7 +193,10 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     drop(queue);
     drop(current);
     if let Some(lag) = elsewhere {
-        wake::dispatch(vcpu, lag);
+        match destination {
+            Some(target) => wake::send(vcpu, lag, target),
+            None => wake::dispatch(vcpu, lag),
+        }
     }
 }
 

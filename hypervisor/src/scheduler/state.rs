@@ -8,6 +8,7 @@ use machine::sync::{Level, SpinLock};
 use machine::time;
 
 use super::runstate::{Account, Runstate};
+use super::usage::Usage;
 use crate::domain::{Domain, Vcpu};
 
 /// Where a vCPU is.
@@ -41,7 +42,12 @@ pub struct SchedulerState {
     /// The port that it polls (plus one), or one of the marks of `poll`.
     pub(super) polling: AtomicU64,
     account: SpinLock<Account>,
+    usage: SpinLock<Usage>,
+    /// The pCPU that is to have it when it is put back; [`NOWHERE`] for the usual.
+    destination: AtomicU32,
 }
+
+const NOWHERE: u32 = u32::MAX;
 
 impl SchedulerState {
     /// For a vCPU that is down.
@@ -58,6 +64,8 @@ impl SchedulerState {
             overridden: AtomicU64::new(0),
             polling: AtomicU64::new(super::poll::NOT_POLLING),
             account: SpinLock::new(Level::Accounting, Account::new(time::now())),
+            usage: SpinLock::new(Level::Accounting, Usage::new()),
+            destination: AtomicU32::new(NOWHERE),
         }
     }
 
@@ -135,6 +143,25 @@ impl SchedulerState {
     /// Its runstate and the time in each, up to when it entered the present one.
     pub(crate) fn runstate_at_entry(&self) -> RunstateInfo {
         self.account.lock().at_entry()
+    }
+
+    /// Notes that it has run for `time` with this weight.
+    pub(super) fn note_usage(&self, time: u64, weight: u32) {
+        self.usage.lock().note(time, weight, time::now());
+    }
+
+    /// How much it has run of late, in virtual time.
+    pub(super) fn usage(&self) -> u64 {
+        self.usage.lock().at(time::now())
+    }
+
+    /// Sends it to another pCPU when it is put back.
+    pub(super) fn set_destination(&self, cpu: CpuId) {
+        self.destination.store(cpu.index() as u32, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_destination(&self) -> Option<CpuId> {
+        CpuId::new(self.destination.swap(NOWHERE, Ordering::Relaxed)).filter(|cpu| self.affinity().contains(*cpu))
     }
 
     /// Nanoseconds that it has run.

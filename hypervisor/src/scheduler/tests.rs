@@ -17,7 +17,8 @@ use machine::time::now;
 
 use super::run::step;
 use super::{
-    block, kick, must_stop, poll, set_affinity, set_weight, start_polling, wait_until_parked, wake, wake_pollers,
+    block, kick, must_stop, poll, resume, set_affinity, set_weight, start_polling, wait_until_parked, wake,
+    wake_pollers, yield_now,
 };
 use crate::domain::{Domain, Settings, Vcpu};
 use crate::testing::start_machine;
@@ -177,7 +178,8 @@ fn three_busy_vcpus_share_two_cpus() {
     stop(&domains, cpus);
     let fair = times.iter().sum::<u64>() / 3;
     assert!(fair > 1_000_000, "two pCPUs for three seconds gave {times:?}");
-    assert!(times.iter().all(|time| time.abs_diff(fair) < fair / 4), "{times:?}");
+    // Without balancing, one would have half as much again; the host's own scheduling blurs the rest.
+    assert!(times.iter().all(|time| time.abs_diff(fair) < fair * 9 / 20), "{times:?}");
 }
 
 /// Lets this thread be a pCPU until its clock has moved on by `time`, which `guest` makes it do.
@@ -264,4 +266,88 @@ fn settings_are_checked_and_take_effect() {
     kick(vcpu);
     wake(vcpu);
     stop(&[domain], cpus);
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+#[test]
+fn whatever_happens_a_vcpu_runs_on_one_cpu_and_none_is_lost() {
+    static INSIDE: [AtomicBool; 8] = [const { AtomicBool::new(false) }; 8];
+    static TURNS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+    let number = |vcpu: &Vcpu| vcpu.id().get() as usize;
+    let cpus = Cpus::start(3, move |vcpu| {
+        let own = number(vcpu);
+        assert!(!INSIDE[own].swap(true, Ordering::SeqCst), "two pCPUs run one vCPU");
+        let turn = TURNS[own].fetch_add(1, Ordering::SeqCst);
+        vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
+        match (turn + own as u64) % 4 {
+            0 => spin_until(vcpu, turn % 64),
+            1 => yield_now(vcpu),
+            _ => block(vcpu),
+        }
+        INSIDE[own].store(false, Ordering::SeqCst);
+    });
+    let domain = domain(1, 8, 256, 0);
+    let all = cpus.set();
+    start_on(&domain, all);
+    let mut random = Random(1);
+    for _ in 0..300_000 {
+        let vcpu = &domain.vcpus()[random.below(8) as usize];
+        match random.below(16) {
+            0 => {
+                let some = CpuSet::from_bits(all.bits() & (1 + random.below(7)) << 1 | 1 << 1);
+                // A set without one of the pCPUs is refused.
+                let _ = set_affinity(vcpu, CpuSet::from_bits(some.bits() & all.bits()));
+            }
+            1 => {
+                domain.pause();
+                domain.unpause();
+            }
+            2 => {
+                vcpu.set_up(false);
+                kick(vcpu);
+                if random.below(2) == 0 && wait_until_parked(vcpu) {
+                    assert!(!INSIDE[number(vcpu)].load(Ordering::SeqCst), "parked and running");
+                }
+                vcpu.set_up(true);
+                resume(vcpu);
+            }
+            3 => kick(vcpu),
+            _ => vcpu.notify(),
+        }
+    }
+    for vcpu in domain.vcpus() {
+        set_affinity(vcpu, all).expect("pCPUs that run");
+        let before = TURNS[number(vcpu)].load(Ordering::SeqCst);
+        let patience = Instant::now();
+        vcpu.notify();
+        while TURNS[number(vcpu)].load(Ordering::SeqCst) == before {
+            assert!(
+                patience.elapsed() < Duration::from_secs(20),
+                "{:?} is lost: {:?}",
+                vcpu.id(),
+                vcpu.scheduling.state()
+            );
+            thread::yield_now();
+        }
+    }
+    stop(&[domain], cpus);
+}
+
+/// A guest that is busy for a while.
+fn spin_until(vcpu: &Arc<Vcpu>, rounds: u64) {
+    for _ in 0..rounds * 16 {
+        poll();
+        if must_stop(vcpu) {
+            return;
+        }
+        core::hint::spin_loop();
+    }
 }
