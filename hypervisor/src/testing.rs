@@ -1,6 +1,15 @@
 //! Guests for tests on the host: a domain with some memory and page tables of its own, whose vCPU 0 is active on the
 //! thread that made it, so that hypercalls can be made for it.
 
+mod held;
+mod pair;
+mod play;
+#[cfg(test)]
+mod play_tests;
+
+pub use held::Tally;
+pub use play::play;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -29,6 +38,7 @@ pub(crate) struct Guest {
     pub(crate) domain: Arc<Domain>,
     cpu: Option<Active>,
     pages: Vec<Mfn>,
+    tables: [Mfn; TABLES],
     l1: Mfn,
 }
 
@@ -59,6 +69,7 @@ impl Guest {
             .collect();
         let (tables, pages) = frames.split_at(TABLES);
         let [l1, l2, l3, l4] = *tables else { panic!("four tables") };
+        let tables = [l1, l2, l3, l4];
         let put = |table: Mfn, index: usize, mfn: Mfn| {
             let page = writable(domain.frame(table).expect("the domain's own frame"));
             page.write_u64(index as u16, mfn.address().get() | MAPPED);
@@ -77,7 +88,7 @@ impl Guest {
         drop(context.set_roots(Some(root), None));
         let cpu = context.activate().ok();
         domain::add(&domain);
-        Self { domain, cpu, pages: pages.to_vec(), l1 }
+        Self { domain, cpu, pages: pages.to_vec(), tables, l1 }
     }
 
     /// The frame of a page.

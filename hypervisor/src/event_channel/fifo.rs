@@ -113,6 +113,13 @@ impl Fifo {
         Self { pages: Vec::new(), control: (0..vcpus).map(|_| None).collect() }
     }
 
+    /// The pages, for the recount of the frame table.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn count_held(&self, tally: &mut crate::testing::Tally) {
+        let control = self.control.iter().flatten().map(|control| &control.page);
+        self.pages.iter().chain(control).for_each(|page| tally.typed(page.frame().mfn()));
+    }
+
     /// Gives a vCPU its control block, which must lie in the page.
     ///
     /// # Errors

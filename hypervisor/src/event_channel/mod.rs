@@ -74,6 +74,14 @@ impl EventChannels {
         fifo.is_ok()
     }
 
+    /// What the FIFO ABI holds, for the recount of the frame table.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn count_held(&self, tally: &mut crate::testing::Tally) {
+        if let Some(fifo) = &self.lock().fifo {
+            fifo.count_held(tally);
+        }
+    }
+
     fn lock(&self) -> SpinLockGuard<'_, Table> {
         self.table.lock()
     }

@@ -147,6 +147,18 @@ impl Maptrack {
         Some(slots.iter().any(|slot| matches!(slot, Slot::Mapped(record) if record.hold.mfn() == mfn)))
     }
 
+    /// What the records hold, for the recount of the frame table.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn count_held(&self, tally: &mut crate::testing::Tally) {
+        for slot in self.chunks.iter().flatten() {
+            match slot {
+                Slot::Mapped(Record { hold: Hold::Read(frame), .. }) => tally.reference(frame.mfn()),
+                Slot::Mapped(Record { hold: Hold::Write(page), .. }) => tally.typed(page.mfn()),
+                Slot::Free(_) | Slot::Reserved => {}
+            }
+        }
+    }
+
     /// How many grants are mapped.
     #[cfg(test)]
     pub(super) fn mapped(&self) -> usize {

@@ -89,6 +89,13 @@ impl GrantTable {
         true
     }
 
+    /// What both sides hold, for the recount of the frame table.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn count_held(&self, tally: &mut crate::testing::Tally) {
+        self.table().count_held(tally);
+        self.maptrack().count_held(tally);
+    }
+
     /// Makes the table have `frames` frames at least; the first `frames` of them.
     fn grow(&self, frames: u32) -> Result<Vec<Mfn>, NoMemory> {
         let missing = frames.saturating_sub(self.table().frames());

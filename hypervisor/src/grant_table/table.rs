@@ -96,6 +96,12 @@ impl Table {
         self.frames.iter().map(|frame| frame.page.frame().mfn())
     }
 
+    /// The pages, for the recount of the frame table.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn count_held(&self, tally: &mut crate::testing::Tally) {
+        self.frames.iter().for_each(|frame| tally.typed(frame.page.frame().mfn()));
+    }
+
     pub(super) fn add_frame(&mut self, page: SharedPage) -> Result<(), NoMemory> {
         let mut active = Vec::new();
         self.frames.try_reserve(1).map_err(|_| NoMemory)?;

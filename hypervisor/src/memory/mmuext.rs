@@ -110,8 +110,15 @@ fn writable(caller: &mut Caller<'_>, mfn: Mfn) -> Result<TypedRef<Writable>, Cal
 
 fn pin<K: Kind>(caller: &mut Caller<'_>, target: &Arc<Domain>, mfn: Mfn) -> Result<(), CallError> {
     let frame = target.frame(mfn).ok_or(Errno::EINVAL)?;
-    let table = TypedRef::<K>::acquire(frame, &mut GuestAdmission::of(target), &mut caller.budget)?;
-    table.pin().map_err(|_already| Errno::EINVAL.into())
+    let table = TypedRef::<K>::acquire(frame.again(), &mut GuestAdmission::of(target), &mut caller.budget)?;
+    table.pin().map_err(|_already| Errno::EINVAL)?;
+    // Who gives a frame up takes it off the list first and then looks for a pin. The pin of a frame that is off the list
+    // already would outlast the domain.
+    if !target.frames.contains(&frame) {
+        release_pin(&frame);
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(())
 }
 
 fn unpin(target: &Arc<Domain>, mfn: Mfn) -> Result<(), CallError> {
@@ -169,3 +176,6 @@ fn set_ldt(caller: &mut Caller<'_>, base: GuestVirt, entries: u64) -> Result<(),
     caller.cpu.set_ldt(Ldt { base: base.get(), entries });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

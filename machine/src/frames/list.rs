@@ -75,6 +75,12 @@ impl FrameList {
         Some(unlink(&mut links, index))
     }
 
+    /// Whether the list owns the allocation of `frame` at this moment.
+    pub fn contains(&self, frame: &FrameRef) -> bool {
+        let _links = self.links.lock();
+        frame.owner() == self.owner && frame.slot().block.load(Ordering::Relaxed) & super::allocator::LISTED != 0
+    }
+
     /// Takes the allocation of `frame` out; `None` if it is another domain's or has been given up already.
     pub fn remove(&self, frame: &FrameRef) -> Option<Allocation> {
         if frame.owner() != self.owner {

@@ -67,8 +67,9 @@ fn decrease(caller: &mut Caller<'_>, target: &Domain, reservation: &Reservation,
 /// Ends the domain's ownership of a frame; it is free when nothing refers to it any more.
 fn give_up(target: &Domain, mfn: Mfn) -> Result<(), Errno> {
     let frame = target.frame(mfn).ok_or(Errno::EINVAL)?;
-    mmuext::release_pin(&frame);
     let allocation = target.frames.remove(&frame).ok_or(Errno::EINVAL)?;
+    // In this order: a pin that is made meanwhile finds the frame gone from the list.
+    mmuext::release_pin(&frame);
     m2p::set(mfn, m2p::INVALID);
     drop(allocation);
     Ok(())

@@ -1,0 +1,34 @@
+//! Pins and the frames that they are for.
+
+use abi::errno::Errno;
+use abi::xen::{DomainId, MmuextOp, mmuext};
+use machine::addr::GuestVirt;
+use machine::frames::FrameRef;
+
+use super::mmuext_op;
+use crate::hypercall::CallError;
+use crate::memory::update_va_mapping::update_va_mapping;
+use crate::testing::Guest;
+
+fn perform(guest: &mut Guest, command: u32, frame: &FrameRef) -> Result<u64, Errno> {
+    let operation = MmuextOp { command, _pad: 0, argument1: frame.mfn().get(), argument2: 0 };
+    let list = guest.put(&operation);
+    match mmuext_op(&mut guest.caller(), list, 1, GuestVirt::new(0), DomainId::SELF) {
+        Ok(value) => Ok(value),
+        Err(CallError::Errno(errno)) => Err(errno),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_frame_that_was_given_up_gets_no_pin_that_would_outlast_the_domain() {
+    let mut guest = Guest::new(1, 4);
+    let address = guest.address(2);
+    let frame = guest.domain.frame(guest.mfn(2)).expect("its own frame");
+    update_va_mapping(&mut guest.caller(), address, 0, 0).expect("a table for the address");
+    assert_eq!(perform(&mut guest, mmuext::PIN_L1_TABLE, &frame), Ok(0));
+    assert_eq!(perform(&mut guest, mmuext::UNPIN_TABLE, &frame), Ok(0));
+    drop(guest.domain.frames.remove(&frame));
+    assert_eq!(perform(&mut guest, mmuext::PIN_L1_TABLE, &frame), Err(Errno::EINVAL));
+    assert_eq!(perform(&mut guest, mmuext::UNPIN_TABLE, &frame), Err(Errno::EINVAL));
+}

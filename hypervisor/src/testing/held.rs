@@ -1,0 +1,65 @@
+//! What domains hold of frames as values: the part of the frame table's counts that page tables, pins and lists do not
+//! explain. With it a test recounts the whole table.
+
+use std::collections::HashMap;
+use std::string::String;
+
+use machine::addr::Mfn;
+use machine::context::GuestContext;
+use machine::frames::audit::{self, Held};
+
+use crate::domain::Domain;
+
+/// References and uses by frame.
+#[derive(Default)]
+pub struct Tally {
+    frames: HashMap<u64, Held>,
+}
+
+impl Tally {
+    /// Counts a `FrameRef`.
+    pub(crate) fn reference(&mut self, mfn: Mfn) {
+        self.frames.entry(mfn.get()).or_default().references += 1;
+    }
+
+    /// Counts a `TypedRef`.
+    pub(crate) fn typed(&mut self, mfn: Mfn) {
+        let held = self.frames.entry(mfn.get()).or_default();
+        held.references += 1;
+        held.uses += 1;
+    }
+
+    /// Counts what a vCPU's state holds.
+    pub(crate) fn context(&mut self, context: &GuestContext) {
+        context.kernel_root().into_iter().chain(context.user_root()).for_each(|root| self.typed(root.mfn()));
+        context.gdt().0.for_each(|mfn| self.typed(mfn));
+        if let Some((page, _)) = context.vcpu_info() {
+            self.typed(page.frame().mfn());
+        }
+    }
+
+    /// Counts what a domain holds, the states of its vCPUs at rest included; those in a pCPU are the caller's to count.
+    /// The domain's consoles and stores must have no ring.
+    pub(crate) fn domain(&mut self, domain: &Domain) {
+        self.typed(domain.shared_info().frame().mfn());
+        domain.grants.count_held(self);
+        domain.events.count_held(self);
+        for vcpu in domain.vcpus() {
+            self.typed(vcpu.info().page.frame().mfn());
+            if let Some(promotion) = &*vcpu.promotion.lock() {
+                promotion.frames().for_each(|mfn| self.reference(mfn));
+            }
+            if let Some(context) = &*vcpu.parked() {
+                self.context(context);
+            }
+        }
+    }
+
+    /// Compares the frame table with this.
+    ///
+    /// # Errors
+    /// All differences, one line each.
+    pub(crate) fn recount(&self) -> Result<(), String> {
+        audit::recount(|mfn| self.frames.get(&mfn.get()).copied().unwrap_or_default())
+    }
+}

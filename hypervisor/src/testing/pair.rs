@@ -1,0 +1,130 @@
+//! The two guests that play, from their making to the return of their last frame, and the recount in between.
+
+use std::string::String;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::vec::Vec;
+
+use abi::xen::DomainId;
+use machine::addr::Mfn;
+use machine::context::Active;
+use machine::frames::{self, Budget};
+
+use super::play::Player;
+use super::{Guest, Tally};
+use crate::domain::{self, Domain, EndReason};
+
+/// Pages of each guest.
+const PAGES: usize = 24;
+/// Grants that each guest has given before it runs: to itself and to the other, one for each of its first pages.
+pub(super) const FIRST_GRANT: u32 = 8;
+pub(super) const GRANTS: u32 = 8;
+
+/// Two guests, each with grants for itself and the other.
+pub(super) struct Pair {
+    guests: [Guest; 2],
+}
+
+impl Pair {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(16);
+        let id = NEXT.fetch_add(2, Ordering::Relaxed);
+        let guests = [Guest::new(id, PAGES), Guest::new(id + 1, PAGES)];
+        for guest in &guests {
+            for index in 0..GRANTS {
+                let to = guests[index as usize % 2].domain.id();
+                let frame = guest.mfn(index as usize + 2);
+                assert!(guest.domain.grants.seed(FIRST_GRANT + index, to, frame));
+            }
+        }
+        Self { guests }
+    }
+
+    /// The player of a guest's vCPU 0, whose arguments lie in the page `scratch` and the next. The guest's vCPU leaves it.
+    pub(super) fn player(&mut self, guest: usize, scratch: usize) -> Player {
+        let cpu = self.guests[guest].cpu.take();
+        self.player_of(guest, 0, cpu, scratch)
+    }
+
+    pub(super) fn domains(&self) -> [Arc<Domain>; 2] {
+        [0, 1].map(|index: usize| Arc::clone(&self.guests[index].domain))
+    }
+
+    pub(super) fn player_of(&self, guest: usize, vcpu: u32, cpu: Option<Active>, scratch: usize) -> Player {
+        let (own, peer) = (&self.guests[guest], &self.guests[1 - guest]);
+        let shared_info = own.domain.shared_info().frame().mfn();
+        let own_frames = own.tables.iter().chain(&own.pages).chain(&own.tables).chain(&own.pages[4..]);
+        let others = [shared_info, peer.pages[3], peer.tables[0], Mfn::new(0), Mfn::new(4095), Mfn::new(4096)];
+        let frames = own_frames.chain(&others).copied().chain([Mfn::new(u64::MAX >> 12)]).collect();
+        Player {
+            domain: Arc::clone(&own.domain),
+            vcpu: Arc::clone(own.domain.vcpu(vcpu).expect("a vCPU")),
+            cpu,
+            over: false,
+            scratch: Player::page(scratch),
+            frames,
+            domains: [own.domain.id(), peer.domain.id(), DomainId::SELF, DomainId(0)],
+        }
+    }
+}
+
+/// Compares the frame table with what `players` and their domains hold.
+pub(super) fn recount(domains: &[Arc<Domain>], players: &[Player]) {
+    let mut tally = Tally::default();
+    tally.domain(&keeper());
+    domains.iter().for_each(|domain| tally.domain(domain));
+    players.iter().filter_map(|player| player.cpu.as_ref()).for_each(|cpu| tally.context(cpu.context()));
+    if let Err(complaints) = tally.recount() {
+        panic!("{complaints}");
+    }
+}
+
+/// Ends the domains of the players and sees that all they had comes back.
+pub(super) fn destroy(pair: Pair, mut players: Vec<Player>) {
+    players.iter_mut().for_each(Player::park);
+    drop(players);
+    let domains = pair.domains();
+    for domain in &domains {
+        domain.end(EndReason::Poweroff);
+    }
+    let gone = |domain: &Arc<Domain>| domain::by_id(domain.id()).is_none();
+    for _ in 0..100_000 {
+        if domains.iter().all(gone) {
+            break;
+        }
+        domain::destroy_some(&mut Budget::new(500));
+    }
+    assert!(domains.iter().all(gone), "a domain does not come to its end");
+    drop(pair);
+}
+
+/// Frames that are free while no guest plays.
+pub(super) fn free_frames() -> u64 {
+    super::start_machine();
+    keeper();
+    frames::free_frames()
+}
+
+/// Sees that as many frames are free again as were before guests played.
+pub(super) fn all_is_back(free: u64) {
+    recount(&[], &[]);
+    assert_eq!(free_frames(), free, "frames are lost");
+}
+
+/// A domain that keeps the host from being done, and so from being switched off.
+fn keeper() -> Arc<Domain> {
+    static KEEPER: OnceLock<Arc<Domain>> = OnceLock::new();
+    Arc::clone(KEEPER.get_or_init(|| {
+        let settings = domain::Settings {
+            name: String::from("keeper"),
+            privileged: false,
+            vcpus: 1,
+            max_frames: 1,
+            weight: 256,
+            cap: 0,
+        };
+        let keeper = Domain::new(DomainId(9), settings).expect("memory for a domain");
+        domain::add(&keeper);
+        keeper
+    }))
+}
