@@ -80,3 +80,29 @@ impl Drop for Buffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::free_frames;
+
+    #[test]
+    fn a_buffer_is_clear_and_out_of_reach_and_goes_back() {
+        crate::hosted::start(1024);
+        let free = free_frames();
+        let length = 5 * PAGE_SIZE + 1;
+        let mut buffer = Buffer::new(length).unwrap();
+        assert_eq!(free_frames(), free - 6);
+        assert!(buffer.as_slice() == [0; 5 * PAGE_SIZE + 1]);
+        buffer.as_mut_slice().fill(7);
+        for number in 0..6 {
+            assert_eq!(FrameRef::get_any(Mfn::new(buffer.first.get() + number)), None);
+        }
+        drop(buffer);
+        assert_eq!(free_frames(), free);
+        assert!(Buffer::new(length).unwrap().as_slice() == [0; 5 * PAGE_SIZE + 1]);
+        assert!(Buffer::new(2 * 1024 * PAGE_SIZE).is_none() && Buffer::new(usize::MAX).is_none());
+        assert!(Buffer::new(0).unwrap().as_slice().is_empty());
+        assert_eq!(free_frames(), free);
+    }
+}

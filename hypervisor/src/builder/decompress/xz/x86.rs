@@ -21,8 +21,8 @@ pub(super) fn decode(code: &mut [u8], start: u32) {
         at = found + 1;
         // the nearest remembered opcode's own top byte
         let nearest = [0, 1, 2, 2, 3, 3, 3, 3][before as usize];
-        let plausible = before == 0
-            || (matches!(before, 1 | 2 | 4) && !is_sign(code[found + INSTRUCTION - 1 - nearest as usize]));
+        let plausible =
+            before == 0 || (matches!(before, 1 | 2 | 4) && !is_sign(code[found + INSTRUCTION - 1 - nearest as usize]));
         if !plausible || !is_sign(top) {
             before = before << 1 | 1;
             continue;

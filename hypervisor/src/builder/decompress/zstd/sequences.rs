@@ -2,9 +2,9 @@
 
 use alloc::boxed::Box;
 
+use super::super::copy::{append, repeat};
 use super::bits::Backward;
 use super::fse::{Decoder, Table};
-use super::super::copy::repeat;
 use super::{Damaged, little_endian, take};
 
 /// Baseline and extra bits of the codes for numbers of literals from 16 on; smaller codes are the number.
@@ -177,9 +177,8 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn literals(&mut self, count: usize) -> Result<(), Damaged> {
-        let literals = take(&mut self.literals, count)?;
-        let room = self.output.get_mut(self.done..).and_then(|room| room.get_mut(..count)).ok_or(Damaged)?;
-        room.copy_from_slice(literals);
+        append(self.output, self.done, self.literals, 0, count)?;
+        take(&mut self.literals, count)?;
         self.done += count;
         Ok(())
     }
