@@ -6,7 +6,7 @@ use machine::frames;
 
 use super::wire;
 use crate::domain::{self, Domain, Vcpu};
-use crate::hypercall;
+use crate::{event_channel, grant_table, hypercall, scheduler};
 
 /// A key, what it does in words, and the function.
 type Key = (u8, &'static str, fn());
@@ -17,6 +17,9 @@ const KEYS: &[Key] = &[
     (b'0', "registers of vCPUs that do not run", registers),
     (b'm', "memory", memory),
     (b'l', "how long hypercalls took", longest),
+    (b'e', "event channels", || domain::for_each(|domain| event_channel::dump(domain))),
+    (b'g', "grants", || domain::for_each(|domain| grant_table::dump(domain))),
+    (b'r', "run queues", scheduler::dump),
     (b'R', "restart the machine", restart),
     (b'*', "everything that is harmless", everything),
 ];

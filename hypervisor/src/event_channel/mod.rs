@@ -8,6 +8,7 @@
 //! - **EC-3** A port that is not in use is pending for nobody: its pending bit is cleared when it is closed.
 //! - **EC-4** Nothing read from guest memory is followed or used as an index.
 
+mod dump;
 mod fifo;
 pub mod op;
 mod ports;
@@ -15,6 +16,7 @@ mod ports;
 mod tests;
 mod two_level;
 
+pub use dump::dump;
 pub use op::{event_channel_op, event_channel_op_compat};
 pub use ports::{Consumer, Port};
 

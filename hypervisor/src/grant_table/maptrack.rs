@@ -160,7 +160,6 @@ impl Maptrack {
     }
 
     /// How many grants are mapped.
-    #[cfg(test)]
     pub(super) fn mapped(&self) -> usize {
         self.chunks.iter().flatten().filter(|slot| matches!(slot, Slot::Mapped(_))).count()
     }

@@ -12,6 +12,7 @@
 //! - **GT-4** Entries are the guest's to write at any time: flags and domain are read and changed in one exchange, the
 //!   frame number is read once, and what it names must belong to the granter.
 
+mod dump;
 mod mapping;
 mod maptrack;
 pub mod op;
@@ -20,6 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use dump::dump;
 pub use op::grant_table_op;
 
 use alloc::sync::Arc;

@@ -1,5 +1,7 @@
 //! The granter's side: the shared entries, and how each of them is in use.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -109,6 +111,15 @@ impl Table {
         active.resize(ENTRIES_PER_FRAME as usize, UNUSED);
         self.frames.push(Frame { page, active });
         Ok(())
+    }
+
+    /// The entries that somebody uses, in words.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = String> {
+        let active = self.frames.iter().flat_map(|frame| &frame.active);
+        (0u32..).zip(active).filter(|(_, active)| active.is_pinned()).map(|(reference, active)| {
+            let Active { readers, writers, grantee, frame } = active;
+            format!("grant {reference}: frame {frame:#x} to d{}, {readers} readers, {writers} writers", grantee.0)
+        })
     }
 
     /// Empties the table and hands its pages out; who still uses an entry keeps the frame, not the entry.

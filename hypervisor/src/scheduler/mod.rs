@@ -14,6 +14,7 @@
 
 mod balance;
 mod cpu;
+mod dump;
 mod pause;
 mod poll;
 mod queue;
@@ -26,6 +27,7 @@ mod usage;
 mod wake;
 
 pub use cpu::idle_time;
+pub use dump::dump;
 pub use pause::wait_until_parked;
 pub(crate) use poll::poll_timeout;
 pub use poll::{start_polling, wake_pollers};

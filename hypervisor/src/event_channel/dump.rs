@@ -1,0 +1,53 @@
+//! The ports of a domain, for the debug key.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::ports::State;
+use crate::console::keys::say;
+use crate::domain::Domain;
+
+/// Prints which ports the domain uses, for what, and whether they are pending.
+pub fn dump(domain: &Domain) {
+    for line in lines(domain) {
+        say(format_args!("d{} {line}", domain.id().0));
+    }
+}
+
+/// Collected first: nothing is printed under the lock of the ports.
+fn lines(domain: &Domain) -> Vec<String> {
+    let table = domain.events.lock();
+    let ports = (1..table.valid()).filter_map(|port| Some((port, table.channel(port).ok()?)));
+    let used = ports.filter(|(_, channel)| !matches!(channel.state, State::Free | State::Reserved));
+    used.map(|(port, channel)| {
+        let use_ = match &channel.state {
+            State::Unbound(remote) => format!("open to d{}", remote.0),
+            State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port),
+            State::Paravane(consumer) => format!("bound to Paravane, {consumer:?}"),
+            State::Virq(number) => format!("virtual interrupt {number}"),
+            State::Ipi => String::from("between vCPUs"),
+            State::Free | State::Reserved => String::new(),
+        };
+        let pending = if table.is_pending(domain, port) { ", pending" } else { "" };
+        format!("port {port}: {use_}, notifies vCPU {}{pending}", channel.vcpu)
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Consumer, allocate_for_paravane, notify_guest};
+    use super::*;
+    use crate::testing::Guest;
+
+    #[test]
+    fn ports_in_use_are_listed_with_what_they_are_for() {
+        let guest = Guest::new(1, 2);
+        assert!(lines(&guest.domain).is_empty());
+        let port = allocate_for_paravane(&guest.domain, Consumer::Console).expect("a free port");
+        notify_guest(&guest.domain, port);
+        let expected = format!("port {}: bound to Paravane, Console, notifies vCPU 0, pending", port.get());
+        assert_eq!(lines(&guest.domain), [expected]);
+    }
+}
