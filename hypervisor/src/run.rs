@@ -67,6 +67,6 @@ fn act(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, exit: Exit) -> 
         Exit::Syscall32 => trap::compat_system_call(cpu, domain, false),
         Exit::Sysenter => trap::compat_system_call(cpu, domain, true),
         Exit::Trap { vector, error_code, address } => trap::trap(cpu, domain, vcpu, vector, error_code, address),
-        Exit::BadFrame => trap::bad_frame(cpu, domain),
+        Exit::BadSelectors => trap::bad_selectors(cpu, domain),
     }
 }

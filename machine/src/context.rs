@@ -120,8 +120,8 @@ pub enum Exit {
     },
     /// An interrupt of the pCPU's came in and has been recorded (see `cpu::take_pending`).
     Interrupt,
-    /// The processor refused the registers that the guest was to continue with.
-    BadFrame,
+    /// Not all data segments could be loaded when the vCPU came to this pCPU; the others are null.
+    BadSelectors,
 }
 
 /// Flags that a guest may set: carry, parity, adjust, zero, sign, trap, direction, overflow, resume, alignment check, identification.
@@ -181,6 +181,8 @@ pub struct GuestContext {
     pub(crate) gs_base_kernel: u64,
     pub(crate) gs_base_user: u64,
     pub(crate) selectors: Selectors,
+    /// Some of them could not be loaded, and `run` has not said so yet.
+    pub(crate) selectors_refused: bool,
     pub(crate) handlers: Handlers,
     /// CR0.TS as the guest wants it.
     pub(crate) task_switched: bool,
@@ -198,6 +200,9 @@ pub struct GuestContext {
 
 /// Room that the largest frame built by the entry code takes.
 const FRAME_ROOM: u64 = 64;
+
+/// DR6 and DR7 have bits that are always one.
+const DEBUG_REGISTERS_AT_REST: [u64; 8] = [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400];
 
 const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
 
@@ -226,6 +231,7 @@ impl GuestContext {
             gs_base_kernel: 0,
             gs_base_user: 0,
             selectors: Selectors::default(),
+            selectors_refused: false,
             handlers: Handlers {
                 traps: [NO_HANDLER; 256],
                 event: NO_HANDLER,
@@ -236,7 +242,7 @@ impl GuestContext {
                 nmi: NO_HANDLER,
             },
             task_switched: false,
-            debug_registers: [0; 8],
+            debug_registers: DEBUG_REGISTERS_AT_REST,
             iopl: 0,
             extended: vcpu::ExtendedState::new(),
             kernel_root: None,
@@ -267,6 +273,11 @@ impl GuestContext {
     /// General registers. Any value is allowed; what the hardware must not see is corrected on entry.
     pub const fn registers_mut(&mut self) -> &mut Registers {
         &mut self.registers
+    }
+
+    /// Data segment selectors; while active, those of the last activation.
+    pub const fn selectors(&self) -> &Selectors {
+        &self.selectors
     }
 
     /// Data segment selectors; while active, those of the last activation.
@@ -463,6 +474,9 @@ impl Active {
         if context.short_ways_stale {
             context.derive_short_ways();
         }
+        if core::mem::take(&mut context.selectors_refused) {
+            return Exit::BadSelectors;
+        }
         vcpu::run(context)
     }
 
@@ -605,9 +619,9 @@ impl Active {
         vcpu::live_selectors(self.context())
     }
 
-    /// Loads null into the data segments, as before a failsafe callback.
-    pub fn clear_selectors(&mut self) {
-        vcpu::clear_selectors(self.context_mut());
+    /// Tries once more to load the data segments of the last activation; `false` if one was refused and is null.
+    pub fn reload_selectors(&mut self) -> bool {
+        vcpu::load_data_segments(self.context_mut())
     }
 
     /// Live FS base, GS base of the kernel, GS base of processes.

@@ -4,6 +4,7 @@ use abi::arch_x86_64::segment_base;
 use abi::errno::Errno;
 
 use super::{CallResult, Caller};
+use crate::trap;
 
 /// Sets one of the bases, or loads the GS selector of processes; a selector that cannot be loaded becomes null.
 pub fn set_segment_base(caller: &mut Caller<'_>, which: u32, value: u64) -> CallResult {
@@ -12,7 +13,11 @@ pub fn set_segment_base(caller: &mut Caller<'_>, which: u32, value: u64) -> Call
         segment_base::GS_USER => caller.cpu.set_user_gs_base(value),
         segment_base::GS_KERNEL => caller.cpu.set_kernel_gs_base(value),
         segment_base::GS_USER_SEL => {
-            caller.cpu.load_user_gs_selector((value & 0xffff) as u16);
+            let selector = (value & 0xffff) as u16;
+            if !caller.cpu.load_user_gs_selector(selector) {
+                trap::show_ldt_page_of(caller.cpu, caller.domain, selector);
+                caller.cpu.load_user_gs_selector(selector);
+            }
             true
         }
         _ => false,

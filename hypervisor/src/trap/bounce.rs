@@ -7,7 +7,7 @@ use abi::arch_x86_64::flat;
 use abi::xen::vm_assist;
 use core::sync::atomic::Ordering;
 use machine::addr::GuestVirt;
-use machine::context::{Active, FLAGS_CLEARED_ON_BOUNCE, Handler};
+use machine::context::{Active, FLAGS_CLEARED_ON_BOUNCE, Handler, Selectors};
 
 use crate::domain::Domain;
 
@@ -21,8 +21,8 @@ pub enum Extra {
     None,
     /// The processor's error code.
     ErrorCode(u32),
-    /// The data segment selectors, for the failsafe callback.
-    Selectors,
+    /// The data segment selectors that were to be loaded, for the failsafe callback.
+    Selectors(Selectors),
 }
 
 /// Why a guest could not be entered; it cannot go on.
@@ -41,7 +41,6 @@ pub fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra)
     }
     let registers = *cpu.registers();
     let from_kernel = cpu.context().is_in_kernel();
-    let selectors = cpu.live_selectors();
     cpu.enter_kernel();
     let context = cpu.context();
     let stack = if from_kernel { registers.rsp } else { context.kernel_stack() } & !15;
@@ -62,7 +61,7 @@ pub fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra)
     match extra {
         Extra::None => {}
         Extra::ErrorCode(code) => push(u64::from(code)),
-        Extra::Selectors => {
+        Extra::Selectors(selectors) => {
             for selector in [selectors.ds, selectors.es, selectors.fs, selectors.gs] {
                 push(u64::from(selector));
             }

@@ -18,6 +18,7 @@ use self::emulate::Emulation;
 use crate::domain::{Domain, Vcpu};
 
 pub use iret::iret;
+pub(crate) use page_fault::show_ldt_page_of;
 
 /// Exception numbers that need attention here (Intel SDM volume 3, 6.3.1).
 mod vector {
@@ -163,15 +164,21 @@ pub fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bool) -> 
     }
 }
 
-/// The processor refused the frame that the guest was to continue with.
+/// Data segments that the guest had when it was here last could not be loaded. One in a page of the LDT that is not shown yet is loaded
+/// now; of others the guest is told by its failsafe callback.
 ///
 /// # Errors
 /// If the guest cannot be entered: why it cannot go on.
-pub fn bad_frame(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+pub fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+    let wanted = *cpu.context().selectors();
+    for selector in [wanted.ds, wanted.es, wanted.fs, wanted.gs] {
+        show_ldt_page_of(cpu, domain, selector);
+    }
+    if cpu.reload_selectors() {
+        return Ok(());
+    }
     let handler = cpu.context().handlers().failsafe;
-    let outcome = bounce(cpu, domain, handler, Extra::Selectors);
-    cpu.clear_selectors();
-    outcome.map_err(|why| format!("a frame that the processor refuses: {why}"))
+    bounce(cpu, domain, handler, Extra::Selectors(wanted)).map_err(|why| format!("a segment that cannot be loaded: {why}"))
 }
 
 /// Enters the handler of a callback.

@@ -20,6 +20,8 @@ const PRESENT: u32 = 1;
 const WRITE: u32 = 2;
 const USER: u32 = 4;
 const RESERVED: u32 = 8;
+/// Bit of a selector: its descriptor is in the LDT.
+const SELECTOR_LDT: u16 = 4;
 
 /// Acts on a page fault.
 ///
@@ -69,6 +71,13 @@ fn bounce_fault(cpu: &mut Active, domain: &Domain, error_code: u32, address: Gue
     // Kernel and processes both run in ring 3; the guest wants to know which it was.
     let user = if cpu.context().is_in_kernel() { 0 } else { USER };
     inject(cpu, domain, vector::PAGE_FAULT, Some(error_code & !USER | user))
+}
+
+/// Shows the page of the LDT in which a selector's descriptor lies, if it is one of the LDT's and may be shown.
+pub(crate) fn show_ldt_page_of(cpu: &mut Active, domain: &Domain, selector: u16) {
+    if selector & SELECTOR_LDT != 0 {
+        let _shown = show_ldt_page(cpu, domain, usize::from(selector >> 3) / 512);
+    }
 }
 
 /// Shows page `index` of the LDT, if it is one and may be.

@@ -42,6 +42,8 @@ pub(crate) struct CpuInfo {
     pub(crate) apic_id: u32,
     /// Events that came in by interrupt (`cpu::Pending`).
     pub(crate) pending: AtomicU32,
+    /// The last fault in ring 0 that was foreseen: the vector, and the error code above it.
+    pub(crate) fault: u64,
     pub(crate) task_state: TaskState,
 }
 
@@ -69,4 +71,17 @@ pub(crate) fn set_context(context: *mut GuestContext, registers_end: u64) {
     unsafe { (*info).registers_end = registers_end };
     // SAFETY: as above; the field may be unaligned for its type.
     unsafe { (&raw mut (*info).task_state.rsp0).write_unaligned(registers_end) };
+}
+
+/// Records a foreseen fault in ring 0.
+pub(crate) fn note_host_fault(vector: u64, error_code: u64) {
+    // SAFETY: the page is mapped from this CPU's start on, and only this CPU writes the field.
+    unsafe { (*current()).fault = vector & 0xff | error_code << 32 };
+}
+
+/// Vector and error code of the last foreseen fault in ring 0.
+pub(crate) fn host_fault() -> (u8, u32) {
+    // SAFETY: the page is mapped from this CPU's start on, and only this CPU writes the field.
+    let fault = unsafe { (*current()).fault };
+    ((fault & 0xff) as u8, (fault >> 32) as u32)
 }

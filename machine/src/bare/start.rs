@@ -117,7 +117,8 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     let large = 1 << 21;
     let m2p_size = (frames * layout::M2P_ENTRY_SIZE).next_multiple_of(large);
     let m2p = memory.take_filled(m2p_size, large, 0xff);
-    mapper.map(memory, layout::M2P_BASE, m2p, m2p_size, mapper.read_only() | paging::USER | paging::GLOBAL);
+    // Not global: roots that do not show it must not find it in the TLB.
+    mapper.map(memory, layout::M2P_BASE, m2p, m2p_size, mapper.read_only() | paging::USER);
     let table_size = (frames * layout::FRAME_SLOT_SIZE).next_multiple_of(4096);
     let table = memory.take_zeroed(table_size, if table_size < large { 4096 } else { large });
     mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | paging::GLOBAL);

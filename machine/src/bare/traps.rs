@@ -74,7 +74,10 @@ extern "C" fn host_trap(registers: &mut Registers) {
         NMI => panic::on_nmi(registers),
         vector @ 32..=255 if registers.cs & 3 == 0 => interrupts::host_interrupt(vector as u8),
         vector => match fixup(registers.rip) {
-            Some(fixup) if !matches!(vector, DOUBLE_FAULT | MACHINE_CHECK) => registers.rip = fixup,
+            Some(fixup) if !matches!(vector, DOUBLE_FAULT | MACHINE_CHECK) => {
+                cpu_info::note_host_fault(vector, registers.error_code);
+                registers.rip = fixup;
+            }
             _ => panic::on_trap(registers),
         },
     }

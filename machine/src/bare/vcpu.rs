@@ -56,11 +56,16 @@ pub(crate) fn activate(context: &mut GuestContext) {
     cpu_info::set_context(pointer, pointer as u64 + size_of::<Registers>() as u64);
     load_root(context);
     load_descriptor_tables(context);
+    context.selectors_refused = !load_data_segments(context);
+    context.extended.load();
+    load_task_switched(context);
+    load_debug_registers(context);
+}
+
+/// Loads the selectors of the last activation and the bases; `false` if one was refused and is null.
+pub(crate) fn load_data_segments(context: &mut GuestContext) -> bool {
     // SAFETY: the pointer is to live selectors; a selector that faults is replaced by null.
     let refused = unsafe { entry::load_selectors(&raw const context.selectors) };
-    if refused != 0 {
-        log::debug!("a guest's data segment was refused and replaced by null");
-    }
     write_base(MSR_FS_BASE, context.fs_base);
     let (live, other) = match context.in_kernel {
         0 => (context.gs_base_user, context.gs_base_kernel),
@@ -68,16 +73,17 @@ pub(crate) fn activate(context: &mut GuestContext) {
     };
     write_base(MSR_GS_BASE, live);
     write_base(MSR_KERNEL_GS_BASE, other);
-    context.extended.load();
-    load_task_switched(context);
-    load_debug_registers(context);
+    refused == 0
 }
 
 /// Saves what is live and leaves the guest's root table.
 pub(crate) fn deactivate(context: &mut GuestContext) {
     set_task_switched_bit(false);
     context.extended.save();
-    context.selectors = live_selectors(context);
+    // What was refused and not reported yet is tried again.
+    if !context.selectors_refused {
+        context.selectors = live_selectors(context);
+    }
     let (fs, gs_kernel, gs_user) = live_segment_bases(context);
     (context.fs_base, context.gs_base_kernel, context.gs_base_user) = (fs, gs_kernel, gs_user);
     if context.debug_registers[7] & 0xff != 0 {
@@ -96,7 +102,10 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
     // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`) and its registers were just made harmless.
     let refused = unsafe { entry::guest_enter(context) };
     if refused != 0 {
-        return Exit::BadFrame;
+        // The processor refused what the guest was to continue with: for the guest, a trap there.
+        let (vector, error_code) = cpu_info::host_fault();
+        let address = if vector == 14 { registers::read_cr2() } else { 0 };
+        return Exit::Trap { vector, error_code, address: GuestVirt::new(address) };
     }
     let registers = &context.registers;
     match registers.vector as u32 {
@@ -186,11 +195,6 @@ fn clear_live_selectors() {
         asm!("mov ds, {0:x}", "mov es, {0:x}", "mov fs, {0:x}", "mov gs, {0:x}", in(reg) 0u16,
              options(nomem, nostack, preserves_flags));
     }
-}
-
-pub(crate) fn clear_selectors(context: &mut GuestContext) {
-    context.selectors = Selectors::default();
-    clear_live_selectors();
 }
 
 pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {

@@ -1,7 +1,7 @@
 //! Page tables in use, as arrays of entries that can be read, replaced and exchanged.
 
 use super::access;
-use super::reference::{L1, Level, TypedRef};
+use super::reference::{L1, L4, Level, TypedRef};
 use super::transition::ENTRIES;
 use crate::paging::{self, Entry, RawEntry};
 
@@ -77,5 +77,13 @@ impl<K: Level> TypedRef<K> {
             Ok(old) => Ok(Entry::from_owned_bits(old)),
             Err(found) => Err(ReplaceError::Changed(RawEntry::new(found), Entry::from_owned_bits(bits))),
         }
+    }
+}
+
+impl TypedRef<L4> {
+    /// Shows the M2P through this root table, or hides it. Translations that a pCPU has cached stay until it loads a root.
+    pub fn show_m2p(&self, show: bool) {
+        let entry = if show { paging::hypervisor_entry(paging::M2P_SLOT) } else { 0 };
+        access::write_entry(self.mfn(), paging::M2P_SLOT, entry);
     }
 }

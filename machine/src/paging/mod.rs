@@ -42,6 +42,9 @@ impl Admission for NoEntries {
     }
 }
 
+/// The root-table slot of the M2P.
+pub(crate) const M2P_SLOT: u16 = FIRST_HYPERVISOR_SLOT;
+
 /// Whether a root-table slot belongs to Paravane.
 pub(crate) const fn is_hypervisor_slot(index: u16) -> bool {
     index >= FIRST_HYPERVISOR_SLOT && index < END_HYPERVISOR_SLOTS
