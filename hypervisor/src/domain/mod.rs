@@ -14,10 +14,10 @@ pub use vcpu::{InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use abi::xen::DomainId;
-use machine::frames::{self, FrameList, FrameRef, NoMemory, SharedPage};
+use abi::xen::{DomainId, vm_assist};
+use machine::frames::{self, FrameList, FrameRef, L4, NoMemory, SharedPage, TypedRef};
 use machine::paging::NoEntries;
 use machine::sync::{Level, SpinLock};
 
@@ -71,7 +71,7 @@ pub struct Domain {
     pause_count: AtomicU32,
     dying: AtomicBool,
     /// `vm_assist` types that it has enabled, by bit.
-    pub assists: AtomicU32,
+    pub assists: AtomicU64,
 }
 
 impl Domain {
@@ -100,7 +100,7 @@ impl Domain {
             life: SpinLock::new(Level::DomainLife, Life::Building),
             pause_count: AtomicU32::new(1),
             dying: AtomicBool::new(false),
-            assists: AtomicU32::new(0),
+            assists: AtomicU64::new(0),
         }))
     }
 
@@ -152,6 +152,20 @@ impl Domain {
     /// Whether the domain has an assist of `vm_assist`.
     pub fn has_assist(&self, kind: u32) -> bool {
         self.assists.load(Ordering::Relaxed) & 1 << kind != 0
+    }
+
+    /// Makes a root table fit for the guest's kernel, which may read the M2P, whatever it was used for before.
+    pub fn prepare_kernel_root(&self, root: &TypedRef<L4>) {
+        if self.has_assist(vm_assist::M2P_STRICT) {
+            root.show_m2p(true);
+        }
+    }
+
+    /// Makes a root table fit for processes: under `m2p_strict` they don't see the M2P, unless the kernel has the same table.
+    pub fn prepare_user_root(&self, root: &TypedRef<L4>, kernel: Option<&TypedRef<L4>>) {
+        if self.has_assist(vm_assist::M2P_STRICT) && kernel.is_none_or(|kernel| kernel.mfn() != root.mfn()) {
+            root.show_m2p(false);
+        }
     }
 
     /// Whether it is being taken apart.

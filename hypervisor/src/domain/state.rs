@@ -15,6 +15,9 @@ use crate::memory::admission::GuestAdmission;
 /// Descriptors in a page.
 const DESCRIPTORS_PER_PAGE: u64 = 512;
 
+/// The NMI handler is the trap table's entry for this vector.
+const NMI_VECTOR: usize = 2;
+
 /// The frame in a CR3 value of the interface: the bits of the frame number above 20 stand in the low twelve.
 pub const fn frame_of_cr3(cr3: u64) -> Mfn {
     Mfn::new((cr3 >> 12 | cr3 << 20) & 0xffff_ffff)
@@ -54,6 +57,10 @@ pub fn apply(
     let pages = usize::from(gdt_entries).div_ceil(DESCRIPTORS_PER_PAGE as usize);
     let gdt = descriptor_pages(domain, state.gdt_frames.iter().take(pages).copied(), budget)?;
     let ldt = ldt(state)?;
+    domain.prepare_kernel_root(&kernel_root);
+    if let Some(root) = &user_root {
+        domain.prepare_user_root(root, Some(&kernel_root));
+    }
     drop(context.set_roots(Some(kernel_root), user_root));
     context.set_gdt(gdt, gdt_entries);
     context.set_ldt(ldt);
@@ -122,6 +129,7 @@ fn set_handlers(context: &mut GuestContext, state: &VcpuGuestContext) {
             trap.flags & TRAP_INFO_DPL_MASK,
         );
     }
+    handlers.nmi = handlers.traps[NMI_VECTOR];
     let callback = |address, mask| Handler::new(address, flat::KERNEL_CS64, mask, 0);
     handlers.event = callback(state.event_callback_rip, true);
     handlers.failsafe =
@@ -158,4 +166,26 @@ fn set_registers(context: &mut GuestContext, state: &VcpuGuestContext) {
     context.set_iopl((user.rflags >> 12 & 3) as u8);
     let selectors = context.selectors_mut();
     (selectors.ds, selectors.es, selectors.fs, selectors.gs) = (user.ds, user.es, user.fs, user.gs);
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros;
+
+    use super::*;
+    use crate::testing::Guest;
+
+    #[test]
+    fn the_trap_tables_second_entry_is_the_nmi_handler() {
+        let mut guest = Guest::new(1, 2);
+        let root = guest.caller().cpu.context().kernel_root().map(TypedRef::mfn).expect("a root table");
+        let mut state = VcpuGuestContext::new_zeroed();
+        state.control_registers[3] = cr3_of_frame(root);
+        state.flags = vgcf::IN_KERNEL;
+        state.traps[NMI_VECTOR].address = 0xffff_ffff_8100_0000;
+        let mut context = GuestContext::new();
+        assert!(apply(&guest.domain, &mut context, &state, &mut Budget::new(100_000)).is_ok());
+        assert_eq!(context.handlers().nmi.address, 0xffff_ffff_8100_0000);
+        drop(context.set_roots(None, None));
+    }
 }

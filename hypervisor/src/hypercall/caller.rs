@@ -32,6 +32,18 @@ impl Caller<'_> {
         !frames::reaping_due() || frames::reap(&mut self.budget)
     }
 
+    /// The domain whose frames a call about page tables means: as `target`, but the machine's own frames (`DOMID_IO`, `DOMID_XEN`) have an owner
+    /// too, with which an unprivileged domain may not deal.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such domain, `EPERM` if the caller may not deal with it.
+    pub fn page_owner(&self, id: DomainId) -> Result<Arc<Domain>, Errno> {
+        if matches!(id, DomainId::IO | DomainId::XEN) && !self.domain.is_privileged() {
+            return Err(Errno::EPERM);
+        }
+        self.target(id)
+    }
+
     /// The domain that `id` names: `SELF`, the caller's own number, or another domain if the caller is privileged.
     ///
     /// # Errors

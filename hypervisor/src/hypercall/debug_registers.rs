@@ -44,6 +44,13 @@ mod tests {
     }
 
     #[test]
+    fn registers_at_rest_read_as_the_processors_do() {
+        let mut guest = crate::testing::Guest::new(1, 2);
+        assert!(matches!(get_debugreg(&mut guest.caller(), 6), Ok(0xffff_0ff0)));
+        assert!(matches!(get_debugreg(&mut guest.caller(), 7), Ok(0x400)));
+    }
+
+    #[test]
     fn breakpoints_watch_guest_addresses_only() {
         let mut guest = crate::testing::Guest::new(1, 2);
         let mut set = |register, value| set_debugreg(&mut guest.caller(), register, value).is_ok();

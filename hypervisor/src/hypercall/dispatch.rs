@@ -23,7 +23,7 @@ const SYSCALL_LENGTH: u64 = 2;
 /// If the guest cannot go on: why.
 pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Result<(), String> {
     let registers = cpu.registers();
-    let number = registers.rax & 0xffff_ffff;
+    let number = registers.rax;
     if number == u64::from(hypercall::IRET) {
         return trap::iret(cpu, domain);
     }
@@ -71,6 +71,23 @@ fn repeat(cpu: &mut Active, arguments: [Option<u64>; 4]) {
     for (slot, argument) in slots.into_iter().zip(arguments) {
         if let Some(value) = argument {
             *slot = value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Guest;
+
+    #[test]
+    fn the_number_of_a_call_is_the_whole_register() {
+        let mut guest = Guest::new(1, 2);
+        let Caller { domain, vcpu, cpu, .. } = guest.caller();
+        for number in [1u64 << 32, 1 << 32 | u64::from(hypercall::XEN_VERSION), u64::MAX] {
+            cpu.registers_mut().rax = number;
+            assert!(dispatch(cpu, domain, vcpu).is_ok());
+            assert_eq!(cpu.registers().rax, error_value(Errno::ENOSYS), "{number:#x}");
         }
     }
 }

@@ -4,7 +4,7 @@ use abi::xen::{DomainId, hypercall as number};
 use machine::addr::GuestVirt;
 
 use super::{
-    CallResult, Caller, callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall,
+    CallResult, Caller, callback_op, console_io, control, debug_registers, descriptor_tables, fpu_taskswitch, multicall,
     nmi_op, physdev_op, platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks,
     vcpu_op, vm_assist, xen_version,
 };
@@ -128,6 +128,12 @@ rows! {
         |c, a| event_channel::event_channel_op(c, low(a[0]), at(a[1]));
     PHYSDEV_OP "physdev_op" Any false "interrupts and ports of physical devices"
         |c, a| physdev_op::physdev_op(c, low(a[0]), at(a[1]));
+    SYSCTL "sysctl" Control false "the host's state and settings"
+        |c, _a| control::control(c);
+    DOMCTL "domctl" Control false "makes, changes and ends domains"
+        |c, _a| control::control(c);
+    KEXEC_OP "kexec_op" Control false "starts another kernel in the host's place"
+        |c, _a| control::control(c);
 }
 
 /// The row of a hypercall number.

@@ -151,7 +151,7 @@ fn register_vcpu_info(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: Guest
     let place: RegisterVcpuInfo = caller.cpu.read(argument)?;
     let offset = place.offset as usize;
     if offset > PAGE_SIZE - VCPU_INFO_SIZE || !offset.is_multiple_of(8) {
-        return Err(Errno::EINVAL.into());
+        return Err(Errno::ENXIO.into());
     }
     // One's own, or that of a vCPU that is down; a running one would use the old place for a while.
     if !is_own(caller, vcpu) && vcpu.is_up() {

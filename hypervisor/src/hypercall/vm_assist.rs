@@ -1,7 +1,7 @@
 //! `vm_assist`: behaviours that a guest switches on and off.
 //!
-//! Assists of 32-bit guests can be switched and do nothing for others. `m2p_strict` promises that processes of the guest do not see
-//! the M2P, which is not so here; it is refused.
+//! Assists of 32-bit guests can be switched and do nothing for others. `m2p_strict` takes the M2P out of the roots of processes as they
+//! are set, not out of those that are set already.
 
 use core::sync::atomic::Ordering;
 
@@ -10,12 +10,13 @@ use abi::xen::{vm_assist as kind, vm_assist_command as command};
 
 use super::{CallResult, Caller};
 
-const AVAILABLE: u32 = 1 << kind::FOUR_GB_SEGMENTS
+const AVAILABLE: u64 = 1 << kind::FOUR_GB_SEGMENTS
     | 1 << kind::FOUR_GB_SEGMENTS_NOTIFY
     | 1 << kind::WRITABLE_PAGETABLES
     | 1 << kind::PAE_EXTENDED_CR3
     | 1 << kind::ARCHITECTURAL_IOPL
-    | 1 << kind::RUNSTATE_UPDATE_FLAG;
+    | 1 << kind::RUNSTATE_UPDATE_FLAG
+    | 1 << kind::M2P_STRICT;
 
 /// Switches an assist of the calling domain.
 pub fn vm_assist(caller: &mut Caller<'_>, operation: u32, assist: u32) -> CallResult {
@@ -29,8 +30,8 @@ pub fn vm_assist(caller: &mut Caller<'_>, operation: u32, assist: u32) -> CallRe
     Ok(0)
 }
 
-fn bit(assist: u32) -> Option<u32> {
-    1u32.checked_shl(assist).filter(|bit| AVAILABLE & bit != 0)
+fn bit(assist: u32) -> Option<u64> {
+    1u64.checked_shl(assist).filter(|bit| AVAILABLE & bit != 0)
 }
 
 #[cfg(test)]
@@ -40,7 +41,8 @@ mod tests {
     #[test]
     fn only_assists_that_exist_can_be_switched() {
         assert_eq!(bit(kind::WRITABLE_PAGETABLES), Some(4));
-        for assist in [6, 31, kind::M2P_STRICT, 33, 64, u32::MAX] {
+        assert_eq!(bit(kind::M2P_STRICT), Some(1 << 32));
+        for assist in [6, 31, 33, 64, u32::MAX] {
             assert_eq!(bit(assist), None);
         }
     }

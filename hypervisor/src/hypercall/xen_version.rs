@@ -42,6 +42,7 @@ pub fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt)
             info.submap = features(caller.domain);
             caller.cpu.write(argument, &info)?;
         }
+        op::PAGESIZE if argument.get() != 0 => return Err(Errno::EINVAL.into()),
         op::PAGESIZE => return Ok(PAGE_SIZE as u64),
         // domains have no handle before there is a control domain that gives them one
         op::GUEST_HANDLE => caller.cpu.write(argument, &[0u8; DOMAIN_HANDLE_LENGTH])?,
@@ -62,7 +63,7 @@ fn features(domain: &Domain) -> u32 {
     let mut features = 1 << feature::MMU_PT_UPDATE_PRESERVE_AD
         | 1 << feature::HIGHMEM_ASSIST
         | 1 << feature::GNTTAB_MAP_AVAIL_BITS
-        | 1 << feature::NOT_DIRECT_MAPPED;
+        | 1 << feature::DIRECT_MAPPED;
     if domain.has_assist(vm_assist::PAE_EXTENDED_CR3) {
         features |= 1 << feature::PAE_PGDIR_ABOVE_4GB;
     }
@@ -109,10 +110,12 @@ mod tests {
         let guest = &mut Guest::new(1, 2);
         assert_eq!(ask(guest, op::VERSION, GuestVirt::new(0)), Ok(0x0004_0011));
         assert_eq!(ask(guest, op::PAGESIZE, GuestVirt::new(0)), Ok(4096));
+        assert_eq!(ask(guest, op::PAGESIZE, GuestVirt::new(0x1000)), Err(Errno::EINVAL));
         let place = guest.put(&FeatureInfo { submap_index: 0, submap: 0 });
         assert_eq!(ask(guest, op::GET_FEATURES, place), Ok(0));
         let features = guest.read::<FeatureInfo>(place).submap;
         assert_eq!(features & 1 << feature::MMU_PT_UPDATE_PRESERVE_AD, 1 << feature::MMU_PT_UPDATE_PRESERVE_AD);
+        assert_eq!(features >> feature::NOT_DIRECT_MAPPED & 3, 2, "a guest that knows its machine frames is directly mapped");
         assert_eq!(features & (1 << feature::DOM0 | 1 << feature::WRITABLE_PAGE_TABLES), 0);
         let place = guest.put(&FeatureInfo { submap_index: 1, submap: 0 });
         assert_eq!(ask(guest, op::GET_FEATURES, place), Err(Errno::EINVAL));

@@ -3,7 +3,7 @@
 use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::Mfn;
-use machine::frames::{AcquireError, Budget, FrameRef, L1, TypedRef, Writable};
+use machine::frames::{self, AcquireError, Budget, FrameRef, L1, TypedRef, Writable};
 use machine::paging::{Admission, Entry, LeafFlags, NoEntries, RawEntry};
 
 use crate::domain::Domain;
@@ -39,11 +39,20 @@ impl Admission for GuestAdmission {
         if raw.flags().intersects(CACHE_ATTRIBUTES) {
             return Err(Errno::EINVAL.into());
         }
+        if !frames::is_ram(raw.frame()) {
+            // A device's memory, if anything.
+            return Err(Errno::EPERM.into());
+        }
         let frame = FrameRef::get(raw.frame(), self.frames).ok_or(Errno::EINVAL)?;
         if !raw.is_writable() {
             return Ok(Entry::read_only(frame, raw));
         }
-        TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget).map(|frame| Entry::writable(frame, raw))
+        match TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget) {
+            Ok(frame) => Ok(Entry::writable(frame, raw)),
+            // What is in use as a table is busy, as the interface has it; a frame that cannot become a table is invalid.
+            Err(AcquireError::Conflict) => Err(Errno::EBUSY.into()),
+            Err(error) => Err(error),
+        }
     }
 
     fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {

@@ -13,7 +13,7 @@ use crate::hypercall::{CallError, CallResult, Caller};
 
 /// Set in the count of a call that is being continued; the number done so far is then read back from where it is reported.
 const CONTINUED: u32 = 1 << 31;
-const COMMAND_MASK: u64 = 3;
+const COMMAND_MASK: u64 = 7;
 
 /// Whose tables are changed, and whose frames go into them.
 struct Parties {
@@ -28,7 +28,7 @@ fn parties(caller: &Caller<'_>, argument: u32) -> Result<Parties, Errno> {
         0 => Arc::clone(caller.domain),
         number => caller.target(DomainId(number - 1))?,
     };
-    Ok(Parties { tables, frames: caller.target(frames)? })
+    Ok(Parties { tables, frames: caller.page_owner(frames)? })
 }
 
 /// Applies `count` updates from `list`; how many were done is written to `done`, if that is not null.
@@ -80,7 +80,8 @@ fn apply(caller: &mut Caller<'_>, parties: &Parties, request: MmuUpdate) -> Resu
     let change = match command {
         mmu_command::MACHPHYS_UPDATE => return machphys_update(caller, parties, frame, Pfn::new(request.value)),
         mmu_command::PT_UPDATE_PRESERVE_AD => Change::PreserveAccessedDirty(request.value),
-        _ => Change::Write(request.value),
+        mmu_command::NORMAL_PT_UPDATE | mmu_command::PT_UPDATE_NO_TRANSLATE => Change::Write(request.value),
+        _ => return Err(Errno::ENOSYS.into()),
     };
     let table = parties.tables.frame(frame).ok_or(Errno::EINVAL)?;
     let mut admission = GuestAdmission::foreign(&parties.tables, &parties.frames);

@@ -31,7 +31,7 @@ pub fn mmuext_op(
         completed = caller.cpu.read::<u32>(done)?;
     }
     let count = count & !CONTINUED;
-    let target = caller.target(foreign)?;
+    let target = caller.page_owner(foreign)?;
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
@@ -79,8 +79,8 @@ fn perform(caller: &mut Caller<'_>, target: &Arc<Domain>, operation: MmuextOp) -
         mmuext::NEW_USER_BASEPTR => new_user_root(caller, mfn),
         mmuext::TLB_FLUSH_LOCAL => Ok(flush::flush(caller, Whose::Local, What::Everything)?),
         mmuext::INVLPG_LOCAL => Ok(flush::flush(caller, Whose::Local, What::Page(address))?),
-        mmuext::TLB_FLUSH_MULTI => Ok(flush::flush(caller, mask, What::Everything)?),
-        mmuext::INVLPG_MULTI => Ok(flush::flush(caller, mask, What::Page(address))?),
+        mmuext::TLB_FLUSH_MULTI => flush_masked(caller, mask, What::Everything),
+        mmuext::INVLPG_MULTI => flush_masked(caller, mask, What::Page(address)),
         mmuext::TLB_FLUSH_ALL => Ok(flush::flush(caller, Whose::All, What::Everything)?),
         mmuext::INVLPG_ALL => Ok(flush::flush(caller, Whose::All, What::Page(address))?),
         // A domain without devices has only cached mappings; it has no business with the caches.
@@ -101,6 +101,11 @@ fn perform(caller: &mut Caller<'_>, target: &Arc<Domain>, operation: MmuextOp) -
         mmuext::MARK_SUPER | mmuext::UNMARK_SUPER => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// A mask that cannot be read is an invalid operation here, not a fault.
+fn flush_masked(caller: &mut Caller<'_>, mask: Whose, what: What) -> Result<(), CallError> {
+    flush::flush(caller, mask, what).map_err(|_| Errno::EINVAL.into())
 }
 
 fn writable(caller: &mut Caller<'_>, mfn: Mfn) -> Result<TypedRef<Writable>, CallError> {
@@ -150,6 +155,7 @@ pub fn new_kernel_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallErro
         return Ok(());
     }
     let root = root(caller, mfn)?;
+    caller.domain.prepare_kernel_root(&root);
     drop(caller.cpu.set_kernel_root(root));
     Ok(())
 }
@@ -163,6 +169,7 @@ fn new_user_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {
         return Ok(());
     }
     let root = root(caller, mfn)?;
+    caller.domain.prepare_user_root(&root, caller.cpu.context().kernel_root());
     drop(caller.cpu.set_user_root(Some(root)));
     Ok(())
 }

@@ -8,3 +8,6 @@ pub mod mmuext;
 pub mod update;
 pub mod update_va_mapping;
 pub mod walk;
+
+#[cfg(test)]
+mod tests;

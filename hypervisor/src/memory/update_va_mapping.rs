@@ -23,7 +23,7 @@ pub fn update_va_mapping_otherdomain(
     flags: u64,
     owner: DomainId,
 ) -> CallResult {
-    let owner = caller.target(owner)?;
+    let owner = caller.page_owner(owner)?;
     let (table, index) = walk::leaf(caller.cpu, address).ok_or(Errno::EINVAL)?;
     let mut admission = GuestAdmission::foreign(caller.domain, &owner);
     update::write_entry(table.frame().again(), index, Change::Write(value), &mut admission, &mut caller.budget)?;

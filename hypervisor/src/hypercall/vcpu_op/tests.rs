@@ -142,9 +142,9 @@ fn the_vcpu_info_moves_once_into_the_domains_own_memory() {
     let mut guest = Guest::new(1, 3);
     let place = |mfn, offset| RegisterVcpuInfo { mfn, offset, reserved: 0 };
     let mfn = guest.mfn(2).get();
-    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, 4096 - 63)), Errno::EINVAL);
-    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, 4)), Errno::EINVAL);
-    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, u32::MAX)), Errno::EINVAL);
+    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, 4096 - 63)), Errno::ENXIO);
+    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, 4)), Errno::ENXIO);
+    refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(mfn, u32::MAX)), Errno::ENXIO);
     refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(u64::MAX, 0)), Errno::EINVAL);
     let table = guest.entry_address(0) >> 12;
     refused(call(&mut guest, op::REGISTER_VCPU_INFO, 0, &place(table, 0)), Errno::EINVAL);

@@ -25,7 +25,7 @@ pub(super) fn reservation(caller: &mut Caller<'_>, operation: u32, argument: Gue
             .shared_info()
             .atomic_u64(core::mem::offset_of!(abi::xen::SharedInfo, arch))
             .load(core::sync::atomic::Ordering::Relaxed)
-            .wrapping_sub(1),
+            .saturating_sub(1),
     })
 }
 

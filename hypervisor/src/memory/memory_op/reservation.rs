@@ -20,7 +20,8 @@ const MAX_CONTROL_ORDER: u32 = 12;
 
 /// Performs `increase_reservation`, `decrease_reservation` or `populate_physmap` from extent `start` on.
 pub(super) fn change(caller: &mut Caller<'_>, operation: u32, start: u64, argument: GuestVirt) -> CallResult {
-    let reservation: Reservation = caller.cpu.read(argument)?;
+    // The result says how far the call came, and nothing else: also where it could not begin.
+    let Ok(reservation) = caller.cpu.read::<Reservation>(argument) else { return Ok(start) };
     if start >= reservation.extent_count {
         return Ok(start);
     }
@@ -28,7 +29,7 @@ pub(super) fn change(caller: &mut Caller<'_>, operation: u32, start: u64, argume
     if reservation.extent_count > u64::MAX >> EXTENT_SHIFT {
         return Ok(start);
     }
-    let target = caller.target(reservation.domain)?;
+    let Ok(target) = caller.target(reservation.domain) else { return Ok(start) };
     let limit = if caller.domain.is_privileged() { MAX_CONTROL_ORDER } else { MAX_GUEST_ORDER };
     if reservation.extent_order > limit {
         return Ok(start);

@@ -1,0 +1,118 @@
+//! What a guest may do to page tables, by the hypercalls, and with which error it is refused.
+
+use abi::errno::Errno;
+use abi::memory::{Reservation, op};
+use abi::xen::{DomainId, MmuUpdate, MmuextOp, domid, mmuext, vm_assist};
+use core::sync::atomic::Ordering;
+use machine::addr::GuestVirt;
+use machine::frames::{L4, TypedRef};
+use zerocopy::FromZeros;
+
+use super::memory_op::memory_op;
+use super::mmu_update::mmu_update;
+use super::mmuext::mmuext_op;
+use crate::hypercall::{CallError, CallResult};
+use crate::testing::{Guest, MAPPED};
+
+const NOWHERE: GuestVirt = GuestVirt::new(0xdead_0000);
+const NULL: GuestVirt = GuestVirt::new(0);
+/// The root-table slot of the M2P.
+const M2P_SLOT: u16 = 256;
+
+#[track_caller]
+fn refused(result: CallResult, errno: Errno) {
+    assert!(matches!(result, Err(CallError::Errno(found)) if found == errno), "{result:?}, not {errno:?}");
+}
+
+fn update(guest: &mut Guest, pointer: u64, value: u64, foreign: u32) -> CallResult {
+    let list = guest.put(&MmuUpdate { pointer, value });
+    mmu_update(&mut guest.caller(), list, 1, NULL, foreign)
+}
+
+fn extended(guest: &mut Guest, command: u32, argument2: u64) -> CallResult {
+    let mut operation = MmuextOp::new_zeroed();
+    (operation.command, operation.argument2) = (command, argument2);
+    let list = guest.put(&operation);
+    mmuext_op(&mut guest.caller(), list, 1, NULL, DomainId::SELF)
+}
+
+#[test]
+fn an_entry_is_named_by_an_aligned_address() {
+    let mut guest = Guest::new(1, 3);
+    let at = guest.entry_address(2);
+    let entry = guest.entry(2);
+    assert!(update(&mut guest, at, entry, u32::from(domid::SELF)).is_ok());
+    refused(update(&mut guest, at | 4, entry, u32::from(domid::SELF)), Errno::ENOSYS);
+}
+
+#[test]
+fn a_table_is_busy_for_a_writable_mapping() {
+    let mut guest = Guest::new(1, 3);
+    let at = guest.entry_address(2);
+    let before = guest.entry(2);
+    let table = at & !0xfff;
+    refused(update(&mut guest, at, table | MAPPED, u32::from(domid::SELF)), Errno::EBUSY);
+    assert_eq!(guest.entry(2), before);
+}
+
+#[test]
+fn what_is_no_memory_is_not_the_guests_to_map() {
+    let mut guest = Guest::new(1, 3);
+    let at = guest.entry_address(2);
+    refused(update(&mut guest, at, 0xff_ffff_f000 | MAPPED, u32::from(domid::SELF)), Errno::EPERM);
+}
+
+#[test]
+fn the_machines_own_frames_have_owners_that_a_guest_may_not_name() {
+    let mut guest = Guest::new(1, 3);
+    let (at, entry) = (guest.entry_address(2), guest.entry(2));
+    refused(update(&mut guest, at, entry, u32::from(domid::XEN)), Errno::EPERM);
+    refused(update(&mut guest, at, entry, u32::from(domid::IO)), Errno::EPERM);
+    refused(update(&mut guest, at, entry, 0x123), Errno::ESRCH);
+}
+
+#[test]
+fn a_flush_whose_mask_cannot_be_read_is_invalid() {
+    let mut guest = Guest::new(1, 2);
+    let mask = guest.address(1).get();
+    for command in [mmuext::TLB_FLUSH_MULTI, mmuext::INVLPG_MULTI] {
+        assert!(extended(&mut guest, command, mask).is_ok());
+        refused(extended(&mut guest, command, NOWHERE.get()), Errno::EINVAL);
+    }
+}
+
+#[test]
+fn a_reservation_call_that_cannot_begin_has_done_nothing() {
+    let mut guest = Guest::new(1, 2);
+    let mut other = Reservation::new_zeroed();
+    (other.extent_start, other.extent_count, other.domain) = (guest.address(1).get(), 1, DomainId(0x123));
+    for operation in [op::INCREASE_RESERVATION, op::DECREASE_RESERVATION, op::POPULATE_PHYSMAP] {
+        assert!(matches!(memory_op(&mut guest.caller(), operation.into(), NOWHERE), Ok(0)));
+        let request = guest.put(&other);
+        assert!(matches!(memory_op(&mut guest.caller(), operation.into(), request), Ok(0)));
+    }
+}
+
+#[test]
+fn a_guest_that_has_not_said_how_many_frames_it_numbers_has_highest_frame_zero() {
+    let mut guest = Guest::new(1, 2);
+    let request = guest.put(&domid::SELF);
+    assert!(matches!(memory_op(&mut guest.caller(), op::MAXIMUM_GPFN.into(), request), Ok(0)));
+}
+
+#[test]
+fn under_the_assist_roots_of_processes_do_not_show_the_m2p() {
+    let mut guest = Guest::new(1, 2);
+    let root: TypedRef<L4> = guest.caller().cpu.context().kernel_root().expect("a root").again();
+    let shown = root.entry(M2P_SLOT);
+    let hidden = || root.entry(M2P_SLOT).is_empty() && !shown.is_empty();
+    guest.domain.prepare_user_root(&root, None);
+    assert!(!hidden(), "without the assist nothing is hidden");
+    guest.domain.assists.fetch_or(1 << vm_assist::M2P_STRICT, Ordering::SeqCst);
+    guest.domain.prepare_user_root(&root, Some(&root));
+    assert!(!hidden(), "the kernel has the same root");
+    guest.domain.prepare_user_root(&root, None);
+    assert!(hidden());
+    guest.domain.prepare_kernel_root(&root);
+    assert_eq!(root.entry(M2P_SLOT), shown);
+}
