@@ -16,6 +16,7 @@ fn event_op<T>(op: u32, argument: &mut T) -> i64 {
 pub(crate) fn timer() -> u32 {
     let mut bind = BindVirq { virq: virq::TIMER, vcpu: 0, port: 0 };
     assert_eq!(event_op(op::BIND_VIRQ, &mut bind), 0, "bind the timer");
+    assert_eq!(event_op(op::UNMASK, &mut { bind.port }), 0, "unmask the timer");
     clear(bind.port);
     bind.port
 }

@@ -3,7 +3,7 @@
 use kernel::call::number;
 use kernel::memory::{page, poke, vcpu_info};
 use kernel::start::trap_stack_top;
-use kernel::tables::{self, READABLE, WRITABLE};
+use kernel::tables::{self, NX, READABLE, WRITABLE};
 use kernel::trap::{self, CS32, CS64};
 use kernel::user::{self, BASE, Space};
 use kernel::{call, say, time};
@@ -14,14 +14,17 @@ const SLICE: u64 = 2_000_000;
 
 pub(crate) fn user(random: &mut Random) {
     let (code, data) = (page(), page());
-    let _ = Space::new(&[tables::entry_for(code, READABLE), tables::entry_for(data, WRITABLE)]);
+    let _ = Space::new(&[tables::entry_for(code, READABLE), tables::entry_for(data, WRITABLE | NX)]);
     kernel::call::stack_switch(trap_stack_top(0));
     let mut vectors = [0u32; 0x110];
     // A timer event for loops: its port has to be open.
     let port = crate::channels::timer();
     let mut run = |random: &mut Random, bytes: &[u8]| {
         for at in 0..64u64 {
-            poke(code + at, bytes.get(at as usize).copied().unwrap_or(0xcc));
+            // No IRET: under QEMU's emulation one with VM in its flags enters virtual-8086 mode, in long mode too, which no
+            // hypervisor can survive.
+            let byte = bytes.get(at as usize).copied().filter(|&byte| byte != 0xcf);
+            poke(code + at, byte.unwrap_or(0xcc));
         }
         let mut frame = user::frame(BASE, BASE + 0x1800);
         let cs = if random.below(4) == 0 { CS32 } else { CS64 };
@@ -32,6 +35,8 @@ pub(crate) fn user(random: &mut Random) {
         // TF, AC, ID and the arithmetic flags, never IF.
         frame.rflags = 0x202 | random.next() & 0x24_0cd5 & !0x100;
         // An endless loop ends with the timer.
+        // The last timer first: one that came between the steps of clearing would be lost, and the next with it.
+        let _ = call!(number::SET_TIMER_OP, 0u64);
         crate::channels::clear(port);
         let _ = call!(number::SET_TIMER_OP, time::now() + SLICE);
         let trap = user::run(&frame);

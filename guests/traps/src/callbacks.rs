@@ -3,12 +3,14 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use kernel::abi::callback::kind;
+use kernel::abi::event_channel::{BindVirq, op as event};
 use kernel::abi::nmi;
 use kernel::abi::vcpu;
+use kernel::abi::xen::virq;
 use kernel::call::number;
 use kernel::memory::vcpu_info;
 use kernel::trap::{self, CS32, CS64, EVENT, NMI, SS, SYSCALL32, SYSENTER};
-use kernel::{call, check, check_eq, say};
+use kernel::{call, check, check_eq, say, time};
 
 use crate::from_user::User;
 use crate::user_code::{CODE, STACK};
@@ -30,6 +32,7 @@ fn events(user: &User) {
     let trap = user.run(0x128, |_| ());
     user.due("event", &trap, EVENT, 0, 0x128);
     info.set_pending(0);
+    loops(user);
     // A return to the kernel with IF set unmasks, and the pending event comes then.
     trap::set_hook(true, Some(|frame| {
         let info = vcpu_info(0);
@@ -60,6 +63,32 @@ fn events(user: &User) {
     check_eq!(FRAMES[2].load(Relaxed), 1, "event: mask in the handler");
     check_eq!(FRAMES[3].load(Relaxed) & 0x200, 0x200, "event: IF in the frame");
     check_eq!(mask, 0, "the mask after the event");
+}
+
+/// A timer's event reaches an endless loop of user mode, 64-bit or 32-bit, whatever its flags.
+fn loops(user: &User) {
+    let mut bind = BindVirq { virq: virq::TIMER, vcpu: 0, port: 0 };
+    check_eq!(call!(number::EVENT_CHANNEL_OP, event::BIND_VIRQ, &mut bind), 0, "bind the timer");
+    check_eq!(call!(number::VCPU_OP, vcpu::op::STOP_PERIODIC_TIMER, 0u32, 0u64), 0, "no periodic timer");
+    for round in 0..40u64 {
+        for cs in [CS64, CS32] {
+            check_eq!(call!(number::SET_TIMER_OP, 0u64), 0, "no timer");
+            // Below the ports of the console and the store there is nothing to lose in this word.
+            kernel::memory::poke(kernel::memory::shared_info() + 2048, 0u64);
+            vcpu_info(0).set_selector(0);
+            vcpu_info(0).set_pending(0);
+            check_eq!(call!(number::EVENT_CHANNEL_OP, event::UNMASK, &{ bind.port }), 0, "unmask");
+            check_eq!(call!(number::SET_TIMER_OP, time::now() + round * 50_000), 0, "set_timer_op");
+            let trap = user.run(0x128, |frame| {
+                frame.cs = cs;
+                frame.rflags |= if round % 2 == 0 { 0x400 } else { 0x4_0000 };
+            });
+            check_eq!((trap.frame.vector, trap.frame.rip, trap.frame.cs), (EVENT, CODE + 0x128, cs), "a timer in a loop");
+            check_eq!(trap.mask, 1, "mask in the handler");
+        }
+    }
+    vcpu_info(0).set_pending(0);
+    check_eq!(call!(number::EVENT_CHANNEL_OP, event::CLOSE, &{ bind.port }), 0, "close");
 }
 
 /// A return that the hardware refuses is a trap at the place it would have led to. (The failsafe callback is for
