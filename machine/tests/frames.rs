@@ -208,7 +208,13 @@ impl World {
     fn end(mut self) {
         self.held.clear();
         while let Some(allocation) = self.list.pop() {
-            unpin(&allocation.reference());
+            drop(allocation);
+        }
+        // A frame that was given up while pinned is on no list any more.
+        for number in 0..FRAMES {
+            if let Some(frame) = FrameRef::get(Mfn::new(number), GUEST) {
+                unpin(&frame);
+            }
         }
         while !frames::reap(&mut Budget::new(1000)) {}
         assert_eq!(audit::recount(|_| Held::default()), Ok(()));

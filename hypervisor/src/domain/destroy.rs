@@ -99,7 +99,8 @@ fn take_apart(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
             return false;
         }
     }
-    frames::reap(budget)
+    // Tables of the domain may be in other pCPUs' queues.
+    frames::reap(budget) && !frames::reaping_anywhere()
 }
 
 /// The host without a control domain is done when its last guest is.

@@ -7,15 +7,18 @@ use super::slot::{self, NO_FRAME, Use};
 use super::transition::{self, Budget};
 use crate::addr::{MAX_CPUS, Mfn};
 use crate::sync::{Level, SpinLock};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 struct Queue {
     lock: SpinLock<()>,
     head: AtomicU32,
+    /// Its pCPU works on a frame that it has taken out.
+    busy: AtomicBool,
 }
 
-static QUEUES: [Queue; MAX_CPUS] =
-    [const { Queue { lock: SpinLock::new(Level::Reap, ()), head: AtomicU32::new(NO_FRAME) } }; MAX_CPUS];
+static QUEUES: [Queue; MAX_CPUS] = [const {
+    Queue { lock: SpinLock::new(Level::Reap, ()), head: AtomicU32::new(NO_FRAME), busy: AtomicBool::new(false) }
+}; MAX_CPUS];
 
 fn own() -> &'static Queue {
     &QUEUES[crate::cpu::current().index()]
@@ -49,8 +52,20 @@ pub fn reaping_due() -> bool {
     own().head.load(Ordering::Relaxed) != NO_FRAME
 }
 
+/// Whether any pCPU has tables to tear down, or is at it.
+pub fn reaping_anywhere() -> bool {
+    QUEUES.iter().any(|queue| queue.busy.load(Ordering::SeqCst) || queue.head.load(Ordering::SeqCst) != NO_FRAME)
+}
+
 /// Tears down queued tables of this pCPU until none is left (`true`) or the budget is used up (`false`).
 pub fn reap(budget: &mut Budget) -> bool {
+    own().busy.store(true, Ordering::SeqCst);
+    let done = work_off(budget);
+    own().busy.store(false, Ordering::SeqCst);
+    done
+}
+
+fn work_off(budget: &mut Budget) -> bool {
     while let Some(frame) = pop() {
         let slot = frame.slot();
         let claimed = slot.update_usage(|usage| {
