@@ -75,7 +75,8 @@ pub(crate) fn kernel(random: &mut Random) {
         &[0x0f, 0x32], &[0x0f, 0x30], &[0x0f, 0x33], &[0x0f, 0x31], &[0x0f, 0xc7], &[0x0f, 0xae], &[0x0f, 0x78], &[0x0f, 0x0b],
         &[0xe4], &[0xe6], &[0xec], &[0xee], &[0x6c], &[0x6e], &[0x6f], &[0xfa], &[0xf4], &[0x0f, 0x02],
     ];
-    const PREFIXES: [u8; 10] = [0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x36, 0x48, 0x41, 0x4c, 0xf0];
+    // Not 0x41: R8 to R15 hold what leads back.
+    const PREFIXES: [u8; 9] = [0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x36, 0x48, 0x4c, 0xf0];
     let (code, data) = (page(), page());
     let mut trapped = 0;
     for _ in 0..6000 {
@@ -92,7 +93,9 @@ pub(crate) fn kernel(random: &mut Random) {
         let rm = [0u8, 1, 2, 3, 6, 7][random.below(6) as usize];
         let register = (random.below(8) as u8) << 3;
         let form = if random.below(2) == 0 { 0xc0 } else { 0 };
-        bytes[at] = form | register | rm;
+        // Only where an operand follows: alone the byte might be a return into nowhere.
+        let operand = matches!(opcode, [0x0f, 0x00 | 0x01 | 0x02 | 0x20 | 0x21 | 0x23 | 0xc7 | 0xae | 0x78] | [0xe4 | 0xe6]);
+        bytes[at] = if operand { form | register | rm } else { 0x90 };
         // What would really change the machine, or this kernel's address space, is left out.
         if !harmless(&bytes[..=at]) {
             continue;
