@@ -73,6 +73,9 @@ macro_rules! constants {
                     #[doc = concat!("`", $c_name, "`.")]
                     pub const $name: $type = $value;
                 )*
+
+                /// The C names and the numbers, in the order above.
+                pub const NAMES: &[(&str, $type)] = &[$(($c_name, $name)),*];
             }
         )*
 

@@ -29,7 +29,7 @@ pub fn main() -> ! {
     crate::console::init();
     let info = boot::info();
     let modules = info.modules();
-    info!("{} MiB of memory free, {} boot modules", frames::free_frames() * PAGE_SIZE as u64 >> 20, modules.len());
+    info!("{} MiB of memory free, {} boot modules", (frames::free_frames() * PAGE_SIZE as u64) >> 20, modules.len());
     let arguments: Vec<_> = modules.iter().map(|module| info.arguments(module)).collect();
     if start_guests(Plan::new(&arguments)) == 0 {
         error!("no guest could be started; powering off");
@@ -135,7 +135,7 @@ fn start(
     domain::add(&domain);
     crate::time::init_domain(&domain);
     let settings = domain.settings();
-    let memory = u64::from(settings.max_frames) * PAGE_SIZE as u64 >> 20;
+    let memory = (u64::from(settings.max_frames) * PAGE_SIZE as u64) >> 20;
     info!("domain {}: {}, {memory} MiB, {} vCPUs", id.0, settings.name, settings.vcpus);
     domain.start();
     Ok(())

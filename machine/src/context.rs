@@ -125,8 +125,10 @@ pub enum Exit {
 }
 
 /// Flags that a guest may set: carry, parity, adjust, zero, sign, trap, direction, overflow, resume, alignment check, identification.
+#[cfg(target_os = "none")]
 pub(crate) const FLAGS_ALLOWED: u64 = 0x0025_0dd5;
 /// Interrupts on, and the bit that is always one.
+#[cfg(target_os = "none")]
 pub(crate) const FLAGS_FORCED: u64 = 0x202;
 /// Flags that a guest's handler does not start with: trap, nested task, resume, virtual 8086, alignment check.
 pub const FLAGS_CLEARED_ON_BOUNCE: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;

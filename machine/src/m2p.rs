@@ -23,7 +23,7 @@ fn entry(mfn: Mfn) -> Option<&'static AtomicU64> {
     let index = usize::try_from(mfn.get()).ok()?;
     // SAFETY: boot has mapped one entry for each frame that the frame table covers, writable by Paravane through this
     // address, and the table is only accessed atomically.
-    Some(unsafe { &*ram::m2p().add(index).cast::<AtomicU64>() })
+    Some(unsafe { &*ram::m2p().wrapping_add(index).cast::<AtomicU64>() })
 }
 
 /// Records a frame's number. Frames beyond the table are ignored.

@@ -43,8 +43,8 @@ pub(crate) fn ensure_flushed_since(stamp: u32) {
 
 fn stale_cpus(stamp: u32) -> CpuSet {
     let mut stale = CpuSet::EMPTY;
-    for index in 0..crate::cpu::online() {
-        if LAST_FLUSH[index].load(Ordering::SeqCst) <= stamp
+    for (index, last) in LAST_FLUSH.iter().enumerate().take(crate::cpu::online()) {
+        if last.load(Ordering::SeqCst) <= stamp
             && let Some(cpu) = u32::try_from(index).ok().and_then(CpuId::new)
         {
             stale.insert(cpu);

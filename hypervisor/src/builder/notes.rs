@@ -182,6 +182,7 @@ impl Builder {
 }
 
 /// Splits the first note off: owner, type, value, and what follows. Each part is padded to four bytes.
+#[expect(clippy::type_complexity, reason = "the one caller takes it apart at once")]
 fn split(bytes: &[u8]) -> Option<(&[u8], u32, &[u8], &[u8])> {
     let (owner_length, value_length) = (read_u32(bytes, 0)?, read_u32(bytes, 4)?);
     let kind = u32::try_from(read_u32(bytes, 8)?).ok()?;

@@ -28,6 +28,10 @@ pub struct Row {
     pub preemptible: bool,
     /// What it does, for people.
     pub summary: &'static str,
+    /// The operations that the interface has for it, by their names there.
+    pub operations: &'static [(&'static str, u32)],
+    /// Those of them that are refused as unknown or not supported.
+    pub refused: &'static [u32],
 }
 
 /// Who may call.
@@ -54,6 +58,58 @@ const fn at(argument: u64) -> GuestVirt {
     GuestVirt::new(argument)
 }
 
+/// The operations of a hypercall that has any.
+const fn operations(hypercall: u32) -> &'static [(&'static str, u32)] {
+    match hypercall {
+        number::PLATFORM_OP => abi::platform::op::NAMES,
+        number::MEMORY_OP => abi::memory::op::NAMES,
+        number::XEN_VERSION => abi::version::op::NAMES,
+        number::CONSOLE_IO => abi::xen::console_io::NAMES,
+        number::GRANT_TABLE_OP => abi::grant_table::op::NAMES,
+        number::VM_ASSIST => abi::xen::vm_assist_command::NAMES,
+        number::VCPU_OP => abi::vcpu::op::NAMES,
+        number::SET_SEGMENT_BASE => abi::arch_x86_64::segment_base::NAMES,
+        number::MMUEXT_OP => abi::xen::mmuext::NAMES,
+        number::NMI_OP => abi::nmi::op::NAMES,
+        number::SCHED_OP => abi::sched::op::NAMES,
+        number::CALLBACK_OP => abi::callback::op::NAMES,
+        number::EVENT_CHANNEL_OP => abi::event_channel::op::NAMES,
+        number::PHYSDEV_OP => abi::physdev::op::NAMES,
+        _ => &[],
+    }
+}
+
+/// Operations that are refused whoever asks; a test compares this with what the handlers do.
+const fn refused(hypercall: u32) -> &'static [u32] {
+    use abi::{grant_table, memory, physdev, xen::mmuext};
+
+    match hypercall {
+        number::MEMORY_OP => &[
+            memory::op::ADD_TO_PHYSMAP,
+            memory::op::ADD_TO_PHYSMAP_BATCH,
+            memory::op::REMOVE_FROM_PHYSMAP,
+            memory::op::SET_POD_TARGET,
+            memory::op::GET_POD_TARGET,
+            memory::op::GET_SHARING_FREED_PAGES,
+            memory::op::GET_SHARING_SHARED_PAGES,
+            memory::op::PAGING_OP,
+            memory::op::ACCESS_OP,
+            memory::op::SHARING_OP,
+            memory::op::RESERVED_DEVICE_MEMORY_MAP,
+            memory::op::ACQUIRE_RESOURCE,
+            memory::op::GET_VNUMAINFO,
+        ],
+        number::GRANT_TABLE_OP => &[grant_table::op::DUMP_TABLE],
+        number::MMUEXT_OP => &[mmuext::MARK_SUPER, mmuext::UNMARK_SUPER],
+        number::PHYSDEV_OP => &[
+            physdev::op::PIRQ_EOI_GMFN_V1,
+            physdev::op::PIRQ_EOI_GMFN_V2,
+            physdev::op::FREE_IRQ_VECTOR,
+        ],
+        _ => &[],
+    }
+}
+
 macro_rules! rows {
     ($($number:ident $name:literal $privilege:ident $preemptible:literal $summary:literal
         |$caller:ident, $arguments:ident| $handler:expr;)*) => {
@@ -65,6 +121,8 @@ macro_rules! rows {
             privilege: Privilege::$privilege,
             preemptible: $preemptible,
             summary: $summary,
+            operations: operations(number::$number),
+            refused: refused(number::$number),
         }),*];
     };
 }
@@ -141,3 +199,6 @@ pub fn row(number: u64) -> Option<&'static Row> {
     let number = u32::try_from(number).ok()?;
     ROWS.binary_search_by_key(&number, |row| row.number).ok().and_then(|index| ROWS.get(index))
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,7 @@ impl Player {
             [0x67, 0x67, 0x67, 0x67, 0x65, 0x65, 0x65, 0x25, 0x61, 0x63, 0x7, 0x5, 0xe7, 0x77, 1 << 63 | 0x67, 0xe67];
         match script.byte() % 8 {
             0 => 0,
-            1 if script.byte() % 8 == 0 => script.word(),
+            1 if script.byte().is_multiple_of(8) => script.word(),
             _ => self.frame(script).get() << 12 | script.pick(&FLAGS),
         }
     }
@@ -234,7 +234,7 @@ impl Player {
     }
 
     fn descriptors(&mut self, script: &mut Script<'_>) {
-        if script.byte() % 2 == 0 {
+        if script.byte().is_multiple_of(2) {
             let frames = script.list(4, |script| self.frame(script).get());
             let at = self.put(frames.as_slice());
             let entries = script.pick(&[512, 1, 1024, 2048, 7168, 8192]);
@@ -335,7 +335,7 @@ impl Player {
                 state.flags = script.pick(&[4, 4, 0, 2]);
                 let cr3 = |mfn: Mfn| (mfn.get() << 12 | mfn.get() >> 20) & 0xffff_ffff;
                 state.control_registers[3] = cr3(self.frame(script));
-                if script.byte() % 2 == 0 {
+                if script.byte().is_multiple_of(2) {
                     state.control_registers[1] = cr3(self.frame(script));
                 }
                 for frame in &mut state.gdt_frames {
@@ -432,7 +432,7 @@ pub fn play(bytes: &[u8]) {
         let mut players = std::vec![pair.player(0, 0), pair.player(1, 0)];
         let domains = pair.domains();
         while !script.0.is_empty() && !players[0].over {
-            let who = usize::from(script.byte() % 4 == 0 && !players[1].over);
+            let who = usize::from(script.byte().is_multiple_of(4) && !players[1].over);
             players[who].step(&mut script);
             recount(&domains, &players);
         }

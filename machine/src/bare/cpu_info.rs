@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "finds this CPU's page by the stack pointer")]
 //! The page of each CPU's window that the entry code reaches RIP-relative and Rust code by its stack pointer.
 
+use core::mem::offset_of;
 use core::sync::atomic::AtomicU32;
 
 use super::{layout, registers};
@@ -69,8 +70,9 @@ pub(crate) fn set_context(context: *mut GuestContext, registers_end: u64) {
     unsafe { (*info).context = context };
     // SAFETY: as above.
     unsafe { (*info).registers_end = registers_end };
+    let stack = info.cast::<u8>().wrapping_add(offset_of!(CpuInfo, task_state.rsp0)).cast::<u64>();
     // SAFETY: as above; the field may be unaligned for its type.
-    unsafe { (&raw mut (*info).task_state.rsp0).write_unaligned(registers_end) };
+    unsafe { stack.write_unaligned(registers_end) };
 }
 
 /// Records a foreseen fault in ring 0.

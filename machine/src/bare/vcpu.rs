@@ -218,16 +218,19 @@ pub(crate) fn load_task_switched(context: &GuestContext) {
 }
 
 fn write_debug_register(index: usize, value: u64) {
-    // SAFETY: the values have been checked to watch guest addresses only (`debug_register_is_legal`).
-    unsafe {
-        match index {
-            0 => asm!("mov dr0, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
-            1 => asm!("mov dr1, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
-            2 => asm!("mov dr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
-            3 => asm!("mov dr3, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
-            6 => asm!("mov dr6, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
-            _ => asm!("mov dr7, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
-        }
+    macro_rules! write {
+        ($register:literal) => {
+            // SAFETY: the values have been checked to watch guest addresses only (`debug_register_is_legal`).
+            unsafe { asm!(concat!("mov ", $register, ", {}"), in(reg) value, options(nomem, nostack, preserves_flags)) }
+        };
+    }
+    match index {
+        0 => write!("dr0"),
+        1 => write!("dr1"),
+        2 => write!("dr2"),
+        3 => write!("dr3"),
+        6 => write!("dr6"),
+        _ => write!("dr7"),
     }
 }
 

@@ -13,7 +13,7 @@ fn entry(mfn: Mfn, index: u16) -> &'static AtomicU64 {
     assert!(index < ENTRIES, "a page has 512 entries");
     // SAFETY: the direct map covers every frame of the frame table for good; the offset stays inside the frame, and
     // memory that others may write is only ever accessed atomically or by the copies below.
-    unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().add(usize::from(index)) }
+    unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().wrapping_add(usize::from(index)) }
 }
 
 pub(super) fn read_entry(mfn: Mfn, index: u16) -> u64 {
@@ -50,7 +50,7 @@ impl FrameRef {
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         check_range(offset, to.len());
         // SAFETY: the range was checked; the reference keeps the frame; `shared_copy` tolerates concurrent writers.
-        unsafe { ram::shared_copy(to.as_mut_ptr(), ram::direct_map(self.mfn()).add(offset), to.len()) };
+        unsafe { ram::shared_copy(to.as_mut_ptr(), ram::direct_map(self.mfn()).wrapping_add(offset), to.len()) };
     }
 
     /// One aligned 64-bit word of the frame.
@@ -71,7 +71,7 @@ impl TypedRef<Writable> {
         check_range(offset, from.len());
         // SAFETY: the range was checked; the use as `Writable` means that no table or descriptor lies here;
         // `shared_copy` tolerates concurrent readers and writers.
-        unsafe { ram::shared_copy(ram::direct_map(self.mfn()).add(offset), from.as_ptr(), from.len()) };
+        unsafe { ram::shared_copy(ram::direct_map(self.mfn()).wrapping_add(offset), from.as_ptr(), from.len()) };
     }
 
     /// Copies one frame's contents over another's.
@@ -107,10 +107,10 @@ macro_rules! atomic_accessor {
         #[doc = concat!("The `", stringify!($atomic), "` at `offset`.\n\n# Panics\nIf it is misaligned or not wholly in the page.")]
         pub fn $name(&self, offset: usize) -> &$atomic {
             check_range(offset, $size);
-            assert!(offset % $size == 0, "misaligned access to a shared page at {offset}");
+            assert!(offset.is_multiple_of($size), "misaligned access to a shared page at {offset}");
             // SAFETY: range and alignment were checked; the page stays `Writable`, hence no table, while `self` lives, and
             // shared memory is only accessed atomically or by copies that tolerate writers.
-            unsafe { &*ram::direct_map(self.page.mfn()).add(offset).cast::<$atomic>() }
+            unsafe { &*ram::direct_map(self.page.mfn()).wrapping_add(offset).cast::<$atomic>() }
         }
     };
 }

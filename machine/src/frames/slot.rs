@@ -158,7 +158,7 @@ pub(crate) fn slot(mfn: Mfn) -> Option<&'static Slot> {
     }
     let index = usize::try_from(mfn.get()).ok()?;
     // SAFETY: boot has mapped and zeroed `frame_count` slots at this address for good, and the index is below that.
-    Some(unsafe { &*ram::frame_table().add(index) })
+    Some(unsafe { &*ram::frame_table().wrapping_add(index) })
 }
 
 /// How many frames the frame table covers: one more than the highest number of a frame of memory.

@@ -46,17 +46,17 @@ pub fn walk(root: Mfn, address: GuestVirt, access: Access) -> Option<Mfn> {
 
 fn entry(table: Mfn, index: usize) -> &'static AtomicU64 {
     // SAFETY: the frame lies in the simulated memory, which is never freed; the index is below 512.
-    unsafe { &*ram::direct_map(table).cast::<AtomicU64>().add(index) }
+    unsafe { &*ram::direct_map(table).cast::<AtomicU64>().wrapping_add(index) }
 }
 
 /// Reads bytes of one frame.
 pub(crate) fn read(frame: Mfn, offset: usize, to: &mut [u8]) {
     // SAFETY: the caller splits at page boundaries, so the range lies in the frame.
-    unsafe { ram::shared_copy(to.as_mut_ptr(), ram::direct_map(frame).add(offset), to.len()) };
+    unsafe { ram::shared_copy(to.as_mut_ptr(), ram::direct_map(frame).wrapping_add(offset), to.len()) };
 }
 
 /// Writes bytes of one frame.
 pub(crate) fn write(frame: Mfn, offset: usize, from: &[u8]) {
     // SAFETY: the caller splits at page boundaries, so the range lies in the frame.
-    unsafe { ram::shared_copy(ram::direct_map(frame).add(offset), from.as_ptr(), from.len()) };
+    unsafe { ram::shared_copy(ram::direct_map(frame).wrapping_add(offset), from.as_ptr(), from.len()) };
 }

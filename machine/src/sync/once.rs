@@ -45,8 +45,13 @@ impl<T> Once<T> {
 
     /// The value, if it has been set.
     pub fn try_get(&self) -> Option<&T> {
-        // SAFETY: READY is stored after the value was written, and the value is never written again.
-        (self.state.load(Ordering::Acquire) == READY).then(|| unsafe { (*self.value.get()).assume_init_ref() })
+        if self.state.load(Ordering::Acquire) != READY {
+            return None;
+        }
+        // SAFETY: READY is stored after the cell was written, and the cell is never written again, so it may be shared.
+        let value = unsafe { &*self.value.get() };
+        // SAFETY: for the same reason it holds a value.
+        Some(unsafe { value.assume_init_ref() })
     }
 
     /// The value.

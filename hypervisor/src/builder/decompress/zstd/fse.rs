@@ -51,12 +51,11 @@ impl Table {
             count += 1;
             left = left.checked_sub(u32::from(probability.unsigned_abs())).ok_or(Damaged)?;
             // after a zero: how many more there are, three at most at a time
-            while probability == 0 {
+            let mut more = probability == 0;
+            while more {
                 let zeros = bits.take(2) as usize;
                 count += zeros;
-                if zeros < 3 {
-                    break;
-                }
+                more = zeros == 3;
                 if count > MAX_SYMBOLS {
                     return Err(Damaged);
                 }

@@ -1,0 +1,42 @@
+//! The table says what the handlers do.
+
+use std::vec::Vec;
+
+use abi::errno::Errno;
+use abi::xen::{MmuextOp, hypercall};
+
+use super::{ROWS, Row};
+use crate::hypercall::CallError;
+use crate::testing::Guest;
+
+/// Whether a call of the operation by an ordinary guest, with argument zero, comes back as not known or not supported.
+fn is_refused(guest: &mut Guest, row: &Row, operation: u32) -> bool {
+    let arguments = match row.number {
+        hypercall::MMUEXT_OP => {
+            let list = guest.put(&MmuextOp { command: operation, _pad: 0, argument1: u64::MAX, argument2: 0 });
+            [list.get(), 1, 0, 0x7ff0, 0, 0]
+        }
+        hypercall::GRANT_TABLE_OP => [operation.into(), guest.address(0).get(), 1, 0, 0, 0],
+        hypercall::VM_ASSIST => [operation.into(), 4, 0, 0, 0, 0],
+        _ => [operation.into(), 0, 0, 0, 0, 0],
+    };
+    let outcome = (row.handler)(&mut guest.caller(), arguments);
+    matches!(outcome, Err(CallError::Errno(Errno::ENOSYS | Errno::EOPNOTSUPP)))
+}
+
+#[test]
+fn rows_are_in_order() {
+    assert!(ROWS.is_sorted_by_key(|row| row.number));
+}
+
+#[test]
+fn operations_are_refused_that_the_table_says_are() {
+    // What only the initial domain may ask is refused to others before the operation is looked at.
+    const FOR_OTHERS: [u32; 2] = [hypercall::PLATFORM_OP, hypercall::CONSOLE_IO];
+    for (id, row) in (1..).zip(ROWS.iter().filter(|row| !FOR_OTHERS.contains(&row.number))) {
+        let mut guest = Guest::new(id, 4);
+        let numbers = row.operations.iter().map(|operation| operation.1);
+        let refused: Vec<u32> = numbers.filter(|&number| is_refused(&mut guest, row, number)).collect();
+        assert_eq!(row.refused, refused, "{}", row.name);
+    }
+}
