@@ -82,7 +82,11 @@ fn start() -> Fifo {
     for word in &mut words {
         *word = page();
     }
-    check_eq!(event_op(op::EXPAND_ARRAY, &mut ExpandArray { array_gfn: 0xff_ffff_ffff }), error::EINVAL, "an array in no frame");
+    check_eq!(
+        event_op(op::EXPAND_ARRAY, &mut ExpandArray { array_gfn: 0xff_ffff_ffff }),
+        error::EINVAL,
+        "an array in no frame"
+    );
     for word in words {
         check_eq!(event_op(op::EXPAND_ARRAY, &mut ExpandArray { array_gfn: mfn_of(word) }), 0, "expand_array");
     }
@@ -221,6 +225,10 @@ fn back(fifo: &Fifo) {
     kernel::tables::protect(fifo.words[0]);
     let mfn = mfn_of(fifo.words[0]);
     poke(fifo.control, 0u32);
-    check_eq!(kernel::tables::extended(kernel::tables::mmuext::PIN_L1_TABLE, mfn, 0) <= 0, true, "pin what was an array");
+    check_eq!(
+        kernel::tables::extended(kernel::tables::mmuext::PIN_L1_TABLE, mfn, 0) <= 0,
+        true,
+        "pin what was an array"
+    );
     let _ = kernel::tables::extended(kernel::tables::mmuext::UNPIN_TABLE, mfn, 0);
 }

@@ -46,9 +46,7 @@ fn xsave() {
     check!(registers::cr4() >> 18 & 1 == 1, "CR4.OSXSAVE");
     let (_, _, ecx, _) = registers::cpuid(1, 0);
     check!(ecx >> 27 & 1 == 1, "CPUID says OSXSAVE");
-    let set = |value: u64| {
-        attempt!("xsetbv"; in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32)
-    };
+    let set = |value: u64| attempt!("xsetbv"; in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32);
     let avx = ecx >> 28 & 1 == 1;
     let due = if avx { 7 } else { 3 };
     check!(set(due).is_none(), "XCR0 to {due}");

@@ -23,8 +23,7 @@ fn main() {
     for at in 0..512u64 {
         poke(readable + at * 8, at * 3);
     }
-    let mut unbound =
-        AllocUnbound { domain: DomainId::SELF, remote_domain: DomainId(other), port: 0 };
+    let mut unbound = AllocUnbound { domain: DomainId::SELF, remote_domain: DomainId(other), port: 0 };
     check_eq!(call!(number::EVENT_CHANNEL_OP, event::ALLOC_UNBOUND, &mut unbound), 0, "alloc_unbound");
     poke(mailbox + 8, u64::from(unbound.port));
     poke(mailbox + 40, mfn_of(private));
@@ -57,7 +56,8 @@ fn next(mailbox: u64, port: u32, last: u64) -> u64 {
         }
         poke(shared_info() + 2048 + u64::from(port / 64) * 8, 0u64);
         if peek::<u64>(mailbox + 16) == last {
-            let poll = Poll { ports: &raw const port as u64, port_count: 1, timeout: time::now() + 1_000_000_000, ..zeroed() };
+            let poll =
+                Poll { ports: &raw const port as u64, port_count: 1, timeout: time::now() + 1_000_000_000, ..zeroed() };
             let _ = call!(number::SCHED_OP, sched::op::POLL, &poll);
         }
     }

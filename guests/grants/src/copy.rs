@@ -45,7 +45,11 @@ pub(crate) fn all() {
     }
     check!(copy(pointer(21, 0), pointer(20, 0), 8, source | destination) < 0, "to a read-only grant");
     check!(copy(pointer(400, 0), pointer(21, 0), 8, source | destination) < 0, "from a grant that is none");
-    check_eq!(copy(pointer(0x10_0000, 0), pointer(21, 0), 8, source | destination), status::BAD_GNTREF, "from no entry");
+    check_eq!(
+        copy(pointer(0x10_0000, 0), pointer(21, 0), 8, source | destination),
+        status::BAD_GNTREF,
+        "from no entry"
+    );
     check!(copy(pointer(20, 0), pointer(mfn_of(tables::root()), 0), 8, source) < 0, "to a page table");
     check!(copy(pointer(0xff_ffff_ffff, 0), pointer(21, 0), 8, destination) < 0, "from a frame that does not exist");
     let mut other = pointer(frames.0, 0);

@@ -124,8 +124,11 @@ fn by_entry() {
     let (handle, _) = map(own(), 11, slot, map_flags::CONTAINS_PTE).expect("map by entry");
     check_eq!(peek::<u64>(at), 0x3333, "read through the grant");
     check_eq!(unmap(slot, handle), status::OKAY, "unmap by entry");
-    check_eq!(map(own(), 11, machine_of(shared), map_flags::CONTAINS_PTE).err(), Some(status::GENERAL_ERROR),
-        "an entry in a page that is no table");
+    check_eq!(
+        map(own(), 11, machine_of(shared), map_flags::CONTAINS_PTE).err(),
+        Some(status::GENERAL_ERROR),
+        "an entry in a page that is no table"
+    );
     check_eq!(map(own(), 11, slot + 4, map_flags::CONTAINS_PTE).err().is_some(), true, "an entry that is not aligned");
     check_eq!(map(own(), 11, 0xffff_ffff_f000, map_flags::CONTAINS_PTE).err(), Some(status::GENERAL_ERROR), "no entry");
     check_eq!(flags(11), PERMIT, "the entry is as it was");

@@ -46,7 +46,11 @@ impl Calls {
     fn allowed(&self, op: u32, arguments: &[u64; 5]) -> bool {
         let first = arguments[0] as u32;
         match op {
-            number::IRET | number::SET_TRAP_TABLE | number::SET_CALLBACKS | number::CALLBACK_OP | number::STACK_SWITCH => false,
+            number::IRET
+            | number::SET_TRAP_TABLE
+            | number::SET_CALLBACKS
+            | number::CALLBACK_OP
+            | number::STACK_SWITCH => false,
             number::SCHED_OP => matches!(first, 0 | 7 | 8..),
             number::SCHED_OP_COMPAT => first == 0 || first > 2,
             number::VCPU_OP => !matches!(first, 2 | 10),
@@ -66,10 +70,8 @@ impl Calls {
 
 pub(crate) fn all(random: &mut Random) {
     let info = start_info();
-    let calls = Calls {
-        pages: core::array::from_fn(|_| page()),
-        own: [info.console_event_channel, info.store_event_channel],
-    };
+    let calls =
+        Calls { pages: core::array::from_fn(|_| page()), own: [info.console_event_channel, info.store_event_channel] };
     let list = page();
     let mut done = [0u32; 2];
     for round in 0..ROUNDS {

@@ -46,7 +46,8 @@ fn flood(random: &mut Random) -> (u32, u32) {
                 result
             }
             3 => {
-                let mut unbound = AllocUnbound { domain: DomainId::SELF, remote_domain: DomainId(random.nasty() as u16), port: 0 };
+                let mut unbound =
+                    AllocUnbound { domain: DomainId::SELF, remote_domain: DomainId(random.nasty() as u16), port: 0 };
                 event_op(op::ALLOC_UNBOUND, &mut unbound)
             }
             4 => {

@@ -29,7 +29,15 @@ pub(crate) fn user(random: &mut Random) {
         let mut frame = user::frame(BASE, BASE + 0x1800);
         let cs = if random.below(4) == 0 { CS32 } else { CS64 };
         frame.cs = cs;
-        for register in [&mut frame.rax, &mut frame.rbx, &mut frame.rcx, &mut frame.rdx, &mut frame.rsi, &mut frame.rdi, &mut frame.rbp] {
+        for register in [
+            &mut frame.rax,
+            &mut frame.rbx,
+            &mut frame.rcx,
+            &mut frame.rdx,
+            &mut frame.rsi,
+            &mut frame.rdi,
+            &mut frame.rbp,
+        ] {
             *register = if random.below(2) == 0 { BASE + 0x1000 + random.below(0xf00) } else { random.nasty() };
         }
         // TF, AC, ID and the arithmetic flags, never IF.
@@ -71,9 +79,32 @@ pub(crate) fn user(random: &mut Random) {
 /// Privileged opcodes with random prefixes and operands, run in kernel mode with registers that point to a scratch page.
 pub(crate) fn kernel(random: &mut Random) {
     const OPCODES: [&[u8]; 26] = [
-        &[0x0f, 0x00], &[0x0f, 0x01], &[0x0f, 0x06], &[0x0f, 0x08], &[0x0f, 0x09], &[0x0f, 0x20], &[0x0f, 0x21], &[0x0f, 0x23],
-        &[0x0f, 0x32], &[0x0f, 0x30], &[0x0f, 0x33], &[0x0f, 0x31], &[0x0f, 0xc7], &[0x0f, 0xae], &[0x0f, 0x78], &[0x0f, 0x0b],
-        &[0xe4], &[0xe6], &[0xec], &[0xee], &[0x6c], &[0x6e], &[0x6f], &[0xfa], &[0xf4], &[0x0f, 0x02],
+        &[0x0f, 0x00],
+        &[0x0f, 0x01],
+        &[0x0f, 0x06],
+        &[0x0f, 0x08],
+        &[0x0f, 0x09],
+        &[0x0f, 0x20],
+        &[0x0f, 0x21],
+        &[0x0f, 0x23],
+        &[0x0f, 0x32],
+        &[0x0f, 0x30],
+        &[0x0f, 0x33],
+        &[0x0f, 0x31],
+        &[0x0f, 0xc7],
+        &[0x0f, 0xae],
+        &[0x0f, 0x78],
+        &[0x0f, 0x0b],
+        &[0xe4],
+        &[0xe6],
+        &[0xec],
+        &[0xee],
+        &[0x6c],
+        &[0x6e],
+        &[0x6f],
+        &[0xfa],
+        &[0xf4],
+        &[0x0f, 0x02],
     ];
     // Not 0x41: R8 to R15 hold what leads back.
     const PREFIXES: [u8; 9] = [0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x36, 0x48, 0x4c, 0xf0];
@@ -94,7 +125,8 @@ pub(crate) fn kernel(random: &mut Random) {
         let register = (random.below(8) as u8) << 3;
         let form = if random.below(2) == 0 { 0xc0 } else { 0 };
         // Only where an operand follows: alone the byte might be a return into nowhere.
-        let operand = matches!(opcode, [0x0f, 0x00 | 0x01 | 0x02 | 0x20 | 0x21 | 0x23 | 0xc7 | 0xae | 0x78] | [0xe4 | 0xe6]);
+        let operand =
+            matches!(opcode, [0x0f, 0x00 | 0x01 | 0x02 | 0x20 | 0x21 | 0x23 | 0xc7 | 0xae | 0x78] | [0xe4 | 0xe6]);
         bytes[at] = if operand { form | register | rm } else { 0x90 };
         // What would really change the machine, or this kernel's address space, is left out.
         if !harmless(&bytes[..=at]) {
@@ -103,7 +135,8 @@ pub(crate) fn kernel(random: &mut Random) {
         bytes[30] = 0x0f;
         bytes[31] = 0x0b;
         poke(code, bytes);
-        let value = |random: &mut Random| if random.below(2) == 0 { data + random.below(0xf00) } else { random.nasty() };
+        let value =
+            |random: &mut Random| if random.below(2) == 0 { data + random.below(0xf00) } else { random.nasty() };
         let words = [value(random), value(random), value(random), value(random), value(random)];
         trapped += u32::from(run_in_kernel(code, words));
     }
@@ -118,7 +151,10 @@ pub(crate) fn kernel(random: &mut Random) {
 
 /// Not: MOV to CR3 and RSP-changing forms, XRSTOR and LDMXCSR, segment-base writes that the next line would need.
 fn harmless(bytes: &[u8]) -> bool {
-    let at = bytes.iter().position(|byte| !matches!(byte, 0x66 | 0x67 | 0xf2 | 0xf3 | 0x2e | 0x36 | 0x48 | 0x41 | 0x4c | 0xf0)).unwrap_or(0);
+    let at = bytes
+        .iter()
+        .position(|byte| !matches!(byte, 0x66 | 0x67 | 0xf2 | 0xf3 | 0x2e | 0x36 | 0x48 | 0x41 | 0x4c | 0xf0))
+        .unwrap_or(0);
     !matches!(bytes[at..], [0x0f, 0xae, ..])
 }
 

@@ -29,24 +29,30 @@ fn main() {
     say!("seed {seed}");
     let mut random = Random::new(seed);
     // An event in kernel mode is let pass; one in user mode ends the run there.
-    trap::set_hook(true, Some(|frame| {
-        vcpu_info(0).set_pending(0);
-        frame.cs & 3 != 3
-    }));
+    trap::set_hook(
+        true,
+        Some(|frame| {
+            vcpu_info(0).set_pending(0);
+            frame.cs & 3 != 3
+        }),
+    );
     instructions::user(&mut random);
     instructions::kernel(&mut random);
     trees::all(&mut random);
     channels::all(&mut random);
     ring::all(&mut random);
     // Random debug registers make #DB anywhere; it is let pass.
-    trap::set_hook(false, Some(|frame| {
-        let pass = frame.vector == 1;
-        if pass {
-            PASSED.fetch_add(1, Relaxed);
-            frame.rflags &= !0x100;
-        }
-        pass
-    }));
+    trap::set_hook(
+        false,
+        Some(|frame| {
+            let pass = frame.vector == 1;
+            if pass {
+                PASSED.fetch_add(1, Relaxed);
+                frame.rflags &= !0x100;
+            }
+            pass
+        }),
+    );
     calls::all(&mut random);
     check!(true, "still here");
     say!("debug traps: {}", PASSED.load(Relaxed));

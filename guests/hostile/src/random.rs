@@ -4,8 +4,30 @@
 pub(crate) struct Random(u64);
 
 const NASTY: [u64; 24] = [
-    0, 1, 2, 3, 7, 8, 63, 64, 255, 256, 511, 512, 4095, 4096, 0x7ff0, 0x7ff1, 0x7ff2, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
-    0x7fff_ffff_ffff_ffff, 0x0000_8000_0000_0000, 0xffff_8000_0000_0000, u64::MAX,
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    63,
+    64,
+    255,
+    256,
+    511,
+    512,
+    4095,
+    4096,
+    0x7ff0,
+    0x7ff1,
+    0x7ff2,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    0x7fff_ffff_ffff_ffff,
+    0x0000_8000_0000_0000,
+    0xffff_8000_0000_0000,
+    u64::MAX,
 ];
 
 impl Random {

@@ -34,7 +34,9 @@ pub(crate) fn all(random: &mut Random) {
         let result = match random.below(12) {
             0 => {
                 let value = entry(random);
-                i64::from(attempt!("mov [{at}], {value}"; at = in(reg) target + offset, value = in(reg) value).is_some())
+                i64::from(
+                    attempt!("mov [{at}], {value}"; at = in(reg) target + offset, value = in(reg) value).is_some(),
+                )
             }
             1 => {
                 // A whole page of entries, as far as it can be written.
@@ -53,13 +55,17 @@ pub(crate) fn all(random: &mut Random) {
             3 | 4 => tables::update_va(target, tables::entry_for(target, tables::READABLE), 2),
             5 | 6 => tables::extended(random.below(4) as u32, mfn, 0),
             7 => tables::extended(mmuext::UNPIN_TABLE, mfn, 0),
-            8 | 9 => tables::update(machine_of(target) + offset | random.below(4) & !1, entry(random)),
+            8 | 9 => tables::update((machine_of(target) + offset) | random.below(4) & !1, entry(random)),
             10 => {
                 // Into a slot of the live root that nothing else uses.
                 let slot = machine_of(tables::root()) + (300 + random.below(8)) * 8;
                 tables::update(slot, entry(random))
             }
-            _ => tables::extended([mmuext::CLEAR_PAGE, mmuext::COPY_PAGE, mmuext::NEW_USER_BASEPTR][random.below(3) as usize], mfn, mfn_of(pages[0])),
+            _ => tables::extended(
+                [mmuext::CLEAR_PAGE, mmuext::COPY_PAGE, mmuext::NEW_USER_BASEPTR][random.below(3) as usize],
+                mfn,
+                mfn_of(pages[0]),
+            ),
         };
         done[usize::from(result != 0)] += 1;
         if round % 97 == 0 {

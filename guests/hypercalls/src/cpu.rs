@@ -149,10 +149,7 @@ fn descriptors() {
     check!(attempt!("mov es, {selector:e}"; selector = in(reg) 0xb).is_none(), "the new descriptor can be loaded");
     check!(attempt!("mov es, {selector:e}"; selector = in(reg) 0).is_none(), "and left");
     check_eq!(descriptor(machine_of(gdt) + 4, data_segment(0)), error::EINVAL, "update_descriptor, unaligned");
-    for (bad, what) in [
-        (0x00cf_8200_0000_ffff, "LDT descriptor"),
-        (0x00cf_8900_0000_ffff, "TSS descriptor"),
-    ] {
+    for (bad, what) in [(0x00cf_8200_0000_ffff, "LDT descriptor"), (0x00cf_8900_0000_ffff, "TSS descriptor")] {
         check_eq!(descriptor(machine_of(gdt) + 16, bad), error::EINVAL, "update_descriptor, {what}");
     }
     // Ring 0 is turned into ring 3 for segments that the guest could not use otherwise.
@@ -160,7 +157,7 @@ fn descriptors() {
     check_eq!(descriptor(machine_of(gdt) + 24, code), 0, "update_descriptor, ring-0 code");
     check_eq!(peek::<u64>(gdt + 24), code | 3 << 45, "it becomes ring 3");
     check_eq!(descriptor(machine_of(gdt) + 24, 0), 0, "update_descriptor, not present");
-    check_eq!(descriptor(u64::MAX & !7, 0), error::EINVAL, "update_descriptor of nobody's frame");
+    check_eq!(descriptor(!7, 0), error::EINVAL, "update_descriptor of nobody's frame");
     check_eq!(descriptor(machine_of(tables::root()), 0), error::EINVAL, "update_descriptor of a page table");
     check_eq!(descriptor(machine_of(cell), 0x5a), 0, "update_descriptor of an ordinary page");
     check_eq!(set(list, 0), 0, "set_gdt to none");
@@ -204,7 +201,11 @@ fn nmi() {
     check_eq!(call!(number::NMI_OP, nmi::op::REGISTER_CALLBACK, &register), 0, "register the NMI callback");
     check_eq!(call!(number::NMI_OP, nmi::op::UNREGISTER_CALLBACK, 0u32), 0, "unregister the NMI callback");
     let register = nmi::RegisterCallback { handler_address: NONCANONICAL, _pad: 0 };
-    check_eq!(call!(number::NMI_OP, nmi::op::REGISTER_CALLBACK, &register), error::EINVAL, "NMI callback, non-canonical");
+    check_eq!(
+        call!(number::NMI_OP, nmi::op::REGISTER_CALLBACK, &register),
+        error::EINVAL,
+        "NMI callback, non-canonical"
+    );
     faults("nmi_op register", |bad| call!(number::NMI_OP, nmi::op::REGISTER_CALLBACK, bad));
     check_eq!(call!(number::NMI_OP, 2u32, 0u32), error::ENOSYS, "nmi_op, unknown sub-operation");
 }

@@ -47,9 +47,7 @@ fn event_channels() {
     let (result, seen) = status_of(unbound.port);
     check_eq!((result, seen.status), (0, status::UNBOUND), "status of an unbound port");
     check_eq!(event_op(op::SEND, &mut { unbound.port }), 0, "send on an unbound port does nothing");
-    let mut bind = BindInterdomain {
-        remote_domain: DomainId::SELF, remote_port: unbound.port, ..zeroed()
-    };
+    let mut bind = BindInterdomain { remote_domain: DomainId::SELF, remote_port: unbound.port, ..zeroed() };
     check_eq!(event_op(op::BIND_INTERDOMAIN, &mut bind), 0, "bind_interdomain to oneself");
     let (result, seen) = status_of(bind.local_port);
     check_eq!((result, seen.status), (0, status::INTERDOMAIN), "status of a bound port");
@@ -58,7 +56,11 @@ fn event_channels() {
     check_eq!(event_op(op::SEND, &mut { bind.local_port }), 0, "send");
     check_eq!(event_op(op::UNMASK, &mut { bind.local_port }), 0, "unmask");
     check_eq!(event_op(op::BIND_VCPU, &mut BindVcpu { port: bind.local_port, vcpu: 0 }), 0, "bind_vcpu");
-    check_eq!(event_op(op::BIND_VCPU, &mut BindVcpu { port: bind.local_port, vcpu: 77 }), error::ENOENT, "bind_vcpu 77");
+    check_eq!(
+        event_op(op::BIND_VCPU, &mut BindVcpu { port: bind.local_port, vcpu: 77 }),
+        error::ENOENT,
+        "bind_vcpu 77"
+    );
     check_eq!(event_op(op::CLOSE, &mut { bind.local_port }), 0, "close");
     check_eq!(status_of(unbound.port).1.status, status::UNBOUND, "closing one end leaves the other unbound");
     check_eq!(event_op(op::CLOSE, &mut { unbound.port }), 0, "close");
@@ -138,11 +140,14 @@ fn scheduling() {
     check_eq!(call!(number::SCHED_OP_COMPAT, 0u32, 0u32), 0, "the old yield");
     check_eq!(call!(number::SCHED_OP_COMPAT, 7u32, 0u32), error::ENOSYS, "the old sched_op, unknown");
     let info = vcpu_info(0);
-    trap::set_hook(true, Some(|_| {
-        UPCALLS.fetch_add(1, Relaxed);
-        vcpu_info(0).set_pending(0);
-        true
-    }));
+    trap::set_hook(
+        true,
+        Some(|_| {
+            UPCALLS.fetch_add(1, Relaxed);
+            vcpu_info(0).set_pending(0);
+            true
+        }),
+    );
     info.set_pending(1);
     check_eq!(call!(number::SCHED_OP, sched::op::BLOCK, 0u32), 0, "block with an event pending returns at once");
     check_eq!(info.mask(), 0, "it clears the mask");
@@ -160,7 +165,11 @@ fn scheduling() {
     check_eq!(call!(number::SCHED_OP, sched::op::REMOTE_SHUTDOWN, &remote), error::ESRCH, "remote_shutdown of nobody");
     if !initial_domain() {
         let remote = RemoteShutdown { domain: DomainId(0), _pad: 0, reason: 0 };
-        check_eq!(call!(number::SCHED_OP, sched::op::REMOTE_SHUTDOWN, &remote), error::EPERM, "remote_shutdown of domain 0");
+        check_eq!(
+            call!(number::SCHED_OP, sched::op::REMOTE_SHUTDOWN, &remote),
+            error::EPERM,
+            "remote_shutdown of domain 0"
+        );
         check_eq!(call!(number::SCHED_OP, sched::op::PIN_OVERRIDE, &0i32), error::EPERM, "pin_override");
     }
 }

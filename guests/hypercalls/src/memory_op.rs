@@ -120,7 +120,7 @@ fn exchange() {
     let (input, output, page) = (page(), page(), page());
     poke(input, mfn_of(page));
     poke(output, pfn_of(page));
-    let base = Exchange { input: reservation(input, 1, 0), output: reservation(output, 1, 0), exchanged_count: 0, ..zeroed() };
+    let base = Exchange { input: reservation(input, 1, 0), output: reservation(output, 1, 0), exchanged_count: 0 };
     let mut uneven = base;
     uneven.output.extent_count = 2;
     check_eq!(memory_op(op::EXCHANGE, &uneven), error::EINVAL, "exchange of one page for two");
@@ -134,7 +134,10 @@ fn exchange() {
     order.input.extent_order = 40;
     order.output.extent_order = 40;
     let result = memory_op(op::EXCHANGE, &order);
-    check!(result == error::EPERM || result == error::EINVAL || result == error::ENOMEM, "exchange, order 40: {result}");
+    check!(
+        result == error::EPERM || result == error::EINVAL || result == error::ENOMEM,
+        "exchange, order 40: {result}"
+    );
     check_eq!(memory_op(op::EXCHANGE, &base), error::EINVAL, "exchange of a page in use");
     check_eq!(tables::update_va(page, 0, 2), 0, "unmapping the page");
     check_eq!(memory_op(op::EXCHANGE, &base), 0, "exchange");
@@ -150,7 +153,8 @@ fn refused() {
         check_eq!(call!(number::MEMORY_OP, op, buffer), error::ENOSYS, "memory_op, unknown {op}");
     }
     if !initial_domain() {
-        for (op, name) in [(op::MACHINE_MEMORY_MAP, "machine_memory_map")] {
+        {
+            let (op, name) = (op::MACHINE_MEMORY_MAP, "machine_memory_map");
             check_eq!(call!(number::MEMORY_OP, op, buffer), error::EPERM, "{name}");
         }
     }
@@ -159,5 +163,5 @@ fn refused() {
     let result = call!(number::MEMORY_OP, op::ADD_TO_PHYSMAP, buffer);
     check!(result < 0, "add_to_physmap for a PV guest: {result}");
     let result = call!(number::MEMORY_OP, op::REMOVE_FROM_PHYSMAP, buffer);
-    check!(result < 0 || result == 0, "remove_from_physmap for a PV guest: {result}");
+    check!(result <= 0, "remove_from_physmap for a PV guest: {result}");
 }

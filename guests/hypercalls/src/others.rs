@@ -62,7 +62,10 @@ pub(crate) fn xen_version() {
     check_eq!(get(op::PAGESIZE, 0), 4096, "pagesize");
     check_eq!(get(op::PAGESIZE, buffer), error::EINVAL, "pagesize wants a null pointer");
     check_eq!(get(op::EXTRAVERSION, buffer), 0, "extraversion");
-    check!(text_at::<{ version::EXTRA_VERSION_LENGTH }>(buffer).is_some_and(|length| length > 1), "extra version's text");
+    check!(
+        text_at::<{ version::EXTRA_VERSION_LENGTH }>(buffer).is_some_and(|length| length > 1),
+        "extra version's text"
+    );
     check_eq!(get(op::COMPILE_INFO, buffer), 0, "compile_info");
     check!(text_at::<64>(buffer).is_some_and(|length| length > 1), "compiler");
     check_eq!(get(op::CAPABILITIES, buffer), 0, "capabilities");
@@ -174,11 +177,14 @@ pub(crate) fn privileged() {
     let result = call!(number::DOMCTL, buffer);
     check!(result == error::EPERM || result == error::ESRCH, "domctl pausedomain on oneself: {result}");
     check_eq!(call!(number::KEXEC_OP, 0u32, buffer), error::EPERM, "kexec_op");
-    for op in [number::ARCH_0] {
+    {
+        let op = number::ARCH_0;
         let result = call!(op, buffer);
         check!(result == error::EPERM || result == error::ENOSYS, "mca: {result}");
     }
-    for op in [number::XSM_OP, number::XENOPROF_OP, number::TMEM_OP, number::ARGO_OP, number::XENPMU_OP, number::HYPFS_OP] {
+    for op in
+        [number::XSM_OP, number::XENOPROF_OP, number::TMEM_OP, number::ARGO_OP, number::XENPMU_OP, number::HYPFS_OP]
+    {
         let result = call!(op, 0u32, buffer, 0u32, 0u32, 0u32);
         check!(result < 0, "hypercall {op} unprivileged: {result}");
     }

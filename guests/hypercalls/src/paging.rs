@@ -88,11 +88,19 @@ fn mmuext_op() {
         check_eq!(tables::extended(mmuext::TLB_FLUSH_MULTI, 0, bad), error::EINVAL, "flush, mask at {bad:#x}");
     }
     if !initial_domain() {
-        check_eq!(tables::extended(mmuext::FLUSH_CACHE, 0, 0), error::EACCES, "cache flush without a cache of one's own");
+        check_eq!(
+            tables::extended(mmuext::FLUSH_CACHE, 0, 0),
+            error::EACCES,
+            "cache flush without a cache of one's own"
+        );
     }
     check_eq!(tables::extended(mmuext::CLEAR_PAGE, mfn_of(list), 0), 0, "clear page");
     check_eq!(tables::extended(mmuext::COPY_PAGE, mfn_of(list), mfn_of(done)), 0, "copy page");
-    check_eq!(tables::extended(mmuext::CLEAR_PAGE, 0xff_ffff_ffff, 0), error::EINVAL, "clear a page that does not exist");
+    check_eq!(
+        tables::extended(mmuext::CLEAR_PAGE, 0xff_ffff_ffff, 0),
+        error::EINVAL,
+        "clear a page that does not exist"
+    );
     check_eq!(tables::extended(mmuext::COPY_PAGE, mfn_of(list), 0xff_ffff_ffff), error::EINVAL, "copy no page");
     check_eq!(tables::extended(mmuext::MARK_SUPER, mfn_of(list), 0), error::EOPNOTSUPP, "mark super");
     check_eq!(tables::extended(mmuext::UNMARK_SUPER, mfn_of(list), 0), error::EOPNOTSUPP, "unmark super");

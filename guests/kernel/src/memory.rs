@@ -229,4 +229,3 @@ impl Info {
         self.0 + 32
     }
 }
-

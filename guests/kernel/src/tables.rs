@@ -106,7 +106,7 @@ pub fn entry_machine(address: u64, level: u32) -> u64 {
 /// An entry that maps or links the page at `address` of the initial mapping.
 #[must_use]
 pub fn entry_for(address: u64, flags: u64) -> u64 {
-    mfn_of(address) * PAGE | flags
+    (mfn_of(address) * PAGE) | flags
 }
 
 /// Makes the page at `address` read-only in the initial mapping.

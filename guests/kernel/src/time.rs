@@ -31,7 +31,7 @@ pub fn snapshot(address: u64) -> (VcpuTimeInfo, u64) {
         let info: VcpuTimeInfo = peek(address);
         let tsc = tsc();
         let after: u32 = peek(address);
-        if before == after && before % 2 == 0 {
+        if before == after && before.is_multiple_of(2) {
             return (info, tsc);
         }
         core::hint::spin_loop();

@@ -27,7 +27,8 @@ fn main() {
         poke(word, 0u64);
         let at = time::now() + 10 * MILLISECOND;
         check_eq!(call!(number::SET_TIMER_OP, at), 0, "set_timer_op");
-        let poll = Poll { ports: &raw const bind.port as u64, port_count: 1, timeout: at + 10_000 * MILLISECOND, ..zeroed() };
+        let poll =
+            Poll { ports: &raw const bind.port as u64, port_count: 1, timeout: at + 10_000 * MILLISECOND, ..zeroed() };
         while peek::<u64>(word) >> (bind.port % 64) & 1 == 0 && time::now() < at + 10_000 * MILLISECOND {
             let _ = call!(number::SCHED_OP, sched::op::POLL, &poll);
         }
@@ -46,7 +47,9 @@ fn main() {
     let before = runstate();
     let start = time::now();
     let mut sum = 0u64;
-    while runstate_time(&before) + 1000 * MILLISECOND > runstate_time(&runstate_of()) && time::now() < start + 30_000 * MILLISECOND {
+    while runstate_time(&before) + 1000 * MILLISECOND > runstate_time(&runstate_of())
+        && time::now() < start + 30_000 * MILLISECOND
+    {
         for at in 0..64 * 512u64 {
             sum = sum.wrapping_add(peek::<u64>(memory + at * 8));
         }

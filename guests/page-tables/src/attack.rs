@@ -25,7 +25,11 @@ fn writable_tables(region: &Region) {
         let table = slot & !0xfff;
         let entry = tables::entry_for(table, WRITABLE);
         check_eq!(tables::update(region.slot(1), entry), error::EBUSY, "mmu_update: a live L{level}, writable");
-        check_eq!(tables::update_va(region.address(1), entry, 2), error::EBUSY, "update_va_mapping: a live L{level}, writable");
+        check_eq!(
+            tables::update_va(region.address(1), entry, 2),
+            error::EBUSY,
+            "update_va_mapping: a live L{level}, writable"
+        );
         check_eq!(region.entry(1), 0, "the entry is as it was");
         check_eq!(tables::update(region.slot(1), tables::entry_for(table, READABLE)), 0, "a live L{level}, read-only");
         check!(!writable(region.address(1)) || level == 1, "read-only it is");
@@ -35,10 +39,18 @@ fn writable_tables(region: &Region) {
     let table = page();
     check_eq!(tables::update(region.slot(2), tables::entry_for(table, WRITABLE)), 0, "a second writable mapping");
     tables::protect(table);
-    check_eq!(tables::extended(mmuext::PIN_L1_TABLE, mfn_of(table), 0), error::EINVAL, "one writable mapping is too many");
+    check_eq!(
+        tables::extended(mmuext::PIN_L1_TABLE, mfn_of(table), 0),
+        error::EINVAL,
+        "one writable mapping is too many"
+    );
     check_eq!(tables::update(region.slot(2), tables::entry_for(table, READABLE)), 0, "read-only");
     check_eq!(tables::extended(mmuext::PIN_L1_TABLE, mfn_of(table), 0), 0, "now it can be a table");
-    check_eq!(tables::update(region.slot(2), tables::entry_for(table, WRITABLE)), error::EBUSY, "and not writable again");
+    check_eq!(
+        tables::update(region.slot(2), tables::entry_for(table, WRITABLE)),
+        error::EBUSY,
+        "and not writable again"
+    );
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn_of(table), 0), 0, "unpin");
     check_eq!(tables::update(region.slot(2), 0), 0, "unmap");
     is_free(table, "a page mapped twice");

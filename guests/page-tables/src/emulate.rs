@@ -11,7 +11,8 @@ use crate::{Region, writable};
 pub(crate) fn all() {
     let region = Region::new(2);
     check_eq!(
-        call!(number::VM_ASSIST, vm_assist_command::ENABLE, vm_assist::WRITABLE_PAGETABLES), 0,
+        call!(number::VM_ASSIST, vm_assist_command::ENABLE, vm_assist::WRITABLE_PAGETABLES),
+        0,
         "writable page tables"
     );
     let given = page();
@@ -57,7 +58,10 @@ pub(crate) fn all() {
     see(full, "lock bts");
     check!(attempt!("and byte ptr [{at}], 0x9f"; at = in(reg) at).is_none(), "and of a byte");
     see(full & !0x60, "and of a byte");
-    check!(attempt!("mov dword ptr [{at}], {low:e}"; at = in(reg) at, low = in(reg) readable).is_none(), "mov of four bytes");
+    check!(
+        attempt!("mov dword ptr [{at}], {low:e}"; at = in(reg) at, low = in(reg) readable).is_none(),
+        "mov of four bytes"
+    );
     see(readable & 0xffff_ffff | full & !0xffff_ffff, "mov of four bytes");
     check!(attempt!("mov qword ptr [{at}], 0"; at = in(reg) at).is_none(), "mov of an immediate");
     see(0, "mov of an immediate");
@@ -74,16 +78,20 @@ pub(crate) fn all() {
     // What mmu_update would refuse is refused here: a page fault, the entry as it was.
     let bad = tables::entry_for(tables::root(), WRITABLE);
     let trap = attempt!("mov [{at}], {value}"; at = in(reg) at, value = in(reg) bad);
-    check!(trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3 && trap.cr2 == at),
-        "a bad entry by mov: {trap:x?}");
+    check!(
+        trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3 && trap.cr2 == at),
+        "a bad entry by mov: {trap:x?}"
+    );
     see(full, "a bad entry by mov");
     // Tables of upper levels are not to be written so.
     for level in 2..=4 {
         let slot = tables::entry(region.start, level);
         let before: u64 = peek(slot);
         let trap = attempt!("mov [{at}], {value}"; at = in(reg) slot, value = in(reg) before);
-        check!(trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3 && trap.cr2 == slot),
-            "mov to an L{level}: {trap:x?}");
+        check!(
+            trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3 && trap.cr2 == slot),
+            "mov to an L{level}: {trap:x?}"
+        );
     }
     // An unaligned write across two entries.
     let trap = attempt!("mov [{at}], {value}"; at = in(reg) at + 4, value = in(reg) 0u64);

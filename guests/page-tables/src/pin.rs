@@ -116,5 +116,9 @@ fn roots() {
     check_eq!(tables::extended(mmuext::NEW_USER_BASEPTR, 0, 0), 0, "no root for user mode");
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, new, 0), 0, "unpin");
     is_free(root, "a root that was");
-    check_eq!(tables::extended(mmuext::NEW_BASEPTR, mfn_of(page()), 0), error::EINVAL, "a root that is mapped writable");
+    check_eq!(
+        tables::extended(mmuext::NEW_BASEPTR, mfn_of(page()), 0),
+        error::EINVAL,
+        "a root that is mapped writable"
+    );
 }

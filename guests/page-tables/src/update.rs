@@ -37,7 +37,11 @@ fn normal(region: &Region) {
     check_eq!(tables::update(region.slot(3), 0xdead_beef_dead_beee), 0, "an entry that is not present");
     check_eq!(region.entry(3), 0xdead_beef_dead_beee, "it is kept as it is");
     // The user bit is not the guest kernel's to leave out: kernel and user share ring 3.
-    check_eq!(tables::update(region.slot(3), tables::entry_for(first, PRESENT | WRITE | ACCESSED | DIRTY)), 0, "no user bit");
+    check_eq!(
+        tables::update(region.slot(3), tables::entry_for(first, PRESENT | WRITE | ACCESSED | DIRTY)),
+        0,
+        "no user bit"
+    );
     check_eq!(peek::<u64>(at), 1, "it is reachable for the kernel");
     check_eq!(tables::update(region.slot(3), tables::entry_for(first, WRITABLE | NX)), 0, "no execution");
     check_eq!(region.entry(3) & (NX | USER), NX | USER, "the flags of the entry");
@@ -85,8 +89,10 @@ fn batches(region: &Region) {
     let (result, done) = tables::update_batch(&[good(10), good(11), bad, good(13)]);
     check!(result < 0, "a batch with a bad update fails: {result}");
     check_eq!(done, 2, "it says how far it came");
-    check!(region.entry(10) != 0 && region.entry(11) != 0 && region.entry(12) == 0 && region.entry(13) == 0,
-        "what came before is done, the rest is not");
+    check!(
+        region.entry(10) != 0 && region.entry(11) != 0 && region.entry(12) == 0 && region.entry(13) == 0,
+        "what came before is done, the rest is not"
+    );
     for index in 10..14 {
         check_eq!(tables::update(region.slot(index), 0), 0, "unmap");
     }

@@ -57,7 +57,17 @@ pub(crate) fn all() {
 fn features() {
     let [_, b, c, d] = cpuid(1, 0);
     let (has_c, has_d) = (|bit: u32| c >> bit & 1 == 1, |bit: u32| d >> bit & 1 == 1);
-    for (bit, name) in [(0, "FPU"), (4, "TSC"), (5, "MSR"), (6, "PAE"), (8, "CX8"), (15, "CMOV"), (24, "FXSR"), (25, "SSE"), (26, "SSE2")] {
+    for (bit, name) in [
+        (0, "FPU"),
+        (4, "TSC"),
+        (5, "MSR"),
+        (6, "PAE"),
+        (8, "CX8"),
+        (15, "CMOV"),
+        (24, "FXSR"),
+        (25, "SSE"),
+        (26, "SSE2"),
+    ] {
         check!(has_d(bit), "{name} is shown");
     }
     check!(has_c(31), "the hypervisor bit");

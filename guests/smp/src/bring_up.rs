@@ -39,13 +39,25 @@ fn refused() {
     const BAD: u64 = 0x0000_8000_0000_0000;
     check_eq!(initialise(&|context| context.user_regs.rip = BAD), error::EINVAL, "RIP not canonical");
     check_eq!(initialise(&|context| context.event_callback_rip = BAD), error::EINVAL, "event callback not canonical");
-    check_eq!(initialise(&|context| context.failsafe_callback_rip = BAD), error::EINVAL, "failsafe callback not canonical");
-    check_eq!(initialise(&|context| context.syscall_callback_rip = BAD), error::EINVAL, "syscall callback not canonical");
+    check_eq!(
+        initialise(&|context| context.failsafe_callback_rip = BAD),
+        error::EINVAL,
+        "failsafe callback not canonical"
+    );
+    check_eq!(
+        initialise(&|context| context.syscall_callback_rip = BAD),
+        error::EINVAL,
+        "syscall callback not canonical"
+    );
     check_eq!(initialise(&|context| context.fs_base = BAD), error::EINVAL, "FS base not canonical");
     check_eq!(initialise(&|context| context.gs_base_kernel = BAD), error::EINVAL, "GS base not canonical");
     check_eq!(initialise(&|context| context.traps[6].address = BAD), error::EINVAL, "trap handler not canonical");
     check_eq!(initialise(&|context| context.control_registers[3] = 0xff_ffff_f000), error::EINVAL, "no root");
-    check_eq!(initialise(&|context| context.control_registers[3] = mfn_of(place) << 12), error::EINVAL, "a root that is none");
+    check_eq!(
+        initialise(&|context| context.control_registers[3] = mfn_of(place) << 12),
+        error::EINVAL,
+        "a root that is none"
+    );
     check_eq!(initialise(&|context| context.gdt_entries = 8000), error::EINVAL, "a GDT that is too long");
     check_eq!(initialise(&|context| context.ldt_entries = 9000), error::EINVAL, "an LDT that is too long");
     check_eq!(vcpu_op(op::IS_UP, 1, 0), 0, "vCPU 1 is still down");
@@ -140,7 +152,7 @@ fn clocks() {
     for vcpu in 1..VCPUS {
         join(vcpu);
         let time: VcpuTimeInfo = peek(vcpu_info(vcpu).time());
-        check!(time.tsc_to_system_mul != 0 && time.version % 2 == 0, "time of vCPU {vcpu}: {time:x?}");
+        check!(time.tsc_to_system_mul != 0 && time.version.is_multiple_of(2), "time of vCPU {vcpu}: {time:x?}");
     }
     // Where the hypervisor vouches for the counter, not at all; else by no more than it takes to notice.
     let stable = peek::<VcpuTimeInfo>(vcpu_info(0).time()).flags & pvclock::TSC_STABLE_BIT != 0;

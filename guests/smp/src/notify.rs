@@ -146,7 +146,11 @@ fn moved() {
         for other in 0..VCPUS {
             let due = u8::from(other == vcpu);
             check_eq!(vcpu_info(other).pending(), due, "bound to vCPU {vcpu}: flag of vCPU {other}");
-            check_eq!(vcpu_info(other).selector() != 0, other == vcpu, "bound to vCPU {vcpu}: selector of vCPU {other}");
+            check_eq!(
+                vcpu_info(other).selector() != 0,
+                other == vcpu,
+                "bound to vCPU {vcpu}: selector of vCPU {other}"
+            );
             rest(other);
         }
     }
@@ -159,18 +163,24 @@ fn moved() {
 
 /// NMIs reach other vCPUs; each registers its own callback.
 fn nmis() {
-    trap::set_hook(false, Some(|frame| {
-        if frame.vector == trap::NMI {
-            NMIS[vcpu()].fetch_add(1, SeqCst);
-        }
-        frame.vector == trap::NMI
-    }));
+    trap::set_hook(
+        false,
+        Some(|frame| {
+            if frame.vector == trap::NMI {
+                NMIS[vcpu()].fetch_add(1, SeqCst);
+            }
+            frame.vector == trap::NMI
+        }),
+    );
     STOP.store(0, SeqCst);
     let before = READY[1].load(SeqCst);
     let job = || {
         let register = nmi::RegisterCallback { handler_address: trap::entry(trap::NMI), _pad: 0 };
-        let result = call!(number::CALLBACK_OP, 0u32, &kernel::abi::callback::Register {
-            kind: 4, flags: 0, _pad: 0, address: register.handler_address });
+        let result = call!(
+            number::CALLBACK_OP,
+            0u32,
+            &kernel::abi::callback::Register { kind: 4, flags: 0, _pad: 0, address: register.handler_address }
+        );
         check_eq!(result, 0, "NMI callback of vCPU 1");
         spin();
     };
@@ -187,7 +197,11 @@ fn nmis() {
 fn timers() {
     let argument = SetSingleshotTimer { timeout_absolute_ns: 1 << 60, flags: 0, _pad: 0 };
     for what in [op::SET_SINGLESHOT_TIMER, op::STOP_SINGLESHOT_TIMER] {
-        check_eq!(vcpu_op(what, 1, &raw const argument as u64), error::EINVAL, "single-shot timer of another vCPU, {what}");
+        check_eq!(
+            vcpu_op(what, 1, &raw const argument as u64),
+            error::EINVAL,
+            "single-shot timer of another vCPU, {what}"
+        );
     }
     let ports: [u32; VCPUS] = core::array::from_fn(|vcpu| {
         let mut bind = BindVirq { virq: virq::TIMER, vcpu: vcpu as u32, port: 0 };

@@ -24,7 +24,10 @@ pub fn main() {
 fn registers() {
     let info = start_info();
     let stack = start::entry_stack();
-    check!(stack % PAGE == 0 && stack > start_info_address(), "the boot stack's top {stack:#x} is a page's end");
+    check!(
+        stack.is_multiple_of(PAGE) && stack > start_info_address(),
+        "the boot stack's top {stack:#x} is a page's end"
+    );
     check!(stack > info.page_table_base, "the boot stack comes behind the page tables");
     let (cs, ss): (u64, u64);
     // SAFETY: reads selectors.
@@ -36,7 +39,7 @@ fn registers() {
 
 fn fields() {
     let info = start_info();
-    check!(start_info_address() % PAGE == 0, "the start info is a page");
+    check!(start_info_address().is_multiple_of(PAGE), "the start info is a page");
     check!(info.magic.starts_with(b"xen-3.0-x86_64"), "magic");
     check_eq!(info.flags & sif::MULTIBOOT_MOD, 0, "no multiboot module list");
     if memory::initial_domain() {
@@ -52,7 +55,7 @@ fn fields() {
             check!(port != 0, "{what} port");
         }
     }
-    check!(info.shared_info % PAGE == 0 && info.shared_info != 0, "machine address of the shared info");
+    check!(info.shared_info.is_multiple_of(PAGE) && info.shared_info != 0, "machine address of the shared info");
     let line = command_line();
     let text = core::str::from_utf8(line).unwrap_or("?");
     say!("command line: {text}");
@@ -65,7 +68,7 @@ fn frames() {
     let info = start_info();
     let total = info.page_count;
     check!(total >= 4096, "at least 16 MiB: {total} pages");
-    check!(info.mfn_list % PAGE == 0, "the P2M list begins on a page");
+    check!(info.mfn_list.is_multiple_of(PAGE), "the P2M list begins on a page");
     if memory::argument("high").is_some() {
         check_eq!(info.mfn_list, 0xffff_c000_0000_0000, "P2M list where INIT_P2M says");
         check!(info.first_p2m_pfn < total, "first P2M frame {:#x}", info.first_p2m_pfn);
@@ -98,7 +101,7 @@ fn frame_of(address: u64) -> u64 {
     let window = memory::page();
     let mut table = memory::mfn_of(tables::root());
     for shift in [39, 30, 21, 12] {
-        check_eq!(tables::update_va(window, table * PAGE | tables::READABLE, 2), 0, "looking at a table");
+        check_eq!(tables::update_va(window, (table * PAGE) | tables::READABLE, 2), 0, "looking at a table");
         let entry: u64 = peek(window + ((address >> shift) & 511) * 8);
         check!(entry & PRESENT != 0, "{address:#x} is mapped ({entry:#x}, shift {shift})");
         table = (entry & ADDRESS) / PAGE;
@@ -111,7 +114,7 @@ fn frame_of(address: u64) -> u64 {
 fn initial_tables() {
     let info = start_info();
     let root = info.page_table_base;
-    check!(root % PAGE == 0, "the root is a page");
+    check!(root.is_multiple_of(PAGE), "the root is a page");
     let cr3: u64;
     // SAFETY: an emulated read.
     unsafe { core::arch::asm!("mov {}, cr3", out(reg) cr3) };
@@ -148,16 +151,23 @@ fn initial_tables() {
     let last = start::entry_stack();
     check!(end >= last + (512 << 10), "512 KiB behind the last element: {last:#x} to {end:#x}");
     let trap = attempt!("mov [{at}], rax"; at = in(reg) root);
-    check!(trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3 && trap.cr2 == root),
-        "a write to the root faults: {trap:x?}");
+    check!(
+        trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3 && trap.cr2 == root),
+        "a write to the root faults: {trap:x?}"
+    );
     let trap = attempt!("mov al, [{at}]"; at = in(reg) end, out("al") _);
-    check!(trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 0 && trap.cr2 == end),
-        "a read behind the region faults: {trap:x?}");
+    check!(
+        trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 0 && trap.cr2 == end),
+        "a read behind the region faults: {trap:x?}"
+    );
 }
 
 fn machine_to_physical() {
     let trap = attempt!("mov [{at}], rax"; at = in(reg) M2P + p2m(0) * 8);
-    check!(trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3), "the M2P is read-only: {trap:x?}");
+    check!(
+        trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3),
+        "the M2P is read-only: {trap:x?}"
+    );
     let trap = attempt!("mov al, [{at}]"; at = in(reg) 0xffff_8300_0000_0000u64, out("al") _);
     check!(trap.is_some_and(|trap| trap.frame.vector == 14), "the hypervisor's memory is out of reach: {trap:x?}");
     let trap = attempt!("jmp {at}"; at = in(reg) M2P);
@@ -194,6 +204,6 @@ fn shared_info() {
     check_eq!(shared.wall_clock_version % 2, 0, "wall clock at rest");
     check!(shared.wall_clock_seconds > 1_000_000_000, "wall clock {} s", shared.wall_clock_seconds);
     let time = shared.vcpu_info[0].time;
-    check!(time.version % 2 == 0 && time.version != 0, "time version {}", time.version);
+    check!(time.version.is_multiple_of(2) && time.version != 0, "time version {}", time.version);
     check!(time.tsc_to_system_mul != 0 && time.system_time != 0, "time of vCPU 0: {time:x?}");
 }

@@ -207,7 +207,7 @@ fn runstate(timer: &Timer) {
     let (after, seen): (RunstateInfo, RunstateInfo) = (asked(), peek(place));
     let spent = |state: i32| after.time[state as usize] - before.time[state as usize];
     let blocked = spent(vcpu::runstate::BLOCKED);
-    check!(blocked >= 45 * MILLISECOND && blocked < 50 * MILLISECOND + LATE, "blocked for {blocked} ns");
+    check!((45 * MILLISECOND..50 * MILLISECOND + LATE).contains(&blocked), "blocked for {blocked} ns");
     let running = spent(vcpu::runstate::RUNNING) + spent(vcpu::runstate::RUNNABLE);
     check!(running >= 20 * MILLISECOND, "running or runnable for {running} ns");
     check_eq!(spent(vcpu::runstate::OFFLINE), 0, "offline");

@@ -34,24 +34,30 @@ fn events(user: &User) {
     info.set_pending(0);
     loops(user);
     // A return to the kernel with IF set unmasks, and the pending event comes then.
-    trap::set_hook(true, Some(|frame| {
-        let info = vcpu_info(0);
-        FRAMES[0].fetch_add(1, Relaxed);
-        FRAMES[1].store(frame.cs, Relaxed);
-        FRAMES[2].store(u64::from(info.mask()), Relaxed);
-        FRAMES[3].store(frame.rflags, Relaxed);
-        info.set_pending(0);
-        true
-    }));
+    trap::set_hook(
+        true,
+        Some(|frame| {
+            let info = vcpu_info(0);
+            FRAMES[0].fetch_add(1, Relaxed);
+            FRAMES[1].store(frame.cs, Relaxed);
+            FRAMES[2].store(u64::from(info.mask()), Relaxed);
+            FRAMES[3].store(frame.rflags, Relaxed);
+            info.set_pending(0);
+            true
+        }),
+    );
     info.set_pending(1);
     let trap = kernel::attempt!("ud2");
     check!(trap.is_some(), "a trap under the mask");
     check_eq!(FRAMES[0].load(Relaxed), 0, "no event under the mask");
-    trap::set_hook(false, Some(|frame| {
-        frame.rflags |= 0x200;
-        frame.rip += 2;
-        true
-    }));
+    trap::set_hook(
+        false,
+        Some(|frame| {
+            frame.rflags |= 0x200;
+            frame.rip += 2;
+            true
+        }),
+    );
     // SAFETY: the hook steps over the instruction.
     unsafe { core::arch::asm!("ud2") };
     trap::set_hook(false, None);
@@ -83,7 +89,11 @@ fn loops(user: &User) {
                 frame.cs = cs;
                 frame.rflags |= if round % 2 == 0 { 0x400 } else { 0x4_0000 };
             });
-            check_eq!((trap.frame.vector, trap.frame.rip, trap.frame.cs), (EVENT, CODE + 0x128, cs), "a timer in a loop");
+            check_eq!(
+                (trap.frame.vector, trap.frame.rip, trap.frame.cs),
+                (EVENT, CODE + 0x128, cs),
+                "a timer in a loop"
+            );
             check_eq!(trap.mask, 1, "mask in the handler");
         }
     }
@@ -165,14 +175,17 @@ fn nmi() {
     let register = nmi::RegisterCallback { handler_address: trap::entry(NMI), _pad: 0 };
     check_eq!(call!(number::NMI_OP, nmi::op::REGISTER_CALLBACK, &register), 0, "NMI callback");
     FRAMES[0].store(0, Relaxed);
-    trap::set_hook(false, Some(|frame| {
-        if frame.vector == NMI {
-            FRAMES[0].fetch_add(1, Relaxed);
-            FRAMES[1].store(frame.cs, Relaxed);
-            FRAMES[2].store(u64::from(vcpu_info(0).mask()), Relaxed);
-        }
-        frame.vector == NMI
-    }));
+    trap::set_hook(
+        false,
+        Some(|frame| {
+            if frame.vector == NMI {
+                FRAMES[0].fetch_add(1, Relaxed);
+                FRAMES[1].store(frame.cs, Relaxed);
+                FRAMES[2].store(u64::from(vcpu_info(0).mask()), Relaxed);
+            }
+            frame.vector == NMI
+        }),
+    );
     vcpu_info(0).set_mask(0);
     check_eq!(call!(number::VCPU_OP, vcpu::op::SEND_NMI, 0u32, 0u64), 0, "send_nmi to oneself");
     let mask = vcpu_info(0).mask();

@@ -77,15 +77,21 @@ fn plain(user: &User) {
     user.due("int 0x80", &user.run(0x50, |_| ()), 0x80, 0, 0x52);
     user.due("#BP", &user.run(0x60, |_| ()), 3, 0, 0x61);
     user.due("#DE", &user.run(0x70, |_| ()), 0, 0, 0x74);
-    user.due("#SS", &{
-        let mut trap = user.run(0xb0, |frame| frame.rsp = 0x0000_9000_0000_0000);
-        check_eq!(trap.frame.rsp, 0x0000_9000_0000_0000, "user #SS: RSP");
-        trap.frame.rsp = STACK - 0x20;
-        // QEMU's emulation says #GP.
-        check!(matches!(trap.frame.vector, 12 | 13), "user #SS: vector {}", trap.frame.vector);
-        trap.frame.vector = 12;
-        trap
-    }, 12, 0, 0xb0);
+    user.due(
+        "#SS",
+        &{
+            let mut trap = user.run(0xb0, |frame| frame.rsp = 0x0000_9000_0000_0000);
+            check_eq!(trap.frame.rsp, 0x0000_9000_0000_0000, "user #SS: RSP");
+            trap.frame.rsp = STACK - 0x20;
+            // QEMU's emulation says #GP.
+            check!(matches!(trap.frame.vector, 12 | 13), "user #SS: vector {}", trap.frame.vector);
+            trap.frame.vector = 12;
+            trap
+        },
+        12,
+        0,
+        0xb0,
+    );
     user.due("#GP", &user.run(0x80, |frame| frame.rdi = 0x0000_8000_0000_0000), 13, 0, 0x80);
     user.due("#GP, selector", &user.run(0x118, |frame| frame.rdi = 0x4b), 13, 0x48, 0x118);
     call!(number::FPU_TASKSWITCH, 0u32);
@@ -103,7 +109,7 @@ fn page_faults(user: &User) {
         let trap = user.run(offset, |frame| frame.rdi = address);
         // The hypervisor's range may be mapped and closed, or not mapped at all, while user mode runs.
         let mut seen = trap;
-        if address >= 0xffff_8000_0000_0000 && address < 0xffff_8800_0000_0000 {
+        if (0xffff_8000_0000_0000..0xffff_8800_0000_0000).contains(&address) {
             seen.frame.error &= !1;
         }
         user.due(what, &seen, 14, error, offset);
@@ -154,8 +160,11 @@ fn system_calls(user: &User) {
     user.due("syscall", &trap, SYSCALL, 0, 2);
     check_eq!(trap.frame.rcx, CODE + 2, "user syscall: RCX is the return address");
     check_eq!(trap.frame.r11 & 0x202, 0x202, "user syscall: R11 is RFLAGS");
-    check_eq!((trap.frame.rax, trap.frame.rdi, trap.frame.r9, trap.frame.rbx), (0x1111, 0x2222, 0x3333, 0x4444),
-        "user syscall: registers");
+    check_eq!(
+        (trap.frame.rax, trap.frame.rdi, trap.frame.r9, trap.frame.rbx),
+        (0x1111, 0x2222, 0x3333, 0x4444),
+        "user syscall: registers"
+    );
     // Back by the slow way: RCX and R11 are what the frame says.
     let mut frame = trap.frame;
     frame.rcx = 0x5555;
@@ -184,7 +193,8 @@ fn system_calls(user: &User) {
 
 /// FS is shared by kernel and user; GS has a base for each.
 fn bases(user: &User) {
-    let set = |which: u32, base: u64| check_eq!(call!(number::SET_SEGMENT_BASE, which, base), 0, "segment base {which}");
+    let set =
+        |which: u32, base: u64| check_eq!(call!(number::SET_SEGMENT_BASE, which, base), 0, "segment base {which}");
     let cell = page();
     poke(cell, 0xaaaau64);
     poke(user.data, [0xbbbbu64, 0xcccc]);
@@ -234,10 +244,16 @@ fn compat(user: &User) {
     due("int 0x80", &run(0x200, &|_| ()), 0x80, 0, 0x202);
     due("into", &run(0x210, &|frame| frame.rflags |= 0x800), 4, 0, 0x211);
     poke(user.data, [5i32, 10]);
-    due("bound", &run(0x220, &|frame| {
-        frame.rax = 11;
-        frame.rdi = DATA;
-    }), 5, 0, 0x220);
+    due(
+        "bound",
+        &run(0x220, &|frame| {
+            frame.rax = 11;
+            frame.rdi = DATA;
+        }),
+        5,
+        0,
+        0x220,
+    );
     let trap = run(0x250, &|frame| frame.rdi = NOTHING);
     due("#PF", &trap, 14, 4, 0x250);
     check_eq!(trap.cr2, NOTHING, "32-bit #PF: CR2");
