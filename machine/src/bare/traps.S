@@ -25,6 +25,9 @@ trap_stubs:
 trap_common:
     testb $3, 24(%rsp)
     jnz guest_trap_entry
+    # A guest cannot get into virtual 8086 mode in long mode, but QEMU 7.2 lets its IRET do so; its CS is no selector then.
+    testl $0x20000, 32(%rsp)
+    jnz guest_trap_entry
 
 # Entry: from ring 0, or on a stack of its own from anywhere. Saves all registers as a `Registers` for
 # host_trap(&mut Registers), which may change them.
