@@ -18,6 +18,12 @@ use crate::builder::{self, Image};
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
 use plan::{Guest, InitialDomain, Plan};
 
+/// Reads the arguments of modules, for the fuzz targets.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn plan_of(modules: &[&str]) {
+    drop(plan::Plan::new(modules));
+}
+
 /// What stays free if the initial domain is not told how much to take: this part of the memory, at most this many frames.
 const RESERVE_FRACTION: u64 = 16;
 const LARGEST_RESERVE: u64 = (128 << 20) / PAGE_SIZE as u64;

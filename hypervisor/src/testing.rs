@@ -3,11 +3,13 @@
 
 mod held;
 mod pair;
+mod parsers;
 mod play;
 #[cfg(test)]
 mod play_tests;
 
 pub use held::Tally;
+pub use parsers::{emulate, plan, rings};
 pub use play::play;
 
 use alloc::string::String;
@@ -20,7 +22,9 @@ use machine::addr::{GuestVirt, Mfn};
 use machine::context::Active;
 use machine::frames::{self, Budget, FrameRef, L4, TypedRef, Writable};
 use machine::paging::NoEntries;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+#[cfg(test)]
+use zerocopy::FromBytes;
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::domain::{self, Domain, Settings};
 use crate::hypercall::Caller;
@@ -39,7 +43,6 @@ pub(crate) struct Guest {
     cpu: Option<Active>,
     pages: Vec<Mfn>,
     tables: [Mfn; TABLES],
-    l1: Mfn,
 }
 
 /// Brings the machine up, once for the process.
@@ -88,7 +91,7 @@ impl Guest {
         drop(context.set_roots(Some(root), None));
         let cpu = context.activate().ok();
         domain::add(&domain);
-        Self { domain, cpu, pages: pages.to_vec(), tables, l1 }
+        Self { domain, cpu, pages: pages.to_vec(), tables }
     }
 
     /// The frame of a page.
@@ -102,13 +105,15 @@ impl Guest {
     }
 
     /// The machine address of the page-table entry that maps a page.
+    #[cfg(test)]
     pub(crate) fn entry_address(&self, page: usize) -> u64 {
-        self.l1.address().get() + self.address(page).index(1) as u64 * 8
+        self.tables[0].address().get() + self.address(page).index(1) as u64 * 8
     }
 
     /// The bits of the page-table entry that maps a page.
+    #[cfg(test)]
     pub(crate) fn entry(&self, page: usize) -> u64 {
-        self.domain.frame(self.l1).expect("the table").read_u64(self.address(page).index(1) as u16)
+        self.domain.frame(self.tables[0]).expect("the table").read_u64(self.address(page).index(1) as u16)
     }
 
     /// The context of a hypercall.
@@ -134,6 +139,7 @@ impl Guest {
     }
 
     /// Reads what a hypercall has written.
+    #[cfg(test)]
     pub(crate) fn read<T: FromBytes + IntoBytes>(&mut self, address: GuestVirt) -> T {
         self.caller().cpu.read(address).expect("a mapped page")
     }

@@ -61,7 +61,6 @@ const fn at(argument: u64) -> GuestVirt {
 /// The operations of a hypercall that has any.
 const fn operations(hypercall: u32) -> &'static [(&'static str, u32)] {
     match hypercall {
-        number::PLATFORM_OP => abi::platform::op::NAMES,
         number::MEMORY_OP => abi::memory::op::NAMES,
         number::XEN_VERSION => abi::version::op::NAMES,
         number::CONSOLE_IO => abi::xen::console_io::NAMES,
@@ -142,7 +141,7 @@ rows! {
         |c, a| fpu_taskswitch::fpu_taskswitch(c, low(a[0]));
     SCHED_OP_COMPAT "sched_op_compat" Any false "sched_op as the oldest kernels call it"
         |c, a| sched_op::sched_op_compat(c, low(a[0]), a[1]);
-    PLATFORM_OP "platform_op" Control false "the machine's firmware, clock and power"
+    PLATFORM_OP "platform_op" Control false "the machine's firmware, clock and power: no operation yet"
         |c, a| platform_op::platform_op(c, at(a[0]));
     SET_DEBUGREG "set_debugreg" Any false "sets a debug register"
         |c, a| debug_registers::set_debugreg(c, low(a[0]), a[1]);
@@ -186,11 +185,11 @@ rows! {
         |c, a| event_channel::event_channel_op(c, low(a[0]), at(a[1]));
     PHYSDEV_OP "physdev_op" Any false "interrupts and ports of physical devices"
         |c, a| physdev_op::physdev_op(c, low(a[0]), at(a[1]));
-    SYSCTL "sysctl" Control false "the host's state and settings"
+    SYSCTL "sysctl" Control false "the host's state and settings: no operation yet"
         |c, _a| control::control(c);
-    DOMCTL "domctl" Control false "makes, changes and ends domains"
+    DOMCTL "domctl" Control false "makes, changes and ends domains: no operation yet"
         |c, _a| control::control(c);
-    KEXEC_OP "kexec_op" Control false "starts another kernel in the host's place"
+    KEXEC_OP "kexec_op" Control false "starts another kernel in the host's place: no operation yet"
         |c, _a| control::control(c);
 }
 

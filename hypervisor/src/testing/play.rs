@@ -413,6 +413,8 @@ impl Player {
         }
     }
 
+    /// Plays until the script ends, or the player.
+    #[cfg(test)]
     pub(super) fn play(&mut self, script: &mut Script<'_>) {
         while !script.0.is_empty() && !self.over {
             self.step(script);
