@@ -69,6 +69,11 @@ struct Report {
 }
 
 impl Test {
+    /// Whether `--only` names this, as against everything.
+    fn asks_for(&self, name: &str) -> bool {
+        self.only.as_ref().is_some_and(|only| only.contains(name))
+    }
+
     /// Runs what was chosen; the last line printed is the totals.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         let all = !(self.host || self.guests || self.kernels);

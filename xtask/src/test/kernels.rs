@@ -28,7 +28,12 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     for kernel in &KERNELS {
         for vcpus in [1, 2, 4] {
             let name = format!("kernel {} with {vcpus} vCPUs", kernel.name);
-            test.on_machine(report, &name, || boot(bench, kernel, vcpus));
+            test.on_machine(report, &name, || match kernel.unreliable {
+                Some(why) if !test.asks_for(kernel.name) => {
+                    Ok(Outcome::Skip(format!("only with --only {}: {why}", kernel.name)))
+                }
+                _ => boot(bench, kernel, vcpus),
+            });
         }
     }
 }
