@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::progress::Step;
-use crate::{command, image, packages, workspace};
+use crate::{command, image, packages, toolchain, workspace};
 
 mod source;
 
@@ -58,6 +58,7 @@ impl Check {
     }
 
     fn format(&self) -> Result<()> {
+        toolchain::need_component("fmt", "rustfmt")?;
         for folder in workspaces() {
             let mut format = cargo(&folder, &["fmt", "--all"]);
             if !self.fix {
@@ -101,11 +102,13 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Command {
 
 /// Clippy for the host, for the bare machine, and for the test guests.
 fn lints() -> Result<()> {
+    toolchain::need_component("clippy", "clippy")?;
+    toolchain::need_target(toolchain::BARE)?;
     let root = workspace::root();
     let strict = ["--", "-D", "warnings"];
     command::quiet(cargo(root, &["clippy", "--quiet", "--workspace", "--all-targets"]).args(strict))?;
     let bare = BARE.iter().flat_map(|package| ["--package", package]);
-    command::quiet(cargo(root, &["clippy", "--quiet", "--target", "x86_64-unknown-none"]).args(bare).args(strict))?;
+    command::quiet(cargo(root, &["clippy", "--quiet", "--target", toolchain::BARE]).args(bare).args(strict))?;
     let guests = root.join("guests");
     if guests.join("Cargo.toml").exists() {
         let target = workspace::made(workspace::target().join("guests"))?;

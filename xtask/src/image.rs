@@ -6,13 +6,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{symbols, workspace};
+use crate::{symbols, toolchain, workspace};
 
 /// Builds the image and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
+    toolchain::need_target(toolchain::BARE)?;
     let programs = cargo_artifacts(
         Command::new(cargo())
-            .args(["build", "--release", "--package", "image", "--target", "x86_64-unknown-none"])
+            .args(["build", "--release", "--package", "image", "--target", toolchain::BARE])
             .current_dir(workspace::root()),
     )?;
     let [built] = programs.as_slice() else { bail!("the package image should make one program") };

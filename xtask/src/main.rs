@@ -25,6 +25,7 @@ mod size;
 mod symbols;
 mod terminal;
 mod test;
+mod toolchain;
 mod workspace;
 
 /// Builds, runs, tests and checks Paravane

@@ -39,6 +39,8 @@ impl Fuzz {
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         need_nightly(&[])?;
         packages::need_cargo("fuzz", "cargo-fuzz")?;
+        // The fuzzer's own library is C++ that cargo builds.
+        packages::need_program("c++", "g++")?;
         let folder = workspace::root().join("fuzz");
         ensure!(folder.join("Cargo.toml").exists(), "there are no fuzz targets: fuzz/Cargo.toml is missing");
         let output = command::quiet(cargo(workspace::root()).args(["fuzz", "list"]))?;

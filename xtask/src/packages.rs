@@ -15,14 +15,23 @@ const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Makes sure that `program` can be started; `package` is the Debian package that has it.
 pub(crate) fn need_program(program: &str, package: &str) -> Result<()> {
-    if command::exists(program) {
+    need(program, package, || command::exists(program))
+}
+
+/// Makes sure that there is a file at `path`; `package` is the Debian package that has it.
+pub(crate) fn need_file(path: &str, package: &str) -> Result<()> {
+    need(path, package, || Path::new(path).exists())
+}
+
+fn need(what: &str, package: &str, is_there: impl Fn() -> bool) -> Result<()> {
+    if is_there() {
         return Ok(());
     }
     if !command::exists("apt-get") {
-        bail!("{program} is missing: install it (Debian's package for it is {package})");
+        bail!("{what} is missing: install it (Debian's package for it is {package})");
     }
     if !rustix::process::geteuid().is_root() {
-        bail!("{program} is missing: run 'apt-get install {package}' as root");
+        bail!("{what} is missing: run 'apt-get install {package}' as root");
     }
     let _step = Step::start(format!("installing {package}"));
     let install = || {
@@ -33,11 +42,15 @@ pub(crate) fn need_program(program: &str, package: &str) -> Result<()> {
         )
     };
     if install().is_err() {
-        command::quiet(Command::new("apt-get").arg("update"))?;
-        install()?;
+        // The lists of packages are missing or old. A mirror that is down matters only if the package then is too.
+        let updated = command::quiet(Command::new("apt-get").arg("update"));
+        install().with_context(|| match updated {
+            Ok(_) => format!("{what} is missing and {package} cannot be installed"),
+            Err(error) => format!("{what} is missing and the lists of packages cannot be fetched ({error:#})"),
+        })?;
     }
-    if !command::exists(program) {
-        bail!("{program} is still missing although {package} is installed");
+    if !is_there() {
+        bail!("{what} is still missing although {package} is installed");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{command, image, packages, workspace};
+use crate::{command, image, packages, toolchain, workspace};
 
 /// The script that runs them all.
 pub(crate) const EXERCISE: &[u8] = include_bytes!("../programs/exercise");
@@ -16,10 +16,11 @@ const ASSEMBLED: [(&str, bool); 3] = [("compat32", true), ("memory", false), ("v
 
 /// A program of the package `ramdisk-agent`, built for the guest.
 pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    toolchain::need_target(toolchain::LINUX)?;
     image::cargo_artifacts(
         Command::new(image::cargo())
             .args(["build", "--quiet", "--release", "--package", "ramdisk-agent"])
-            .args(["--target", "x86_64-unknown-linux-gnu"])
+            .args(["--target", toolchain::LINUX])
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .current_dir(workspace::root()),
     )?

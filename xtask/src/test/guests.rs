@@ -14,7 +14,7 @@ use crate::host::{GuestModule, Host};
 use crate::machine::{self, Contents, Setup};
 use crate::session::{END_TIME, Limits};
 use crate::size::Size;
-use crate::{image, workspace};
+use crate::{image, toolchain, workspace};
 
 /// How long a guest may take unless its manifest says otherwise.
 const TIME: Duration = Duration::from_secs(60);
@@ -154,6 +154,7 @@ fn manifests() -> Result<BTreeMap<String, Manifest>> {
 
 /// Builds the workspace of the test guests.
 fn build() -> Result<BTreeMap<String, PathBuf>> {
+    toolchain::need_target(toolchain::BARE)?;
     let folder = workspace::root().join("guests");
     let target = workspace::made(workspace::target().join("guests"))?;
     let programs = image::cargo_artifacts(
