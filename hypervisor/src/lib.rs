@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod builder;
 pub mod console;
+pub mod control;
 pub mod cpu_policy;
 pub mod domain;
 pub mod event_channel;

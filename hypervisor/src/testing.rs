@@ -58,9 +58,19 @@ fn writable(frame: FrameRef) -> TypedRef<Writable> {
 impl Guest {
     /// A guest with `pages` pages of memory, which its only L1 table maps, writable, one behind the other.
     pub(crate) fn new(id: u16, pages: usize) -> Self {
+        Self::with(id, pages, false)
+    }
+
+    /// The same, with control over others.
+    #[cfg(test)]
+    pub(crate) fn privileged(id: u16, pages: usize) -> Self {
+        Self::with(id, pages, true)
+    }
+
+    fn with(id: u16, pages: usize, privileged: bool) -> Self {
         start_machine();
         let settings =
-            Settings { name: String::from("test"), privileged: false, vcpus: 2, max_frames: 1024, weight: 256, cap: 0 };
+            Settings { name: String::from("test"), privileged, vcpus: 2, max_frames: 1024, weight: 256, cap: 0 };
         let domain = Domain::new(DomainId(id), settings).expect("memory for a domain");
         let frames: Vec<Mfn> = (0..pages + TABLES)
             .map(|_| {

@@ -3,7 +3,6 @@
 mod caller;
 pub mod callback_op;
 pub mod console_io;
-pub mod control;
 pub mod debug_registers;
 pub mod descriptor_tables;
 mod dispatch;

@@ -4,12 +4,12 @@ use abi::xen::{DomainId, hypercall as number};
 use machine::addr::GuestVirt;
 
 use super::{
-    CallResult, Caller, callback_op, console_io, control, debug_registers, descriptor_tables, fpu_taskswitch, multicall,
+    CallResult, Caller, callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall,
     nmi_op, physdev_op, platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks,
     vcpu_op, vm_assist, xen_version,
 };
 use crate::memory::{memory_op, mmu_update, mmuext, update_va_mapping};
-use crate::{event_channel, grant_table};
+use crate::{control, event_channel, grant_table};
 
 /// What handles a hypercall: it gets the six argument registers.
 pub type HandlerFunction = fn(&mut Caller<'_>, [u64; 6]) -> CallResult;
@@ -185,12 +185,12 @@ rows! {
         |c, a| event_channel::event_channel_op(c, low(a[0]), at(a[1]));
     PHYSDEV_OP "physdev_op" Any false "interrupts and ports of physical devices"
         |c, a| physdev_op::physdev_op(c, low(a[0]), at(a[1]));
-    SYSCTL "sysctl" Control false "the host's state and settings: no operation yet"
-        |c, _a| control::control(c);
-    DOMCTL "domctl" Control false "makes, changes and ends domains: no operation yet"
-        |c, _a| control::control(c);
-    KEXEC_OP "kexec_op" Control false "starts another kernel in the host's place: no operation yet"
-        |c, _a| control::control(c);
+    SYSCTL "sysctl" Control false "the host's state and settings"
+        |c, a| control::sysctl::sysctl(c, at(a[0]));
+    DOMCTL "domctl" Control false "makes, changes and ends domains"
+        |c, a| control::domctl::domctl(c, at(a[0]));
+    KEXEC_OP "kexec_op" Control false "starts another kernel in the host's place: none"
+        |c, _a| control::kexec_op(c);
 }
 
 /// The row of a hypercall number.

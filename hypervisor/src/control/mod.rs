@@ -1,0 +1,40 @@
+//! The calls with which the control domain runs the host: `domctl` for domains, `sysctl` for the machine. One file for each concern.
+//!
+//! The order of every such call: who asks (`EPERM` for any other domain, before anything is read), the request (`EFAULT`), the version of the
+//! interface (`EACCES`), then the operation.
+
+pub mod domctl;
+mod request;
+pub mod sysctl;
+
+pub use request::Request;
+
+use abi::errno::Errno;
+
+use crate::guest_log;
+use crate::hypercall::{CallError, CallResult, Caller};
+
+/// `kexec_op`: no other kernel can be started in the host's place.
+pub fn kexec_op(caller: &mut Caller<'_>) -> CallResult {
+    check_privilege(caller)?;
+    Err(Errno::ENOSYS.into())
+}
+
+/// Whether the caller may control the host.
+///
+/// # Errors
+/// `EPERM` if it may not.
+fn check_privilege(caller: &Caller<'_>) -> Result<(), Errno> {
+    if caller.domain.is_privileged() { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Says in the log what was refused, to whoever debugs a tool.
+fn note_refusal(caller: &Caller<'_>, names: &[(&str, u32)], request: &Request, result: &CallResult) {
+    if let Err(CallError::Errno(errno)) = result {
+        let name = names.iter().find(|(_, number)| *number == request.command).map_or("operation", |(name, _)| name);
+        guest_log!(caller.domain, Debug, "{name} ({}) of {}: {errno:?}", request.command, request.domain.0);
+    }
+}
+
+#[cfg(test)]
+mod tests;
