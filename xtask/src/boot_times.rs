@@ -27,10 +27,10 @@ pub(crate) struct BootTimes {
 impl BootTimes {
     /// Boots both in turn and prints the middle times.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let (accelerator, reason) = self.machine.choose_accelerator()?;
+        let (accelerator, reason) = self.machine.hardware.choose_accelerator()?;
         eprintln!("using {accelerator}: {reason}");
         let mut ramdisk = Ramdisk::bootable()?;
-        ramdisk.command(&[OsString::from("true")])?;
+        ramdisk.command("", &[OsString::from("true")])?;
         let ramdisk = Contents::Bytes(ramdisk.finish()?);
         // An unprivileged guest's kernel shows its first lines as they come only if it is told to.
         let mut machine = self.machine.clone();

@@ -12,6 +12,9 @@ use crate::qemu::Module;
 use crate::size::Size;
 use crate::{image, workspace};
 
+/// The serial line of hypervisors, in their options.
+const SERIAL: &str = "console=com1 com1=115200,8n1";
+
 /// The layer below the guests.
 #[derive(Clone, Debug)]
 pub(crate) enum Host {
@@ -21,6 +24,15 @@ pub(crate) enum Host {
     Other(PathBuf),
     /// The kernel has the machine to itself.
     Bare,
+}
+
+/// What the boot modules start.
+#[derive(Clone, Debug)]
+pub(crate) enum Load {
+    /// Guests without privileges; on another hypervisor the only one is its initial domain.
+    Guests(Vec<GuestModule>),
+    /// The initial domain.
+    Initial(GuestModule),
 }
 
 /// One guest as the boot modules describe it.
@@ -63,35 +75,61 @@ impl Host {
         if matches!(self, Self::Bare) { "ttyS0,115200" } else { "hvc0" }
     }
 
-    /// What QEMU boots for these guests: image, its command line, and modules.
-    pub(crate) fn boot(&self, guests: &[GuestModule], options: &str) -> Result<(PathBuf, String, Vec<Module>)> {
+    /// What QEMU boots for this load: image, its command line, and modules.
+    pub(crate) fn boot(&self, load: &Load, options: &str) -> Result<(PathBuf, String, Vec<Module>)> {
         let mut modules = Vec::new();
-        match (self, guests) {
-            (Self::Paravane(image), _) => {
+        match (self, load) {
+            (Self::Paravane(image), Load::Guests(guests)) => {
                 for guest in guests {
                     let GuestModule { name, memory, vcpus, command_line, .. } = guest;
                     let arguments = format!("guest name={name} memory={memory} vcpus={vcpus} -- {command_line}");
                     modules.push(Module { file: guest.kernel.clone(), arguments });
-                    let ramdisk = guest.ramdisk.iter();
-                    modules.extend(ramdisk.map(|file| Module { file: file.clone(), arguments: "ramdisk".into() }));
+                    modules.extend(guest.ramdisk_module("ramdisk"));
                 }
-                Ok((image.clone(), format!("console=com1 com1=115200,8n1 {options}").trim_end().into(), modules))
+                Ok((image.clone(), format!("{SERIAL} {options}").trim_end().into(), modules))
             }
-            (Self::Other(image), [guest]) => {
-                modules.push(Module { file: guest.kernel.clone(), arguments: guest.command_line.clone() });
-                let ramdisk = guest.ramdisk.iter();
-                modules.extend(ramdisk.map(|file| Module { file: file.clone(), arguments: String::new() }));
-                let vcpus = guest.vcpus;
-                let line = format!("console=com1 com1=115200,8n1 dom0_max_vcpus={vcpus} {options}");
+            (Self::Paravane(image) | Self::Other(image), _) => {
+                let domain = load.only()?;
+                modules.push(Module { file: domain.kernel.clone(), arguments: domain.command_line.clone() });
+                modules.extend(domain.ramdisk_module(""));
+                let GuestModule { memory, vcpus, .. } = domain;
+                let memory = match load {
+                    Load::Initial(_) => format!("dom0_mem={memory},max:{memory} "),
+                    Load::Guests(_) => String::new(),
+                };
+                let line = format!("{SERIAL} {memory}dom0_max_vcpus={vcpus} {options}");
                 Ok((image.clone(), line.trim_end().into(), modules))
             }
-            (Self::Bare, [guest]) => {
-                let ramdisk = guest.ramdisk.iter();
-                modules.extend(ramdisk.map(|file| Module { file: file.clone(), arguments: String::new() }));
+            (Self::Bare, _) => {
+                let guest = load.only()?;
+                modules.extend(guest.ramdisk_module(""));
                 Ok((PathBuf::from(&guest.kernel), guest.command_line.clone(), modules))
             }
+        }
+    }
+}
+
+impl Load {
+    /// All that is started.
+    pub(crate) fn all(&self) -> &[GuestModule] {
+        match self {
+            Self::Guests(guests) => guests,
+            Self::Initial(domain) => std::slice::from_ref(domain),
+        }
+    }
+
+    fn only(&self) -> Result<&GuestModule> {
+        match self.all() {
+            [guest] => Ok(guest),
             _ => bail!("only Paravane starts several guests: leave out --guests or --hypervisor"),
         }
+    }
+}
+
+impl GuestModule {
+    /// Its ramdisk as a boot module.
+    fn ramdisk_module(&self, arguments: &str) -> Option<Module> {
+        self.ramdisk.as_ref().map(|file| Module { file: file.clone(), arguments: arguments.into() })
     }
 }
 

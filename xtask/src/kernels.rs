@@ -34,20 +34,29 @@ pub(crate) const KERNELS: [Kernel; 4] = [
 ];
 
 impl Kernel {
-    /// The kernel's `vmlinuz`, fetched if need be.
-    pub(crate) fn file(&self) -> Result<PathBuf> {
-        let release = Release::open(self.release)?;
-        let package = release
+    /// The package that has the kernel itself: the release's newest.
+    pub(crate) fn package_name(&self) -> Result<String> {
+        Release::open(self.release)?
             .dependencies(self.package)?
             .into_iter()
             .find(|name| name.starts_with("linux-image-"))
-            .with_context(|| format!("{} of Debian {} names no kernel", self.package, self.release))?;
-        let boot = release.unpacked(&package)?.join("boot");
+            .with_context(|| format!("{} of Debian {} names no kernel", self.package, self.release))
+    }
+
+    /// The folder with the unpacked package, fetched if need be.
+    pub(crate) fn unpacked(&self) -> Result<PathBuf> {
+        Release::open(self.release)?.unpacked(&self.package_name()?)
+    }
+
+    /// The kernel's `vmlinuz`, fetched if need be.
+    pub(crate) fn file(&self) -> Result<PathBuf> {
+        let package = self.unpacked()?;
+        let boot = package.join("boot");
         fs::read_dir(&boot)
-            .with_context(|| format!("{package} has no {}", boot.display()))?
+            .with_context(|| format!("the kernel package has no {}", boot.display()))?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
-            .with_context(|| format!("{package} has no vmlinuz"))
+            .with_context(|| format!("{} has no vmlinuz", boot.display()))
     }
 }
 

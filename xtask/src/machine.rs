@@ -10,8 +10,8 @@ use clap::Args;
 use tempfile::TempDir;
 
 use crate::accelerator::Accelerator;
-use crate::host::{GuestModule, Host};
-use crate::qemu::{self, Machine};
+use crate::host::{GuestModule, Host, Load};
+use crate::qemu::{self, Drive, Machine};
 use crate::session::{Limits, Session};
 use crate::size::Size;
 use crate::{kernels, packages, session, workspace};
@@ -25,45 +25,52 @@ const MODULES: Size = Size::mib(32);
 /// The smallest machine that is made without being asked for.
 const LEAST: Size = Size::mib(512);
 
-/// The machine and its guests.
+/// The machine itself.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Options {
-    /// How many guests to start
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) guests: u32,
-    /// Virtual CPUs of each guest
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
-    pub(crate) vcpus: u32,
-    /// Memory of each guest, for example 256M or 2G
-    #[arg(long, value_name = "SIZE", default_value = "256M")]
-    pub(crate) memory: Size,
-    /// Guest kernel: a file, or debian12, debian12-cloud, debian12-rt, debian13
-    #[arg(long, value_name = "FILE", default_value = "debian12")]
-    pub(crate) kernel: String,
-    /// Ramdisk of the guests instead of the one with busybox
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ramdisk: Option<PathBuf>,
-    /// More words for the guests' kernel command line
-    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
-    pub(crate) append: String,
-    /// More words for the hypervisor's command line
-    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
-    pub(crate) host_append: String,
-    /// Physical CPUs of the machine
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) cpus: u32,
+pub(crate) struct Hardware {
+    /// Physical CPUs of the machine [default: 1; with a control domain 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) cpus: Option<u32>,
     /// QEMU's CPU model [default: Haswell when emulated, host under KVM]
     #[arg(long, value_name = "MODEL")]
     pub(crate) cpu: Option<String>,
-    /// Memory of the machine [default: what the guests need and 256M, at least 512M]
+    /// Memory of the machine [default: what the guests need and 256M, at least 512M; with a control domain 2G]
     #[arg(long, value_name = "SIZE")]
     pub(crate) host_memory: Option<Size>,
+    /// More words for the hypervisor's command line
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) host_append: String,
     /// How QEMU runs the CPUs [default: kvm where it is real, else tcg]
     #[arg(long, value_enum)]
     pub(crate) accel: Option<Accelerator>,
     /// Give up after this many seconds
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) timeout: Option<u64>,
+}
+
+/// The machine and its guests.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) hardware: Hardware,
+    /// How many guests to start
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) guests: u32,
+    /// Virtual CPUs of each guest, or of the control domain [default: 1; the control domain as many as there are CPUs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(crate) vcpus: Option<u32>,
+    /// Memory of each guest, or of the control domain, for example 256M or 2G [default: 256M; the control domain 768M]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Size>,
+    /// Kernel of the guests: a file, or debian12, debian12-cloud, debian12-rt, debian13
+    #[arg(long, value_name = "FILE", default_value = "debian12")]
+    pub(crate) kernel: String,
+    /// Ramdisk of the guests instead of the one with busybox
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ramdisk: Option<PathBuf>,
+    /// More words for the kernel command line of the guests or of the control domain
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    pub(crate) append: String,
 }
 
 /// Contents of a file that a machine boots.
@@ -81,9 +88,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) cpu: Option<String>,
     pub(crate) cpus: u32,
     pub(crate) memory: Size,
-    pub(crate) guests: Vec<GuestModule>,
-    /// The files that the guests name as kernel and ramdisk.
+    pub(crate) load: Load,
+    /// The files that the load names as kernel and ramdisk, and the disks.
     pub(crate) files: Vec<(&'a str, Contents)>,
+    pub(crate) disks: Vec<Drive>,
     /// Words for the hypervisor's command line.
     pub(crate) options: String,
     /// The one guest's console has the serial line to itself.
@@ -105,7 +113,7 @@ const BOOT_TIME: Duration = Duration::from_secs(240);
 impl Setup<'_> {
     /// Switches the machine on; what comes over its serial line is kept in `log`.
     pub(crate) fn boot(self, log: &Path) -> Result<Booted> {
-        ensure!(!self.raw || self.guests.len() == 1, "only one guest can have the console to itself");
+        ensure!(!self.raw || self.load.all().len() == 1, "only one guest can have the console to itself");
         let folder = tempfile::Builder::new().prefix("machine").tempdir_in(workspace::made(workspace::target())?)?;
         for (name, contents) in &self.files {
             match contents {
@@ -113,14 +121,14 @@ impl Setup<'_> {
                 Contents::Bytes(bytes) => fs::write(folder.path().join(name), bytes)?,
             }
         }
-        let names: Vec<String> = self.guests.iter().map(|guest| guest.name.clone()).collect();
+        let names: Vec<String> = self.load.all().iter().map(|guest| guest.name.clone()).collect();
         let mut options = self.options;
         if self.raw
-            && let Host::Paravane(_) = self.host
+            && let (Host::Paravane(_), Load::Guests(_)) = (self.host, &self.load)
         {
             options = format!("guest_console=raw:{} {options}", names.concat());
         }
-        let (kernel, append, modules) = self.host.boot(&self.guests, &options)?;
+        let (kernel, append, modules) = self.host.boot(&self.load, &options)?;
         let machine = Machine {
             accelerator: self.accelerator,
             cpu: self.cpu.unwrap_or_else(|| self.accelerator.cpu().into()),
@@ -130,8 +138,9 @@ impl Setup<'_> {
             append,
             modules,
             folder: folder.path().to_owned(),
+            disks: self.disks,
         };
-        let alone = self.raw || self.host.is_console_alone();
+        let alone = self.raw || self.host.is_console_alone() || matches!(self.load, Load::Initial(_));
         let session = Session::new(machine.start()?, &names, alone, log)?;
         Ok(Booted { session, limits: self.limits, _folder: folder })
     }
@@ -142,14 +151,25 @@ pub(crate) fn host_memory(guests: u64, each: Size) -> Size {
     Size::mib((each.in_mib() * guests + HOST_OWN.in_mib() + MODULES.in_mib() * guests).max(LEAST.in_mib()))
 }
 
-impl Options {
+/// The memory of a guest, unless it is told.
+const GUEST_MEMORY: Size = Size::mib(256);
+
+impl Hardware {
     /// The accelerator, chosen once for several machines.
     pub(crate) fn choose_accelerator(&self) -> Result<(Accelerator, String)> {
         packages::need_program(qemu::QEMU, qemu::QEMU_PACKAGE)?;
         Accelerator::choose(self.accel)
     }
 
-    /// Boots the machine; `raw` gives the one guest's console the serial line to itself.
+    /// The limits on a boot and the whole.
+    pub(crate) fn limits(&self) -> Limits {
+        let whole = self.timeout.map(Duration::from_secs);
+        Limits { boot: Some(whole.unwrap_or(BOOT_TIME)), whole, end: session::END_TIME }
+    }
+}
+
+impl Options {
+    /// Boots guests without a control domain; `raw` gives the one guest's console the serial line to itself.
     pub(crate) fn boot(
         &self,
         host: &Host,
@@ -158,30 +178,31 @@ impl Options {
         raw: bool,
         log: &Path,
     ) -> Result<Booted> {
+        let memory = self.memory.unwrap_or(GUEST_MEMORY);
         let guest = |number| GuestModule {
             name: format!("guest{number}"),
-            memory: self.memory,
-            vcpus: self.vcpus,
+            memory,
+            vcpus: self.vcpus.unwrap_or(1),
             kernel: "vmlinuz".into(),
             ramdisk: ramdisk.is_some().then(|| "ramdisk".into()),
             command_line: format!("console={} hostname=guest{number} {}", host.console(), self.append)
                 .trim_end()
                 .to_owned(),
         };
-        let guests = (1..=self.guests).map(guest).collect();
+        let load = Load::Guests((1..=self.guests).map(guest).collect());
         let kernel = ("vmlinuz", Contents::File(kernels::named(&self.kernel)?));
-        let whole = self.timeout.map(Duration::from_secs);
         let setup = Setup {
             host,
             accelerator,
-            cpu: self.cpu.clone(),
-            cpus: self.cpus,
-            memory: self.host_memory.unwrap_or_else(|| host_memory(self.guests.into(), self.memory)),
-            guests,
+            cpu: self.hardware.cpu.clone(),
+            cpus: self.hardware.cpus.unwrap_or(1),
+            memory: self.hardware.host_memory.unwrap_or_else(|| host_memory(self.guests.into(), memory)),
+            load,
             files: [kernel].into_iter().chain(ramdisk.map(|contents| ("ramdisk", contents))).collect(),
-            options: self.host_append.clone(),
+            disks: Vec::new(),
+            options: self.hardware.host_append.clone(),
             raw,
-            limits: Limits { boot: Some(whole.unwrap_or(BOOT_TIME)), whole, end: session::END_TIME },
+            limits: self.hardware.limits(),
         };
         setup.boot(log)
     }

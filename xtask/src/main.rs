@@ -8,6 +8,7 @@ mod accelerator;
 mod boot_times;
 mod check;
 mod command;
+mod control_domain;
 mod host;
 mod image;
 mod kernels;

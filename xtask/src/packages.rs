@@ -124,12 +124,17 @@ impl Release {
         Ok(folder)
     }
 
+    /// The file with the source lines of this release.
+    pub(crate) fn source_list(&self) -> PathBuf {
+        self.folder.join("sources.list")
+    }
+
     fn fetch_lists(&self) -> Result<()> {
         let _step = Step::start(format!("fetching the package lists of Debian {}", self.codename));
         for part in ["lists/partial", "archives/partial"] {
             workspace::made(self.folder.join(part))?;
         }
-        fs::write(self.folder.join("sources.list"), self.sources()?)?;
+        fs::write(self.source_list(), self.sources()?)?;
         command::quiet(self.apt("apt-get").arg("update"))?;
         fs::write(self.folder.join("complete"), "")?;
         Ok(())

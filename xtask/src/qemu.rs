@@ -45,6 +45,16 @@ pub(crate) struct Machine {
     pub(crate) modules: Vec<Module>,
     /// The folder that the modules are in.
     pub(crate) folder: PathBuf,
+    pub(crate) disks: Vec<Drive>,
+}
+
+/// A disk: a raw file on an AHCI port.
+#[derive(Clone, Debug)]
+pub(crate) struct Drive {
+    /// A file in the machine's folder.
+    pub(crate) file: String,
+    /// What is written stays in the file.
+    pub(crate) kept: bool,
 }
 
 /// What happened next on a running machine.
@@ -97,6 +107,18 @@ impl Machine {
             .args(["-append", &self.append]);
         if !modules.is_empty() {
             command.args(["-initrd", &modules.join(",")]);
+        }
+        if !self.disks.is_empty() {
+            // It has AHCI ports built in.
+            command.args(["-machine", "q35"]);
+        }
+        for (number, disk) in self.disks.iter().enumerate() {
+            let snapshot = if disk.kept { "off" } else { "on" };
+            let file = &disk.file;
+            command
+                .arg("-drive")
+                .arg(format!("file={file},format=raw,if=none,id=disk{number},snapshot={snapshot},discard=unmap"))
+                .args(["-device", &format!("ide-hd,drive=disk{number},bus=ide.{number}")]);
         }
         command.current_dir(&self.folder);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -27,23 +27,38 @@ pub(crate) struct Ramdisk {
 impl Ramdisk {
     /// A ramdisk that boots to `/init`; without anything more that is a shell on the console.
     pub(crate) fn bootable() -> Result<Self> {
+        let mut ramdisk = Self::with_busybox(INIT)?;
+        for folder in ["programs", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin"] {
+            ramdisk.folder(folder)?;
+        }
+        Ok(ramdisk)
+    }
+
+    /// A ramdisk with busybox and what `init`, the first process, needs to run it.
+    pub(crate) fn with_busybox(init: &[u8]) -> Result<Self> {
         let mut ramdisk = Self::default();
-        for folder in ["bin", "dev", "proc", "programs", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin"] {
-            ramdisk.entry(folder, FOLDER | 0o755, &[], (0, 0))?;
+        for folder in ["bin", "dev", "proc"] {
+            ramdisk.folder(folder)?;
         }
         // The kernel opens it for the first process before that can mount anything.
         ramdisk.entry("dev/console", DEVICE | 0o600, &[], (5, 1))?;
-        ramdisk.file("init", 0o755, INIT)?;
+        ramdisk.file("init", 0o755, init)?;
         ramdisk.file("bin/busybox", 0o755, &busybox()?)?;
         Ok(ramdisk)
     }
 
-    /// Has the ramdisk run `words` instead of a shell.
-    pub(crate) fn command(&mut self, words: &[OsString]) -> Result<()> {
-        self.file("agent", 0o755, &fs::read(programs::built("ramdisk-agent")?)?)?;
+    /// Adds an empty folder.
+    pub(crate) fn folder(&mut self, path: &str) -> Result<()> {
+        self.entry(path, FOLDER | 0o755, &[], (0, 0))
+    }
+
+    /// Has the ramdisk run `words` instead of a shell: what that takes is put into `folder`, which ends with a slash if it
+    /// is not the root.
+    pub(crate) fn command(&mut self, folder: &str, words: &[OsString]) -> Result<()> {
+        self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built("ramdisk-agent")?)?)?;
         let mut line = words.join(OsStr::new("\0")).as_bytes().to_vec();
         line.push(0);
-        self.file("command", 0o644, &line)
+        self.file(&format!("{folder}command"), 0o644, &line)
     }
 
     /// Adds a file.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Args;
 
+use crate::control_domain::{ControlDomain, Disk};
 use crate::host::Host;
 use crate::machine::{self, Booted, Contents, Options};
 use crate::progress::Step;
@@ -18,7 +19,13 @@ use crate::{qemu, ramdisk, terminal};
 pub(crate) struct Run {
     #[command(flatten)]
     machine: Options,
-    /// Boot another Multiboot hypervisor with the guest as its initial domain: a file, 'xen' (Debian's), or 'none'
+    /// Start guests directly, without a control domain
+    #[arg(long, conflicts_with = "control_domain")]
+    direct: bool,
+    /// Boot Debian as the control domain
+    #[arg(long, conflicts_with_all = ["guests", "ramdisk", "kernel"])]
+    control_domain: bool,
+    /// Boot another Multiboot hypervisor with the very same disk: a file, 'xen' (Debian's), or 'none'
     #[arg(long, value_name = "FILE")]
     hypervisor: Option<String>,
     /// Show the boot log on standard error
@@ -33,16 +40,29 @@ impl Run {
     /// Boots and returns the status of the command or shell.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         let host = Host::named(self.hypervisor.as_deref())?;
-        let (accelerator, reason) = self.machine.choose_accelerator()?;
+        let (accelerator, reason) = self.machine.hardware.choose_accelerator()?;
         eprintln!("using {accelerator}: {reason}");
-        let ramdisk = self.ramdisk()?;
         let interactive = self.command.is_empty();
-        let raw = interactive && self.machine.guests == 1;
         let log = machine::log_file("run-logs", "last")?;
-        let booted = self.machine.boot(&host, accelerator, Some(ramdisk), raw, &log)?;
+        let booted = if self.control_domain {
+            self.control_domain().boot(&host, accelerator, &Disk::prepared(&[])?, &log)?
+        } else {
+            let raw = interactive && self.machine.guests == 1;
+            self.machine.boot(&host, accelerator, Some(self.ramdisk()?), raw, &log)?
+        };
         let result = if interactive { self.shell(booted) } else { self.output(booted) };
         terminal::restore();
         result
+    }
+
+    fn control_domain(&self) -> ControlDomain<'_> {
+        ControlDomain {
+            hardware: &self.machine.hardware,
+            vcpus: self.machine.vcpus,
+            memory: self.machine.memory,
+            append: &self.machine.append,
+            command: &self.command,
+        }
     }
 
     fn ramdisk(&self) -> Result<Contents> {
@@ -52,7 +72,7 @@ impl Run {
         }
         let mut ramdisk = ramdisk::Ramdisk::bootable()?;
         if !self.command.is_empty() {
-            ramdisk.command(&self.command)?;
+            ramdisk.command("", &self.command)?;
         }
         Ok(Contents::Bytes(ramdisk.finish()?))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{Bench, Outcome, Report, Test, guests};
-use crate::host::GuestModule;
+use crate::host::{GuestModule, Load};
 use crate::kernels::KERNELS;
 use crate::machine::{self, Contents, Setup};
 use crate::ramdisk::Ramdisk;
@@ -40,7 +40,7 @@ fn boot(bench: &Bench) -> Result<Outcome> {
     let kernel = KERNELS.iter().find(|kernel| kernel.name == KERNEL).context("no such kernel")?;
     let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.programs()?;
-    ramdisk.command(&["/programs/exercise", "1"].map(OsString::from))?;
+    ramdisk.command("", &["/programs/exercise", "1"].map(OsString::from))?;
     let mut guests: Vec<GuestModule> = (1..GUESTS)
         .map(|number| GuestModule {
             name: format!("linux{number}"),
@@ -65,12 +65,13 @@ fn boot(bench: &Bench) -> Result<Outcome> {
         cpu: bench.cpu.clone(),
         cpus: CPUS,
         memory: machine::host_memory(GUESTS.into(), MEMORY.max(hostile_memory)),
-        guests,
+        load: Load::Guests(guests),
         files: vec![
             ("vmlinuz", Contents::File(kernel.file()?)),
             ("ramdisk", Contents::Bytes(ramdisk.finish()?)),
             ("hostile", Contents::File(hostile)),
         ],
+        disks: Vec::new(),
         options: String::new(),
         raw: false,
         limits: LIMITS,

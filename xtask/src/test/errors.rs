@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Bench, Outcome, Report, Test};
-use crate::host::{GuestModule, Host};
+use crate::host::{GuestModule, Host, Load};
 use crate::kernels::KERNELS;
 use crate::machine::{self, Contents, Setup};
 use crate::ramdisk::Ramdisk;
@@ -74,7 +74,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
 
 fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
     let mut ramdisk = Ramdisk::bootable()?;
-    ramdisk.command(&case.command.iter().map(OsString::from).collect::<Vec<_>>())?;
+    ramdisk.command("", &case.command.iter().map(OsString::from).collect::<Vec<_>>())?;
     let kernel = match &case.kernel {
         Some(contents) => contents.clone(),
         None => Contents::File(KERNELS[0].file()?),
@@ -93,8 +93,9 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
         cpu: bench.cpu.clone(),
         cpus: 1,
         memory: Size::mib(768),
-        guests: vec![guest],
+        load: Load::Guests(vec![guest]),
         files: vec![("vmlinuz", kernel), ("ramdisk", Contents::Bytes(ramdisk.finish()?))],
+        disks: Vec::new(),
         options: String::new(),
         raw: false,
         limits: LIMITS,

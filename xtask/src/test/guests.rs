@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{Bench, Outcome, Report, Test};
-use crate::host::{GuestModule, Host};
+use crate::host::{GuestModule, Host, Load};
 use crate::machine::{self, Contents, Setup};
 use crate::session::{END_TIME, Limits};
 use crate::size::Size;
@@ -92,8 +92,9 @@ fn boot(
         cpu: bench.cpu.clone(),
         cpus: manifest.cpus,
         memory: machine::host_memory(1, Size::mib(memory)),
-        guests,
+        load: Load::Guests(guests),
         files,
+        disks: Vec::new(),
         options: match bench.host {
             Host::Other(_) => format!("dom0_mem={}", manifest.memory),
             _ => String::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Bench, Outcome, Report, Test};
-use crate::host::{GuestModule, Host};
+use crate::host::{GuestModule, Host, Load};
 use crate::kernels::{KERNELS, Kernel};
 use crate::machine::{self, Contents, Setup};
 use crate::ramdisk::Ramdisk;
@@ -41,7 +41,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
 fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
     let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.programs()?;
-    ramdisk.command(&["/programs/exercise", &vcpus.to_string()].map(OsString::from))?;
+    ramdisk.command("", &["/programs/exercise", &vcpus.to_string()].map(OsString::from))?;
     let guest = GuestModule {
         name: "linux".into(),
         memory: MEMORY,
@@ -56,8 +56,9 @@ fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
         cpu: bench.cpu.clone(),
         cpus: if matches!(bench.host, Host::Bare) { vcpus } else { CPUS },
         memory: machine::host_memory(1, MEMORY),
-        guests: vec![guest],
+        load: Load::Guests(vec![guest]),
         files: vec![("vmlinuz", Contents::File(kernel.file()?)), ("ramdisk", Contents::Bytes(ramdisk.finish()?))],
+        disks: Vec::new(),
         options: String::new(),
         raw: false,
         limits: LIMITS,

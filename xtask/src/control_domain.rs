@@ -1,0 +1,71 @@
+//! Debian's control domain on a machine: its disk, its ramdisk, and how it is booted.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::accelerator::Accelerator;
+use crate::host::{GuestModule, Host, Load};
+use crate::machine::{Booted, Contents, Hardware, Setup};
+use crate::qemu::Drive;
+use crate::size::Size;
+
+mod disk;
+mod modules;
+mod ramdisk;
+
+pub(crate) use disk::Disk;
+
+/// The control domain's name, as Xen's tools give it.
+const NAME: &str = "Domain-0";
+
+const MEMORY: Size = Size::mib(768);
+const CPUS: u32 = 2;
+const HOST_MEMORY: Size = Size::mib(2048);
+
+/// A control domain that is to be booted.
+#[derive(Debug)]
+pub(crate) struct ControlDomain<'a> {
+    pub(crate) hardware: &'a Hardware,
+    pub(crate) vcpus: Option<u32>,
+    pub(crate) memory: Option<Size>,
+    /// More words for its kernel's command line.
+    pub(crate) append: &'a str,
+    /// What it runs; a shell if this is empty.
+    pub(crate) command: &'a [OsString],
+}
+
+impl ControlDomain<'_> {
+    /// Switches the machine on; what comes over its serial line is kept in `log`.
+    pub(crate) fn boot(&self, host: &Host, accelerator: Accelerator, disk: &Disk, log: &Path) -> Result<Booted> {
+        let cpus = self.hardware.cpus.unwrap_or(CPUS);
+        let domain = GuestModule {
+            name: NAME.into(),
+            memory: self.memory.unwrap_or(MEMORY),
+            vcpus: self.vcpus.unwrap_or(cpus),
+            kernel: "vmlinuz".into(),
+            ramdisk: Some("ramdisk".into()),
+            command_line: format!("console={} {}", host.console(), self.append).trim_end().to_owned(),
+        };
+        let ramdisk = ramdisk::ramdisk(disk, self.command)?.finish()?;
+        let setup = Setup {
+            host,
+            accelerator,
+            cpu: self.hardware.cpu.clone(),
+            cpus,
+            memory: self.hardware.host_memory.unwrap_or(HOST_MEMORY),
+            load: Load::Initial(domain),
+            files: vec![
+                ("vmlinuz", Contents::File(disk.kernel.clone())),
+                ("ramdisk", Contents::Bytes(ramdisk)),
+                ("disk", Contents::File(disk.image.clone())),
+            ],
+            disks: vec![Drive { file: "disk".into(), kept: false }],
+            options: self.hardware.host_append.clone(),
+            raw: self.command.is_empty(),
+            limits: self.hardware.limits(),
+        };
+        setup.boot(log)
+    }
+}

@@ -1,0 +1,126 @@
+//! The control domain's disk: a Debian 12 made by mmdebstrap, with the stock Xen tools and the stock kernel's modules, on
+//! an ext4 file system without partitions. Nothing of Debian is changed. What a run adds comes with the ramdisk.
+//!
+//! A disk is kept under `target/cache/control-domain/` by a key that stands for its recipe: another recipe makes another.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::kernels::{KERNELS, Kernel};
+use crate::packages::{self, Release};
+use crate::progress::Step;
+use crate::size::Size;
+use crate::{command, workspace};
+
+const RELEASE: &str = "bookworm";
+
+/// What the control domain has beside mmdebstrap's smallest Debian.
+const PACKAGES: [&str; 11] = [
+    "xen-utils-4.17",
+    "xenstore-utils",
+    "grub-xen-host",
+    "iproute2",
+    "bridge-utils",
+    "iputils-ping",
+    "netcat-openbsd",
+    "kmod",
+    "e2fsprogs",
+    "procps",
+    "pciutils",
+];
+
+/// The disk as the control domain sees it; the file has holes where nothing is written.
+const SIZE: Size = Size::mib(6 << 10);
+
+/// Raised when something of the way a disk is made changes that the lists above do not show.
+const VERSION: u32 = 1;
+
+/// A disk that is there, and what of it the boot needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    /// Raw, with the file system from the first byte on.
+    pub(crate) image: PathBuf,
+    pub(crate) kernel: PathBuf,
+    /// The kernel's modules: the folder with `modules.dep`.
+    pub(crate) modules: PathBuf,
+}
+
+impl Disk {
+    /// The disk of today's recipe with these packages besides; made if it is not there yet.
+    pub(crate) fn prepared(more_packages: &[&str]) -> Result<Self> {
+        let kernel = &KERNELS[0];
+        let packages = [&PACKAGES, more_packages].concat();
+        let key = key(&(VERSION, RELEASE, &packages, SIZE.in_mib(), kernel.package_name()?));
+        let folder = workspace::cache("control-domain")?.join(key);
+        if !folder.is_dir() {
+            make(&folder, &packages, kernel)?;
+        }
+        let boot = fs::read_dir(folder.join("modules"))?.filter_map(|entry| Some(entry.ok()?.path()));
+        let modules = boot.last().with_context(|| format!("{} has no modules", folder.display()))?;
+        Ok(Self { image: folder.join("disk.img"), kernel: folder.join("vmlinuz"), modules })
+    }
+}
+
+/// A name for a recipe. Should it change with the standard library's hash, the disk is made again.
+fn key(recipe: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    recipe.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Makes the disk and puts it at `folder`.
+fn make(folder: &Path, packages: &[&str], kernel: &Kernel) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "the control domain's disk is made as root, once: run this as root, or use 'run --direct', which needs no disk"
+        );
+    }
+    packages::need_program("mmdebstrap", "mmdebstrap")?;
+    packages::need_program("mkfs.ext4", "e2fsprogs")?;
+    let parent = workspace::cache("control-domain")?;
+    let scratch = tempfile::Builder::new().prefix(".make").tempdir_in(&parent)?;
+    let (root, fresh) = (scratch.path().join("root"), scratch.path().join("fresh"));
+    fs::create_dir(&fresh)?;
+    let vmlinuz = kernel.file()?;
+    let release = Release::open(RELEASE)?;
+    {
+        let _step = Step::start("installing Debian 12 with the Xen tools for the control domain (once, some minutes)");
+        command::quiet(
+            Command::new("mmdebstrap")
+                .args(["--mode=root", "--variant=minbase", "--quiet"])
+                .arg("--aptopt=APT::Install-Recommends \"false\"")
+                .arg(format!("--include={}", packages.join(",")))
+                .arg(RELEASE)
+                .arg(&root)
+                .arg(release.source_list()),
+        )?;
+    }
+    let _step = Step::start("writing the control domain's disk");
+    let package = kernel.unpacked()?;
+    command::quiet(Command::new("cp").arg("-a").arg(package.join("lib/modules")).arg(root.join("lib")))?;
+    command::quiet(Command::new("cp").arg("-a").args([package.join("boot"), root.clone()]))?;
+    let version = kernel_version(&root.join("lib/modules"))?;
+    command::quiet(Command::new("chroot").arg(&root).args(["depmod", &version]))?;
+    fs::write(root.join("etc/hostname"), "control\n")?;
+    fs::write(root.join("etc/fstab"), "/dev/sda / ext4 errors=remount-ro 0 1\n")?;
+    command::quiet(Command::new("cp").args(["-aL"]).arg(&vmlinuz).arg(fresh.join("vmlinuz")))?;
+    command::quiet(Command::new("cp").arg("-a").arg(root.join("lib/modules")).arg(fresh.join("modules")))?;
+    let image = fresh.join("disk.img");
+    File::create(&image)?.set_len(SIZE.in_mib() << 20)?;
+    command::quiet(Command::new("mkfs.ext4").args(["-q", "-F", "-L", "control", "-d"]).arg(&root).arg(&image))?;
+    // Another run may have made the same disk meanwhile: it is as good.
+    if fs::rename(&fresh, folder).is_err() && !folder.is_dir() {
+        bail!("cannot put the control domain's disk at {}", folder.display());
+    }
+    Ok(())
+}
+
+/// The one kernel version that has a folder in `modules`.
+fn kernel_version(modules: &Path) -> Result<String> {
+    let entry = fs::read_dir(modules)?.next().with_context(|| format!("{} is empty", modules.display()))??;
+    Ok(entry.file_name().to_string_lossy().into_owned())
+}
