@@ -14,6 +14,7 @@ pub mod cpu_policy;
 pub mod domain;
 pub mod event_channel;
 pub mod grant_table;
+pub mod hardware;
 pub mod hypercall;
 pub mod memory;
 pub mod run;

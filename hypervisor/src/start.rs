@@ -94,7 +94,8 @@ fn start_initial_domain(wanted: &InitialDomain<'_>) -> Result<(), String> {
     let options = boot::options();
     let memory = options.dom0_memory;
     frames_of(memory.initial.or(memory.min).unwrap_or(0))?;
-    let cpus = u32::try_from(cpu::online()).unwrap_or(1);
+    crate::hardware::init();
+    let cpus = u32::try_from(cpu::present()).unwrap_or(1);
     start(DomainId(0), wanted.kernel, wanted.ramdisk, wanted.command_line, || Settings {
         name: String::from("Domain-0"),
         privileged: true,

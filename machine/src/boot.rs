@@ -24,6 +24,8 @@ pub use options::{Dom0Memory, Options, SerialSettings};
 pub const MAX_MODULES: usize = 64;
 /// The most memory map entries that are kept.
 pub const MAX_MEMORY_RANGES: usize = 128;
+/// The local APIC and the I/O APICs.
+pub(crate) const MAX_OWN_DEVICES: usize = 17;
 const STRING_SPACE: usize = 16 * 1024;
 
 /// A string in the string space.
@@ -204,6 +206,12 @@ pub struct Memory {
     pub(crate) ram_end: u64,
     pub(crate) ram_frames: u64,
     pub(crate) free: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
+    /// Frames of all usable memory, whoever has it.
+    pub(crate) ram: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
+    /// Frames of the interrupt controllers, which Paravane keeps for itself.
+    pub(crate) own_devices: ArrayVec<u64, MAX_OWN_DEVICES>,
+    /// The frame of the timer, which firmware's own code may read.
+    pub(crate) hpet: Option<u64>,
     pub(crate) m2p: u64,
     pub(crate) frame_table: u64,
 }
@@ -217,6 +225,11 @@ impl Memory {
     /// Frames of RAM in the memory map.
     pub const fn ram_frames(&self) -> u64 {
         self.ram_frames
+    }
+
+    /// The frames of the devices that Paravane keeps for itself.
+    pub fn own_devices(&self) -> impl Iterator<Item = Mfn> {
+        self.own_devices.iter().map(|&number| Mfn::new(number))
     }
 
     /// RAM that nobody uses yet: not the image, not a module, not a table.

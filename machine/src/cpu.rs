@@ -2,7 +2,9 @@
 
 use bitflags::bitflags;
 
-pub use crate::backend::cpu::{current, features, idle, kick, note_running, online, start_others, take_pending};
+pub use crate::backend::cpu::{
+    current, features, idle, kick, note_running, online, present, start_others, take_pending,
+};
 
 bitflags! {
     /// What has come in by interrupt since it was last asked.

@@ -26,6 +26,7 @@ pub mod context;
 pub mod cpu;
 pub mod frames;
 pub mod guest_memory;
+pub mod hardware;
 pub mod m2p;
 pub mod paging;
 pub mod power;

@@ -9,7 +9,7 @@ use machine::frames::{self, Budget};
 use machine::sync::{Level, SpinLock};
 use machine::{console, m2p, power};
 
-use super::{Domain, EndReason, Life, table};
+use super::{Domain, Life, host_end, table};
 use crate::hypercall;
 use crate::memory::mmuext;
 
@@ -34,7 +34,7 @@ pub fn destroy_some(budget: &mut Budget) {
         return;
     }
     let next = ENDED.lock().first().map(Arc::clone);
-    if let Some(domain) = next {
+    if let Some(domain) = next.filter(|domain| !domain.is_privileged() || host_end::is_at_rest(domain)) {
         announce(&domain);
         if take_apart(&domain, budget) {
             ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, &domain));
@@ -60,12 +60,7 @@ fn announce(domain: &Arc<Domain>) {
     crate::console::notified(domain);
     domain.console.flush();
     if domain.is_privileged() {
-        console::announce(format_args!("initial domain ended: {reason}"));
-        match reason {
-            EndReason::Poweroff => power::off(),
-            EndReason::Reboot => power::reboot(),
-            _ => power::halt(),
-        }
+        host_end::end_host(domain, &reason);
     }
     console::announce(format_args!("guest {} ended: {reason}", domain.settings().name));
 }

@@ -1,6 +1,7 @@
 //! Domains: what a guest owns, and its life from building to the return of its last frame.
 
 mod destroy;
+mod host_end;
 mod life;
 pub mod state;
 mod table;

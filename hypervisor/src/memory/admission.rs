@@ -4,9 +4,11 @@ use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::Mfn;
 use machine::frames::{self, AcquireError, Budget, FrameRef, L1, TypedRef, Writable};
+use machine::hardware::Hardware;
 use machine::paging::{Admission, Entry, LeafFlags, NoEntries, RawEntry};
 
 use crate::domain::Domain;
+use crate::hardware;
 
 /// Bits that choose a memory type; a domain without devices has no use for them, and a frame mapped in two memory types is
 /// trouble for everyone.
@@ -17,17 +19,20 @@ pub(super) const CACHE_ATTRIBUTES: LeafFlags =
 pub struct GuestAdmission {
     tables: DomainId,
     frames: DomainId,
+    /// The right to map devices, where the frames may be the machine's own.
+    hardware: Option<&'static Hardware>,
 }
 
 impl GuestAdmission {
     /// For a domain that maps its own frames.
     pub fn of(domain: &Domain) -> Self {
-        Self { tables: domain.id(), frames: domain.id() }
+        Self { tables: domain.id(), frames: domain.id(), hardware: hardware::of(domain) }
     }
 
     /// For a domain that maps frames of another, which it has been found to control.
     pub fn foreign(tables: &Domain, frames: &Domain) -> Self {
-        Self { tables: tables.id(), frames: frames.id() }
+        let hardware = if tables.id() == frames.id() { hardware::of(tables) } else { None };
+        Self { tables: tables.id(), frames: frames.id(), hardware }
     }
 }
 
@@ -36,12 +41,13 @@ impl Admission for GuestAdmission {
         if !raw.is_present() {
             return Ok(Entry::absent(raw));
         }
-        if raw.flags().intersects(CACHE_ATTRIBUTES) {
-            return Err(Errno::EINVAL.into());
-        }
         if !frames::is_ram(raw.frame()) {
             // A device's memory, if anything.
-            return Err(Errno::EPERM.into());
+            let device = self.hardware.and_then(|hardware| Entry::device(hardware, raw));
+            return device.ok_or_else(|| Errno::EPERM.into());
+        }
+        if raw.flags().intersects(CACHE_ATTRIBUTES) {
+            return Err(Errno::EINVAL.into());
         }
         let frame = FrameRef::get(raw.frame(), self.frames).ok_or(Errno::EINVAL)?;
         if !raw.is_writable() {

@@ -67,6 +67,11 @@ pub(crate) fn choose(x2apic: bool, physical: Option<u64>, map: impl FnOnce(u64) 
     }
 }
 
+/// Where the registers are, or would be, in physical memory.
+pub(crate) fn physical() -> u64 {
+    registers::read_msr(msr::APIC_BASE) & 0x000f_ffff_ffff_f000
+}
+
 /// Whether the registers are MSRs.
 pub(crate) fn is_x2apic() -> bool {
     MEMORY.load(Ordering::Relaxed) == 0

@@ -1,10 +1,14 @@
 #![expect(unsafe_code, reason = "reads what loader and firmware left in memory")]
 //! Which memory is whose when the loader has done its work.
 
+use core::ops::Range;
+
+use arrayvec::ArrayVec;
+
 use super::early::Early;
 use super::layout;
 use super::paging::{self, Mapper};
-use crate::boot::ranges::RangeSet;
+use crate::boot::ranges::{MAX_RANGES, RangeSet};
 use crate::boot::{BootInfo, MemoryKind};
 
 /// No RAM above is used: what ten root-table slots of direct map hold.
@@ -65,6 +69,12 @@ pub(crate) fn free(info: &BootInfo) -> (Early, Option<u64>) {
     let page = set.take(0x1000, 0x1000, 0xa0000);
     set.remove(0, LOW);
     (Early::new(set), page)
+}
+
+/// All RAM, by frames.
+pub(crate) fn ram(info: &BootInfo) -> impl Iterator<Item = Range<u64>> {
+    let ranges: ArrayVec<_, MAX_RANGES> = usable(info).iter().map(|range| range.start >> 12..range.end >> 12).collect();
+    ranges.into_iter()
 }
 
 /// One behind the last byte of RAM.

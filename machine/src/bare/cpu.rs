@@ -37,6 +37,11 @@ pub(crate) fn note_online() {
     ONLINE.fetch_add(1, Ordering::AcqRel);
 }
 
+/// How many CPUs there are to be, those included that are still to be started.
+pub fn present() -> usize {
+    super::start::other_cpus().len() + 1
+}
+
 /// The local APIC number of a CPU that has a window.
 pub(crate) fn apic_id(cpu: CpuId) -> u32 {
     // SAFETY: windows are built at boot for all CPUs that can run, and the number changes only before its CPU runs.

@@ -16,6 +16,7 @@ mod io_apic;
 mod layout;
 mod paging;
 pub(crate) mod panic;
+pub(crate) mod ports;
 pub(crate) mod power;
 pub(crate) mod ram;
 mod registers;

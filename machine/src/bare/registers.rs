@@ -129,6 +129,13 @@ pub(crate) fn port_read32(port: u16) -> u32 {
     value
 }
 
+/// Writes a double word to an I/O port.
+pub(crate) fn port_write32(port: u16, value: u32) {
+    // SAFETY: Paravane itself writes double words to the address of PCI configuration space only; what the hardware domain writes it is trusted
+    // with.
+    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) };
+}
+
 /// The time-stamp counter, read after all earlier loads.
 pub(crate) fn read_tsc() -> u64 {
     let (low, high): (u32, u32);

@@ -4,15 +4,18 @@
 use core::arch::{asm, global_asm};
 use core::cell::RefCell;
 
+use arrayvec::ArrayVec;
+
 use super::early::Early;
 use super::paging::{self, Mapper};
 use super::ram::{self, Ram};
 use super::{
-    apic, boot_memory, console, cpu_features, entry, heap, interrupts, io_apic, layout, registers, smp, time, traps, windows,
+    apic, boot_memory, console, cpu_features, entry, heap, interrupts, io_apic, layout, registers, smp, time, traps,
+    windows,
 };
 use crate::addr::{CpuId, MAX_CPUS, Mfn};
 use crate::boot::acpi::Acpi;
-use crate::boot::{self, BootInfo, Memory, MemoryKind};
+use crate::boot::{self, BootInfo, MAX_OWN_DEVICES, Memory, MemoryKind};
 use crate::sync::Once;
 
 static ACPI: Once<Acpi> = Once::new();
@@ -80,12 +83,14 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
 
     let (mut memory, low_page) = boot_memory::free(info);
     let mut mapper = Mapper::new(&mut memory);
-    let described = build_memory(info, &mut mapper, &mut memory);
+    let mut described = build_memory(info, &mut mapper, &mut memory);
     let mapper = RefCell::new((mapper, memory));
     let acpi = read_acpi(info, &mapper);
     let acpi = ACPI.set(acpi.unwrap_or_default());
     let (mut mapper, mut memory) = mapper.into_inner();
     bring_up_devices(acpi, &mut mapper, &mut memory);
+    described.own_devices = own_devices(acpi);
+    described.hpet = acpi.hpet.map(|address| address >> 12);
     build_windows(&mut mapper, &mut memory);
     if let Some(page) = low_page {
         smp::place_trampoline(page);
@@ -134,7 +139,8 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
         ram_frames >> 8,
         (m2p_size + table_size + heap_size) >> 20
     );
-    Memory { ram_end: frames, ram_frames, m2p, frame_table: table, ..Memory::default() }
+    let ram = boot_memory::ram(info).collect();
+    Memory { ram_end: frames, ram_frames, m2p, frame_table: table, ram, ..Memory::default() }
 }
 
 fn map_image(mapper: &mut Mapper, memory: &mut Early) {
@@ -169,6 +175,12 @@ fn bring_up_devices(acpi: &'static Acpi, mapper: &mut Mapper, memory: &mut Early
     apic::init();
     io_apic::init(acpi, |physical| mapper.map_mmio(memory, physical, 0x20));
     time::init(acpi, |physical| mapper.map_mmio(memory, physical, 1024));
+}
+
+/// The frames of the devices that were brought up.
+fn own_devices(acpi: &Acpi) -> ArrayVec<u64, MAX_OWN_DEVICES> {
+    let io_apics = acpi.io_apics.iter().map(|found| found.address);
+    [apic::physical()].into_iter().chain(io_apics).map(|address| address >> 12).collect()
 }
 
 fn build_windows(mapper: &mut Mapper, memory: &mut Early) {

@@ -49,6 +49,11 @@ pub fn online() -> usize {
     ONLINE.load(Ordering::SeqCst)
 }
 
+/// How many CPUs there are to be: threads come and go.
+pub fn present() -> usize {
+    online()
+}
+
 /// What the simulated processors can do.
 pub fn features() -> &'static Features {
     static FEATURES: Features = Features {

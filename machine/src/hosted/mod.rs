@@ -4,6 +4,7 @@
 pub mod console;
 pub mod cpu;
 pub mod mmu;
+pub mod ports;
 pub mod power;
 pub(crate) mod ram;
 pub mod time;
@@ -21,6 +22,8 @@ pub fn start(frames: u64) {
     ram::init(frames);
     crate::console::init_log(log::LevelFilter::Info);
     boot::seal_info(BootInfo::default());
-    boot::seal_memory(Memory { ram_end: frames, ram_frames: frames, ..Memory::default() });
+    let mut memory = Memory { ram_end: frames, ram_frames: frames, ..Memory::default() };
+    memory.ram.push(0..frames);
+    boot::seal_memory(memory);
     crate::frames::add_free_range(Mfn::new(0), Mfn::new(frames));
 }

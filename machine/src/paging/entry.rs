@@ -9,6 +9,7 @@ use bitflags::bitflags;
 use crate::addr::{MachineAddr, Mfn};
 use crate::backend::ram;
 use crate::frames::{self, AcquireError, Budget, FrameRef, L1, Level, TypedRef, Writable};
+use crate::hardware::{DeviceFrame, Hardware};
 
 use super::Admission;
 
@@ -41,6 +42,10 @@ bitflags! {
     }
 }
 
+/// Bits that choose a memory type.
+const CACHE_ATTRIBUTES: LeafFlags =
+    LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
+
 const FRAME_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 /// Bits that a table entry takes over from what the guest asked for.
@@ -51,10 +56,8 @@ const TABLE_KEPT: LeafFlags = LeafFlags::WRITABLE
     .union(LeafFlags::NO_EXECUTE);
 
 /// Bits that a leaf takes over. Global is not among them: translations must not outlive a switch between guests.
-const LEAF_KEPT: LeafFlags = LeafFlags::ACCESSED
-    .union(LeafFlags::DIRTY)
-    .union(LeafFlags::AVAILABLE)
-    .union(LeafFlags::NO_EXECUTE);
+const LEAF_KEPT: LeafFlags =
+    LeafFlags::ACCESSED.union(LeafFlags::DIRTY).union(LeafFlags::AVAILABLE).union(LeafFlags::NO_EXECUTE);
 
 /// The bits of an entry, owning nothing: what a guest asks for, or what was seen in a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,6 +173,20 @@ impl Entry<L1> {
     }
 }
 
+impl Entry<L1> {
+    /// Maps a frame of a device or of firmware, with the cache attributes that were asked for; such an entry owns nothing. One that may only be
+    /// read is mapped read-only, whatever was asked. `None` if the frame may not be had.
+    pub fn device(hardware: &Hardware, wanted: RawEntry) -> Option<Self> {
+        let mfn = wanted.frame();
+        let access = match hardware.device_frame(mfn) {
+            DeviceFrame::Refused => return None,
+            DeviceFrame::ReadOnly => CACHE_ATTRIBUTES,
+            DeviceFrame::Writable => CACHE_ATTRIBUTES | LeafFlags::WRITABLE,
+        };
+        Some(Self::from_owned_bits(leaf_bits(mfn, wanted, wanted.flags() & access)))
+    }
+}
+
 /// The bits of a leaf that maps the same frame as `owned` and may be written if that may, with the flags of `wanted`.
 ///
 /// # Panics
@@ -229,11 +246,7 @@ impl Entry<L1> {
     ///
     /// # Errors
     /// Those of the policy.
-    pub fn admit<A: Admission>(
-        raw: RawEntry,
-        admission: &mut A,
-        budget: &mut Budget,
-    ) -> Result<Self, AcquireError> {
+    pub fn admit<A: Admission>(raw: RawEntry, admission: &mut A, budget: &mut Budget) -> Result<Self, AcquireError> {
         admission.leaf(raw, budget)
     }
 }

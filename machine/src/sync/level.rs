@@ -51,6 +51,8 @@ pub enum Level {
     TlbClock,
     /// The heap.
     Heap,
+    /// The ports of PCI configuration space.
+    PciConfiguration,
     /// The serial line.
     Serial,
 }

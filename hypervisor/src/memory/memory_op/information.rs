@@ -1,9 +1,10 @@
 //! The operations that only tell.
 
+use abi::arch_x86_64::address;
 use abi::errno::Errno;
 use abi::memory::{E820Entry, MachphysMapping, MachphysMfnList, MemoryDomain, MemoryMap, e820_type, op};
-use abi::arch_x86_64::address;
-use machine::addr::GuestVirt;
+use machine::addr::{GuestVirt, PAGE_SIZE};
+use machine::boot;
 use machine::frames;
 
 use crate::hypercall::{CallResult, Caller};
@@ -72,6 +73,32 @@ pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRe
     }
     caller.cpu.write(GuestVirt::new(request.buffer), &entry)?;
     request.entry_count = 1;
+    caller.cpu.write(argument, &request)?;
+    Ok(0)
+}
+
+/// The machine's memory as the firmware describes it, and what Paravane keeps for itself as reserved.
+pub(super) fn machine_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut request: MemoryMap = caller.cpu.read(argument)?;
+    let own = boot::memory().own_devices().map(|frame| E820Entry {
+        address: frame.address().get(),
+        size: PAGE_SIZE as u64,
+        kind: e820_type::RESERVED,
+    });
+    let firmware = boot::info().memory_map().iter().map(|range| E820Entry {
+        address: range.start,
+        size: range.end - range.start,
+        kind: range.kind.e820(),
+    });
+    let mut count = 0;
+    for entry in firmware.chain(own) {
+        if count == request.entry_count {
+            return Err(Errno::EINVAL.into());
+        }
+        caller.cpu.write_element(GuestVirt::new(request.buffer), count.into(), &entry)?;
+        count += 1;
+    }
+    request.entry_count = count;
     caller.cpu.write(argument, &request)?;
     Ok(0)
 }

@@ -31,6 +31,7 @@ pub fn memory_op(caller: &mut Caller<'_>, command: u64, argument: GuestVirt) -> 
         op::MACHPHYS_COMPAT_MFN_LIST => information::machphys_compat_mfn_list(caller, argument),
         op::MACHPHYS_MAPPING => information::machphys_mapping(caller, argument),
         op::MEMORY_MAP => information::memory_map(caller, argument),
+        op::MACHINE_MEMORY_MAP if caller.domain.is_privileged() => information::machine_memory_map(caller, argument),
         op::MACHINE_MEMORY_MAP | op::SET_MEMORY_MAP | op::CLAIM_PAGES if !caller.domain.is_privileged() => {
             Err(Errno::EPERM.into())
         }

@@ -1,26 +1,138 @@
-//! `in` and `out` of a domain that has no ports: for whoever has the I/O privilege, there is a machine without devices. Reads give ones, writes go
-//! nowhere. Linux probes for PCI this way before it asks what it runs on.
+//! `in` and `out`, single and repeated. For whoever has the I/O privilege but is not the hardware domain, there is a machine without devices: reads
+//! give ones, writes go nowhere. Linux probes for PCI this way before it asks what it runs on.
 
+use machine::addr::GuestVirt;
 use machine::context::Active;
+use machine::hardware::Hardware;
+use machine::hardware::ports::Width;
 
 use super::decode::Instruction;
-use super::{Emulation, complete};
+use super::registers::{self, RAX};
+use super::{Emulation, complete, page_fault};
+use crate::domain::Domain;
+use crate::hardware;
 
-/// Whether the opcode is `in` or `out` with a register (the string forms are not: nobody probes with them).
+/// How often an instruction is repeated before other work gets its turn.
+const MAX_REPEATS: u64 = 512;
+const FLAG_DIRECTION: u64 = 1 << 10;
+
+/// Whether the opcode is `in` or `out`, or one of their string forms.
 pub(super) const fn is_port_access(opcode: u16) -> bool {
-    matches!(opcode, 0xe4..=0xe7 | 0xec..=0xef)
+    matches!(opcode, 0x6c..=0x6f | 0xe4..=0xe7 | 0xec..=0xef)
+}
+
+const fn is_string(opcode: u16) -> bool {
+    opcode < 0xe4
+}
+
+/// The lowest port that the instruction touches, and how much it moves at a time.
+pub(super) fn operands(cpu: &Active, instruction: &Instruction) -> (u16, Width) {
+    let port = match instruction.opcode {
+        // A byte behind the opcode.
+        0xe4..=0xe7 => (instruction.immediate & 0xff) as u16,
+        _ => (cpu.registers().rdx & 0xffff) as u16,
+    };
+    // There is no 64-bit form: the prefix means nothing.
+    let width = match instruction.size {
+        1 => Width::Byte,
+        2 => Width::Word,
+        _ => Width::Double,
+    };
+    (port, width)
 }
 
 /// Performs the instruction. Bit 1 of the opcode tells `out` from `in`.
-pub(super) fn access(cpu: &mut Active, instruction: &Instruction) -> Emulation {
+pub(super) fn access(cpu: &mut Active, domain: &Domain, instruction: &Instruction) -> Emulation {
+    let (port, width) = operands(cpu, instruction);
+    let ports = Ports { hardware: hardware::of(domain), port, width };
+    if is_string(instruction.opcode) {
+        return access_memory(cpu, &ports, instruction);
+    }
+    // A 32-bit result clears the upper half.
+    let size = width.bytes() as u8;
     if instruction.opcode & 2 == 0 {
-        let registers = cpu.registers_mut();
-        // Ports are at most 32 bits wide; a 32-bit result clears the upper half.
-        registers.rax = match (instruction.opcode & 1, instruction.size) {
-            (0, _) => registers.rax | 0xff,
-            (_, 2) => registers.rax | 0xffff,
-            _ => 0xffff_ffff,
-        };
+        let value = ports.read();
+        registers::write(cpu.registers_mut(), RAX, size, true, value.into());
+    } else {
+        // Cut to at most 32 bits.
+        ports.write(registers::read(cpu.registers(), RAX, size, true) as u32);
     }
     complete(cpu, instruction.length)
+}
+
+/// A port, real or not.
+struct Ports {
+    hardware: Option<&'static Hardware>,
+    port: u16,
+    width: Width,
+}
+
+impl Ports {
+    fn read(&self) -> u32 {
+        self.hardware.map_or(self.width.ones(), |hardware| hardware.port_read(self.port, self.width))
+    }
+
+    fn write(&self, value: u32) {
+        if let Some(hardware) = self.hardware {
+            hardware.port_write(self.port, self.width, value);
+        }
+    }
+}
+
+/// `ins` and `outs`. Where a repetition stops early, the registers say how far it came, and the guest executes the rest.
+fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction) -> Emulation {
+    if instruction.narrow {
+        return Emulation::Refused;
+    }
+    let size = usize::from(ports.width.bytes());
+    let step = match cpu.registers().rflags & FLAG_DIRECTION {
+        0 => size as u64,
+        _ => (size as u64).wrapping_neg(),
+    };
+    let is_out = instruction.opcode & 2 != 0;
+    let count = if instruction.repeat { cpu.registers().rcx } else { 1 };
+    for _ in 0..count.min(MAX_REPEATS) {
+        let mut bytes = [0; 4];
+        let Some(bytes) = bytes.get_mut(..size) else { return Emulation::Refused };
+        let address = if is_out {
+            registers::in_segment(cpu, instruction, cpu.registers().rsi)
+        } else {
+            // The destination's segment cannot be chosen.
+            GuestVirt::new(cpu.registers().rdi)
+        };
+        let moved = if is_out { output(cpu, ports, address, bytes) } else { input(cpu, ports, address, bytes) };
+        if !moved {
+            return page_fault(cpu, address, !is_out);
+        }
+        let registers = cpu.registers_mut();
+        let pointer = if is_out { &mut registers.rsi } else { &mut registers.rdi };
+        *pointer = pointer.wrapping_add(step);
+        if instruction.repeat {
+            registers.rcx = registers.rcx.wrapping_sub(1);
+        }
+    }
+    if count > MAX_REPEATS {
+        return Emulation::Done;
+    }
+    complete(cpu, instruction.length)
+}
+
+fn output(cpu: &Active, ports: &Ports, address: GuestVirt, bytes: &mut [u8]) -> bool {
+    if cpu.read_bytes(address, bytes).is_err() {
+        return false;
+    }
+    let mut value = [0; 4];
+    value[..bytes.len()].copy_from_slice(bytes);
+    ports.write(u32::from_le_bytes(value));
+    true
+}
+
+/// What has been read from a device is gone there, so the memory is tried first.
+fn input(cpu: &Active, ports: &Ports, address: GuestVirt, bytes: &mut [u8]) -> bool {
+    if cpu.read_bytes(address, bytes).is_err() || cpu.write_bytes(address, bytes).is_err() {
+        return false;
+    }
+    let value = ports.read().to_le_bytes();
+    bytes.copy_from_slice(&value[..bytes.len()]);
+    cpu.write_bytes(address, bytes).is_ok()
 }

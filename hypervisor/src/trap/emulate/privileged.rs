@@ -31,7 +31,7 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
         // `cli` and `sti` do nothing: events are masked by means of their own.
         (0xfa | 0xfb, _) if has_io_privilege(cpu, domain) => complete(cpu, instruction.length),
         (opcode, _) if ports::is_port_access(opcode) && has_io_privilege(cpu, domain) => {
-            ports::access(cpu, instruction)
+            ports::access(cpu, domain, instruction)
         }
         (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),
         _ if !kernel => Emulation::Refused,

@@ -202,7 +202,9 @@ fn what_is_not_emulated_is_refused() {
     assert_eq!(guest.cpu.registers().rax, 0xffff_ffff);
     assert_eq!(guest.privileged(&[0xef]), Emulation::Done, "out dx, eax");
     assert_eq!((guest.cpu.registers().rax, guest.advance()), (0xffff_ffff, 1));
-    assert_eq!(guest.privileged(&[0x6c]), Emulation::Refused, "insb");
+    guest.cpu.registers_mut().rdi = 0;
+    let fault = Emulation::Inject { vector: 14, error_code: Some(2) };
+    assert_eq!(guest.privileged(&[0x6c]), fault, "insb to memory that is not there");
 }
 
 #[test]

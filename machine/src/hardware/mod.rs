@@ -1,0 +1,55 @@
+//! What the hardware domain may have of the machine: frames of devices and firmware, I/O ports, interrupts. Everything here asks for a
+//! [`Hardware`], which there is one of; whoever checks privileges keeps it and shows it for the hardware domain only.
+//!
+//! A device that its driver programs to do so writes to any memory, and there is no IOMMU in its way: the hardware domain is trusted with that
+//! (`docs/soundness.md`, "The hardware domain"). What these modules keep is that Paravane's own devices stay Paravane's, and that no
+//! frame of memory is mapped as if it were a device's.
+
+pub mod pci;
+pub mod ports;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::addr::Mfn;
+use crate::boot;
+
+/// The right to deal with devices.
+#[derive(Debug)]
+pub struct Hardware {
+    _private: (),
+}
+
+/// What may be done to a frame of the machine that is no domain's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceFrame {
+    /// Nothing: it is memory that Paravane or a domain could use, an interrupt controller, or beyond what the processor can address.
+    Refused,
+    /// It may be read: a device that Paravane uses itself, and that firmware's code looks at.
+    ReadOnly,
+    /// Whatever the hardware domain likes.
+    Writable,
+}
+
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+impl Hardware {
+    /// The right itself, for the first who asks.
+    pub fn claim() -> Option<Self> {
+        let first = CLAIMED.compare_exchange(false, true, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        first.then_some(Self { _private: () })
+    }
+
+    /// What the hardware domain may do to a frame that is no memory of a domain's.
+    pub fn device_frame(&self, mfn: Mfn) -> DeviceFrame {
+        let memory = boot::memory();
+        let is_ram = memory.ram.iter().any(|range| range.contains(&mfn.get()));
+        let in_reach = mfn.get() >> (crate::cpu::features().physical_bits - crate::addr::PAGE_SHIFT) == 0;
+        if !in_reach || is_ram || memory.own_devices.contains(&mfn.get()) {
+            DeviceFrame::Refused
+        } else if memory.hpet == Some(mfn.get()) {
+            DeviceFrame::ReadOnly
+        } else {
+            DeviceFrame::Writable
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! I/O ports. Those of devices that Paravane uses itself look like ports without a device.
+
+use core::ops::RangeInclusive;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Hardware, pci};
+use crate::backend::ports;
+use crate::boot;
+
+/// How much is moved at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Width {
+    /// 8 bits.
+    Byte,
+    /// 16 bits.
+    Word,
+    /// 32 bits.
+    Double,
+}
+
+impl Width {
+    /// In bytes.
+    pub const fn bytes(self) -> u16 {
+        match self {
+            Self::Byte => 1,
+            Self::Word => 2,
+            Self::Double => 4,
+        }
+    }
+
+    /// All ones.
+    pub const fn ones(self) -> u32 {
+        match self {
+            Self::Byte => 0xff,
+            Self::Word => 0xffff,
+            Self::Double => 0xffff_ffff,
+        }
+    }
+}
+
+/// Interrupt controllers and their edge/level registers are Paravane's, and the timer with its gate.
+const OWN: [RangeInclusive<u16>; 4] = [0x20..=0x21, 0x40..=0x43, 0xa0..=0xa1, 0x4d0..=0x4d1];
+/// Registers of the serial port.
+const SERIAL_PORTS: u16 = 8;
+
+/// The address register of PCI configuration space as the hardware domain has set it.
+static CONFIG_ADDRESS: AtomicU32 = AtomicU32::new(0);
+
+fn touches(range: &RangeInclusive<u16>, port: u16, width: Width) -> bool {
+    port <= *range.end() && u32::from(port) + u32::from(width.bytes()) > u32::from(*range.start())
+}
+
+fn is_own(port: u16, width: Width) -> bool {
+    let options = boot::options();
+    let serial = options.com1.port..=options.com1.port.saturating_add(SERIAL_PORTS - 1);
+    (options.serial_console && touches(&serial, port, width)) || OWN.iter().any(|range| touches(range, port, width))
+}
+
+impl Hardware {
+    /// Reads from a port.
+    pub fn port_read(&self, port: u16, width: Width) -> u32 {
+        match port {
+            pci::ADDRESS if width == Width::Double => CONFIG_ADDRESS.load(Ordering::SeqCst),
+            pci::DATA..=pci::DATA_END => {
+                pci::cycle(CONFIG_ADDRESS.load(Ordering::SeqCst), |_| ports::read(port, width))
+            }
+            _ if is_own(port, width) => width.ones(),
+            _ => ports::read(port, width),
+        }
+    }
+
+    /// Writes to a port.
+    pub fn port_write(&self, port: u16, width: Width, value: u32) {
+        match port {
+            pci::ADDRESS if width == Width::Double => CONFIG_ADDRESS.store(value, Ordering::SeqCst),
+            pci::DATA..=pci::DATA_END => {
+                pci::cycle(CONFIG_ADDRESS.load(Ordering::SeqCst), |_| ports::write(port, width, value));
+            }
+            _ if is_own(port, width) => {}
+            _ => ports::write(port, width, value),
+        }
+    }
+}
