@@ -1,4 +1,6 @@
-//! The serial line, and Paravane's own log on it.
+//! The serial line, Paravane's own log on it, and what is kept of both.
+
+pub mod history;
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,8 +17,15 @@ static OPEN: AtomicBool = AtomicBool::new(false);
 /// How often a line without end was ended for a line of Paravane's own.
 static LINES_CUT: AtomicU32 = AtomicU32::new(0);
 
-/// Writes to the console as it is. A line without end stands open for the next call, unless a line of Paravane's own comes first.
+/// Writes to the console as it is, and keeps it for the [`history`] too. A line without end stands open for the next call, unless a line of
+/// Paravane's own comes first.
 pub fn write(bytes: &[u8]) {
+    history::keep(bytes);
+    write_unkept(bytes);
+}
+
+/// Writes to the console and nowhere else: what the control domain prints, which has a log of its own.
+pub fn write_unkept(bytes: &[u8]) {
     if let Some(last) = bytes.last() {
         backend::write(bytes);
         OPEN.store(*last != b'\n', Ordering::SeqCst);
@@ -61,17 +70,19 @@ pub fn announce(message: fmt::Arguments<'_>) {
 /// One line, so that it reaches the console whole.
 struct Line {
     bytes: [u8; LINE],
+    /// Where it begins, behind the end of the open line.
+    start: usize,
     length: usize,
 }
 
 impl Line {
     /// An empty line, behind the end of one that stands open.
     fn start() -> Self {
-        let mut line = Self { bytes: [0; LINE], length: 0 };
+        let mut line = Self { bytes: [0; LINE], start: 0, length: 0 };
         if OPEN.swap(false, Ordering::SeqCst) {
             LINES_CUT.fetch_add(1, Ordering::SeqCst);
             line.bytes[0] = b'\n';
-            line.length = 1;
+            (line.start, line.length) = (1, 1);
         }
         line
     }
@@ -80,6 +91,7 @@ impl Line {
     fn finish(mut self) {
         self.length = self.length.min(LINE - 1);
         self.bytes[self.length] = b'\n';
+        history::keep_line(&self.bytes[self.start..=self.length]);
         backend::write(&self.bytes[..=self.length]);
     }
 }

@@ -22,6 +22,7 @@ pub use options::init;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use abi::xen::{DomainId, virq};
 use machine::cpu;
 
 use crate::domain::{self, Domain};
@@ -58,13 +59,27 @@ pub fn serve_deferred() {
     }
 }
 
+/// Whether [`tell_news`] has something to tell.
+pub fn has_news() -> bool {
+    machine::console::history::has_news()
+}
+
+/// Tells the initial domain that there is something new for its `xl dmesg`; the scheduler calls this as it does [`serve_deferred`].
+pub fn tell_news() {
+    if machine::console::history::take_news()
+        && let Some(domain) = domain::by_id(DomainId(0)).filter(|domain| domain.is_privileged())
+    {
+        event_channel::raise_global_virq(&domain, virq::CON_RING);
+    }
+}
+
 /// Gives input to a guest and tells it.
 fn give_input(domain: &Arc<Domain>, bytes: &[u8]) {
     if let Some(port) = domain.console.add_input(bytes) {
         event_channel::notify_guest(domain, port);
     }
     if domain.is_privileged() {
-        event_channel::raise_global_virq(domain, abi::xen::virq::CONSOLE);
+        event_channel::raise_global_virq(domain, virq::CONSOLE);
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn write(guest: Source, prefix: &[u8], mode: Mode, bytes: &[u8], now:
         output.give_way_to(guest);
         output.batch.extend_from_slice(bytes);
         output.open = (bytes.last() != Some(&b'\n')).then_some(guest);
-        return output.send();
+        return output.send_unkept();
     }
     let line = lines.entry(guest).or_insert_with(|| Line::new(prefix.to_vec()));
     for &byte in bytes {
@@ -171,9 +171,18 @@ impl Output {
     }
 
     fn send(&mut self) -> usize {
+        self.send_by(machine::console::write)
+    }
+
+    /// As `send`, but `xl dmesg` does not show it.
+    fn send_unkept(&mut self) -> usize {
+        self.send_by(machine::console::write_unkept)
+    }
+
+    fn send_by(&mut self, write: fn(&[u8])) -> usize {
         let length = self.batch.len();
         if length != 0 {
-            machine::console::write(&self.batch);
+            write(&self.batch);
             self.batch.clear();
         }
         length

@@ -203,7 +203,7 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
 /// Takes what has come in on this pCPU since the last call: timers that are due, kicks, input from the serial line.
 pub fn poll() {
     let pending = cpu::take_pending();
-    if pending.is_empty() {
+    if pending.is_empty() && !crate::console::has_news() {
         return;
     }
     let cpu = cpu::current();
@@ -217,6 +217,7 @@ pub fn poll() {
         crate::console::serial_input();
     }
     crate::console::serve_deferred();
+    crate::console::tell_news();
 }
 
 /// A pCPU's queue has changed: it is to look at it, or to end its vCPU's slice some time.

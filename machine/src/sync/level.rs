@@ -31,6 +31,8 @@ pub enum Level {
     Vcpu,
     /// Where one vCPU's `vcpu_info` lies.
     VcpuInfo,
+    /// What CPUID tells one domain.
+    CpuPolicy,
     /// One domain's console ring and line buffer, and the small store's state.
     Console,
     /// Whose line stands open on the serial line, and lines that wait for their end.
@@ -53,6 +55,8 @@ pub enum Level {
     Heap,
     /// The ports of PCI configuration space.
     PciConfiguration,
+    /// What was said on the console of late.
+    History,
     /// The serial line.
     Serial,
 }

@@ -1,0 +1,142 @@
+//! What has been said on the console of late, for the control domain's `xl dmesg`: a ring of bytes. Their indices run freely, so that a
+//! reader can go on where it stopped.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sync::{Level, SpinLock};
+
+/// Bytes that are kept; a power of two, so that places go on when an index wraps.
+pub const HISTORY_SIZE: usize = 128 * 1024;
+
+static HISTORY: SpinLock<History> = SpinLock::new(Level::History, History::new());
+/// Something was added that nobody has been told of.
+static NEWS: AtomicBool = AtomicBool::new(false);
+
+struct History {
+    bytes: [u8; HISTORY_SIZE],
+    /// Index of the first byte that is kept and has not been cleared; at most [`HISTORY_SIZE`] before `end`.
+    start: u32,
+    /// Index of the next byte to come.
+    end: u32,
+    /// The last byte ends a line.
+    at_line_start: bool,
+}
+
+impl History {
+    const fn new() -> Self {
+        Self { bytes: [0; HISTORY_SIZE], start: 0, end: 0, at_line_start: true }
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.end as usize % HISTORY_SIZE] = byte;
+        self.end = self.end.wrapping_add(1);
+        if self.end.wrapping_sub(self.start) as usize > HISTORY_SIZE {
+            self.start = self.start.wrapping_add(1);
+        }
+        self.at_line_start = byte == b'\n';
+    }
+
+    /// The byte to read first for who wants those from `index` on: that, or the oldest there is.
+    fn first(&self, index: u32) -> u32 {
+        if self.end.wrapping_sub(index) <= self.end.wrapping_sub(self.start) { index } else { self.start }
+    }
+
+    fn read(&self, index: u32, to: &mut [u8]) -> (u32, usize) {
+        let first = self.first(index);
+        let length = to.len().min(self.end.wrapping_sub(first) as usize);
+        for (place, at) in to.iter_mut().take(length).zip(first as usize..) {
+            *place = self.bytes[at % HISTORY_SIZE];
+        }
+        (first.wrapping_add(length as u32), length)
+    }
+}
+
+/// Keeps what is being written.
+pub(super) fn keep(text: &[u8]) {
+    let mut history = HISTORY.lock();
+    // The end of a line that was not kept is no line.
+    let text = if history.at_line_start { text.strip_prefix(b"\n").unwrap_or(text) } else { text };
+    text.iter().for_each(|byte| history.push(*byte));
+    drop(history);
+    NEWS.store(true, Ordering::SeqCst);
+}
+
+/// Keeps a line of its own.
+pub(super) fn keep_line(text: &[u8]) {
+    let mut history = HISTORY.lock();
+    if !history.at_line_start {
+        history.push(b'\n');
+    }
+    text.iter().for_each(|byte| history.push(*byte));
+    drop(history);
+    NEWS.store(true, Ordering::SeqCst);
+}
+
+/// The index of the oldest byte that can be read.
+pub fn start() -> u32 {
+    HISTORY.lock().start
+}
+
+/// Reads from `index` on, or from the oldest byte if that one is gone: the index behind what was read, and how much that is.
+pub fn read(index: u32, to: &mut [u8]) -> (u32, usize) {
+    HISTORY.lock().read(index, to)
+}
+
+/// Forgets what stands before `index`.
+pub fn clear(index: u32) {
+    let mut history = HISTORY.lock();
+    history.start = history.first(index);
+}
+
+/// Whether something has come since this was last asked.
+pub fn take_news() -> bool {
+    NEWS.load(Ordering::Relaxed) && NEWS.swap(false, Ordering::SeqCst)
+}
+
+/// Whether [`take_news`] would say so.
+pub fn has_news() -> bool {
+    NEWS.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+    use std::vec;
+
+    fn text(index: u32) -> String {
+        let mut bytes = vec![0; HISTORY_SIZE + 1];
+        let (_, length) = read(index, &mut bytes);
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_stopped_and_lines_stay_lines() {
+        keep(b"\n");
+        keep(b"[a] open");
+        keep_line(b"(pv) said\n");
+        assert_eq!(text(start()), "[a] open\n(pv) said\n");
+        let mut piece = [0; 4];
+        let (next, length) = read(start(), &mut piece);
+        assert_eq!((next, length, &piece), (4, 4, b"[a] "));
+        assert_eq!(text(next), "open\n(pv) said\n");
+        assert!(take_news() && !take_news());
+        clear(next);
+        assert_eq!(text(0), "open\n(pv) said\n", "what was cleared is gone for everybody");
+        assert_eq!(read(u32::MAX - 7, &mut piece).1, 4, "an index from nowhere reads from the start");
+    }
+
+    #[test]
+    fn the_oldest_goes_first_also_when_indices_wrap() {
+        let mut history = History::new();
+        (history.start, history.end) = (u32::MAX - 9, u32::MAX - 9);
+        for byte in (0..HISTORY_SIZE + 100).map(|number| number as u8) {
+            history.push(byte);
+        }
+        assert_eq!(history.start, (u32::MAX - 9).wrapping_add(100));
+        let mut bytes = [0; 2];
+        let (next, length) = history.read(u32::MAX - 9, &mut bytes);
+        assert_eq!((next, length, bytes), (history.start + 2, 2, [100, 101]));
+        assert_eq!(history.read(history.end, &mut bytes).1, 0);
+    }
+}
