@@ -33,6 +33,7 @@ const BUILDER_FRAMES: u64 = 1024;
 /// Runs on the boot CPU once the machine is up.
 pub fn main() -> ! {
     crate::console::init();
+    crate::cpu_policy::init();
     let info = boot::info();
     let modules = info.modules();
     info!("{} MiB of memory free, {} boot modules", (frames::free_frames() * PAGE_SIZE as u64) >> 20, modules.len());

@@ -48,7 +48,10 @@ pub(crate) struct Guest {
 /// Brings the machine up, once for the process.
 pub(crate) fn start_machine() {
     static STARTED: Once = Once::new();
-    STARTED.call_once(|| machine::hosted::start(4096));
+    STARTED.call_once(|| {
+        machine::hosted::start(4096);
+        crate::cpu_policy::init();
+    });
 }
 
 fn writable(frame: FrameRef) -> TypedRef<Writable> {

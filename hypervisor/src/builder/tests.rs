@@ -29,6 +29,7 @@ pub(super) fn machine() -> MutexGuard<'static, ()> {
     let mut started = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     if !core::mem::replace(&mut *started, true) {
         hosted::start((640 << 20) / PAGE_SIZE as u64);
+        crate::cpu_policy::init();
     }
     guard
 }

@@ -21,7 +21,7 @@ pub(super) fn leaf(view: &View, number: u32, subleaf: u32) -> [u32; 4] {
         (1, _) => [VERSION, 0, 0, 0],
         (2, _) => [1, MSR_BASE, feature::MMU_PT_UPDATE_PRESERVE_AD, 0],
         (3, 0) => {
-            let reliable = if view.features.invariant_tsc { TSC_RELIABLE } else { 0 };
+            let reliable = if view.invariant_tsc { TSC_RELIABLE } else { 0 };
             [reliable, TSC_NATIVE, view.tsc_kilohertz, 0]
         }
         (3, 1) => {

@@ -3,52 +3,94 @@
 //!
 //! A feature is shown if it works for a guest, and hidden otherwise. What a vCPU is told does not change while it runs.
 
+//! The policies (`policy`) are the processor's and the host's (`system`), the most that a guest may have (`leaves`), and each domain's, which the tools
+//! set within that (`settle`).
+
+mod feature_set;
 mod features;
 mod hypervisor;
 mod leaves;
 pub mod msr;
+mod policy;
+mod settle;
+mod states;
+mod system;
+
+pub use feature_set::{WORDS, feature_set};
+pub use policy::{MOST_LEAVES, Policy};
+pub use settle::Excess;
+pub use system::{SystemPolicies, init, system};
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
+use abi::arch_x86_64::CpuidLeaf;
+use abi::errno::Errno;
 use machine::context::Active;
 use machine::cpu::{self, Features};
 
 use crate::domain::{Domain, Vcpu};
 
-/// What the answers depend on.
+/// What the answers depend on, besides the domain's policy.
 #[derive(Clone, Copy, Debug)]
 struct View {
     /// The vCPU's number.
     vcpu: u32,
     /// Extended states that the guest has enabled.
     xcr0: u64,
-    features: Features,
+    invariant_tsc: bool,
     tsc_kilohertz: u32,
     /// Width of the addresses of the machine's memory.
     address_bits: u32,
 }
 
 /// CPUID as a vCPU sees it: EAX, EBX, ECX, EDX.
-pub fn cpuid(_: &Arc<Domain>, vcpu: &Arc<Vcpu>, cpu: &Active, leaf: u32, subleaf: u32) -> [u32; 4] {
-    let features = *cpu::features();
+pub fn cpuid(domain: &Domain, vcpu: &Arc<Vcpu>, cpu: &Active, leaf: u32, subleaf: u32) -> [u32; 4] {
+    let features = cpu::features();
     let view = View {
         vcpu: vcpu.id().get(),
         xcr0: cpu.xcr0(),
-        features,
+        invariant_tsc: features.invariant_tsc,
         // Counters below 4 THz fit.
         tsc_kilohertz: (machine::time::scale().frequency() / 1000) as u32,
         address_bits: features.physical_bits,
     };
-    answer(&view, cpu::cpuid, leaf, subleaf)
+    answer(&view, &domain.cpu_policy(), leaf, subleaf)
 }
 
-/// The answer to one question; `host` asks the processor itself.
-fn answer(view: &View, host: impl Fn(u32, u32) -> [u32; 4], leaf: u32, subleaf: u32) -> [u32; 4] {
+/// The answer to one question.
+fn answer(view: &View, policy: &Policy, leaf: u32, subleaf: u32) -> [u32; 4] {
+    let [eax, ebx, ecx, edx] = policy.leaf(leaf, subleaf);
     match leaf {
         0x4000_0000..=0x4fff_ffff => hypervisor::leaf(view, leaf, subleaf),
-        _ => leaves::leaf(view, &host, leaf, subleaf),
+        1 => {
+            // The APIC id is twice the number.
+            let apic = view.vcpu << 1 & 0xff;
+            let switched_on = if ecx & features::XSAVE != 0 { features::OSXSAVE } else { 0 };
+            [eax, ebx & 0x00ff_ffff | apic << 24, ecx | switched_on, edx]
+        }
+        policy::EXTENDED_STATES => states::leaf(policy, subleaf, view.xcr0),
+        _ => [eax, ebx, ecx, edx],
     }
+}
+
+/// The extended states that the domain may enable.
+pub fn extended_states(domain: &Domain) -> u64 {
+    domain.cpu_policy().extended_states()
+}
+
+/// What `present` becomes if the entries of a list are put into it, within the most that a guest may have.
+///
+/// # Errors
+/// `ERANGE` for an entry that no list can have, `EINVAL` for one that asks for leaves that there are not, with the entry.
+pub fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (Errno, Excess)> {
+    let mut wanted = present.clone();
+    for entry in list {
+        if !wanted.take_up(entry) {
+            return Err((Errno::ERANGE, Excess { leaf: entry.leaf, subleaf: entry.subleaf }));
+        }
+    }
+    settle::settle(&wanted, &system().maximum).map_err(|excess| (Errno::EINVAL, excess))
 }
 
 /// CR4 as a guest sees it: PAE, MCE, OSFXSR and OSXMMEXCPT are always set, TSD, DE, FSGSBASE and OSXSAVE are its choice, where the

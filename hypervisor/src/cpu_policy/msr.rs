@@ -1,5 +1,7 @@
 //! Which model-specific registers a guest's kernel may read and write, and what it finds there. All others fault.
 
+use abi::arch_x86_64::MsrEntry;
+use abi::errno::Errno;
 use alloc::sync::Arc;
 use machine::context::Active;
 use machine::cpu;
@@ -15,6 +17,7 @@ mod number {
     pub(super) const FEATURE_CONTROL: u32 = 0x3a;
     pub(super) const MICROCODE_REVISION: u32 = 0x8b;
     pub(super) const PLATFORM_INFO: u32 = 0xce;
+    pub(super) const ARCH_CAPABILITIES: u32 = 0x10a;
     pub(super) const MISC_FEATURES: u32 = 0x140;
     pub(super) const MISC_ENABLE: u32 = 0x1a0;
     pub(super) const PAT: u32 = 0x277;
@@ -47,6 +50,21 @@ const MISC_ENABLE: u64 = 1 << 0 | 1 << 11 | 1 << 12 | 1 << 23;
 const CONFIGURATION_TSC: u64 = 1 << 24;
 /// LFENCE waits for everything before it.
 const DECODE_LFENCE: u64 = 1 << 1;
+
+/// The MSRs of which the interface's lists tell. There is nothing in them that a guest could have.
+pub const LISTED: [MsrEntry; 2] = [
+    MsrEntry { index: number::PLATFORM_INFO, flags: 0, value: 0 },
+    MsrEntry { index: number::ARCH_CAPABILITIES, flags: 0, value: 0 },
+];
+
+/// Judges an entry of a list that the tools set.
+///
+/// # Errors
+/// `ERANGE` if no list has such an entry, `EINVAL` if it asks for what there is not.
+pub fn judge(entry: &MsrEntry) -> Result<(), Errno> {
+    let listed = LISTED.iter().find(|listed| listed.index == entry.index).ok_or(Errno::ERANGE)?;
+    if entry.flags != 0 || entry.value != listed.value { Err(Errno::EINVAL) } else { Ok(()) }
+}
 
 fn vendor() -> Vendor {
     Vendor::of(cpu::cpuid(0, 0))

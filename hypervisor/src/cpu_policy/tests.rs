@@ -25,7 +25,18 @@ fn everything(vendor: &'static [u8; 12]) -> impl Fn(u32, u32) -> [u32; 4] {
     }
 }
 
-fn view(xcr0: u64) -> View {
+/// What is asked, and of a processor in which these states are in use.
+struct Asked {
+    view: View,
+    features: Features,
+}
+
+/// What guests are told without anybody having set their policy.
+fn answer(asked: &Asked, host: impl Fn(u32, u32) -> [u32; 4], leaf: u32, subleaf: u32) -> [u32; 4] {
+    super::answer(&asked.view, &SystemPolicies::new(host, &asked.features).initial, leaf, subleaf)
+}
+
+fn view(xcr0: u64) -> Asked {
     let features = Features {
         no_execute: true,
         sysenter: true,
@@ -36,7 +47,8 @@ fn view(xcr0: u64) -> View {
         xcr0,
         ..Features::default()
     };
-    View { vcpu: 3, xcr0: xcr0 & 7, features, tsc_kilohertz: 2_100_000, address_bits: 46 }
+    let view = View { vcpu: 3, xcr0: xcr0 & 7, invariant_tsc: true, tsc_kilohertz: 2_100_000, address_bits: 46 };
+    Asked { view, features }
 }
 
 fn bit(word: u32, number: u32) -> bool {
@@ -87,7 +99,7 @@ fn what_works_is_shown_and_the_rest_is_hidden() {
 #[test]
 fn states_that_are_not_kept_take_their_instructions_with_them() {
     let host = everything(b"GenuineIntel");
-    let without = View { features: Features::default(), ..view(0) };
+    let without = Asked { features: Features::default(), ..view(0) };
     let [_, _, ecx, edx] = answer(&without, &host, 1, 0);
     assert_eq!(ecx & (1 << 12 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29), 0, "XSAVE and what needs it");
     assert!(!bit(edx, 11), "SYSENTER");
@@ -147,4 +159,88 @@ fn the_hypervisor_names_itself() {
     for leaf in [0x4000_0004, 0x4000_0006, 0x4000_0100, 0x4fff_ffff] {
         assert_eq!(answer(&view(7), &host, leaf, 0), [0; 4]);
     }
+}
+
+fn system(vendor: &'static [u8; 12]) -> SystemPolicies {
+    SystemPolicies::new(everything(vendor), &view(0xe7).features)
+}
+
+#[test]
+fn the_lists_hold_what_the_tools_can_read() {
+    for vendor in [b"GenuineIntel", b"AuthenticAMD"] {
+        let SystemPolicies { raw, host, maximum, usual, .. } = system(vendor);
+        for policy in [&raw, &host, &maximum, &usual] {
+            let list: Vec<_> = policy.list().collect();
+            assert!(list.len() <= MOST_LEAVES as usize);
+            assert!(list.is_sorted_by_key(|entry| (entry.leaf, entry.subleaf)));
+            let mut again = Policy::default();
+            assert!(list.iter().all(|entry| again.take_up(entry)));
+            assert_eq!(&again, policy);
+        }
+    }
+    let mut policy = Policy::default();
+    for (leaf, subleaf) in
+        [(0xe, u32::MAX), (1, 0), (4, 6), (7, 3), (0xd, 63), (0x4000_0001, u32::MAX), (0x8000_0022, u32::MAX)]
+    {
+        assert!(
+            !policy.take_up(&CpuidLeaf { leaf, subleaf, eax: 0, ebx: 0, ecx: 0, edx: 0 }),
+            "{leaf:#x}/{subleaf:#x}"
+        );
+    }
+}
+
+#[test]
+fn what_is_the_usual_is_within_the_maximum_and_settles_to_itself() {
+    for vendor in [b"GenuineIntel", b"AuthenticAMD"] {
+        let system = system(vendor);
+        let (maximum, usual) = (feature_set(&system.maximum), feature_set(&system.usual));
+        assert!(maximum.iter().zip(usual).all(|(most, word)| word & !most == 0));
+        assert!(bit(maximum[7], 8) && !bit(usual[7], 8), "ITSC is there for who asks");
+        assert!(bit(maximum[0], 28) && !bit(usual[0], 28), "HTT is the tools' to set");
+        for policy in [&system.maximum, &system.usual, &*system.initial] {
+            assert_eq!(settle::settle(policy, &system.maximum).as_ref(), Ok(policy));
+        }
+    }
+}
+
+#[test]
+fn nobody_gets_more_than_the_maximum() {
+    let SystemPolicies { raw, maximum, usual, .. } = system(b"GenuineIntel");
+    // All features that the processor has, in as many leaves as there are.
+    let mut wanted = raw;
+    let limits = maximum.limits();
+    wanted.update(0, 0, |[last, ..]| *last = limits[0]);
+    wanted.update(7, 0, |[last, ..]| *last = limits[1]);
+    wanted.update(0x8000_0000, 0, |[last, ..]| *last = limits[2]);
+    let settled = settle::settle(&wanted, &maximum).expect("no more leaves than there are");
+    assert_eq!(feature_set(&settled), feature_set(&maximum));
+    assert_eq!(settled.extended_states(), 0xe7);
+    for (leaf, subleaf, excess) in [(0, 0, u32::MAX), (7, 0, 0), (0x8000_0000, 0, u32::MAX)] {
+        let mut wanted = usual.clone();
+        wanted.update(leaf, subleaf, |[last, ..]| *last += 1);
+        assert_eq!(settle::settle(&wanted, &maximum), Err(Excess { leaf, subleaf: excess }));
+    }
+}
+
+#[test]
+fn what_loses_its_prerequisite_goes_too() {
+    let SystemPolicies { maximum, usual, .. } = system(b"GenuineIntel");
+    let mut wanted = usual.clone();
+    wanted.update(1, 0, |[_, _, ecx, _]| *ecx &= !features::AVX);
+    let settled = settle::settle(&wanted, &maximum).expect("less than there is");
+    let words = feature_set(&settled);
+    assert_eq!(settled.extended_states(), 3);
+    assert!(
+        !bit(words[1], 12) && !bit(words[5], 5) && !bit(words[5], 16) && !bit(words[6], 9),
+        "FMA, AVX2, AVX512F, VAES"
+    );
+    assert!(bit(words[1], 26), "XSAVE stays");
+    assert_eq!(settled.leaf(0xd, 0), [3, 576, 576, 0]);
+    wanted.update(1, 0, |[_, _, ecx, _]| *ecx &= !features::XSAVE);
+    let settled = settle::settle(&wanted, &maximum).expect("less than there is");
+    assert_eq!((settled.extended_states(), settled.leaf(0xd, 1)), (0, [0; 4]));
+    wanted = usual;
+    wanted.update(0, 0, |[last, ..]| *last = 4);
+    let settled = settle::settle(&wanted, &maximum).expect("less than there is");
+    assert_eq!((settled.leaf(7, 0), settled.extended_states()), ([0; 4], 0));
 }

@@ -23,6 +23,7 @@ use machine::paging::NoEntries;
 use machine::sync::{Level, SpinLock};
 
 use crate::console::GuestConsole;
+use crate::cpu_policy::{self, Policy};
 use crate::event_channel::EventChannels;
 use crate::grant_table::GrantTable;
 use crate::scheduler::DomainScheduling;
@@ -73,6 +74,8 @@ pub struct Domain {
     dying: AtomicBool,
     /// `vm_assist` types that it has enabled, by bit.
     pub assists: AtomicU64,
+    /// What CPUID tells its kernel.
+    cpu_policy: SpinLock<Arc<Policy>>,
 }
 
 impl Domain {
@@ -102,6 +105,7 @@ impl Domain {
             pause_count: AtomicU32::new(1),
             dying: AtomicBool::new(false),
             assists: AtomicU64::new(0),
+            cpu_policy: SpinLock::new(Level::CpuPolicy, Arc::clone(&cpu_policy::system().initial)),
         }))
     }
 
@@ -148,6 +152,17 @@ impl Domain {
     /// A reference to a frame that the domain owns.
     pub fn frame(&self, mfn: machine::addr::Mfn) -> Option<FrameRef> {
         FrameRef::get(mfn, self.id)
+    }
+
+    /// What CPUID tells its kernel.
+    pub fn cpu_policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.cpu_policy.lock())
+    }
+
+    /// Changes what CPUID tells its kernel, which has not run yet.
+    pub fn set_cpu_policy(&self, policy: Policy) {
+        let former = core::mem::replace(&mut *self.cpu_policy.lock(), Arc::new(policy));
+        drop(former);
     }
 
     /// Whether the domain has an assist of `vm_assist`.

@@ -35,7 +35,7 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
         }
         (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),
         _ if !kernel => Emulation::Refused,
-        (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, vcpu, instruction),
+        (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, domain, vcpu, instruction),
         (0x0f06, _) => {
             cpu.set_task_switched(false);
             complete(cpu, instruction.length)
@@ -73,14 +73,15 @@ fn has_io_privilege(cpu: &Active, domain: &Domain) -> bool {
 }
 
 /// `xsetbv`, which is there once the guest has set CR4.OSXSAVE.
-fn set_extended_states(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction) -> Emulation {
+fn set_extended_states(cpu: &mut Active, domain: &Domain, vcpu: &Vcpu, instruction: &Instruction) -> Emulation {
     if cpu_policy::control4(vcpu) & CR4_OSXSAVE == 0 {
         return INVALID_OPCODE;
     }
     let registers = cpu.registers();
     // The low half of RCX names the register; there is only register 0.
     let (number, value) = (registers.rcx as u32, registers::read_pair(registers));
-    if number != 0 || !cpu.set_xcr0(value) {
+    let known = value & !cpu_policy::extended_states(domain) == 0;
+    if number != 0 || !known || !cpu.set_xcr0(value) {
         return PROTECTION_FAULT;
     }
     complete(cpu, instruction.length)

@@ -1,0 +1,70 @@
+//! From what the tools want a domain to be told to what it is told: never more than the maximum.
+
+use super::feature_set::{self, feature_set};
+use super::features::{AVX, AVX512F, XSAVE};
+use super::policy::{CACHES, EXTENDED_STATES, FIRST_EXTENDED, NO_SUBLEAF, Policy, STRUCTURED};
+use super::{leaves, states};
+
+/// A leaf that asks for more than there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Excess {
+    /// Which leaf.
+    pub leaf: u32,
+    /// Which subleaf; all ones for a leaf without.
+    pub subleaf: u32,
+}
+
+/// Where each of [`Policy::limits`] stands.
+const LIMITS: [Excess; 3] = [
+    Excess { leaf: 0, subleaf: NO_SUBLEAF },
+    Excess { leaf: STRUCTURED, subleaf: 0 },
+    Excess { leaf: FIRST_EXTENDED, subleaf: NO_SUBLEAF },
+];
+
+/// Leaves that describe and promise nothing: caches, translation caches, the processor's name.
+const fn describes(leaf: u32) -> bool {
+    matches!(leaf, 2 | CACHES | 0x8000_0002..=0x8000_0006)
+}
+
+/// The policy of a domain that `wanted` is asked for: its features as far as `maximum` has them, and nothing whose prerequisite is missing.
+///
+/// # Errors
+/// The first leaf that says there are more leaves than `maximum` has.
+pub(super) fn settle(wanted: &Policy, maximum: &Policy) -> Result<Policy, Excess> {
+    let (limits, most) = (wanted.limits(), maximum.limits());
+    if let Some(index) = (0..LIMITS.len()).find(|&index| limits[index] > most[index]) {
+        return Err(LIMITS[index]);
+    }
+    let mut policy = maximum.clone();
+    let [basic, structured, extended] = limits;
+    policy.update(0, 0, |[last, ..]| *last = basic);
+    policy.update(STRUCTURED, 0, |[last, ..]| *last = structured);
+    policy.update(FIRST_EXTENDED, 0, |[last, ..]| *last = extended);
+    // Family, model and stepping; the number of logical processors in the package.
+    let [version, numbers, ..] = wanted.leaf(1, 0);
+    policy.update(1, 0, |[eax, ebx, ..]| (*eax, *ebx) = (version, *ebx & !0x00ff_0000 | numbers & 0x00ff_0000));
+    policy.take_from(wanted, describes);
+    feature_set::keep_only(&mut policy, &feature_set(wanted));
+    let states = usable_states(&policy, wanted.extended_states() & maximum.extended_states());
+    leaves::strip(&mut policy, states);
+    policy.retain(|leaf, subleaf| {
+        if leaf < FIRST_EXTENDED {
+            leaf <= basic && (leaf != STRUCTURED || subleaf <= structured)
+        } else {
+            leaf <= extended
+        }
+    });
+    Ok(policy)
+}
+
+/// Those of the states whose features the policy has.
+fn usable_states(policy: &Policy, wanted: u64) -> u64 {
+    let (basic, structured) = (policy.leaf(1, 0)[2], policy.leaf(STRUCTURED, 0)[1]);
+    // x87 and SSE belong to every image.
+    if basic & XSAVE == 0 || wanted & 3 != 3 || policy.limits()[0] < EXTENDED_STATES {
+        return 0;
+    }
+    let avx = basic & AVX != 0 && wanted & states::AVX != 0;
+    let avx512 = avx && structured & AVX512F != 0 && wanted & states::AVX512 == states::AVX512;
+    wanted & (3 | if avx { states::AVX } else { 0 } | if avx512 { states::AVX512 } else { 0 })
+}

@@ -1,0 +1,61 @@
+//! Leaf 13: the layout of the XSAVE image.
+
+use super::policy::{EXTENDED_STATES, Policy, Registers};
+
+/// AVX, and all of AVX-512.
+pub(super) const AVX: u64 = 1 << 2;
+pub(super) const AVX512: u64 = 7 << 5;
+/// The x87 and SSE part of an XSAVE image, and its header.
+const LEGACY: u32 = 512 + 64;
+/// XSAVEC, in EAX of subleaf 1.
+const COMPACT: u32 = 1 << 1;
+
+/// Makes the leaf tell of these states alone, of which it must know the places; it keeps what it says of the instructions.
+pub(super) fn restrict(policy: &mut Policy, states: u64) {
+    let instructions = policy.leaf(EXTENDED_STATES, 1)[0];
+    policy.retain(|leaf, subleaf| leaf != EXTENDED_STATES || subleaf >= 2 && states & 1 << subleaf != 0);
+    for subleaf in components(states) {
+        // Bit 0 of the flags would tell that it is a state of ring 0; bit 1 tells that it is aligned in the compact form.
+        policy.update(EXTENDED_STATES, subleaf, |[_, _, flags, reserved]| {
+            *flags &= 2;
+            *reserved = 0;
+        });
+    }
+    if states != 0 {
+        // Both halves of the mask.
+        let size = image_size(policy, states);
+        policy.set(EXTENDED_STATES, 0, [states as u32, size, size, (states >> 32) as u32]);
+        policy.set(EXTENDED_STATES, 1, [instructions, 0, 0, 0]);
+    }
+}
+
+/// The leaf as a guest sees it that has enabled `enabled`.
+pub(super) fn leaf(policy: &Policy, subleaf: u32, enabled: u64) -> Registers {
+    let [eax, ebx, ecx, edx] = policy.leaf(EXTENDED_STATES, subleaf);
+    let enabled = enabled & policy.extended_states();
+    match subleaf {
+        0 if eax != 0 => [eax, image_size(policy, enabled), ecx, edx],
+        1 if eax & COMPACT != 0 => [eax, compact_size(policy, enabled), 0, 0],
+        _ => [eax, ebx, ecx, edx],
+    }
+}
+
+/// The states above x87 and SSE, by number.
+fn components(states: u64) -> impl Iterator<Item = u32> {
+    (2..63).filter(move |number| states & 1 << number != 0)
+}
+
+fn image_size(policy: &Policy, states: u64) -> u32 {
+    components(states).fold(LEGACY, |end, number| {
+        let [size, offset, ..] = policy.leaf(EXTENDED_STATES, number);
+        end.max(offset.saturating_add(size))
+    })
+}
+
+fn compact_size(policy: &Policy, states: u64) -> u32 {
+    components(states).fold(LEGACY, |end, number| {
+        let [size, _, flags, _] = policy.leaf(EXTENDED_STATES, number);
+        let start = if flags & 2 != 0 { end.next_multiple_of(64) } else { end };
+        start.saturating_add(size)
+    })
+}

@@ -1,0 +1,60 @@
+//! The policies of the host: what the processor says, what Paravane makes of it, and what guests get.
+
+use alloc::sync::Arc;
+
+use machine::cpu::{self, Features};
+use machine::sync::Once;
+
+use super::feature_set::{self, WORDS};
+use super::features::{HYPER_THREADING, LEGACY_CORES, ON_DEMAND, OSXSAVE, SMAP};
+use super::leaves;
+use super::policy::{Policy, Registers};
+
+/// The policies of the host.
+pub struct SystemPolicies {
+    /// All that the processor says.
+    pub raw: Policy,
+    /// What is in use of that.
+    pub host: Policy,
+    /// The most that a guest may have, with what only the tools switch on.
+    pub maximum: Policy,
+    /// What a guest gets if its configuration says nothing.
+    pub usual: Policy,
+    /// What a domain has from its creation on, until the tools set its policy.
+    pub initial: Arc<Policy>,
+}
+
+static SYSTEM: Once<SystemPolicies> = Once::new();
+
+/// Asks the processor, once, before the first domain is created.
+pub fn init() {
+    SYSTEM.set(SystemPolicies::new(cpu::cpuid, cpu::features()));
+}
+
+/// The policies of the host.
+pub fn system() -> &'static SystemPolicies {
+    SYSTEM.get()
+}
+
+impl SystemPolicies {
+    pub(super) fn new(processor: impl Fn(u32, u32) -> Registers, features: &Features) -> Self {
+        let raw = Policy::read(processor);
+        let mut host = raw.clone();
+        leaves::strip(&mut host, features.xcr0);
+        host.update(1, 0, |[_, _, ecx, _]| *ecx &= !OSXSAVE);
+        if !features.smap {
+            host.update(7, 0, |[_, ebx, ..]| *ebx &= !SMAP);
+        }
+        let initial = leaves::maximum(&raw, features);
+        let mut maximum = initial.clone();
+        maximum.update(1, 0, |[_, _, _, edx]| *edx |= HYPER_THREADING);
+        maximum.update(0x8000_0001, 0, |[_, _, ecx, _]| *ecx |= LEGACY_CORES);
+        let mut usual = initial.clone();
+        let mut words = [u32::MAX; WORDS];
+        for (word, bits) in ON_DEMAND {
+            words[word] = !bits;
+        }
+        feature_set::keep_only(&mut usual, &words);
+        Self { raw, host, maximum, usual, initial: Arc::new(initial) }
+    }
+}
