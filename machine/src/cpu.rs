@@ -16,6 +16,8 @@ bitflags! {
         const KICK = 1 << 1;
         /// The serial line has input.
         const SERIAL = 1 << 2;
+        /// Interrupts of the hardware domain's devices.
+        const DEVICE = 1 << 3;
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::{SharedInfo, VcpuInfo};
 use machine::context::GuestContext;
@@ -83,6 +83,8 @@ pub struct Vcpu {
     pub nmi_pending: AtomicBool,
     /// The bits of CR4 that the guest has chosen (`cpu_policy::control4`).
     pub control4: AtomicU64,
+    /// Which ports its processes may use: address of a bitmap, a set bit forbids, and for how many ports it has bits.
+    pub port_bitmap: (AtomicU64, AtomicU32),
     /// Time areas and timers.
     pub time: VcpuTime,
     /// What the scheduler keeps for it.
@@ -110,6 +112,7 @@ impl Vcpu {
             gone: AtomicBool::new(false),
             nmi_pending: AtomicBool::new(false),
             control4: AtomicU64::new(0),
+            port_bitmap: (AtomicU64::new(0), AtomicU32::new(0)),
             time: VcpuTime::new(),
             scheduling: SchedulerState::new(),
             promotion: SpinLock::new(Level::Vcpu, None),

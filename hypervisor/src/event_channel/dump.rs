@@ -26,6 +26,7 @@ fn lines(domain: &Domain) -> Vec<String> {
             State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port),
             State::Paravane(consumer) => format!("bound to Paravane, {consumer:?}"),
             State::Virq(number) => format!("virtual interrupt {number}"),
+            State::Pirq(number) => format!("physical interrupt {number}"),
             State::Ipi => String::from("between vCPUs"),
             State::Free | State::Reserved => String::new(),
         };

@@ -30,6 +30,7 @@ use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use self::ports::{State, Table};
 use crate::domain::{Domain, Vcpu};
+use crate::hardware;
 use crate::hypercall::CallError;
 
 /// Ports that are closed between two looks at the budget.
@@ -140,6 +141,17 @@ pub fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result
     Ok(Port::new(port))
 }
 
+/// Makes the port of a physical interrupt pending, unless it is another's by now.
+pub fn raise_interrupt(domain: &Arc<Domain>, port: u32, number: u32) {
+    let mut table = domain.events.lock();
+    if !table.channel(port).is_ok_and(|channel| matches!(channel.state, State::Pirq(bound) if bound == number)) {
+        return;
+    }
+    let raised = table.raise(domain, port);
+    drop(table);
+    raised.act(domain);
+}
+
 /// Makes a port that [`allocate_for_paravane`] gave pending, unless the guest has closed it.
 pub fn notify_guest(domain: &Arc<Domain>, port: Port) {
     let mut table = domain.events.lock();
@@ -179,7 +191,12 @@ fn close(domain: &Arc<Domain>, port: u32) -> Result<(), CallError> {
     let peer = table.peer(port)?.cloned();
     let remote = peer.as_ref().and_then(|peer| peer.domain.upgrade());
     let (Some(peer), Some(remote)) = (peer, remote) else {
+        let pirq = if let State::Pirq(number) = table.channel(port)?.state { Some(number) } else { None };
         table.release(domain, port)?;
+        drop(table);
+        if let Some((number, hardware)) = pirq.zip(hardware::of(domain)) {
+            hardware::interrupts::unbind(hardware, number, port);
+        }
         return Ok(());
     };
     drop(table);

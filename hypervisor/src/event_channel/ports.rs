@@ -72,6 +72,8 @@ pub(super) enum State {
     Interdomain(Peer),
     Paravane(Consumer),
     Virq(u32),
+    /// A physical interrupt, by number.
+    Pirq(u32),
     Ipi,
 }
 

@@ -1,6 +1,10 @@
 //! The hardware domain: which domain it is, and what of the machine it gets. One domain deals with devices, the initial one; all others find a machine
 //! without any.
 
+pub mod devices;
+pub mod interrupts;
+mod message;
+
 use machine::hardware::Hardware;
 use machine::sync::Once;
 
@@ -18,4 +22,9 @@ pub fn init() {
 /// The right to deal with devices, if the domain has it.
 pub fn of(domain: &Domain) -> Option<&'static Hardware> {
     HARDWARE.try_get().filter(|_| domain.is_privileged())
+}
+
+/// The right itself, for what happens on no domain's behalf.
+fn any() -> Option<&'static Hardware> {
+    HARDWARE.try_get()
 }

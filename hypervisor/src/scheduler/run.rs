@@ -213,6 +213,9 @@ pub fn poll() {
     } else if pending.contains(Pending::KICK) {
         arrange_slice(cpu);
     }
+    if pending.contains(Pending::DEVICE) {
+        crate::hardware::interrupts::deliver(cpu);
+    }
     if pending.contains(Pending::SERIAL) {
         crate::console::serial_input();
     }

@@ -4,8 +4,9 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{apic, console, cpu_info};
+use super::{apic, console, cpu, cpu_info};
 use crate::cpu::Pending;
+use crate::hardware::vector;
 
 /// This CPU's timer.
 pub(crate) const TIMER: u8 = 0xf0;
@@ -22,8 +23,12 @@ pub(crate) const SPURIOUS: u8 = 0xff;
 
 /// Acknowledges an interrupt and records it.
 pub(crate) fn host_interrupt(vector: u8) {
+    let is_device = vector::arrived(cpu::current(), vector);
     if vector != SPURIOUS {
         apic::acknowledge();
+    }
+    if is_device {
+        return record(Pending::DEVICE);
     }
     let event = match vector {
         TIMER => Pending::TIMER,

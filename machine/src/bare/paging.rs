@@ -20,6 +20,9 @@ pub(crate) const UNCACHED: u64 = 3 << 3;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
+/// Where memory of devices is mapped that turn up while the machine runs; one page table's worth.
+pub(crate) const DEVICE_WINDOW: u64 = layout::MMIO_BASE + (1 << 30);
+
 static ROOT: AtomicU64 = AtomicU64::new(0);
 static ZEROS: AtomicU64 = AtomicU64::new(0);
 
@@ -144,6 +147,18 @@ impl Mapper {
         write(table, at, phys | flags | if level > 1 { LARGE } else { 0 });
     }
 
+    /// Makes the tables of the window for devices' memory.
+    pub(crate) fn prepare_device_window(&mut self, memory: &mut Early) {
+        let mut table = self.root;
+        for level in [4, 3, 2] {
+            let at = index(DEVICE_WINDOW, level);
+            if read(table, at) & PRESENT == 0 {
+                write(table, at, memory.take_zeroed(4096, 4096) | PRESENT | WRITABLE);
+            }
+            table = read(table, at) & ADDRESS;
+        }
+    }
+
     /// Maps device registers uncached and gives their address.
     pub(crate) fn map_mmio(&mut self, memory: &mut Early, phys: u64, size: u64) -> u64 {
         let offset = phys & 0xfff;
@@ -163,6 +178,15 @@ impl Mapper {
         // SAFETY: the caller vouches for the mappings.
         unsafe { registers::write_cr3(self.root) };
     }
+}
+
+/// Shows a frame of a device's memory on page `index` of the window for them, where nothing was shown before.
+pub(crate) fn set_device_page(index: usize, frame: Mfn) {
+    let address = DEVICE_WINDOW + (index as u64 & 511) * 4096;
+    let pointer = leaf_entry(address).expect("the window has page tables");
+    let no_execute = if cpu_features::get().no_execute { NO_EXECUTE } else { 0 };
+    // SAFETY: the entry maps a page of the window for devices, where no Rust object lives.
+    unsafe { pointer.write_volatile(frame.address().get() | PRESENT | WRITABLE | UNCACHED | no_execute) };
 }
 
 /// Shows a frame at `offset` of this CPU's window, or zeros. A frame is writable there, since the processor sets the accessed bit in the descriptors that it

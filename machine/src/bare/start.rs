@@ -175,6 +175,7 @@ fn bring_up_devices(acpi: &'static Acpi, mapper: &mut Mapper, memory: &mut Early
     apic::init();
     io_apic::init(acpi, |physical| mapper.map_mmio(memory, physical, 0x20));
     time::init(acpi, |physical| mapper.map_mmio(memory, physical, 1024));
+    mapper.prepare_device_window(memory);
 }
 
 /// The frames of the devices that were brought up.
@@ -227,7 +228,7 @@ extern "C" fn on_main_stack() -> ! {
     let irq = boot::options().com1.irq;
     if boot::options().serial_console
         && irq != 0
-        && acpi().is_some_and(|acpi| io_apic::route_isa(acpi, irq, interrupts::SERIAL, apic::id()))
+        && acpi().is_some_and(|acpi| io_apic::route_isa(acpi, irq, interrupts::SERIAL, CpuId::BOOT))
     {
         console::use_interrupt();
     }

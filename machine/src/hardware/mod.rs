@@ -5,8 +5,11 @@
 //! (`docs/soundness.md`, "The hardware domain"). What these modules keep is that Paravane's own devices stay Paravane's, and that no
 //! frame of memory is mapped as if it were a device's.
 
+pub mod lines;
+pub mod msix;
 pub mod pci;
 pub mod ports;
+pub mod vector;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 

@@ -54,6 +54,11 @@ pub fn present() -> usize {
     online()
 }
 
+/// The number of a CPU's local APIC.
+pub(crate) const fn apic_id(cpu: CpuId) -> u32 {
+    cpu.index() as u32
+}
+
 /// What the simulated processors can do.
 pub fn features() -> &'static Features {
     static FEATURES: Features = Features {

@@ -3,6 +3,8 @@
 
 pub mod console;
 pub mod cpu;
+pub mod device_memory;
+pub mod io_apic;
 pub mod mmu;
 pub mod ports;
 pub mod power;

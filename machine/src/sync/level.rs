@@ -21,6 +21,8 @@ pub enum Level {
     Grant,
     /// One domain's record of the grants that it has mapped.
     GrantPeer,
+    /// The hardware domain's interrupts.
+    Hardware,
     /// One domain's event ports; of two, the lower domain number first (see `EventPeer`).
     Event,
     /// The second of two domains' event ports.
@@ -57,6 +59,10 @@ pub enum Level {
     PciConfiguration,
     /// What was said on the console of late.
     History,
+    /// The window that devices' memory is mapped in.
+    DeviceWindow,
+    /// The I/O APICs.
+    IoApic,
     /// The serial line.
     Serial,
 }

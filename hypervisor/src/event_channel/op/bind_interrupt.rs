@@ -7,6 +7,8 @@ use machine::addr::GuestVirt;
 
 use super::hand_out;
 use crate::event_channel::ports::{State, is_global};
+use crate::event_channel::close as close_port;
+use crate::hardware::{self, interrupts};
 use crate::hypercall::{CallResult, Caller};
 
 /// Physical interrupt numbers that exist for a domain without devices: the legacy lines and as many to spare as Xen
@@ -45,8 +47,23 @@ pub(super) fn bind_ipi(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResu
     hand_out(caller, argument, &arguments, port)
 }
 
-/// No domain has been given a physical interrupt.
+/// Binds a physical interrupt; no domain but the hardware domain has been given any.
 pub(super) fn bind_pirq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
-    let arguments: BindPirq = caller.cpu.read(argument)?;
-    Err(if arguments.pirq < PIRQS { Errno::EPERM } else { Errno::EINVAL }.into())
+    let mut arguments: BindPirq = caller.cpu.read(argument)?;
+    let domain = caller.domain;
+    let hardware = hardware::of(domain);
+    if arguments.pirq >= hardware.map_or(PIRQS, interrupts::count) {
+        return Err(Errno::EINVAL.into());
+    }
+    let hardware = hardware.ok_or(Errno::EPERM)?;
+    let mut table = domain.events.lock();
+    let port = table.find_free(domain)?;
+    table.occupy(port, State::Pirq(arguments.pirq), 0)?;
+    drop(table);
+    if let Err(errno) = interrupts::bind(hardware, domain, arguments.pirq, port, 0) {
+        close_port(domain, port)?;
+        return Err(errno.into());
+    }
+    arguments.port = port;
+    hand_out(caller, argument, &arguments, port)
 }

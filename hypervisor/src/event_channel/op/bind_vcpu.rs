@@ -5,6 +5,7 @@ use abi::event_channel::BindVcpu;
 use machine::addr::GuestVirt;
 
 use crate::event_channel::ports::{State, is_global};
+use crate::hardware;
 use crate::hypercall::{CallResult, Caller};
 
 pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
@@ -13,7 +14,7 @@ pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
     let mut table = caller.domain.events.lock();
     let channel = table.channel_mut(arguments.port)?;
     let movable = match channel.state {
-        State::Unbound(_) | State::Interdomain(_) | State::Paravane(_) => true,
+        State::Unbound(_) | State::Interdomain(_) | State::Paravane(_) | State::Pirq(_) => true,
         State::Virq(number) => is_global(number),
         State::Free | State::Reserved | State::Ipi => false,
     };
@@ -21,5 +22,10 @@ pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
         return Err(Errno::EINVAL.into());
     }
     channel.vcpu = arguments.vcpu;
+    let pirq = if let State::Pirq(number) = channel.state { Some(number) } else { None };
+    drop(table);
+    if let Some((number, hardware)) = pirq.zip(hardware::of(caller.domain)) {
+        hardware::interrupts::notify(hardware, number, arguments.port, arguments.vcpu);
+    }
     Ok(0)
 }

@@ -35,7 +35,7 @@ pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
                 Consumer::Store => crate::store::notified(domain),
             }
         }
-        State::Free | State::Reserved | State::Virq(_) => return Err(Errno::EINVAL.into()),
+        State::Free | State::Reserved | State::Virq(_) | State::Pirq(_) => return Err(Errno::EINVAL.into()),
     }
     Ok(0)
 }

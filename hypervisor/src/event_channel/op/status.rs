@@ -36,6 +36,10 @@ pub(super) fn status(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult
             arguments.bound_to = *number;
             code::VIRQ
         }
+        State::Pirq(number) => {
+            arguments.bound_to = *number;
+            code::PIRQ
+        }
         State::Ipi => code::IPI,
     };
     drop(table);

@@ -1,6 +1,8 @@
 //! `in` and `out`, single and repeated. For whoever has the I/O privilege but is not the hardware domain, there is a machine without devices: reads
 //! give ones, writes go nowhere. Linux probes for PCI this way before it asks what it runs on.
 
+use core::sync::atomic::Ordering;
+
 use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::hardware::Hardware;
@@ -9,7 +11,7 @@ use machine::hardware::ports::Width;
 use super::decode::Instruction;
 use super::registers::{self, RAX};
 use super::{Emulation, complete, page_fault};
-use crate::domain::Domain;
+use crate::domain::{Domain, Vcpu};
 use crate::hardware;
 
 /// How often an instruction is repeated before other work gets its turn.
@@ -23,6 +25,28 @@ pub(super) const fn is_port_access(opcode: u16) -> bool {
 
 const fn is_string(opcode: u16) -> bool {
     opcode < 0xe4
+}
+
+/// Whether the bitmap that the kernel has given for its processes allows the instruction.
+pub(super) fn bitmap_allows(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction) -> bool {
+    let (address, count) = (vcpu.port_bitmap.0.load(Ordering::Relaxed), vcpu.port_bitmap.1.load(Ordering::Relaxed));
+    let (port, width) = operands(cpu, instruction);
+    let last = u32::from(port) + u32::from(width.bytes()) - 1;
+    if last >= count {
+        return false;
+    }
+    // The bitmap is the kernel's, and a process's root table need not show it.
+    let from_process = !cpu.context().is_in_kernel();
+    if from_process {
+        cpu.enter_kernel();
+    }
+    let byte = |port: u32| cpu.read::<u8>(GuestVirt::new(address).offset(u64::from(port / 8)));
+    let is_clear = |port: u32| byte(port).is_ok_and(|byte| byte & 1 << (port % 8) == 0);
+    let allowed = (u32::from(port)..=last).all(is_clear);
+    if from_process {
+        cpu.enter_user();
+    }
+    allowed
 }
 
 /// The lowest port that the instruction touches, and how much it moves at a time.

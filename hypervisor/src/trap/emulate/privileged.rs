@@ -30,7 +30,10 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
     match (instruction.opcode, instruction.modrm.as_ref()) {
         // `cli` and `sti` do nothing: events are masked by means of their own.
         (0xfa | 0xfb, _) if has_io_privilege(cpu, domain) => complete(cpu, instruction.length),
-        (opcode, _) if ports::is_port_access(opcode) && has_io_privilege(cpu, domain) => {
+        (opcode, _)
+            if ports::is_port_access(opcode)
+                && (has_io_privilege(cpu, domain) || ports::bitmap_allows(cpu, vcpu, instruction)) =>
+        {
             ports::access(cpu, domain, instruction)
         }
         (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),

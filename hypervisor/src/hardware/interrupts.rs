@@ -1,0 +1,400 @@
+//! The hardware domain's physical interrupts, by number: lines of the I/O APICs first, under their own numbers, messages above. One that is mapped can be
+//! bound to an event channel; from then on it is let through, to the pCPU where the notified vCPU was last seen.
+//!
+//! - **HI-1** A line is masked unless it is bound; a level-triggered one is masked from its interrupt until the domain says that it is served.
+//! - **HI-2** A number's vector lives as long as the device may send it: messages' from mapping on, lines' while bound.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use abi::errno::Errno;
+use machine::addr::CpuId;
+use machine::frames::SharedPage;
+use machine::hardware::Hardware;
+use machine::hardware::lines::Wiring;
+use machine::hardware::pci::Function;
+use machine::hardware::vector::{Trigger, Vector};
+use machine::sync::{Level, SpinLock, SpinLockGuard};
+
+use super::message::{self, Messages};
+use crate::domain::Domain;
+use crate::event_channel;
+
+/// Numbers above those of lines.
+const MESSAGES: u32 = 256;
+/// Interrupts in a row that came in on another pCPU than the vCPU's before they are sent after it.
+const PATIENCE: u32 = 64;
+
+static TABLE: SpinLock<Table> = SpinLock::new(Level::Hardware, Table { slots: Vec::new(), served_page: None });
+
+struct Table {
+    slots: Vec<Slot>,
+    /// The domain's page with a bit for each number that it has to say something about when it is served.
+    served_page: Option<SharedPage>,
+}
+
+#[derive(Default)]
+struct Slot {
+    usage: Usage,
+    /// How the hardware domain said that the line is wired.
+    wiring: Option<Wiring>,
+    vector: Option<Vector>,
+    /// Where it was sent before: what has come in there may still have to be looked at.
+    former: Option<Vector>,
+    bound: Option<Binding>,
+    /// A level-triggered interrupt has come in and has not been served.
+    in_service: bool,
+    /// Interrupts in a row on the wrong pCPU.
+    astray: u32,
+}
+
+#[derive(Default)]
+enum Usage {
+    #[default]
+    Free,
+    /// Asked for, not mapped.
+    Allocated,
+    Line,
+    Message {
+        function: Function,
+        messages: Messages,
+    },
+    /// One of several messages of a function, which share what stands with the first.
+    Part { first: u32 },
+}
+
+#[derive(Clone)]
+struct Binding {
+    domain: Weak<Domain>,
+    port: u32,
+    vcpu: u32,
+}
+
+impl Binding {
+    /// Where the vCPU was last seen.
+    fn cpu(&self) -> CpuId {
+        let domain = self.domain.upgrade();
+        let vcpu = domain.as_ref().and_then(|domain| domain.vcpu(self.vcpu));
+        vcpu.map_or(CpuId::BOOT, |vcpu| vcpu.scheduling.home())
+    }
+}
+
+fn lock(hardware: &Hardware) -> SpinLockGuard<'static, Table> {
+    let count = (hardware.line_count() + MESSAGES) as usize;
+    let mut table = TABLE.lock();
+    if table.slots.len() < count {
+        table.slots.resize_with(count, Slot::default);
+    }
+    table
+}
+
+/// How many numbers there are.
+pub fn count(hardware: &Hardware) -> u32 {
+    hardware.line_count() + MESSAGES
+}
+
+impl Table {
+    fn slot(&mut self, number: u32) -> Result<&mut Slot, Errno> {
+        self.slots.get_mut(number as usize).ok_or(Errno::EINVAL)
+    }
+
+    /// The first of `count` free numbers for messages, aligned to their number.
+    fn find_free(&self, hardware: &Hardware, count: u32) -> Result<u32, Errno> {
+        let first = hardware.line_count().next_multiple_of(count);
+        let all = (first..self.slots.len() as u32).step_by(count as usize);
+        let is_free = |number: u32| {
+            self.slots.get(number as usize).is_some_and(|slot| matches!(slot.usage, Usage::Free))
+        };
+        all.into_iter().find(|&first| (first..first + count).all(is_free)).ok_or(Errno::ENOSPC)
+    }
+
+    /// Tells the domain whether it has to say when `number` is served.
+    fn publish(&self, number: u32, wanted: bool) {
+        use core::sync::atomic::Ordering;
+        let Some(page) = &self.served_page else { return };
+        let word = page.atomic_u64((number / 64 * 8) as usize % machine::addr::PAGE_SIZE);
+        match wanted {
+            true => word.fetch_or(1 << (number % 64), Ordering::SeqCst),
+            false => word.fetch_and(!(1 << (number % 64)), Ordering::SeqCst),
+        };
+    }
+}
+
+impl Slot {
+    fn wiring(&self, hardware: &Hardware, line: u32) -> Wiring {
+        self.wiring.unwrap_or_else(|| hardware.default_wiring(line))
+    }
+
+    fn is_level(&self, hardware: &Hardware, number: u32) -> bool {
+        matches!(self.usage, Usage::Line) && self.wiring(hardware, number).trigger == Trigger::Level
+    }
+
+    /// Lets the interrupts of a line that is bound through, to `cpu`.
+    fn connect(&mut self, hardware: &Hardware, line: u32, cpu: CpuId) -> Result<(), Errno> {
+        let wiring = self.wiring(hardware, line);
+        let vector = hardware.allocate_vector(line, 1, wiring.trigger, cpu, None).ok_or(Errno::ENOSPC)?;
+        hardware.connect_line(line, wiring, &vector);
+        self.former = self.vector.replace(vector);
+        hardware.mask_line(line, self.in_service);
+        Ok(())
+    }
+}
+
+/// Gives the domain the line's number.
+pub fn map_line(hardware: &Hardware, line: u32) -> Result<u32, Errno> {
+    if line >= hardware.line_count() {
+        return Err(Errno::EINVAL);
+    }
+    let mut table = lock(hardware);
+    let slot = table.slot(line)?;
+    if matches!(slot.usage, Usage::Free | Usage::Allocated) {
+        slot.usage = Usage::Line;
+    }
+    Ok(line)
+}
+
+/// Says how a line is wired, once.
+pub fn set_wiring(hardware: &Hardware, line: u32, wiring: Wiring) -> Result<(), Errno> {
+    if line >= hardware.line_count() {
+        return Err(Errno::EINVAL);
+    }
+    let mut table = lock(hardware);
+    let slot = table.slot(line)?;
+    if slot.wiring.is_some() {
+        return Err(Errno::EEXIST);
+    }
+    slot.wiring = Some(wiring);
+    let bound = slot.bound.clone();
+    if let Some(binding) = bound {
+        slot.connect(hardware, line, binding.cpu())?;
+        table.publish(line, wiring.trigger == Trigger::Level);
+    }
+    Ok(())
+}
+
+/// A number for `count` messages (a power of two) of a function's MSI, or for one of its MSI-X entries.
+pub fn map_messages(
+    hardware: &Hardware,
+    function: Function,
+    wanted: Option<u32>,
+    count: u8,
+    entry: Option<(u16, u64)>,
+) -> Result<u32, Errno> {
+    if !message::exists(hardware, function) {
+        return Err(Errno::ENODEV);
+    }
+    let mut table = lock(hardware);
+    let number = match wanted {
+        Some(number) if matches!(table.slot(number)?.usage, Usage::Allocated) && count == 1 => number,
+        Some(_) => return Err(Errno::EBUSY),
+        None => table.find_free(hardware, count.into())?,
+    };
+    let messages = match entry {
+        Some((index, table_base)) => message::msix(hardware, function, index, table_base)?,
+        None => message::msi(hardware, function, count)?,
+    };
+    let vector = hardware.allocate_vector(number, count, Trigger::Edge, CpuId::BOOT, None).ok_or(Errno::ENOSPC)?;
+    messages.set(hardware, function, &vector);
+    let slot = table.slot(number)?;
+    *slot = Slot { usage: Usage::Message { function, messages }, vector: Some(vector), ..Slot::default() };
+    for part in 1..u32::from(count) {
+        table.slot(number + part)?.usage = Usage::Part { first: number };
+    }
+    Ok(number)
+}
+
+/// A number that is free, to be mapped later.
+pub fn allocate(hardware: &Hardware) -> Result<u32, Errno> {
+    let mut table = lock(hardware);
+    let number = table.find_free(hardware, 1)?;
+    table.slot(number)?.usage = Usage::Allocated;
+    Ok(number)
+}
+
+/// Takes a number back: a line is masked, a device sends no more messages. Of several messages of a function the first stands for all.
+pub fn unmap(hardware: &Hardware, number: u32) -> Result<(), Errno> {
+    let mut table = lock(hardware);
+    let slot = table.slot(number)?;
+    let usage = match &slot.usage {
+        Usage::Free | Usage::Part { .. } => return Err(Errno::EINVAL),
+        _ => core::mem::take(&mut slot.usage),
+    };
+    slot.bound = None;
+    slot.in_service = false;
+    match usage {
+        Usage::Line => hardware.mask_line(number, true),
+        Usage::Message { function, messages } => messages.switch_off(hardware, function),
+        _ => {}
+    }
+    (slot.vector, slot.former) = (None, None);
+    table.publish(number, false);
+    for slot in &mut table.slots {
+        if matches!(slot.usage, Usage::Part { first } if first == number) {
+            *slot = Slot::default();
+        }
+    }
+    Ok(())
+}
+
+/// Binds a number to a port; its interrupts make the port pending from now on.
+///
+/// # Errors
+/// `EINVAL` if the number is not mapped, `EEXIST` if it is bound, `EBUSY` if Paravane uses the line itself.
+pub fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port: u32, vcpu: u32) -> Result<(), Errno> {
+    let mut table = lock(hardware);
+    let slot = table.slot(number)?;
+    if slot.bound.is_some() {
+        return Err(Errno::EEXIST);
+    }
+    let binding = Binding { domain: Arc::downgrade(domain), port, vcpu };
+    let cpu = binding.cpu();
+    match &slot.usage {
+        Usage::Free | Usage::Allocated => return Err(Errno::EINVAL),
+        Usage::Line if !hardware.has_line(number) => return Err(Errno::EBUSY),
+        Usage::Line => {
+            slot.in_service = false;
+            slot.connect(hardware, number, cpu)?;
+        }
+        Usage::Message { .. } | Usage::Part { .. } => {}
+    }
+    slot.bound = Some(binding);
+    let is_level = slot.is_level(hardware, number);
+    table.publish(number, is_level);
+    table.send_to(hardware, number, cpu);
+    table.mask_message(hardware, number, false);
+    Ok(())
+}
+
+/// The port that a number was bound to is closed.
+pub fn unbind(hardware: &Hardware, number: u32, port: u32) {
+    let mut table = lock(hardware);
+    let Ok(slot) = table.slot(number) else { return };
+    if slot.bound.as_ref().is_none_or(|bound| bound.port != port) {
+        return;
+    }
+    slot.bound = None;
+    slot.in_service = false;
+    if matches!(slot.usage, Usage::Line) {
+        hardware.mask_line(number, true);
+        (slot.vector, slot.former) = (None, None);
+    }
+    table.publish(number, false);
+    table.mask_message(hardware, number, true);
+}
+
+/// A port notifies another vCPU: its interrupts go where that one is.
+pub fn notify(hardware: &Hardware, number: u32, port: u32, vcpu: u32) {
+    let mut table = lock(hardware);
+    let Ok(Slot { bound: Some(bound), .. }) = table.slot(number) else { return };
+    if bound.port == port {
+        bound.vcpu = vcpu;
+        let cpu = bound.cpu();
+        table.send_to(hardware, number, cpu);
+    }
+}
+
+impl Table {
+    /// Directs a number's interrupts to a pCPU, as far as that can be done without losing any.
+    fn send_to(&mut self, hardware: &Hardware, number: u32, cpu: CpuId) {
+        let Ok(slot) = self.slot(number) else { return };
+        slot.astray = 0;
+        let Some(old) = slot.vector.as_ref().filter(|vector| vector.cpu() != cpu) else { return };
+        match &slot.usage {
+            Usage::Line => {
+                hardware.mask_line(number, true);
+                let _ = slot.connect(hardware, number, cpu);
+            }
+            Usage::Message { function, messages } => {
+                let (count, first) = match messages {
+                    Messages::Msi { count, .. } => (*count, old.first()),
+                    Messages::Msix(_) => (1, old.first()),
+                };
+                let new = hardware.allocate_vector(number, count, Trigger::Edge, cpu, Some(first));
+                let Some(new) = new.filter(|new| new.cpu() != old.cpu()) else { return };
+                // With the same vector only the address changes, in one piece.
+                if new.first() == first || messages.can_change(hardware, *function) {
+                    messages.set(hardware, *function, &new);
+                    slot.former = slot.vector.replace(new);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Masks one message, or lets it through.
+    fn mask_message(&mut self, hardware: &Hardware, number: u32, masked: bool) {
+        let first = match self.slot(number).map(|slot| &slot.usage) {
+            Ok(Usage::Part { first }) => *first,
+            Ok(Usage::Message { .. }) => number,
+            _ => return,
+        };
+        if let Ok(Slot { usage: Usage::Message { function, messages }, .. }) = self.slot(first) {
+            messages.mask(hardware, *function, 1 << (number - first), masked);
+        }
+    }
+}
+
+/// The domain has served an interrupt: a line that has been masked since then asks again if it has to.
+pub fn served(hardware: &Hardware, number: u32) -> Result<(), Errno> {
+    let mut table = lock(hardware);
+    let slot = table.slot(number)?;
+    if core::mem::take(&mut slot.in_service) && slot.bound.is_some() {
+        hardware.mask_line(number, false);
+    }
+    Ok(())
+}
+
+/// Whether the domain has to say when an interrupt of this number is served.
+pub fn needs_eoi(hardware: &Hardware, number: u32) -> Result<bool, Errno> {
+    Ok(lock(hardware).slot(number)?.is_level(hardware, number))
+}
+
+/// From now on the page has a bit for each number for which that is so.
+pub fn publish_in(hardware: &Hardware, page: SharedPage) -> Result<(), Errno> {
+    let mut table = lock(hardware);
+    if table.served_page.is_some() {
+        return Err(Errno::EBUSY);
+    }
+    table.served_page = Some(page);
+    for number in 0..table.slots.len() as u32 {
+        let slot = table.slot(number)?;
+        let wanted = slot.bound.is_some() && slot.is_level(hardware, number);
+        table.publish(number, wanted);
+    }
+    Ok(())
+}
+
+/// Writes the messages of a function anew: it has lost them.
+pub fn restore(hardware: &Hardware, function: Function) {
+    for (slot, number) in lock(hardware).slots.iter().zip(0u32..) {
+        if let (Usage::Message { function: found, messages }, Some(vector)) = (&slot.usage, &slot.vector)
+            && *found == function
+        {
+            messages.set(hardware, function, vector);
+            messages.mask(hardware, function, u32::MAX, slot.bound.is_none());
+            log::debug!("hardware: interrupt {number} set anew");
+        }
+    }
+}
+
+/// Makes the ports pending whose interrupts have come in on this pCPU.
+pub fn deliver(here: CpuId) {
+    let Some(hardware) = super::any() else { return };
+    while let Some(number) = hardware.take_interrupt() {
+        let mut table = lock(hardware);
+        let Ok(slot) = table.slot(number) else { continue };
+        if slot.is_level(hardware, number) {
+            slot.in_service = true;
+        }
+        let Some(binding) = slot.bound.clone() else { continue };
+        let cpu = binding.cpu();
+        slot.astray = if cpu == here { 0 } else { slot.astray + 1 };
+        if slot.astray >= PATIENCE {
+            table.send_to(hardware, number, cpu);
+        }
+        drop(table);
+        if let Some(domain) = binding.domain.upgrade() {
+            event_channel::raise_interrupt(&domain, binding.port, number);
+        }
+    }
+}

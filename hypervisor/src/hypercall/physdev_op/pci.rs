@@ -1,0 +1,106 @@
+//! The operations on PCI functions. The hardware domain tells what it finds; Paravane keeps a list and sets messages.
+
+use abi::errno::Errno;
+use abi::physdev::{DebugPort, ManagePci, ManagePciExtended, PciDevice, PciDeviceAdd, PciMmcfgReserved, debug_port, pci_device};
+use machine::addr::{GuestVirt, MachineAddr, Mfn};
+use machine::hardware::{DeviceFrame, Hardware};
+use machine::hardware::pci::Function;
+
+use crate::hardware::{devices, interrupts};
+use crate::hypercall::{CallResult, Caller};
+
+/// The function, in the only segment whose configuration space can be reached through ports.
+fn function(device: &PciDevice) -> Result<Function, Errno> {
+    if device.segment != 0 {
+        return Err(Errno::ENODEV);
+    }
+    Ok(Function { bus: device.bus, device_function: device.device_function })
+}
+
+pub(super) fn manage_add(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+    let ManagePci { bus, device_function } = caller.cpu.read(argument)?;
+    devices::add(hardware, Function { bus, device_function })?;
+    Ok(0)
+}
+
+pub(super) fn manage_remove(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let ManagePci { bus, device_function } = caller.cpu.read(argument)?;
+    devices::remove(Function { bus, device_function })?;
+    Ok(0)
+}
+
+pub(super) fn manage_add_extended(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+    let request: ManagePciExtended = caller.cpu.read(argument)?;
+    if request.is_extended_function != 0 && request.is_virtual_function != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    devices::add(hardware, Function { bus: request.bus, device_function: request.device_function })?;
+    Ok(0)
+}
+
+pub(super) fn device_add(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+    let request: PciDeviceAdd = caller.cpu.read(argument)?;
+    if request.flags & !(pci_device::EXTFN | pci_device::VIRTFN | pci_device::PXM) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let device =
+        PciDevice { segment: request.segment, bus: request.bus, device_function: request.device_function };
+    devices::add(hardware, function(&device)?)?;
+    Ok(0)
+}
+
+pub(super) fn device_remove(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let device: PciDevice = caller.cpu.read(argument)?;
+    devices::remove(function(&device)?)?;
+    Ok(0)
+}
+
+/// Paravane itself uses the ports; that the region is where it should be is all that can be said of it.
+pub(super) fn mmcfg_reserved(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+    let request: PciMmcfgReserved = caller.cpu.read(argument)?;
+    let frame = Mfn::containing(MachineAddr::new(request.address));
+    if request.segment != 0 || request.start_bus > request.end_bus {
+        return Err(Errno::ENODEV.into());
+    }
+    if hardware.device_frame(frame) == DeviceFrame::Refused {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(0)
+}
+
+pub(super) fn restore_msi(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+    let ManagePci { bus, device_function } = caller.cpu.read(argument)?;
+    restore(hardware, Function { bus, device_function })
+}
+
+pub(super) fn restore_msi_extended(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+    let device: PciDevice = caller.cpu.read(argument)?;
+    restore(hardware, function(&device)?)
+}
+
+fn restore(hardware: &Hardware, function: Function) -> CallResult {
+    if !devices::is_known(function) {
+        return Err(Errno::ENODEV.into());
+    }
+    interrupts::restore(hardware, function);
+    Ok(0)
+}
+
+/// `prepare_msix` and `release_msix`: whether the function has MSI-X at all. Its table is Paravane's to write at any time.
+pub(super) fn prepare_msix(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+    let device: PciDevice = caller.cpu.read(argument)?;
+    let function = function(&device)?;
+    if !devices::is_known(function) || !devices::has_msix(hardware, function) {
+        return Err(Errno::ENODEV.into());
+    }
+    Ok(0)
+}
+
+/// A debug port that is about to be reset, or has been: Paravane uses none.
+pub(super) fn debug_port(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let DebugPort { operation, .. } = caller.cpu.read(argument)?;
+    match u32::from(operation) {
+        debug_port::RESET_PREPARE | debug_port::RESET_DONE => Ok(0),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
