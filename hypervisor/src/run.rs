@@ -8,9 +8,10 @@ use core::sync::atomic::Ordering;
 use machine::context::{Active, Exit, GuestContext};
 use machine::frames::{self, Budget};
 
-use abi::xen::vm_assist;
 use crate::domain::{Domain, EndReason, Vcpu};
+use crate::trap::upcall_storm::{UpcallStorm, Verdict};
 use crate::{hypercall, scheduler, time, trap};
+use abi::xen::{hypercall as number, vm_assist};
 
 /// Runs the vCPU until it has to give the pCPU up; takes and returns its state at rest.
 pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContext>) -> Box<GuestContext> {
@@ -23,6 +24,8 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
     };
     time::refresh(vcpu, &mut cpu);
     cpu.allow_short_ways(!domain.has_assist(vm_assist::ARCHITECTURAL_IOPL));
+    let mut storm = UpcallStorm::default();
+    let mut returned = false;
     loop {
         scheduler::poll();
         // What the last exit has left to tear down is done before the guest goes on, a budget at a time.
@@ -33,8 +36,9 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
         if !torn_down {
             continue;
         }
-        let step = deliver(&mut cpu, domain, vcpu).and_then(|()| {
+        let step = deliver(&mut cpu, domain, vcpu, &mut storm, returned).and_then(|()| {
             let exit = cpu.run();
+            returned = exit == Exit::Hypercall && cpu.registers().rax == u64::from(number::IRET);
             act(&mut cpu, domain, vcpu, exit)
         });
         if let Err(why) = step {
@@ -45,8 +49,15 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
     cpu.deactivate()
 }
 
-/// Enters the guest's callback if an NMI or an event waits that it lets in.
-fn deliver(cpu: &mut Active, domain: &Domain, vcpu: &Vcpu) -> Result<(), String> {
+/// Enters the guest's callback if an NMI or an event waits that it lets in. `returned`: the guest has done nothing yet since it returned
+/// from a handler.
+fn deliver(
+    cpu: &mut Active,
+    domain: &Domain,
+    vcpu: &Vcpu,
+    storm: &mut UpcallStorm,
+    returned: bool,
+) -> Result<(), String> {
     if vcpu.nmi_pending.load(Ordering::Relaxed) && cpu.context().handlers().nmi.is_set() {
         vcpu.nmi_pending.store(false, Ordering::SeqCst);
         let handler = cpu.context().handlers().nmi;
@@ -54,7 +65,12 @@ fn deliver(cpu: &mut Active, domain: &Domain, vcpu: &Vcpu) -> Result<(), String>
     }
     let handler = cpu.context().handlers().event;
     if trap::bounce::upcall_due(cpu) && handler.is_set() {
-        return trap::callback(cpu, domain, handler, "event");
+        let registers = cpu.registers();
+        match storm.due((registers.rip, registers.rsp), returned, machine::time::now) {
+            Verdict::Now => return trap::callback(cpu, domain, handler, "event"),
+            Verdict::Until(moment) => time::timers::interrupt_at(moment),
+            Verdict::Held => {}
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 #![no_main]
 
 mod fifo;
+mod storm;
 mod two_level;
 mod waiting;
 
@@ -20,6 +21,7 @@ fn main() {
     trap::set_hook(true, Some(upcall));
     two_level::all();
     waiting::all();
+    storm::all();
     fifo::all();
 }
 
@@ -27,8 +29,9 @@ static UPCALLS: AtomicU64 = AtomicU64::new(0);
 
 /// The event callback: counts, and clears the vCPU's flag as a kernel does first of all.
 fn upcall(_: &mut trap::Frame) -> bool {
-    UPCALLS.fetch_add(1, Relaxed);
+    let count = UPCALLS.fetch_add(1, Relaxed);
     vcpu_info(0).set_pending(0);
+    storm::raise_again(count);
     true
 }
 

@@ -16,6 +16,8 @@ pub(super) enum Action {
     Vcpu(Weak<Vcpu>, Kind),
     /// A domain's watchdog of that number.
     Watchdog(Weak<Domain>, usize),
+    /// Nothing but that this pCPU comes back from its guest.
+    Interruption,
 }
 
 /// Names a timer that has been set.
@@ -55,6 +57,11 @@ pub(super) fn add(deadline: u64, action: Action) -> Token {
     let key = timers.queue.insert(deadline, action);
     timers.program();
     Token { cpu, key }
+}
+
+/// Has the guest that this pCPU runs interrupted at `deadline`.
+pub(crate) fn interrupt_at(deadline: u64) {
+    add(deadline, Action::Interruption);
 }
 
 /// Takes a timer back, wherever it was set. One that is being served already finds out by its token.
@@ -103,6 +110,7 @@ pub(crate) fn run_due() {
                     super::watchdog::fire(&domain, number, token);
                 }
             }
+            Action::Interruption => {}
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod bounce;
 pub mod emulate;
 mod iret;
 mod page_fault;
+pub mod upcall_storm;
 
 use alloc::format;
 use alloc::string::String;
@@ -86,12 +87,7 @@ pub fn inject(cpu: &mut Active, domain: &Domain, number: u8, error_code: Option<
     })
 }
 
-fn general_protection(
-    cpu: &mut Active,
-    domain: &Arc<Domain>,
-    vcpu: &Arc<Vcpu>,
-    error_code: u32,
-) -> Result<(), String> {
+fn general_protection(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, error_code: u32) -> Result<(), String> {
     // `int n` is decoded rather than believed: some emulators get the error code wrong.
     if error_code & ERROR_CODE_IDT != 0
         && let Some(number) = software_interrupt(cpu)
@@ -178,7 +174,8 @@ pub fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
         return Ok(());
     }
     let handler = cpu.context().handlers().failsafe;
-    bounce(cpu, domain, handler, Extra::Selectors(wanted)).map_err(|why| format!("a segment that cannot be loaded: {why}"))
+    bounce(cpu, domain, handler, Extra::Selectors(wanted))
+        .map_err(|why| format!("a segment that cannot be loaded: {why}"))
 }
 
 /// Enters the handler of a callback.

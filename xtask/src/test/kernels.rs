@@ -23,17 +23,17 @@ const MEMORY: Size = Size::mib(256);
 const LIMITS: Limits =
     Limits { boot: Some(Duration::from_secs(180)), whole: Some(Duration::from_secs(420)), end: END_TIME };
 
-/// Runs them all, one by one.
+/// Numbers of virtual CPUs.
+const VCPUS: [u32; 3] = [1, 2, 4];
+
+/// Runs them all, one by one. Repeated boots of a kernel go through the numbers of virtual CPUs in turn.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     for kernel in &KERNELS {
-        for vcpus in [1, 2, 4] {
-            let name = format!("kernel {} with {vcpus} vCPUs", kernel.name);
-            test.on_machine(report, &name, || match kernel.unreliable {
-                Some(why) if !test.asks_for(kernel.name) => {
-                    Ok(Outcome::Skip(format!("only with --only {}: {why}", kernel.name)))
-                }
-                _ => boot(bench, kernel, vcpus),
-            });
+        let name = |vcpus: &u32| format!("kernel {} with {vcpus} vCPUs", kernel.name);
+        let chosen: Vec<u32> = VCPUS.into_iter().filter(|vcpus| test.chooses(&name(vcpus))).collect();
+        let boots = if test.repeat > 1 { usize::try_from(test.repeat).unwrap_or(usize::MAX) } else { chosen.len() };
+        for vcpus in chosen.iter().cycle().take(boots) {
+            report.take(&name(vcpus), || boot(bench, kernel, *vcpus));
         }
     }
 }
