@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use machine::context::{Active, Exit, GuestContext};
 use machine::frames::{self, Budget};
 
-use crate::domain::{Domain, EndReason, Vcpu};
+use crate::domain::{self, Domain, EndReason, Vcpu};
 use crate::trap::upcall_storm::{UpcallStorm, Verdict};
 use crate::{hypercall, scheduler, time, trap};
 use abi::xen::{hypercall as number, vm_assist};
@@ -30,6 +30,9 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
         scheduler::poll();
         // What the last exit has left to tear down is done before the guest goes on, a budget at a time.
         let torn_down = !frames::reaping_due() || frames::reap(&mut Budget::new(Budget::HYPERCALL));
+        if frames::owner_emptied() {
+            domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
+        }
         if scheduler::must_stop(vcpu) {
             break;
         }

@@ -11,6 +11,7 @@ use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, flat};
 
 use crate::addr::{GuestVirt, HYPERVISOR_END, Mfn};
 use crate::backend::vcpu;
+pub use crate::extended_state::LEGACY;
 use crate::frames::{Descriptor, L4, SharedPage, TypedRef};
 
 /// General registers and the trap frame, in the order in which the entry code and the processor push them.
@@ -425,6 +426,48 @@ impl GuestContext {
         (self.fs_base, self.gs_base_kernel, self.gs_base_user)
     }
 
+    /// The extended states that this processor keeps for a vCPU; zero if it has no XSAVE.
+    pub fn supported_states() -> u64 {
+        vcpu::supported_states()
+    }
+
+    /// Extended state of a vCPU at rest: the enabled states and the XSAVE image of all supported ones, empty if the processor has no XSAVE.
+    pub fn extended_state(&self) -> (u64, &[u8]) {
+        (self.extended.xcr0(), self.extended.image())
+    }
+
+    /// Sets the extended state of a vCPU at rest. `false`, and nothing changed, if the processor would not load it.
+    pub fn set_extended_state(&mut self, xcr0: u64, image: &[u8]) -> bool {
+        self.extended.set_image(xcr0, image)
+    }
+
+    /// The FXSAVE image of a vCPU at rest: x87 and SSE state.
+    pub fn legacy_state(&self) -> &[u8] {
+        self.extended.legacy()
+    }
+
+    /// Sets x87 and SSE state of a vCPU at rest. `false`, and nothing changed, if the processor would not load it.
+    pub fn set_legacy_state(&mut self, image: &[u8; LEGACY]) -> bool {
+        self.extended.set_legacy(image)
+    }
+
+    /// Sets CR0.TS of a vCPU at rest.
+    pub const fn set_task_switched(&mut self, set: bool) {
+        self.task_switched = set;
+    }
+
+    /// Sets the debug registers of a vCPU at rest. `false`, and nothing changed, if a value could watch Paravane itself or is not legal.
+    pub fn set_debug_registers(&mut self, values: &[u64; 8]) -> bool {
+        const USED: [usize; 6] = [0, 1, 2, 3, 6, 7];
+        if !USED.into_iter().all(|index| debug_register_is_legal(index, values[index])) {
+            return false;
+        }
+        for index in USED {
+            self.debug_registers[index] = fixed_debug_register(index, values[index]);
+        }
+        true
+    }
+
     /// CR0.TS as the guest has set it.
     pub const fn task_switched(&self) -> bool {
         self.task_switched
@@ -644,11 +687,7 @@ impl Active {
             return false;
         }
         let context = self.context_mut();
-        context.debug_registers[index] = match index {
-            6 => value & 0xe00f | 0xffff_0ff0,
-            7 => value | 1 << 10,
-            _ => value,
-        };
+        context.debug_registers[index] = fixed_debug_register(index, value);
         vcpu::load_debug_registers(context);
         true
     }
@@ -689,6 +728,15 @@ impl Drop for Active {
         if let Some(mut context) = self.context.take() {
             vcpu::deactivate(&mut context);
         }
+    }
+}
+
+/// The value with the bits that are always set or clear.
+const fn fixed_debug_register(index: usize, value: u64) -> u64 {
+    match index {
+        6 => value & 0xe00f | 0xffff_0ff0,
+        7 => value | 1 << 10,
+        _ => value,
     }
 }
 

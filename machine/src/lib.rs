@@ -24,6 +24,7 @@ pub mod boot;
 pub mod console;
 pub mod context;
 pub mod cpu;
+mod extended_state;
 pub mod frames;
 pub mod guest_memory;
 pub mod hardware;

@@ -10,10 +10,24 @@ use crate::backend::ram;
 /// What stands there for frames without a number.
 pub const INVALID: Pfn = Pfn::new(u64::MAX);
 
+/// Frames in 2 MiB.
+const CHUNK: u64 = 512;
+
+/// Pages of the table.
+fn pages() -> u64 {
+    (ram::frame_count() * 8).div_ceil(1 << 12)
+}
+
 /// The frames that the table itself lies in, one for each 2 MiB.
 pub fn frames() -> impl Iterator<Item = Mfn> {
-    let pages = (ram::frame_count() * 8).div_ceil(1 << 12);
-    ram::m2p_frame().into_iter().flat_map(move |first| (0..pages).step_by(512).map(move |page| Mfn::new(first.get() + page)))
+    let starts = (0..pages()).step_by(CHUNK as usize);
+    ram::m2p_frame().into_iter().flat_map(move |first| starts.clone().map(move |page| Mfn::new(first.get() + page)))
+}
+
+/// Whether the frame is one that the table lies in. It takes up 2 MiB of memory or a multiple.
+pub(crate) fn contains(mfn: Mfn) -> bool {
+    let size = pages().next_multiple_of(CHUNK);
+    ram::m2p_frame().is_some_and(|first| mfn.get().checked_sub(first.get()).is_some_and(|offset| offset < size))
 }
 
 fn entry(mfn: Mfn) -> Option<&'static AtomicU64> {

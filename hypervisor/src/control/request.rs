@@ -21,7 +21,8 @@ pub struct Request {
     /// The domain that it is about; `domctl` only.
     pub domain: DomainId,
     argument: [u8; ARGUMENT_SIZE],
-    /// Where the argument stands in the caller's memory.
+    /// Where the request stands in the caller's memory, and the argument in it.
+    address: GuestVirt,
     place: GuestVirt,
 }
 
@@ -34,7 +35,7 @@ impl Request {
         check_privilege(caller)?;
         let Domctl { command, interface_version, domain, argument, .. } = caller.cpu.read(address)?;
         let place = address.offset(core::mem::offset_of!(Domctl, argument) as u64);
-        Self { command, domain, argument, place }.of_version(interface_version, abi::domctl::interface::VERSION)
+        Self { command, domain, argument, address, place }.of_version(interface_version, abi::domctl::interface::VERSION)
     }
 
     /// Reads a `sysctl`.
@@ -46,7 +47,7 @@ impl Request {
         let Sysctl { command, interface_version, argument } = caller.cpu.read(address)?;
         let place = address.offset(core::mem::offset_of!(Sysctl, argument) as u64);
         let domain = DomainId::INVALID;
-        Self { command, domain, argument, place }.of_version(interface_version, abi::sysctl::interface::VERSION)
+        Self { command, domain, argument, address, place }.of_version(interface_version, abi::sysctl::interface::VERSION)
     }
 
     fn of_version(self, found: u32, spoken: u32) -> Result<Self, CallError> {
@@ -59,6 +60,14 @@ impl Request {
         let mut value = T::new_zeroed();
         value.as_mut_bytes().iter_mut().zip(&self.argument).for_each(|(to, from)| *to = *from);
         value
+    }
+
+    /// Puts the number of a domain into the request's: that of a new one, or of one that was found.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn answer_domain(&self, caller: &mut Caller<'_>, domain: DomainId) -> Result<(), Fault> {
+        caller.cpu.write(self.address.offset(core::mem::offset_of!(Domctl, domain) as u64), &domain)
     }
 
     /// Puts an answer into the argument's place.

@@ -1,6 +1,7 @@
-//! Taking ended domains apart, in pieces, until the last frame is back. Any pCPU does it between other things.
+//! Taking ended domains apart, in pieces. Any pCPU does it between other things. What others hold of a domain's frames outlasts it; its number is
+//! free when the last of them is back.
 
-use abi::xen::DomainId;
+use abi::xen::{DomainId, virq};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +10,10 @@ use machine::frames::{self, Budget};
 use machine::sync::{Level, SpinLock};
 use machine::{console, m2p, power};
 
-use super::{Domain, Life, host_end, table};
-use crate::hypercall;
-use crate::memory::mmuext;
+use super::table::{self, Remains};
+use super::{Domain, Life, host_end};
+use crate::memory::{claim, mmuext};
+use crate::{event_channel, hypercall};
 
 /// Domains that have ended and are not gone yet.
 static ENDED: SpinLock<Vec<Arc<Domain>>> = SpinLock::new(Level::Ended, Vec::new());
@@ -23,9 +25,9 @@ pub(super) fn note_ended(domain: &Arc<Domain>) {
     ENDED.lock().push(Arc::clone(domain));
 }
 
-/// Whether there is a domain to be taken apart.
+/// Whether there is a domain to be taken apart, or one's last frame has returned.
 pub fn destruction_due() -> bool {
-    !ENDED.lock().is_empty()
+    frames::owner_emptied() || !ENDED.lock().is_empty()
 }
 
 /// Does a piece of the work, if no other pCPU is at it.
@@ -38,21 +40,40 @@ pub fn destroy_some(budget: &mut Budget) {
         announce(&domain);
         if take_apart(&domain, budget) {
             ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, &domain));
-            let id = domain.id();
-            table::remove(id);
-            drop(domain);
-            conclude(id);
+            bury(domain);
         } else {
             // Another may be further.
             ENDED.lock().rotate_left(1);
         }
     }
+    if frames::take_owner_emptied() {
+        while let Some(id) = table::free_one() {
+            conclude(id);
+        }
+    }
     BUSY.store(false, Ordering::Release);
+}
+
+/// Leaves the number of a domain that has been taken apart, and tells the control domain.
+fn bury(domain: Arc<Domain>) {
+    let Life::Dying(reason) = domain.life() else { return };
+    let handle = domain.control.record().handle;
+    let id = domain.id();
+    table::bury(id, Remains { reason, handle, vcpus: domain.settings().vcpus });
+    drop(domain);
+    event_channel::raise_for_control(virq::DOM_EXC);
+    if frames::owned_by(id) == 0 {
+        // Its last frame may have returned before the number was given up.
+        frames::note_owner_emptied();
+    } else {
+        log::info!("domain {} is dead, others hold {} of its frames", id.0, frames::owned_by(id));
+    }
 }
 
 /// Says once why the domain has ended. The end of the initial domain is the end of the host.
 fn announce(domain: &Arc<Domain>) {
-    if !domain.start_dying() {
+    domain.start_dying();
+    if domain.announced.swap(true, Ordering::SeqCst) {
         return;
     }
     let Life::Dying(reason) = domain.life() else { return };
@@ -67,6 +88,9 @@ fn announce(domain: &Arc<Domain>) {
 
 /// Works on one domain; `true` when nothing of it is left but the structure itself.
 fn take_apart(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
+    // Nothing comes in any more: the control domain may be giving it memory at this moment.
+    domain.frames.close();
+    claim::release(domain);
     // Contexts first: they hold root tables, descriptor pages and the places of vcpu_info.
     for vcpu in domain.vcpus() {
         vcpu.time.cancel_all();
@@ -94,17 +118,14 @@ fn take_apart(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
             return false;
         }
     }
-    // Tables of the domain may be in other pCPUs' queues.
-    frames::reap(budget) && !frames::reaping_anywhere()
+    // Those in other pCPUs' queues are frames that others hold.
+    frames::reap(budget)
 }
 
-/// The host without a control domain is done when its last guest is.
+/// A number is free again. The host without a control domain is done when its last guest is.
 fn conclude(id: DomainId) {
-    let left = frames::owned_by(id);
-    if left != 0 {
-        log::warn!("{left} frames of domain {} are still referred to", id.0);
-    }
     log::info!("domain {} is gone, {} frames free", id.0, frames::free_frames());
+    event_channel::raise_for_control(virq::DOM_EXC);
     if table::is_empty() {
         if let Some(longest) = hypercall::longest().max_by_key(|call| call.nanoseconds) {
             log::info!("the longest hypercall was a {} of {} us", longest.name, longest.nanoseconds / 1000);

@@ -1,4 +1,5 @@
-//! How a domain ends. The life cycle moves one way: building, running, shut down or crashed, dying, gone.
+//! How a domain ends. The life cycle moves one way: building, running, ended, dying, gone; but the control domain can let one that has ended
+//! go on.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -27,6 +28,18 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// The number that the interface has for it.
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Poweroff => 0,
+            Self::Reboot => 1,
+            Self::Suspend => 2,
+            Self::Crash | Self::Killed(_) => 3,
+            Self::Watchdog => 4,
+            Self::SoftReset => 5,
+        }
+    }
+
     /// From the number that a guest gives in `SCHEDOP_shutdown`.
     pub const fn from_code(code: u32) -> Option<Self> {
         Some(match code {
@@ -68,6 +81,13 @@ pub enum Life {
     Dying(EndReason),
 }
 
+impl Life {
+    /// Whether it has not ended.
+    const fn goes_on(&self) -> bool {
+        matches!(self, Self::Building | Self::Running)
+    }
+}
+
 impl Domain {
     /// Where the domain is in its life.
     pub fn life(&self) -> Life {
@@ -76,24 +96,57 @@ impl Domain {
 
     /// Building is done: the domain's vCPUs may run.
     pub fn start(&self) {
-        let mut life = self.life.lock();
-        if *life == Life::Building {
-            *life = Life::Running;
-            drop(life);
+        if self.note_started() {
             self.unpause();
         }
     }
 
-    /// Ends the domain for `reason`: its vCPUs stop for good. The first reason counts.
+    /// Notes that building is done; `false` if it was before.
+    pub(super) fn note_started(&self) -> bool {
+        let mut life = self.life.lock();
+        let is_new = *life == Life::Building;
+        if is_new {
+            *life = Life::Running;
+        }
+        is_new
+    }
+
+    /// Ends the domain for `reason`: its vCPUs stop. The first reason counts. On a host with a control domain it stays like that until that one
+    /// resumes or destroys it; otherwise it is taken apart.
     pub fn end(self: &Arc<Self>, reason: EndReason) {
         let mut life = self.life.lock();
-        if !matches!(*life, Life::Building | Life::Running) {
+        if !life.goes_on() {
             return;
         }
-        *life = Life::Ended(reason);
+        *life = Life::Ended(reason.clone());
         drop(life);
         self.pause();
-        super::destroy::note_ended(self);
+        if self.is_privileged() || super::control_domain().is_none() {
+            super::destroy::note_ended(self);
+        } else {
+            log::info!("domain {} has ended: {reason}", self.id().0);
+            crate::event_channel::report_end(self, reason == EndReason::Suspend);
+        }
+    }
+
+    /// Lets a domain that has ended, by suspending itself say, go on where it was.
+    pub fn resume(&self) {
+        let mut life = self.life.lock();
+        if !matches!(*life, Life::Ended(_)) {
+            return;
+        }
+        *life = Life::Running;
+        drop(life);
+        self.scheduling.forget_shutdown_code();
+        self.unpause();
+    }
+
+    /// Ends the domain, if it has not ended, and begins to take it apart.
+    pub fn destroy(self: &Arc<Self>) {
+        if self.start_dying() {
+            self.pause();
+            super::destroy::note_ended(self);
+        }
     }
 
     /// Marks the domain as being taken apart; `false` if it is already.

@@ -1,5 +1,6 @@
 //! Domains: what a guest owns, and its life from building to the return of its last frame.
 
+mod control;
 mod destroy;
 mod host_end;
 mod life;
@@ -7,9 +8,13 @@ pub mod state;
 mod table;
 mod vcpu;
 
+pub use control::{Control, Handle};
 pub use destroy::{destroy_some, destruction_due};
 pub use life::{EndReason, Life};
-pub use table::{add, by_id, for_each, is_empty};
+pub use table::{
+    Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames, reserve,
+    reserve_next,
+};
 pub use vcpu::{InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 
 use alloc::string::String;
@@ -72,6 +77,12 @@ pub struct Domain {
     /// How many reasons there are for none of its vCPUs to run.
     pause_count: AtomicU32,
     dying: AtomicBool,
+    /// Its end has been told.
+    announced: AtomicBool,
+    /// What the control domain has set for it.
+    pub control: Control,
+    /// Frames that are set aside for it (see `memory::claim`).
+    pub claim: AtomicU64,
     /// `vm_assist` types that it has enabled, by bit.
     pub assists: AtomicU64,
     /// What CPUID tells its kernel.
@@ -104,6 +115,9 @@ impl Domain {
             life: SpinLock::new(Level::DomainLife, Life::Building),
             pause_count: AtomicU32::new(1),
             dying: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            control: Control::new(),
+            claim: AtomicU64::new(0),
             assists: AtomicU64::new(0),
             cpu_policy: SpinLock::new(Level::CpuPolicy, Arc::clone(&cpu_policy::system().initial)),
         }))

@@ -1,16 +1,23 @@
 //! The public form of a vCPU's state, `vcpu_guest_context`, applied to a vCPU at rest.
 
-use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, VcpuGuestContext, flat, vgcf};
+use abi::arch_x86_64::{
+    CpuUserRegs, FIRST_RESERVED_GDT_PAGE, TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, VcpuGuestContext, flat, vgcf,
+};
 use abi::errno::Errno;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use machine::addr::{GuestVirt, Mfn};
 use machine::context::{GuestContext, Handler, Ldt, Registers, is_canonical};
 use machine::frames::{AcquireError, Budget, Descriptor, L4, TypedRef};
 use machine::paging::NoEntries;
 
-use super::Domain;
-use crate::hypercall::CallError;
+use zerocopy::FromZeros;
+
+use super::{Domain, Vcpu};
+use crate::hypercall::{CallError, vm_assist};
 use crate::memory::admission::GuestAdmission;
+use crate::{cpu_policy, trap};
 
 /// Descriptors in a page.
 const DESCRIPTORS_PER_PAGE: u64 = 512;
@@ -18,14 +25,18 @@ const DESCRIPTORS_PER_PAGE: u64 = 512;
 /// The NMI handler is the trap table's entry for this vector.
 const NMI_VECTOR: usize = 2;
 
-/// The frame in a CR3 value of the interface: the bits of the frame number above 20 stand in the low twelve.
+const CR0_TASK_SWITCHED: u64 = 1 << 3;
+const IOPL_SHIFT: u32 = 12;
+const RFLAGS_IOPL: u64 = 3 << IOPL_SHIFT;
+
+/// The frame in a CR3 value of the interface.
 pub const fn frame_of_cr3(cr3: u64) -> Mfn {
-    Mfn::new((cr3 >> 12 | cr3 << 20) & 0xffff_ffff)
+    Mfn::new(cr3 >> 12 & 0xff_ffff_ffff)
 }
 
 /// The CR3 value of the interface for a frame.
 pub const fn cr3_of_frame(frame: Mfn) -> u64 {
-    (frame.get() << 12 | frame.get() >> 20) & 0xffff_ffff
+    frame.get() << 12
 }
 
 /// Puts `state` into the context of a vCPU at rest. Nothing is changed unless all of it can be.
@@ -50,6 +61,9 @@ pub fn apply(
     if !in_kernel && user_root.is_none() {
         return Err(Errno::EINVAL.into());
     }
+    if state.flags & vgcf::I387_VALID != 0 && !context.set_legacy_state(&state.fpu_context) {
+        return Err(Errno::EINVAL.into());
+    }
     let gdt_entries = u16::try_from(state.gdt_entries)
         .ok()
         .filter(|&entries| u64::from(entries) <= FIRST_RESERVED_GDT_PAGE as u64 * DESCRIPTORS_PER_PAGE)
@@ -69,7 +83,79 @@ pub fn apply(
     context.set_segment_bases(state.fs_base, state.gs_base_kernel, state.gs_base_user);
     set_handlers(context, state);
     set_registers(context, state);
+    context.set_task_switched(state.control_registers[0] & CR0_TASK_SWITCHED != 0);
+    // What could watch Paravane is left out, as if it had not been asked for.
+    context.set_debug_registers(&state.debug_registers);
     Ok(())
+}
+
+/// Takes over what does not stand in the context: the control domain has given a vCPU its state, the first one perhaps.
+pub fn apply_to_vcpu(domain: &Domain, vcpu: &Vcpu, state: &VcpuGuestContext) {
+    cpu_policy::set_control4(vcpu, state.control_registers[4]);
+    if vcpu.id().get() == 0 && !vcpu.is_initialised() {
+        domain.assists.store(state.vm_assist & vm_assist::AVAILABLE, Ordering::SeqCst);
+    }
+    vcpu.set_initialised();
+}
+
+/// The state of a vCPU at rest.
+pub fn describe(domain: &Domain, vcpu: &Vcpu, context: &GuestContext) -> Box<VcpuGuestContext> {
+    let mut state: Box<VcpuGuestContext> = Box::new(VcpuGuestContext::new_zeroed());
+    let handlers = context.handlers();
+    let flag = |set: bool, flag: u64| if set { flag } else { 0 };
+    state.flags = vgcf::I387_VALID
+        | flag(context.is_in_kernel(), vgcf::IN_KERNEL)
+        | flag(vcpu.is_up(), vgcf::ONLINE)
+        | flag(handlers.failsafe.mask_events != 0, vgcf::FAILSAFE_DISABLES_EVENTS)
+        | flag(handlers.syscall.mask_events != 0, vgcf::SYSCALL_DISABLES_EVENTS);
+    state.fpu_context.copy_from_slice(context.legacy_state());
+    for ((entry, trap), vector) in state.traps.iter_mut().zip(&handlers.traps).zip(0..) {
+        let mask = if trap.mask_events != 0 { TRAP_INFO_MASK_EVENTS } else { 0 };
+        *entry = TrapInfo {
+            vector,
+            flags: trap.privilege & TRAP_INFO_DPL_MASK | mask,
+            code_selector: trap.cs,
+            _pad: 0,
+            address: trap.address,
+        };
+    }
+    let ldt = context.ldt();
+    (state.ldt_base, state.ldt_entries) = (ldt.base, ldt.entries.into());
+    let (frames, entries) = context.gdt();
+    for (place, frame) in state.gdt_frames.iter_mut().zip(frames) {
+        *place = frame.get();
+    }
+    state.gdt_entries = entries.into();
+    (state.kernel_ss, state.kernel_sp) = (flat::KERNEL_SS64.into(), context.kernel_stack());
+    let root = |root: Option<&TypedRef<L4>>| root.map_or(0, |root| cr3_of_frame(root.mfn()));
+    state.control_registers[0] = trap::control0(context.task_switched());
+    state.control_registers[1] = root(context.user_root());
+    state.control_registers[3] = root(context.kernel_root());
+    state.control_registers[4] = cpu_policy::control4(vcpu);
+    state.debug_registers = *context.debug_registers();
+    state.event_callback_rip = handlers.event.address;
+    state.failsafe_callback_rip = handlers.failsafe.address;
+    state.syscall_callback_rip = handlers.syscall.address;
+    state.vm_assist = domain.assists.load(Ordering::SeqCst);
+    (state.fs_base, state.gs_base_kernel, state.gs_base_user) = context.segment_bases();
+    state.user_regs = describe_registers(vcpu, context);
+    state
+}
+
+fn describe_registers(vcpu: &Vcpu, context: &GuestContext) -> CpuUserRegs {
+    let (registers, selectors) = (context.registers(), context.selectors());
+    let mut user = CpuUserRegs::new_zeroed();
+    (user.r15, user.r14, user.r13, user.r12) = (registers.r15, registers.r14, registers.r13, registers.r12);
+    (user.r11, user.r10, user.r9, user.r8) = (registers.r11, registers.r10, registers.r9, registers.r8);
+    (user.rax, user.rbx, user.rcx, user.rdx) = (registers.rax, registers.rbx, registers.rcx, registers.rdx);
+    (user.rsi, user.rdi, user.rbp, user.rsp) = (registers.rsi, registers.rdi, registers.rbp, registers.rsp);
+    user.rip = registers.rip;
+    user.rflags = registers.rflags & !RFLAGS_IOPL | u64::from(context.iopl()) << IOPL_SHIFT;
+    // Selectors are the low halves of what the processor pushes.
+    (user.cs, user.ss) = ((registers.cs & 0xffff) as u16, (registers.ss & 0xffff) as u16);
+    (user.ds, user.es, user.fs, user.gs) = (selectors.ds, selectors.es, selectors.fs, selectors.gs);
+    user.saved_upcall_mask = vcpu.info().upcall_mask().load(Ordering::Relaxed);
+    user
 }
 
 /// Whether all addresses of the state could be addresses at all.
@@ -163,15 +249,13 @@ fn set_registers(context: &mut GuestContext, state: &VcpuGuestContext) {
         ..Registers::default()
     };
     // Guests ask for the privilege by the flags of the vCPU's first state.
-    context.set_iopl((user.rflags >> 12 & 3) as u8);
+    context.set_iopl((user.rflags >> IOPL_SHIFT & 3) as u8);
     let selectors = context.selectors_mut();
     (selectors.ds, selectors.es, selectors.fs, selectors.gs) = (user.ds, user.es, user.fs, user.gs);
 }
 
 #[cfg(test)]
 mod tests {
-    use zerocopy::FromZeros;
-
     use super::*;
     use crate::testing::Guest;
 

@@ -5,7 +5,7 @@ use alloc::sync::{Arc, Weak};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use abi::xen::{SharedInfo, VcpuInfo};
+use abi::xen::{DomainId, SharedInfo, VcpuInfo};
 use machine::context::GuestContext;
 use machine::frames::{Promotion, SharedPage};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
@@ -91,6 +91,8 @@ pub struct Vcpu {
     pub scheduling: SchedulerState,
     /// A page-table validation that was interrupted, for when the hypercall is repeated.
     pub promotion: SpinLock<Option<Promotion>>,
+    /// The domain that it is destroying, for when the hypercall is repeated.
+    pub destroying: SpinLock<Option<(DomainId, Weak<Domain>)>>,
 }
 
 impl Vcpu {
@@ -116,6 +118,7 @@ impl Vcpu {
             time: VcpuTime::new(),
             scheduling: SchedulerState::new(),
             promotion: SpinLock::new(Level::Vcpu, None),
+            destroying: SpinLock::new(Level::Vcpu, None),
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod dump;
 mod fifo;
+mod global;
 pub mod op;
 mod ports;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 mod two_level;
 
 pub use dump::dump;
+pub use global::{raise_for_control, report_end, set_global_handler};
 pub use op::{event_channel_op, event_channel_op_compat};
 pub use ports::{Consumer, Port};
 
@@ -56,6 +58,11 @@ impl EventChannels {
     /// Sets the highest port that the domain may use from now on.
     pub fn set_limit(&self, highest: u32) {
         self.lock().set_limit(highest);
+    }
+
+    /// Whether the port is in use.
+    pub fn is_in_use(&self, port: u32) -> bool {
+        self.lock().peer(port).is_ok()
     }
 
     /// Closes all ports of a domain that is being taken apart and lets its pages go. `false` if the budget ended it

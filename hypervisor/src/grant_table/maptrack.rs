@@ -9,6 +9,10 @@ use super::pin::Pin;
 
 /// Mappings that a domain may have at a time, unless its creator says otherwise.
 const DEFAULT_LIMIT: u32 = 16 * 1024;
+/// Mappings that the interface counts as one frame of records.
+pub(super) const PER_FRAME: u32 = 256;
+/// The most mappings that a domain can be allowed: they take room in Paravane's heap.
+const MOST: u32 = 64 * 1024;
 /// Records in a chunk of the table.
 const CHUNK: u32 = 128;
 
@@ -61,7 +65,7 @@ impl Maptrack {
     }
 
     pub(super) fn set_limit(&mut self, limit: u32) {
-        self.limit = limit;
+        self.limit = limit.min(MOST);
     }
 
     fn len(&self) -> u32 {

@@ -27,6 +27,7 @@ pub use op::grant_table_op;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::Mfn;
 use machine::frames::{Budget, FrameRef, NoMemory};
@@ -64,6 +65,23 @@ impl GrantTable {
         self.maptrack().set_limit(mappings);
     }
 
+    /// Sets the limits that the control domain wants, in frames of the table and frames' worth of mappings; `None` for the usual.
+    ///
+    /// # Errors
+    /// `EINVAL` for a table that cannot be.
+    pub fn limit(&self, frames: Option<u32>, mapping_frames: Option<u32>) -> Result<(), Errno> {
+        if let Some(frames) = frames {
+            if !(1..=table::MAX_FRAMES).contains(&frames) {
+                return Err(Errno::EINVAL);
+            }
+            self.table().set_limit(frames);
+        }
+        if let Some(frames) = mapping_frames {
+            self.maptrack().set_limit(frames.saturating_mul(maptrack::PER_FRAME));
+        }
+        Ok(())
+    }
+
     /// Fills in an entry on the domain's behalf, before it runs: `to` may read and write `frame`. `false` if there is
     /// no such entry.
     pub fn seed(&self, reference: u32, to: DomainId, frame: Mfn) -> bool {
@@ -98,8 +116,16 @@ impl GrantTable {
         self.maptrack().count_held(tally);
     }
 
+    /// How many frames the table may grow to.
+    pub fn most_frames(&self) -> u32 {
+        self.table().limit()
+    }
+
     /// Makes the table have `frames` frames at least; the first `frames` of them.
-    fn grow(&self, frames: u32) -> Result<Vec<Mfn>, NoMemory> {
+    ///
+    /// # Errors
+    /// If there is no free frame.
+    pub fn grow(&self, frames: u32) -> Result<Vec<Mfn>, NoMemory> {
         let missing = frames.saturating_sub(self.table().frames());
         let mut fresh = Vec::new();
         for _ in 0..missing {

@@ -18,7 +18,7 @@ pub(super) const ENTRIES_PER_FRAME: u32 = (PAGE_SIZE / size_of::<EntryV1>()) as 
 /// Frames that a table may have, unless the domain's creator says otherwise.
 const DEFAULT_LIMIT: u32 = 32;
 /// The most frames that a table can be allowed.
-const MAX_FRAMES: u32 = 64;
+pub(super) const MAX_FRAMES: u32 = 64;
 /// How often an entry that the guest changes is tried again: often enough for all it may do by the protocol.
 const ATTEMPTS: u32 = 5;
 const MAX_PINS: u32 = u32::MAX / 2;

@@ -9,7 +9,7 @@ use machine::frames::{self, Budget};
 
 use crate::domain::{self, Domain, Vcpu};
 
-/// The domain that controls the others, on a host that has one.
+/// The number of the domain that controls the others, on a host that has one.
 const CONTROL_DOMAIN: DomainId = DomainId(0);
 
 /// The vCPU that makes a hypercall, with its memory within reach.
@@ -24,6 +24,35 @@ pub struct Caller<'a> {
     pub budget: Budget,
 }
 
+/// Whose frames a call about page tables means.
+pub enum PageOwner {
+    /// A domain's.
+    Domain(Arc<Domain>),
+    /// The machine's, by the number that stands for a kind of them.
+    Machine(DomainId),
+}
+
+impl PageOwner {
+    /// The owner's number.
+    pub fn id(&self) -> DomainId {
+        match self {
+            Self::Domain(domain) => domain.id(),
+            Self::Machine(id) => *id,
+        }
+    }
+
+    /// The owner, if it is a domain.
+    ///
+    /// # Errors
+    /// `ESRCH` if it is not.
+    pub fn domain(&self) -> Result<&Arc<Domain>, Errno> {
+        match self {
+            Self::Domain(domain) => Ok(domain),
+            Self::Machine(_) => Err(Errno::ESRCH),
+        }
+    }
+}
+
 impl Caller<'_> {
     /// Tears down the tables that nobody uses since the last step, as far as the budget goes. What the next step of the same call wants to do with
     /// their frames may depend on it (Linux unpins a tree of tables and makes its pages writable in one multicall), so `false` means that the
@@ -32,16 +61,16 @@ impl Caller<'_> {
         !frames::reaping_due() || frames::reap(&mut self.budget)
     }
 
-    /// The domain whose frames a call about page tables means: as `target`, but the machine's own frames (`DOMID_IO`, `DOMID_XEN`) have an owner
+    /// Whose frames a call about page tables means: as `target`, but the machine's own frames (`DOMID_IO`, `DOMID_XEN`) have an owner
     /// too, with which an unprivileged domain may not deal.
     ///
     /// # Errors
     /// `ESRCH` if there is no such domain, `EPERM` if the caller may not deal with it.
-    pub fn page_owner(&self, id: DomainId) -> Result<Arc<Domain>, Errno> {
-        if matches!(id, DomainId::IO | DomainId::XEN) && !self.domain.is_privileged() {
-            return Err(Errno::EPERM);
+    pub fn page_owner(&self, id: DomainId) -> Result<PageOwner, Errno> {
+        if !matches!(id, DomainId::IO | DomainId::XEN) {
+            return self.target(id).map(PageOwner::Domain);
         }
-        self.target(id)
+        if self.domain.is_privileged() { Ok(PageOwner::Machine(id)) } else { Err(Errno::EPERM) }
     }
 
     /// The domain that `id` names: `SELF`, the caller's own number, or another domain if the caller is privileged.

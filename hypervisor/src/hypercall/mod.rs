@@ -23,7 +23,7 @@ pub mod vcpu_op;
 pub mod vm_assist;
 pub mod xen_version;
 
-pub use caller::Caller;
+pub use caller::{Caller, PageOwner};
 pub use dispatch::dispatch;
 pub use error::{CallError, CallResult};
 pub use longest::{Longest, longest};

@@ -95,7 +95,6 @@ const fn refused(hypercall: u32) -> &'static [u32] {
             memory::op::ACCESS_OP,
             memory::op::SHARING_OP,
             memory::op::RESERVED_DEVICE_MEMORY_MAP,
-            memory::op::ACQUIRE_RESOURCE,
             memory::op::GET_VNUMAINFO,
         ],
         number::GRANT_TABLE_OP => &[grant_table::op::DUMP_TABLE],

@@ -10,7 +10,8 @@ use abi::xen::{vm_assist as kind, vm_assist_command as command};
 
 use super::{CallResult, Caller};
 
-const AVAILABLE: u64 = 1 << kind::FOUR_GB_SEGMENTS
+/// The assists that there are, by bit.
+pub(crate) const AVAILABLE: u64 = 1 << kind::FOUR_GB_SEGMENTS
     | 1 << kind::FOUR_GB_SEGMENTS_NOTIFY
     | 1 << kind::WRITABLE_PAGETABLES
     | 1 << kind::PAE_EXTENDED_CR3

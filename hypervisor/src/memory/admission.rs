@@ -9,6 +9,7 @@ use machine::paging::{Admission, Entry, LeafFlags, NoEntries, RawEntry};
 
 use crate::domain::Domain;
 use crate::hardware;
+use crate::hypercall::PageOwner;
 
 /// Bits that choose a memory type; a domain without devices has no use for them, and a frame mapped in two memory types is
 /// trouble for everyone.
@@ -29,9 +30,10 @@ impl GuestAdmission {
         Self { tables: domain.id(), frames: domain.id(), hardware: hardware::of(domain) }
     }
 
-    /// For a domain that maps frames of another, which it has been found to control.
-    pub fn foreign(tables: &Domain, frames: &Domain) -> Self {
-        let hardware = if tables.id() == frames.id() { hardware::of(tables) } else { None };
+    /// For a domain that maps frames of another, or of the machine, which it has been found to control.
+    pub fn foreign(tables: &Domain, frames: &PageOwner) -> Self {
+        let has_devices = frames.id() == tables.id() || frames.id() == DomainId::IO;
+        let hardware = if has_devices { hardware::of(tables) } else { None };
         Self { tables: tables.id(), frames: frames.id(), hardware }
     }
 }
@@ -40,6 +42,10 @@ impl Admission for GuestAdmission {
     fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
         if !raw.is_present() {
             return Ok(Entry::absent(raw));
+        }
+        if self.frames == DomainId::XEN {
+            // The tools read the M2P. Nothing else of Paravane's is anybody's to see.
+            return Entry::machine_to_physical(raw).ok_or_else(|| Errno::EPERM.into());
         }
         if !frames::is_ram(raw.frame()) {
             // A device's memory, if anything.

@@ -9,7 +9,7 @@ use machine::m2p;
 use super::admission::GuestAdmission;
 use super::update::{self, Change};
 use crate::domain::Domain;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::hypercall::{CallError, CallResult, Caller, PageOwner};
 
 /// Set in the count of a call that is being continued; the number done so far is then read back from where it is reported.
 const CONTINUED: u32 = 1 << 31;
@@ -18,7 +18,7 @@ const COMMAND_MASK: u64 = 7;
 /// Whose tables are changed, and whose frames go into them.
 struct Parties {
     tables: Arc<Domain>,
-    frames: Arc<Domain>,
+    frames: PageOwner,
 }
 
 /// The last argument: low half the owner of the frames; high half, if not zero, one more than the owner of the tables.
@@ -93,7 +93,7 @@ fn apply(caller: &mut Caller<'_>, parties: &Parties, request: MmuUpdate) -> Resu
 fn machphys_update(caller: &mut Caller<'_>, parties: &Parties, mfn: Mfn, pfn: Pfn) -> Result<(), CallError> {
     caller.budget.spend(1);
     // The reference keeps the frame the domain's own until its number is set.
-    let _owned = parties.frames.frame(mfn).ok_or(Errno::EINVAL)?;
+    let _owned = parties.frames.domain()?.frame(mfn).ok_or(Errno::EINVAL)?;
     m2p::set(mfn, pfn);
     Ok(())
 }

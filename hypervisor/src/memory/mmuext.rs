@@ -31,7 +31,7 @@ pub fn mmuext_op(
         completed = caller.cpu.read::<u32>(done)?;
     }
     let count = count & !CONTINUED;
-    let target = caller.page_owner(foreign)?;
+    let target = Arc::clone(caller.page_owner(foreign)?.domain()?);
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {

@@ -112,6 +112,11 @@ impl DomainScheduling {
         let _ = self.shutdown_code.compare_exchange(NO_CODE, code, Ordering::SeqCst, Ordering::Relaxed);
     }
 
+    /// The domain goes on: what it meant to report is forgotten.
+    pub fn forget_shutdown_code(&self) {
+        self.shutdown_code.store(NO_CODE, Ordering::SeqCst);
+    }
+
     /// The fixed code, if any.
     pub fn shutdown_code(&self) -> Option<u32> {
         Some(self.shutdown_code.load(Ordering::SeqCst)).filter(|code| *code != NO_CODE)

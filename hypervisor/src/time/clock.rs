@@ -74,13 +74,19 @@ pub(super) fn write_info(page: &SharedPage, offset: usize, info: &VcpuTimeInfo) 
 
 /// Fills in a new domain's wall clock and the time information of its vCPUs, whose accounts of time begin now.
 pub fn init_domain(domain: &Arc<Domain>) {
-    write_wall_clock(domain.shared_info(), time::wall_clock_at_boot());
+    set_wall_clock(domain);
     for vcpu in domain.vcpus() {
         vcpu.scheduling.open_account();
         let version = vcpu.time.next_version();
         let info = vcpu.info();
         write_info(&info.page, info.offset, &present_info(version));
     }
+}
+
+/// Writes the domain's wall clock, anew if there is a reason.
+pub fn set_wall_clock(domain: &Domain) {
+    let offset = domain.control.time_offset.load(Ordering::Relaxed).saturating_mul(1_000_000_000);
+    write_wall_clock(domain.shared_info(), time::wall_clock_at_boot().saturating_add_signed(offset));
 }
 
 /// Writes the wall clock at system time zero, in nanoseconds since 1970.

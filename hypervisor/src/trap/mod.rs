@@ -2,6 +2,7 @@
 
 pub mod bounce;
 pub mod emulate;
+pub(crate) use emulate::control0;
 mod iret;
 mod page_fault;
 pub mod upcall_storm;

@@ -6,12 +6,10 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::registers;
+use crate::extended_state::{ExtendedState, xcr0_is_legal};
 
 /// States that fit the area: x87, SSE, AVX, and the three of AVX-512.
 const SUPPORTED: u64 = 0xe7;
-const AVX512: u64 = 0xe0;
-/// Bytes of the non-compacted XSAVE format up to the last of these states (Intel SDM volume 1, 13.4).
-const AREA: usize = 2688;
 
 /// `supported()`, once it has been asked; bit 63 marks it valid.
 static CACHED: AtomicU64 = AtomicU64::new(0);
@@ -28,34 +26,10 @@ pub(crate) fn supported() -> u64 {
     states
 }
 
-/// The memory image of a vCPU's extended state.
-#[repr(C, align(64))]
-pub(crate) struct ExtendedState {
-    area: [u8; AREA],
-    xcr0: u64,
-}
-
 impl ExtendedState {
-    /// The state after reset.
-    pub(crate) const fn new() -> Self {
-        let mut area = [0; AREA];
-        // FCW, FTW (abridged, empty) and MXCSR of the legacy area.
-        (area[0], area[1]) = (0x7f, 0x03);
-        (area[24], area[25]) = (0x80, 0x1f);
-        Self { area, xcr0: 1 }
-    }
-
-    /// The states that the guest has enabled.
-    pub(crate) const fn xcr0(&self) -> u64 {
-        self.xcr0
-    }
-
     /// Enables states of the active vCPU; `false` if they are not there or the combination is illegal (Intel SDM volume 1, 13.3).
     pub(crate) fn set_xcr0(&mut self, value: u64) -> bool {
-        let legal = value & !supported() == 0
-            && value & 1 != 0
-            && (value & 4 == 0 || value & 2 != 0)
-            && (value & AVX512 == 0 || value & AVX512 == AVX512 && value & 4 != 0);
+        let legal = xcr0_is_legal(value);
         if legal {
             self.xcr0 = value;
             // SAFETY: the value is legal and the processor has XSAVE, else `supported` were zero.
@@ -67,12 +41,12 @@ impl ExtendedState {
     /// Restores the state into the processor.
     pub(crate) fn load(&self) {
         if supported() == 0 {
-            // SAFETY: the area is 64-byte aligned, long enough, and holds what `new` or FXSAVE wrote.
+            // SAFETY: the area is 64-byte aligned, long enough, and holds what `new`, FXSAVE or `set_image` wrote.
             return unsafe { asm!("fxrstor64 [{}]", in(reg) &self.area, options(nostack)) };
         }
         // SAFETY: the mask is what the processor supports.
         unsafe { registers::write_xcr0(supported()) };
-        // SAFETY: the area is 64-byte aligned, long enough for the mask, and holds what `new` or XSAVE wrote.
+        // SAFETY: the area is 64-byte aligned, long enough for the mask, and holds what `new`, XSAVE or `set_image` wrote.
         unsafe {
             asm!("xrstor64 [{}]", in(reg) &self.area, in("eax") supported() as u32, in("edx") 0, options(nostack));
         }

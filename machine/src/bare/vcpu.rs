@@ -10,7 +10,8 @@ use crate::context::{Exit, FLAGS_ALLOWED, FLAGS_FORCED, GuestContext, Registers,
 use crate::frames::{Descriptor, SharedPage, TypedRef};
 use crate::tlb_clock;
 
-pub(crate) use super::extended_state::ExtendedState;
+pub(crate) use super::extended_state::supported as supported_states;
+pub(crate) use crate::extended_state::ExtendedState;
 pub(crate) use descriptor_window::LdtPages as BackendState;
 
 const MSR_FS_BASE: u32 = 0xc000_0100;

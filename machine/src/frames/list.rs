@@ -4,6 +4,7 @@
 use core::sync::atomic::Ordering;
 
 use abi::xen::DomainId;
+use alloc::vec::Vec;
 
 use super::reference::{Allocation, FrameRef};
 use super::slot::{self, NO_FRAME, Slot};
@@ -13,6 +14,8 @@ use crate::sync::{Level, SpinLock};
 struct Links {
     head: u32,
     length: u32,
+    /// The domain is being taken apart: no frame comes in any more.
+    closed: bool,
 }
 
 /// A set of allocations, each of them owned by the list.
@@ -33,7 +36,7 @@ pub(super) fn link(mfn: Mfn) -> u32 {
 impl FrameList {
     /// The empty list of a domain's frames. A domain has one list: a frame's links serve one at a time.
     pub const fn new(owner: DomainId) -> Self {
-        Self { owner, links: SpinLock::new(Level::FrameList, Links { head: NO_FRAME, length: 0 }) }
+        Self { owner, links: SpinLock::new(Level::FrameList, Links { head: NO_FRAME, length: 0, closed: false }) }
     }
 
     /// How many frames the list owns.
@@ -46,23 +49,50 @@ impl FrameList {
         self.len() == 0
     }
 
+    /// From now on whatever is added is given up at once: the domain is being taken apart.
+    pub fn close(&self) {
+        self.links.lock().closed = true;
+    }
+
     /// Adds an allocation.
     ///
     /// # Panics
     /// If the frame belongs to another domain.
     pub fn push(&self, allocation: Allocation) {
-        assert!(allocation.owner() == self.owner, "a frame is listed under a domain that does not own it");
+        let rest = self.insert(core::iter::once(allocation), u32::MAX);
+        drop(rest);
+    }
+
+    /// Adds allocations, all of them if the list owns at most `limit` frames then, else none: they are given up. `false` also if the list is closed.
+    ///
+    /// # Panics
+    /// If a frame belongs to another domain.
+    pub fn push_within(&self, allocations: Vec<Allocation>, limit: u32) -> bool {
+        let rest = self.insert(allocations.into_iter(), limit);
+        rest.len() == 0
+    }
+
+    /// Adds allocations and returns what is left of them: nothing, or all. They must be dropped without the lock.
+    fn insert<I: ExactSizeIterator<Item = Allocation>>(&self, mut allocations: I, limit: u32) -> I {
         let mut links = self.links.lock();
-        let index = link(allocation.into_reference().into_counted());
-        let slot = link_slot(index);
-        slot.previous.store(NO_FRAME, Ordering::Relaxed);
-        slot.next.store(links.head, Ordering::Relaxed);
-        if links.head != NO_FRAME {
-            link_slot(links.head).previous.store(index, Ordering::Relaxed);
+        let fits = u32::try_from(allocations.len()).is_ok_and(|more| links.length.saturating_add(more) <= limit);
+        if links.closed || !fits {
+            return allocations;
         }
-        slot.block.fetch_or(super::allocator::LISTED, Ordering::Relaxed);
-        links.head = index;
-        links.length += 1;
+        for allocation in &mut allocations {
+            assert!(allocation.owner() == self.owner, "a frame is listed under a domain that does not own it");
+            let index = link(allocation.into_reference().into_counted());
+            let slot = link_slot(index);
+            slot.previous.store(NO_FRAME, Ordering::Relaxed);
+            slot.next.store(links.head, Ordering::Relaxed);
+            if links.head != NO_FRAME {
+                link_slot(links.head).previous.store(index, Ordering::Relaxed);
+            }
+            slot.block.fetch_or(super::allocator::LISTED, Ordering::Relaxed);
+            links.head = index;
+            links.length += 1;
+        }
+        allocations
     }
 
     /// Takes any one allocation out.

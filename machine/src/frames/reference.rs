@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 use core::mem;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use abi::xen::DomainId;
 
@@ -61,6 +61,24 @@ kinds! {
 
 /// Frames that each domain owns and that have not returned to the free lists yet.
 static OWNED: [AtomicU32; 1 << 15] = [const { AtomicU32::new(0) }; 1 << 15];
+
+/// Some domain's last frame has returned, and nobody has taken notice.
+static OWNER_EMPTIED: AtomicBool = AtomicBool::new(false);
+
+/// Whether some domain's last frame has returned since [`take_owner_emptied`].
+pub fn owner_emptied() -> bool {
+    OWNER_EMPTIED.load(Ordering::SeqCst)
+}
+
+/// Says that some domain's last frame may have returned, for who could have missed it.
+pub fn note_owner_emptied() {
+    OWNER_EMPTIED.store(true, Ordering::SeqCst);
+}
+
+/// Whether some domain's last frame has returned since the last call.
+pub fn take_owner_emptied() -> bool {
+    owner_emptied() && OWNER_EMPTIED.swap(false, Ordering::SeqCst)
+}
 
 /// How many frames belong to `domain`, those included that it has given up but somebody still refers to.
 pub fn owned_by(domain: DomainId) -> u32 {
@@ -136,6 +154,11 @@ impl FrameRef {
         (usage.kind, usage.count)
     }
 
+    /// Whether one of the frame's uses is its owner's pin, at this moment.
+    pub fn is_pinned(&self) -> bool {
+        self.slot().usage().pinned
+    }
+
     /// Whether the frame is a page table at this moment.
     pub fn is_page_table(&self) -> bool {
         self.slot().usage().kind.table_level().is_some()
@@ -159,10 +182,12 @@ impl Drop for FrameRef {
         if before == 1 {
             let usage = slot.usage();
             assert!(usage.count == 0 && !usage.owns_entries(), "{:?} is freed while in use: {usage:?}", self.mfn);
-            if let Some(count) = OWNED.get(usize::from(slot.owner.load(Ordering::SeqCst))) {
-                count.fetch_sub(1, Ordering::SeqCst);
-            }
+            let count = OWNED.get(usize::from(slot.owner.load(Ordering::SeqCst)));
+            let last = count.is_some_and(|count| count.fetch_sub(1, Ordering::SeqCst) == 1);
             allocator::free(self.mfn);
+            if last {
+                note_owner_emptied();
+            }
         }
     }
 }

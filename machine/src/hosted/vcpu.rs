@@ -7,6 +7,8 @@ use super::mmu::{self, Access};
 use super::tlb;
 use crate::addr::GuestVirt;
 use crate::context::{Exit, GuestContext, Selectors};
+pub(crate) use crate::extended_state::ExtendedState;
+use crate::extended_state::xcr0_is_legal;
 use crate::frames::{Descriptor, SharedPage, TypedRef};
 use crate::tlb_clock;
 
@@ -17,19 +19,9 @@ pub(crate) struct BackendState {
     pub(crate) script: VecDeque<Exit>,
 }
 
-/// The enabled extended states; there is no state behind them.
-pub(crate) struct ExtendedState {
-    xcr0: u64,
-}
-
-impl ExtendedState {
-    pub(crate) const fn new() -> Self {
-        Self { xcr0: 1 }
-    }
-
-    pub(crate) const fn xcr0(&self) -> u64 {
-        self.xcr0
-    }
+/// The simulated processor has x87, SSE and AVX.
+pub(crate) const fn supported_states() -> u64 {
+    7
 }
 
 pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
@@ -107,7 +99,7 @@ pub(crate) fn debug_register(context: &GuestContext, index: usize) -> u64 {
 pub(crate) fn latch_debug_status(_: &mut GuestContext) {}
 
 pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
-    let legal = value & !7 == 0 && value & 1 != 0 && (value & 4 == 0 || value & 2 != 0);
+    let legal = xcr0_is_legal(value);
     if legal {
         context.extended.xcr0 = value;
     }

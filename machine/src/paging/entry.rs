@@ -8,6 +8,7 @@ use bitflags::bitflags;
 
 use crate::addr::{MachineAddr, Mfn};
 use crate::backend::ram;
+use crate::m2p;
 use crate::frames::{self, AcquireError, Budget, FrameRef, L1, Level, TypedRef, Writable};
 use crate::hardware::{DeviceFrame, Hardware};
 
@@ -242,6 +243,11 @@ macro_rules! table_entries {
 table_entries!(L2 -> L1, L3 -> L2, L4 -> L3);
 
 impl Entry<L1> {
+    /// A read-only mapping of a frame of the M2P; `None` if the frame is none of these. The M2P stays for ever, so the entry owns nothing.
+    pub fn machine_to_physical(raw: RawEntry) -> Option<Self> {
+        m2p::contains(raw.frame()).then(|| Self::from_owned_bits(leaf_bits(raw.frame(), raw, LeafFlags::empty())))
+    }
+
     /// Decides on an entry that a guest asks for, by its policy.
     ///
     /// # Errors

@@ -15,8 +15,10 @@ pub enum Level {
     Ended,
     /// One domain's life cycle: who pauses, destroys and ends it.
     DomainLife,
-    /// One domain's memory accounting and reservation changes.
-    DomainMemory,
+    /// What the control domain has set for one domain.
+    DomainRecord,
+    /// Which frames are set aside for whom.
+    Claims,
     /// One domain's grant table. Nothing needs two of them at a time.
     Grant,
     /// One domain's record of the grants that it has mapped.

@@ -63,16 +63,24 @@ pub(super) fn machphys_mapping(caller: &mut Caller<'_>, argument: GuestVirt) -> 
     Ok(0)
 }
 
-/// The guest's memory as E820 would show it: one range. A guest that the tools have given no map is told so, and makes its own from its
-/// reservation.
+/// The guest's memory as E820 would show it: the map that the tools have given it, or one range.
 pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut request: MemoryMap = caller.cpu.read(argument)?;
-    let entry = E820Entry { address: 0, size: u64::from(caller.domain.max_frames()) << 12, kind: e820_type::RAM };
+    let mut map = caller.domain.control.record().memory_map.clone();
+    if map.is_empty() {
+        let size = u64::from(caller.domain.max_frames()) << 12;
+        map.push(E820Entry { address: 0, size, kind: e820_type::RAM });
+    }
     if request.entry_count == 0 {
         return Err(Errno::EINVAL.into());
     }
-    caller.cpu.write(GuestVirt::new(request.buffer), &entry)?;
-    request.entry_count = 1;
+    // As many as there is room for.
+    let mut written = 0;
+    for entry in map.iter().take(request.entry_count as usize) {
+        caller.cpu.write_element(GuestVirt::new(request.buffer), written.into(), entry)?;
+        written += 1;
+    }
+    request.entry_count = written;
     caller.cpu.write(argument, &request)?;
     Ok(0)
 }

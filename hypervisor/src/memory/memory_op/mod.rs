@@ -1,5 +1,6 @@
 //! `memory_op`: how much memory a domain has, and changes of it. One file for each group of operations.
 
+mod control;
 mod exchange;
 mod information;
 mod reservation;
@@ -32,9 +33,10 @@ pub fn memory_op(caller: &mut Caller<'_>, command: u64, argument: GuestVirt) -> 
         op::MACHPHYS_MAPPING => information::machphys_mapping(caller, argument),
         op::MEMORY_MAP => information::memory_map(caller, argument),
         op::MACHINE_MEMORY_MAP if caller.domain.is_privileged() => information::machine_memory_map(caller, argument),
-        op::MACHINE_MEMORY_MAP | op::SET_MEMORY_MAP | op::CLAIM_PAGES if !caller.domain.is_privileged() => {
-            Err(Errno::EPERM.into())
-        }
+        op::MACHINE_MEMORY_MAP => Err(Errno::EPERM.into()),
+        op::SET_MEMORY_MAP => control::set_memory_map(caller, argument),
+        op::CLAIM_PAGES => control::claim_pages(caller, argument),
+        op::ACQUIRE_RESOURCE => control::acquire_resource(caller, argument),
         op::GET_VNUMAINFO => Err(Errno::EOPNOTSUPP.into()),
         // These are for guests whose physical memory Paravane translates, which PV guests' is not.
         op::ADD_TO_PHYSMAP | op::ADD_TO_PHYSMAP_BATCH | op::REMOVE_FROM_PHYSMAP => Err(Errno::ENOSYS.into()),

@@ -4,6 +4,7 @@
 use abi::errno::Errno;
 use abi::memory::{Reservation, op};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use machine::addr::{GuestVirt, Mfn, Pfn};
 use machine::frames::{self, Allocation};
 use machine::m2p;
@@ -11,7 +12,7 @@ use machine::m2p;
 use super::{continue_from, EXTENT_SHIFT};
 use crate::domain::Domain;
 use crate::hypercall::{CallResult, Caller};
-use crate::memory::mmuext;
+use crate::memory::{claim, mmuext};
 
 /// The largest extent that an unprivileged domain may ask for: 4 MiB would fragment the host, 2 MiB is what Linux uses.
 const MAX_GUEST_ORDER: u32 = 9;
@@ -79,15 +80,29 @@ fn give_up(target: &Domain, mfn: Mfn) -> Result<(), Errno> {
 /// New frames for the domain, if it may have that many more.
 ///
 /// # Errors
-/// `ENOMEM` if it may not, or there are none.
-fn allocate(caller: &mut Caller<'_>, target: &Domain, order: u32) -> Result<alloc::vec::Vec<Allocation>, Errno> {
+/// `ENOMEM` if it may not, or there are none, or they are set aside for others.
+fn allocate(caller: &mut Caller<'_>, target: &Domain, order: u32) -> Result<Vec<Allocation>, Errno> {
     let order = u8::try_from(order).map_err(|_| Errno::EINVAL)?;
     let wanted = 1u32 << order;
     caller.budget.spend(wanted.saturating_mul(32));
-    if target.frames.len().saturating_add(wanted) > target.max_frames() {
+    let too_many = target.frames.len().saturating_add(wanted) > target.max_frames();
+    if too_many || !claim::may_take(target, wanted.into()) {
         return Err(Errno::ENOMEM);
     }
     frames::allocate_contiguous(order, target.id()).ok_or(Errno::ENOMEM)
+}
+
+/// Makes them the domain's.
+///
+/// # Errors
+/// `ENOMEM` if it has got others meanwhile that leave no room for these, or is being taken apart.
+fn give(target: &Domain, extent: Vec<Allocation>) -> Result<(), Errno> {
+    let count = extent.len() as u64;
+    if !target.frames.push_within(extent, target.max_frames()) {
+        return Err(Errno::ENOMEM);
+    }
+    claim::note_taken(target, count);
+    Ok(())
 }
 
 fn increase(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reservation, index: u64) -> Result<(), Errno> {
@@ -96,8 +111,7 @@ fn increase(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reserva
     if reservation.extent_start != 0 {
         caller.cpu.write_element(list(reservation), index, &first)?;
     }
-    extent.into_iter().for_each(|allocation| target.frames.push(allocation));
-    Ok(())
+    give(target, extent)
 }
 
 fn populate(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reservation, index: u64) -> Result<(), Errno> {
@@ -105,9 +119,8 @@ fn populate(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reserva
     let extent = allocate(caller, target, reservation.extent_order)?;
     let first = extent.first().map_or(0, |allocation| allocation.mfn().get());
     caller.cpu.write_element(list(reservation), index, &first)?;
-    for (offset, allocation) in (0..).zip(extent) {
+    for (offset, allocation) in (0..).zip(&extent) {
         m2p::set(allocation.mfn(), Pfn::new(pfn.wrapping_add(offset)));
-        target.frames.push(allocation);
     }
-    Ok(())
+    give(target, extent)
 }

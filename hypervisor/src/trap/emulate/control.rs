@@ -20,9 +20,14 @@ const CR4_DEBUG_EXTENSIONS: u64 = 1 << 3;
 const DR6_FIXED: u64 = 0xffff_0ff0;
 const DR7_FIXED: u64 = 0x400;
 
+/// CR0 with its one bit that changes.
+pub(crate) const fn control0(task_switched: bool) -> u64 {
+    CR0 | if task_switched { CR0_TASK_SWITCHED } else { 0 }
+}
+
 /// CR0.
 pub(super) fn read_cr0(cpu: &Active) -> u64 {
-    CR0 | if cpu.context().task_switched() { CR0_TASK_SWITCHED } else { 0 }
+    control0(cpu.context().task_switched())
 }
 
 /// Sets CR0, of which only TS can change; `false` if another bit would.

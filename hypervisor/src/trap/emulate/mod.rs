@@ -7,6 +7,7 @@
 mod arithmetic;
 mod code;
 mod control;
+pub(crate) use control::control0;
 mod decode;
 mod page_table;
 mod ports;

@@ -1,0 +1,84 @@
+//! `createdomain`, and `max_vcpus`, which here has nothing left to do.
+
+use abi::domctl::{CreateDomain, MaxVcpus, create_flags, grant_options};
+use abi::errno::Errno;
+use abi::arch_x86_64::misc_flags;
+use abi::xen::DomainId;
+use alloc::format;
+use alloc::sync::Arc;
+use machine::frames;
+
+use crate::control::Request;
+use crate::domain::{self, Domain, MAX_VCPUS, Settings};
+use crate::hypercall::{CallResult, Caller};
+use crate::time;
+
+/// The one version of grant tables.
+const GRANT_VERSION: u32 = 1;
+/// The only pool of pCPUs, and "any".
+const POOLS: [u32; 2] = [0, u32::MAX];
+/// Frames that a domain takes before it has any memory of its own, and some for what else is going on.
+const RESERVE: u64 = 64;
+/// A domain's share of CPU time, unless the tools say otherwise.
+const WEIGHT: u16 = 256;
+
+/// Makes a domain without memory, paused, with all its vCPUs down.
+pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
+    let wanted: CreateDomain = request.argument();
+    check(&wanted)?;
+    if frames::free_frames() < RESERVE {
+        return Err(Errno::ENOMEM.into());
+    }
+    let number = match request.domain {
+        id if id.0 == 0 || id >= DomainId::FIRST_RESERVED => domain::reserve_next()?,
+        id => domain::reserve(id)?,
+    };
+    let id = number.id();
+    let settings = Settings {
+        name: format!("d{}", id.0),
+        privileged: false,
+        vcpus: wanted.max_vcpus,
+        max_frames: 0,
+        weight: WEIGHT,
+        cap: 0,
+    };
+    let domain = Domain::new(id, settings).map_err(|_| Errno::ENOMEM)?;
+    let limit = |wanted: i32| u32::try_from(wanted).ok();
+    domain.grants.limit(limit(wanted.max_grant_frames), limit(wanted.max_maptrack_frames))?;
+    domain.events.set_limit(wanted.max_event_channel_port);
+    domain.control.record().handle = wanted.handle;
+    if wanted.flags & create_flags::XS_DOMAIN != 0 {
+        domain.control.set_serves_store();
+    }
+    domain.control.own_first_pause();
+    time::init_domain(&domain);
+    domain::add(&domain);
+    drop(number);
+    request.answer_domain(caller, id)?;
+    Ok(0)
+}
+
+/// Whether such a domain can be had on a host that has neither hardware virtualisation nor an IOMMU.
+fn check(wanted: &CreateDomain) -> Result<(), Errno> {
+    let legal = wanted.flags & !create_flags::XS_DOMAIN == 0
+        && wanted.iommu_options == 0
+        && wanted.vmtrace_size == 0
+        && wanted.arch.emulation_flags == 0
+        && wanted.arch.misc_flags & !misc_flags::RELAXED == 0
+        && wanted.grant_options == GRANT_VERSION & grant_options::VERSION_MASK
+        && (1..=MAX_VCPUS).contains(&wanted.max_vcpus);
+    match legal {
+        false => Err(Errno::EINVAL),
+        true if POOLS.contains(&wanted.cpupool) => Ok(()),
+        true => Err(Errno::ENOENT),
+    }
+}
+
+/// The vCPUs are there since the domain was made; their number is that for good.
+pub(super) fn max_vcpus(request: &Request, target: &Arc<Domain>) -> CallResult {
+    let MaxVcpus { max } = request.argument();
+    if max == 0 || u32::try_from(target.vcpus().len()).is_ok_and(|has| max > has) {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(0)
+}

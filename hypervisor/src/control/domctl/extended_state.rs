@@ -1,0 +1,131 @@
+//! What a vCPU has beside `vcpu_guest_context`: callbacks of 32-bit processes, extended state, MSRs.
+
+use abi::domctl::{ExtendedVcpuContext, VcpuExtendedState, VcpuMsrs};
+use abi::errno::Errno;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use machine::addr::GuestVirt;
+use machine::context::{GuestContext, Handler, is_canonical};
+use zerocopy::FromZeros;
+
+use super::vcpu_context::at_rest;
+use crate::control::Request;
+use crate::domain::Domain;
+use crate::hypercall::{CallResult, Caller};
+
+/// Bytes in front of the XSAVE image: the states that are enabled, and those that ever were.
+const WORDS: usize = 16;
+/// Bytes of the smallest image: x87 and SSE, and the header.
+const SMALLEST_IMAGE: usize = 576;
+
+/// Tells the entry points for system calls of 32-bit processes.
+pub(super) fn get_callbacks(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let asked: ExtendedVcpuContext = request.argument();
+    let vcpu = super::vcpu(target, asked.vcpu)?;
+    let answer = at_rest(caller, target, vcpu, |_, context| {
+        let (syscall, sysenter) = (context.handlers().syscall32, context.handlers().sysenter);
+        let mut answer = ExtendedVcpuContext::new_zeroed();
+        answer.vcpu = asked.vcpu;
+        answer.size = size_of::<ExtendedVcpuContext>() as u32;
+        answer.syscall32_callback_rip = syscall.address;
+        answer.syscall32_callback_cs = syscall.cs;
+        answer.syscall32_disables_events = syscall.mask_events;
+        answer.sysenter_callback_rip = sysenter.address;
+        answer.sysenter_callback_cs = sysenter.cs;
+        answer.sysenter_disables_events = sysenter.mask_events;
+        Ok(answer)
+    })?;
+    request.answer(caller, &answer)?;
+    Ok(0)
+}
+
+/// Sets them. There are no machine checks to be told of, so no capability for them can be restored.
+pub(super) fn set_callbacks(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let wanted: ExtendedVcpuContext = request.argument();
+    let vcpu = super::vcpu(target, wanted.vcpu)?;
+    let whole = size_of::<ExtendedVcpuContext>() as u32;
+    if wanted.size > whole || !is_canonical(wanted.syscall32_callback_rip) || !is_canonical(wanted.sysenter_callback_rip) {
+        return Err(Errno::EINVAL.into());
+    }
+    if wanted.size == whole && wanted.machine_check_capabilities != 0 {
+        return Err(Errno::EPERM.into());
+    }
+    at_rest(caller, target, vcpu, |_, context| {
+        let handlers = context.handlers_mut();
+        handlers.syscall32 = Handler::new(
+            wanted.syscall32_callback_rip,
+            wanted.syscall32_callback_cs,
+            wanted.syscall32_disables_events != 0,
+            0,
+        );
+        handlers.sysenter =
+            Handler::new(wanted.sysenter_callback_rip, wanted.sysenter_callback_cs, wanted.sysenter_disables_events != 0, 0);
+        Ok(())
+    })?;
+    Ok(0)
+}
+
+/// Tells extended state, or how much it is.
+pub(super) fn get_state(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let mut asked: VcpuExtendedState = request.argument();
+    let vcpu = super::vcpu(target, asked.vcpu)?;
+    let states = GuestContext::supported_states();
+    let bytes = at_rest(caller, target, vcpu, |_, context| {
+        let (xcr0, image) = context.extended_state();
+        let mut bytes = Vec::new();
+        if !image.is_empty() {
+            bytes.extend_from_slice(&xcr0.to_le_bytes());
+            bytes.extend_from_slice(&states.to_le_bytes());
+            bytes.extend_from_slice(image);
+        }
+        Ok(bytes)
+    })?;
+    if (asked.size == 0 && asked.feature_mask == 0) || asked.buffer == 0 {
+        (asked.size, asked.feature_mask) = (bytes.len() as u64, states);
+        request.answer(caller, &asked)?;
+        return Ok(0);
+    }
+    if asked.size != bytes.len() as u64 || asked.feature_mask != states {
+        return Err(Errno::EINVAL.into());
+    }
+    if !bytes.is_empty() {
+        caller.cpu.write_bytes(GuestVirt::new(asked.buffer), &bytes)?;
+    }
+    Ok(0)
+}
+
+/// Sets extended state.
+pub(super) fn set_state(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let wanted: VcpuExtendedState = request.argument();
+    let vcpu = super::vcpu(target, wanted.vcpu)?;
+    let most = WORDS + SMALLEST_IMAGE * 16;
+    let size = usize::try_from(wanted.size).ok().filter(|size| (WORDS..=most).contains(size)).ok_or(Errno::EINVAL)?;
+    let mut bytes = alloc::vec![0; size];
+    caller.cpu.read_bytes(GuestVirt::new(wanted.buffer), &mut bytes)?;
+    let (words, image) = bytes.split_at(WORDS);
+    let Some(xcr0) = words.first_chunk().copied().map(u64::from_le_bytes) else { return Err(Errno::EINVAL.into()) };
+    if image.is_empty() {
+        // Nothing but x87 and SSE has been used: that stands in the other context.
+        return Ok(0);
+    }
+    at_rest(caller, target, vcpu, |_, context| {
+        if context.set_extended_state(xcr0, image) { Ok(()) } else { Err(Errno::EINVAL.into()) }
+    })?;
+    Ok(0)
+}
+
+/// There is no MSR whose value is a vCPU's own beside those that have a place elsewhere.
+pub(super) fn get_msrs(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let mut asked: VcpuMsrs = request.argument();
+    super::vcpu(target, asked.vcpu)?;
+    asked.msr_count = 0;
+    request.answer(caller, &asked)?;
+    Ok(0)
+}
+
+/// So none can be set.
+pub(super) fn set_msrs(request: &Request, target: &Arc<Domain>) -> CallResult {
+    let wanted: VcpuMsrs = request.argument();
+    super::vcpu(target, wanted.vcpu)?;
+    if wanted.msr_count == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) }
+}

@@ -1,0 +1,50 @@
+//! Pausing, resuming, and knocking on the door: what happens to a domain as a whole.
+
+use abi::domctl::{SendTrigger, trigger};
+use abi::errno::Errno;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use crate::control::Request;
+use crate::domain::Domain;
+use crate::hypercall::{CallError, CallResult, Caller};
+use crate::scheduler;
+
+/// Pauses the domain; none of its vCPUs runs any more when this returns.
+pub(super) fn pause(caller: &Caller<'_>, target: &Arc<Domain>) -> CallResult {
+    super::other(caller, target)?.pause_by_control()?;
+    if target.vcpus().iter().all(|vcpu| scheduler::wait_until_parked(vcpu)) {
+        return Ok(0);
+    }
+    // Once more, when this pCPU has looked up.
+    target.unpause_by_control()?;
+    Err(CallError::again())
+}
+
+/// Takes a pause back.
+pub(super) fn unpause(target: &Arc<Domain>) -> CallResult {
+    target.unpause_by_control()?;
+    Ok(0)
+}
+
+/// Lets a domain that has ended go on.
+pub(super) fn resume(target: &Arc<Domain>) -> CallResult {
+    target.resume();
+    Ok(0)
+}
+
+/// Sends an NMI; buttons are for machines that have them.
+pub(super) fn send_trigger(request: &Request, target: &Arc<Domain>) -> CallResult {
+    let SendTrigger { trigger, vcpu } = request.argument();
+    let vcpu = super::vcpu(target, vcpu)?;
+    match trigger {
+        trigger::NMI => {
+            vcpu.nmi_pending.store(true, Ordering::SeqCst);
+            scheduler::wake(vcpu);
+            vcpu.kick();
+            Ok(0)
+        }
+        trigger::POWER | trigger::SLEEP => Err(Errno::EINVAL.into()),
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}

@@ -1,0 +1,52 @@
+//! A domain's wall clock and time-stamp counter.
+
+use abi::domctl::{SetTimeOffset, TscInfo};
+use abi::errno::Errno;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+use machine::time;
+
+use crate::control::Request;
+use crate::domain::Domain;
+use crate::hypercall::{CallResult, Caller};
+
+/// Values of `tsc_mode`: emulated where it must be, always, never. Here no domain needs it and none can have it.
+const DEFAULT: u32 = 0;
+const ALWAYS_EMULATED: u32 = 1;
+const NEVER_EMULATED: u32 = 2;
+
+/// Puts the domain's wall clock ahead of the host's.
+pub(super) fn set_time_offset(request: &Request, target: &Arc<Domain>) -> CallResult {
+    let SetTimeOffset { seconds } = request.argument();
+    target.control.time_offset.store(seconds, Ordering::Relaxed);
+    crate::time::set_wall_clock(target);
+    Ok(0)
+}
+
+/// How the time-stamp counter behaves.
+pub(super) fn get_tsc_info(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let info = TscInfo {
+        tsc_mode: target.control.tsc_mode.load(Ordering::Relaxed),
+        guest_tsc_khz: u32::try_from(time::scale().frequency() / 1000).unwrap_or(0),
+        incarnation: target.control.incarnation.load(Ordering::Relaxed),
+        _pad: 0,
+        elapsed_nanoseconds: time::now(),
+    };
+    request.answer(caller, &info)?;
+    Ok(0)
+}
+
+/// Chooses how it is to behave. It counts as the processor's does, so a domain that comes from another host sees it jump, as it does its clock; both are told
+/// to it anew.
+pub(super) fn set_tsc_info(request: &Request, target: &Arc<Domain>) -> CallResult {
+    let TscInfo { tsc_mode, incarnation, .. } = request.argument();
+    match tsc_mode {
+        DEFAULT | NEVER_EMULATED => {
+            target.control.tsc_mode.store(tsc_mode, Ordering::Relaxed);
+            target.control.incarnation.store(incarnation, Ordering::Relaxed);
+            Ok(0)
+        }
+        ALWAYS_EMULATED => Err(Errno::EOPNOTSUPP.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}

@@ -1,0 +1,70 @@
+//! `setvcpucontext`, `getvcpucontext`: the state of a vCPU at rest, whole.
+
+use abi::arch_x86_64::{VcpuGuestContext, vgcf};
+use abi::domctl::VcpuContext;
+use abi::errno::Errno;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use machine::addr::GuestVirt;
+use machine::context::GuestContext;
+
+use crate::control::Request;
+use crate::domain::{Domain, Vcpu, state};
+use crate::hypercall::{CallError, CallResult, Caller};
+use crate::scheduler;
+
+/// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile.
+///
+/// # Errors
+/// `EINVAL` for the caller's own domain and for one that is being taken apart; a continuation if the vCPU does not come to rest at once; those of `act`.
+pub(super) fn at_rest<R>(
+    caller: &mut Caller<'_>,
+    target: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    act: impl FnOnce(&mut Caller<'_>, &mut GuestContext) -> Result<R, CallError>,
+) -> Result<R, CallError> {
+    super::other(caller, target)?;
+    target.pause();
+    let result = if !scheduler::wait_until_parked(vcpu) {
+        Err(CallError::again())
+    } else {
+        match vcpu.parked().as_deref_mut() {
+            Some(context) => act(caller, context),
+            None if target.is_dying() => Err(Errno::EINVAL.into()),
+            None => Err(CallError::again()),
+        }
+    };
+    target.unpause();
+    result
+}
+
+/// Gives a vCPU its state.
+pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let VcpuContext { vcpu, context, .. } = request.argument();
+    let vcpu = super::vcpu(target, vcpu)?;
+    if context == 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let wanted: Box<VcpuGuestContext> = Box::new(caller.cpu.read(GuestVirt::new(context))?);
+    at_rest(caller, target, vcpu, |caller, context| {
+        state::apply(target, context, &wanted, &mut caller.budget)?;
+        state::apply_to_vcpu(target, vcpu, &wanted);
+        Ok(())
+    })?;
+    if vcpu.set_up(wanted.flags & vgcf::ONLINE != 0) {
+        scheduler::resume(vcpu);
+    }
+    Ok(0)
+}
+
+/// Tells the state of a vCPU.
+pub(super) fn get(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let VcpuContext { vcpu, context, .. } = request.argument();
+    let vcpu = super::vcpu(target, vcpu)?;
+    if !vcpu.is_initialised() {
+        return Err(Errno::ENODATA.into());
+    }
+    let state = at_rest(caller, target, vcpu, |_, context| Ok(state::describe(target, vcpu, context)))?;
+    caller.cpu.write(GuestVirt::new(context), &*state)?;
+    Ok(0)
+}

@@ -1,0 +1,61 @@
+//! Virtual interrupts of the host as a whole: which domain gets each of them. Usually it is the control domain.
+
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::Ordering;
+
+use abi::errno::Errno;
+use abi::xen::virq;
+use machine::sync::{Level, SpinLock};
+
+use super::ports::{State, VIRQS, is_global};
+use super::{deliver, raise_global_virq};
+use crate::domain::{self, Domain};
+
+/// Who gets an interrupt instead of the control domain.
+static HANDLERS: SpinLock<[Option<Weak<Domain>>; VIRQS]> = SpinLock::new(Level::DomainRecord, [const { None }; VIRQS]);
+
+/// Gives a virtual interrupt of the host to `domain` from now on.
+///
+/// # Errors
+/// `EINVAL` if there is no such interrupt or it belongs to a vCPU.
+pub fn set_global_handler(domain: &Arc<Domain>, number: u32) -> Result<(), Errno> {
+    if !is_global(number) {
+        return Err(Errno::EINVAL);
+    }
+    let mut handlers = HANDLERS.lock();
+    let handler = usize::try_from(number).ok().and_then(|index| handlers.get_mut(index)).ok_or(Errno::EINVAL)?;
+    let former = handler.replace(Arc::downgrade(domain));
+    drop(handlers);
+    drop(former);
+    Ok(())
+}
+
+/// Makes a virtual interrupt of the host pending at the domain that gets it.
+pub fn raise_for_control(number: u32) {
+    let handlers = HANDLERS.lock();
+    let handler = usize::try_from(number).ok().and_then(|index| handlers.get(index)).cloned().flatten();
+    drop(handlers);
+    let handler = handler.and_then(|handler| handler.upgrade()).filter(|handler| !handler.is_dying());
+    if let Some(domain) = handler.or_else(domain::control_domain) {
+        raise_global_virq(&domain, number);
+    }
+}
+
+/// Tells whoever waits for it that a domain has ended; if it suspended itself, that may be a port of its own that was chosen for the purpose.
+pub fn report_end(ended: &Arc<Domain>, suspended: bool) {
+    let port = ended.control.suspend_port.load(Ordering::SeqCst);
+    if suspended && port != 0 {
+        let table = ended.events.lock();
+        if let Ok(channel) = table.channel(port)
+            && let State::Interdomain(peer) = &channel.state
+        {
+            let (remote, remote_port) = (peer.domain.upgrade(), peer.port);
+            drop(table);
+            if let Some(remote) = remote {
+                deliver(&remote, remote_port, ended.id(), port);
+            }
+            return;
+        }
+    }
+    raise_for_control(virq::DOM_EXC);
+}

@@ -1,0 +1,78 @@
+//! What the control domain does to another domain's memory beside changing its size.
+
+use abi::errno::Errno;
+use abi::memory::{AcquireResource, E820Entry, ForeignMemoryMap, Reservation, resource};
+use alloc::vec::Vec;
+use machine::addr::GuestVirt;
+
+use crate::hypercall::{CallResult, Caller};
+use crate::memory::claim;
+
+/// The longest memory map that a guest can be shown.
+const MOST_RANGES: u32 = 128;
+
+/// Only the control domain may.
+fn check_privilege(caller: &Caller<'_>) -> Result<(), Errno> {
+    if caller.domain.is_privileged() { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// `claim_pages`: sets frames aside.
+pub(super) fn claim_pages(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    check_privilege(caller)?;
+    let wanted: Reservation = caller.cpu.read(argument)?;
+    if wanted.extent_start != 0 || wanted.extent_order != 0 || wanted.memory_flags != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    claim::stake(&*caller.target(wanted.domain)?, wanted.extent_count)?;
+    Ok(0)
+}
+
+/// `set_memory_map`: what a guest is told that its memory looks like.
+pub(super) fn set_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    check_privilege(caller)?;
+    let wanted: ForeignMemoryMap = caller.cpu.read(argument)?;
+    if wanted.map.entry_count > MOST_RANGES {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = caller.target(wanted.domain)?;
+    let list = GuestVirt::new(wanted.map.buffer);
+    let ranges = (0..wanted.map.entry_count.into()).map(|index| caller.cpu.read_element(list, index));
+    let ranges = ranges.collect::<Result<Vec<E820Entry>, _>>()?;
+    let former = core::mem::replace(&mut target.control.record().memory_map, ranges);
+    drop(former);
+    Ok(0)
+}
+
+/// `acquire_resource`: the frames of a domain's grant table, so that its first entries can be filled in.
+pub(super) fn acquire_resource(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    check_privilege(caller)?;
+    let mut wanted: AcquireResource = caller.cpu.read(argument)?;
+    if wanted._pad != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = caller.target(wanted.domain)?;
+    if u32::from(wanted.resource_type) != resource::GRANT_TABLE {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    if wanted.id != resource::GRANT_TABLE_ID_SHARED {
+        return Err(Errno::EINVAL.into());
+    }
+    let most = target.grants.most_frames();
+    if wanted.frame_count == 0 {
+        if wanted.frame != 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        wanted.frame_count = most;
+        caller.cpu.write(argument, &wanted)?;
+        return Ok(0);
+    }
+    // At most 64 frames, so there is no need to look at the budget.
+    let end = wanted.frame.checked_add(wanted.frame_count.into()).and_then(|end| u32::try_from(end).ok());
+    let end = end.filter(|&end| end <= most && !target.is_dying()).ok_or(Errno::EINVAL)?;
+    let frames = target.grants.grow(end).map_err(Errno::from)?;
+    let first = usize::try_from(wanted.frame).map_err(|_| Errno::EINVAL)?;
+    for (index, frame) in (0..).zip(frames.iter().skip(first)) {
+        caller.cpu.write_element(GuestVirt::new(wanted.frame_list), index, &frame.get())?;
+    }
+    Ok(0)
+}
