@@ -30,7 +30,7 @@ pub fn say(text: fmt::Arguments<'_>) {
 }
 
 /// Acts on a key; one without meaning is named.
-pub(super) fn press(key: u8) {
+pub(crate) fn press(key: u8) {
     match KEYS.iter().find(|(byte, ..)| *byte == key) {
         Some((.., act)) => act(),
         None if key.is_ascii_graphic() => say(format_args!("no key {}; h lists them", char::from(key))),

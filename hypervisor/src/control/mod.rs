@@ -3,6 +3,8 @@
 //! The order of every such call: who asks (`EPERM` for any other domain, before anything is read), the request (`EFAULT`), the version of the
 //! interface (`EACCES`), then the operation.
 
+pub mod cpu_bitmap;
+pub mod cpu_policy;
 pub mod domctl;
 mod request;
 pub mod sysctl;

@@ -74,13 +74,14 @@ const fn operations(hypercall: u32) -> &'static [(&'static str, u32)] {
         number::CALLBACK_OP => abi::callback::op::NAMES,
         number::EVENT_CHANNEL_OP => abi::event_channel::op::NAMES,
         number::PHYSDEV_OP => abi::physdev::op::NAMES,
+        number::SYSCTL => abi::sysctl::op::NAMES,
         _ => &[],
     }
 }
 
 /// Operations that are refused whoever asks; a test compares this with what the handlers do.
 const fn refused(hypercall: u32) -> &'static [u32] {
-    use abi::{grant_table, memory, physdev, xen::mmuext};
+    use abi::{grant_table, memory, physdev, sysctl, xen::mmuext};
 
     match hypercall {
         number::MEMORY_OP => &[
@@ -98,6 +99,17 @@ const fn refused(hypercall: u32) -> &'static [u32] {
             memory::op::GET_VNUMAINFO,
         ],
         number::GRANT_TABLE_OP => &[grant_table::op::DUMP_TABLE],
+        number::SYSCTL => &[
+            sysctl::op::TBUF_OP,
+            sysctl::op::PERFC_OP,
+            sysctl::op::GETDOMAININFOLIST,
+            sysctl::op::CPU_HOTPLUG,
+            sysctl::op::PM_OP,
+            sysctl::op::PAGE_OFFLINE_OP,
+            sysctl::op::LOCKPROF_OP,
+            sysctl::op::COVERAGE_OP,
+            sysctl::op::LIVEPATCH_OP,
+        ],
         number::MMUEXT_OP => &[mmuext::MARK_SUPER, mmuext::UNMARK_SUPER],
         number::PHYSDEV_OP => &[
             physdev::op::PIRQ_EOI_GMFN_V1,

@@ -69,6 +69,14 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// When one that waits takes the pCPU from the one that runs, if it is to do so before the end of the slice.
+    pub(super) fn takeover(&self) -> Option<u64> {
+        let held = if self.current.is_some() { u64::from(super::rate_limit()) * 1000 } else { 0 };
+        self.run.preempts().then_some(self.slice_start + held)
+    }
+}
+
 /// How many wait in a pCPU's queue.
 pub(super) fn waiting(cpu: CpuId) -> u32 {
     CPUS[cpu.index()].waiting.load(Ordering::SeqCst)

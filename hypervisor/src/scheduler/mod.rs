@@ -34,7 +34,9 @@ pub use poll::{start_polling, wake_pollers};
 pub(crate) use run::note_leaving;
 pub use run::{must_stop, poll, run_cpu, yield_now};
 pub use runstate::Runstate;
-pub use settings::{lift_pin_override, override_pin, set_affinity, set_cap, set_weight};
+pub use settings::{
+    lift_pin_override, override_pin, rate_limit, set_affinity, set_cap, set_rate_limit, set_weight,
+};
 pub use share::DomainScheduling;
 pub use state::SchedulerState;
 pub use wake::{block, kick, resume, running_on, wake};

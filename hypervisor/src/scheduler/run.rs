@@ -236,7 +236,7 @@ pub(super) fn look(target: CpuId) {
 fn arrange_slice(cpu: CpuId) {
     let mut queue = queue(cpu);
     if queue.current.is_some() && queue.run.waiting() != 0 {
-        let end = queue.slice_start + SLICE;
+        let end = queue.takeover().unwrap_or(queue.slice_start + SLICE);
         if end < queue.slice_end {
             queue.slice_end = end;
             set_deadline(&queue);
@@ -263,7 +263,7 @@ fn deadline(cpu: CpuId, work: bool) {
     if over {
         queue.slice_end = u64::MAX;
     }
-    if (over || work || queue.run.preempts())
+    if (over || work || queue.takeover().is_some_and(|when| when <= now))
         && let Some(current) = &queue.current
     {
         current.scheduling.preempt.store(true, Ordering::SeqCst);

@@ -1,7 +1,7 @@
 //! What the control domain may set: weight, cap, affinity.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use abi::errno::Errno;
 use machine::addr::{CpuId, CpuSet};
@@ -11,6 +11,19 @@ use super::cpu::{both, home_queue, online};
 use super::state::Place;
 use super::wake;
 use crate::domain::{Domain, Vcpu};
+
+/// How long a vCPU runs at least before one that wakes takes its pCPU, in microseconds.
+static RATE_LIMIT: AtomicU32 = AtomicU32::new(0);
+
+/// How long a vCPU runs at least before one that wakes takes its pCPU, in microseconds; zero for no limit.
+pub fn rate_limit() -> u32 {
+    RATE_LIMIT.load(Ordering::Relaxed)
+}
+
+/// Sets how long a vCPU runs at least before one that wakes takes its pCPU, in microseconds; zero for no limit.
+pub fn set_rate_limit(microseconds: u32) {
+    RATE_LIMIT.store(microseconds, Ordering::Relaxed);
+}
 
 /// Sets a domain's weight against others; 256 is usual.
 ///

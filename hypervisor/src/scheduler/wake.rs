@@ -64,7 +64,7 @@ pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64) {
 /// Brings a vCPU that is queued in name to the queue of `target`.
 pub(super) fn send(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId) {
     match place(vcpu, lag, target) {
-        Effect::Runs | Effect::FirstToWait => run::look(target),
+        Effect::Runs | Effect::EndsSlice => run::look(target),
         Effect::Waits => {}
     }
 }
@@ -80,26 +80,28 @@ fn offer(allowed: CpuSet) {
 enum Effect {
     /// It takes the pCPU.
     Runs,
-    /// It waits, and nobody did before: the slice of the one that runs has an end now.
-    FirstToWait,
+    /// It waits, and nobody did before, or it will take the pCPU soon: the slice of the one that runs has an end now.
+    EndsSlice,
     /// It waits with others.
     Waits,
 }
 
 fn place(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId) -> Effect {
+    let now = time::now();
     let mut queue = queue(target);
     vcpu.scheduling.set_home(target);
-    queue.run.charge(time::now());
+    queue.run.charge(now);
     queue.run.admit(lag, Arc::clone(vcpu));
     queue.publish(target);
-    if queue.run.preempts() {
+    let takeover = queue.takeover();
+    if takeover.is_some_and(|when| when <= now) {
         if let Some(current) = &queue.current {
             current.scheduling.preempt.store(true, Ordering::SeqCst);
             current.scheduling.attention.store(true, Ordering::SeqCst);
         }
         Effect::Runs
-    } else if queue.run.waiting() == 1 {
-        Effect::FirstToWait
+    } else if takeover.is_some() || queue.run.waiting() == 1 {
+        Effect::EndsSlice
     } else {
         Effect::Waits
     }

@@ -43,7 +43,7 @@ pub fn present() -> usize {
 }
 
 /// The local APIC number of a CPU that has a window.
-pub(crate) fn apic_id(cpu: CpuId) -> u32 {
+pub fn apic_id(cpu: CpuId) -> u32 {
     // SAFETY: windows are built at boot for all CPUs that can run, and the number changes only before its CPU runs.
     unsafe { (*windows::info(cpu)).apic_id }
 }

@@ -84,6 +84,11 @@ pub fn features() -> &'static Features {
     &FEATURES
 }
 
+/// The number of a simulated CPU's local APIC.
+pub fn apic_id(cpu: CpuId) -> u32 {
+    cpu.index() as u32
+}
+
 /// Starts one thread as a second CPU, which runs `main`.
 pub fn start_others(main: fn() -> !) {
     let (online, wait) = std::sync::mpsc::channel();

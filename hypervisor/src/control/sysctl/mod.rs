@@ -1,9 +1,23 @@
 //! `sysctl`: the host's state and settings (public header `sysctl.h`). One file for each concern.
+//!
+//! What this hypervisor does without (trace buffers, performance counters, lock profiles, coverage, live patches, cache allocation, taking memory out of
+//! use) is answered as by one that was built without.
+
+mod console;
+mod cpu_policy;
+mod cpu_pool;
+mod host;
+mod power;
+mod scheduler;
+#[cfg(test)]
+mod tests;
+mod topology;
 
 use abi::errno::Errno;
 use abi::sysctl::op;
 use machine::addr::GuestVirt;
 
+use self::scheduler::SCHEDULER;
 use super::{Request, note_refusal};
 use crate::hypercall::{CallResult, Caller};
 
@@ -15,6 +29,28 @@ pub fn sysctl(caller: &mut Caller<'_>, address: GuestVirt) -> CallResult {
     result
 }
 
-fn perform(_caller: &mut Caller<'_>, _request: &Request) -> CallResult {
-    Err(Errno::ENOSYS.into())
+fn perform(caller: &mut Caller<'_>, request: &Request) -> CallResult {
+    match request.command {
+        op::READCONSOLE => console::read_console(caller, request),
+        op::PHYSINFO => host::physical_info(caller, request),
+        op::SCHED_ID => scheduler::id(caller, request),
+        op::DEBUG_KEYS => console::debug_keys(caller, request),
+        op::GETCPUINFO => host::cpu_info(caller, request),
+        op::AVAILHEAP => host::available_heap(caller, request),
+        op::GET_PMSTAT => power::statistics(request),
+        op::CPU_HOTPLUG => power::cpu_hotplug(request),
+        op::PM_OP => power::management(request),
+        op::CPUTOPOINFO => topology::cpu_topology(caller, request),
+        op::NUMAINFO => topology::numa(caller, request),
+        op::CPUPOOL_OP => cpu_pool::cpu_pool_op(caller, request),
+        op::SCHEDULER_OP => scheduler::settings(caller, request),
+        op::PCITOPOINFO => topology::pci_topology(caller, request),
+        op::GET_CPU_LEVELLING_CAPS => cpu_policy::levelling(caller, request),
+        op::GET_CPU_FEATURESET => cpu_policy::features(caller, request),
+        op::GET_CPU_POLICY => cpu_policy::policy(caller, request),
+        op::PSR_CMT_OP | op::PSR_ALLOC => Err(Errno::ENODEV.into()),
+        op::PAGE_OFFLINE_OP | op::COVERAGE_OP | op::LIVEPATCH_OP => Err(Errno::EOPNOTSUPP.into()),
+        // TBUF_OP, PERFC_OP and LOCKPROF_OP among them.
+        _ => Err(Errno::ENOSYS.into()),
+    }
 }

@@ -1,0 +1,57 @@
+//! `readconsole` and `debug_keys`: Paravane's log, and who has something printed in it.
+
+use abi::sysctl::{DebugKeys, ReadConsole};
+use machine::addr::GuestVirt;
+use machine::console::history;
+
+use super::Request;
+use crate::console::keys;
+use crate::hypercall::{CallError, CallResult, Caller};
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 512;
+/// What a key may cost, in units of the budget: what it prints goes out on a serial line.
+const COST_OF_KEY: u32 = 8192;
+
+/// Copies out what was said on the console of late.
+pub(super) fn read_console(caller: &mut Caller<'_>, request: &Request) -> CallResult {
+    let mut argument: ReadConsole = request.argument();
+    let buffer = GuestVirt::new(argument.buffer);
+    let room = argument.count.min(history::HISTORY_SIZE as u32);
+    let mut index = if argument.incremental != 0 { argument.index } else { history::start() };
+    let mut done = 0;
+    let mut bytes = [0; PIECE];
+    while done < room {
+        let piece = &mut bytes[..(room - done).min(PIECE as u32) as usize];
+        let (next, length) = history::read(index, piece);
+        if length == 0 {
+            break;
+        }
+        caller.cpu.write_bytes(buffer.offset(done.into()), &piece[..length])?;
+        index = next;
+        done += length as u32;
+    }
+    (argument.count, argument.index) = (done, index);
+    request.answer(caller, &argument)?;
+    if argument.clear != 0 {
+        history::clear(index);
+    }
+    Ok(0)
+}
+
+/// Acts as if keys had been typed to Paravane on its console.
+pub(super) fn debug_keys(caller: &mut Caller<'_>, request: &Request) -> CallResult {
+    let DebugKeys { mut keys, mut key_count, .. } = request.argument();
+    while key_count != 0 {
+        if caller.budget.is_exhausted() {
+            // The rest is done when the call is made again.
+            request.answer(caller, &DebugKeys { keys, key_count, _pad: 0 })?;
+            return Err(CallError::again());
+        }
+        let key: u8 = caller.cpu.read(GuestVirt::new(keys))?;
+        keys::press(key);
+        caller.budget.spend(COST_OF_KEY);
+        (keys, key_count) = (keys.wrapping_add(1), key_count - 1);
+    }
+    Ok(0)
+}

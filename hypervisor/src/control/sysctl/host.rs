@@ -1,0 +1,77 @@
+//! What the host is and has: `physinfo`, `getcpuinfo`, `availheap`.
+
+use abi::sysctl::{AvailableHeap, CpuInfo, GetCpuInfo, PhysicalInfo, physical_capabilities};
+use machine::addr::{CpuId, GuestVirt, PAGE_SIZE};
+use machine::{cpu, frames, time};
+
+use super::{Request, topology};
+use crate::cpu_policy::{feature_set, system};
+use crate::hypercall::{CallResult, Caller};
+use crate::scheduler;
+
+/// PV guests, with grant tables of both versions; none that needs hardware's help.
+const CAPABILITIES: u32 =
+    physical_capabilities::PV | physical_capabilities::GNTTAB_V1 | physical_capabilities::GNTTAB_V2;
+
+/// The pCPUs that run, by number.
+pub(super) fn cpus() -> impl Iterator<Item = CpuId> {
+    (0..).map_while(CpuId::new).take(cpu::online())
+}
+
+/// The machine as a whole.
+pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallResult {
+    let online = cpus().count() as u32;
+    let (threads_per_core, cores_per_socket) = topology::shape();
+    let mut hardware_capabilities = [0; 8];
+    hardware_capabilities.iter_mut().zip(feature_set(&system().host)).for_each(|(to, word)| *to = word);
+    let answer = PhysicalInfo {
+        threads_per_core,
+        cores_per_socket,
+        cpu_count: online,
+        max_cpu_id: online - 1,
+        node_count: 1,
+        max_node_id: 0,
+        // Counters below 4 THz fit.
+        cpu_khz: (time::scale().frequency() / 1000) as u32,
+        capabilities: CAPABILITIES,
+        arch_capabilities: 0,
+        _pad: 0,
+        total_pages: frames::total_frames(),
+        free_pages: frames::free_frames(),
+        // Frames are cleared when they are given out.
+        scrub_pages: 0,
+        outstanding_pages: 0,
+        max_mfn: frames::table_size().saturating_sub(1),
+        hardware_capabilities,
+    };
+    request.answer(caller, &answer)?;
+    Ok(0)
+}
+
+/// How long each pCPU has been idle.
+pub(super) fn cpu_info(caller: &mut Caller<'_>, request: &Request) -> CallResult {
+    let mut argument: GetCpuInfo = request.argument();
+    let mut count = 0;
+    for cpu in cpus().take(usize::try_from(argument.max_cpus).unwrap_or(usize::MAX)) {
+        let info = CpuInfo { idle_time: scheduler::idle_time(cpu) };
+        caller.cpu.write_element(GuestVirt::new(argument.info), count.into(), &info)?;
+        count += 1;
+    }
+    argument.cpu_count = count;
+    request.answer(caller, &argument)?;
+    Ok(0)
+}
+
+/// How much memory is free, on a host whose memory is one node that no guest is too narrow for.
+pub(super) fn available_heap(caller: &mut Caller<'_>, request: &Request) -> CallResult {
+    let mut argument: AvailableHeap = request.argument();
+    let bits = (frames::table_size() * PAGE_SIZE as u64).next_power_of_two().trailing_zeros();
+    let everywhere = argument.min_bit_width <= 12 && (argument.max_bit_width == 0 || argument.max_bit_width >= bits);
+    argument.available_bytes = match argument.node {
+        ..=0 if everywhere => frames::free_frames() * PAGE_SIZE as u64,
+        // What lies in a part of the memory is not counted apart.
+        _ => 0,
+    };
+    request.answer(caller, &argument)?;
+    Ok(0)
+}
