@@ -114,15 +114,29 @@ impl Policy {
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// The leaves as the interface's lists have them, in order.
+    /// The leaves as the interface's lists have them, in order. All that the limits promise are there, empty ones too: the tools put a list
+    /// into a policy of theirs, and what is missing keeps the value that it had.
     pub fn list(&self) -> impl Iterator<Item = CpuidLeaf> {
-        let entry = |leaf, subleaf, [eax, ebx, ecx, edx]: Registers| CpuidLeaf { leaf, subleaf, eax, ebx, ecx, edx };
-        let shown = move |(&(leaf, subleaf), registers): (&(u32, u32), &Registers)| {
-            entry(leaf, if last_subleaf(leaf).is_some() { subleaf } else { NO_SUBLEAF }, *registers)
+        let [basic, structured, extended] = self.limits();
+        let states = self.extended_states();
+        let subleaves = move |leaf| 0..=last_subleaf(leaf).unwrap_or(0);
+        let shown = move |leaf, subleaf| match leaf {
+            CACHES => self.leaf(leaf, subleaf)[0] & 0x1f != 0,
+            STRUCTURED => subleaf <= structured,
+            TOPOLOGY => self.leaf(leaf, subleaf)[2] & 0xff00 != 0,
+            EXTENDED_STATES => subleaf < 2 || states & 1 << subleaf != 0,
+            _ => true,
         };
-        let basic = self.leaves.range(..(FIRST_EXTENDED, 0)).map(shown);
-        let extended = self.leaves.range((FIRST_EXTENDED, 0)..).map(shown);
-        basic.chain(HYPERVISOR_LIMITS.map(|leaf| entry(leaf, NO_SUBLEAF, [0; 4]))).chain(extended)
+        let keys = move |leaf| {
+            subleaves(leaf).filter(move |subleaf| shown(leaf, *subleaf)).map(move |subleaf| (leaf, subleaf))
+        };
+        let all =
+            (0..=basic.min(LAST_BASIC)).chain(HYPERVISOR_LIMITS).chain(FIRST_EXTENDED..=extended.min(LAST_EXTENDED));
+        all.flat_map(keys).map(|(leaf, subleaf)| {
+            let [eax, ebx, ecx, edx] = self.leaf(leaf, subleaf);
+            let subleaf = if last_subleaf(leaf).is_some() { subleaf } else { NO_SUBLEAF };
+            CpuidLeaf { leaf, subleaf, eax, ebx, ecx, edx }
+        })
     }
 
     /// Takes up an entry of a list; `false` if it is none that a list can have. How many leaves the hypervisor has is not a policy's choice here.

@@ -173,6 +173,10 @@ fn the_lists_hold_what_the_tools_can_read() {
             let list: Vec<_> = policy.list().collect();
             assert!(list.len() <= MOST_LEAVES as usize);
             assert!(list.is_sorted_by_key(|entry| (entry.leaf, entry.subleaf)));
+            assert!(
+                (0..=0xd).all(|leaf| list.iter().any(|entry| entry.leaf == leaf) || leaf == 0xb),
+                "empty leaves are there"
+            );
             let mut again = Policy::default();
             assert!(list.iter().all(|entry| again.take_up(entry)));
             assert_eq!(&again, policy);

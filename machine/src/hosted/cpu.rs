@@ -55,7 +55,7 @@ pub fn present() -> usize {
 }
 
 /// The number of a CPU's local APIC.
-pub(crate) const fn apic_id(cpu: CpuId) -> u32 {
+pub const fn apic_id(cpu: CpuId) -> u32 {
     cpu.index() as u32
 }
 
@@ -82,11 +82,6 @@ pub fn features() -> &'static Features {
         xsave_size: 832,
     };
     &FEATURES
-}
-
-/// The number of a simulated CPU's local APIC.
-pub fn apic_id(cpu: CpuId) -> u32 {
-    cpu.index() as u32
 }
 
 /// Starts one thread as a second CPU, which runs `main`.
