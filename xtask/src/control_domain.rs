@@ -65,6 +65,7 @@ impl ControlDomain<'_> {
             options: self.hardware.host_append.clone(),
             raw: self.command.is_empty(),
             limits: self.hardware.limits(),
+            arguments: Vec::new(),
         };
         setup.boot(log)
     }

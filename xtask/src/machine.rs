@@ -97,6 +97,8 @@ pub(crate) struct Setup<'a> {
     /// The one guest's console has the serial line to itself.
     pub(crate) raw: bool,
     pub(crate) limits: Limits,
+    /// More of QEMU's own arguments.
+    pub(crate) arguments: Vec<String>,
 }
 
 /// A session and the folder that its machine's files are in.
@@ -139,6 +141,7 @@ impl Setup<'_> {
             modules,
             folder: folder.path().to_owned(),
             disks: self.disks,
+            arguments: self.arguments,
         };
         let alone = self.raw || self.host.is_console_alone() || matches!(self.load, Load::Initial(_));
         let session = Session::new(machine.start()?, &names, alone, log)?;
@@ -203,6 +206,7 @@ impl Options {
             options: self.hardware.host_append.clone(),
             raw,
             limits: self.hardware.limits(),
+            arguments: Vec::new(),
         };
         setup.boot(log)
     }

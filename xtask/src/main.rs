@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod accelerator;
+mod bench;
 mod boot_times;
 mod check;
 mod command;
@@ -56,6 +57,8 @@ enum Command {
     Miri(nightly::Miri),
     /// Compare boot times on Paravane and on Debian's Xen
     BootTimes(Box<boot_times::BootTimes>),
+    /// Compare what operations cost on the bare machine, on Debian's Xen and on Paravane, in instructions
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Miri(miri) => miri.execute(),
         Command::BootTimes(times) => times.execute(),
+        Command::Bench(bench) => bench.execute(),
     };
     result.unwrap_or_else(|error| {
         terminal::restore();

@@ -14,12 +14,12 @@ pub(crate) const EXERCISE: &[u8] = include_bytes!("../programs/exercise");
 /// The programs in assembly, and whether they are 32-bit.
 const ASSEMBLED: [(&str, bool); 3] = [("compat32", true), ("memory", false), ("vectors", false)];
 
-/// A program of the package `ramdisk-agent`, built for the guest.
-pub(crate) fn built(name: &str) -> Result<PathBuf> {
+/// A program of a package, built for the guest.
+pub(crate) fn built(package: &str, name: &str) -> Result<PathBuf> {
     toolchain::need_target(toolchain::LINUX)?;
     image::cargo_artifacts(
         Command::new(image::cargo())
-            .args(["build", "--quiet", "--release", "--package", "ramdisk-agent"])
+            .args(["build", "--quiet", "--release", "--package", package])
             .args(["--target", toolchain::LINUX])
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .current_dir(workspace::root()),

@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     /// The folder that the modules are in.
     pub(crate) folder: PathBuf,
     pub(crate) disks: Vec<Drive>,
+    /// More of QEMU's own arguments.
+    pub(crate) arguments: Vec<String>,
 }
 
 /// A disk: a raw file on an AHCI port.
@@ -120,7 +122,7 @@ impl Machine {
                 .arg(format!("file={file},format=raw,if=none,id=disk{number},snapshot={snapshot},discard=unmap"))
                 .args(["-device", &format!("ide-hd,drive=disk{number},bus=ide.{number}")]);
         }
-        command.current_dir(&self.folder);
+        command.args(&self.arguments).current_dir(&self.folder);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn().with_context(|| format!("cannot start {QEMU}"))?;

@@ -11,6 +11,9 @@ use anyhow::{Context, Result, bail};
 use crate::packages::Release;
 use crate::programs;
 
+/// The package of the programs that are in Rust.
+const AGENT: &str = "ramdisk-agent";
+
 const INIT: &[u8] = include_bytes!("../ramdisk/init");
 
 const FILE: u32 = 0o100_000;
@@ -55,7 +58,7 @@ impl Ramdisk {
     /// Has the ramdisk run `words` instead of a shell: what that takes is put into `folder`, which ends with a slash if it
     /// is not the root.
     pub(crate) fn command(&mut self, folder: &str, words: &[OsString]) -> Result<()> {
-        self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built("ramdisk-agent")?)?)?;
+        self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built(AGENT, "ramdisk-agent")?)?)?;
         let mut line = words.join(OsStr::new("\0")).as_bytes().to_vec();
         line.push(0);
         self.file(&format!("{folder}command"), 0o644, &line)
@@ -69,7 +72,7 @@ impl Ramdisk {
     /// Adds the programs of the kernel tests, in `/programs`.
     pub(crate) fn programs(&mut self) -> Result<()> {
         self.file("programs/exercise", 0o755, programs::EXERCISE)?;
-        self.file("programs/threads", 0o755, &fs::read(programs::built("threads")?)?)?;
+        self.file("programs/threads", 0o755, &fs::read(programs::built(AGENT, "threads")?)?)?;
         for (name, file) in programs::assembled()? {
             self.file(&format!("programs/{name}"), 0o755, &fs::read(file)?)?;
         }

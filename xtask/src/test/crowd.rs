@@ -75,6 +75,7 @@ fn boot(bench: &Bench) -> Result<Outcome> {
         options: String::new(),
         raw: false,
         limits: LIMITS,
+        arguments: Vec::new(),
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", "crowd")?)?;
     booted.session.may_be_killed("hostile");

@@ -99,6 +99,7 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
         options: String::new(),
         raw: false,
         limits: LIMITS,
+        arguments: Vec::new(),
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", &case.name.replace(' ', "-"))?)?;
     let log = booted.session.log_path().display().to_string();

@@ -101,6 +101,7 @@ fn boot(
         },
         raw: false,
         limits: Limits { boot: None, whole: Some(manifest.time), end },
+        arguments: Vec::new(),
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
     for (name, guest) in names.iter().zip(&started) {

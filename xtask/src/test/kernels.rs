@@ -62,6 +62,7 @@ fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
         options: String::new(),
         raw: false,
         limits: LIMITS,
+        arguments: Vec::new(),
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", &format!("kernel-{}-{vcpus}", kernel.name))?)?;
     let mut output = Vec::new();
