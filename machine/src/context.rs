@@ -149,6 +149,17 @@ pub(crate) struct ShortWays {
     pub(crate) irets: u64,
 }
 
+/// What the entry code has done by itself since it was last asked.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(C)]
+pub(crate) struct ShortCounts {
+    pub(crate) system_calls: u64,
+    pub(crate) returns: u64,
+    pub(crate) kernel_returns: u64,
+    pub(crate) faults: u64,
+    pub(crate) kernel_faults: u64,
+}
+
 /// Base address and length of a vCPU's LDT.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Ldt {
@@ -176,6 +187,7 @@ pub struct GuestContext {
     /// Address of the `vcpu_info` in Paravane's direct map.
     pub(crate) vcpu_info_address: u64,
     pub(crate) short_ways: ShortWays,
+    pub(crate) short_counts: ShortCounts,
     /// The handlers or the stack have changed since `short_ways` was derived.
     pub(crate) short_ways_stale: bool,
     /// Whether there may be short ways at all.
@@ -228,6 +240,7 @@ impl GuestContext {
             kernel_stack: 0,
             vcpu_info_address: 0,
             short_ways: ShortWays::default(),
+            short_counts: ShortCounts::default(),
             short_ways_stale: true,
             short_ways_allowed: true,
             fs_base: 0,

@@ -23,6 +23,7 @@ pub mod addr;
 pub mod boot;
 pub mod console;
 pub mod context;
+pub mod counters;
 pub mod cpu;
 mod extended_state;
 pub mod frames;

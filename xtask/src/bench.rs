@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::figures::Figures;
-pub(crate) use self::way::{Way, command_line, ramdisk};
+pub(crate) use self::way::{Way, ramdisk};
 use crate::packages;
 use crate::qemu;
 
@@ -43,7 +43,7 @@ impl Bench {
     /// Measures and prints the table.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         packages::need_program(qemu::QEMU, qemu::QEMU_PACKAGE)?;
-        let baseline = self.baseline.as_ref().map(|file| read(file)).transpose()?;
+        let baseline = self.baseline.as_ref().map(read).transpose()?;
         let ways = if self.ways.is_empty() { Way::ALL.to_vec() } else { self.ways.clone() };
         let mut figures = Figures::default();
         for way in ways {

@@ -16,6 +16,7 @@ mod kernels;
 mod machine;
 mod nightly;
 mod packages;
+mod profile;
 mod programs;
 mod progress;
 mod qemu;
@@ -59,6 +60,8 @@ enum Command {
     BootTimes(Box<boot_times::BootTimes>),
     /// Compare what operations cost on the bare machine, on Debian's Xen and on Paravane, in instructions
     Bench(bench::Bench),
+    /// Show where Paravane spends its instructions in a row of the benchmark
+    Profile(profile::Profile),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Miri(miri) => miri.execute(),
         Command::BootTimes(times) => times.execute(),
         Command::Bench(bench) => bench.execute(),
+        Command::Profile(profile) => profile.execute(),
     };
     result.unwrap_or_else(|error| {
         terminal::restore();

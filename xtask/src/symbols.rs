@@ -26,6 +26,32 @@ pub(crate) fn embed(image: &Path) -> Result<()> {
     fs::write(image, file).with_context(|| format!("cannot write {}", image.display()))
 }
 
+/// The functions of an image, to name addresses with.
+#[derive(Debug)]
+pub(crate) struct Functions {
+    /// The image's first address.
+    start: u64,
+    /// Offsets from there, rising, and names.
+    all: Vec<(u32, String)>,
+}
+
+impl Functions {
+    /// The function that an address lies in.
+    pub(crate) fn name(&self, address: u64) -> Option<&str> {
+        let offset = u32::try_from(address.checked_sub(self.start)?).ok()?;
+        let behind = self.all.partition_point(|(start, _)| *start <= offset);
+        Some(&self.all.get(behind.checked_sub(1)?)?.1)
+    }
+}
+
+/// The functions of the image in the file `image`.
+pub(crate) fn of_image(image: &Path) -> Result<Functions> {
+    let file = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    let elf = object::File::parse(&*file).context("the image is no ELF file")?;
+    let start = elf.symbol_by_name("__image_start").context("the image has no start")?.address();
+    Ok(Functions { start, all: functions(&elf)? })
+}
+
 fn fill(file: &mut [u8], place: Range<usize>, table: &[u8]) -> Result<()> {
     let room = file.get_mut(place).context("the place for symbols is beyond the file")?;
     if table.len() > room.len() {

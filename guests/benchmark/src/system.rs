@@ -51,7 +51,14 @@ impl Mapping {
     fn new(length: usize, flags: i32, descriptor: i32) -> Self {
         // SAFETY: the kernel chooses the place.
         let start = unsafe {
-            libc::mmap(ptr::null_mut(), length, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | flags, descriptor, 0)
+            libc::mmap(
+                ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | flags,
+                descriptor,
+                0,
+            )
         };
         must(start as i64, "mmap");
         Self { start: start.cast(), length }
@@ -71,7 +78,7 @@ impl Mapping {
     pub(crate) fn touch(&self) {
         for offset in (0..self.length).step_by(PAGE) {
             // SAFETY: the byte lies in the mapping, to which no reference exists.
-            unsafe { self.start.add(offset).write_volatile(1) };
+            unsafe { self.start.wrapping_add(offset).write_volatile(1) };
         }
     }
 
@@ -79,7 +86,7 @@ impl Mapping {
     pub(crate) fn look(&self, pages: usize) {
         for offset in (0..self.length).step_by(PAGE * pages) {
             // SAFETY: as above.
-            unsafe { self.start.add(offset).read_volatile() };
+            unsafe { self.start.wrapping_add(offset).read_volatile() };
         }
     }
 
@@ -128,8 +135,9 @@ pub(crate) fn count_signals() {
 
 /// Sends ourselves a signal; it has been handled on return.
 pub(crate) fn signal_self() {
+    let own = std::process::id().cast_signed();
     // SAFETY: the signal has a handler.
-    unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) };
+    unsafe { libc::kill(own, libc::SIGUSR1) };
 }
 
 /// Signals handled so far.
@@ -198,7 +206,9 @@ pub(crate) fn close(descriptor: i32) {
 pub(crate) fn wait_while(word: &AtomicU32, value: u32) {
     while word.load(Ordering::Acquire) == value {
         // SAFETY: the word lives during the call.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, value, 0, 0, 0) };
+        unsafe {
+            libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, value, 0, 0, 0)
+        };
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use machine::counters::{self, Counter};
 use machine::frames;
 
 use super::wire;
@@ -17,6 +18,7 @@ const KEYS: &[Key] = &[
     (b'0', "registers of vCPUs that do not run", registers),
     (b'm', "memory", memory),
     (b'l', "how long hypercalls took", longest),
+    (b'p', "performance counters", counters),
     (b'e', "event channels", || domain::for_each(|domain| event_channel::dump(domain))),
     (b'g', "grants", || domain::for_each(|domain| grant_table::dump(domain))),
     (b'r', "run queues", scheduler::dump),
@@ -47,6 +49,12 @@ fn longest() {
             call.continued,
             call.nanoseconds / 1000
         ));
+    }
+}
+
+fn counters() {
+    for &counter in Counter::ALL {
+        say(format_args!("counter {} {}", counter.name(), counters::sum(counter)));
     }
 }
 

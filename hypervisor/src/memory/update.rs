@@ -3,6 +3,7 @@
 
 use abi::errno::Errno;
 use machine::addr::{GuestVirt, MachineAddr, Mfn};
+use machine::counters::{self, Counter};
 use machine::frames::{
     AcquireError, Budget, FrameRef, KindCode, L1, L2, L3, L4, Level, ReplaceError, TypedRef, Writable,
 };
@@ -52,6 +53,7 @@ pub fn write_entry(
         return Err(Errno::EINVAL.into());
     }
     budget.spend(1);
+    counters::count(Counter::EntryUpdates);
     // The kind is only a hint until the reference of that kind is held. A table that nobody uses is memory again.
     let (kind, uses) = table.current_kind();
     match if uses == 0 { KindCode::Writable } else { kind } {

@@ -112,6 +112,7 @@ pub(crate) fn error_status() -> u32 {
 }
 
 fn command(target: u32, value: u32) {
+    crate::counters::count(crate::counters::Counter::Ipis);
     if is_x2apic() {
         // SAFETY: sends an interrupt; what it does at the target is the target's handler's business.
         return unsafe { registers::write_msr(msr::X2APIC + COMMAND, u64::from(target) << 32 | u64::from(value)) };

@@ -142,6 +142,7 @@ system_call_of_process:
     guest_access system_call_fault, mov [rax - 48], r11
     guest_access system_call_fault, mov [rax - 56], rcx
     user_access_end
+    inc qword ptr [rbx + {count_system_call}]
     mov rdx, [rbx + {vcpu_info}]
     mov byte ptr [rdx + {upcall_mask}], 1
     mov rcx, [rbx + {syscall_handler}]
@@ -211,6 +212,7 @@ iret_hypercall:
     mov [rbx + {rax}], rax
     guest_access iret_fault, mov rdx, [rdx + {iret_rsp}]
     user_access_end
+    inc qword ptr [rbx + {count_return}]
     mov rax, [rbx + {vcpu_info}]
     mov byte ptr [rax + {upcall_mask}], 0
     switch_mode 0, {user_cr3}, rax
@@ -231,6 +233,7 @@ iret_hypercall:
     guest_access iret_fault, mov r11, [rdx + {iret_r11}]
     guest_access iret_fault, mov rax, [rdx + {iret_rax}]
     user_access_end
+    inc qword ptr [rbx + {count_return}]
     mov rdx, [rbx + {vcpu_info}]
     mov byte ptr [rdx + {upcall_mask}], 0
     switch_mode 0, {user_cr3}, rdx
@@ -262,6 +265,7 @@ iret_to_kernel:
     guest_access iret_fault, mov r11, [rdx + {iret_r11}]
     guest_access iret_fault, mov rax, [rdx + {iret_rax}]
     user_access_end
+    inc qword ptr [rbx + {count_kernel_return}]
     mov [rbx + {rax}], rax
     mov rdx, [rbx + {vcpu_info}]
     mov al, [rbx + {r11}]
@@ -381,6 +385,7 @@ guest_page_fault:
     mov ecx, 0xffff
     user_access_begin
     guest_access page_fault_of_process, mov [rax - 48], rdx
+    inc qword ptr [rbx + {count_fault}]
     mov rdx, [rbx + {vcpu_info}]
     and ecx, [rbx + {cs}]
     jmp 4f
@@ -396,6 +401,7 @@ guest_page_fault:
     and edx, ~4
     user_access_begin
     guest_access page_fault_of_kernel, mov [rax - 48], rdx
+    inc qword ptr [rbx + {count_kernel_fault}]
     mov rdx, [rbx + {vcpu_info}]
     mov ecx, 0xfffc
     and ecx, [rbx + {cs}]

@@ -3,6 +3,8 @@
 
 use core::arch::asm;
 
+use crate::counters::{self, Counter};
+
 /// Model-specific registers that Paravane uses itself.
 pub(crate) mod msr {
     pub(crate) const APIC_BASE: u32 = 0x1b;
@@ -86,6 +88,7 @@ pub(crate) fn read_msr(number: u32) -> u64 {
 /// # Safety
 /// The value must not break what Rust code relies on.
 pub(crate) unsafe fn write_msr(number: u32, value: u64) {
+    counters::count(Counter::MsrWrites);
     let (low, high) = (value as u32, (value >> 32) as u32);
     // SAFETY: the caller vouches for the value.
     unsafe {
@@ -152,6 +155,7 @@ pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
 
 /// Forgets the translation of one page on this CPU.
 pub(crate) fn invalidate_page(address: u64) {
+    counters::count(Counter::PageFlushes);
     // SAFETY: dropping a cached translation only makes the CPU look at the tables again.
     unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) };
 }

@@ -13,6 +13,7 @@ static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// Drops everything that is cached of guests' memory. Their translations are never global, and no PCID is in use, so loading the root
 /// again does it; Paravane's own global ones never change.
 pub(crate) fn flush_all() {
+    crate::counters::count(crate::counters::Counter::Flushes);
     // SAFETY: loads the root that is loaded already.
     unsafe { registers::write_cr3(registers::read_cr3()) };
 }

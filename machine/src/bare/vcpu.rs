@@ -6,7 +6,8 @@ use core::arch::asm;
 use super::registers;
 use super::{cpu_features, cpu_info, descriptor_window, entry, interrupts};
 use crate::addr::GuestVirt;
-use crate::context::{Exit, FLAGS_ALLOWED, FLAGS_FORCED, GuestContext, Registers, Selectors};
+use crate::context::{Exit, FLAGS_ALLOWED, FLAGS_FORCED, GuestContext, Registers, Selectors, ShortCounts};
+use crate::counters::{self, Counter};
 use crate::frames::{Descriptor, SharedPage, TypedRef};
 use crate::tlb_clock;
 
@@ -24,6 +25,7 @@ pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
 }
 
 fn write_cr3(value: u64) {
+    counters::count(Counter::FlushingRootLoads);
     // SAFETY: roots handed to this module are promoted L4 tables, which hold Paravane's slots (`validate_tables`), or Paravane's own
     // root; so all that Rust code uses stays mapped.
     unsafe { registers::write_cr3(value) };
@@ -53,6 +55,7 @@ pub(crate) fn swap_mode(context: &mut GuestContext) {
 
 /// Loads a vCPU into this CPU.
 pub(crate) fn activate(context: &mut GuestContext) {
+    counters::count(Counter::Activations);
     let pointer: *mut GuestContext = context;
     cpu_info::set_context(pointer, pointer as u64 + size_of::<Registers>() as u64);
     load_root(context);
@@ -79,6 +82,7 @@ pub(crate) fn load_data_segments(context: &mut GuestContext) -> bool {
 
 /// Saves what is live and leaves the guest's root table.
 pub(crate) fn deactivate(context: &mut GuestContext) {
+    publish_counts(context);
     set_task_switched_bit(false);
     context.extended.save();
     // What was refused and not reported yet is tried again.
@@ -110,20 +114,43 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
     }
     let registers = &context.registers;
     match registers.vector as u32 {
-        entry::REASON_SYSCALL if context.in_kernel != 0 => Exit::Hypercall,
-        entry::REASON_SYSCALL => Exit::Syscall,
+        entry::REASON_SYSCALL if context.in_kernel != 0 => {
+            counters::count(Counter::Hypercalls);
+            Exit::Hypercall
+        }
+        entry::REASON_SYSCALL => {
+            counters::count(Counter::SystemCalls);
+            Exit::Syscall
+        }
         entry::REASON_SYSCALL32 => Exit::Syscall32,
         entry::REASON_SYSENTER => Exit::Sysenter,
-        vector @ (0..=31 | 0x80) => Exit::Trap {
-            vector: vector as u8,
-            error_code: registers.error_code as u32,
-            address: GuestVirt::new(if vector == 14 { context.fault_address } else { 0 }),
-        },
+        vector @ (0..=31 | 0x80) => {
+            counters::count(Counter::Traps);
+            Exit::Trap {
+                vector: vector as u8,
+                error_code: registers.error_code as u32,
+                address: GuestVirt::new(if vector == 14 { context.fault_address } else { 0 }),
+            }
+        }
         vector => {
+            counters::count(Counter::Interrupts);
+            publish_counts(context);
             interrupts::host_interrupt(vector as u8);
             Exit::Interrupt
         }
     }
+}
+
+/// Adds what the entry code has counted to this CPU's counters.
+fn publish_counts(context: &mut GuestContext) {
+    let counts = core::mem::take(&mut context.short_counts);
+    let ShortCounts { system_calls, returns, kernel_returns, faults, kernel_faults } = counts;
+    counters::add(Counter::ShortSystemCalls, system_calls);
+    counters::add(Counter::ShortReturns, returns);
+    counters::add(Counter::ShortKernelReturns, kernel_returns);
+    counters::add(Counter::ShortFaults, faults);
+    counters::add(Counter::ShortKernelFaults, kernel_faults);
+    counters::add(Counter::FlushingRootLoads, system_calls + returns + faults);
 }
 
 /// Whatever stands in the registers, the guest runs in ring 3, with interrupts on, without I/O privilege.
@@ -288,8 +315,7 @@ pub(crate) fn copy_from_guest(_: &GuestContext, from: GuestVirt, to: &mut [u8]) 
         return 0;
     }
     // SAFETY: the source lies in guest space, where no Rust object lives, and may fault; the target is ours.
-    let left =
-        with_user_access(|| unsafe { entry::guest_copy(to.as_mut_ptr(), from.get() as *const u8, to.len()) });
+    let left = with_user_access(|| unsafe { entry::guest_copy(to.as_mut_ptr(), from.get() as *const u8, to.len()) });
     to.len() - left
 }
 
@@ -303,4 +329,3 @@ pub(crate) fn copy_to_guest(_: &GuestContext, to: GuestVirt, from: &[u8]) -> usi
     let left = with_user_access(|| unsafe { entry::guest_copy(to.get() as *mut u8, from.as_ptr(), from.len()) });
     from.len() - left
 }
-

@@ -165,6 +165,7 @@ const fn is_validated(kind: KindCode) -> bool {
 
 /// Gives a busy frame without owned entries its new kind, once no translation of its former use can exist any more (FT-3).
 fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
+    crate::counters::count(crate::counters::Counter::Promotions);
     if from != KindCode::None {
         tlb_clock::ensure_flushed_since(slot.stamp.load(Ordering::SeqCst));
     }
@@ -226,11 +227,7 @@ fn set_progress(frame: &FrameRef, progress: u16) {
 }
 
 /// An L1 table is validated in one go: 512 entries are well within what may be done at once.
-fn validate_leaves<A: Admission>(
-    frame: &FrameRef,
-    admission: &mut A,
-    budget: &mut Budget,
-) -> Result<(), AcquireError> {
+fn validate_leaves<A: Admission>(frame: &FrameRef, admission: &mut A, budget: &mut Budget) -> Result<(), AcquireError> {
     let start = frame.slot().usage().progress;
     budget.spend(u32::from(ENTRIES - start));
     for index in start..ENTRIES {

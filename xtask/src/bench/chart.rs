@@ -1,7 +1,5 @@
 //! The figures as a picture: for each row what each way costs over the bare machine, as a part of what Xen costs over it.
 
-use std::fmt::Write;
-
 use super::figures::Figures;
 use super::way::Way;
 
@@ -18,8 +16,11 @@ const COLOURS: [(Way, &str); 2] = [(Way::ParavaneDom0, "#8fb8de"), (Way::Paravan
 
 /// Draws the shares as SVG.
 pub(super) fn draw(figures: &Figures) -> String {
-    let rows: Vec<&str> =
-        figures.rows().into_iter().filter(|row| COLOURS.iter().any(|(way, _)| figures.share(row, *way).is_some())).collect();
+    let rows: Vec<&str> = figures
+        .rows()
+        .into_iter()
+        .filter(|row| COLOURS.iter().any(|(way, _)| figures.share(row, *way).is_some()))
+        .collect();
     let height = TOP + LINE * rows.len() as f64 + 12.0;
     let across = |share: f64| LEFT + WIDTH * share.clamp(0.0, MOST) / MOST;
     let mut svg = format!(
@@ -50,11 +51,14 @@ pub(super) fn draw(figures: &Figures) -> String {
         for (at, (way, colour)) in (0..).zip(COLOURS) {
             let Some(share) = figures.share(row, way) else { continue };
             let (top, end) = (y + 3.0 + BAR * f64::from(at), across(share));
-            draw(format!("<rect x=\"{LEFT}\" y=\"{top}\" width=\"{}\" height=\"{BAR}\" fill=\"{colour}\"/>", end - LEFT));
+            draw(format!(
+                "<rect x=\"{LEFT}\" y=\"{top}\" width=\"{}\" height=\"{BAR}\" fill=\"{colour}\"/>",
+                end - LEFT
+            ));
             draw(format!("<text x=\"{}\" y=\"{}\" font-size=\"9\">{share:.2}</text>", end + 3.0, top + 8.0));
         }
     }
-    let _ = write!(svg, "</svg>\n");
+    svg.push_str("</svg>\n");
     svg
 }
 

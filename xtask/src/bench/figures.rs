@@ -86,15 +86,18 @@ impl Figures {
 
     /// The table for people.
     pub(super) fn table(&self) -> String {
-        let ways: Vec<Way> = Way::ALL.into_iter().filter(|way| self.all.iter().any(|figure| figure.way == *way)).collect();
-        let rivals: Vec<Way> = ways.iter().copied().filter(|way| way.rival().is_some_and(|xen| ways.contains(&xen))).collect();
+        let ways: Vec<Way> =
+            Way::ALL.into_iter().filter(|way| self.all.iter().any(|figure| figure.way == *way)).collect();
+        let rivals: Vec<Way> =
+            ways.iter().copied().filter(|way| way.rival().is_some_and(|xen| ways.contains(&xen))).collect();
         let mut table = Builder::default();
         let heads = ways.iter().map(Way::to_string);
         let shares = rivals.iter().map(|way| format!("share of Xen's extra, {}", way.role()));
         table.push_record(["instructions".into()].into_iter().chain(heads).chain(shares));
         for row in self.rows() {
             let costs = ways.iter().map(|way| self.cost(row, *way).map_or_else(String::new, grouped));
-            let shares = rivals.iter().map(|way| self.share(row, *way).map_or_else(String::new, |share| format!("{share:.2}")));
+            let shares =
+                rivals.iter().map(|way| self.share(row, *way).map_or_else(String::new, |share| format!("{share:.2}")));
             table.push_record([row.into()].into_iter().chain(costs).chain(shares));
         }
         aligned(table)
@@ -135,7 +138,13 @@ impl Figures {
             let change = if before == 0.0 { 0.0 } else { (figure.value - before) / before * 100.0 };
             largest = largest.max(change.abs());
             let way = figure.way.to_string();
-            table.push_record([figure.row.clone(), way, grouped(before), grouped(figure.value), format!("{change:+.2} %")]);
+            table.push_record([
+                figure.row.clone(),
+                way,
+                grouped(before),
+                grouped(figure.value),
+                format!("{change:+.2} %"),
+            ]);
         }
         format!("{}\nlargest change: {largest:.2} %", aligned(table))
     }
@@ -156,7 +165,8 @@ impl Figures {
     pub(super) fn from_json(text: &[u8]) -> Result<Self> {
         let list: Vec<Value> = serde_json::from_slice(text)?;
         let figure = |value: &Value| {
-            let text = |key: &str| value.get(key).and_then(Value::as_str).with_context(|| format!("a figure without {key}"));
+            let text =
+                |key: &str| value.get(key).and_then(Value::as_str).with_context(|| format!("a figure without {key}"));
             Ok(Figure {
                 row: text("row")?.into(),
                 way: Way::named(text("way")?)?,

@@ -49,7 +49,7 @@ impl Way {
         Self::ALL.into_iter().find(|way| way.to_string() == name).with_context(|| format!("no way is called {name}"))
     }
 
-    pub(super) const fn is_paravane(self) -> bool {
+    pub(crate) const fn is_paravane(self) -> bool {
         matches!(self, Self::ParavaneDom0 | Self::ParavaneGuest)
     }
 
@@ -180,7 +180,7 @@ impl fmt::Display for Way {
 }
 
 /// The kernel's command line: the same everywhere but for the console; nothing in it is left to chance.
-pub(crate) fn command_line(host: &Host) -> String {
+fn command_line(host: &Host) -> String {
     format!("console={} hostname=bench quiet mitigations=off nokaslr norandmaps", host.console())
 }
 

@@ -22,6 +22,7 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use machine::addr::GuestVirt;
 use machine::context::Active;
+use machine::counters::{self, Counter};
 
 pub use page_table::page_table_write;
 pub use privileged::privileged;
@@ -72,6 +73,7 @@ const INVALID_OPCODE: Emulation = Emulation::Inject { vector: vector::INVALID_OP
 
 /// The instruction of `length` bytes has been performed: goes on behind it.
 fn complete(cpu: &mut Active, length: u8) -> Emulation {
+    counters::count(Counter::Emulations);
     let registers = cpu.registers_mut();
     registers.rip = registers.rip.wrapping_add(u64::from(length));
     registers.rflags &= !FLAG_RESUME;

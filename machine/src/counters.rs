@@ -1,0 +1,114 @@
+//! How often each pCPU has done what costs time, since it came up. Counting is a load and a store on the pCPU's own words; nobody reads them
+//! but who asks for a sum. The entry code counts in the active context, which is added here at the next interrupt and when it leaves the pCPU.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::MAX_CPUS;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $counter:ident $name:literal;)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Counter {
+            $($(#[$doc])* $counter,)*
+        }
+
+        impl Counter {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$counter),*];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$counter => $name,)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// System calls of processes that the entry code has handed to their kernel.
+    ShortSystemCalls "short system calls";
+    /// The same, by way of Rust.
+    SystemCalls "system calls";
+    /// Returns to a process by the entry code.
+    ShortReturns "short irets to process";
+    /// Returns from one part of a kernel to another by the entry code.
+    ShortKernelReturns "short irets to kernel";
+    /// Page faults of processes that the entry code has handed to their kernel.
+    ShortFaults "short faults of process";
+    /// Page faults of kernels, by the entry code.
+    ShortKernelFaults "short faults of kernel";
+    /// Hypercalls that reached Rust; a multicall counts once.
+    Hypercalls "hypercalls";
+    /// Exceptions that reached Rust.
+    Traps "traps";
+    /// Interrupts of the pCPU's own while a guest ran.
+    Interrupts "interrupts";
+    /// Root tables loaded, which drops all translations.
+    FlushingRootLoads "root loads with flush";
+    /// Root tables loaded without dropping translations.
+    KeepingRootLoads "root loads without flush";
+    /// Other flushes of everything.
+    Flushes "flushes";
+    /// Translations of single pages dropped.
+    PageFlushes "invlpg";
+    /// Writes of model-specific registers.
+    MsrWrites "wrmsr";
+    /// Interrupts sent to other pCPUs.
+    Ipis "ipis";
+    /// Writes to page tables, and privileged instructions, done in a guest's stead.
+    Emulations "emulated instructions";
+    /// Entries of page tables changed.
+    EntryUpdates "entry updates";
+    /// Frames that got another kind.
+    Promotions "frames promoted";
+    /// Vcpus brought to a pCPU.
+    Activations "activations";
+}
+
+#[repr(align(64))]
+struct Row([AtomicU64; Counter::ALL.len()]);
+
+static COUNTS: [Row; MAX_CPUS] = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
+
+/// Counts one.
+pub fn count(counter: Counter) {
+    add(counter, 1);
+}
+
+/// Counts several.
+pub(crate) fn add(counter: Counter, number: u64) {
+    let word = &COUNTS[crate::cpu::current().index()].0[counter as usize];
+    // Only this pCPU writes its words, and no interrupt comes in between.
+    word.store(word.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
+}
+
+/// The sum over all pCPUs.
+pub fn sum(counter: Counter) -> u64 {
+    COUNTS.iter().map(|row| row.0[counter as usize].load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_several_threads_add_up() {
+        let before = sum(Counter::Ipis);
+        let threads = [(); 4].map(|()| std::thread::spawn(|| (0..100).for_each(|_| count(Counter::Ipis))));
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(sum(Counter::Ipis) - before, 400);
+    }
+
+    #[test]
+    fn names_differ() {
+        let mut names: std::vec::Vec<_> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Counter::ALL.len());
+    }
+}
