@@ -67,6 +67,7 @@ impl Guest {
     /// The same, with control over others.
     #[cfg(test)]
     pub(crate) fn privileged(id: u16, pages: usize) -> Self {
+        crate::hardware::init();
         Self::with(id, pages, true)
     }
 

@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 
 pub use crate::backend::cpu::{
-    apic_id, current, features, idle, kick, note_running, online, present, start_others, take_pending,
+    acpi_id, apic_id, current, features, idle, kick, note_running, online, present, start_others, take_pending,
 };
 
 bitflags! {

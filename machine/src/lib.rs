@@ -32,6 +32,7 @@ pub mod hardware;
 pub mod m2p;
 pub mod paging;
 pub mod power;
+pub mod symbols;
 pub mod sync;
 pub mod time;
 pub mod tlb;

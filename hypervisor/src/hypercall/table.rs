@@ -152,7 +152,7 @@ rows! {
         |c, a| fpu_taskswitch::fpu_taskswitch(c, low(a[0]));
     SCHED_OP_COMPAT "sched_op_compat" Any false "sched_op as the oldest kernels call it"
         |c, a| sched_op::sched_op_compat(c, low(a[0]), a[1]);
-    PLATFORM_OP "platform_op" Control false "the machine's firmware, clock and power: no operation yet"
+    PLATFORM_OP "platform_op" Control false "tells about the machine's firmware, clock and CPUs, and switches it off"
         |c, a| platform_op::platform_op(c, at(a[0]));
     SET_DEBUGREG "set_debugreg" Any false "sets a debug register"
         |c, a| debug_registers::set_debugreg(c, low(a[0]), a[1]);

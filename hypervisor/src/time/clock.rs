@@ -10,7 +10,7 @@ use machine::sync::{Level, SpinLock};
 use machine::time::{self, Scale};
 use machine::{cpu, sync};
 
-use crate::domain::Domain;
+use crate::domain::{self, Domain};
 
 /// A counter value and the time it stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +74,7 @@ pub(super) fn write_info(page: &SharedPage, offset: usize, info: &VcpuTimeInfo) 
 
 /// Fills in a new domain's wall clock and the time information of its vCPUs, whose accounts of time begin now.
 pub fn init_domain(domain: &Arc<Domain>) {
-    set_wall_clock(domain);
+    show_wall_clock(domain);
     for vcpu in domain.vcpus() {
         vcpu.scheduling.open_account();
         let version = vcpu.time.next_version();
@@ -83,10 +83,27 @@ pub fn init_domain(domain: &Arc<Domain>) {
     }
 }
 
+/// The wall clock at system time zero, in nanoseconds since 1970: what the machine's clock said, until somebody knows better. The lock also
+/// keeps two from writing it to the same page.
+static WALL_CLOCK: SpinLock<Option<u64>> = SpinLock::new(Level::Timer, None);
+
+/// The wall clock at system time zero, in nanoseconds since 1970.
+pub fn wall_clock() -> u64 {
+    WALL_CLOCK.lock().unwrap_or_else(time::wall_clock_at_boot)
+}
+
+/// Sets the wall clock of all domains, those to come included.
+pub fn set_wall_clock(nanoseconds: u64) {
+    *WALL_CLOCK.lock() = Some(nanoseconds);
+    domain::for_each(|domain| show_wall_clock(domain));
+}
+
 /// Writes the domain's wall clock, anew if there is a reason.
-pub fn set_wall_clock(domain: &Domain) {
+pub fn show_wall_clock(domain: &Domain) {
     let offset = domain.control.time_offset.load(Ordering::Relaxed).saturating_mul(1_000_000_000);
-    write_wall_clock(domain.shared_info(), time::wall_clock_at_boot().saturating_add_signed(offset));
+    let wall_clock = WALL_CLOCK.lock();
+    let machine = wall_clock.unwrap_or_else(time::wall_clock_at_boot);
+    write_wall_clock(domain.shared_info(), machine.saturating_add_signed(offset));
 }
 
 /// Writes the wall clock at system time zero, in nanoseconds since 1970.

@@ -12,7 +12,7 @@ mod watchdog;
 
 pub use areas::{before_park, refresh};
 pub(crate) use areas::{write_runstate, write_time};
-pub use clock::{init_domain, set_wall_clock};
+pub use clock::{init_domain, set_wall_clock, show_wall_clock, wall_clock};
 pub use vcpu::VcpuTime;
 pub use watchdog::Watchdogs;
 

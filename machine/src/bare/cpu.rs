@@ -48,6 +48,13 @@ pub fn apic_id(cpu: CpuId) -> u32 {
     unsafe { (*windows::info(cpu)).apic_id }
 }
 
+/// The number that ACPI has for a CPU that has a window.
+pub fn acpi_id(cpu: CpuId) -> Option<u32> {
+    let (acpi, apic_id) = (super::start::acpi()?, apic_id(cpu));
+    let mut both = acpi.cpus.iter().zip(&acpi.cpu_numbers);
+    both.find(|(found, _)| **found == apic_id).map(|(_, &number)| number)
+}
+
 /// What the processors can do.
 pub fn features() -> &'static Features {
     cpu_features::get()

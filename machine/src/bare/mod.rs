@@ -23,7 +23,7 @@ pub(crate) mod ram;
 mod registers;
 mod smp;
 mod start;
-mod symbols;
+pub(crate) mod symbols;
 pub(crate) mod time;
 pub(crate) mod tlb;
 mod traps;

@@ -78,3 +78,10 @@ pub(crate) unsafe fn shared_copy(to: *mut u8, from: *const u8, length: usize) {
         );
     }
 }
+
+/// The byte of the BIOS's data area with the state of the shift keys.
+pub(crate) fn keyboard_flags() -> Option<u8> {
+    // SAFETY: the first page is in the direct map and is never given out.
+    let byte = unsafe { (layout::direct(0x417) as *const u8).read_volatile() };
+    Some(byte)
+}

@@ -13,12 +13,38 @@ fn u32_at(table: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(table.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The function that contains an address of the image, and how far into it the address is.
-pub(crate) fn lookup(address: u64) -> Option<(&'static str, u64)> {
+/// The table, if there is one.
+fn table() -> Option<&'static [u8]> {
     let (start, end) = (layout::symbols_start(), layout::symbols_end());
     // SAFETY: the linker reserves the bytes between the two symbols, in read-only data.
     let table: &[u8] = unsafe { core::slice::from_raw_parts(start as *const u8, (end - start) as usize) };
-    if !table.starts_with(MAGIC) || !(layout::image_start()..layout::text_end()).contains(&address) {
+    table.starts_with(MAGIC).then_some(table)
+}
+
+/// Name and offset of the function at an index of the table.
+fn entry(table: &'static [u8], index: usize) -> Option<(&'static str, u32)> {
+    let entry = HEADER + index * ENTRY;
+    let name = u32_at(table, entry + 4)? as usize;
+    let length = u16::from_le_bytes(table.get(name..name + 2)?.try_into().ok()?);
+    let bytes = table.get(name + 2..name + 2 + usize::from(length))?;
+    Some((core::str::from_utf8(bytes).ok()?, u32_at(table, entry)?))
+}
+
+/// How many functions have names.
+pub fn count() -> u32 {
+    table().and_then(|table| u32_at(table, 8)).unwrap_or(0)
+}
+
+/// Name and address of a function, counted from zero in rising order.
+pub fn by_number(number: u32) -> Option<(&'static str, u64)> {
+    let (name, offset) = entry(table()?, usize::try_from(number).ok().filter(|_| number < count())?)?;
+    Some((name, layout::image_start() + u64::from(offset)))
+}
+
+/// The function that contains an address of the image, and how far into it the address is.
+pub(crate) fn lookup(address: u64) -> Option<(&'static str, u64)> {
+    let table = table()?;
+    if !(layout::image_start()..layout::text_end()).contains(&address) {
         return None;
     }
     let offset = u32::try_from(address - layout::image_start()).ok()?;
@@ -31,9 +57,6 @@ pub(crate) fn lookup(address: u64) -> Option<(&'static str, u64)> {
             high = middle;
         }
     }
-    let entry = HEADER + low.checked_sub(1)? * ENTRY;
-    let name = u32_at(table, entry + 4)? as usize;
-    let length = u16::from_le_bytes(table.get(name..name + 2)?.try_into().ok()?);
-    let bytes = table.get(name + 2..name + 2 + usize::from(length))?;
-    Some((core::str::from_utf8(bytes).ok()?, u64::from(offset - u32_at(table, entry)?)))
+    let (name, start) = entry(table, low.checked_sub(1)?)?;
+    Some((name, u64::from(offset - start)))
 }

@@ -39,6 +39,8 @@ pub(crate) struct Register {
 pub(crate) struct Acpi {
     /// Local APIC numbers of usable processors.
     pub(crate) cpus: ArrayVec<u32, MAX_CPUS>,
+    /// The numbers that ACPI has for the same processors.
+    pub(crate) cpu_numbers: ArrayVec<u32, MAX_CPUS>,
     pub(crate) local_apic: Option<u64>,
     pub(crate) io_apics: ArrayVec<IoApic, 16>,
     pub(crate) overrides: ArrayVec<Override, 16>,
@@ -129,23 +131,26 @@ impl Acpi {
             let entry = rest.get(..usize::from(length)).filter(|entry| entry.len() >= 2)?;
             rest = rest.get(entry.len()..)?;
             let _ = match kind {
-                0 => self.add_cpu(u32::from(*entry.get(3)?), u32_at(entry, 4)?),
+                0 => self.add_cpu(u32::from(*entry.get(3)?), u32_at(entry, 4)?, u32::from(*entry.get(2)?)),
                 1 => self
                     .io_apics
                     .try_push(IoApic { address: u32_at(entry, 4)?.into(), first_gsi: u32_at(entry, 8)? })
                     .ok(),
                 2 => self.add_override(entry),
                 5 => u64_at(entry, 4).map(|address| self.local_apic = Some(address)),
-                9 => self.add_cpu(u32_at(entry, 4)?, u32_at(entry, 8)?),
+                9 => self.add_cpu(u32_at(entry, 4)?, u32_at(entry, 8)?, u32_at(entry, 12)?),
                 _ => None,
             };
         }
         Some(())
     }
 
-    fn add_cpu(&mut self, apic: u32, flags: u32) -> Option<()> {
-        let usable = flags & 1 != 0 && !self.cpus.contains(&apic);
-        usable.then(|| self.cpus.try_push(apic).ok()).flatten()
+    fn add_cpu(&mut self, apic: u32, flags: u32, number: u32) -> Option<()> {
+        if flags & 1 == 0 || self.cpus.contains(&apic) {
+            return None;
+        }
+        self.cpus.try_push(apic).ok()?;
+        self.cpu_numbers.try_push(number).ok()
     }
 
     fn add_override(&mut self, entry: &[u8]) -> Option<()> {

@@ -42,6 +42,11 @@ impl Hardware {
         first.then_some(Self { _private: () })
     }
 
+    /// The shift keys as the BIOS saw them; `None` if there was none.
+    pub fn keyboard_flags(&self) -> Option<u8> {
+        crate::backend::ram::keyboard_flags()
+    }
+
     /// What the hardware domain may do to a frame that is no memory of a domain's.
     pub fn device_frame(&self, mfn: Mfn) -> DeviceFrame {
         let memory = boot::memory();

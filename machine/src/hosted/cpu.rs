@@ -59,6 +59,11 @@ pub const fn apic_id(cpu: CpuId) -> u32 {
     cpu.index() as u32
 }
 
+/// The number that ACPI has for a CPU.
+pub const fn acpi_id(cpu: CpuId) -> Option<u32> {
+    Some(cpu.index() as u32)
+}
+
 /// What the simulated processors can do.
 pub fn features() -> &'static Features {
     static FEATURES: Features = Features {

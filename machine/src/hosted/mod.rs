@@ -9,6 +9,7 @@ pub mod mmu;
 pub mod ports;
 pub mod power;
 pub(crate) mod ram;
+pub(crate) mod symbols;
 pub mod time;
 pub mod tlb;
 pub(crate) mod vcpu;

@@ -87,3 +87,8 @@ pub(crate) unsafe fn shared_copy(to: *mut u8, from: *const u8, length: usize) {
         unsafe { &*to }.store(byte, Ordering::Relaxed);
     }
 }
+
+/// No BIOS has run here.
+pub(crate) const fn keyboard_flags() -> Option<u8> {
+    None
+}

@@ -19,7 +19,7 @@ const NEVER_EMULATED: u32 = 2;
 pub(super) fn set_time_offset(request: &Request, target: &Arc<Domain>) -> CallResult {
     let SetTimeOffset { seconds } = request.argument();
     target.control.time_offset.store(seconds, Ordering::Relaxed);
-    crate::time::set_wall_clock(target);
+    crate::time::show_wall_clock(target);
     Ok(0)
 }
 

@@ -1,0 +1,121 @@
+//! The operations on physical CPUs.
+
+use abi::errno::Errno;
+use abi::platform::{
+    CoreParking, CpuOnline, GetIdleTime, PcpuInfo, PcpuVersion, ResourceEntry, ResourceOp, core_parking, pcpu,
+};
+use machine::addr::{CpuId, GuestVirt, MAX_CPUS};
+use machine::{cpu, time};
+
+use super::Request;
+use crate::hypercall::{CallResult, Caller};
+use crate::scheduler;
+
+/// A number that stands for none.
+const NONE: u32 = u32::MAX;
+/// Accesses in one `resource_op`.
+const MAX_ENTRIES: u32 = 3;
+
+fn running(number: u32) -> Option<CpuId> {
+    CpuId::new(number).filter(|cpu| cpu.index() < cpu::online())
+}
+
+fn highest() -> u32 {
+    // There are at most 64.
+    (cpu::online() - 1) as u32
+}
+
+/// How long the CPUs of a set have been idle; those that are not there are taken out of the set.
+pub(super) fn idle_time(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
+    let mut arguments: GetIdleTime = request.arguments()?;
+    let (bitmap, times) = (GuestVirt::new(arguments.cpu_bitmap), GuestVirt::new(arguments.idle_time));
+    let count = arguments.cpu_count.min(MAX_CPUS as u32);
+    for number in 0..count {
+        let mut byte: u8 = caller.cpu.read_element(bitmap, u64::from(number / 8))?;
+        let bit = 1 << (number % 8);
+        match running(number) {
+            _ if byte & bit == 0 => {}
+            Some(cpu) => caller.cpu.write_element(times, u64::from(number), &scheduler::idle_time(cpu))?,
+            None => {
+                byte &= !bit;
+                caller.cpu.write_element(bitmap, u64::from(number / 8), &byte)?;
+            }
+        }
+    }
+    arguments.now = time::now();
+    request.answer(caller, &arguments)
+}
+
+pub(super) fn information(caller: &Caller<'_>, request: &mut Request) -> CallResult {
+    let mut arguments: PcpuInfo = request.arguments()?;
+    let (flags, apic_id, acpi_id) = match running(arguments.cpu) {
+        Some(cpu) => (pcpu::ONLINE, cpu::apic_id(cpu), cpu::acpi_id(cpu).unwrap_or(NONE)),
+        None => (pcpu::INVALID, NONE, NONE),
+    };
+    (arguments.flags, arguments.apic_id, arguments.acpi_id) = (flags, apic_id, acpi_id);
+    arguments.max_present = highest();
+    request.answer(caller, &arguments)
+}
+
+/// All CPUs are of one kind, so any of them can answer for another.
+pub(super) fn version(caller: &Caller<'_>, request: &mut Request) -> CallResult {
+    let mut arguments: PcpuVersion = request.arguments()?;
+    arguments.max_present = highest();
+    (arguments.vendor, arguments.family, arguments.model, arguments.stepping) = ([0; 12], 0, 0, 0);
+    if running(arguments.cpu).is_some() {
+        let [_, ebx, ecx, edx] = cpu::cpuid(0, 0);
+        for (place, word) in arguments.vendor.chunks_exact_mut(4).zip([ebx, edx, ecx]) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        let [signature, ..] = cpu::cpuid(1, 0);
+        (arguments.family, arguments.model, arguments.stepping) = parse(signature);
+    }
+    request.answer(caller, &arguments)
+}
+
+/// Family, model and stepping (Intel SDM volume 2, CPUID).
+const fn parse(signature: u32) -> (u32, u32, u32) {
+    let family = signature >> 8 & 15;
+    let model = signature >> 4 & 15;
+    let extended_family = if family == 15 { signature >> 20 & 0xff } else { 0 };
+    let extended_model = if family == 15 || family == 6 { signature >> 16 & 15 } else { 0 };
+    (family + extended_family, extended_model << 4 | model, signature & 15)
+}
+
+pub(super) fn online(CpuOnline { cpu }: CpuOnline) -> CallResult {
+    running(cpu).map(|_| 0).ok_or_else(|| Errno::EINVAL.into())
+}
+
+/// CPUs that run are kept.
+pub(super) fn offline(CpuOnline { cpu }: CpuOnline) -> CallResult {
+    Err(if running(cpu).is_some() { Errno::EOPNOTSUPP } else { Errno::EINVAL }.into())
+}
+
+/// No CPU is ever parked.
+pub(super) fn parking(caller: &Caller<'_>, request: &mut Request) -> CallResult {
+    let mut arguments: CoreParking = request.arguments()?;
+    match arguments.kind {
+        core_parking::GET => {
+            arguments.idle_count = 0;
+            request.answer(caller, &arguments)
+        }
+        core_parking::SET => Err(Errno::EOPNOTSUPP.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// Accesses to MSRs of a CPU, none of which is open: the first is told so, and none has been performed.
+pub(super) fn resource(caller: &Caller<'_>, arguments: ResourceOp) -> CallResult {
+    let entries = GuestVirt::new(arguments.entries);
+    if arguments.entry_count == 0 {
+        return Ok(0);
+    }
+    if arguments.entry_count > MAX_ENTRIES {
+        return Err(Errno::E2BIG.into());
+    }
+    running(arguments.cpu).ok_or(Errno::ENODEV)?;
+    let mut first: ResourceEntry = caller.cpu.read_element(entries, 0)?;
+    first.command = (-Errno::EACCES.number()).cast_unsigned();
+    caller.cpu.write_element(entries, 0, &first)?;
+    Ok(0)
+}

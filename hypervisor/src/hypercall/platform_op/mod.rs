@@ -1,0 +1,100 @@
+//! `platform_op`: the machine's firmware, clock and power, for the initial domain (public header `platform.h`).
+
+mod cpus;
+mod firmware;
+mod symbols;
+#[cfg(test)]
+mod tests;
+
+use abi::errno::Errno;
+use abi::platform::{EnterAcpiSleep, PlatformOp, SetTime32, SetTime64, interface, op};
+use machine::addr::GuestVirt;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::{CallError, CallResult, Caller};
+use crate::domain::EndReason;
+use crate::time;
+
+const POWER_OFF: u32 = 5;
+
+/// A call that has been copied in, and where it goes back to.
+struct Request {
+    place: GuestVirt,
+    call: PlatformOp,
+}
+
+impl Request {
+    /// The arguments as an operation has them; they lie at the start of the space for them.
+    fn arguments<T: FromBytes>(&self) -> Result<T, Errno> {
+        T::read_from_prefix(&self.call.argument).map(|(arguments, _)| arguments).map_err(|_| Errno::EFAULT)
+    }
+
+    /// Hands the arguments back.
+    fn answer<T: IntoBytes + Immutable>(&mut self, caller: &Caller<'_>, arguments: &T) -> CallResult {
+        if arguments.write_to_prefix(&mut self.call.argument).is_err() {
+            return Err(Errno::EFAULT.into());
+        }
+        caller.cpu.write(self.place, &self.call)?;
+        Ok(0)
+    }
+}
+
+/// Performs the operation.
+pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let call: PlatformOp = caller.cpu.read(argument)?;
+    if call.interface_version != interface::VERSION {
+        return Err(Errno::EACCES.into());
+    }
+    if !caller.domain.is_privileged() {
+        return Err(Errno::EPERM.into());
+    }
+    let mut request = Request { place: argument, call };
+    match call.command {
+        op::SETTIME32 => {
+            let SetTime32 { seconds, nanoseconds, system_time } = request.arguments()?;
+            set_time(seconds.into(), nanoseconds, system_time)
+        }
+        op::SETTIME64 => {
+            let SetTime64 { seconds, nanoseconds, must_be_zero, system_time } = request.arguments()?;
+            if must_be_zero != 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            set_time(seconds, nanoseconds, system_time)
+        }
+        op::FIRMWARE_INFO => firmware::info(caller, &mut request),
+        op::ENTER_ACPI_SLEEP => sleep(caller, request.arguments()?),
+        op::GETIDLETIME => cpus::idle_time(caller, &mut request),
+        op::GET_CPUINFO => cpus::information(caller, &mut request),
+        op::GET_CPU_VERSION => cpus::version(caller, &mut request),
+        op::CPU_ONLINE => cpus::online(request.arguments()?),
+        op::CPU_OFFLINE => cpus::offline(request.arguments()?),
+        op::CORE_PARKING => cpus::parking(caller, &mut request),
+        op::RESOURCE_OP => cpus::resource(caller, request.arguments()?),
+        op::GET_SYMBOL => symbols::symbol(caller, &mut request),
+        // Memory types stand in page tables here, not in range registers.
+        op::READ_MEMTYPE | op::DEL_MEMTYPE | op::PLATFORM_QUIRK => Err(Errno::EINVAL.into()),
+        op::ADD_MEMTYPE | op::MICROCODE_UPDATE | op::CPU_HOTADD | op::MEM_HOTADD => Err(Errno::EOPNOTSUPP.into()),
+        // No governors of frequency and idle states, and no runtime services of firmware.
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// The wall clock at a system time.
+fn set_time(seconds: u64, nanoseconds: u32, system_time: u64) -> CallResult {
+    let wall = seconds.checked_mul(1_000_000_000).and_then(|time| time.checked_add(nanoseconds.into()));
+    let at_zero = wall.and_then(|time| time.checked_sub(system_time)).ok_or(Errno::EINVAL)?;
+    time::set_wall_clock(at_zero);
+    Ok(0)
+}
+
+/// Only switching off is supported: the host ends with the initial domain.
+fn sleep(caller: &Caller<'_>, EnterAcpiSleep { sleep_state, .. }: EnterAcpiSleep) -> CallResult {
+    match sleep_state {
+        POWER_OFF => {
+            caller.domain.end(EndReason::Poweroff);
+            Ok(0)
+        }
+        1..POWER_OFF => Err(Errno::EOPNOTSUPP.into()),
+        _ => Err(CallError::Errno(Errno::EINVAL)),
+    }
+}

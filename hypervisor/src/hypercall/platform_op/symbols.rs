@@ -1,0 +1,38 @@
+//! `get_symbol`: the names of Paravane's functions, one after the other.
+
+use abi::errno::Errno;
+use abi::platform::SymbolData;
+use machine::addr::GuestVirt;
+use machine::symbols;
+
+use super::Request;
+use crate::hypercall::{CallResult, Caller};
+
+/// A function, as `nm` prints it.
+const FUNCTION: u8 = b't';
+
+/// The symbol of the number given, and the next number; the same number at the end.
+pub(super) fn symbol(caller: &Caller<'_>, request: &mut Request) -> CallResult {
+    let mut arguments: SymbolData = request.arguments()?;
+    let (name, address) = match symbols::by_number(arguments.symbol_number) {
+        Some(found) => found,
+        None if arguments.symbol_number == symbols::count() => ("", 0),
+        None => return Err(Errno::ERANGE.into()),
+    };
+    // The name ends with a zero, which counts; what does not fit is cut off, and the length says so.
+    let room = usize::try_from(arguments.name_length).unwrap_or(0);
+    let place = GuestVirt::new(arguments.name);
+    let length = name.len().min(room.saturating_sub(1));
+    if room != 0 {
+        caller.cpu.write_bytes(place, name.as_bytes().get(..length).unwrap_or(&[]))?;
+        caller.cpu.write_bytes(place.offset(length as u64), &[0])?;
+    }
+    // Names are far shorter than that.
+    arguments.name_length = name.len() as u32 + 1;
+    arguments.address = address;
+    arguments.kind = FUNCTION;
+    if !name.is_empty() {
+        arguments.symbol_number += 1;
+    }
+    request.answer(caller, &arguments)
+}
