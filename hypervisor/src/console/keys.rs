@@ -66,7 +66,7 @@ fn help() {
 
 fn domains() {
     domain::for_each(|domain| {
-        let settings = domain.settings();
+        let (settings, share) = (domain.settings(), domain.scheduling.share());
         say(format_args!(
             "d{} {}: {:?}{}, {} of {} frames, {} vCPUs, weight {}, cap {}",
             domain.id().0,
@@ -76,8 +76,8 @@ fn domains() {
             domain.frames.len(),
             domain.max_frames(),
             domain.vcpus().len(),
-            settings.weight,
-            settings.cap,
+            share.0,
+            share.1,
         ));
         for vcpu in domain.vcpus() {
             let (pending, masked) = {

@@ -22,7 +22,7 @@ pub use options::init;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use abi::xen::{DomainId, virq};
+use abi::xen::virq;
 use machine::cpu;
 
 use crate::domain::{self, Domain};
@@ -66,10 +66,8 @@ pub fn has_news() -> bool {
 
 /// Tells the initial domain that there is something new for its `xl dmesg`; the scheduler calls this as it does [`serve_deferred`].
 pub fn tell_news() {
-    if machine::console::history::take_news()
-        && let Some(domain) = domain::by_id(DomainId(0)).filter(|domain| domain.is_privileged())
-    {
-        event_channel::raise_global_virq(&domain, virq::CON_RING);
+    if machine::console::history::take_news() {
+        event_channel::raise_for_control(virq::CON_RING);
     }
 }
 

@@ -14,6 +14,11 @@ fn length(bitmap: &CpuBitmap) -> usize {
     usize::try_from(bitmap.bit_count.div_ceil(8)).unwrap_or(BYTES).min(BYTES)
 }
 
+/// The bits that do not count.
+fn beyond(bitmap: &CpuBitmap) -> u64 {
+    u64::MAX.checked_shl(bitmap.bit_count).unwrap_or(0)
+}
+
 /// Reads a set. What lies beyond its last bit, or beyond the last pCPU that there can be, does not count.
 ///
 /// # Errors
@@ -22,8 +27,7 @@ pub fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fault> {
     let mut bytes = [0; BYTES];
     let length = length(bitmap);
     caller.cpu.read_bytes(GuestVirt::new(bitmap.bitmap), &mut bytes[..length])?;
-    let beyond = u64::MAX.checked_shl(bitmap.bit_count).unwrap_or(0);
-    Ok(CpuSet::from_bits(u64::from_le_bytes(bytes) & !beyond))
+    Ok(CpuSet::from_bits(u64::from_le_bytes(bytes) & !beyond(bitmap)))
 }
 
 /// Writes a set, as much of it as there is room for.
@@ -32,7 +36,8 @@ pub fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fault> {
 /// If it cannot be written.
 pub fn write(caller: &mut Caller<'_>, bitmap: &CpuBitmap, set: CpuSet) -> Result<(), Fault> {
     let length = length(bitmap);
-    caller.cpu.write_bytes(GuestVirt::new(bitmap.bitmap), &set.bits().to_le_bytes()[..length])
+    let bytes = (set.bits() & !beyond(bitmap)).to_le_bytes();
+    caller.cpu.write_bytes(GuestVirt::new(bitmap.bitmap), &bytes[..length])
 }
 
 #[cfg(test)]
@@ -55,8 +60,8 @@ mod tests {
         let mut guest = Guest::new(1, 2);
         let place = guest.put(&[0xffu8; 16]);
         let bitmap = CpuBitmap { bitmap: place.get(), bit_count: 9, _pad: 0 };
-        assert!(write(&mut guest.caller(), &bitmap, CpuSet::from_bits(0x1_0203)).is_ok());
-        assert_eq!(guest.read::<[u8; 4]>(place), [3, 2, 0xff, 0xff]);
+        assert!(write(&mut guest.caller(), &bitmap, CpuSet::from_bits(0x1_0303)).is_ok());
+        assert_eq!(guest.read::<[u8; 4]>(place), [3, 1, 0xff, 0xff]);
         let bitmap = CpuBitmap { bitmap: place.get(), bit_count: u32::MAX, _pad: 0 };
         assert!(write(&mut guest.caller(), &bitmap, CpuSet::EMPTY).is_ok());
         assert_eq!(guest.read::<[u8; 9]>(place), [0, 0, 0, 0, 0, 0, 0, 0, 0xff]);

@@ -102,7 +102,6 @@ const fn refused(hypercall: u32) -> &'static [u32] {
         number::SYSCTL => &[
             sysctl::op::TBUF_OP,
             sysctl::op::PERFC_OP,
-            sysctl::op::GETDOMAININFOLIST,
             sysctl::op::CPU_HOTPLUG,
             sysctl::op::PM_OP,
             sysctl::op::PAGE_OFFLINE_OP,

@@ -79,6 +79,18 @@ pub fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Sets the pCPUs that suit the vCPU best. It goes there when it wakes, as far as it may run there and there is room.
+///
+/// # Errors
+/// `EINVAL` if none of them is online.
+pub fn set_soft_affinity(vcpu: &Vcpu, set: CpuSet) -> Result<(), Errno> {
+    if both(set, online()).is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    vcpu.scheduling.set_soft_affinity(set);
+    Ok(())
+}
+
 /// Ties the vCPU to one pCPU until [`lift_pin_override`].
 ///
 /// # Errors

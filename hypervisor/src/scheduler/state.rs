@@ -37,6 +37,8 @@ pub struct SchedulerState {
     pub(super) preempt: AtomicBool,
     pub(super) yielding: AtomicBool,
     affinity: AtomicU64,
+    /// The pCPUs that suit it best.
+    soft_affinity: AtomicU64,
     /// The affinity to go back to when an override is lifted; zero without one.
     overridden: AtomicU64,
     /// The port that it polls (plus one), or one of the marks of `poll`.
@@ -61,6 +63,7 @@ impl SchedulerState {
             preempt: AtomicBool::new(false),
             yielding: AtomicBool::new(false),
             affinity: AtomicU64::new(CpuSet::ALL.bits()),
+            soft_affinity: AtomicU64::new(CpuSet::ALL.bits()),
             overridden: AtomicU64::new(0),
             polling: AtomicU64::new(super::poll::NOT_POLLING),
             account: SpinLock::new(Level::Accounting, Account::new(time::now())),
@@ -115,6 +118,15 @@ impl SchedulerState {
 
     pub(super) fn set_affinity(&self, set: CpuSet) {
         self.affinity.store(set.bits(), Ordering::SeqCst);
+    }
+
+    /// The pCPUs that suit it best; it runs elsewhere rather than wait.
+    pub fn soft_affinity(&self) -> CpuSet {
+        CpuSet::from_bits(self.soft_affinity.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn set_soft_affinity(&self, set: CpuSet) {
+        self.soft_affinity.store(set.bits(), Ordering::SeqCst);
     }
 
     /// The affinity under an override, if there is one.

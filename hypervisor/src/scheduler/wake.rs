@@ -48,14 +48,17 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
 /// Brings a vCPU that is queued in name to a queue.
 pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64) {
     let state = &vcpu.scheduling;
-    let allowed = both(state.affinity(), online());
-    if let Some(cpu) = take_idle(allowed, state.home()) {
+    let (allowed, home) = (both(state.affinity(), online()), state.home());
+    let best = match both(allowed, state.soft_affinity()) {
+        CpuSet::EMPTY => allowed,
+        best => best,
+    };
+    if let Some(cpu) = take_idle(best, home).or_else(|| take_idle(allowed, home)) {
         place(vcpu, lag, cpu);
         cpu::kick(cpu);
         return;
     }
-    let home = state.home();
-    let target = if allowed.contains(home) { Some(home) } else { allowed.iter().min_by_key(|cpu| waiting(*cpu)) };
+    let target = if best.contains(home) { Some(home) } else { best.iter().min_by_key(|cpu| waiting(*cpu)) };
     // An affinity without a pCPU is refused when it is set.
     send(vcpu, lag, target.unwrap_or(CpuId::BOOT));
     offer(allowed);

@@ -2,6 +2,7 @@
 
 mod address_space;
 mod affinity;
+mod cpu_policy;
 mod create;
 mod destroy;
 mod devices;
@@ -11,6 +12,7 @@ pub mod info;
 mod life;
 mod memory;
 mod page_info;
+mod scheduler;
 mod time;
 mod vcpu_context;
 
@@ -62,6 +64,9 @@ fn perform(caller: &mut Caller<'_>, request: &Request) -> CallResult {
         op::GETVCPUEXTSTATE => extended_state::get_state(caller, request, target),
         op::GET_VCPU_MSRS => extended_state::get_msrs(caller, request, target),
         op::SET_VCPU_MSRS => extended_state::set_msrs(request, target),
+        op::GET_CPU_POLICY => cpu_policy::get(caller, request, target),
+        op::SET_CPU_POLICY => cpu_policy::set(caller, request, target),
+        op::SCHEDULER_OP => scheduler::scheduler_op(caller, request, target),
         op::SETVCPUAFFINITY => affinity::set_vcpu_affinity(caller, request, target),
         op::GETVCPUAFFINITY => affinity::get_vcpu_affinity(caller, request, target),
         op::SETNODEAFFINITY => affinity::set_node_affinity(caller, request),

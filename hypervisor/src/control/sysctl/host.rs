@@ -7,11 +7,12 @@ use machine::{cpu, frames, time};
 use super::{Request, topology};
 use crate::cpu_policy::{feature_set, system};
 use crate::hypercall::{CallResult, Caller};
+use crate::memory::claim;
 use crate::scheduler;
 
-/// PV guests, with grant tables of both versions; none that needs hardware's help.
+/// PV guests with grant tables of version 1; none that needs hardware's help.
 const CAPABILITIES: u32 =
-    physical_capabilities::PV | physical_capabilities::GNTTAB_V1 | physical_capabilities::GNTTAB_V2;
+    physical_capabilities::PV | physical_capabilities::GNTTAB_V1;
 
 /// The pCPUs that run, by number.
 pub(super) fn cpus() -> impl Iterator<Item = CpuId> {
@@ -40,7 +41,7 @@ pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallR
         free_pages: frames::free_frames(),
         // Frames are cleared when they are given out.
         scrub_pages: 0,
-        outstanding_pages: 0,
+        outstanding_pages: claim::outstanding(),
         max_mfn: frames::table_size().saturating_sub(1),
         hardware_capabilities,
     };

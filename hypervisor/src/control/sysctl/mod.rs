@@ -6,6 +6,7 @@
 mod console;
 mod cpu_policy;
 mod cpu_pool;
+mod domains;
 mod host;
 mod power;
 mod scheduler;
@@ -34,6 +35,7 @@ fn perform(caller: &mut Caller<'_>, request: &Request) -> CallResult {
         op::READCONSOLE => console::read_console(caller, request),
         op::PHYSINFO => host::physical_info(caller, request),
         op::SCHED_ID => scheduler::id(caller, request),
+        op::GETDOMAININFOLIST => domains::list(caller, request),
         op::DEBUG_KEYS => console::debug_keys(caller, request),
         op::GETCPUINFO => host::cpu_info(caller, request),
         op::AVAILHEAP => host::available_heap(caller, request),

@@ -1,0 +1,34 @@
+//! `scheduler_op`: a domain's weight and cap. All vCPUs of a domain share them.
+
+use abi::domctl::{SchedulerCredit, scheduler, scheduler_command};
+use abi::errno::Errno;
+use alloc::sync::Arc;
+
+use crate::control::Request;
+use crate::domain::Domain;
+use crate::hypercall::{CallResult, Caller};
+use crate::scheduler::{set_cap, set_weight};
+
+/// Tells or sets weight and cap; a weight of zero leaves it as it is.
+pub(super) fn scheduler_op(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
+    let mut argument: SchedulerCredit = request.argument();
+    if argument.scheduler != scheduler::CREDIT2 {
+        return Err(Errno::EINVAL.into());
+    }
+    match argument.command {
+        scheduler_command::GETINFO => {
+            let (weight, cap) = target.scheduling.share();
+            // Both were set as numbers of 16 bits.
+            (argument.weight, argument.cap) = (weight as u16, cap as u16);
+            request.answer(caller, &argument)?;
+        }
+        scheduler_command::PUTINFO => {
+            if argument.weight != 0 {
+                set_weight(target, argument.weight)?;
+            }
+            set_cap(target, argument.cap);
+        }
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    Ok(0)
+}
