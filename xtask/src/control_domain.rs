@@ -9,10 +9,10 @@ use crate::accelerator::Accelerator;
 use crate::host::{GuestModule, Host, Load};
 use crate::machine::{Booted, Contents, Hardware, Setup};
 use crate::qemu::Drive;
+use crate::scenario::Scenario;
 use crate::size::Size;
 
 mod disk;
-mod modules;
 mod ramdisk;
 
 pub(crate) use disk::Disk;
@@ -32,8 +32,18 @@ pub(crate) struct ControlDomain<'a> {
     pub(crate) memory: Option<Size>,
     /// More words for its kernel's command line.
     pub(crate) append: &'a str,
-    /// What it runs; a shell if this is empty.
-    pub(crate) command: &'a [OsString],
+    pub(crate) job: Job<'a>,
+    /// Names and contents of files that it finds in `/run/xtask`.
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+}
+
+/// What the control domain does before it powers off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Job<'a> {
+    /// A person types.
+    Shell,
+    Command(&'a [OsString]),
+    Scenario(&'a Scenario),
 }
 
 impl ControlDomain<'_> {
@@ -48,7 +58,7 @@ impl ControlDomain<'_> {
             ramdisk: Some("ramdisk".into()),
             command_line: format!("console={} {}", host.console(), self.append).trim_end().to_owned(),
         };
-        let ramdisk = ramdisk::ramdisk(disk, self.command)?.finish()?;
+        let ramdisk = ramdisk::ramdisk(disk, self.job, &self.files)?.finish()?;
         let setup = Setup {
             host,
             accelerator,
@@ -63,7 +73,7 @@ impl ControlDomain<'_> {
             ],
             disks: vec![Drive { file: "disk".into(), kept: false }],
             options: self.hardware.host_append.clone(),
-            raw: self.command.is_empty(),
+            raw: matches!(self.job, Job::Shell),
             limits: self.hardware.limits(),
             arguments: Vec::new(),
         };

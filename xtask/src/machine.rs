@@ -26,7 +26,7 @@ const MODULES: Size = Size::mib(32);
 const LEAST: Size = Size::mib(512);
 
 /// The machine itself.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Hardware {
     /// Physical CPUs of the machine [default: 1; with a control domain 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]

@@ -4,12 +4,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use crate::packages::Release;
-use crate::programs;
+use crate::{modules, programs};
 
 /// The package of the programs that are in Rust.
 const AGENT: &str = "ramdisk-agent";
@@ -58,10 +58,30 @@ impl Ramdisk {
     /// Has the ramdisk run `words` instead of a shell: what that takes is put into `folder`, which ends with a slash if it
     /// is not the root.
     pub(crate) fn command(&mut self, folder: &str, words: &[OsString]) -> Result<()> {
-        self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built(AGENT, "ramdisk-agent")?)?)?;
+        self.agent(folder)?;
         let mut line = words.join(OsStr::new("\0")).as_bytes().to_vec();
         line.push(0);
         self.file(&format!("{folder}command"), 0o644, &line)
+    }
+
+    /// Adds the program that runs commands and reports them.
+    pub(crate) fn agent(&mut self, folder: &str) -> Result<()> {
+        self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built(AGENT, "ramdisk-agent")?)?)
+    }
+
+    /// Adds the kernel modules called `names`, and `modules/order`, which names them in the order for loading; `folder` is
+    /// where `modules.dep` lies.
+    pub(crate) fn modules(&mut self, folder: &Path, names: &[&str]) -> Result<()> {
+        self.folder("modules")?;
+        let mut order = String::new();
+        for file in modules::closure(folder, names)? {
+            let name = file.file_name().context("a module without a name")?.to_string_lossy().into_owned();
+            let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            self.file(&format!("modules/{name}"), 0o644, &bytes)?;
+            order.push_str(&name);
+            order.push('\n');
+        }
+        self.file("modules/order", 0o644, order.as_bytes())
     }
 
     /// Adds a file.

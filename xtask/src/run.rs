@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Args;
 
-use crate::control_domain::{ControlDomain, Disk};
+use crate::control_domain::{ControlDomain, Disk, Job};
 use crate::host::Host;
 use crate::machine::{self, Booted, Contents, Options};
 use crate::progress::Step;
@@ -45,7 +45,8 @@ impl Run {
         let interactive = self.command.is_empty();
         let log = machine::log_file("run-logs", "last")?;
         let booted = if self.control_domain {
-            self.control_domain().boot(&host, accelerator, &Disk::prepared(&[])?, &log)?
+            let disk = Disk::prepared(&[])?;
+            self.control_domain(&disk)?.boot(&host, accelerator, &disk, &log)?
         } else {
             let raw = interactive && self.machine.guests == 1;
             self.machine.boot(&host, accelerator, Some(self.ramdisk()?), raw, &log)?
@@ -55,14 +56,15 @@ impl Run {
         result
     }
 
-    fn control_domain(&self) -> ControlDomain<'_> {
-        ControlDomain {
+    fn control_domain(&self, disk: &Disk) -> Result<ControlDomain<'_>> {
+        Ok(ControlDomain {
             hardware: &self.machine.hardware,
             vcpus: self.machine.vcpus,
             memory: self.machine.memory,
             append: &self.machine.append,
-            command: &self.command,
-        }
+            job: if self.command.is_empty() { Job::Shell } else { Job::Command(&self.command) },
+            files: disk.guest_files()?,
+        })
     }
 
     fn ramdisk(&self) -> Result<Contents> {
@@ -132,7 +134,7 @@ impl Run {
                 }
             }
             Happening::Console(bytes) => write(Stream::Out, &bytes),
-            Happening::Output(..) | Happening::Log(_) => {}
+            _ => {}
         })?;
         drop(raw);
         status(&booted, !own_ramdisk)

@@ -36,6 +36,10 @@ pub(crate) enum Happening<'a> {
     Ready,
     /// A guest's command has written something.
     Output(&'a str, Stream, Vec<u8>),
+    /// A step of a scenario begins.
+    StepBegan(&'a str),
+    /// It has ended with this status after so long by the guest's clock.
+    StepEnded(i32, Duration),
     /// Bytes of the console that is passed through.
     Console(Vec<u8>),
 }
@@ -122,6 +126,11 @@ impl Session {
         if let Some(guest) = self.guests.get_mut(name) {
             guest.may_be_killed = true;
         }
+    }
+
+    /// Time since the machine was switched on.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.running.elapsed()
     }
 
     /// Where everything that came over the serial line stands.
@@ -228,6 +237,8 @@ impl Session {
                 act(self, Happening::Ready);
             }
             Some(Frame::Output(stream, bytes)) => act(self, Happening::Output(&name, stream, bytes)),
+            Some(Frame::Step(step)) => act(self, Happening::StepBegan(&step)),
+            Some(Frame::Done(status, time)) => act(self, Happening::StepEnded(status, time)),
             Some(Frame::Exit(status)) => guest.status = Some(status),
             None => {
                 if let Some((_, words)) = text.split_once("Kernel panic - ") {
@@ -287,6 +298,8 @@ impl Guest {
 enum Frame {
     Ready,
     Output(Stream, Vec<u8>),
+    Step(String),
+    Done(i32, Duration),
     Exit(i32),
 }
 
@@ -297,6 +310,11 @@ impl Frame {
             "ready" => Some(Self::Ready),
             "out" => Some(Self::Output(Stream::Out, STANDARD.decode(rest).ok()?)),
             "err" => Some(Self::Output(Stream::Err, STANDARD.decode(rest).ok()?)),
+            "step" => Some(Self::Step(rest.into())),
+            "done" => {
+                let (status, time) = rest.split_once(' ')?;
+                Some(Self::Done(status.parse().ok()?, Duration::from_micros(time.parse().ok()?)))
+            }
             "exit" => Some(Self::Exit(rest.parse().ok()?)),
             _ => None,
         }
@@ -312,7 +330,9 @@ mod tests {
         assert!(matches!(Frame::parse("ready"), Some(Frame::Ready)));
         assert!(matches!(Frame::parse("exit 137"), Some(Frame::Exit(137))));
         assert!(matches!(Frame::parse("out aGk="), Some(Frame::Output(Stream::Out, bytes)) if bytes == b"hi"));
-        for damaged in ["", "exit", "exit x", "out aGk", "out ?", "exit 99999999999", "nothing of ours"] {
+        for damaged in
+            ["", "exit", "exit x", "out aGk", "out ?", "exit 99999999999", "done 1", "done 1 x", "nothing of ours"]
+        {
             assert!(Frame::parse(damaged).is_none(), "{damaged}");
         }
     }

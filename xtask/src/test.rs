@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::progress::Step;
 use crate::{packages, qemu};
 
+mod control_domain;
 mod crowd;
 mod errors;
 mod guests;
@@ -29,6 +30,9 @@ pub(crate) struct Test {
     /// Stock kernels to user space with a process-heavy script, eight guests at once, and the errors that 'run' explains
     #[arg(long)]
     kernels: bool,
+    /// Debian's control domain with the stock Xen tools
+    #[arg(long)]
+    control_domain: bool,
     /// Only tests whose name contains this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
@@ -76,12 +80,12 @@ impl Test {
 
     /// Runs what was chosen; the last line printed is the totals.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let all = !(self.host || self.guests || self.kernels);
+        let all = !(self.host || self.guests || self.kernels || self.control_domain);
         let mut report = Report::default();
         if all || self.host {
             host::run(&mut report, self.only.as_deref())?;
         }
-        if (all || self.guests || self.kernels)
+        if (all || self.guests || self.kernels || self.control_domain)
             && let Some(bench) = report.prepared("image", self.bench())
         {
             if all || self.guests {
@@ -91,6 +95,9 @@ impl Test {
                 kernels::run(self, &bench, &mut report);
                 errors::run(self, &bench, &mut report);
                 crowd::run(self, &bench, &mut report);
+            }
+            if self.control_domain {
+                control_domain::run(self, &bench, &mut report);
             }
         }
         ensure!(report.passed + report.failed + report.skipped > 0, "there is no such test");

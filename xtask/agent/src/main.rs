@@ -4,13 +4,18 @@
 //! Frames keep the command's bytes apart from whatever else is written to the console (kernel messages, the
 //! hypervisor's own log), and its output apart from its errors. The command line stands in a file, the arguments
 //! separated by zero bytes, so that any argument reaches the command as it was typed.
+//!
+//! With `--steps` the file holds several commands, each behind its name and the seconds that it may take, one of these
+//! three a string that ends with a zero byte. A shell runs each, and `@run step NAME` and
+//! `@run done STATUS MICROSECONDS` stand around its frames; the status at the end is that of the first that failed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,13 +26,21 @@ const FRAME: usize = 120;
 /// What a shell answers when it cannot start a command.
 const NOT_STARTED: i32 = 127;
 
+/// How long a step that was told to end may take for it, in seconds.
+const GRACE: &str = "10";
+
 fn main() -> ExitCode {
-    let Some(file) = std::env::args_os().nth(1) else {
-        eprintln!("usage: agent FILE");
-        return ExitCode::FAILURE;
+    let mut arguments = std::env::args_os().skip(1);
+    let (action, file): (fn(&[u8]) -> i32, _) = match (arguments.next(), arguments.next()) {
+        (Some(option), Some(file)) if option == "--steps" => (steps, file),
+        (Some(file), None) => (run, file),
+        _ => {
+            eprintln!("usage: agent [--steps] FILE");
+            return ExitCode::FAILURE;
+        }
     };
     let status = match std::fs::read(&file) {
-        Ok(bytes) => run(&bytes),
+        Ok(bytes) => action(&bytes),
         Err(error) => {
             frame("err", format!("{}: {error}\n", file.display()).as_bytes());
             NOT_STARTED
@@ -35,6 +48,22 @@ fn main() -> ExitCode {
     };
     line(&format!("@run exit {status}\n"));
     ExitCode::SUCCESS
+}
+
+/// Runs one step after the other, whatever comes of them, and returns the status of the first that failed.
+fn steps(bytes: &[u8]) -> i32 {
+    let mut strings = bytes.split(|&byte| byte == 0);
+    let mut first = 0;
+    while let (Some(name), Some(seconds), Some(script)) = (strings.next(), strings.next(), strings.next()) {
+        line(&format!("@run step {}\n", String::from_utf8_lossy(name)));
+        let start = Instant::now();
+        let mut command = Command::new("timeout");
+        command.args(["-k", GRACE]).arg(OsStr::from_bytes(seconds)).args(["sh", "-eu", "-c"]);
+        let status = report(command.arg(OsStr::from_bytes(script)));
+        line(&format!("@run done {status} {}\n", start.elapsed().as_micros()));
+        first = if first == 0 { status } else { first };
+    }
+    first
 }
 
 /// Runs the command whose arguments stand in `bytes` and returns its status as a shell would report it.
@@ -45,12 +74,16 @@ fn run(bytes: &[u8]) -> i32 {
         .split(|&byte| byte == 0)
         .map(|word| OsString::from_vec(word.to_vec()));
     let program = words.next().unwrap_or_default();
-    let child =
-        Command::new(&program).args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    report(Command::new(&program).args(words))
+}
+
+/// Runs `command`, sends its outputs as they come, and returns its status as a shell would report it.
+fn report(command: &mut Command) -> i32 {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) => {
-            frame("err", format!("{}: {error}\n", program.display()).as_bytes());
+            frame("err", format!("{}: {error}\n", command.get_program().display()).as_bytes());
             return NOT_STARTED;
         }
     };

@@ -159,7 +159,7 @@ impl Way {
                     text = rest.to_owned();
                 }
             }
-            Happening::Ready | Happening::Console(_) => {}
+            _ => {}
         })?;
         let status = booted.session.guests().values().find_map(|guest| guest.status);
         ensure!(status == Some(0), "the program ended with {status:?}: {failed}");

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::ramdisk;
 use crate::kernels::{KERNELS, Kernel};
 use crate::packages::{self, Release};
 use crate::progress::Step;
@@ -37,7 +38,7 @@ const PACKAGES: [&str; 11] = [
 const SIZE: Size = Size::mib(6 << 10);
 
 /// Raised when something of the way a disk is made changes that the lists above do not show.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A disk that is there, and what of it the boot needs.
 #[derive(Clone, Debug)]
@@ -62,6 +63,14 @@ impl Disk {
         let boot = fs::read_dir(folder.join("modules"))?.filter_map(|entry| Some(entry.ok()?.path()));
         let modules = boot.last().with_context(|| format!("{} has no modules", folder.display()))?;
         Ok(Self { image: folder.join("disk.img"), kernel: folder.join("vmlinuz"), modules })
+    }
+}
+
+impl Disk {
+    /// Kernel and ramdisk of small guests, for the control domain's folder of this run.
+    pub(crate) fn guest_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let kernel = fs::read(&self.kernel).with_context(|| format!("cannot read {}", self.kernel.display()))?;
+        Ok(vec![("vmlinuz".into(), kernel), ("guest.ramdisk".into(), ramdisk::guest(self)?)])
     }
 }
 
@@ -106,6 +115,8 @@ fn make(folder: &Path, packages: &[&str], kernel: &Kernel) -> Result<()> {
     let version = kernel_version(&root.join("lib/modules"))?;
     command::quiet(Command::new("chroot").arg(&root).args(["depmod", &version]))?;
     fs::write(root.join("etc/hostname"), "control\n")?;
+    // What guests print is kept in /var/log/xen/console.
+    fs::write(root.join("etc/default/xen"), "XENCONSOLED_ARGS=--log=guest\n")?;
     fs::write(root.join("etc/fstab"), "/dev/sda / ext4 errors=remount-ro 0 1\n")?;
     command::quiet(Command::new("cp").args(["-aL"]).arg(&vmlinuz).arg(fresh.join("vmlinuz")))?;
     command::quiet(Command::new("cp").arg("-a").arg(root.join("lib/modules")).arg(fresh.join("modules")))?;

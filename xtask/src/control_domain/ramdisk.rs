@@ -1,38 +1,47 @@
 //! The control domain's ramdisk: the modules of its disk, and what this run puts beside Debian.
 
-use std::ffi::OsString;
-use std::fs;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-
+use super::Job;
 use super::disk::Disk;
-use super::modules;
 use crate::ramdisk::Ramdisk;
 
 const INIT: &[u8] = include_bytes!("../../controldomain/init");
 const START: &[u8] = include_bytes!("../../controldomain/start");
+const DEMO: &[u8] = include_bytes!("../../controldomain/demo.cfg");
 
 /// What stands between the kernel and its disk.
 const MODULES: [&str; 4] = ["crc32c_generic", "ahci", "sd_mod", "ext4"];
 
-/// The ramdisk for `disk`; the control domain runs `command`, or a shell if that is empty.
-pub(crate) fn ramdisk(disk: &Disk, command: &[OsString]) -> Result<Ramdisk> {
+/// The modules with which a guest uses what the control domain gives it.
+const GUEST_MODULES: [&str; 2] = ["xen-blkfront", "xen-netfront"];
+
+/// The ramdisk for `disk` and `job`, with `files` in the folder that becomes `/run/xtask`.
+pub(crate) fn ramdisk(disk: &Disk, job: Job<'_>, files: &[(String, Vec<u8>)]) -> Result<Ramdisk> {
     let mut ramdisk = Ramdisk::with_busybox(INIT)?;
-    for folder in ["disk", "run", "modules"] {
+    for folder in ["disk", "run"] {
         ramdisk.folder(folder)?;
     }
-    let mut order = String::new();
-    for file in modules::closure(&disk.modules, &MODULES)? {
-        let name = file.file_name().context("a module without a name")?.to_string_lossy().into_owned();
-        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        ramdisk.file(&format!("modules/{name}"), 0o644, &bytes)?;
-        order.push_str(&name);
-        order.push('\n');
-    }
-    ramdisk.file("modules/order", 0o644, order.as_bytes())?;
+    ramdisk.modules(&disk.modules, &MODULES)?;
     ramdisk.file("run/start", 0o755, START)?;
-    if !command.is_empty() {
-        ramdisk.command("run/", command)?;
+    ramdisk.file("run/demo.cfg", 0o644, DEMO)?;
+    for (name, contents) in files {
+        ramdisk.file(&format!("run/{name}"), 0o644, contents)?;
+    }
+    match job {
+        Job::Shell => {}
+        Job::Command(words) => ramdisk.command("run/", words)?,
+        Job::Scenario(scenario) => {
+            ramdisk.agent("run/")?;
+            ramdisk.file("run/steps", 0o644, &scenario.encode())?;
+        }
     }
     Ok(ramdisk)
+}
+
+/// The ramdisk of a small guest that has the control domain's kernel: a shell, and the drivers for disk and network.
+pub(crate) fn guest(disk: &Disk) -> Result<Vec<u8>> {
+    let mut ramdisk = Ramdisk::bootable()?;
+    ramdisk.modules(&disk.modules, &GUEST_MODULES)?;
+    ramdisk.finish()
 }

@@ -1,0 +1,74 @@
+# Before each step of every scenario. Guests have a shell on their console, which xenconsoled also writes to a file.
+here=/run/xtask
+trap 'test $? = 0 || dmesg | tail -n 3' EXIT
+consoles=/var/log/xen/console
+
+# config NAME [LINE...]: a guest's configuration; the lines override what is usual.
+config() {
+    file=/tmp/$1.cfg
+    {
+        echo "name = '$1'"
+        echo "kernel = '$here/vmlinuz'"
+        echo "ramdisk = '$here/guest.ramdisk'"
+        echo "memory = 160"
+        echo "vcpus = 1"
+        echo "extra = 'console=hvc0'"
+    } > "$file"
+    shift
+    for line in "$@"; do
+        echo "$line" >> "$file"
+    done
+}
+
+# soon COMMAND...: waits until it succeeds.
+soon() {
+    until "$@" > /tmp/soon 2>&1; do
+        sleep 0.2
+    done
+    cat /tmp/soon
+}
+
+fails() {
+    if "$@"; then
+        echo "should have failed: $*"
+        exit 1
+    fi
+}
+
+# state NAME: its state in xl list, for example r----- or --p---.
+state() {
+    xl list "$1" | tail -n 1 | sed 's/ *$//' | awk '{ print $5 }'
+}
+
+# create NAME: from its configuration, with a fresh console file.
+create() {
+    rm -f "$consoles/guest-$1.log"
+    xl create "/tmp/$1.cfg"
+}
+
+# up NAME: waits until its shell is there.
+up() {
+    soon grep -q '@run ready' "$consoles/guest-$1.log"
+}
+
+answered() {
+    tail -c "+$1" "$consoles/guest-$2.log" | tr -d '\r' | grep '^=42=[0-9]*=$'
+}
+
+# ask NAME COMMAND: types it in the guest's shell, prints what it printed, and has its status.
+ask() {
+    from=$(($(wc -c < "$consoles/guest-$1.log") + 1))
+    echo "$2; echo; echo =\$((6*7))=\$?=" > "$(xenstore-read "/local/domain/$(xl domid "$1")/console/tty")"
+    soon answered "$from" "$1" > /tmp/answer
+    tail -c "+$from" "$consoles/guest-$1.log" | tr -d '\r' | sed '/=42=/,$d'
+    return "$(tr -d '\n' < /tmp/answer | sed 's/^=42=\([0-9]*\)=.*/\1/')"
+}
+
+gone() {
+    ! xl domid "$1" > /dev/null 2>&1
+}
+
+# free_memory: what the hypervisor has left, in MiB.
+free_memory() {
+    xl info | sed -n 's/^free_memory *: //p'
+}

@@ -1,0 +1,224 @@
+#: info
+xl info > /tmp/info
+cat /tmp/info
+grep -q '^xen_version *: 4\.17' /tmp/info
+grep -q '^xen_caps *: .*xen-3.0-x86_64' /tmp/info
+test "$(sed -n 's/^nr_cpus *: //p' /tmp/info)" = "$(sed -n 's/^max_cpu_id *: //p' /tmp/info | awk '{ print $1 + 1 }')"
+test "$(sed -n 's/^free_memory *: //p' /tmp/info)" -gt 100
+
+#: info with topology
+xl info -n | grep -A2 '^cpu:'
+xl info -n | grep -q '^numa_info'
+
+#: dmesg
+xl dmesg | tail -n 3
+xl dmesg | grep -q .
+
+#: list
+xl list | tee /tmp/list
+grep -q '^Domain-0 *0 ' /tmp/list
+xl list -l Domain-0 | grep -q '"domid": 0'
+
+#: -N create
+config web
+xl -N create /tmp/web.cfg | tee /tmp/dry
+grep -q '"name": "web"' /tmp/dry
+gone web
+
+#: create
+config web "vcpus = 2" "maxvcpus = 2" "maxmem = 224" "vif = ['bridge=xenbr0']" "extra = 'console=hvc0 address=10.0.0.2/24'"
+create web
+xl list web
+
+#: user space
+up web
+
+#: domid, domname
+test "$(xl domname "$(xl domid web)")" = web
+
+#: uptime
+xl uptime web | tail -n 1 | grep -q '^web '
+
+#: console
+# Ctrl-] leaves the console.
+: > /tmp/console
+(until grep -q con2sole /tmp/console; do echo 'echo con$((1 + 1))sole'; sleep 1; done; printf '\035') |
+    timeout 100 xl console web > /tmp/console
+
+#: vcpu-list
+xl vcpu-list web | tee /tmp/vcpus
+test "$(grep -c '^web' /tmp/vcpus)" = 2
+
+#: vcpu-set
+ask web 'test $(nproc) = 2'
+xl vcpu-set web 1
+soon ask web 'test $(nproc) = 1'
+xl vcpu-set web 2
+soon ask web 'echo 1 > /sys/devices/system/cpu/cpu1/online; test $(nproc) = 2'
+
+#: vcpu-pin
+xl vcpu-pin web 0 1
+xl vcpu-list web | tail -n 2
+test "$(xl vcpu-list web | awk '$3 == 0 { print $7 }')" = 1
+xl vcpu-pin web 0 all
+xl vcpu-pin web 0 - 0
+xl vcpu-list web | awk '$3 == 0' | grep -q '/ 0 *$'
+xl vcpu-pin web all all all
+
+#: sched-credit2
+xl sched-credit2 | tee /tmp/credit
+grep -q '^web .* 256 ' /tmp/credit
+xl sched-credit2 -d web -w 512 -c 50
+xl sched-credit2 -d web | tail -n 1 | grep -q ' 512 *50 *$'
+xl sched-credit2 -d web -w 256 -c 0
+xl sched-credit2 -s
+
+#: cpupool-list
+xl cpupool-list | tee /tmp/pools
+grep -q '^Pool-0 .* credit2 ' /tmp/pools
+xl cpupool-list -c | grep -q '^Pool-0 .*0,1'
+
+#: mem-set
+ask web 'grep MemTotal /proc/meminfo'
+xl mem-set web 128
+soon sh -c 'test "$(xl list web | tail -n 1 | awk "{ print \$3 }")" -le 130'
+xl mem-set web 160
+soon sh -c 'test "$(xl list web | tail -n 1 | awk "{ print \$3 }")" -ge 158'
+ask web 'grep MemTotal /proc/meminfo'
+
+#: mem-max
+xl mem-max web 200
+xl list -l web | grep max_memkb
+fails xl mem-max web 8
+xl mem-max web 224
+
+#: pause, unpause
+xl pause web
+state web | grep -q '^--p'
+xl unpause web
+soon sh -c "xl list web | grep -q ' [r-][b-]----'"
+ask web true
+
+#: rename
+xl rename web site
+test "$(xl domname "$(xl domid site)")" = site
+gone web
+xl rename site web
+
+#: network-list
+xl network-list web | tee /tmp/vifs
+test "$(wc -l < /tmp/vifs)" = 2
+brctl show xenbr0 | grep -q "vif$(xl domid web).0"
+
+#: network
+soon ping -c 1 -W 2 10.0.0.2
+ping -c 20 -i 0.01 -s 1400 -W 5 10.0.0.2 | tail -n 2
+ask web 'ping -c 3 10.0.0.1'
+
+#: network-attach, network-detach
+xl network-attach web bridge=xenbr0 mac=00:16:3e:00:00:77
+test "$(xl network-list web | wc -l)" = 3
+soon ask web 'ip link show eth1 | grep 00:16:3e:00:00:77'
+xl network-detach web 1
+soon sh -c 'test "$(xl network-list web | wc -l)" = 2'
+soon ask web '! ip link show eth1'
+
+#: block-attach
+truncate -s 32M /tmp/disk
+xl block-attach web 'format=raw,vdev=xvdb,access=rw,target=/tmp/disk'
+xl block-list web | tee /tmp/vbds
+test "$(wc -l < /tmp/vbds)" = 2
+soon ask web 'test -b /dev/xvdb'
+
+#: block traffic
+ask web 'dd if=/dev/urandom of=/dev/xvdb bs=1M count=32 && sync && echo 3 > /proc/sys/vm/drop_caches && md5sum /dev/xvdb'
+sync
+sum=$(md5sum < /tmp/disk | cut -d' ' -f1)
+ask web 'md5sum /dev/xvdb' | grep "$sum"
+
+#: block-detach
+xl block-detach web xvdb
+soon sh -c 'test "$(xl block-list web | wc -l)" -le 1'
+soon ask web '! test -b /dev/xvdb'
+soon sh -c 'test -z "$(losetup -a)"'
+
+#: sysrq
+from=$(wc -c < $consoles/guest-web.log)
+xl sysrq web h
+soon sh -c "tail -c +$from $consoles/guest-web.log | grep -q 'sysrq: HELP'"
+
+#: trigger
+ask web 'echo 7 > /proc/sys/kernel/printk'
+xl trigger web nmi
+ask web 'dmesg | grep -i nmi | tail -n 2; echo 1 > /proc/sys/kernel/printk'
+fails xl trigger web s3resume
+
+#: debug-keys
+xl debug-keys h
+xl dmesg | tail -n 5
+xl dmesg | tail -n 60 | grep -qi "'q'\|q:\| q "
+
+#: xentop
+xentop -b -i 2 -d 1 | tee /tmp/top
+grep -q 'Domain-0' /tmp/top
+grep -q ' web ' /tmp/top
+
+#: xenstore-ls
+xenstore-ls "/local/domain/$(xl domid web)" | tee /tmp/store
+grep -q '^name = "web"' /tmp/store
+grep -q '^ *state = "4"' /tmp/store
+
+#: xen-diag
+/usr/lib/xen-4.17/bin/xen-diag gnttab_query_size "$(xl domid web)"
+
+#: dump-core
+xl dump-core web /tmp/core
+test "$(stat -c %s /tmp/core)" -gt $((100 * 1024 * 1024))
+head -c 4 /tmp/core | grep -q ELF
+rm /tmp/core
+ask web true
+
+#: save
+ask web 'echo kept-$((6 * 7)) > /tmp/mark; (while sleep 1; do date +%s > /tmp/tick; done) &'
+xl save web /tmp/web.save
+gone web
+ls -l /tmp/web.save
+
+#: restore
+xl restore /tmp/web.save
+soon ask web 'cat /tmp/mark' | grep kept-42
+before=$(ask web 'cat /tmp/tick' | grep -o '^[0-9]*' | tail -n 1)
+sleep 3
+after=$(ask web 'cat /tmp/tick' | grep -o '^[0-9]*' | tail -n 1)
+test "$after" -gt "$before"
+soon ping -c 1 -W 2 10.0.0.2
+rm /tmp/web.save
+
+#: save -c
+xl save -c /tmp/nowhere/web.save web && exit 1
+xl save -c web /tmp/web.save
+ask web 'cat /tmp/mark' | grep kept-42
+rm /tmp/web.save
+
+#: reboot
+old=$(xl domid web)
+rm -f $consoles/guest-web.log
+xl reboot web
+soon sh -c "test \"\$(xl domid web 2>/dev/null || echo $old)\" != $old"
+up web
+
+#: shutdown
+xl shutdown -w web
+soon gone web
+
+#: destroy
+config short
+create short
+xl destroy short
+gone short
+
+#: nothing is left
+soon sh -c 'test "$(xl list | wc -l)" = 2'
+test "$(xenstore-ls /local/domain | grep -c '^[0-9]* = ""')" = 1
+brctl show xenbr0 | grep -c vif && exit 1
+test -z "$(losetup -a)"
