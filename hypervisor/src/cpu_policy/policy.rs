@@ -120,11 +120,12 @@ impl Policy {
         let [basic, structured, extended] = self.limits();
         let states = self.extended_states();
         let subleaves = move |leaf| 0..=last_subleaf(leaf).unwrap_or(0);
-        let shown = move |leaf, subleaf| match leaf {
-            CACHES => self.leaf(leaf, subleaf)[0] & 0x1f != 0,
+        // Caches and levels of topology end with an empty subleaf, which counts; of the states there are all up to the last.
+        let shown = move |leaf, subleaf: u32| match leaf {
+            CACHES => subleaf.checked_sub(1).is_none_or(|before| self.leaf(leaf, before)[0] & 0x1f != 0),
             STRUCTURED => subleaf <= structured,
-            TOPOLOGY => self.leaf(leaf, subleaf)[2] & 0xff00 != 0,
-            EXTENDED_STATES => subleaf < 2 || states & 1 << subleaf != 0,
+            TOPOLOGY => subleaf.checked_sub(1).is_none_or(|before| self.leaf(leaf, before)[2] & 0xff00 != 0),
+            EXTENDED_STATES => subleaf < 2 || states >> subleaf != 0,
             _ => true,
         };
         let keys = move |leaf| {

@@ -1,5 +1,6 @@
 //! What the control domain has set for another: its handle, its pauses, the memory map that it is shown, and the like.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
@@ -98,15 +99,18 @@ impl Domain {
         Ok(())
     }
 
-    /// Takes a pause of the control domain's back. The first time, the domain begins.
+    /// Takes a pause of the control domain's back. The first time, the domain begins; whoever built it has filled its shared pages, so what Paravane
+    /// tells it there is written now.
     ///
     /// # Errors
     /// `EINVAL` if there is none.
-    pub fn unpause_by_control(&self) -> Result<(), Errno> {
+    pub fn unpause_by_control(self: &Arc<Self>) -> Result<(), Errno> {
         let less = |pauses: u32| pauses.checked_sub(1);
         let counted = self.control.pauses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
         counted.map_err(|_| Errno::EINVAL)?;
-        self.note_started();
+        if self.note_started() {
+            crate::time::init_domain(self);
+        }
         self.unpause();
         Ok(())
     }
