@@ -206,12 +206,12 @@ pub struct Memory {
     pub(crate) ram_end: u64,
     pub(crate) ram_frames: u64,
     pub(crate) free: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
-    /// Frames of all usable memory, whoever has it.
+    /// Frames of memory that Paravane uses or may come to use.
     pub(crate) ram: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
     /// Frames of the interrupt controllers, which Paravane keeps for itself.
     pub(crate) own_devices: ArrayVec<u64, MAX_OWN_DEVICES>,
-    /// The frame of the timer, which firmware's own code may read.
-    pub(crate) hpet: Option<u64>,
+    /// The frames of the timer, which firmware's own code looks at, and of the code that CPUs start with, among tables that are searched.
+    pub(crate) read_only: ArrayVec<u64, 2>,
     pub(crate) m2p: u64,
     pub(crate) frame_table: u64,
 }

@@ -71,10 +71,16 @@ pub(crate) fn free(info: &BootInfo) -> (Early, Option<u64>) {
     (Early::new(set), page)
 }
 
-/// All RAM, by frames.
-pub(crate) fn ram(info: &BootInfo) -> impl Iterator<Item = Range<u64>> {
-    let ranges: ArrayVec<_, MAX_RANGES> = usable(info).iter().map(|range| range.start >> 12..range.end >> 12).collect();
-    ranges.into_iter()
+/// All RAM that Paravane uses or may come to use, by frames. Of the first MiB, where firmware has left things for the hardware domain to find, that
+/// is what the loader has put there.
+pub(crate) fn ram(info: &BootInfo) -> ArrayVec<Range<u64>, MAX_RANGES> {
+    let mut set = usable(info);
+    set.remove(0, LOW);
+    for module in info.modules() {
+        let start = module.start().get();
+        set.add(start & !0xfff, (start + module.len()).next_multiple_of(4096));
+    }
+    set.iter().map(|range| range.start >> 12..range.end >> 12).collect()
 }
 
 /// One behind the last byte of RAM.

@@ -89,8 +89,9 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     let acpi = ACPI.set(acpi.unwrap_or_default());
     let (mut mapper, mut memory) = mapper.into_inner();
     bring_up_devices(acpi, &mut mapper, &mut memory);
+    described.ram = boot_memory::ram(info);
     described.own_devices = own_devices(acpi);
-    described.hpet = acpi.hpet.map(|address| address >> 12);
+    described.read_only = [acpi.hpet, low_page].into_iter().flatten().map(|address| address >> 12).collect();
     build_windows(&mut mapper, &mut memory);
     if let Some(page) = low_page {
         smp::place_trampoline(page);
@@ -139,8 +140,7 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
         ram_frames >> 8,
         (m2p_size + table_size + heap_size) >> 20
     );
-    let ram = boot_memory::ram(info).collect();
-    Memory { ram_end: frames, ram_frames, m2p, frame_table: table, ram, ..Memory::default() }
+    Memory { ram_end: frames, ram_frames, m2p, frame_table: table, ..Memory::default() }
 }
 
 fn map_image(mapper: &mut Mapper, memory: &mut Early) {

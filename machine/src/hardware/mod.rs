@@ -27,7 +27,7 @@ pub struct Hardware {
 pub enum DeviceFrame {
     /// Nothing: it is memory that Paravane or a domain could use, an interrupt controller, or beyond what the processor can address.
     Refused,
-    /// It may be read: a device that Paravane uses itself, and that firmware's code looks at.
+    /// It may be read: Paravane uses it itself, and others look at it.
     ReadOnly,
     /// Whatever the hardware domain likes.
     Writable,
@@ -54,7 +54,7 @@ impl Hardware {
         let in_reach = mfn.get() >> (crate::cpu::features().physical_bits - crate::addr::PAGE_SHIFT) == 0;
         if !in_reach || is_ram || memory.own_devices.contains(&mfn.get()) {
             DeviceFrame::Refused
-        } else if memory.hpet == Some(mfn.get()) {
+        } else if memory.read_only.contains(&mfn.get()) {
             DeviceFrame::ReadOnly
         } else {
             DeviceFrame::Writable
