@@ -100,25 +100,27 @@ fn start_initial_domain(wanted: &InitialDomain<'_>) -> Result<(), String> {
     start(DomainId(0), wanted.kernel, wanted.ramdisk, wanted.command_line, || Settings {
         name: String::from("Domain-0"),
         privileged: true,
-        vcpus: options.dom0_max_vcpus.unwrap_or(cpus).clamp(1, MAX_VCPUS),
+        vcpus: cpus.clamp(*options.dom0_vcpus.start(), *options.dom0_vcpus.end()).clamp(1, MAX_VCPUS),
         max_frames: frames_of(initial_memory(memory)).unwrap_or(u32::MAX),
         weight: 256,
         cap: 0,
     })
 }
 
-/// How much memory the initial domain gets, in bytes: what it is told to, else all but a reserve. Its kernel is unpacked when
-/// this is asked.
+/// How much memory the initial domain gets, in bytes: what it is told to, but not what is not there; else all but a reserve. Its kernel is
+/// unpacked when this is asked.
 fn initial_memory(wanted: Dom0Memory) -> u64 {
-    let most = wanted.max.unwrap_or(u64::MAX);
-    let initial = wanted.initial.unwrap_or_else(|| {
-        let free = frames::free_frames();
-        // what its kernel and modules take now is free afterwards, and counts as part of the reserve
-        let reserve = (frames::total_frames() / RESERVE_FRACTION).min(LARGEST_RESERVE);
-        let rest = free.min(frames::total_frames().saturating_sub(reserve));
-        rest.saturating_sub(BUILDER_FRAMES + free / 256) * PAGE_SIZE as u64
-    });
-    initial.max(wanted.min.unwrap_or(0)).min(most)
+    let free = frames::free_frames();
+    // what its kernel and modules take now is free afterwards, and counts as part of the reserve
+    let reserve = (frames::total_frames() / RESERVE_FRACTION).min(LARGEST_RESERVE);
+    memory_for(wanted, free, frames::total_frames().saturating_sub(reserve))
+}
+
+/// The same, with so many frames `free` and so many to be had if none is asked for.
+fn memory_for(wanted: Dom0Memory, free: u64, usual: u64) -> u64 {
+    let available = free.saturating_sub(BUILDER_FRAMES + free / 256) * PAGE_SIZE as u64;
+    let initial = wanted.initial.unwrap_or(usual * PAGE_SIZE as u64);
+    initial.max(wanted.min.unwrap_or(0)).min(wanted.max.unwrap_or(u64::MAX)).min(available)
 }
 
 fn frames_of(bytes: u64) -> Result<u32, String> {
@@ -142,6 +144,11 @@ fn start(
     let domain = result?;
     domain::add(&domain);
     crate::time::init_domain(&domain);
+    if domain.is_privileged() {
+        // it has got what it starts with, and may grow to what it was told, or without limit
+        let most = boot::options().dom0_memory.max.and_then(|most| frames_of(most).ok());
+        domain.set_max_frames(most.unwrap_or(u32::MAX));
+    }
     let settings = domain.settings();
     let memory = (u64::from(settings.max_frames) * PAGE_SIZE as u64) >> 20;
     info!("domain {}: {}, {memory} MiB, {} vCPUs", id.0, settings.name, settings.vcpus);
@@ -160,4 +167,24 @@ fn build(
     let domain = Domain::new(id, settings()).map_err(|_| String::from("no memory is free"))?;
     builder::build(&domain, &image, ramdisk, command_line).map_err(|error| error.to_string())?;
     Ok(domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_initial_domain_gets_what_it_is_told_but_no_more_than_there_is() {
+        const MIB: u64 = 1 << 20;
+        let frames = |mib: u64| mib * MIB / PAGE_SIZE as u64;
+        let told = |initial: Option<u64>, min: Option<u64>, max: Option<u64>| {
+            let wanted = Dom0Memory { initial, min, max };
+            memory_for(wanted, frames(1024), frames(960)) / MIB
+        };
+        assert_eq!(told(None, None, None), 960);
+        assert_eq!(told(Some(512 * MIB), None, None), 512);
+        assert_eq!(told(Some(512 * MIB), Some(600 * MIB), None), 600);
+        assert_eq!(told(None, None, Some(768 * MIB)), 768);
+        assert_eq!(told(Some(4096 * MIB), None, None), 1016, "all but what the builder needs");
+    }
 }

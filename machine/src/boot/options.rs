@@ -1,5 +1,7 @@
 //! The command line: options with Xen's names and meanings. An unknown option is kept to be reported, and ignored.
 
+use core::ops::RangeInclusive;
+
 use arrayvec::ArrayVec;
 use log::LevelFilter;
 
@@ -79,8 +81,8 @@ pub struct Options<'a> {
     pub no_reboot: bool,
     /// Memory of the control domain.
     pub dom0_memory: Dom0Memory,
-    /// vCPUs of the control domain.
-    pub dom0_max_vcpus: Option<u32>,
+    /// vCPUs of the control domain: at least and at most; as many as there are CPUs in between.
+    pub dom0_vcpus: RangeInclusive<u32>,
     /// The most physical CPUs to start.
     pub max_cpus: Option<u32>,
     /// Words that mean nothing here, or have a value that makes no sense.
@@ -96,7 +98,7 @@ impl Default for Options<'_> {
             guest_log_level: LevelFilter::Warn,
             no_reboot: false,
             dom0_memory: Dom0Memory::default(),
-            dom0_max_vcpus: None,
+            dom0_vcpus: 1..=u32::MAX,
             max_cpus: None,
             ignored: ArrayVec::new(),
         }
@@ -129,10 +131,12 @@ impl<'a> Options<'a> {
             ("noreboot", value) => self.no_reboot = boolean(value)?,
             ("no-noreboot", None) => self.no_reboot = false,
             ("dom0_mem", Some(value)) => self.dom0_memory = Dom0Memory::parse(value)?,
-            // `MIN-MAX`: the upper bound is what counts, there being no other reason to give fewer
+            // `N`, or `MIN-MAX` with either left out
             ("dom0_max_vcpus", Some(value)) => {
-                let most = value.rsplit('-').next()?;
-                self.dom0_max_vcpus = Some(most.parse().ok().filter(|&count| count > 0)?);
+                let (least, most) = value.split_once('-').unwrap_or((value, value));
+                let number = |text: &str, missing| if text.is_empty() { Some(missing) } else { text.parse().ok() };
+                let (least, most) = (number(least, 1)?, number(most, u32::MAX)?);
+                self.dom0_vcpus = Some(least..=most).filter(|range| least > 0 && !range.is_empty())?;
             }
             // read by the consoles themselves
             ("guest_console", Some(_)) => {}
@@ -198,7 +202,7 @@ mod tests {
         assert_eq!(options.com1, SerialSettings { baud: Some(9600), port: 0x2f8, irq: 3 });
         assert_eq!((options.log_level, options.guest_log_level), (LevelFilter::Trace, LevelFilter::Warn));
         assert_eq!(options.dom0_memory, Dom0Memory { initial: Some(512 << 20), min: None, max: Some(1 << 30) });
-        assert_eq!((options.dom0_max_vcpus, options.max_cpus), (Some(4), Some(3)));
+        assert_eq!((options.dom0_vcpus, options.max_cpus), (2..=4, Some(3)));
     }
 
     #[test]
@@ -212,5 +216,16 @@ mod tests {
     #[test]
     fn more_unknown_words_than_fit_do_no_harm() {
         assert_eq!(Options::parse(&"x ".repeat(1000)).ignored.len(), 16);
+    }
+
+    #[test]
+    fn the_initial_domains_vcpus_are_a_number_or_a_range() {
+        let vcpus = |text: &str| Options::parse(text).dom0_vcpus;
+        assert_eq!(vcpus("dom0_max_vcpus=3"), 3..=3);
+        assert_eq!(vcpus("dom0_max_vcpus=2-"), 2..=u32::MAX);
+        assert_eq!(vcpus("dom0_max_vcpus=-4"), 1..=4);
+        for wrong in ["dom0_max_vcpus=0", "dom0_max_vcpus=4-2", "dom0_max_vcpus=x"] {
+            assert_eq!(vcpus(wrong), 1..=u32::MAX, "{wrong}");
+        }
     }
 }

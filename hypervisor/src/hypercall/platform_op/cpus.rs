@@ -2,7 +2,8 @@
 
 use abi::errno::Errno;
 use abi::platform::{
-    CoreParking, CpuOnline, GetIdleTime, PcpuInfo, PcpuVersion, ResourceEntry, ResourceOp, core_parking, pcpu,
+    CoreParking, CpuOnline, GetIdleTime, PcpuInfo, PcpuVersion, ResourceEntry, ResourceOp, SetProcessorPdc, core_parking, pcpu,
+    processor_power,
 };
 use machine::addr::{CpuId, GuestVirt, MAX_CPUS};
 use machine::{cpu, time};
@@ -13,6 +14,8 @@ use crate::scheduler;
 
 /// A number that stands for none.
 const NONE: u32 = u32::MAX;
+/// The form of the list of abilities (ACPI 3.0, 8.4.1).
+const PDC_REVISION: u32 = 1;
 /// Accesses in one `resource_op`.
 const MAX_ENTRIES: u32 = 3;
 
@@ -89,6 +92,20 @@ pub(super) fn online(CpuOnline { cpu }: CpuOnline) -> CallResult {
 /// CPUs that run are kept.
 pub(super) fn offline(CpuOnline { cpu }: CpuOnline) -> CallResult {
     Err(if running(cpu).is_some() { Errno::EOPNOTSUPP } else { Errno::EINVAL }.into())
+}
+
+/// Paravane manages neither idle states nor frequencies: that is what the firmware is to be told of its abilities, and states are refused.
+pub(super) fn power_management(caller: &Caller<'_>, arguments: SetProcessorPdc) -> CallResult {
+    if arguments.kind != processor_power::PDC {
+        return Err(Errno::ENOSYS.into());
+    }
+    let list = GuestVirt::new(arguments.pdc);
+    let [revision, count]: [u32; 2] = caller.cpu.read(list)?;
+    if revision != PDC_REVISION || count == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    caller.cpu.write_element(list, 2, &0u32)?;
+    Ok(0)
 }
 
 /// No CPU is ever parked.

@@ -63,6 +63,7 @@ pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
         }
         op::FIRMWARE_INFO => firmware::info(caller, &mut request),
         op::ENTER_ACPI_SLEEP => sleep(caller, request.arguments()?),
+        op::SET_PROCESSOR_PMINFO => cpus::power_management(caller, request.arguments()?),
         op::GETIDLETIME => cpus::idle_time(caller, &mut request),
         op::GET_CPUINFO => cpus::information(caller, &mut request),
         op::GET_CPU_VERSION => cpus::version(caller, &mut request),

@@ -68,6 +68,10 @@ pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRe
     let mut request: MemoryMap = caller.cpu.read(argument)?;
     let mut map = caller.domain.control.record().memory_map.clone();
     if map.is_empty() {
+        // The initial domain has the machine's.
+        if caller.domain.is_privileged() {
+            return Err(Errno::ENOSYS.into());
+        }
         let size = u64::from(caller.domain.max_frames()) << 12;
         map.push(E820Entry { address: 0, size, kind: e820_type::RAM });
     }
