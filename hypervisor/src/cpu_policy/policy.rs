@@ -115,24 +115,22 @@ impl Policy {
     }
 
     /// The leaves as the interface's lists have them, in order. All that the limits promise are there, empty ones too: the tools put a list
-    /// into a policy of theirs, and what is missing keeps the value that it had.
+    /// into a policy of theirs, where what is missing keeps the value that it had, and expect to need as many entries when they list that.
     pub fn list(&self) -> impl Iterator<Item = CpuidLeaf> {
         let [basic, structured, extended] = self.limits();
         let states = self.extended_states();
         let subleaves = move |leaf| 0..=last_subleaf(leaf).unwrap_or(0);
-        // Caches and levels of topology end with an empty subleaf, which counts; of the states there are all up to the last.
-        let shown = move |leaf, subleaf: u32| match leaf {
-            CACHES => subleaf.checked_sub(1).is_none_or(|before| self.leaf(leaf, before)[0] & 0x1f != 0),
+        let shown = move |leaf, subleaf| match leaf {
             STRUCTURED => subleaf <= structured,
-            TOPOLOGY => subleaf.checked_sub(1).is_none_or(|before| self.leaf(leaf, before)[2] & 0xff00 != 0),
             EXTENDED_STATES => subleaf < 2 || states >> subleaf != 0,
             _ => true,
         };
         let keys = move |leaf| {
             subleaves(leaf).filter(move |subleaf| shown(leaf, *subleaf)).map(move |subleaf| (leaf, subleaf))
         };
-        let all =
-            (0..=basic.min(LAST_BASIC)).chain(HYPERVISOR_LIMITS).chain(FIRST_EXTENDED..=extended.min(LAST_EXTENDED));
+        let all = (0..=basic.min(LAST_BASIC))
+            .chain(HYPERVISOR_LIMITS)
+            .chain(FIRST_EXTENDED..=extended.clamp(FIRST_EXTENDED, LAST_EXTENDED));
         all.flat_map(keys).map(|(leaf, subleaf)| {
             let [eax, ebx, ecx, edx] = self.leaf(leaf, subleaf);
             let subleaf = if last_subleaf(leaf).is_some() { subleaf } else { NO_SUBLEAF };
