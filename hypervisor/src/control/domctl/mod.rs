@@ -119,3 +119,6 @@ fn vcpu(target: &Arc<Domain>, number: u32) -> Result<&Arc<Vcpu>, Errno> {
 fn other<'a>(caller: &Caller<'_>, target: &'a Arc<Domain>) -> Result<&'a Arc<Domain>, Errno> {
     if Arc::ptr_eq(caller.domain, target) { Err(Errno::EINVAL) } else { Ok(target) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,7 @@ use crate::memory::claim;
 use crate::scheduler;
 
 /// PV guests with grant tables of version 1; none that needs hardware's help.
-const CAPABILITIES: u32 =
-    physical_capabilities::PV | physical_capabilities::GNTTAB_V1;
+const CAPABILITIES: u32 = physical_capabilities::PV | physical_capabilities::GNTTAB_V1;
 
 /// The pCPUs that run, by number.
 pub(super) fn cpus() -> impl Iterator<Item = CpuId> {

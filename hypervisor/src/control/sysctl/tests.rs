@@ -103,7 +103,8 @@ fn domains_are_listed_in_order_and_in_pieces() {
     assert_eq!(numbers(guest, 1), [3]);
     let last = GetDomainInfoList { first_domain: abi::xen::DomainId(u16::MAX), ..ask };
     assert_eq!(call(guest, op::GETDOMAININFOLIST, &last).expect("known").domain_count, 0);
-    let (result, bytes) = with_budget(guest, 1, op::GETDOMAININFOLIST, GetDomainInfoList { max_domains: 9, ..ask }.as_bytes());
+    let (result, bytes) =
+        with_budget(guest, 1, op::GETDOMAININFOLIST, GetDomainInfoList { max_domains: 9, ..ask }.as_bytes());
     let answer = GetDomainInfoList::read_from_prefix(&bytes).expect("an argument").0;
     assert_eq!((result, answer.domain_count), (Ok(0), 1), "the tools ask for the rest");
     let bad = GetDomainInfoList { buffer: NOWHERE, ..ask };
@@ -180,7 +181,8 @@ fn lists_of_cpus_and_nodes_say_how_long_they_are() {
     let guest = &mut control_domain();
     let cpus = host::cpus().count() as u32;
     let place = guest.address(LISTS).get();
-    let info: GetCpuInfo = call(guest, op::GETCPUINFO, &GetCpuInfo { max_cpus: u32::MAX, info: place, ..zeros() }).expect("known");
+    let info: GetCpuInfo =
+        call(guest, op::GETCPUINFO, &GetCpuInfo { max_cpus: u32::MAX, info: place, ..zeros() }).expect("known");
     assert_eq!(info.cpu_count, cpus);
     let bad = GetCpuInfo { max_cpus: 1, info: NOWHERE, ..zeros() };
     assert_eq!(call(guest, op::GETCPUINFO, &bad).err(), Some(Errno::EFAULT));
@@ -246,7 +248,10 @@ fn the_scheduler_is_set_as_credit2() {
     assert_eq!(call(guest, op::SCHEDULER_OP, &get).expect("known").rate_limit_us, 0);
     assert!(call(guest, op::SCHEDULER_OP, &settings(scheduler_command::PUTINFO, 1000)).is_ok());
     for bad in [99, 500_001] {
-        assert_eq!(call(guest, op::SCHEDULER_OP, &settings(scheduler_command::PUTINFO, bad)).err(), Some(Errno::EINVAL));
+        assert_eq!(
+            call(guest, op::SCHEDULER_OP, &settings(scheduler_command::PUTINFO, bad)).err(),
+            Some(Errno::EINVAL)
+        );
     }
     assert_eq!(call(guest, op::SCHEDULER_OP, &get).expect("known").rate_limit_us, 1000);
     assert!(call(guest, op::SCHEDULER_OP, &settings(scheduler_command::PUTINFO, 0)).is_ok());
@@ -265,17 +270,34 @@ fn policies_are_there_for_pv_guests_only() {
     let place = guest.address(LISTS).get();
     let features = |index, word_count, features| CpuFeatureSet { index, word_count, features };
     assert_eq!(call(guest, op::GET_CPU_FEATURESET, &features(99, 0, 0)).expect("asks for the length").word_count, 19);
-    for (index, errno) in [(0, None), (1, None), (2, None), (3, Some(Errno::EOPNOTSUPP)), (4, None), (5, Some(Errno::EOPNOTSUPP)), (6, Some(Errno::EINVAL))] {
+    for (index, errno) in [
+        (0, None),
+        (1, None),
+        (2, None),
+        (3, Some(Errno::EOPNOTSUPP)),
+        (4, None),
+        (5, Some(Errno::EOPNOTSUPP)),
+        (6, Some(Errno::EINVAL)),
+    ] {
         assert_eq!(call(guest, op::GET_CPU_FEATURESET, &features(index, 40, place)).err(), errno, "{index}");
     }
     assert_eq!(call(guest, op::GET_CPU_FEATURESET, &features(0, 3, place)).err(), Some(Errno::ENOBUFS));
     assert_eq!(call(guest, op::GET_CPU_FEATURESET, &features(0, 19, NOWHERE)).err(), Some(Errno::EFAULT));
 
-    let policy = |index, leaf_count, leaves| CpuPolicy { index, leaf_count, leaves, msr_count: 2, msrs: place, ..zeros() };
+    let policy =
+        |index, leaf_count, leaves| CpuPolicy { index, leaf_count, leaves, msr_count: 2, msrs: place, ..zeros() };
     let ask = CpuPolicy { msrs: 0, ..policy(0, 0, 0) };
     let most = call(guest, op::GET_CPU_POLICY, &ask).expect("asks for the length");
     assert_eq!(most.msr_count, 2);
-    for (index, errno) in [(0, None), (1, None), (2, None), (3, Some(Errno::EOPNOTSUPP)), (4, None), (5, Some(Errno::EOPNOTSUPP)), (6, Some(Errno::EINVAL))] {
+    for (index, errno) in [
+        (0, None),
+        (1, None),
+        (2, None),
+        (3, Some(Errno::EOPNOTSUPP)),
+        (4, None),
+        (5, Some(Errno::EOPNOTSUPP)),
+        (6, Some(Errno::EINVAL)),
+    ] {
         let answer = call(guest, op::GET_CPU_POLICY, &policy(index, most.leaf_count, place + 64));
         assert_eq!(answer.as_ref().err(), errno.as_ref(), "{index}");
         if let Ok(answer) = answer {
@@ -286,7 +308,13 @@ fn policies_are_there_for_pv_guests_only() {
     let first: CpuidLeaf = guest.caller().cpu.read(base).expect("a mapped page");
     assert_eq!((first.leaf, first.subleaf), (0, u32::MAX));
     assert_eq!(call(guest, op::GET_CPU_POLICY, &policy(0, 3, place + 64)).err(), Some(Errno::ENOBUFS));
-    assert_eq!(call(guest, op::GET_CPU_POLICY, &CpuPolicy { msr_count: 1, ..policy(0, 0, 0) }).err(), Some(Errno::ENOBUFS));
+    assert_eq!(
+        call(guest, op::GET_CPU_POLICY, &CpuPolicy { msr_count: 1, ..policy(0, 0, 0) }).err(),
+        Some(Errno::ENOBUFS)
+    );
     assert_eq!(call(guest, op::GET_CPU_POLICY, &policy(0, 200, NOWHERE)).err(), Some(Errno::EFAULT));
-    assert_eq!(call(guest, op::GET_CPU_POLICY, &CpuPolicy { _reserved: 1, ..policy(0, 0, 0) }).err(), Some(Errno::EINVAL));
+    assert_eq!(
+        call(guest, op::GET_CPU_POLICY, &CpuPolicy { _reserved: 1, ..policy(0, 0, 0) }).err(),
+        Some(Errno::EINVAL)
+    );
 }
