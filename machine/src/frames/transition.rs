@@ -149,8 +149,10 @@ fn acquire<A: Admission>(
         }
         if usage.kind != kind {
             if !tear_down(frame, budget) {
+                // The reaper may have come by meanwhile and left the frame to whoever was at it.
+                let promotion = Promotion { frames: alloc::vec![frame.again()] };
                 finish_busy(frame, |usage| usage);
-                return Err(AcquireError::Preempted(Promotion::empty()));
+                return Err(AcquireError::Preempted(promotion));
             }
             change_kind(slot, usage.kind, kind);
         }
@@ -324,5 +326,34 @@ impl TypedRef<Descriptor> {
     pub fn replace_descriptor(&self, index: u16, raw: u64) -> Option<()> {
         let checked = paging::check_descriptor(raw)?;
         (index < ENTRIES).then(|| access::write_entry(self.mfn(), index, checked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::{FrameList, Writable, allocate, free_frames};
+    use crate::paging::NoEntries;
+    use abi::xen::DomainId;
+
+    #[test]
+    fn a_table_that_is_torn_down_in_part_is_taken_up_by_somebody() {
+        crate::hosted::start(1024);
+        let free = free_frames();
+        let list = FrameList::new(DomainId(1));
+        list.push(allocate(DomainId(1)).unwrap());
+        let frame = list.pop().unwrap().into_reference();
+        let table = TypedRef::<L1>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)).unwrap();
+        drop(table);
+        // The reaper finds the table while another CPU is at it, and takes it off its queue.
+        frame.slot().update_usage(|usage| Some(Use { busy: true, ..usage })).unwrap();
+        assert!(queue::reap(&mut Budget::new(10_000)));
+        finish_busy(&frame, |usage| usage);
+        let result = TypedRef::<Writable>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(10));
+        assert!(matches!(result, Err(AcquireError::Preempted(_))));
+        drop(result);
+        assert!(queue::reap(&mut Budget::new(10_000)));
+        drop(frame);
+        assert_eq!(free_frames(), free);
     }
 }
