@@ -7,44 +7,55 @@
 //! TC-1: if `last_flush[cpu] > stamp`, then `cpu` has flushed completely after the moment the stamp was read.
 //! It holds because a CPU notes the clock it read *before* its flush, and the clock moves on only in `ensure_flushed_since`.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{CpuId, CpuSet, MAX_CPUS};
-use crate::sync::{Level, SpinLock};
 
-static CLOCK: AtomicU32 = AtomicU32::new(1);
-static LAST_FLUSH: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
-static EPOCH: SpinLock<()> = SpinLock::new(Level::TlbClock, ());
+/// 64 bits never wrap.
+static CLOCK: AtomicU64 = AtomicU64::new(1);
+static LAST_FLUSH: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// The low half of the clock, as a frame has room for it.
+pub(crate) type Stamp = u32;
+
+fn clock() -> u64 {
+    CLOCK.load(Ordering::SeqCst)
+}
 
 /// The clock now: a stamp for a use that has just ended.
-pub(crate) fn now() -> u32 {
-    CLOCK.load(Ordering::SeqCst)
+pub(crate) fn now() -> Stamp {
+    clock() as Stamp
+}
+
+/// The last moment at which a stamp can have been read. One that is older by a whole round of its bits seems younger than it is, which causes a flush
+/// too many, never one too few.
+const fn latest(stamp: Stamp, clock: u64) -> u64 {
+    clock.saturating_sub((clock as Stamp).wrapping_sub(stamp) as u64)
 }
 
 /// Runs `flush`, which drops every translation that this CPU has cached, and notes that it did.
 pub(crate) fn around_flush(flush: impl FnOnce()) {
-    let before = now();
+    let before = clock();
     flush();
     LAST_FLUSH[crate::cpu::current().index()].store(before, Ordering::SeqCst);
 }
 
 /// Returns when no CPU holds a translation older than `stamp`.
-pub(crate) fn ensure_flushed_since(stamp: u32) {
-    let stale = stale_cpus(stamp);
+pub(crate) fn ensure_flushed_since(stamp: Stamp) {
+    let moment = latest(stamp, clock());
+    let stale = stale_cpus(moment);
     if stale.is_empty() {
         return;
     }
-    // The clock must have moved past the stamp before the flush, so that the flush counts (TC-1).
-    if CLOCK.compare_exchange(stamp, stamp + 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() && stamp + 1 == u32::MAX {
-        return start_epoch();
-    }
+    // The clock must have moved past the stamp before the flush, so that the flush counts (TC-1). If another CPU moves it, that is as good.
+    let _moved = CLOCK.compare_exchange(moment, moment + 1, Ordering::SeqCst, Ordering::SeqCst);
     crate::tlb::flush_cpus(stale);
 }
 
-fn stale_cpus(stamp: u32) -> CpuSet {
+fn stale_cpus(moment: u64) -> CpuSet {
     let mut stale = CpuSet::EMPTY;
     for (index, last) in LAST_FLUSH.iter().enumerate().take(crate::cpu::online()) {
-        if last.load(Ordering::SeqCst) <= stamp
+        if last.load(Ordering::SeqCst) <= moment
             && let Some(cpu) = u32::try_from(index).ok().and_then(CpuId::new)
         {
             stale.insert(cpu);
@@ -53,13 +64,32 @@ fn stale_cpus(stamp: u32) -> CpuSet {
     stale
 }
 
-/// The clock would wrap: everybody flushes and counts from the start. Stamps of the old epoch are larger than any
-/// `LAST_FLUSH` of the new one, so they cause a flush too many, never one too few.
-fn start_epoch() {
-    let _guard = EPOCH.lock();
-    CLOCK.store(1, Ordering::SeqCst);
-    crate::tlb::flush_cpus(CpuSet::ALL);
-    for last in &LAST_FLUSH {
-        last.store(0, Ordering::SeqCst);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_never_taken_for_an_older_one() {
+        const ROUND: u64 = 1 << 32;
+        for clock in [1, 1000, ROUND - 1, ROUND, ROUND + 1, 7 * ROUND + 5] {
+            for age in [0, 1, 900, ROUND - 1, ROUND, ROUND + 1, 3 * ROUND] {
+                let Some(moment) = u64::checked_sub(clock, age) else { continue };
+                let taken_for = latest(moment as Stamp, clock);
+                assert!((moment..=clock).contains(&taken_for), "{moment} at {clock}");
+                assert!(age >= ROUND || taken_for == moment, "{moment} at {clock}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flush_counts_when_the_clock_passes_the_width_of_a_stamp() {
+        crate::hosted::start(64);
+        CLOCK.store(u64::from(u32::MAX) - 2, Ordering::SeqCst);
+        for _ in 0..6 {
+            let stamp = now();
+            assert!(!stale_cpus(latest(stamp, clock())).is_empty());
+            ensure_flushed_since(stamp);
+            assert!(stale_cpus(latest(stamp, clock())).is_empty());
+        }
     }
 }

@@ -53,8 +53,6 @@ pub enum Level {
     Reap,
     /// The frame allocator's free lists.
     FrameAllocator,
-    /// Start of a TLB clock epoch.
-    TlbClock,
     /// The heap.
     Heap,
     /// The ports of PCI configuration space.
