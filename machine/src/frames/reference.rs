@@ -85,6 +85,11 @@ pub fn owned_by(domain: DomainId) -> u32 {
     OWNED.get(usize::from(domain.0)).map_or(0, |count| count.load(Ordering::SeqCst))
 }
 
+/// Counts up to here can be had by whoever asks; a guest with enough page tables to map one frame as often gets there.
+pub(super) const MOST: u32 = u32::MAX / 4;
+/// Above that is room for what Paravane adds to a reference that it holds.
+const LIMIT: u32 = u32::MAX / 2;
+
 /// There is no free frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoMemory;
@@ -113,7 +118,7 @@ impl FrameRef {
         let slot = slot::slot(mfn)?;
         slot.refs
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |refs| {
-                (refs != 0 && refs < u32::MAX / 2).then(|| refs + 1)
+                (refs != 0 && refs < MOST).then(|| refs + 1)
             })
             .ok()?;
         Some(Self { mfn })
@@ -134,7 +139,7 @@ impl FrameRef {
     /// A second reference to the same frame.
     pub fn again(&self) -> Self {
         let before = self.slot().refs.fetch_add(1, Ordering::SeqCst);
-        assert!(before < u32::MAX / 2, "too many references to {:?}", self.mfn);
+        assert!(before < LIMIT, "too many references to {:?}", self.mfn);
         Self { mfn: self.mfn }
     }
 
@@ -259,8 +264,12 @@ impl<K: Kind> TypedRef<K> {
 
     /// A further use of a frame that is in use as `K` already; `None` if it is not.
     pub fn existing(frame: FrameRef) -> Result<Self, FrameRef> {
+        Self::another(frame, MOST)
+    }
+
+    fn another(frame: FrameRef, limit: u32) -> Result<Self, FrameRef> {
         let counted = frame.slot().update_usage(|usage| {
-            (usage.kind == K::CODE && usage.count != 0 && usage.count < u32::MAX / 2)
+            (usage.kind == K::CODE && usage.count != 0 && usage.count < limit)
                 .then(|| Use { count: usage.count + 1, ..usage })
         });
         match counted {
@@ -281,7 +290,7 @@ impl<K: Kind> TypedRef<K> {
 
     /// A second typed reference to the same frame.
     pub fn again(&self) -> Self {
-        Self::existing(self.frame.again()).expect("a frame held as a kind is of that kind")
+        Self::another(self.frame.again(), LIMIT).expect("a frame held as a kind is of that kind")
     }
 
     /// Turns this use into the frame's pin, which lasts until [`TypedRef::unpin`]. Hands the value back if it is pinned already.
@@ -335,5 +344,32 @@ pub(super) fn release_use(frame: &FrameRef) {
             Ok(()) => return,
             Err(found) => current = found,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::{Budget, FrameList, allocate};
+    use crate::paging::NoEntries;
+
+    #[test]
+    fn a_frame_that_a_guest_has_mapped_as_often_as_it_can_is_no_trouble_to_paravane() {
+        crate::hosted::start(64);
+        let list = FrameList::new(DomainId(1));
+        list.push(allocate(DomainId(1)).unwrap());
+        let frame = list.pop().unwrap().into_reference();
+        let page = TypedRef::<Writable>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1)).unwrap();
+        let slot = frame.slot();
+        let references = slot.refs.swap(MOST, Ordering::SeqCst);
+        slot.update_usage(|usage| Some(Use { count: MOST, ..usage })).unwrap();
+        assert!(FrameRef::get_any(frame.mfn()).is_none());
+        let more = frame.again();
+        assert!(TypedRef::<Writable>::existing(more.again()).is_err());
+        assert!(TypedRef::<Writable>::acquire(more, &mut NoEntries, &mut Budget::new(1)).is_err());
+        drop(page.again());
+        assert_eq!((slot.refs.swap(references, Ordering::SeqCst), slot.usage().count), (MOST, MOST));
+        slot.update_usage(|usage| Some(Use { count: 1, ..usage })).unwrap();
+        drop((page, frame));
     }
 }

@@ -20,7 +20,7 @@ use core::sync::atomic::Ordering;
 use abi::errno::Errno;
 use alloc::vec::Vec;
 
-use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, TypedRef};
+use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, MOST, TypedRef};
 use super::slot::{KindCode, Slot, Use};
 use super::{access, queue};
 use crate::addr::Mfn;
@@ -135,7 +135,7 @@ fn acquire<A: Admission>(
             continue;
         }
         let ready = usage.kind == kind && (usage.progress == ENTRIES || !is_validated(kind));
-        if usage.count != 0 && (!ready || usage.count >= u32::MAX / 2) {
+        if usage.count != 0 && (!ready || usage.count >= MOST) {
             return Err(AcquireError::Conflict);
         }
         if ready {
