@@ -40,6 +40,10 @@ impl ExtendedState {
 
     /// Restores the state into the processor.
     pub(crate) fn load(&self) {
+        // Processors of AMD restore the addresses of the last x87 instruction and operand only where an exception is pending; without this the guest would
+        // find another's.
+        // SAFETY: only x87 state changes, all of which is restored below.
+        unsafe { asm!("fninit", options(nomem, nostack)) };
         if supported() == 0 {
             // SAFETY: the area is 64-byte aligned, long enough, and holds what `new`, FXSAVE or `set_image` wrote.
             return unsafe { asm!("fxrstor64 [{}]", in(reg) &self.area, options(nostack)) };
