@@ -193,6 +193,8 @@ pub(crate) fn set_gs_base(context: &mut GuestContext, kernel: bool, base: u64) {
 pub(crate) fn load_user_gs_selector(context: &mut GuestContext, selector: u16) -> bool {
     let mut selectors = live_selectors(context);
     selectors.gs = selector;
+    // Loading FS changes its base, which a process may have set by an instruction of its own.
+    let (fs_base, ..) = live_segment_bases(context);
     // The load changes the live GS base, so the user's is made live around it.
     let swap = context.in_kernel != 0;
     if swap {
@@ -203,7 +205,7 @@ pub(crate) fn load_user_gs_selector(context: &mut GuestContext, selector: u16) -
     if swap {
         swap_gs();
     }
-    write_base(MSR_FS_BASE, context.fs_base);
+    write_base(MSR_FS_BASE, fs_base);
     refused == 0
 }
 
