@@ -14,6 +14,9 @@ const MOST_TRANSACTIONS: usize = 4;
 const MOST_WATCHES: usize = 128;
 /// Bytes of paths and tokens of all watches.
 const MOST_WATCH_BYTES: usize = 16 * 1024;
+/// Paths that one transaction may change, and their bytes: each is told to each watch that it concerns.
+const MOST_CHANGES: usize = 64;
+const MOST_CHANGE_BYTES: usize = 4 * 1024;
 
 const DONE: &[u8] = b"OK\0";
 
@@ -141,7 +144,12 @@ impl Session {
     ) -> Result<Answer, Error> {
         let path = self.tree(transaction)?.absolute(path)?;
         if let Some(open) = self.transactions.iter_mut().find(|open| open.id == transaction) {
-            if change(&mut open.tree, &path)? {
+            let is_new = !open.changes.contains(&path);
+            let used: usize = open.changes.iter().map(String::len).sum();
+            if is_new && (open.changes.len() >= MOST_CHANGES || used + path.len() > MOST_CHANGE_BYTES) {
+                return Err(error::NO_SPACE);
+            }
+            if change(&mut open.tree, &path)? && is_new {
                 open.changes.push(path);
             }
             return Ok(Answer::done());
@@ -205,7 +213,6 @@ impl Session {
         self.tree = transaction.tree;
         let mut changes = transaction.changes;
         changes.sort_unstable();
-        changes.dedup();
         let events = changes.iter().flat_map(|path| self.events(path)).collect();
         Ok(Answer { bytes: DONE.to_vec(), events })
     }

@@ -156,3 +156,31 @@ fn open_transactions_have_a_quota() {
     let open = (0..100).take_while(|_| one(session, message::TRANSACTION_START, 0, b"\0").0 != message::ERROR).count();
     assert_eq!(open, MOST_TRANSACTIONS);
 }
+
+#[test]
+fn what_a_transaction_changes_has_a_quota() {
+    let session = &mut session();
+    let text = String::from_utf8(one(session, message::TRANSACTION_START, 0, b"\0").1).unwrap();
+    let id = text.trim_end_matches('\0').parse::<u32>().unwrap();
+    for _ in 0..10 * MOST_CHANGES {
+        assert_eq!(one(session, message::WRITE, id, b"data/same\0x").1, b"OK\0");
+    }
+    assert_eq!(session.transactions[0].changes.len(), 1);
+    let mut change = |path: &str| {
+        let [write, remove] = [format!("{path}\0x"), format!("{path}\0")];
+        one(session, message::WRITE, id, write.as_bytes()).0 != message::ERROR
+            && one(session, message::RM, id, remove.as_bytes()).0 != message::ERROR
+    };
+    assert_eq!((0..1000).take_while(|number| change(&format!("data/{number}"))).count(), MOST_CHANGES - 1);
+    assert_eq!(one(session, message::TRANSACTION_END, id, b"T\0").1, b"OK\0");
+
+    one(session, message::TRANSACTION_START, 0, b"\0");
+    let id = session.transactions[0].id;
+    let long = "a".repeat(1000);
+    let written = (0..64).take_while(|number| {
+        let request = format!("data/{long}{number}\0");
+        one(session, message::WRITE, id, request.as_bytes()).0 != message::ERROR
+            && one(session, message::RM, id, request.as_bytes()).0 != message::ERROR
+    });
+    assert_eq!(written.count(), MOST_CHANGE_BYTES / long.len());
+}
