@@ -74,11 +74,13 @@ pub(super) type Status = i16;
 pub(super) struct Table {
     frames: Vec<Frame>,
     limit: u32,
+    /// Its domain is being taken apart: the uses that are left are of entries that are not there any more, nor will be.
+    closed: bool,
 }
 
 impl Table {
     pub(super) const fn new() -> Self {
-        Self { frames: Vec::new(), limit: DEFAULT_LIMIT }
+        Self { frames: Vec::new(), limit: DEFAULT_LIMIT, closed: false }
     }
 
     pub(super) fn set_limit(&mut self, frames: u32) {
@@ -105,6 +107,9 @@ impl Table {
     }
 
     pub(super) fn add_frame(&mut self, page: SharedPage) -> Result<(), NoMemory> {
+        if self.closed {
+            return Err(NoMemory);
+        }
         let mut active = Vec::new();
         self.frames.try_reserve(1).map_err(|_| NoMemory)?;
         active.try_reserve_exact(ENTRIES_PER_FRAME as usize).map_err(|_| NoMemory)?;
@@ -124,6 +129,7 @@ impl Table {
 
     /// Empties the table and hands its pages out; who still uses an entry keeps the frame, not the entry.
     pub(super) fn close(&mut self) -> Vec<SharedPage> {
+        self.closed = true;
         self.frames.drain(..).map(|frame| frame.page).collect()
     }
 

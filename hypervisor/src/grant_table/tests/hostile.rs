@@ -126,3 +126,14 @@ fn a_granter_that_scribbles_confuses_only_itself() {
     });
     assert_eq!(frames::free_frames(), free);
 }
+
+#[test]
+fn a_table_that_has_been_closed_does_not_come_back() {
+    let (a, mut b) = pair();
+    let handle = map(&mut b, 8, 0).expect("granted");
+    assert!(a.domain.grants.release_all(&a.domain, &mut frames::Budget::new(1000)));
+    // Somebody who still found the domain alive asks for its frames.
+    assert!(a.domain.grants.grow(1).is_err());
+    // The use of an entry that is gone ends without a trace.
+    assert_eq!(unmap(&mut b, handle), status::OKAY);
+}
