@@ -119,8 +119,9 @@ impl Domain {
             return;
         }
         *life = Life::Ended(reason.clone());
-        drop(life);
+        // Before anybody sees that it has ended: who lets it go on takes this pause back.
         self.pause();
+        drop(life);
         if self.is_privileged() || super::control_domain().is_none() {
             super::destroy::note_ended(self);
         } else {
