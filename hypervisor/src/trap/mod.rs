@@ -25,10 +25,14 @@ pub(crate) use page_fault::show_ldt_page_of;
 /// Exception numbers that need attention here (Intel SDM volume 3, 6.3.1).
 mod vector {
     pub(super) const DEBUG: u8 = 1;
+    pub(super) const BREAKPOINT: u8 = 3;
+    pub(super) const OVERFLOW: u8 = 4;
     pub(super) const INVALID_OPCODE: u8 = 6;
     pub(super) const DEVICE_NOT_AVAILABLE: u8 = 7;
     pub(super) const GENERAL_PROTECTION: u8 = 13;
     pub(super) const PAGE_FAULT: u8 = 14;
+    /// `int` of which 32-bit processes make their system calls; like the two above, processes get here without a protection fault.
+    pub(super) const SYSTEM_CALL: u8 = 0x80;
 }
 
 /// Bit of a #GP error code: it names an entry of the interrupt table.
@@ -63,6 +67,8 @@ pub fn trap(
             cpu.set_task_switched(false);
         }
         vector::DEBUG => cpu.latch_debug_status(),
+        vector::BREAKPOINT | vector::OVERFLOW if !handler(cpu, number).is_set() => return no_gate(cpu, domain, number, 1),
+        vector::SYSTEM_CALL if !may_raise(cpu, number) => return no_gate(cpu, domain, number, 2),
         _ => {}
     }
     inject(cpu, domain, number, has_error_code(number).then_some(error_code))
@@ -78,7 +84,7 @@ const fn has_error_code(number: u8) -> bool {
 /// # Errors
 /// If it cannot be entered: why the guest cannot go on.
 pub fn inject(cpu: &mut Active, domain: &Domain, number: u8, error_code: Option<u32>) -> Result<(), String> {
-    let handler = cpu.context().handlers().traps[usize::from(number)];
+    let handler = handler(cpu, number);
     let extra = error_code.map_or(Extra::None, Extra::ErrorCode);
     let rip = cpu.registers().rip;
     let kernel = cpu.context().is_in_kernel();
@@ -93,20 +99,37 @@ fn general_protection(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, 
     if error_code & ERROR_CODE_IDT != 0
         && let Some(number) = software_interrupt(cpu)
     {
-        let handler = cpu.context().handlers().traps[usize::from(number)];
-        let from = if cpu.context().is_in_kernel() { 1 } else { 3 };
-        if handler.is_set() && handler.privilege >= from {
+        if may_raise(cpu, number) {
             let registers = cpu.registers_mut();
             registers.rip = registers.rip.wrapping_add(2);
             return inject(cpu, domain, number, None);
         }
-        let error_code = u32::from(number) << 3 | ERROR_CODE_IDT;
-        return inject(cpu, domain, vector::GENERAL_PROTECTION, Some(error_code));
+        return no_gate(cpu, domain, number, 0);
     }
     if error_code == 0 {
         let emulation = emulate::privileged(cpu, domain, vcpu);
         return finish(cpu, domain, emulation, vector::GENERAL_PROTECTION, Some(0));
     }
+    inject(cpu, domain, vector::GENERAL_PROTECTION, Some(error_code))
+}
+
+fn handler(cpu: &Active, number: u8) -> Handler {
+    cpu.context().handlers().traps[usize::from(number)]
+}
+
+/// Whether the guest's code at its present level may raise a software interrupt.
+fn may_raise(cpu: &Active, number: u8) -> bool {
+    let from = if cpu.context().is_in_kernel() { 1 } else { 3 };
+    let handler = handler(cpu, number);
+    handler.is_set() && handler.privilege >= from
+}
+
+/// A software interrupt that is not to be had is a protection fault at its instruction, `length` bytes back, as on a processor: a process cannot end its
+/// guest by raising one that the kernel has no use for.
+fn no_gate(cpu: &mut Active, domain: &Domain, number: u8, length: u64) -> Result<(), String> {
+    let registers = cpu.registers_mut();
+    registers.rip = registers.rip.wrapping_sub(length);
+    let error_code = u32::from(number) << 3 | ERROR_CODE_IDT;
     inject(cpu, domain, vector::GENERAL_PROTECTION, Some(error_code))
 }
 
@@ -190,4 +213,40 @@ pub fn callback(cpu: &mut Active, domain: &Domain, handler: Handler, name: &str)
 /// Work that one emulated instruction may do.
 const fn instruction_budget() -> Budget {
     Budget::new(Budget::HYPERCALL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypercall::Caller;
+    use crate::testing::Guest;
+
+    #[test]
+    fn a_software_interrupt_without_a_handler_is_a_protection_fault() {
+        let mut guest = Guest::new(1, 3);
+        let stack = guest.address(1).offset(2048).get();
+        for (number, length) in [(3, 1), (4, 1), (0x80, 2)] {
+            let Caller { cpu, domain, vcpu, .. } = guest.caller();
+            cpu.handlers_mut().traps[13] = Handler::new(0x5000, 0, false, 0);
+            (cpu.registers_mut().rip, cpu.registers_mut().rsp) = (0x1000 + length, stack);
+            assert_eq!(trap(cpu, domain, vcpu, number, 0, GuestVirt::new(0)), Ok(()));
+            assert_eq!(cpu.registers().rip, 0x5000);
+            let frame: [u64; 4] = cpu.read(GuestVirt::new(cpu.registers().rsp)).expect("a frame");
+            assert_eq!((frame[2], frame[3]), (u64::from(number) << 3 | 2, 0x1000), "{number:#x}");
+        }
+    }
+
+    #[test]
+    fn the_old_system_call_is_for_whom_its_handler_lets_in() {
+        let mut guest = Guest::new(1, 3);
+        let stack = guest.address(1).offset(2048).get();
+        for (privilege, entered) in [(0, 0x5000), (3, 0x6000)] {
+            let Caller { cpu, domain, vcpu, .. } = guest.caller();
+            cpu.handlers_mut().traps[13] = Handler::new(0x5000, 0, false, 0);
+            cpu.handlers_mut().traps[0x80] = Handler::new(0x6000, 0, false, privilege);
+            (cpu.registers_mut().rip, cpu.registers_mut().rsp) = (0x1002, stack);
+            assert_eq!(trap(cpu, domain, vcpu, 0x80, 0, GuestVirt::new(0)), Ok(()));
+            assert_eq!(cpu.registers().rip, entered);
+        }
+    }
 }
