@@ -8,6 +8,10 @@ use crate::domain::MAX_VCPUS;
 use crate::hypercall::Caller;
 use crate::scheduler;
 
+/// What it costs, in units of the budget, to forget all here, and to interrupt another pCPU and wait for it.
+const COST_HERE: u32 = 8;
+const COST_ELSEWHERE: u32 = 128;
+
 /// Whose translations are to be forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Whose {
@@ -46,6 +50,7 @@ fn cpus(caller: &Caller<'_>, mask: u64) -> CpuSet {
 /// # Errors
 /// `EFAULT` if the bitmap cannot be read.
 pub fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result<(), Errno> {
+    caller.budget.spend(COST_HERE);
     let mask = match whose {
         Whose::Local => {
             match what {
@@ -67,6 +72,7 @@ pub fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result<(), Er
         }
     }
     if !set.is_empty() {
+        caller.budget.spend(COST_ELSEWHERE);
         tlb::flush_cpus(set);
     }
     Ok(())

@@ -17,6 +17,9 @@ use crate::hypercall::{CallError, CallResult, Caller};
 const CONTINUED: u32 = 1 << 31;
 /// Descriptors in the largest LDT.
 const MAX_LDT_ENTRIES: u64 = 8192;
+/// What another root table and another LDT cost, in units of the budget.
+const COST_OF_ROOT: u32 = 16;
+const COST_OF_LDT: u32 = 64;
 
 /// Performs `count` operations from `list`; how many were done is written to `done`, if that is not null.
 pub fn mmuext_op(
@@ -154,6 +157,7 @@ pub fn new_kernel_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallErro
         caller.cpu.flush();
         return Ok(());
     }
+    caller.budget.spend(COST_OF_ROOT);
     let root = root(caller, mfn)?;
     caller.domain.prepare_kernel_root(&root);
     drop(caller.cpu.set_kernel_root(root));
@@ -168,6 +172,7 @@ fn new_user_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {
     if caller.cpu.context().user_root().is_some_and(|root| root.mfn() == mfn) {
         return Ok(());
     }
+    caller.budget.spend(COST_OF_ROOT);
     let root = root(caller, mfn)?;
     caller.domain.prepare_user_root(&root, caller.cpu.context().kernel_root());
     drop(caller.cpu.set_user_root(Some(root)));
@@ -180,6 +185,7 @@ fn set_ldt(caller: &mut Caller<'_>, base: GuestVirt, entries: u64) -> Result<(),
     if base.page_offset() != 0 || !base.is_guest_range(u64::from(entries) * 8) {
         return Err(Errno::EINVAL.into());
     }
+    caller.budget.spend(COST_OF_LDT);
     caller.cpu.set_ldt(Ldt { base: base.get(), entries });
     Ok(())
 }
