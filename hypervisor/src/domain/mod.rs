@@ -37,6 +37,9 @@ use crate::store::Store;
 /// The most vCPUs that a domain can have.
 pub const MAX_VCPUS: u32 = 32;
 
+/// Frames that a domain may have beside those that it is counted for: Paravane's for it, and given up ones that are still mapped for a moment.
+const SPARE_FRAMES: u32 = 1024;
+
 /// What a domain is created with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -161,6 +164,17 @@ impl Domain {
     /// Changes how many frames it may own; what it has above that it keeps.
     pub fn set_max_frames(&self, frames: u32) {
         self.max_frames.store(frames, Ordering::Relaxed);
+    }
+
+    /// Whether it may come to own `more` frames. Those that it has given up but keeps from going, having them mapped, are its own still.
+    pub fn may_own(&self, more: u32) -> bool {
+        self.frames.len().saturating_add(more) <= self.max_frames() && self.may_exchange(more)
+    }
+
+    /// Whether it may have `more` frames in place of others.
+    pub fn may_exchange(&self, more: u32) -> bool {
+        let most = self.max_frames().max(self.frames.len()).saturating_add(SPARE_FRAMES);
+        frames::owned_by(self.id).saturating_add(more) <= most
     }
 
     /// A reference to a frame that the domain owns.

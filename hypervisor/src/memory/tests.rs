@@ -4,8 +4,9 @@ use abi::errno::Errno;
 use abi::memory::{Reservation, op};
 use abi::xen::{DomainId, MmuUpdate, MmuextOp, domid, mmuext, vm_assist};
 use core::sync::atomic::Ordering;
-use machine::addr::GuestVirt;
-use machine::frames::{L4, TypedRef};
+use machine::addr::{GuestVirt, Mfn};
+use machine::frames::{FrameRef, L4, TypedRef};
+use std::vec::Vec;
 use zerocopy::FromZeros;
 
 use super::memory_op::memory_op;
@@ -115,4 +116,27 @@ fn under_the_assist_roots_of_processes_do_not_show_the_m2p() {
     assert!(hidden());
     guest.domain.prepare_kernel_root(&root);
     assert_eq!(root.entry(M2P_SLOT), shown);
+}
+
+#[test]
+fn frames_given_up_but_kept_from_going_count() {
+    let mut guest = Guest::new(1, 2);
+    let list = guest.address(0).offset(1024);
+    let mut reserve = |operation: u32| {
+        let mut reservation = Reservation::new_zeroed();
+        (reservation.extent_start, reservation.extent_count) = (list.get(), 1);
+        reservation.domain = DomainId::SELF;
+        let argument = guest.put(&reservation);
+        matches!(memory_op(&mut guest.caller(), operation.into(), argument), Ok(1)).then(|| guest.read::<u64>(list))
+    };
+    // What a mapping would hold.
+    let mut kept = Vec::new();
+    while let Some(mfn) = reserve(op::POPULATE_PHYSMAP) {
+        kept.push(FrameRef::get(Mfn::new(mfn), DomainId(1)).expect("a frame of its own"));
+        assert!(reserve(op::DECREASE_RESERVATION).is_some());
+        assert!(kept.len() < 3000, "there is no end to it");
+    }
+    assert!(kept.len() > 1000, "some are no offence");
+    kept.truncate(10);
+    assert!(reserve(op::POPULATE_PHYSMAP).is_some());
 }

@@ -34,7 +34,7 @@ fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failu
     let taken = caller.domain.frames.remove(&frame).ok_or(status::BAD_PAGE)?;
     m2p::set(taken.mfn(), m2p::INVALID);
     let receiver = domain::by_id(element.domain).ok_or(status::BAD_DOMAIN)?;
-    if receiver.is_dying() || receiver.frames.len() >= receiver.max_frames() {
+    if receiver.is_dying() || !receiver.may_own(1) {
         return Err(status::GENERAL_ERROR.into());
     }
     let given = copy_of(caller, &receiver, &taken)?;

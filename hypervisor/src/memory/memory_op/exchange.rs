@@ -72,6 +72,9 @@ fn chunk(
     let out_list = GuestVirt::new(output.extent_start);
     let in_extents = 1u64 << (order - input.extent_order);
     let out_extents = 1u64 << (order - output.extent_order);
+    if !target.may_exchange(1 << order) {
+        return Err(Errno::ENOMEM);
+    }
     // The new frames first: without them, nothing has happened.
     let mut fresh = Vec::new();
     for _ in 0..out_extents {

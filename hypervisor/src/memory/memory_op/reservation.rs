@@ -85,8 +85,7 @@ fn allocate(caller: &mut Caller<'_>, target: &Domain, order: u32) -> Result<Vec<
     let order = u8::try_from(order).map_err(|_| Errno::EINVAL)?;
     let wanted = 1u32 << order;
     caller.budget.spend(wanted.saturating_mul(32));
-    let too_many = target.frames.len().saturating_add(wanted) > target.max_frames();
-    if too_many || !claim::may_take(target, wanted.into()) {
+    if !target.may_own(wanted) || !claim::may_take(target, wanted.into()) {
         return Err(Errno::ENOMEM);
     }
     frames::allocate_contiguous(order, target.id()).ok_or(Errno::ENOMEM)
