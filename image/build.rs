@@ -6,5 +6,6 @@ fn main() {
         let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets the manifest folder");
         println!("cargo:rustc-link-arg-bins=-T{folder}/link.ld");
         println!("cargo:rustc-link-arg-bins=-zmax-page-size=4096");
+        println!("cargo:rustc-link-arg-bins=--build-id=sha1");
     }
 }

@@ -4,10 +4,10 @@ use abi::arch_x86_64::address::HYPERVISOR_START;
 use abi::errno::Errno;
 use abi::features::{feature, submaps};
 use abi::version::{
-    CAPABILITIES_LENGTH, CHANGESET_LENGTH, COMMAND_LINE_LENGTH, CompileInfo, EXTRA_VERSION_LENGTH, FeatureInfo,
-    PlatformParameters, op,
+    BuildId, CAPABILITIES_LENGTH, CHANGESET_LENGTH, COMMAND_LINE_LENGTH, CompileInfo, EXTRA_VERSION_LENGTH,
+    FeatureInfo, PlatformParameters, op,
 };
-use abi::xen::{DOMAIN_HANDLE_LENGTH, vm_assist};
+use abi::xen::vm_assist;
 use machine::addr::{GuestVirt, PAGE_SIZE};
 
 use super::{CallResult, Caller};
@@ -44,18 +44,34 @@ pub fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt)
         }
         op::PAGESIZE if argument.get() != 0 => return Err(Errno::EINVAL.into()),
         op::PAGESIZE => return Ok(PAGE_SIZE as u64),
-        // domains have no handle before there is a control domain that gives them one
-        op::GUEST_HANDLE => caller.cpu.write(argument, &[0u8; DOMAIN_HANDLE_LENGTH])?,
+        op::GUEST_HANDLE => {
+            let handle = caller.domain.control.record().handle;
+            caller.cpu.write(argument, &handle)?;
+        }
         op::COMMANDLINE if caller.domain.is_privileged() => {
             let line = text::<COMMAND_LINE_LENGTH>(machine::boot::info().command_line());
             caller.cpu.write(argument, &line)?;
         }
         op::COMMANDLINE => caller.cpu.write(argument, DENIED)?,
-        op::BUILD_ID if caller.domain.is_privileged() => return Err(Errno::ENODATA.into()),
+        op::BUILD_ID if caller.domain.is_privileged() => return build_id(caller, argument),
         op::BUILD_ID => return Err(Errno::EPERM.into()),
         _ => return Err(Errno::ENOSYS.into()),
     }
     Ok(0)
+}
+
+/// Writes what tells this build of the image from others behind its length; the value is the length. No argument asks for that alone.
+fn build_id(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let id = machine::symbols::build_id().ok_or(Errno::ENODATA)?;
+    if argument.get() != 0 {
+        let BuildId { length } = caller.cpu.read(argument)?;
+        match usize::try_from(length).unwrap_or(usize::MAX) {
+            0 => return Err(Errno::EINVAL.into()),
+            room if room < id.len() => return Err(Errno::ENOBUFS.into()),
+            _ => caller.cpu.write_bytes(argument.offset(size_of::<BuildId>() as u64), id)?,
+        }
+    }
+    Ok(id.len() as u64)
 }
 
 /// The features that the domain may rely on, by bit.
@@ -115,7 +131,11 @@ mod tests {
         assert_eq!(ask(guest, op::GET_FEATURES, place), Ok(0));
         let features = guest.read::<FeatureInfo>(place).submap;
         assert_eq!(features & 1 << feature::MMU_PT_UPDATE_PRESERVE_AD, 1 << feature::MMU_PT_UPDATE_PRESERVE_AD);
-        assert_eq!(features >> feature::NOT_DIRECT_MAPPED & 3, 2, "a guest that knows its machine frames is directly mapped");
+        assert_eq!(
+            features >> feature::NOT_DIRECT_MAPPED & 3,
+            2,
+            "a guest that knows its machine frames is directly mapped"
+        );
         assert_eq!(features & (1 << feature::DOM0 | 1 << feature::WRITABLE_PAGE_TABLES), 0);
         let place = guest.put(&FeatureInfo { submap_index: 1, submap: 0 });
         assert_eq!(ask(guest, op::GET_FEATURES, place), Err(Errno::EINVAL));
@@ -136,6 +156,27 @@ mod tests {
         for operation in op::EXTRAVERSION..=op::GET_FEATURES {
             assert_eq!(ask(guest, operation, GuestVirt::new(HYPERVISOR_START)), Err(Errno::EFAULT));
         }
+    }
+
+    #[test]
+    fn the_initial_domain_learns_which_build_this_is() {
+        let guest = &mut Guest::privileged(0, 2);
+        assert_eq!(ask(guest, op::BUILD_ID, GuestVirt::new(0)), Ok(6));
+        for (room, answer) in [(0, Err(Errno::EINVAL)), (5, Err(Errno::ENOBUFS)), (6, Ok(6)), (u32::MAX, Ok(6))] {
+            let place = guest.put(&[room, 0, 0]);
+            assert_eq!(ask(guest, op::BUILD_ID, place), answer, "room for {room}");
+            assert_eq!(guest.read::<[u8; 6]>(place.offset(4)), if answer.is_ok() { *b"hosted" } else { [0; 6] });
+        }
+        assert_eq!(ask(guest, op::BUILD_ID, GuestVirt::new(HYPERVISOR_START)), Err(Errno::EFAULT));
+    }
+
+    #[test]
+    fn a_domain_learns_its_handle() {
+        let guest = &mut Guest::new(1, 2);
+        guest.domain.control.record().handle = [7; 16];
+        let place = guest.put(&[0u8; 16]);
+        assert_eq!(ask(guest, op::GUEST_HANDLE, place), Ok(0));
+        assert_eq!(guest.read::<[u8; 16]>(place), [7; 16]);
     }
 
     #[test]

@@ -67,6 +67,10 @@ linker_symbols! {
     ex_table_start = __ex_table_start;
     /// End of the exception table.
     ex_table_end = __ex_table_end;
+    /// First byte of the note with the image's build id.
+    build_id_start = __build_id_start;
+    /// End of that note.
+    build_id_end = __build_id_end;
     /// First byte of the table of `stac` and `clac` instructions.
     smap_sites_start = __smap_sites_start;
     /// End of that table.

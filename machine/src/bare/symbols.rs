@@ -41,6 +41,18 @@ pub fn by_number(number: u32) -> Option<(&'static str, u64)> {
     Some((name, layout::image_start() + u64::from(offset)))
 }
 
+/// What the linker has put into the image to tell it from other builds: the bytes behind the header and name of an ELF note.
+pub fn build_id() -> Option<&'static [u8]> {
+    const NAME: &[u8; 4] = b"GNU\0";
+    const NOTE_HEADER: usize = 12;
+    let (start, end) = (layout::build_id_start(), layout::build_id_end());
+    // SAFETY: the linker puts the note between the two symbols, in read-only data.
+    let note: &[u8] = unsafe { core::slice::from_raw_parts(start as *const u8, (end - start) as usize) };
+    let length = u32_at(note, 4)? as usize;
+    let (name, id) = note.get(NOTE_HEADER..)?.split_at_checked(NAME.len())?;
+    (u32_at(note, 0)? as usize == NAME.len() && name == NAME).then(|| id.get(..length)).flatten()
+}
+
 /// The function that contains an address of the image, and how far into it the address is.
 pub(crate) fn lookup(address: u64) -> Option<(&'static str, u64)> {
     let table = table()?;

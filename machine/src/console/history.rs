@@ -18,13 +18,13 @@ struct History {
     start: u32,
     /// Index of the next byte to come.
     end: u32,
-    /// The last byte ends a line.
-    at_line_start: bool,
+    /// The last byte does not end a line.
+    in_line: bool,
 }
 
 impl History {
     const fn new() -> Self {
-        Self { bytes: [0; HISTORY_SIZE], start: 0, end: 0, at_line_start: true }
+        Self { bytes: [0; HISTORY_SIZE], start: 0, end: 0, in_line: false }
     }
 
     fn push(&mut self, byte: u8) {
@@ -33,7 +33,7 @@ impl History {
         if self.end.wrapping_sub(self.start) as usize > HISTORY_SIZE {
             self.start = self.start.wrapping_add(1);
         }
-        self.at_line_start = byte == b'\n';
+        self.in_line = byte != b'\n';
     }
 
     /// The byte to read first for who wants those from `index` on: that, or the oldest there is.
@@ -55,7 +55,7 @@ impl History {
 pub(super) fn keep(text: &[u8]) {
     let mut history = HISTORY.lock();
     // The end of a line that was not kept is no line.
-    let text = if history.at_line_start { text.strip_prefix(b"\n").unwrap_or(text) } else { text };
+    let text = if history.in_line { text } else { text.strip_prefix(b"\n").unwrap_or(text) };
     text.iter().for_each(|byte| history.push(*byte));
     drop(history);
     NEWS.store(true, Ordering::SeqCst);
@@ -64,7 +64,7 @@ pub(super) fn keep(text: &[u8]) {
 /// Keeps a line of its own.
 pub(super) fn keep_line(text: &[u8]) {
     let mut history = HISTORY.lock();
-    if !history.at_line_start {
+    if history.in_line {
         history.push(b'\n');
     }
     text.iter().for_each(|byte| history.push(*byte));
