@@ -17,8 +17,8 @@ use machine::time::now;
 
 use super::run::step;
 use super::{
-    block, kick, must_stop, poll, resume, set_affinity, set_weight, start_polling, wait_until_parked, wake,
-    wake_pollers, yield_now,
+    block, kick, must_stop, poll, resume, set_affinity, set_rate_limit, set_soft_affinity, set_weight, start_polling,
+    wait_until_parked, wake, wake_pollers, yield_now,
 };
 use crate::domain::{Domain, Settings, Vcpu};
 use crate::testing::start_machine;
@@ -244,6 +244,68 @@ fn a_sleeper_wakes_soon_beside_busy_vcpus() {
     assert!(waits.len() > 150, "woken {} times", waits.len());
     // The last few may have been hit by whatever else the host does.
     assert!(waits[waits.len() * 9 / 10] < 1_000_000, "{waits:?}");
+}
+
+#[test]
+fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
+    let domains: Vec<_> = [1, 2, 9].map(|id| domain(id, 1, 256, 0)).into();
+    domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
+    let sleeper = domains[2].vcpu(0).expect("a vCPU");
+    let shortest = || {
+        let (next, shortest) = (Cell::new(now() + 7_300_000), Cell::new(u64::MAX));
+        simulate(2_000_000_000, |vcpu| {
+            if Arc::ptr_eq(vcpu, sleeper) {
+                vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
+                return block(vcpu);
+            }
+            let start = now();
+            work(vcpu, || {
+                if now() >= next.get() {
+                    next.set(now() + 7_300_000);
+                    sleeper.notify();
+                }
+            });
+            shortest.set(shortest.get().min(now() - start));
+        });
+        shortest.get()
+    };
+    assert!(shortest() < 1_000_000, "a vCPU that wakes takes the pCPU at once");
+    set_rate_limit(4_000);
+    let held = shortest();
+    set_rate_limit(0);
+    assert!(held >= 3_900_000, "taken after {held} ns");
+}
+
+#[test]
+fn a_vcpu_wakes_where_it_likes_best() {
+    static RAN_ON: AtomicU64 = AtomicU64::new(0);
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let cpus = Cpus::start(2, |vcpu| {
+        if vcpu.info().upcall_pending().swap(0, Ordering::SeqCst) != 0 {
+            RAN_ON.store(cpu::current().index() as u64, Ordering::SeqCst);
+            RUNS.fetch_add(1, Ordering::SeqCst);
+        }
+        block(vcpu);
+    });
+    let domain = domain(1, 1, 256, 0);
+    let vcpu = domain.vcpu(0).expect("a vCPU");
+    start_on(&domain, cpus.set());
+    let mut there = 0;
+    for (sent, (cpu, _)) in (1..).zip(cpus.threads.iter().cycle().take(100)) {
+        set_soft_affinity(vcpu, only(*cpu)).expect("a pCPU that runs");
+        // Both are idle again.
+        thread::sleep(Duration::from_millis(2));
+        vcpu.notify();
+        let patience = Instant::now();
+        while RUNS.load(Ordering::SeqCst) < sent {
+            assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
+            core::hint::spin_loop();
+        }
+        there += u64::from(RAN_ON.load(Ordering::SeqCst) == cpu.index() as u64);
+    }
+    // Now and then the other one was the only one that was idle.
+    assert!(there > 80, "{there} of 100");
+    stop(&[domain], cpus);
 }
 
 #[test]
