@@ -15,6 +15,7 @@ mod control_domain;
 mod crowd;
 mod errors;
 mod guests;
+mod hardware;
 mod host;
 mod kernels;
 
@@ -30,6 +31,9 @@ pub(crate) struct Test {
     /// Stock kernels to user space with a process-heavy script, eight guests at once, and the errors that 'run' explains
     #[arg(long)]
     kernels: bool,
+    /// The initial domain with disks and networks of several kinds
+    #[arg(long)]
+    hardware: bool,
     /// Debian's control domain with the stock Xen tools
     #[arg(long)]
     control_domain: bool,
@@ -80,12 +84,12 @@ impl Test {
 
     /// Runs what was chosen; the last line printed is the totals.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let all = !(self.host || self.guests || self.kernels || self.control_domain);
+        let all = !(self.host || self.guests || self.kernels || self.hardware || self.control_domain);
         let mut report = Report::default();
         if all || self.host {
             host::run(&mut report, self.only.as_deref())?;
         }
-        if (all || self.guests || self.kernels || self.control_domain)
+        if (all || self.guests || self.kernels || self.hardware || self.control_domain)
             && let Some(bench) = report.prepared("image", self.bench())
         {
             if all || self.guests {
@@ -95,6 +99,9 @@ impl Test {
                 kernels::run(self, &bench, &mut report);
                 errors::run(self, &bench, &mut report);
                 crowd::run(self, &bench, &mut report);
+            }
+            if all || self.hardware {
+                hardware::run(self, &bench, &mut report);
             }
             if self.control_domain {
                 control_domain::run(self, &bench, &mut report);

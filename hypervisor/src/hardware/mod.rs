@@ -4,6 +4,8 @@
 pub mod devices;
 pub mod interrupts;
 mod message;
+#[cfg(test)]
+mod tests;
 
 use machine::hardware::Hardware;
 use machine::sync::Once;
