@@ -615,7 +615,10 @@ impl Active {
         }
         context.user_cr3 = root.as_ref().map_or(0, |root| root.mfn().address().get());
         let former = core::mem::replace(&mut context.user_root, root);
-        vcpu::load_root(context);
+        // While the kernel runs, nothing of the former one is cached: it was dropped when the kernel's was loaded.
+        if context.in_kernel == 0 {
+            vcpu::load_root(context);
+        }
         former
     }
 

@@ -47,10 +47,6 @@ impl Bench {
         let ways = if self.ways.is_empty() { Way::ALL.to_vec() } else { self.ways.clone() };
         let mut figures = Figures::default();
         for way in ways {
-            if let Some(reason) = way.why_not() {
-                eprintln!("{way}: left out: {reason}");
-                continue;
-            }
             let counters = way.is_paravane() && !self.no_counters;
             way.measure(&self.only, counters, &mut figures).with_context(|| format!("in the way {way}"))?;
         }

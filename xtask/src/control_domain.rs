@@ -75,7 +75,7 @@ impl ControlDomain<'_> {
             options: self.hardware.host_append.clone(),
             raw: matches!(self.job, Job::Shell),
             limits: self.hardware.limits(),
-            arguments: Vec::new(),
+            arguments: self.hardware.arguments.clone(),
         };
         setup.boot(log)
     }

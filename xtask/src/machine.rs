@@ -46,6 +46,9 @@ pub(crate) struct Hardware {
     /// Give up after this many seconds
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) timeout: Option<u64>,
+    /// More of QEMU's own arguments.
+    #[arg(skip)]
+    pub(crate) arguments: Vec<String>,
 }
 
 /// The machine and its guests.
@@ -206,7 +209,7 @@ impl Options {
             options: self.hardware.host_append.clone(),
             raw,
             limits: self.hardware.limits(),
-            arguments: Vec::new(),
+            arguments: self.hardware.arguments.clone(),
         };
         setup.boot(log)
     }

@@ -205,9 +205,20 @@ rows! {
 
 /// The row of a hypercall number.
 pub fn row(number: u64) -> Option<&'static Row> {
-    let number = u32::try_from(number).ok()?;
-    ROWS.binary_search_by_key(&number, |row| row.number).ok().and_then(|index| ROWS.get(index))
+    let index = *PLACES.get(usize::try_from(number).ok()?)?;
+    ROWS.get(usize::from(index))
 }
+
+/// Where each number's row is; for numbers without one a place beyond the rows.
+static PLACES: [u8; 64] = {
+    let mut places = [u8::MAX; 64];
+    let mut index = 0;
+    while index < ROWS.len() {
+        places[ROWS[index].number as usize] = index as u8;
+        index += 1;
+    }
+    places
+};
 
 #[cfg(test)]
 mod tests;

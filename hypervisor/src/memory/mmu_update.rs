@@ -39,6 +39,7 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
     }
     let count = count & !CONTINUED;
     let parties = parties(caller, foreign)?;
+    let mut admission = GuestAdmission::foreign(&parties.tables, &parties.frames);
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
@@ -53,7 +54,7 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
                 break;
             }
         };
-        if let Err(error) = apply(caller, &parties, request) {
+        if let Err(error) = apply(caller, &parties, &mut admission, request) {
             outcome = Err(error);
             break;
         }
@@ -73,7 +74,12 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
     }
 }
 
-fn apply(caller: &mut Caller<'_>, parties: &Parties, request: MmuUpdate) -> Result<(), CallError> {
+fn apply(
+    caller: &mut Caller<'_>,
+    parties: &Parties,
+    admission: &mut GuestAdmission,
+    request: MmuUpdate,
+) -> Result<(), CallError> {
     let command = request.pointer & COMMAND_MASK;
     let address = MachineAddr::new(request.pointer & !COMMAND_MASK);
     let frame = Mfn::containing(address);
@@ -84,9 +90,8 @@ fn apply(caller: &mut Caller<'_>, parties: &Parties, request: MmuUpdate) -> Resu
         _ => return Err(Errno::ENOSYS.into()),
     };
     let table = parties.tables.frame(frame).ok_or(Errno::EINVAL)?;
-    let mut admission = GuestAdmission::foreign(&parties.tables, &parties.frames);
     let index = (address.get() >> 3 & 511) as u16;
-    update::write_entry(table, index, change, &mut admission, &mut caller.budget)?;
+    update::write_entry(table, index, change, admission, &mut caller.budget)?;
     Ok(())
 }
 

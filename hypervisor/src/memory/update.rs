@@ -59,11 +59,7 @@ pub fn write_entry(
     match if uses == 0 { KindCode::Writable } else { kind } {
         KindCode::L1 => {
             let table = TypedRef::<L1>::existing(table).map_err(|_| AcquireError::Conflict)?;
-            if let Some(before) = change_flags_only(&table, index, change) {
-                return Ok(before);
-            }
-            let entry = admission.leaf(change.wanted(), budget)?;
-            put(&table, index, change, entry)
+            change_leaf(&table, index, change, admission, budget)
         }
         KindCode::L2 => {
             let table = TypedRef::<L2>::existing(table).map_err(|_| AcquireError::Conflict)?;
@@ -88,7 +84,40 @@ pub fn write_entry(
     }
 }
 
-/// The frequent case: same frame, same right to write, other flags. Nothing is owned anew, so nothing needs to be looked up.
+/// Changes entry `index` of an L1 table that is held, as [`write_entry`] does.
+///
+/// # Errors
+/// As those of [`write_entry`].
+pub fn write_leaf(
+    table: &TypedRef<L1>,
+    index: u16,
+    change: Change,
+    admission: &mut impl Admission,
+    budget: &mut Budget,
+) -> Result<RawEntry, AcquireError> {
+    if index >= 512 {
+        return Err(Errno::EINVAL.into());
+    }
+    budget.spend(1);
+    counters::count(Counter::EntryUpdates);
+    change_leaf(table, index, change, admission, budget)
+}
+
+fn change_leaf(
+    table: &TypedRef<L1>,
+    index: u16,
+    change: Change,
+    admission: &mut impl Admission,
+    budget: &mut Budget,
+) -> Result<RawEntry, AcquireError> {
+    if let Some(before) = change_flags_only(table, index, change) {
+        return Ok(before);
+    }
+    let entry = admission.leaf(change.wanted(), budget)?;
+    put(table, index, change, entry)
+}
+
+/// The frequent case: same frame, the same right to write or none any more, other flags. Nothing is owned anew, so nothing needs to be looked up.
 fn change_flags_only(table: &TypedRef<L1>, index: u16, change: Change) -> Option<RawEntry> {
     let wanted = change.wanted();
     if wanted.flags().intersects(CACHE_ATTRIBUTES) {
@@ -96,7 +125,7 @@ fn change_flags_only(table: &TypedRef<L1>, index: u16, change: Change) -> Option
     }
     let mut found = table.entry(index);
     loop {
-        if !found.is_present() || !found.same_mapping(wanted) {
+        if !found.is_present() || !found.keeps_mapping(wanted) {
             return None;
         }
         let wanted = match change {

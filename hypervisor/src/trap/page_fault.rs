@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 use machine::context::Active;
-use machine::frames::{Descriptor, FrameRef, TypedRef};
+use machine::frames::{Descriptor, TypedRef};
 use machine::paging::NoEntries;
 
 use super::emulate::{self, Emulation};
@@ -43,7 +43,7 @@ pub(super) fn page_fault(
         return bounce_fault(cpu, domain, error_code & !PRESENT, address);
     }
     let kernel_write = cpu.context().is_in_kernel() && error_code & (PRESENT | WRITE | RESERVED) == PRESENT | WRITE;
-    if kernel_write && is_table_write(cpu, domain, address) {
+    if kernel_write {
         let emulation = emulate::page_table_write(cpu, domain, vcpu, address, &mut instruction_budget());
         return match emulation {
             Emulation::Refused => bounce_fault(cpu, domain, error_code, address),
@@ -51,16 +51,6 @@ pub(super) fn page_fault(
         };
     }
     bounce_fault(cpu, domain, error_code, address)
-}
-
-/// Whether the address is a read-only mapping of one of the domain's page tables.
-fn is_table_write(cpu: &Active, domain: &Domain, address: GuestVirt) -> bool {
-    let Some((table, index)) = walk::leaf(cpu, address) else { return false };
-    let entry = table.entry(index);
-    if !entry.is_present() || entry.is_writable() {
-        return false;
-    }
-    FrameRef::get(entry.frame(), domain.id()).is_some_and(|frame| frame.is_page_table())
 }
 
 fn bounce_fault(cpu: &mut Active, domain: &Domain, error_code: u32, address: GuestVirt) -> Result<(), String> {

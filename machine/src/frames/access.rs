@@ -20,6 +20,48 @@ pub(super) fn read_entry(mfn: Mfn, index: u16) -> u64 {
     entry(mfn, index).load(Ordering::Relaxed)
 }
 
+/// Entries that are looked at in one go.
+const LINE: u16 = 8;
+
+/// Whether the `LINE` entries from `index` on, a multiple of `LINE`, are all zero.
+fn is_empty_line(mfn: Mfn, index: u16) -> bool {
+    assert!(index < ENTRIES && index.is_multiple_of(LINE), "a line of entries lies within a page");
+    // SAFETY: as in `entry`; eight entries from a multiple of eight lie inside the frame.
+    let line = unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().wrapping_add(usize::from(index)).cast::<[AtomicU64; 8]>() };
+    line.iter().fold(0, |all, entry| all | entry.load(Ordering::Relaxed)) == 0
+}
+
+/// The first entry from `start` on that is not zero.
+pub(super) fn next_used(mfn: Mfn, start: u16) -> Option<u16> {
+    let mut index = start;
+    while index < ENTRIES {
+        if index.is_multiple_of(LINE) && is_empty_line(mfn, index) {
+            index += LINE;
+        } else if read_entry(mfn, index) != 0 {
+            return Some(index);
+        } else {
+            index += 1;
+        }
+    }
+    None
+}
+
+/// The last entry below `end` that is not zero.
+pub(super) fn last_used(mfn: Mfn, end: u16) -> Option<u16> {
+    let mut end = end;
+    while end != 0 {
+        if end.is_multiple_of(LINE) && is_empty_line(mfn, end - LINE) {
+            end -= LINE;
+            continue;
+        }
+        end -= 1;
+        if read_entry(mfn, end) != 0 {
+            return Some(end);
+        }
+    }
+    None
+}
+
 pub(super) fn write_entry(mfn: Mfn, index: u16, value: u64) {
     entry(mfn, index).store(value, Ordering::Release);
 }
@@ -140,4 +182,28 @@ impl SharedPage {
     atomic_accessor!(atomic_u16, AtomicU16, 2);
     atomic_accessor!(atomic_u32, AtomicU32, 4);
     atomic_accessor!(atomic_u64, AtomicU64, 8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn used_entries_are_found_as_by_looking_at_each() {
+        crate::hosted::start(4);
+        let mfn = Mfn::new(1);
+        let mut seed = 1u64;
+        for round in 0..200 {
+            for index in 0..ENTRIES {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let used = seed >> 33 & 0xff < round;
+                write_entry(mfn, index, if used { seed | 1 << (seed >> 58) } else { 0 });
+            }
+            for at in 0..=ENTRIES {
+                let used = |index: &u16| read_entry(mfn, *index) != 0;
+                assert_eq!(next_used(mfn, at), (at..ENTRIES).find(used));
+                assert_eq!(last_used(mfn, at), (0..at).rev().find(used));
+            }
+        }
+    }
 }

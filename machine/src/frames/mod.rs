@@ -44,7 +44,7 @@ pub use reference::{
     owned_by, owner_emptied, take_owner_emptied,
 };
 pub use slot::{KindCode, is_ram, table_size};
-pub use table::{ReplaceError, TableRef};
+pub use table::{Leaf, ReplaceError, TableRef};
 pub use transition::{AcquireError, Budget, Promotion};
 
 pub(crate) use slot::Slot;

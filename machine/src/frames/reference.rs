@@ -264,6 +264,9 @@ impl<K: Kind> TypedRef<K> {
 
     /// A further use of a frame that is in use as `K` already; `None` if it is not.
     pub fn existing(frame: FrameRef) -> Result<Self, FrameRef> {
+        if frame.slot().add_use(K::CODE, false) {
+            return Ok(Self::from_counted(frame));
+        }
         Self::another(frame, MOST)
     }
 
@@ -328,6 +331,9 @@ impl<K: Kind> Drop for TypedRef<K> {
 /// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for tearing down.
 pub(super) fn release_use(frame: &FrameRef) {
     let slot = frame.slot();
+    if slot.take_use() {
+        return;
+    }
     // The stamp is read after the last mapping was taken away and written before the count falls, so whoever finds the count
     // at zero finds a stamp that demands a flush of every translation that could still exist. Losing the race below only
     // leaves a later stamp than needed.

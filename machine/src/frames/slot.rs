@@ -3,8 +3,10 @@
 
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use super::reference::MOST;
 use crate::addr::Mfn;
 use crate::backend::ram;
+use crate::tlb_clock;
 
 /// End of a list of frames.
 pub(super) const NO_FRAME: u32 = u32::MAX;
@@ -43,6 +45,11 @@ impl KindCode {
         }
     }
 
+    /// Whether what stands in a frame of this kind has been checked.
+    pub(super) const fn has_contents(self) -> bool {
+        self.table_level().is_some() || matches!(self, Self::Descriptor)
+    }
+
     const fn from_bits(bits: u64) -> Self {
         match bits & 7 {
             0 => Self::None,
@@ -73,6 +80,13 @@ pub(crate) struct Use {
     /// Entries `[0, progress)` own references (FT-5).
     pub(crate) progress: u16,
 }
+
+/// One use more or less, in the word.
+const ONE_USE: u64 = 1;
+const COUNT_MASK: u64 = 0xffff_ffff;
+const BUSY: u64 = 1 << 36;
+/// What tells whether a frame is of a kind and needs nothing done to be used as that: kind, busy, progress.
+const SETTLED_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
 
 impl Use {
     pub(crate) const NONE: Self =
@@ -130,6 +144,33 @@ impl Slot {
         Use::unpack(self.use_word.load(Ordering::SeqCst))
     }
 
+    /// Adds a use to a frame that is in use as `kind`: the frequent case of acquiring, and all of it that needs no look at the parts of the word.
+    /// With `first`, one of that kind that nobody uses will do as well. `false`, and nothing done, in every other case and whenever somebody else
+    /// changes the word at the same time.
+    pub(super) fn add_use(&self, kind: KindCode, first: bool) -> bool {
+        let progress = if kind.has_contents() { super::transition::ENTRIES as u64 } else { 0 };
+        let settled = (kind as u64) << 32 | progress << 48;
+        let word = self.use_word.load(Ordering::SeqCst);
+        let count = word & COUNT_MASK;
+        word & SETTLED_MASK == settled
+            && (first || count != 0)
+            && count < u64::from(MOST)
+            && self.use_word.compare_exchange(word, word + ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Takes one use away, if a table does not end with it. `false`, and nothing done, in that case, if there is none, or if somebody else changes the word at
+    /// the same time.
+    pub(super) fn take_use(&self) -> bool {
+        let word = self.use_word.load(Ordering::SeqCst);
+        match word & COUNT_MASK {
+            0 => return false,
+            1 if word & (0x3ff << 48) != 0 => return false,
+            1 => self.stamp.store(tlb_clock::now(), Ordering::SeqCst),
+            _ => {}
+        }
+        self.use_word.compare_exchange(word, word - ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     /// Replaces `from` by `to` if nothing has changed; returns what was found otherwise.
     pub(super) fn exchange_usage(&self, from: Use, to: Use) -> Result<(), Use> {
         self.use_word
@@ -174,4 +215,68 @@ pub fn is_ram(mfn: Mfn) -> bool {
 /// The slot of a frame that a live reference names.
 pub(super) fn referenced(mfn: Mfn) -> &'static Slot {
     slot(mfn).expect("a reference names a frame beyond the frame table")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(usage: Use) -> Slot {
+        Slot {
+            refs: AtomicU32::new(1),
+            owner: AtomicU16::new(0),
+            block: AtomicU16::new(0),
+            use_word: AtomicU64::new(usage.pack()),
+            stamp: AtomicU32::new(0),
+            next: AtomicU32::new(0),
+            previous: AtomicU32::new(0),
+            queue_next: AtomicU32::new(0),
+        }
+    }
+
+    /// Every state that matters, by its parts.
+    fn states() -> impl Iterator<Item = Use> {
+        (0..8u64 * 3 * 8 * 4).map(|number| {
+            let flag = |bit: u32| number >> (5 + bit) & 1 != 0;
+            Use {
+                kind: KindCode::from_bits(number & 7),
+                count: [0, 1, 2, MOST][(number >> 3 & 3) as usize],
+                busy: flag(0),
+                pinned: flag(1),
+                queued: flag(2),
+                progress: [0, 300, 512][(number / 256 % 3) as usize],
+            }
+        })
+    }
+
+    #[test]
+    fn a_use_is_added_as_by_looking_at_each_part() {
+        for usage in states() {
+            for bits in 0..8 {
+                let kind = KindCode::from_bits(bits);
+                for first in [false, true] {
+                    let progress = if kind.has_contents() { 512 } else { 0 };
+                    let due = usage.kind == kind
+                        && !usage.busy
+                        && usage.progress == progress
+                        && (first || usage.count != 0)
+                        && usage.count < MOST;
+                    let slot = slot(usage);
+                    assert_eq!(slot.add_use(kind, first), due, "{usage:?} as {kind:?}");
+                    let count = usage.count + u32::from(due);
+                    assert_eq!(slot.usage(), Use { count, ..usage });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_use_is_taken_unless_a_table_ends_with_it() {
+        for usage in states() {
+            let due = usage.count > 1 || usage.count == 1 && usage.progress == 0;
+            let slot = slot(usage);
+            assert_eq!(slot.take_use(), due, "{usage:?}");
+            assert_eq!(slot.usage(), Use { count: usage.count - u32::from(due), ..usage });
+        }
+    }
 }

@@ -1,9 +1,15 @@
 //! Page tables in use, as arrays of entries that can be read, replaced and exchanged.
 
-use super::access;
-use super::reference::{L1, L4, Level, TypedRef};
+use super::{access, slot};
+use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
 use super::transition::ENTRIES;
+use crate::addr::{GuestVirt, Mfn};
 use crate::paging::{self, Entry, RawEntry};
+
+/// The entry of a table of `level` that `address` goes through; nine bits.
+const fn index(address: GuestVirt, level: u32) -> u16 {
+    address.index(level) as u16
+}
 
 /// A page table in use.
 pub type TableRef<K> = TypedRef<K>;
@@ -18,16 +24,24 @@ pub enum ReplaceError<K: Level> {
 }
 
 impl TypedRef<L1> {
-    /// Changes the flags of a leaf that keeps its frame and its writability, so that what it owns stays the same.
+    /// Changes the flags of a leaf that keeps its frame. What it owns stays the same, but for the use as writable memory, if it may not be
+    /// written any more.
     ///
     /// # Errors
     /// If the entry is not `expected` any more: what stands there now.
     ///
     /// # Panics
-    /// If `wanted` differs from `expected` in more than flags.
+    /// If `wanted` maps something else than `expected`, or may be written where that may not.
     pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
         let bits = paging::leaf_with_flags(expected, wanted);
-        access::exchange_entry(self.mfn(), index, expected.get(), bits).map(|_| ()).map_err(RawEntry::new)
+        access::exchange_entry(self.mfn(), index, expected.get(), bits).map_err(RawEntry::new)?;
+        if expected.is_writable() && !wanted.is_writable() && slot::is_ram(expected.frame()) {
+            // The entry's existence reference is the read-only mapping's now (FT-5).
+            let frame = FrameRef::from_counted(expected.frame());
+            release_use(&frame);
+            frame.into_counted();
+        }
+        Ok(())
     }
 }
 
@@ -80,7 +94,33 @@ impl<K: Level> TypedRef<K> {
     }
 }
 
+/// Where a translation was found. Nothing of it is held, so all of it is an allegation: another CPU may change it at any time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// The L1 table.
+    pub table: Mfn,
+    /// The entry's index in it.
+    pub index: u16,
+    /// The entry.
+    pub entry: RawEntry,
+}
+
 impl TypedRef<L4> {
+    /// Finds the entry that maps `address`, the way the hardware does.
+    pub fn look_up(&self, address: GuestVirt) -> Option<Leaf> {
+        let mut table = self.mfn();
+        for level in (2..=4).rev() {
+            let entry = RawEntry::new(access::read_entry(table, index(address, level)));
+            // A table that was given up a moment ago may hold anything by now, a device's frame even.
+            if !entry.is_present() || !slot::is_ram(entry.frame()) {
+                return None;
+            }
+            table = entry.frame();
+        }
+        let index = index(address, 1);
+        Some(Leaf { table, index, entry: RawEntry::new(access::read_entry(table, index)) })
+    }
+
     /// Shows the M2P through this root table, or hides it. Translations that a pCPU has cached stay until it loads a root.
     pub fn show_m2p(&self, show: bool) {
         let entry = if show { paging::hypervisor_entry(paging::M2P_SLOT) } else { 0 };

@@ -30,6 +30,9 @@ use crate::tlb_clock;
 /// Entries in a page table, and descriptors in a page of them.
 pub(super) const ENTRIES: u16 = 512;
 
+/// What looking for used entries in a table costs.
+const EMPTY_TABLE: u32 = 32;
+
 /// How much work may still be done before the pCPU must look up from it. One unit is about one entry looked at.
 #[derive(Debug)]
 pub struct Budget {
@@ -124,6 +127,9 @@ fn acquire<A: Admission>(
     budget: &mut Budget,
 ) -> Result<(), AcquireError> {
     let slot = frame.slot();
+    if slot.add_use(kind, true) {
+        return Ok(());
+    }
     loop {
         let usage = slot.usage();
         if usage.busy {
@@ -134,7 +140,7 @@ fn acquire<A: Admission>(
             core::hint::spin_loop();
             continue;
         }
-        let ready = usage.kind == kind && (usage.progress == ENTRIES || !is_validated(kind));
+        let ready = usage.kind == kind && (usage.progress == ENTRIES || !kind.has_contents());
         if usage.count != 0 && (!ready || usage.count >= MOST) {
             return Err(AcquireError::Conflict);
         }
@@ -159,10 +165,6 @@ fn acquire<A: Admission>(
         let outcome = validate(frame, kind, admission, budget);
         return settle(frame, outcome);
     }
-}
-
-const fn is_validated(kind: KindCode) -> bool {
-    kind.table_level().is_some() || matches!(kind, KindCode::Descriptor)
 }
 
 /// Gives a busy frame without owned entries its new kind, once no translation of its former use can exist any more (FT-3).
@@ -232,11 +234,9 @@ fn set_progress(frame: &FrameRef, progress: u16) {
 fn validate_leaves<A: Admission>(frame: &FrameRef, admission: &mut A, budget: &mut Budget) -> Result<(), AcquireError> {
     let start = frame.slot().usage().progress;
     budget.spend(u32::from(ENTRIES - start));
-    for index in start..ENTRIES {
+    let mut next = start;
+    while let Some(index) = access::next_used(frame.mfn(), next) {
         let raw = RawEntry::new(access::read_entry(frame.mfn(), index));
-        if raw.is_empty() {
-            continue;
-        }
         match admission.leaf(raw, budget) {
             Ok(entry) => access::write_entry(frame.mfn(), index, entry.into_raw()),
             Err(error) => {
@@ -244,6 +244,7 @@ fn validate_leaves<A: Admission>(frame: &FrameRef, admission: &mut A, budget: &m
                 return Err(error);
             }
         }
+        next = index + 1;
     }
     set_progress(frame, ENTRIES);
     Ok(())
@@ -256,15 +257,13 @@ fn validate_tables<Lower: super::Level, A: Admission>(
     budget: &mut Budget,
 ) -> Result<(), AcquireError> {
     let start = frame.slot().usage().progress;
-    for index in start..ENTRIES {
+    let mut next = start;
+    while let Some(index) = access::next_used(frame.mfn(), next) {
+        next = index + 1;
         if level == 4 && paging::is_hypervisor_slot(index) {
-            access::write_entry(frame.mfn(), index, paging::hypervisor_entry(index));
             continue;
         }
         let raw = RawEntry::new(access::read_entry(frame.mfn(), index));
-        if raw.is_empty() {
-            continue;
-        }
         if budget.is_exhausted() && index > start {
             set_progress(frame, index);
             return Err(AcquireError::Preempted(Promotion::empty()));
@@ -276,6 +275,11 @@ fn validate_tables<Lower: super::Level, A: Admission>(
                 set_progress(frame, index);
                 return Err(error);
             }
+        }
+    }
+    if level == 4 {
+        for (index, entry) in paging::hypervisor_entries() {
+            access::write_entry(frame.mfn(), index, entry);
         }
     }
     set_progress(frame, ENTRIES);
@@ -299,12 +303,15 @@ fn validate_descriptors(frame: &FrameRef, budget: &mut Budget) -> Result<(), Acq
 pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
     let usage = frame.slot().usage();
     let Some(level) = usage.kind.table_level() else { return true };
-    for index in (0..usage.progress).rev() {
+    budget.spend(EMPTY_TABLE);
+    let mut end = usage.progress;
+    while let Some(index) = access::last_used(frame.mfn(), end) {
         if budget.is_exhausted() {
             set_progress(frame, index + 1);
             return false;
         }
         budget.spend(1);
+        end = index;
         if level == 4 && paging::is_hypervisor_slot(index) {
             access::write_entry(frame.mfn(), index, 0);
             continue;
@@ -343,7 +350,8 @@ mod tests {
         let list = FrameList::new(DomainId(1));
         list.push(allocate(DomainId(1)).unwrap());
         let frame = list.pop().unwrap().into_reference();
-        let table = TypedRef::<L1>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)).unwrap();
+        // A root, since that has entries, those of Paravane's slots.
+        let table = TypedRef::<L4>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)).unwrap();
         drop(table);
         // The reaper finds the table while another CPU is at it, and takes it off its queue.
         frame.slot().update_usage(|usage| Some(Use { busy: true, ..usage })).unwrap();

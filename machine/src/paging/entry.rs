@@ -102,10 +102,10 @@ impl RawEntry {
         Self(self.0 | seen.0 & (LeafFlags::ACCESSED.bits() | LeafFlags::DIRTY.bits()))
     }
 
-    /// Whether both map the same frame with the same right to write: they differ in other flags only.
-    pub const fn same_mapping(self, other: Self) -> bool {
-        let mapping = FRAME_MASK | LeafFlags::PRESENT.bits() | LeafFlags::WRITABLE.bits();
-        (self.0 ^ other.0) & mapping == 0
+    /// Whether `wanted` maps the same frame with no more than the same right to write.
+    pub const fn keeps_mapping(self, wanted: Self) -> bool {
+        let mapping = FRAME_MASK | LeafFlags::PRESENT.bits();
+        (self.0 ^ wanted.0) & mapping == 0 && wanted.0 & !self.0 & LeafFlags::WRITABLE.bits() == 0
     }
 
     /// The frame that the entry names.
@@ -188,13 +188,13 @@ impl Entry<L1> {
     }
 }
 
-/// The bits of a leaf that maps the same frame as `owned` and may be written if that may, with the flags of `wanted`.
+/// The bits of a leaf that maps the same frame as `owned`, with the flags of `wanted`.
 ///
 /// # Panics
-/// If they differ in frame, presence or writability.
+/// If they differ in frame or presence, or `wanted` may be written and `owned` not.
 pub(crate) fn leaf_with_flags(owned: RawEntry, wanted: RawEntry) -> u64 {
-    assert!(owned.is_present() && owned.same_mapping(wanted), "{owned:x?} and {wanted:x?} map different things");
-    leaf_bits(owned.frame(), wanted, owned.flags().intersection(LeafFlags::WRITABLE))
+    assert!(owned.is_present() && owned.keeps_mapping(wanted), "{owned:x?} and {wanted:x?} map different things");
+    leaf_bits(owned.frame(), wanted, wanted.flags().intersection(LeafFlags::WRITABLE))
 }
 
 /// Bits of a table entry of level `Lower + 1` that links `mfn`.

@@ -50,6 +50,11 @@ pub(crate) const fn is_hypervisor_slot(index: u16) -> bool {
     index >= FIRST_HYPERVISOR_SLOT && index < END_HYPERVISOR_SLOTS
 }
 
+/// Paravane's root-table slots and what stands in them.
+pub(crate) fn hypervisor_entries() -> impl Iterator<Item = (u16, u64)> {
+    (FIRST_HYPERVISOR_SLOT..END_HYPERVISOR_SLOTS).map(|index| (index, hypervisor_entry(index)))
+}
+
 /// What stands in one of Paravane's root-table slots.
 pub(crate) fn hypervisor_entry(index: u16) -> u64 {
     ram::root_entry(usize::from(index - FIRST_HYPERVISOR_SLOT))

@@ -1,16 +1,19 @@
 //! The ways in which the program is run, and a boot of each.
 
-use std::fmt;
 use std::io::Write;
+use std::{fmt, fs};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
 
 use super::figures::Figures;
 use crate::accelerator::Accelerator;
 use crate::host::{GuestModule, Host, Load};
-use crate::machine::{self, Contents, Setup};
+use crate::control_domain::{ControlDomain, Disk, Job};
+use crate::machine::{self, Contents, Hardware, Setup};
 use crate::ramdisk::Ramdisk;
 use crate::session::{END_TIME, Happening, Limits, Stream};
 use crate::size::Size;
@@ -22,6 +25,25 @@ const MEMORY: Size = Size::mib(256);
 const TIME: Duration = Duration::from_secs(900);
 /// What makes QEMU count instructions and start every machine from the same moment.
 const COUNTED: [&str; 4] = ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm"];
+/// The row that is counted from power-on.
+const BOOT: &str = "boot";
+/// What the control domain does on Xen: starts the guest and shows its console until that ends.
+const GUEST: &str = "cat > /tmp/bench.cfg <<END
+name = 'bench'
+kernel = '/run/xtask/vmlinuz'
+ramdisk = '/run/xtask/bench.ramdisk'
+extra = '$KERNEL_LINE'
+memory = $MEMORY
+vcpus = 1
+on_crash = 'destroy'
+END
+xl create -qp /tmp/bench.cfg || exit
+tty=
+while [ -z \"$tty\" ]; do tty=$(xenstore-read /local/domain/$(xl domid bench)/console/tty); done
+stty -F $tty raw -echo
+(sleep 1; xl unpause bench) &
+cat $tty
+true";
 /// Hands the serial input to Paravane's keys, prints the counters, and hands it back to the one guest.
 const COUNTERS_KEY: &[u8] = b"\x01\x01\x01p\x01\x01\x01";
 
@@ -71,14 +93,6 @@ impl Way {
         }
     }
 
-    /// Why it cannot be measured.
-    pub(super) const fn why_not(self) -> Option<&'static str> {
-        match self {
-            Self::XenGuest => Some("needs a control domain with Xen's tools, which bench does not start"),
-            _ => None,
-        }
-    }
-
     fn host(self) -> Result<Host> {
         Ok(match self {
             Self::Bare => Host::Bare,
@@ -90,6 +104,35 @@ impl Way {
     /// Boots the kernel with a ramdisk; the session is the caller's to follow.
     pub(crate) fn boot(self, ramdisk: Ramdisk, arguments: Vec<String>) -> Result<machine::Booted> {
         let host = self.host()?;
+        let log = machine::log_file("bench-logs", &self.to_string())?;
+        let arguments = COUNTED.into_iter().map(String::from).chain(arguments).collect();
+        let options = match self {
+            Self::XenDom0 | Self::XenGuest => "xpti=off spec-ctrl=no",
+            Self::Bare | Self::ParavaneDom0 | Self::ParavaneGuest => "",
+        };
+        if self == Self::XenGuest {
+            let hardware = Hardware {
+                cpus: Some(1),
+                host_append: options.into(),
+                timeout: Some(TIME.as_secs()),
+                arguments,
+                ..Hardware::default()
+            };
+            let disk = Disk::prepared(&[])?;
+            let script = format!("KERNEL_LINE='{}'; MEMORY={}; {GUEST}", command_line(&host), MEMORY.in_mib());
+            let control_domain = ControlDomain {
+                hardware: &hardware,
+                vcpus: None,
+                memory: None,
+                append: "mitigations=off nokaslr",
+                job: Job::Command(&["sh".into(), "-c".into(), script.into()]),
+                files: vec![
+                    ("vmlinuz".into(), fs::read(kernels::named("debian12")?)?),
+                    ("bench.ramdisk".into(), ramdisk.finish()?),
+                ],
+            };
+            return control_domain.boot(&host, Accelerator::Tcg, &disk, &log);
+        }
         let initial = matches!(self, Self::XenDom0 | Self::ParavaneDom0);
         let guest = GuestModule {
             name: if initial { "Domain-0" } else { "bench" }.into(),
@@ -111,15 +154,12 @@ impl Way {
                 ("vmlinuz", Contents::File(kernels::named("debian12")?)),
                 ("ramdisk", Contents::Bytes(ramdisk.finish()?)),
             ],
-            options: match self {
-                Self::XenDom0 | Self::XenGuest => "xpti=off spec-ctrl=no".into(),
-                Self::Bare | Self::ParavaneDom0 | Self::ParavaneGuest => String::new(),
-            },
+            options: options.into(),
             raw: false,
             limits: Limits { boot: Some(TIME), whole: Some(TIME), end: END_TIME },
-            arguments: COUNTED.into_iter().map(String::from).chain(arguments).collect(),
+            arguments,
         };
-        setup.boot(&machine::log_file("bench-logs", &self.to_string())?)
+        setup.boot(&log)
     }
 
     /// Measures the wanted rows, and, with `counters`, what Paravane counts for each.
@@ -128,6 +168,10 @@ impl Way {
         let output = self.run("measure", wanted)?;
         for line in output.iter().filter_map(|line| line.strip_prefix("row ")) {
             let (row, ticks) = line.split_once(' ').context("a row without figure")?;
+            // There it would be the time of the control domain's boot, its tools and the guest's.
+            if row == BOOT && self == Self::XenGuest {
+                continue;
+            }
             figures.add(row, self, ticks.parse().context("a figure that is no number")?);
         }
         if counters {
@@ -142,14 +186,15 @@ impl Way {
     fn run(self, task: &str, wanted: &[String]) -> Result<Vec<String>> {
         let mut booted = self.boot(ramdisk(task, wanted)?, Vec::new())?;
         let mut lines = Vec::new();
-        let mut text = String::new();
+        let (mut text, mut console) = (String::new(), String::new());
         let mut failed = String::new();
         let mut input = booted.session.take_input();
-        booted.session.follow(booted.limits, |_, happening| match happening {
+        let life = booted.session.follow(booted.limits, |_, happening| match happening {
             Happening::Log(line) => lines.extend(line.strip_prefix("(host) ").map(String::from)),
             Happening::Output(_, Stream::Err, bytes) => failed.push_str(&String::from_utf8_lossy(&bytes)),
             Happening::Output(_, Stream::Out, bytes) => {
-                text.push_str(&String::from_utf8_lossy(&bytes));
+                let said = String::from_utf8_lossy(&bytes);
+                text.push_str(&if self == Self::XenGuest { inside(&mut console, &said) } else { said.into_owned() });
                 while let Some((line, rest)) = text.split_once('\n') {
                     if line.starts_with("begin ") || line.starts_with("end ") {
                         // A machine that has gone is noticed where its output ends.
@@ -160,9 +205,14 @@ impl Way {
                 }
             }
             _ => {}
-        })?;
+        });
         let status = booted.session.guests().values().find_map(|guest| guest.status);
+        // A whole Debian takes its time to switch off, but has said all there is to say before.
+        if self != Self::XenGuest || status.is_none() {
+            life?;
+        }
         ensure!(status == Some(0), "the program ended with {status:?}: {failed}");
+        ensure!(lines.iter().any(|line| line.starts_with("row ") || line.starts_with("end ")), "nothing was measured: {failed}");
         Ok(lines)
     }
 }
@@ -187,10 +237,24 @@ fn command_line(host: &Host) -> String {
 /// A ramdisk that runs the program's `task` for the wanted rows.
 pub(crate) fn ramdisk(task: &str, wanted: &[String]) -> Result<Ramdisk> {
     let mut ramdisk = Ramdisk::bootable()?;
-    ramdisk.file("programs/benchmark", 0o755, &std::fs::read(programs::built("benchmark", "benchmark")?)?)?;
+    ramdisk.file("programs/benchmark", 0o755, &fs::read(programs::built("benchmark", "benchmark")?)?)?;
     let words = ["/programs/benchmark", task].into_iter().chain(wanted.iter().map(String::as_str));
     ramdisk.command("", &words.map(Into::into).collect::<Vec<_>>())?;
     Ok(ramdisk)
+}
+
+/// Takes apart what the control domain shows of its guest's console: whole lines in `text` move away, and the guest's own output comes back.
+fn inside(console: &mut String, text: &str) -> String {
+    console.push_str(text);
+    let mut output = String::new();
+    while let Some((line, rest)) = console.split_once('\n') {
+        let frame = line.trim_end().strip_prefix("@run out ");
+        if let Some(bytes) = frame.and_then(|frame| STANDARD.decode(frame).ok()) {
+            output.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        *console = rest.to_owned();
+    }
+    output
 }
 
 /// Takes the counters out of the lines between the marks. What the marks themselves cost is known from a row that does nothing.

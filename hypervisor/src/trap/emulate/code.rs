@@ -58,9 +58,12 @@ fn descriptor(cpu: &Active, selector: u16) -> Option<u64> {
     Some(FrameRef::get_any(mfn)?.read_u64(index % 512))
 }
 
+/// The longest instruction, in whole words.
+const WORDS: usize = MAX_LENGTH.next_multiple_of(8);
+
 /// Bytes of code, as many as could be read.
 pub(super) struct Code {
-    bytes: [u8; MAX_LENGTH],
+    bytes: [u8; WORDS],
     length: usize,
 }
 
@@ -76,7 +79,12 @@ pub(super) fn fetch(cpu: &Active) -> Option<Code> {
     if mode(cpu)? != Mode::Long {
         return None;
     }
-    let mut bytes = [0; MAX_LENGTH];
-    let length = cpu.read_some(GuestVirt::new(cpu.registers().rip), &mut bytes);
+    let address = GuestVirt::new(cpu.registers().rip);
+    let mut bytes = [0; WORDS];
+    let mut length = MAX_LENGTH;
+    // Whole words are read at once. Where they cannot be, what lies behind the instruction may not be there.
+    if cpu.read_bytes(address, &mut bytes).is_err() {
+        length = cpu.read_some(address, bytes.first_chunk_mut::<MAX_LENGTH>()?);
+    }
     Some(Code { bytes, length })
 }

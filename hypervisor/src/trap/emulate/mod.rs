@@ -13,6 +13,7 @@ mod page_table;
 mod ports;
 mod privileged;
 mod registers;
+mod short_forms;
 
 use abi::arch_x86_64::{ArchVcpuInfo, EMULATE_PREFIX};
 use abi::xen::VcpuInfo;

@@ -5,11 +5,12 @@ use alloc::sync::Arc;
 
 use machine::addr::GuestVirt;
 use machine::context::{Active, Registers};
-use machine::frames::{AcquireError, Budget, FrameRef, KindCode};
+use machine::frames::{AcquireError, Budget, FrameRef, L1, TypedRef};
 
 use super::arithmetic::{Operation, operation};
 use super::decode::{Instruction, Operand, decode};
 use super::registers::{self, mask};
+use super::short_forms::{self, Form, ShortForm};
 use super::{Emulation, code, complete, page_fault};
 use crate::domain::{Domain, Vcpu};
 use crate::memory::admission::GuestAdmission;
@@ -18,6 +19,8 @@ use crate::memory::walk;
 
 /// How often a change is tried before the guest executes its instruction again.
 const ATTEMPTS: u32 = 16;
+/// Number of `and` among the operations that combine.
+const AND: u8 = 4;
 /// DF.
 const FLAG_DIRECTION: u64 = 1 << 10;
 
@@ -64,8 +67,79 @@ pub fn page_table_write(
     if !cpu.context().is_in_kernel() {
         return Emulation::Refused;
     }
+    // Most faults of this kind are no writes to tables, and end here.
+    let Some(table) = table_at(cpu, domain, address) else { return Emulation::Refused };
     let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
-    let Some(instruction) = decode(code.bytes()) else { return Emulation::Refused };
+    if let Some(form) = short_forms::recognise(code.bytes())
+        && let Some(done) = short(cpu, domain, &table, address, form, budget)
+    {
+        return done;
+    }
+    decoded(cpu, domain, vcpu, address, code.bytes(), budget)
+}
+
+/// The L1 table of the domain's of which there is a read-only mapping at the address.
+fn table_at(cpu: &Active, domain: &Domain, address: GuestVirt) -> Option<TypedRef<L1>> {
+    let leaf = walk::look_up(cpu, address)?.entry;
+    if !leaf.is_present() || leaf.is_writable() {
+        return None;
+    }
+    TypedRef::existing(domain.frame(leaf.frame())?).ok()
+}
+
+/// Performs an instruction of a short form; `None`, with nothing changed, if it cannot be done that way.
+fn short(
+    cpu: &mut Active,
+    domain: &Domain,
+    table: &TypedRef<L1>,
+    address: GuestVirt,
+    form: ShortForm,
+    budget: &mut Budget,
+) -> Option<Emulation> {
+    let operand = registers::read(cpu.registers(), form.base, 8, true).wrapping_add(form.displacement);
+    let whole = address.page_offset().is_multiple_of(8);
+    if operand != address.get() || !whole {
+        return None;
+    }
+    // The offset is below 4096.
+    let index = (address.page_offset() / 8) as u16;
+    let admission = &mut GuestAdmission::of(domain);
+    match form.form {
+        Form::Store(register) => {
+            let value = registers::read(cpu.registers(), register, 8, true);
+            update::write_leaf(table, index, Change::Write(value), admission, budget).ok()?;
+        }
+        Form::Exchange(register) => {
+            let value = registers::read(cpu.registers(), register, 8, true);
+            let found = update::write_leaf(table, index, Change::Write(value), admission, budget).ok()?;
+            registers::write(cpu.registers_mut(), register, 8, true, found.get());
+        }
+        Form::AndByte(constant) => {
+            let expected = table.entry(index).get();
+            let new = expected & (!mask(1) | u64::from(constant));
+            let change = Change::Exchange { expected, new };
+            let found = update::write_leaf(table, index, change, admission, budget).ok()?;
+            if found.get() != expected {
+                return None;
+            }
+            // For the flags.
+            let operation = Operation::Combine(AND, u64::from(constant));
+            operation.apply(expected & mask(1), 1, true, cpu.registers_mut());
+        }
+    }
+    Some(complete(cpu, form.length))
+}
+
+/// Performs an instruction of any form that the decoder knows.
+pub(super) fn decoded(
+    cpu: &mut Active,
+    domain: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    address: GuestVirt,
+    code: &[u8],
+    budget: &mut Budget,
+) -> Emulation {
+    let Some(instruction) = decode(code) else { return Emulation::Refused };
     let Some((operation, size, mut after)) = (match instruction.opcode {
         0xa4 | 0xa5 | 0xaa | 0xab => match string(cpu, &instruction, address) {
             Ok(parts) => parts,
@@ -140,12 +214,7 @@ fn place(cpu: &Active, domain: &Domain, address: GuestVirt, size: u8) -> Option<
     if !offset.is_multiple_of(usize::from(size)) {
         return None;
     }
-    let (mapping, slot) = walk::leaf(cpu, address)?;
-    let leaf = mapping.entry(slot);
-    if !leaf.is_present() || leaf.is_writable() {
-        return None;
-    }
-    let table = domain.frame(leaf.frame()).filter(|frame| frame.current_kind().0 == KindCode::L1)?;
+    let table = table_at(cpu, domain, address)?.frame().again();
     // The offset is below 4096.
     Some(Place { table, index: (offset / 8) as u16, byte: (offset % 8) as u8, size })
 }

@@ -108,6 +108,15 @@ impl Guest {
         drop(table.replace(VICTIM, entry));
     }
 
+    /// Puts an entry into the slot under test by an ordinary update.
+    fn restore(&mut self, bits: u64) {
+        let table = TypedRef::<L1>::existing(self.frames[3].again()).expect("the table is in use");
+        let raw = machine::paging::RawEntry::new(bits);
+        let budget = &mut Budget::new(100);
+        let entry = machine::paging::Entry::<L1>::admit(raw, &mut GuestAdmission::of(&self.domain), budget);
+        drop(table.replace(VICTIM, entry.expect("the guest's own frame")));
+    }
+
     /// Instructions executed since `code`.
     fn advance(&self) -> u64 {
         self.cpu.registers().rip.wrapping_sub(CODE << 12)

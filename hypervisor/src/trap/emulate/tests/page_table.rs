@@ -183,3 +183,57 @@ fn entries_become_what_the_instruction_says() {
         }
     });
 }
+
+/// What the short forms do is what the decoder makes of the same bytes.
+#[test]
+fn short_forms_do_what_the_decoder_does() {
+    let guest = RefCell::new(Guest::new());
+    let opcode = prop::sample::select(&[0x87u8, 0x89, 0x80][..]);
+    proptest!(ProptestConfig::with_cases(20_000), |(
+        opcode in opcode, rex in 0x40u8..0x50, reg in 0u8..8, base in 0u8..8, mode in 0u8..3, displacement: i8, constant: u8,
+        value: u64, mapped: bool, flags in 0u64..0x40, off in prop::sample::select(&[0u64, 1, 8][..]),
+    )| {
+        let guest = &mut *guest.borrow_mut();
+        let and = opcode == 0x80;
+        let mut code = Vec::new();
+        if and {
+            code.push(0xf0);
+        }
+        if !and || rex != 0x40 {
+            code.push(rex);
+        }
+        code.push(opcode);
+        code.push(mode << 6 | if and { 4 } else { reg } << 3 | base);
+        code.extend((mode != 0).then_some(displacement.cast_unsigned()));
+        code.push(constant);
+        code.resize(15, 0x90);
+        let moved = if mode == 0 { 0 } else { i64::from(displacement).cast_unsigned() };
+        let address = entry_address(VICTIM);
+        let original = guest.frames[6].mfn().address().get();
+        // What stands there, and what is to: the same frame with other flags, or nothing.
+        let before = if mapped { original | LEAF } else { value & !1 };
+        let wanted = if value & 4 == 0 { original | flags & 0x67 | 1 } else { value & !1 };
+        let mut registers = Registers::default();
+        for number in 0..16 {
+            registers::write(&mut registers, number, 8, true, wanted);
+        }
+        registers::write(&mut registers, base | rex << 3 & 8, 8, true, address.wrapping_sub(moved).wrapping_add(off));
+        registers.cs = u64::from(flat::RING3_CS64);
+        let mut outcomes = Vec::new();
+        for fast in [false, true] {
+            guest.restore(before);
+            *guest.cpu.registers_mut() = registers;
+            guest.code(&code);
+            let vcpu = guest.vcpu();
+            let place = GuestVirt::new(address);
+            let budget = &mut Budget::new(Budget::HYPERCALL);
+            let outcome = if fast {
+                super::super::page_table::page_table_write(&mut guest.cpu, &guest.domain, &vcpu, place, budget)
+            } else {
+                super::super::page_table::decoded(&mut guest.cpu, &guest.domain, &vcpu, place, &code, budget)
+            };
+            outcomes.push((outcome, guest.entry(), visible(guest.cpu.registers()), guest.frames[6].current_kind(), guest.frames[6].count()));
+        }
+        prop_assert_eq!(&outcomes[0], &outcomes[1], "{:x?}", code);
+    });
+}
