@@ -1,5 +1,8 @@
 //! Which frames are free: a buddy allocator whose lists are linked through the frame table.
 //!
+//! There are lists for each width of frame numbers, so that whoever needs frames that a device can address finds some: others get the highest
+//! there are.
+//!
 //! A frame is cleared, and stale translations of it are flushed, when it is given out, so that no owner sees another's data.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +14,7 @@ use super::access;
 use super::list::link;
 use super::reference::Allocation;
 use super::slot::{self, NO_FRAME, Slot};
-use crate::addr::Mfn;
+use crate::addr::{Mfn, PAGE_SHIFT};
 use crate::sync::{Level, SpinLock};
 use crate::tlb_clock;
 
@@ -23,16 +26,31 @@ pub(super) const LISTED: u16 = 1 << 14;
 const FREE_HEAD: u16 = 1 << 13;
 const ORDER_MASK: u16 = 0x1f;
 
+/// Addresses of all memory have at most so many bits.
+const ADDRESS_BITS: u32 = 64;
 /// The largest block is 2^MAX_ORDER frames: 1 GiB.
 const MAX_ORDER: u8 = 18;
 
 static FREE: AtomicU64 = AtomicU64::new(0);
 static TOTAL: AtomicU64 = AtomicU64::new(0);
-static BLOCKS: SpinLock<Blocks> =
-    SpinLock::new(Level::FrameAllocator, Blocks { heads: [NO_FRAME; MAX_ORDER as usize + 1] });
+/// Frame numbers have at most 32 bits, or none if they are zero.
+const ZONES: usize = 33;
 
+static BLOCKS: SpinLock<Blocks> = SpinLock::new(
+    Level::FrameAllocator,
+    Blocks { heads: [[NO_FRAME; MAX_ORDER as usize + 1]; ZONES], filled: [0; ZONES] },
+);
+
+/// The lists of free blocks, by zone and order.
 struct Blocks {
-    heads: [u32; MAX_ORDER as usize + 1],
+    heads: [[u32; MAX_ORDER as usize + 1]; ZONES],
+    /// For each zone the orders whose lists are not empty, by bit.
+    filled: [u32; ZONES],
+}
+
+/// How many bits each number in an aligned block of frames has. Frame 0 makes a block of its own, so that this is so.
+const fn zone(number: u64) -> usize {
+    (u64::BITS - number.leading_zeros()) as usize
 }
 
 /// How many frames are free.
@@ -57,7 +75,7 @@ pub fn add_free_range(start: Mfn, end: Mfn) {
     let mut number = start.get();
     let mut blocks = BLOCKS.lock();
     while number < end.get() {
-        let mut order = (number.trailing_zeros() as u8).min(MAX_ORDER);
+        let mut order = if number == 0 { 0 } else { (number.trailing_zeros() as u8).min(MAX_ORDER) };
         while number + (1 << order) > end.get() {
             order -= 1;
         }
@@ -71,13 +89,18 @@ pub fn add_free_range(start: Mfn, end: Mfn) {
 
 /// A free frame for `owner`, cleared; `None` when memory is exhausted.
 pub fn allocate(owner: DomainId) -> Option<Allocation> {
-    let first = take(0)?;
+    let first = take(0, ADDRESS_BITS)?;
     Some(prepare(first, owner))
 }
 
 /// 2^order free frames at a boundary of that many frames, cleared; `None` when there is no such run.
 pub fn allocate_contiguous(order: u8, owner: DomainId) -> Option<Vec<Allocation>> {
-    let first = take(order)?;
+    allocate_addressable(order, owner, ADDRESS_BITS)
+}
+
+/// The same, with addresses of at most so many bits.
+pub fn allocate_addressable(order: u8, owner: DomainId, address_bits: u32) -> Option<Vec<Allocation>> {
+    let first = take(order, address_bits)?;
     Some((0..1u64 << order).map(|index| prepare(first + index, owner)).collect())
 }
 
@@ -100,8 +123,9 @@ pub(super) fn free(mfn: Mfn) {
     let mut blocks = BLOCKS.lock();
     while order < MAX_ORDER {
         let buddy = number ^ (1 << order);
-        let merges = slot::slot(Mfn::new(buddy))
-            .is_some_and(|slot| slot.block.load(Ordering::Relaxed) == RAM | FREE_HEAD | u16::from(order));
+        let merges = number & !(1 << order) != 0
+            && slot::slot(Mfn::new(buddy))
+                .is_some_and(|slot| slot.block.load(Ordering::Relaxed) == RAM | FREE_HEAD | u16::from(order));
         if !merges {
             break;
         }
@@ -112,13 +136,17 @@ pub(super) fn free(mfn: Mfn) {
     blocks.insert(number, order);
 }
 
-fn take(order: u8) -> Option<u64> {
+fn take(order: u8, address_bits: u32) -> Option<u64> {
     if order > MAX_ORDER {
         return None;
     }
+    let highest = (address_bits.checked_sub(PAGE_SHIFT)? as usize).min(ZONES - 1);
     let mut blocks = BLOCKS.lock();
-    let found = (order..=MAX_ORDER).find(|&order| blocks.heads[usize::from(order)] != NO_FRAME)?;
-    let number = u64::from(blocks.heads[usize::from(found)]);
+    let fits = |zone: usize| blocks.filled[zone] >> order << order;
+    let zone = (0..=highest).rev().find(|&zone| fits(zone) != 0)?;
+    // Orders are far below 256.
+    let found = fits(zone).trailing_zeros() as u8;
+    let number = u64::from(blocks.heads[zone][usize::from(found)]);
     blocks.remove(number, found);
     for order in (order..found).rev() {
         blocks.insert(number + (1 << order), order);
@@ -134,7 +162,9 @@ fn link_slot(index: u32) -> &'static Slot {
 
 impl Blocks {
     fn insert(&mut self, number: u64, order: u8) {
-        let head = &mut self.heads[usize::from(order)];
+        let zone = zone(number);
+        self.filled[zone] |= 1 << order;
+        let head = &mut self.heads[zone][usize::from(order)];
         let slot = slot::referenced(Mfn::new(number));
         let index = link(Mfn::new(number));
         slot.previous.store(NO_FRAME, Ordering::Relaxed);
@@ -153,7 +183,11 @@ impl Blocks {
             link_slot(next).previous.store(previous, Ordering::Relaxed);
         }
         if previous == NO_FRAME {
-            self.heads[usize::from(order)] = next;
+            let zone = zone(number);
+            self.heads[zone][usize::from(order)] = next;
+            if next == NO_FRAME {
+                self.filled[zone] &= !(1 << order);
+            }
         } else {
             link_slot(previous).next.store(next, Ordering::Relaxed);
         }

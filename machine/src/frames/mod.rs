@@ -35,7 +35,7 @@ mod transition;
 pub mod audit;
 
 pub use access::SharedPage;
-pub use allocator::{add_free_range, allocate, allocate_contiguous, free_frames, total_frames};
+pub use allocator::{add_free_range, allocate, allocate_addressable, allocate_contiguous, free_frames, total_frames};
 pub use buffer::Buffer;
 pub use list::FrameList;
 pub use queue::{reap, reaping_anywhere, reaping_due};

@@ -10,6 +10,7 @@ use machine::addr::{GuestVirt, Mfn, Pfn};
 use machine::frames::{self, Allocation};
 use machine::m2p;
 
+use super::reservation::address_bits;
 use crate::domain::Domain;
 use crate::hypercall::{CallError, CallResult, Caller};
 
@@ -79,7 +80,8 @@ fn chunk(
     let mut fresh = Vec::new();
     for _ in 0..out_extents {
         let order = u8::try_from(output.extent_order).map_err(|_| Errno::EINVAL)?;
-        fresh.push(frames::allocate_contiguous(order, target.id()).ok_or(Errno::ENOMEM)?);
+        let extent = frames::allocate_addressable(order, target.id(), address_bits(output));
+        fresh.push(extent.ok_or(Errno::ENOMEM)?);
     }
     let mut pfns = Vec::new();
     for extent in 0..out_extents {

@@ -14,6 +14,9 @@ use crate::domain::Domain;
 use crate::hypercall::{CallResult, Caller};
 use crate::memory::{claim, mmuext};
 
+/// The part of the flags that limits addresses; zero means no limit.
+const ADDRESS_BITS: u32 = 0xff;
+
 /// The largest extent that an unprivileged domain may ask for: 4 MiB would fragment the host, 2 MiB is what Linux uses.
 const MAX_GUEST_ORDER: u32 = 9;
 /// The largest extent that the initial domain may ask for.
@@ -81,14 +84,23 @@ fn give_up(target: &Domain, mfn: Mfn) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `ENOMEM` if it may not, or there are none, or they are set aside for others.
-fn allocate(caller: &mut Caller<'_>, target: &Domain, order: u32) -> Result<Vec<Allocation>, Errno> {
-    let order = u8::try_from(order).map_err(|_| Errno::EINVAL)?;
+fn allocate(caller: &mut Caller<'_>, target: &Domain, wanted: &Reservation) -> Result<Vec<Allocation>, Errno> {
+    let address_bits = address_bits(wanted);
+    let order = u8::try_from(wanted.extent_order).map_err(|_| Errno::EINVAL)?;
     let wanted = 1u32 << order;
     caller.budget.spend(wanted.saturating_mul(32));
     if !target.may_own(wanted) || !claim::may_take(target, wanted.into()) {
         return Err(Errno::ENOMEM);
     }
-    frames::allocate_contiguous(order, target.id()).ok_or(Errno::ENOMEM)
+    frames::allocate_addressable(order, target.id(), address_bits).ok_or(Errno::ENOMEM)
+}
+
+/// How many bits the frames' addresses may have.
+pub(super) fn address_bits(wanted: &Reservation) -> u32 {
+    match wanted.memory_flags & ADDRESS_BITS {
+        0 => u64::BITS,
+        bits => bits,
+    }
 }
 
 /// Makes them the domain's.
@@ -105,7 +117,7 @@ fn give(target: &Domain, extent: Vec<Allocation>) -> Result<(), Errno> {
 }
 
 fn increase(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reservation, index: u64) -> Result<(), Errno> {
-    let extent = allocate(caller, target, reservation.extent_order)?;
+    let extent = allocate(caller, target, reservation)?;
     let first = extent.first().map_or(0, |allocation| allocation.mfn().get());
     if reservation.extent_start != 0 {
         caller.cpu.write_element(list(reservation), index, &first)?;
@@ -115,7 +127,7 @@ fn increase(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reserva
 
 fn populate(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reservation, index: u64) -> Result<(), Errno> {
     let pfn: u64 = caller.cpu.read_element(list(reservation), index)?;
-    let extent = allocate(caller, target, reservation.extent_order)?;
+    let extent = allocate(caller, target, reservation)?;
     let first = extent.first().map_or(0, |allocation| allocation.mfn().get());
     caller.cpu.write_element(list(reservation), index, &first)?;
     for (offset, allocation) in (0..).zip(&extent) {
