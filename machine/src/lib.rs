@@ -29,6 +29,7 @@ mod extended_state;
 pub mod frames;
 pub mod guest_memory;
 pub mod hardware;
+pub mod heap;
 pub mod m2p;
 pub mod paging;
 pub mod power;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use abi::errno::Errno;
 use abi::event_channel::{fifo as fifo_abi, two_level as two_level_abi};
 use abi::xen::{DomainId, virq};
+use machine::heap;
 
 use super::fifo::{Fifo, FifoPort};
 use super::two_level;
@@ -167,6 +168,9 @@ impl Table {
     }
 
     fn add_bucket(&mut self) -> Result<(), Errno> {
+        if heap::is_short() {
+            return Err(Errno::ENOMEM);
+        }
         let mut bucket = Vec::new();
         self.buckets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         bucket.try_reserve_exact(BUCKET as usize).map_err(|_| Errno::ENOMEM)?;

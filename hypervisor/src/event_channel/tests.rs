@@ -295,3 +295,14 @@ fn racing_domains_keep_both_ends_in_step() {
         scope.spawn(|| run(2, 1));
     });
 }
+
+#[test]
+fn ports_do_not_grow_while_paravane_has_hardly_any_memory_left() {
+    let mut guest = Guest::new(1, 4);
+    machine::hosted::heap::set_short(true);
+    let free = (0..1000).take_while(|_| bind_ipi(&mut guest, 0).is_ok()).count();
+    assert!(free < 64, "{free}");
+    assert_eq!(bind_ipi(&mut guest, 0), Err(Errno::ENOMEM));
+    machine::hosted::heap::set_short(false);
+    assert!(bind_ipi(&mut guest, 0).is_ok());
+}

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use machine::addr::Mfn;
 use machine::frames::{FrameRef, TypedRef, Writable};
+use machine::heap;
 
 use super::pin::Pin;
 
@@ -92,7 +93,7 @@ impl Maptrack {
 
     fn add_chunk(&mut self) -> Option<()> {
         let first = self.len();
-        if first.saturating_add(CHUNK) > self.limit {
+        if first.saturating_add(CHUNK) > self.limit || heap::is_short() {
             return None;
         }
         let mut chunk = Vec::new();

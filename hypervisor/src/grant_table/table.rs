@@ -10,6 +10,7 @@ use abi::grant_table::{EntryV1, entry_flags, status};
 use abi::xen::DomainId;
 use machine::addr::{Mfn, PAGE_SIZE};
 use machine::frames::{FrameRef, NoMemory, SharedPage};
+use machine::heap;
 
 use super::frame_of;
 
@@ -107,7 +108,7 @@ impl Table {
     }
 
     pub(super) fn add_frame(&mut self, page: SharedPage) -> Result<(), NoMemory> {
-        if self.closed {
+        if self.closed || heap::is_short() {
             return Err(NoMemory);
         }
         let mut active = Vec::new();

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use abi::xen::DomainId;
 use abi::xenstore::{MessageHeader, error, limit, message};
+use machine::heap;
 use zerocopy::IntoBytes;
 
 use super::tree::{Error, Tree, concerns};
@@ -72,6 +73,10 @@ impl Session {
     }
 
     fn perform(&mut self, header: &MessageHeader, payload: &[u8]) -> Result<Answer, Error> {
+        let grows = matches!(header.kind, message::WRITE | message::MKDIR | message::WATCH | message::TRANSACTION_START);
+        if grows && heap::is_short() {
+            return Err(error::NO_SPACE);
+        }
         let transaction = header.transaction_id;
         match header.kind {
             message::DIRECTORY => {

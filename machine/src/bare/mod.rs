@@ -11,7 +11,7 @@ mod descriptor_window;
 mod early;
 mod entry;
 mod extended_state;
-mod heap;
+pub(crate) mod heap;
 mod interrupts;
 pub(crate) mod io_apic;
 mod layout;

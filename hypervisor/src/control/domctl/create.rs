@@ -6,7 +6,7 @@ use abi::arch_x86_64::misc_flags;
 use abi::xen::DomainId;
 use alloc::format;
 use alloc::sync::Arc;
-use machine::frames;
+use machine::{frames, heap};
 
 use crate::control::Request;
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
@@ -26,7 +26,7 @@ const WEIGHT: u16 = 256;
 pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let wanted: CreateDomain = request.argument();
     check(&wanted)?;
-    if frames::free_frames() < RESERVE {
+    if frames::free_frames() < RESERVE || heap::is_short() {
         return Err(Errno::ENOMEM.into());
     }
     let number = match request.domain {

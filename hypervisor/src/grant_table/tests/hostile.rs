@@ -6,7 +6,7 @@ use abi::grant_table::{entry_flags, map_flags, status};
 use machine::frames;
 use machine::paging::{Entry, RawEntry};
 
-use super::{FREE_PAGE, GRANTEE, GRANTER, IN_USE, flags_of, map, map_at, pair, set_word, unmap, word, write_entry};
+use super::{FREE_PAGE, GRANTEE, GRANTER, IN_USE, flags_of, map, map_at, pair, set_word, setup, unmap, word, write_entry};
 use crate::memory::update;
 
 #[test]
@@ -136,4 +136,15 @@ fn a_table_that_has_been_closed_does_not_come_back() {
     assert!(a.domain.grants.grow(1).is_err());
     // The use of an entry that is gone ends without a trace.
     assert_eq!(unmap(&mut b, handle), status::OKAY);
+}
+
+#[test]
+fn tables_and_handles_do_not_grow_while_paravane_has_hardly_any_memory_left() {
+    let (mut a, mut b) = pair();
+    machine::hosted::heap::set_short(true);
+    assert_eq!(map(&mut b, 8, 0), Err(status::NO_SPACE));
+    assert_eq!(setup(&mut a, 2), Err(status::GENERAL_ERROR));
+    machine::hosted::heap::set_short(false);
+    assert!(map(&mut b, 8, 0).is_ok());
+    assert!(setup(&mut a, 2).is_ok());
 }

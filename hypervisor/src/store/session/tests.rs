@@ -184,3 +184,20 @@ fn what_a_transaction_changes_has_a_quota() {
     });
     assert_eq!(written.count(), MOST_CHANGE_BYTES / long.len());
 }
+
+#[test]
+fn the_store_does_not_grow_while_paravane_has_hardly_any_memory_left() {
+    let session = &mut session();
+    machine::hosted::heap::set_short(true);
+    for (kind, payload) in [
+        (message::WRITE, &b"data/a\0x"[..]),
+        (message::MKDIR, b"data/a\0"),
+        (message::WATCH, b"data\0token\0"),
+        (message::TRANSACTION_START, b"\0"),
+    ] {
+        assert_eq!(one(session, kind, 0, payload), failed("ENOSPC"));
+    }
+    assert_eq!(one(session, message::READ, 0, b"name\0").1, b"web");
+    machine::hosted::heap::set_short(false);
+    assert_eq!(one(session, message::WRITE, 0, b"data/a\0x").1, b"OK\0");
+}
