@@ -34,7 +34,10 @@ pub(super) fn page_fault(
     error_code: u32,
     address: GuestVirt,
 ) -> Result<(), String> {
-    if let Some(index) = cpu.ldt_page_of_fault(address) {
+    // The processor looks descriptors up as a supervisor; a process that names the place itself gets its fault.
+    if error_code & (PRESENT | USER) == 0
+        && let Some(index) = cpu.ldt_page_of_fault(address)
+    {
         if show_ldt_page(cpu, domain, index).is_some() {
             return Ok(());
         }
