@@ -109,6 +109,10 @@ pub struct FrameRef {
 impl FrameRef {
     /// A reference to the frame `mfn`, if `owner` owns it. `None` for frames that are free, foreign or no memory.
     pub fn get(mfn: Mfn, owner: DomainId) -> Option<Self> {
+        // A first look without a count: who merely names frames of others shall not be seen in their counts.
+        if slot::slot(mfn)?.owner.load(Ordering::SeqCst) != owner.0 {
+            return None;
+        }
         let frame = Self::get_any(mfn)?;
         (frame.owner() == owner).then_some(frame)
     }

@@ -4,7 +4,6 @@
 use abi::errno::Errno;
 use abi::grant_table::{CacheFlush, cache_flush as operation};
 use machine::addr::{MachineAddr, Mfn, PAGE_SIZE};
-use machine::frames::FrameRef;
 
 use crate::hypercall::{CallError, Caller};
 
@@ -25,8 +24,7 @@ pub(super) fn cache_flush(caller: &mut Caller<'_>, element: &mut CacheFlush) -> 
         return Err(Errno::EINVAL.into());
     }
     let mfn = Mfn::containing(MachineAddr::new(element.address_or_reference));
-    let frame = FrameRef::get_any(mfn).ok_or(Errno::EINVAL)?;
-    if frame.owner() == caller.domain.id() || has_mapped(caller, mfn) {
+    if caller.domain.frame(mfn).is_some() || has_mapped(caller, mfn) {
         return Ok(());
     }
     Err(Errno::EINVAL.into())
