@@ -169,6 +169,9 @@ pub struct Ldt {
     pub entries: u16,
 }
 
+/// The pages of a guest's GDT.
+type GdtPages = [Option<TypedRef<Descriptor>>; FIRST_RESERVED_GDT_PAGE];
+
 /// The state of one vCPU that the hardware, or the entry code, looks at.
 #[repr(C, align(64))]
 pub struct GuestContext {
@@ -207,7 +210,7 @@ pub struct GuestContext {
     pub(crate) kernel_root: Option<TypedRef<L4>>,
     pub(crate) user_root: Option<TypedRef<L4>>,
     pub(crate) vcpu_info: Option<(SharedPage, usize)>,
-    pub(crate) gdt: [Option<TypedRef<Descriptor>>; FIRST_RESERVED_GDT_PAGE],
+    pub(crate) gdt: GdtPages,
     pub(crate) gdt_entries: u16,
     pub(crate) ldt: Ldt,
     pub(crate) backend: vcpu::BackendState,
@@ -404,12 +407,16 @@ impl GuestContext {
     /// # Panics
     /// If there are more pages than the guest's part of the GDT has.
     pub fn set_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) {
+        drop(self.replace_gdt(pages, entries));
+    }
+
+    fn replace_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) -> GdtPages {
         let mut slots = [const { None }; FIRST_RESERVED_GDT_PAGE];
         for (index, page) in pages.into_iter().enumerate() {
             slots[index] = Some(page);
         }
-        self.gdt = slots;
         self.gdt_entries = entries;
+        core::mem::replace(&mut self.gdt, slots)
     }
 
     /// The frames of the GDT and the number of descriptors.
@@ -625,8 +632,10 @@ impl Active {
     /// Sets the GDT (see [`GuestContext::set_gdt`]) and reloads the window.
     pub fn set_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) {
         let context = self.context_mut();
-        context.set_gdt(pages, entries);
+        let former = context.replace_gdt(pages, entries);
         vcpu::load_descriptor_tables(context);
+        // The window shows them no longer.
+        drop(former);
     }
 
     /// Sets the LDT and empties its window.
