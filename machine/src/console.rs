@@ -32,6 +32,15 @@ pub fn write_unkept(bytes: &[u8]) {
     }
 }
 
+/// Bytes that fit the buffer while there is room.
+pub const ROOM: usize = 8 * 1024;
+
+/// Whether [`ROOM`] bytes can be written at once. If not, `Pending::SERIAL` tells when there is room again: who can wait does, since a writer for whom
+/// there is no room holds its CPU up until the line has carried enough away.
+pub fn has_room() -> bool {
+    backend::has_room()
+}
+
 /// How often an open line was ended to make room for a line of Paravane's own.
 pub fn lines_cut() -> u32 {
     LINES_CUT.load(Ordering::SeqCst)

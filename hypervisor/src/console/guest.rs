@@ -62,6 +62,8 @@ pub(super) struct Served {
     pub(super) notify: Option<Port>,
     /// There is more output in the ring.
     pub(super) more: bool,
+    /// There may be, and there is no room for it on the serial line.
+    pub(super) waits: bool,
     /// The guest's indices make no sense.
     pub(super) corrupt: bool,
 }
@@ -91,7 +93,7 @@ impl GuestConsole {
     pub fn flush(&self) {
         // in pieces that are small enough for one notification each: at most one for each byte of the ring
         for _ in 0..OUTPUT_SIZE {
-            if !self.serve().more {
+            if !self.move_both().more {
                 break;
             }
         }
@@ -131,6 +133,15 @@ impl GuestConsole {
 
     /// Moves output from the ring to the serial line, a bounded amount, and waiting input to the ring.
     pub(super) fn serve(&self) -> Served {
+        if !machine::console::has_room() {
+            // A guest that writes faster than the line waits itself, and no pCPU for it.
+            self.deferred.store(true, Ordering::SeqCst);
+            return Served { waits: true, ..Served::default() };
+        }
+        self.move_both()
+    }
+
+    fn move_both(&self) -> Served {
         let mut state = self.state.lock();
         let Some((page, port)) = &state.shared else { return Served::default() };
         let port = *port;
@@ -143,7 +154,7 @@ impl GuestConsole {
         // a guest that found the ring full waits for room
         let awaited = moved >= OUTPUT_SIZE / 2 || more;
         let delivered = state.deliver();
-        Served { notify: (awaited || delivered).then_some(port), more, corrupt: false }
+        Served { notify: (awaited || delivered).then_some(port), more, ..Served::default() }
     }
 
     fn move_output(&self, page: &SharedPage) -> Result<(usize, bool), Corrupt> {

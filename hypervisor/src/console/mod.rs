@@ -38,8 +38,10 @@ pub fn notified(domain: &Arc<Domain>) {
     if served.corrupt {
         guest_log!(domain, Warn, "console ring with impossible indices");
     }
-    if served.more {
+    if served.more || served.waits {
         DEFERRED.store(true, Ordering::SeqCst);
+    }
+    if served.more {
         // this pCPU looks at what has come in before it does anything else
         cpu::kick(cpu::current());
     }

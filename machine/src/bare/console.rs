@@ -27,7 +27,7 @@ const INPUT: usize = 1024;
 
 static PORT: SpinLock<Port> = SpinLock::new(
     Level::Serial,
-    Port { base: 0, by_interrupt: false, last: 0, room: 0, output: Ring::new(), input: Ring::new() },
+    Port { base: 0, by_interrupt: false, last: 0, room: 0, awaited: false, output: Ring::new(), input: Ring::new() },
 );
 /// The port once more, for panics; zero if there is none.
 static EMERGENCY: AtomicU16 = AtomicU16::new(0);
@@ -67,14 +67,21 @@ struct Port {
     last: u8,
     /// Bytes that the transmitter's FIFO surely has room for.
     room: usize,
+    /// Somebody waits for room in the buffer.
+    awaited: bool,
     output: Ring<OUTPUT>,
     input: Ring<INPUT>,
 }
 
 impl Port {
+    fn has_room(&self) -> bool {
+        OUTPUT - self.output.length >= crate::console::ROOM
+    }
+
     fn put(&mut self, byte: u8) {
         while !self.output.push(byte) {
             self.send();
+            crate::tlb::serve();
             core::hint::spin_loop();
         }
     }
@@ -148,7 +155,7 @@ pub(crate) fn use_interrupt() {
     port.arm();
 }
 
-/// Serves the port's interrupt; whether there is new input.
+/// Serves the port's interrupt; whether there is new input, or room that somebody waits for.
 pub(crate) fn service() -> bool {
     let mut port = PORT.lock();
     if port.base == 0 {
@@ -159,7 +166,18 @@ pub(crate) fn service() -> bool {
     let any = port.receive();
     port.send();
     port.arm();
-    any
+    let room = port.awaited && port.has_room();
+    port.awaited &= !room;
+    any || room
+}
+
+/// See `console::has_room`.
+pub(crate) fn has_room() -> bool {
+    let mut port = PORT.lock();
+    // a port that is polled is as slow as it is, and nobody would tell when there is room
+    let room = port.base == 0 || !port.by_interrupt || port.has_room();
+    port.awaited |= !room;
+    room
 }
 
 /// Writes to the console; does nothing without one. A line feed is preceded by a carriage return.

@@ -1,6 +1,7 @@
 //! A console that a test reads and types on.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
@@ -22,6 +23,21 @@ pub fn write(bytes: &[u8]) {
         output.clear();
     }
     output.extend_from_slice(bytes);
+}
+
+static FULL: AtomicBool = AtomicBool::new(false);
+
+/// See `console::has_room`.
+pub fn has_room() -> bool {
+    !FULL.load(Ordering::SeqCst)
+}
+
+/// Lets the line have no room, or room again; for tests.
+pub fn set_full(full: bool) {
+    FULL.store(full, Ordering::SeqCst);
+    if !full {
+        cpu::record(CpuId::BOOT, Pending::SERIAL);
+    }
 }
 
 /// The next byte that has come in.

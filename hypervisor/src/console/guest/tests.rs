@@ -141,3 +141,16 @@ fn input_waits_for_room_and_is_bounded() {
     }
     assert!(guest.console.state.lock().input.len() <= INPUT_KEPT);
 }
+
+#[test]
+fn a_guest_that_writes_faster_than_the_line_waits_itself() {
+    let guest = Guest::new("web");
+    machine::hosted::console::set_full(true);
+    guest.print(b"hello\n");
+    let served = guest.console.serve();
+    assert!(served.waits && !served.more && take_output().is_empty());
+    assert!(guest.console.take_deferred());
+    machine::hosted::console::set_full(false);
+    assert!(!guest.console.serve().waits);
+    assert_eq!(take_output(), b"[web] hello\n");
+}
