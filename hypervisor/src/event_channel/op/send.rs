@@ -8,6 +8,9 @@ use crate::event_channel::deliver;
 use crate::event_channel::ports::{Consumer, State};
 use crate::hypercall::{CallResult, Caller};
 
+/// What it costs, in units of the budget, to serve a ring.
+const COST_OF_SERVICE: u32 = 4096;
+
 pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let Send { port } = caller.cpu.read(argument)?;
     let domain = caller.domain;
@@ -30,6 +33,7 @@ pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
         State::Paravane(consumer) => {
             let consumer = *consumer;
             drop(table);
+            caller.budget.spend(COST_OF_SERVICE);
             match consumer {
                 Consumer::Console => crate::console::notified(domain),
                 Consumer::Store => crate::store::notified(domain),
