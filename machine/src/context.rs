@@ -760,7 +760,7 @@ impl Drop for Active {
 const fn fixed_debug_register(index: usize, value: u64) -> u64 {
     match index {
         6 => value & 0xe00f | 0xffff_0ff0,
-        7 => value | 1 << 10,
+        7 => value & 0xffff_27ff | 1 << 10,
         _ => value,
     }
 }
