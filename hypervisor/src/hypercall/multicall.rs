@@ -48,3 +48,33 @@ pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) ->
 const fn rest(list: GuestVirt, count: u32, promotion: Option<machine::frames::Promotion>) -> CallError {
     CallError::Continue { arguments: [Some(list.get()), Some(count as u64), None, None], promotion }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Guest;
+
+    #[test]
+    fn neither_iret_nor_another_multicall_is_done_within_one() {
+        let mut guest = Guest::new(1, 2);
+        let call = |operation: u32| MulticallEntry { operation: operation.into(), result: 7, arguments: [0; 6] };
+        let list = guest.put(&[call(hypercall::IRET), call(hypercall::MULTICALL)]);
+        let before = guest.caller().cpu.registers().rip;
+        assert!(matches!(multicall(&mut guest.caller(), list, 2), Ok(0)));
+        let [iret, nested]: [MulticallEntry; 2] = guest.read(list);
+        assert_eq!((iret.result, nested.result), (error_value(Errno::ENOSYS), error_value(Errno::EINVAL)));
+        assert_eq!(guest.caller().cpu.registers().rip, before);
+        assert!(guest.caller().cpu.context().is_in_kernel());
+    }
+
+    #[test]
+    fn a_multicall_of_short_calls_gives_way() {
+        let mut guest = Guest::new(1, 2);
+        let call = MulticallEntry { operation: hypercall::XEN_VERSION.into(), result: 7, arguments: [0; 6] };
+        let list = guest.put(&[call; 32]);
+        let result = multicall(&mut guest.caller_with(10 * COST_OF_CALL), list, 32);
+        let Err(CallError::Continue { arguments, .. }) = result else { panic!("{result:?}") };
+        let done = list.offset(10 * size_of::<MulticallEntry>() as u64).get();
+        assert_eq!(arguments, [Some(done), Some(22), None, None]);
+    }
+}

@@ -140,3 +140,14 @@ fn frames_given_up_but_kept_from_going_count() {
     kept.truncate(10);
     assert!(reserve(op::POPULATE_PHYSMAP).is_some());
 }
+
+#[test]
+fn memory_types_are_not_a_guests_to_choose() {
+    let mut guest = Guest::new(1, 3);
+    let (at, entry) = (guest.entry_address(2), guest.entry(2));
+    for attributes in [1 << 3, 1 << 4, 1 << 7, 3 << 3, 1 << 7 | 3 << 3] {
+        refused(update(&mut guest, at, entry | attributes, u32::from(domid::SELF)), Errno::EINVAL);
+        refused(update(&mut guest, at, entry & !2 | attributes, u32::from(domid::SELF)), Errno::EINVAL);
+    }
+    assert_eq!(guest.entry(2), entry);
+}
