@@ -5,6 +5,7 @@
 
 pub(crate) mod acpi;
 mod contents;
+mod efi;
 mod multiboot;
 mod options;
 pub(crate) mod ranges;
@@ -16,6 +17,7 @@ use arrayvec::ArrayVec;
 use crate::addr::{MachineAddr, Mfn};
 use crate::sync::Once;
 pub use contents::ModuleContents;
+pub use efi::{Efi, VENDOR_LENGTH};
 #[cfg(target_os = "none")]
 pub(crate) use multiboot::parse;
 pub use options::{Dom0Memory, Options, SerialSettings};
@@ -121,6 +123,7 @@ pub struct BootInfo {
     modules: ArrayVec<Module, MAX_MODULES>,
     memory_map: ArrayVec<MemoryRange, MAX_MEMORY_RANGES>,
     rsdp: Option<u64>,
+    efi_system_table: Option<u64>,
     strings: ArrayVec<u8, STRING_SPACE>,
     omitted: usize,
 }
@@ -154,6 +157,11 @@ impl BootInfo {
     /// Where the loader found ACPI's root pointer, if it said.
     pub(crate) fn rsdp(&self) -> Option<u64> {
         self.rsdp
+    }
+
+    /// Where EFI's system table lies, if the loader was started by EFI and said so.
+    pub(crate) fn efi_system_table(&self) -> Option<u64> {
+        self.efi_system_table
     }
 
     fn text(&self, text: Text) -> &str {
@@ -250,6 +258,7 @@ impl Memory {
 
 static INFO: Once<BootInfo> = Once::new();
 static OPTIONS: Once<Options<'static>> = Once::new();
+static EFI: Once<Option<Efi>> = Once::new();
 static MEMORY: Once<Memory> = Once::new();
 
 /// What the loader said.
@@ -265,6 +274,15 @@ pub fn options() -> &'static Options<'static> {
 /// What boot has decided about memory.
 pub fn memory() -> &'static Memory {
     MEMORY.get()
+}
+
+/// What EFI firmware tells of itself, if that is what the machine was started by.
+pub fn efi() -> Option<&'static Efi> {
+    EFI.try_get().and_then(Option::as_ref)
+}
+
+pub(crate) fn seal_efi(efi: Option<Efi>) {
+    EFI.set(efi);
 }
 
 /// The options, for paths that may run before there are any.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::addr::{CpuId, MAX_CPUS, Mfn};
 use crate::boot::acpi::Acpi;
-use crate::boot::{self, BootInfo, MAX_OWN_DEVICES, Memory, MemoryKind};
+use crate::boot::{self, BootInfo, Efi, MAX_OWN_DEVICES, Memory, MemoryKind};
 use crate::sync::Once;
 
 static ACPI: Once<Acpi> = Once::new();
@@ -162,6 +162,11 @@ fn read_acpi(info: &BootInfo, tables: &RefCell<(Mapper, Early)>) -> Option<Acpi>
         boot_memory::map_firmware(address, length, mapper, memory)
     };
     let acpi = Acpi::read(&map, info.rsdp());
+    let efi = info.efi_system_table().and_then(|address| Efi::read(&map, address));
+    if let Some(efi) = &efi {
+        log::debug!("{efi:x?}");
+    }
+    boot::seal_efi(efi);
     match &acpi {
         Some(acpi) => log::debug!("{acpi:?}"),
         None => log::warn!("no ACPI tables: one CPU, no switching off"),

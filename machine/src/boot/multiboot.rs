@@ -112,6 +112,8 @@ fn multiboot2_tag(source: Source<'_>, kind: u32, tag: u64, size: u64, info: &mut
                 entry += entry_size;
             }
         }
+        // EFI's system table, of 64-bit firmware
+        12 if size >= 16 => info.efi_system_table = Some(source.u64(tag + 8)?),
         // a copy of ACPI's root pointer, old (14) or new (15); the new one is preferred
         14 if info.rsdp.is_none() => info.rsdp = Some(tag + 8),
         15 => info.rsdp = Some(tag + 8),

@@ -1,7 +1,12 @@
 //! `firmware_info`: what the firmware knew before Paravane took over.
 
 use abi::errno::Errno;
-use abi::platform::{FirmwareKeyboard, firmware};
+use abi::platform::{
+    FirmwareEfiConfiguration, FirmwareEfiMemory, FirmwareEfiVendor, FirmwareEfiVersion, FirmwareKeyboard, firmware,
+    firmware_efi,
+};
+use machine::addr::GuestVirt;
+use machine::boot::{self, Efi, MemoryKind};
 
 use super::Request;
 use crate::hardware;
@@ -19,7 +24,56 @@ pub(super) fn info(caller: &Caller<'_>, request: &mut Request) -> CallResult {
         firmware::DISK_INFO | firmware::DISK_MBR_SIGNATURE | firmware::VBEDDC_INFO | firmware::KBD_SHIFT_FLAGS => {
             Err(Errno::ESRCH.into())
         }
-        firmware::EFI_INFO => Err(Errno::ENOSYS.into()),
+        firmware::EFI_INFO => efi_info(caller, request, boot::efi().ok_or(Errno::ENOSYS)?, keyboard.index),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// The kinds of memory by EFI's numbers (UEFI 2.10, 7.2): the loader's map knows no more of them.
+const fn efi_kind(kind: MemoryKind) -> u32 {
+    match kind {
+        MemoryKind::Usable => 7,
+        MemoryKind::Unusable => 8,
+        MemoryKind::AcpiReclaimable => 9,
+        MemoryKind::AcpiNvs => 10,
+        MemoryKind::Reserved => 0,
+    }
+}
+
+/// What EFI tells of itself. Its runtime services are not called, so they have no version.
+fn efi_info(caller: &Caller<'_>, request: &mut Request, efi: &Efi, index: u32) -> CallResult {
+    match index {
+        firmware_efi::VERSION => {
+            let mut arguments: FirmwareEfiVersion = request.arguments()?;
+            arguments.version = efi.revision;
+            request.answer(caller, &arguments)
+        }
+        firmware_efi::CONFIG_TABLE => {
+            let mut arguments: FirmwareEfiConfiguration = request.arguments()?;
+            (arguments.address, arguments.entry_count) = (efi.tables, efi.table_count);
+            request.answer(caller, &arguments)
+        }
+        firmware_efi::VENDOR => {
+            let mut arguments: FirmwareEfiVendor = request.arguments()?;
+            arguments.revision = efi.firmware_revision;
+            let place = GuestVirt::new(arguments.name);
+            // As much of the name as there is room for, and a zero behind it.
+            let room = (arguments.buffer_size / 2) as usize;
+            let characters = efi.vendor.iter().take(room.saturating_sub(1)).chain([&0]).take(room);
+            for (character, at) in characters.zip(0..) {
+                caller.cpu.write_element(place, at, character)?;
+            }
+            request.answer(caller, &arguments)
+        }
+        firmware_efi::MEM_INFO => {
+            let mut arguments: FirmwareEfiMemory = request.arguments()?;
+            let mut map = boot::info().memory_map().iter();
+            let range = map.find(|range| (range.start..range.end).contains(&arguments.address)).ok_or(Errno::ENOENT)?;
+            (arguments.address, arguments.size) = (range.start, range.end - range.start);
+            (arguments.attributes, arguments.kind) = (0, efi_kind(range.kind));
+            request.answer(caller, &arguments)
+        }
+        firmware_efi::RT_VERSION => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::EINVAL.into()),
     }
 }
