@@ -298,3 +298,38 @@ fn a_page_table_has_no_writable_mapping_and_a_mapped_page_becomes_no_table() {
     drop((table, page));
     world.end();
 }
+
+#[test]
+fn a_mapping_may_go_while_its_right_to_write_is_taken_away() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let world = World::new();
+    let budget = &mut Budget::new(u32::MAX);
+    let table = frames::allocate(GUEST).expect("a frame").into_reference();
+    let table = TypedRef::<L1>::acquire(table, &mut Own, budget).expect("an empty table");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let seen = table.entry(0);
+                if seen.is_present() && seen.is_writable() {
+                    let _ = table.change_flags(0, seen, RawEntry::new(seen.get() & !2));
+                }
+            }
+        });
+        for round in 0..if cfg!(miri) { 50 } else { 100_000 } {
+            // Nothing but the entry keeps the frame.
+            let page = frames::allocate(GUEST).expect("a frame").into_reference();
+            let page = TypedRef::<Writable>::acquire(page, &mut NoEntries, budget).expect("a fresh frame");
+            let raw = RawEntry::new(page.mfn().address().get() | 7);
+            drop(table.replace(0, Entry::writable(page, raw)));
+            for _ in 0..round % 64 {
+                std::hint::spin_loop();
+            }
+            drop(table.replace(0, Entry::absent(RawEntry::new(0))));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    drop(table);
+    world.end();
+}

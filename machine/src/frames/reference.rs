@@ -119,10 +119,19 @@ impl FrameRef {
 
     /// A reference to the frame whoever owns it; the caller's policy decides what that is good for.
     pub fn get_any(mfn: Mfn) -> Option<Self> {
+        Self::get_below(mfn, MOST)
+    }
+
+    /// A further reference for Paravane's own use to a frame that an entry held when it was looked at; `None` if it is free by now.
+    pub(super) fn get_held(mfn: Mfn) -> Option<Self> {
+        Self::get_below(mfn, LIMIT)
+    }
+
+    fn get_below(mfn: Mfn, limit: u32) -> Option<Self> {
         let slot = slot::slot(mfn)?;
         slot.refs
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |refs| {
-                (refs != 0 && refs < MOST).then(|| refs + 1)
+                (refs != 0 && refs < limit).then(|| refs + 1)
             })
             .ok()?;
         Some(Self { mfn })
