@@ -33,6 +33,9 @@ pub(super) const ENTRIES: u16 = 512;
 /// What looking for used entries in a table costs.
 const EMPTY_TABLE: u32 = 32;
 
+/// What a change of kind costs, which may have to wait for other CPUs to flush.
+const CHANGE_OF_KIND: u32 = 64;
+
 /// How much work may still be done before the pCPU must look up from it. One unit is about one entry looked at.
 #[derive(Debug)]
 pub struct Budget {
@@ -154,6 +157,7 @@ fn acquire<A: Admission>(
             continue;
         }
         if usage.kind != kind {
+            budget.spend(CHANGE_OF_KIND);
             if !tear_down(frame, budget) {
                 // The reaper may have come by meanwhile and left the frame to whoever was at it.
                 let promotion = Promotion { frames: alloc::vec![frame.again()] };
