@@ -57,7 +57,7 @@ answered() {
 
 # ask NAME COMMAND: types it in the guest's shell, prints what it printed, and has its status.
 ask() {
-    from=$(($(wc -c < "$consoles/guest-$1.log") + 1))
+    from=$(($(stat -c %s "$consoles/guest-$1.log") + 1))
     echo "$2; echo; echo =\$((6*7))=\$?=" > "$(xenstore-read "/local/domain/$(xl domid "$1")/console/tty")"
     soon answered "$from" "$1" > /tmp/answer
     tail -c "+$from" "$consoles/guest-$1.log" | tr -d '\r' | sed '/=42=/,$d'

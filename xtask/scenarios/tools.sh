@@ -107,7 +107,7 @@ xl rename site web
 
 #: network-list
 xl network-list web | tee /tmp/vifs
-test "$(wc -l < /tmp/vifs)" = 2
+test "$(grep -c . /tmp/vifs)" = 2
 brctl show xenbr0 | grep -q "vif$(xl domid web).0"
 
 #: network
@@ -117,17 +117,17 @@ ask web 'ping -c 3 10.0.0.1'
 
 #: network-attach, network-detach
 xl network-attach web bridge=xenbr0 mac=00:16:3e:00:00:77
-test "$(xl network-list web | wc -l)" = 3
+test "$(xl network-list web | grep -c .)" = 3
 soon ask web 'ip link show eth1 | grep 00:16:3e:00:00:77'
 xl network-detach web 1
-soon sh -c 'test "$(xl network-list web | wc -l)" = 2'
+soon sh -c 'test "$(xl network-list web | grep -c .)" = 2'
 soon ask web '! ip link show eth1'
 
 #: block-attach
 truncate -s 32M /tmp/disk
 xl block-attach web 'format=raw,vdev=xvdb,access=rw,target=/tmp/disk'
 xl block-list web | tee /tmp/vbds
-test "$(wc -l < /tmp/vbds)" = 2
+test "$(grep -c . /tmp/vbds)" = 2
 soon ask web 'test -b /dev/xvdb'
 
 #: block traffic
@@ -138,12 +138,12 @@ ask web 'md5sum /dev/xvdb' | grep "$sum"
 
 #: block-detach
 xl block-detach web xvdb
-soon sh -c 'test "$(xl block-list web | wc -l)" -le 1'
+soon sh -c 'test "$(xl block-list web | grep -c .)" -le 1'
 soon ask web '! test -b /dev/xvdb'
 soon sh -c 'test -z "$(losetup -a)"'
 
 #: sysrq
-from=$(wc -c < $consoles/guest-web.log)
+from=$(stat -c %s $consoles/guest-web.log)
 xl sysrq web h
 soon sh -c "tail -c +$from $consoles/guest-web.log | grep -q 'sysrq: HELP'"
 
@@ -218,7 +218,7 @@ xl destroy short
 gone short
 
 #: nothing is left
-soon sh -c 'test "$(xl list | wc -l)" = 2'
+soon sh -c 'test "$(xl list | grep -c .)" = 2'
 test "$(xenstore-ls /local/domain | grep -c '^[0-9]* = ""')" = 1
 brctl show xenbr0 | grep -c vif && exit 1
 test -z "$(losetup -a)"

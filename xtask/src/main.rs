@@ -1,5 +1,6 @@
 //! The one door for people: builds, runs, tests and checks Paravane.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -12,10 +13,12 @@ mod command;
 mod control_domain;
 mod host;
 mod image;
+mod installed;
 mod kernels;
 mod machine;
 mod modules;
 mod nightly;
+mod package;
 mod packages;
 mod profile;
 mod programs;
@@ -52,6 +55,10 @@ enum Command {
     Run(Box<run::Run>),
     /// Run host tests, test guests and stock kernels; the last line has the totals
     Test(test::Test),
+    /// Make the Debian package target/paravane_VERSION_amd64.deb, with which a Debian 12 boots on Paravane
+    Package,
+    /// Make target/paravane-disk.img: Debian 12 with the package and a demo guest, for BIOS and UEFI (as root)
+    Image,
     /// Check format, lints, unsafe code, generated files and dependencies
     Check(check::Check),
     /// Run the fuzz targets, each for a given time
@@ -77,10 +84,9 @@ fn main() -> ExitCode {
         eprintln!("warning: an interruption may leave QEMU behind: {error}");
     }
     let result = match arguments.command {
-        Command::Build => image::build().map(|path| {
-            println!("{}", path.display());
-            ExitCode::SUCCESS
-        }),
+        Command::Build => image::build().map(|path| made(&path)),
+        Command::Package => package::build().map(|path| made(&path)),
+        Command::Image => installed::build().map(|path| made(&path)),
         Command::Run(run) => run.execute(),
         Command::Test(test) => test.execute(),
         Command::Check(check) => check.execute(),
@@ -95,4 +101,10 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Says where the result lies, on the last line.
+fn made(path: &Path) -> ExitCode {
+    println!("{}", path.display());
+    ExitCode::SUCCESS
 }

@@ -12,7 +12,7 @@ use crate::machine::Booted;
 use crate::session::{Happening, Stream};
 
 /// How long a step may take unless it says otherwise.
-const TIME: Duration = Duration::from_secs(120);
+const TIME: Duration = Duration::from_secs(300);
 
 /// A scenario's steps.
 #[derive(Clone, Debug)]

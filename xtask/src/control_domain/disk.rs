@@ -67,10 +67,15 @@ impl Disk {
 }
 
 impl Disk {
+    /// The ramdisk of a small guest with this disk's kernel.
+    pub(crate) fn guest_ramdisk(&self) -> Result<Vec<u8>> {
+        ramdisk::guest(self)
+    }
+
     /// Kernel and ramdisk of small guests, for the control domain's folder of this run.
     pub(crate) fn guest_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let kernel = fs::read(&self.kernel).with_context(|| format!("cannot read {}", self.kernel.display()))?;
-        Ok(vec![("vmlinuz".into(), kernel), ("guest.ramdisk".into(), ramdisk::guest(self)?)])
+        Ok(vec![("vmlinuz".into(), kernel), ("guest.ramdisk".into(), self.guest_ramdisk()?)])
     }
 }
 

@@ -1,0 +1,126 @@
+//! A disk image with its partitions mounted, so that programs can run on it as if it were the root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::command;
+
+const FIRMWARE: u32 = 2;
+const ROOT: u32 = 3;
+
+/// What of the machine's own file systems programs on the image need, and what they mount it as.
+const BOUND: [&str; 3] = ["dev", "proc", "sys"];
+
+/// The image; everything is unmounted on drop, too.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    device: String,
+    folder: TempDir,
+    closed: bool,
+}
+
+impl Mounted {
+    /// Mounts an image that is whole, ready to run programs on it.
+    pub(super) fn new(image: &Path) -> Result<Self> {
+        let mounted = Self::attached(image)?;
+        command::quiet(Command::new("mount").arg(mounted.partition(ROOT)).arg(mounted.path("")))?;
+        // The machine's devices and processes.
+        for name in BOUND {
+            command::quiet(Command::new("mount").args(["--bind", &format!("/{name}")]).arg(mounted.path(name)))?;
+        }
+        Ok(mounted)
+    }
+
+    /// Makes the file systems of a partitioned image, with what is in `root`, and mounts it.
+    pub(super) fn formatted(image: &Path, root: &Path) -> Result<Self> {
+        let attached = Self::attached(image)?;
+        command::quiet(Command::new("mkfs.vfat").args(["-n", "FIRMWARE", &attached.partition(FIRMWARE)]))?;
+        let mut format = Command::new("mkfs.ext4");
+        command::quiet(format.args(["-q", "-F", "-L", "root", "-d"]).arg(root).arg(attached.partition(ROOT)))?;
+        attached.close()?;
+        Self::new(image)
+    }
+
+    fn attached(image: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("mounted").tempdir()?;
+        let output = command::quiet(Command::new("losetup").args(["--find", "--show"]).arg(image))
+            .context("a disk image is mounted by loop devices, which do not work here")?;
+        let mounted = Self { device: String::from_utf8_lossy(&output.stdout).trim().into(), folder, closed: false };
+        // Not by losetup: some kernels cannot read partition tables themselves.
+        command::quiet(Command::new("partx").args(["--update", &mounted.device]))?;
+        Ok(mounted)
+    }
+
+    /// The disk's device.
+    pub(super) fn device(&self) -> String {
+        self.device.clone()
+    }
+
+    /// Where `path` of the image is now.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// The root file system's UUID.
+    pub(super) fn uuid(&self) -> Result<String> {
+        let output = command::quiet(Command::new("blkid").args(["-s", "UUID", "-o", "value", &self.partition(ROOT)]))?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+    }
+
+    /// Puts a file of the image onto the firmware's partition, where UEFI looks on a disk that it does not know.
+    pub(super) fn boot_by_uefi(&self, loader: &str) -> Result<()> {
+        let firmware = self.partition(FIRMWARE);
+        command::quiet(Command::new("mmd").args(["-i", &firmware, "::EFI", "::EFI/BOOT"]))?;
+        let mut copy = Command::new("mcopy");
+        command::quiet(copy.args(["-i", &firmware]).arg(self.path(loader)).arg("::EFI/BOOT/BOOTX64.EFI"))?;
+        Ok(())
+    }
+
+    /// Runs a program of the image.
+    pub(super) fn run(&self, words: &[&str]) -> Result<()> {
+        let mut command = Command::new("chroot");
+        command
+            .arg(self.path(""))
+            .args(words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("LC_ALL", "C.UTF-8")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command::quiet(&mut command)?;
+        Ok(())
+    }
+
+    /// Unmounts everything; an error says that something is still in use.
+    pub(super) fn close(mut self) -> Result<()> {
+        self.closed = true;
+        self.detach()
+    }
+
+    fn detach(&self) -> Result<()> {
+        let folder = self.folder.path();
+        let mounted = command::quiet(Command::new("mountpoint").arg("--quiet").arg(folder)).is_ok();
+        let unmounted = if mounted {
+            command::quiet(Command::new("umount").arg("--recursive").arg(folder)).map(drop)
+        } else {
+            Ok(())
+        };
+        command::quiet(Command::new("losetup").args(["--detach", &self.device]))?;
+        unmounted
+    }
+
+    fn partition(&self, number: u32) -> String {
+        format!("{}p{number}", self.device)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if !self.closed
+            && let Err(error) = self.detach()
+        {
+            eprintln!("warning: {} is still in use: {error:#}", self.device);
+        }
+    }
+}
