@@ -49,7 +49,9 @@ const PARTITIONS: &str = "label: gpt\n\
     type=0FC63DAF-8483-4772-8E79-3D69D8477DE4\n";
 
 /// Files of ours, by path.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
+    // What the installer writes.
+    ("etc/default/grub", "GRUB_DEFAULT=0\nGRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`\n"),
     ("etc/default/grub.d/serial.cfg", include_str!("../installed/serial.cfg")),
     ("etc/network/interfaces", include_str!("../installed/interfaces")),
     ("etc/motd", include_str!("../installed/motd")),
@@ -58,7 +60,7 @@ const FILES: [(&str, &str); 5] = [
 ];
 
 /// Raised when the way the base is made changes in what the lists above do not show.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Makes `target/paravane-disk.img` and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::accelerator::Accelerator;
 use crate::host::{GuestModule, Host, Load};
-use crate::qemu::{self, Drive, Machine};
+use crate::qemu::{self, Boot, Drive, Machine};
 use crate::session::{Limits, Session};
 use crate::size::Size;
 use crate::{kernels, packages, session, workspace};
@@ -139,9 +139,7 @@ impl Setup<'_> {
             cpu: self.cpu.unwrap_or_else(|| self.accelerator.cpu().into()),
             cpus: self.cpus,
             memory: self.memory,
-            kernel,
-            append,
-            modules,
+            boot: Boot::Loaded { kernel, append, modules },
             folder: folder.path().to_owned(),
             disks: self.disks,
             arguments: self.arguments,

@@ -11,6 +11,7 @@ mod boot_times;
 mod check;
 mod command;
 mod control_domain;
+mod dialogue;
 mod host;
 mod image;
 mod installed;

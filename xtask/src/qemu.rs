@@ -39,15 +39,21 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cpus: u32,
     pub(crate) memory: Size,
-    /// The Multiboot image, or a Linux kernel.
-    pub(crate) kernel: PathBuf,
-    pub(crate) append: String,
-    pub(crate) modules: Vec<Module>,
+    pub(crate) boot: Boot,
     /// The folder that the modules are in.
     pub(crate) folder: PathBuf,
     pub(crate) disks: Vec<Drive>,
     /// More of QEMU's own arguments.
     pub(crate) arguments: Vec<String>,
+}
+
+/// Where the first program comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Boot {
+    /// QEMU loads a Multiboot image or a Linux kernel.
+    Loaded { kernel: PathBuf, append: String, modules: Vec<Module> },
+    /// The firmware, SeaBIOS unless there is a file, finds it on the first disk.
+    Disk { firmware: Option<PathBuf> },
 }
 
 /// A disk: a raw file on an AHCI port.
@@ -96,19 +102,26 @@ pub(crate) fn end_all() {
 impl Machine {
     /// Starts the machine. Its first serial port is connected to us.
     pub(crate) fn start(&self) -> Result<Running> {
-        let modules: Vec<String> = self.modules.iter().map(Module::argument).collect();
         let mut command = Command::new(QEMU);
         command
             .args(["-accel", self.accelerator.argument(self.cpus), "-cpu", &self.cpu])
             .args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory.in_mib())])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
             .args(["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"])
-            .args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")])
-            .arg("-kernel")
-            .arg(&self.kernel)
-            .args(["-append", &self.append]);
-        if !modules.is_empty() {
-            command.args(["-initrd", &modules.join(",")]);
+            .args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
+        match &self.boot {
+            Boot::Loaded { kernel, append, modules } => {
+                command.arg("-kernel").arg(kernel).args(["-append", append]);
+                if !modules.is_empty() {
+                    let modules: Vec<String> = modules.iter().map(Module::argument).collect();
+                    command.args(["-initrd", &modules.join(",")]);
+                }
+            }
+            Boot::Disk { firmware } => {
+                if let Some(firmware) = firmware {
+                    command.arg("-bios").arg(firmware);
+                }
+            }
         }
         if !self.disks.is_empty() {
             // It has AHCI ports built in.

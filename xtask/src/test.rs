@@ -17,6 +17,7 @@ mod errors;
 mod guests;
 mod hardware;
 mod host;
+mod installed;
 mod kernels;
 
 /// Options of `test`. Without a choice of kind, all kinds run.
@@ -37,6 +38,9 @@ pub(crate) struct Test {
     /// Debian's control domain with the stock Xen tools
     #[arg(long)]
     control_domain: bool,
+    /// A disk with the package installed, booted by GRUB under BIOS and UEFI (as root; not among those that run by default)
+    #[arg(long)]
+    installed: bool,
     /// Only tests whose name contains this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
@@ -84,12 +88,14 @@ impl Test {
 
     /// Runs what was chosen; the last line printed is the totals.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let all = !(self.host || self.guests || self.kernels || self.hardware || self.control_domain);
+        let on_machines =
+            [self.guests, self.kernels, self.hardware, self.control_domain, self.installed].contains(&true);
+        let all = !(self.host || on_machines);
         let mut report = Report::default();
         if all || self.host {
             host::run(&mut report, self.only.as_deref())?;
         }
-        if (all || self.guests || self.kernels || self.hardware || self.control_domain)
+        if (all || on_machines)
             && let Some(bench) = report.prepared("image", self.bench())
         {
             if all || self.guests {
@@ -105,6 +111,9 @@ impl Test {
             }
             if self.control_domain {
                 control_domain::run(self, &bench, &mut report);
+            }
+            if self.installed {
+                installed::run(self, &bench, &mut report);
             }
         }
         ensure!(report.passed + report.failed + report.skipped > 0, "there is no such test");

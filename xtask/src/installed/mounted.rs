@@ -11,8 +11,11 @@ use crate::command;
 const FIRMWARE: u32 = 2;
 const ROOT: u32 = 3;
 
-/// What of the machine's own file systems programs on the image need, and what they mount it as.
-const BOUND: [&str; 3] = ["dev", "proc", "sys"];
+/// What of the machine's own file systems programs on the image need.
+const BOUND: [&str; 2] = ["proc", "sys"];
+
+/// What of its devices.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// The image; everything is unmounted on drop, too.
 #[derive(Debug)]
@@ -27,11 +30,24 @@ impl Mounted {
     pub(super) fn new(image: &Path) -> Result<Self> {
         let mounted = Self::attached(image)?;
         command::quiet(Command::new("mount").arg(mounted.partition(ROOT)).arg(mounted.path("")))?;
-        // The machine's devices and processes.
         for name in BOUND {
             command::quiet(Command::new("mount").args(["--bind", &format!("/{name}")]).arg(mounted.path(name)))?;
         }
+        mounted.devices()?;
         Ok(mounted)
+    }
+
+    /// A `/dev` with the few devices that are needed, and with the root's name by UUID, which update-grub looks for.
+    fn devices(&self) -> Result<()> {
+        let folder = self.path("dev");
+        command::quiet(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "dev"]).arg(&folder))?;
+        let nodes = DEVICES.iter().map(|name| format!("/dev/{name}"));
+        let nodes = nodes.chain([self.device.clone(), self.partition(FIRMWARE), self.partition(ROOT)]);
+        command::quiet(Command::new("cp").arg("-a").args(nodes).arg(&folder))?;
+        let names = self.path("dev/disk/by-uuid");
+        std::fs::create_dir_all(&names)?;
+        std::os::unix::fs::symlink(self.partition(ROOT), names.join(self.uuid()?))?;
+        Ok(())
     }
 
     /// Makes the file systems of a partitioned image, with what is in `root`, and mounts it.

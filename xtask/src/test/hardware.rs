@@ -252,7 +252,10 @@ fn crash(bench: &Bench) -> Result<Outcome> {
     ensure!(life.is_err(), "the crash was not noticed");
     for wanted in ["initial domain ended: crash", "d0v0 in its kernel at", "restarting in 5 seconds"] {
         if !lines.iter().any(|line| line.contains(wanted)) {
-            return Ok(Outcome::Failure(format!("nothing said \"{wanted}\" (log: {})", booted.session.log_path().display())));
+            return Ok(Outcome::Failure(format!(
+                "nothing said \"{wanted}\" (log: {})",
+                booted.session.log_path().display()
+            )));
         }
     }
     Ok(Outcome::Success)
