@@ -21,7 +21,7 @@ pub(crate) fn built(package: &str, name: &str) -> Result<PathBuf> {
         Command::new(image::cargo())
             .args(["build", "--quiet", "--release", "--package", package])
             .args(["--target", toolchain::LINUX])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
             .current_dir(workspace::root()),
     )?
     .into_iter()

@@ -3,21 +3,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::{Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::packages::Release;
-use crate::{modules, programs};
-
-/// The package of the programs that are in Rust.
-const AGENT: &str = "ramdisk-agent";
+use crate::{command, modules, programs};
 
 const INIT: &[u8] = include_bytes!("../ramdisk/init");
 
 const FILE: u32 = 0o100_000;
 const FOLDER: u32 = 0o040_000;
+const LINK: u32 = 0o120_000;
 const DEVICE: u32 = 0o020_000;
 
 /// A newc archive that is being written.
@@ -66,7 +66,7 @@ impl Ramdisk {
 
     /// Adds the program that runs commands and reports them.
     pub(crate) fn agent(&mut self, folder: &str) -> Result<()> {
-        self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built(AGENT, "ramdisk-agent")?)?)
+        self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built("ramdisk-agent", "ramdisk-agent")?)?)
     }
 
     /// Adds the kernel modules called `names`, and `modules/order`, which names them in the order for loading; `folder` is
@@ -92,7 +92,7 @@ impl Ramdisk {
     /// Adds the programs of the kernel tests, in `/programs`.
     pub(crate) fn programs(&mut self) -> Result<()> {
         self.file("programs/exercise", 0o755, programs::EXERCISE)?;
-        self.file("programs/threads", 0o755, &fs::read(programs::built(AGENT, "threads")?)?)?;
+        self.entry("programs/threads", LINK | 0o777, b"/agent", (0, 0))?;
         for (name, file) in programs::assembled()? {
             self.file(&format!("programs/{name}"), 0o755, &fs::read(file)?)?;
         }
@@ -103,6 +103,14 @@ impl Ramdisk {
     pub(crate) fn finish(mut self) -> Result<Vec<u8>> {
         self.entry("TRAILER!!!", 0, &[], (0, 0))?;
         Ok(self.archive)
+    }
+
+    /// The finished archive for a guest that has no memory to spare: compressed.
+    pub(crate) fn finish_small(self) -> Result<Vec<u8>> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&self.finish()?)?;
+        file.rewind()?;
+        Ok(command::quiet(Command::new("gzip").arg("-9c").stdin(file))?.stdout)
     }
 
     /// One archive member: thirteen fields of eight hexadecimal digits behind the magic number, then name and contents,

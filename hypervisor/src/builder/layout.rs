@@ -4,7 +4,8 @@
 //!
 //! Mapped from the virtual base on: kernel, ramdisk, list of frames, start info, store and console pages, page tables,
 //! stack. Behind the mapping: the list of frames with its page tables if the kernel asks for it elsewhere, and the ramdisk
-//! if the kernel can do without having it mapped.
+//! if the kernel can do without having it mapped. A domain that is too small for that gets these two below the kernel, where
+//! kernels leave some MiB free.
 
 use core::ops::Range;
 
@@ -18,6 +19,8 @@ const PAGE: u64 = PAGE_SIZE as u64;
 const MAPPING_UNIT: u64 = 4 << 20;
 /// At least this much of the mapping is behind the last region.
 const SPARE_PAGES: u64 = (512 << 10) / PAGE;
+/// First frame that may be used below the kernel: Linux takes what is below for other things, or reserves it.
+const LOWEST: u64 = (1 << 20) / PAGE;
 /// Bits of an address that page tables translate.
 const TRANSLATED: u64 = (1 << 48) - 1;
 
@@ -90,6 +93,16 @@ const fn bad(why: &'static str) -> ImageError {
 impl Layout {
     /// Places everything. The result says how many frames that takes; there may be fewer.
     pub(super) fn new(needs: &Needs<'_>) -> Result<Self, ImageError> {
+        let layout = Self::placed(needs, false)?;
+        if layout.needed <= needs.memory {
+            return Ok(layout);
+        }
+        let small = Self::placed(needs, true)?;
+        Ok(if small.needed < layout.needed { small } else { layout })
+    }
+
+    /// Places everything, what need not be in the initial mapping `below` the kernel if there is room, else behind the mapping.
+    fn placed(needs: &Needs<'_>, below: bool) -> Result<Self, ImageError> {
         let notes = &needs.kernel.notes;
         let base = notes.virtual_base;
         let extent = &needs.kernel.extent;
@@ -111,8 +124,6 @@ impl Layout {
         let rings = needs.has_rings.then(|| (place(1).start, place(1).start));
         let (tables, mapped) = place_tables(base, next).ok_or(bad("the kernel is too large"))?;
         let stack = tables.end;
-        next = mapped;
-
         let mut layout = Self {
             base,
             ramdisk: mapped_ramdisk,
@@ -128,6 +139,7 @@ impl Layout {
             levels: Default::default(),
         };
         layout.place_main_tables();
+        let mut next = if below { LOWEST } else { layout.mapped };
         if let Some(address) = notes.list_address {
             next = layout.place_list(address, list_pages, next)?;
         }
@@ -135,7 +147,8 @@ impl Layout {
             layout.ramdisk = Some(next..next + pages);
             next += pages;
         }
-        layout.needed = next;
+        let has_room = !below || next <= extent.start / PAGE;
+        layout.needed = if has_room { next.max(layout.mapped) } else { u64::MAX };
         Ok(layout)
     }
 
@@ -209,10 +222,15 @@ impl Layout {
         let base = (self.base & TRANSLATED) / PAGE;
         let page = address / PAGE;
         if let Some(offset) = page.checked_sub(base).filter(|&offset| offset < self.mapped) {
-            return Some((offset, !self.tables.contains(&offset)));
+            return Some((offset, !self.tables.contains(&offset) && !self.maps_list(offset)));
         }
         let offset = page.checked_sub(list).filter(|&offset| offset < self.list.end - self.list.start)?;
         Some((self.list.start + offset, true))
+    }
+
+    /// Whether the frame is a table of those that map a list outside the initial mapping.
+    fn maps_list(&self, frame: u64) -> bool {
+        self.list_region.as_ref().is_some_and(|region| (self.list.end..region.end).contains(&frame))
     }
 
     /// The virtual address of a frame of the initial mapping.

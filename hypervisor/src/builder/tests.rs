@@ -48,6 +48,11 @@ fn domain(id: u16, memory: u64) -> Arc<Domain> {
 
 /// A kernel of three pages at 1 MiB, the second of them for hypercalls, and a page of zeros behind.
 fn elf(notes: &[Vec<u8>]) -> Vec<u8> {
+    elf_at(0x10_0000, notes)
+}
+
+/// The same at another place.
+fn elf_at(place: u64, notes: &[Vec<u8>]) -> Vec<u8> {
     let notes = notes.concat();
     let mut file = vec![0; 64 + 2 * 56];
     file[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
@@ -61,7 +66,7 @@ fn elf(notes: &[Vec<u8>]) -> Vec<u8> {
         }
     };
     // type and flags, offset, virtual, physical, file size, memory size, alignment
-    header(0, [1 | 7 << 32, 4096, BASE + 0x10_0000, 0x10_0000, 3 * 4096, 4 * 4096, 4096]);
+    header(0, [1 | 7 << 32, 4096, BASE + place, place, 3 * 4096, 4 * 4096, 4096]);
     header(1, [4 | 4 << 32, 4 * 4096, 0, 0, notes.len() as u64, notes.len() as u64, 4]);
     file.resize(4096, 0);
     for page in 1..=3u8 {
@@ -102,7 +107,7 @@ impl<'a> View<'a> {
         let context = parked.as_ref().unwrap();
         let root = context.kernel_root().unwrap().mfn();
         let (start_info, stack) = (context.registers().rsi, context.registers().rsp);
-        assert!(context.is_in_kernel() && context.registers().rip == BASE + 0x10_0010);
+        assert!(context.is_in_kernel() && context.registers().rip & 0xf_ffff == 0x10);
         drop(parked);
         let mut bytes = [0; size_of::<StartInfo>()];
         let frame = walk(root, GuestVirt::new(start_info), Access::Read).unwrap();
@@ -126,6 +131,12 @@ impl<'a> View<'a> {
         u64::from_le_bytes(self.bytes(address))
     }
 
+    /// The frames of the tables that map the list of frames where it lies by itself.
+    fn list_tables(&self) -> core::ops::Range<u64> {
+        let list = (self.info.page_count * 8).div_ceil(4096);
+        self.info.first_p2m_pfn + list..self.info.first_p2m_pfn + self.info.p2m_frame_count
+    }
+
     /// The list of frames, the M2P and the mapping from `BASE` on agree; page tables are read-only, all else is writable.
     fn check_memory(&self) {
         for pfn in 0..self.info.page_count {
@@ -139,7 +150,7 @@ impl<'a> View<'a> {
             let address = BASE + mapped * 4096;
             assert_eq!(frame.get(), self.word(self.info.mfn_list + mapped * 8));
             let kind = self.domain.frame(frame).unwrap().current_kind().0;
-            if tables.contains(&address) {
+            if tables.contains(&address) || self.list_tables().contains(&mapped) {
                 assert!(self.frame(address, Access::Write).is_none());
                 assert!(!matches!(kind, KindCode::Writable | KindCode::None));
             } else {
@@ -227,6 +238,33 @@ fn a_kernel_may_have_its_list_and_ramdisk_elsewhere() {
     domain.frame(ramdisk).unwrap().copy_out(0, &mut bytes);
     assert_eq!(bytes, [7, 0]);
     take_apart(&domain);
+}
+
+#[test]
+fn a_small_domain_has_its_list_and_ramdisk_below_the_kernel() {
+    let _machine = machine();
+    let notes = [
+        quad(kind::VIRT_BASE, BASE),
+        quad(kind::ENTRY, BASE + 0x30_0010),
+        quad(kind::INIT_P2M, LIST),
+        note(kind::MOD_START_PFN, &1u32.to_le_bytes()),
+    ];
+    let file = elf_at(0x30_0000, &notes);
+    // all of it is mapped, so nothing is left behind the mapping
+    let domain = domain(6, 4 << 20);
+    build(&domain, &open(&file), Some(&[7; 4097]), "").unwrap();
+    let view = View::new(&domain);
+    view.check_memory();
+    let info = &view.info;
+    // 2 frames of list, and an L3, L2 and L1 table for them
+    assert_eq!((info.mfn_list, info.first_p2m_pfn, info.p2m_frame_count), (LIST, 256, 5));
+    assert_eq!((info.flags, info.module_start, info.module_length), (0, BASE + (256 + 5) * 4096, 4097));
+    assert_eq!(view.bytes(info.module_start + 4096), [7, 0]);
+    take_apart(&domain);
+    // too large a ramdisk for the room below
+    let domain = self::domain(7, 4 << 20);
+    let error = build(&domain, &open(&file), Some(&[7; 3 << 20]), "").unwrap_err();
+    assert_eq!(error.to_string(), "too little memory: 4 MiB given, 8 MiB needed by kernel and ramdisk");
 }
 
 #[test]

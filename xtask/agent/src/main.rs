@@ -8,11 +8,16 @@
 //! With `--steps` the file holds several commands, each behind its name and the seconds that it may take, one of these
 //! three a string that ends with a zero byte. A shell runs each, and `@run step NAME` and
 //! `@run done STATUS MICROSECONDS` stand around its frames; the status at the end is that of the first that failed.
+//!
+//! Called `threads` it is the kernel tests' program of that name: one file, since a guest may have little memory.
+
+mod threads;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -30,7 +35,10 @@ const NOT_STARTED: i32 = 127;
 const GRACE: &str = "10";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os();
+    if arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("threads"))) {
+        return threads::run();
+    }
     let (action, file): (fn(&[u8]) -> i32, _) = match (arguments.next(), arguments.next()) {
         (Some(option), Some(file)) if option == "--steps" => (steps, file),
         (Some(file), None) => (run, file),

@@ -9,7 +9,7 @@ use std::thread;
 const THREADS: u64 = 8;
 const ROUNDS: u64 = 500;
 
-fn main() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     if counters() && messages() && memory() && short_lived() {
         println!("threads: ok");
         ExitCode::SUCCESS
