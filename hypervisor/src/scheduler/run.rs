@@ -97,7 +97,9 @@ fn take_first(cpu: CpuId) -> Option<Arc<Vcpu>> {
     let state = &vcpu.scheduling;
     state.set_place(Place::Running);
     state.preempt.store(false, Ordering::SeqCst);
-    queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, time::now());
+    let now = time::now();
+    queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, now);
+    queue.slice_start = now;
     queue.current = Some(Arc::clone(&vcpu));
     Some(vcpu)
 }

@@ -252,7 +252,7 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
     let sleeper = domains[2].vcpu(0).expect("a vCPU");
     let shortest = || {
-        let (next, shortest) = (Cell::new(now() + 7_300_000), Cell::new(u64::MAX));
+        let (next, shortest) = (Cell::new(now() + 1_300_000), Cell::new(u64::MAX));
         simulate(2_000_000_000, |vcpu| {
             if Arc::ptr_eq(vcpu, sleeper) {
                 vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
@@ -261,7 +261,7 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
             let start = now();
             work(vcpu, || {
                 if now() >= next.get() {
-                    next.set(now() + 7_300_000);
+                    next.set(now() + 1_300_000);
                     sleeper.notify();
                 }
             });
@@ -269,7 +269,8 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
         });
         shortest.get()
     };
-    assert!(shortest() < 1_000_000, "a vCPU that wakes takes the pCPU at once");
+    let free = shortest();
+    assert!(free < 2_500_000, "a vCPU that wakes takes the pCPU at once, not after {free} ns");
     set_rate_limit(4_000);
     let held = shortest();
     set_rate_limit(0);
@@ -293,8 +294,11 @@ fn a_vcpu_wakes_where_it_likes_best() {
     let mut there = 0;
     for (sent, (cpu, _)) in (1..).zip(cpus.threads.iter().cycle().take(100)) {
         set_soft_affinity(vcpu, only(*cpu)).expect("a pCPU that runs");
-        // Both are idle again.
-        thread::sleep(Duration::from_millis(2));
+        let patience = Instant::now();
+        while super::cpu::both(super::cpu::idle_cpus(), cpus.set()) != cpus.set() {
+            assert!(patience.elapsed() < Duration::from_secs(20), "both become idle again");
+            thread::yield_now();
+        }
         vcpu.notify();
         let patience = Instant::now();
         while RUNS.load(Ordering::SeqCst) < sent {
@@ -303,8 +307,8 @@ fn a_vcpu_wakes_where_it_likes_best() {
         }
         there += u64::from(RAN_ON.load(Ordering::SeqCst) == cpu.index() as u64);
     }
-    // Now and then the other one was the only one that was idle.
-    assert!(there > 80, "{there} of 100");
+    // Now and then the other one looks around by itself just then, and takes it.
+    assert!(there > 75, "{there} of 100");
     stop(&[domain], cpus);
 }
 
