@@ -60,7 +60,9 @@ enum Usage {
         messages: Messages,
     },
     /// One of several messages of a function, which share what stands with the first.
-    Part { first: u32 },
+    Part {
+        first: u32,
+    },
 }
 
 #[derive(Clone)]
@@ -102,9 +104,8 @@ impl Table {
     fn find_free(&self, hardware: &Hardware, count: u32) -> Result<u32, Errno> {
         let first = hardware.line_count().next_multiple_of(count);
         let all = (first..self.slots.len() as u32).step_by(count as usize);
-        let is_free = |number: u32| {
-            self.slots.get(number as usize).is_some_and(|slot| matches!(slot.usage, Usage::Free))
-        };
+        let is_free =
+            |number: u32| self.slots.get(number as usize).is_some_and(|slot| matches!(slot.usage, Usage::Free));
         all.into_iter().find(|&first| (first..first + count).all(is_free)).ok_or(Errno::ENOSPC)
     }
 

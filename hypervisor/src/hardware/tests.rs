@@ -10,6 +10,8 @@ use abi::physdev::{
 };
 use abi::xen::{DomainId, SharedInfo};
 use machine::cpu::{self, Pending};
+use machine::hardware::pci::Function;
+use machine::hardware::ports::Width;
 use machine::hosted::{device_memory, io_apic, ports};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
@@ -17,6 +19,7 @@ use super::interrupts;
 use crate::event_channel::{event_channel_op, poll_ready};
 use crate::hypercall::physdev_op::physdev_op;
 use crate::hypercall::{CallError, CallResult};
+use crate::memory::update_va_mapping::update_va_mapping;
 use crate::testing::Guest;
 
 const EDGE_LINE: u32 = 1;
@@ -222,11 +225,66 @@ fn a_guest_without_devices_changes_nothing() {
     let setup = SetupGsi { gsi: EDGE_LINE.cast_signed(), triggering: 1, polarity: 1, _pad: 0 };
     assert_eq!(physical(&mut guest, physdev::SETUP_GSI, &setup).err(), Some(Errno::EPERM));
     let device = PciDevice { segment: 0, bus: 0, device_function: 3 << 3 };
-    for operation in [physdev::PCI_DEVICE_REMOVE, physdev::RESTORE_MSI_EXT, physdev::PREPARE_MSIX, physdev::RELEASE_MSIX] {
+    for operation in
+        [physdev::PCI_DEVICE_REMOVE, physdev::RESTORE_MSI_EXT, physdev::PREPARE_MSIX, physdev::RELEASE_MSIX]
+    {
         assert_eq!(physical(&mut guest, operation, &device).err(), Some(Errno::EPERM), "{operation}");
     }
     assert_eq!(bind(&mut guest, pirq), Err(Errno::EPERM));
     assert_eq!(ports::config(DEVICE + 0x54), 0);
     io_apic::assert_line(EDGE_LINE, true);
     assert!(comes_in(&initial, port), "the line is as it was");
+}
+
+/// A frame of a device, present, writable, accessed, dirty, and uncached.
+const UNCACHED_DEVICE: u64 = 0xfebf_0000 | 0x77;
+const CACHE_DISABLED: u64 = 0x10;
+
+fn map(guest: &mut Guest, page: usize, entry: u64) -> Result<(), Errno> {
+    let address = guest.address(page);
+    outcome(update_va_mapping(&mut guest.caller(), address, entry, 0))
+}
+
+#[test]
+fn devices_are_mapped_with_the_cache_attributes_that_were_asked_for() {
+    let mut guest = Guest::privileged(0, 3);
+    assert_eq!(map(&mut guest, 1, UNCACHED_DEVICE), Ok(()));
+    assert_eq!(guest.entry(1) & !4, UNCACHED_DEVICE & !4);
+    // Beyond what the processor can address.
+    assert_eq!(map(&mut guest, 1, 1 << 45 | 0x67), Err(Errno::EPERM));
+    let own = guest.entry(2) | CACHE_DISABLED;
+    assert_eq!(map(&mut guest, 2, own), Ok(()));
+    assert_eq!(guest.entry(2), own);
+    assert_eq!(map(&mut guest, 2, own & !CACHE_DISABLED), Ok(()));
+    assert_eq!(guest.entry(2), own & !CACHE_DISABLED);
+}
+
+#[test]
+fn a_guest_without_devices_maps_memory_and_nothing_else() {
+    let _initial = Guest::privileged(0, 2);
+    let mut guest = Guest::new(1, 3);
+    let before = (guest.entry(1), guest.entry(2));
+    assert_eq!(map(&mut guest, 1, UNCACHED_DEVICE), Err(Errno::EPERM));
+    assert_eq!(map(&mut guest, 1, UNCACHED_DEVICE & !CACHE_DISABLED), Err(Errno::EPERM));
+    assert_eq!(map(&mut guest, 2, before.1 | CACHE_DISABLED), Err(Errno::EINVAL));
+    assert_eq!((guest.entry(1), guest.entry(2)), before);
+}
+
+#[test]
+fn paravanes_own_ports_look_empty_and_configuration_space_is_shared() {
+    let _initial = Guest::privileged(0, 2);
+    let hardware = super::any().expect("devices");
+    for port in [0x20, 0xa1, 0x40, 0x4d0, 0x3f8, 0x3ff] {
+        hardware.port_write(port, Width::Byte, 0x12);
+        assert_eq!(hardware.port_read(port, Width::Byte), 0xff, "{port:#x}");
+    }
+    assert_eq!(hardware.port_read(0x1f, Width::Word), 0xffff, "half of it is Paravane's");
+    hardware.port_write(0x80, Width::Word, 0x1234);
+    assert_eq!(hardware.port_read(0x81, Width::Byte), 0x12);
+    make_device(DEVICE);
+    hardware.port_write(0xcf8, Width::Double, DEVICE + 0x10);
+    let other = Function { bus: 0, device_function: 3 << 3 };
+    assert_eq!(hardware.config_read(other, 0, Width::Word), 0x8086, "Paravane's own look in between");
+    assert_eq!(hardware.port_read(0xcf8, Width::Double), DEVICE + 0x10);
+    assert_eq!(hardware.port_read(0xcfe, Width::Word), 0xfeb0);
 }

@@ -11,8 +11,8 @@ use crate::domain::Domain;
 use crate::hardware;
 use crate::hypercall::PageOwner;
 
-/// Bits that choose a memory type; a domain without devices has no use for them, and a frame mapped in two memory types is
-/// trouble for everyone.
+/// Bits that choose a memory type. A domain without devices has no use for them, and a frame mapped in two memory types is trouble for whoever
+/// does it: the hardware domain may.
 pub(super) const CACHE_ATTRIBUTES: LeafFlags =
     LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
 
@@ -38,6 +38,22 @@ impl GuestAdmission {
     }
 }
 
+impl GuestAdmission {
+    /// Decides on an entry that maps memory.
+    fn memory(&self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
+        let frame = FrameRef::get(raw.frame(), self.frames).ok_or(Errno::EINVAL)?;
+        if !raw.is_writable() {
+            return Ok(Entry::read_only(frame, raw));
+        }
+        match TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget) {
+            Ok(frame) => Ok(Entry::writable(frame, raw)),
+            // What is in use as a table is busy, as the interface has it; a frame that cannot become a table is invalid.
+            Err(AcquireError::Conflict) => Err(Errno::EBUSY.into()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Admission for GuestAdmission {
     fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
         if !raw.is_present() {
@@ -52,19 +68,11 @@ impl Admission for GuestAdmission {
             let device = self.hardware.and_then(|hardware| Entry::device(hardware, raw));
             return device.ok_or_else(|| Errno::EPERM.into());
         }
-        if raw.flags().intersects(CACHE_ATTRIBUTES) {
-            return Err(Errno::EINVAL.into());
+        if !raw.flags().intersects(CACHE_ATTRIBUTES) {
+            return self.memory(raw, budget);
         }
-        let frame = FrameRef::get(raw.frame(), self.frames).ok_or(Errno::EINVAL)?;
-        if !raw.is_writable() {
-            return Ok(Entry::read_only(frame, raw));
-        }
-        match TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget) {
-            Ok(frame) => Ok(Entry::writable(frame, raw)),
-            // What is in use as a table is busy, as the interface has it; a frame that cannot become a table is invalid.
-            Err(AcquireError::Conflict) => Err(Errno::EBUSY.into()),
-            Err(error) => Err(error),
-        }
+        let hardware = self.hardware.ok_or(Errno::EINVAL)?;
+        Ok(self.memory(raw, budget)?.with_cache_attributes(hardware, raw))
     }
 
     fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {

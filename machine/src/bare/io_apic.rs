@@ -80,12 +80,8 @@ pub(crate) fn silence_old_controllers() {
 pub(crate) fn init(acpi: &Acpi, mut map: impl FnMut(u64) -> u64) {
     let mut controllers = ArrayVec::new();
     for found in &acpi.io_apics {
-        let mut controller = Controller {
-            base: map(found.address),
-            physical: found.address,
-            first_gsi: found.first_gsi,
-            inputs: 0,
-        };
+        let mut controller =
+            Controller { base: map(found.address), physical: found.address, first_gsi: found.first_gsi, inputs: 0 };
         controller.inputs = (controller.read(VERSION) >> 16 & 0xff) + 1;
         for input in 0..controller.inputs {
             controller.write(REDIRECTION + input * 2, MASKED);
@@ -139,7 +135,8 @@ fn write_entry(controller: &mut Controller, register: u32, redirection: &Redirec
 /// One more than the highest line.
 pub(crate) fn line_count() -> u32 {
     let controllers = CONTROLLERS.try_get().map(SpinLock::lock);
-    let ends = controllers.iter().flat_map(|list| list.iter()).map(|controller| controller.first_gsi + controller.inputs);
+    let ends =
+        controllers.iter().flat_map(|list| list.iter()).map(|controller| controller.first_gsi + controller.inputs);
     ends.max().unwrap_or(0)
 }
 

@@ -8,9 +8,9 @@ use bitflags::bitflags;
 
 use crate::addr::{MachineAddr, Mfn};
 use crate::backend::ram;
-use crate::m2p;
 use crate::frames::{self, AcquireError, Budget, FrameRef, L1, Level, TypedRef, Writable};
 use crate::hardware::{DeviceFrame, Hardware};
+use crate::m2p;
 
 use super::Admission;
 
@@ -185,6 +185,15 @@ impl Entry<L1> {
             DeviceFrame::Writable => CACHE_ATTRIBUTES | LeafFlags::WRITABLE,
         };
         Some(Self::from_owned_bits(leaf_bits(mfn, wanted, wanted.flags() & access)))
+    }
+
+    /// The same entry with the cache attributes that were asked for: drivers share memory with their devices so.
+    #[must_use]
+    pub fn with_cache_attributes(mut self, _: &Hardware, wanted: RawEntry) -> Self {
+        if self.raw().is_present() {
+            self.raw |= wanted.flags().intersection(CACHE_ATTRIBUTES).bits();
+        }
+        self
     }
 }
 

@@ -6,8 +6,8 @@ use abi::xen::virq;
 use machine::addr::GuestVirt;
 
 use super::hand_out;
-use crate::event_channel::ports::{State, is_global};
 use crate::event_channel::close as close_port;
+use crate::event_channel::ports::{State, is_global};
 use crate::hardware::{self, interrupts};
 use crate::hypercall::{CallResult, Caller};
 

@@ -128,10 +128,8 @@ fn map_messages(hardware: &Hardware, request: &mut MapPirq, kind: u32) -> Result
     if segment != 0 {
         return Err(Errno::ENODEV);
     }
-    let function = Function {
-        bus: (place & 0xff) as u8,
-        device_function: (request.device_function.cast_unsigned() & 0xff) as u8,
-    };
+    let function =
+        Function { bus: (place & 0xff) as u8, device_function: (request.device_function.cast_unsigned() & 0xff) as u8 };
     let entry = u16::try_from(request.entry).map_err(|_| Errno::EINVAL)?;
     let (count, entry) = match kind {
         map_pirq::MULTI_MSI if request.table_base != 0 => return Err(Errno::EINVAL),

@@ -1,10 +1,12 @@
 //! The operations on PCI functions. The hardware domain tells what it finds; Paravane keeps a list and sets messages.
 
 use abi::errno::Errno;
-use abi::physdev::{DebugPort, ManagePci, ManagePciExtended, PciDevice, PciDeviceAdd, PciMmcfgReserved, debug_port, pci_device};
+use abi::physdev::{
+    DebugPort, ManagePci, ManagePciExtended, PciDevice, PciDeviceAdd, PciMmcfgReserved, debug_port, pci_device,
+};
 use machine::addr::{GuestVirt, MachineAddr, Mfn};
-use machine::hardware::{DeviceFrame, Hardware};
 use machine::hardware::pci::Function;
+use machine::hardware::{DeviceFrame, Hardware};
 
 use crate::hardware::{devices, interrupts};
 use crate::hypercall::{CallResult, Caller};
@@ -43,8 +45,7 @@ pub(super) fn device_add(caller: &mut Caller<'_>, hardware: &Hardware, argument:
     if request.flags & !(pci_device::EXTFN | pci_device::VIRTFN | pci_device::PXM) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let device =
-        PciDevice { segment: request.segment, bus: request.bus, device_function: request.device_function };
+    let device = PciDevice { segment: request.segment, bus: request.bus, device_function: request.device_function };
     devices::add(hardware, function(&device)?)?;
     Ok(0)
 }

@@ -2,8 +2,8 @@
 
 use abi::errno::Errno;
 use abi::platform::{
-    CoreParking, CpuOnline, GetIdleTime, PcpuInfo, PcpuVersion, ResourceEntry, ResourceOp, SetProcessorPdc, core_parking, pcpu,
-    processor_power,
+    CoreParking, CpuOnline, GetIdleTime, PcpuInfo, PcpuVersion, ResourceEntry, ResourceOp, SetProcessorPdc,
+    core_parking, pcpu, processor_power,
 };
 use machine::addr::{CpuId, GuestVirt, MAX_CPUS};
 use machine::{cpu, time};
