@@ -51,10 +51,9 @@ fn a_policy_is_set_within_the_maximum_and_read_back() {
     let (mut control, other) = two();
     let mut leaves: Vec<CpuidLeaf> = system().usual.list().collect();
     for entry in &mut leaves {
-        match entry.leaf {
-            // AVX goes, and what no guest can have (VMX, MONITOR) is asked for.
-            1 => entry.ecx = entry.ecx & !(1 << 28) | 1 << 3 | 1 << 5,
-            _ => {}
+        // AVX goes, and what no guest can have (VMX, MONITOR) is asked for.
+        if entry.leaf == 1 {
+            entry.ecx = entry.ecx & !(1 << 28) | 1 << 3 | 1 << 5;
         }
     }
     let msrs = [MsrEntry { index: 0xce, flags: 0, value: 0 }];
