@@ -333,3 +333,44 @@ fn a_mapping_may_go_while_its_right_to_write_is_taken_away() {
     drop(table);
     world.end();
 }
+
+#[test]
+fn a_promotion_in_many_attempts_comes_to_its_end() {
+    let world = World::new();
+    let frame = || {
+        let allocation = frames::allocate(GUEST).expect("a frame");
+        let frame = allocation.reference();
+        world.list.push(allocation);
+        frame
+    };
+    let (l3, l2) = (frame(), frame());
+    let write = |table: &FrameRef, index: u16, lower: &FrameRef| {
+        let page = TypedRef::<Writable>::acquire(table.again(), &mut NoEntries, &mut Budget::new(1)).expect("fresh");
+        page.write_u64(index, lower.mfn().address().get() | 7);
+    };
+    write(&l3, 0, &l2);
+    for index in 0..8 {
+        write(&l2, index, &frame());
+    }
+    // Each attempt does one lower table or two; what is given up in between would be torn down.
+    let mut earlier: Option<Promotion> = None;
+    let mut attempts = 0;
+    let table = loop {
+        attempts += 1;
+        assert!(attempts < 20, "each attempt undoes what the last one has done");
+        match TypedRef::<L3>::acquire(l3.again(), &mut Own, &mut Budget::new(600)) {
+            Ok(table) => break table,
+            Err(AcquireError::Preempted(promotion)) => {
+                if let Some(earlier) = earlier.take() {
+                    promotion.supersede(earlier);
+                }
+                earlier = Some(promotion);
+                while !frames::reap(&mut Budget::new(100_000)) {}
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    };
+    assert!(attempts > 2, "the test needs several attempts");
+    drop((earlier, table, l3, l2));
+    world.end();
+}

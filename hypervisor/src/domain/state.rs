@@ -55,7 +55,13 @@ pub fn apply(
     let kernel_root = root(domain, frame_of_cr3(state.control_registers[3]), budget)?;
     let user_root = match state.control_registers[1] {
         0 => None,
-        cr3 => Some(root(domain, frame_of_cr3(cr3), budget)?),
+        cr3 => match root(domain, frame_of_cr3(cr3), budget) {
+            Ok(root) => Some(root),
+            Err(AcquireError::Preempted(promotion)) => {
+                return Err(AcquireError::Preempted(promotion.with_root(kernel_root)).into());
+            }
+            Err(error) => return Err(error.into()),
+        },
     };
     let in_kernel = state.flags & vgcf::IN_KERNEL != 0;
     if !in_kernel && user_root.is_none() {

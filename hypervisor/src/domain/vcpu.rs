@@ -167,6 +167,16 @@ impl Vcpu {
         self.context.lock()
     }
 
+    /// Keeps what an attempt has left half validated until the next, or gives up what the last one has left.
+    pub fn keep_promotion(&self, promotion: Option<Promotion>) {
+        let former = self.promotion.lock().take();
+        match (&promotion, former) {
+            (Some(promotion), Some(former)) => promotion.supersede(former),
+            (_, former) => drop(former),
+        }
+        *self.promotion.lock() = promotion;
+    }
+
     /// Where its `vcpu_info` lies, locked.
     pub fn info(&self) -> SpinLockGuard<'_, InfoPlace> {
         self.info.lock()

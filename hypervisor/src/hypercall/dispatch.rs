@@ -34,17 +34,14 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
     let result = call(&mut caller, number, arguments);
     longest::note(number, time::tsc().wrapping_sub(start), matches!(result, Err(CallError::Continue { .. })));
     // Whatever an earlier call of this vCPU had left half validated has been taken up by now, or is given up.
-    let kept = match &result {
-        Err(CallError::Continue { .. }) => None,
-        _ => vcpu.promotion.lock().take(),
-    };
-    drop(kept);
+    if !matches!(result, Err(CallError::Continue { .. })) {
+        vcpu.keep_promotion(None);
+    }
     match result {
         Ok(value) => cpu.registers_mut().rax = value,
         Err(CallError::Errno(errno)) => cpu.registers_mut().rax = error_value(errno),
         Err(CallError::Continue { arguments, promotion }) => {
-            let former = core::mem::replace(&mut *vcpu.promotion.lock(), promotion);
-            drop(former);
+            vcpu.keep_promotion(promotion);
             repeat(cpu, arguments);
         }
         Err(CallError::Kill(why)) => return Err(why),

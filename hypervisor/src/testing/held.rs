@@ -48,6 +48,7 @@ impl Tally {
             self.typed(vcpu.info().page.frame().mfn());
             if let Some(promotion) = &*vcpu.promotion.lock() {
                 promotion.frames().for_each(|mfn| self.reference(mfn));
+                promotion.root().into_iter().for_each(|mfn| self.typed(mfn));
             }
             if let Some(context) = &*vcpu.parked() {
                 self.context(context);

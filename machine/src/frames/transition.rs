@@ -83,11 +83,30 @@ impl From<Errno> for AcquireError {
 #[derive(Debug)]
 pub struct Promotion {
     frames: Vec<FrameRef>,
+    /// A root that is done, for a call that needs two.
+    root: Option<TypedRef<L4>>,
 }
 
 impl Promotion {
     const fn empty() -> Self {
-        Self { frames: Vec::new() }
+        Self { frames: Vec::new(), root: None }
+    }
+
+    /// Keeps a root that the same call has got before: without a use it would be torn down, and the call never come to its end.
+    #[must_use]
+    pub fn with_root(mut self, root: TypedRef<L4>) -> Self {
+        self.root = Some(root);
+        self
+    }
+
+    /// The root that it keeps.
+    pub fn root(&self) -> Option<Mfn> {
+        self.root.as_ref().map(TypedRef::mfn)
+    }
+
+    /// Takes the place of the promotion of the attempt before: progress that both keep stays, or an attempt could undo the last one's for ever.
+    pub fn supersede(&self, mut former: Self) {
+        former.frames.retain(|frame| !self.frames.contains(frame));
     }
 
     /// The frames whose progress it keeps.
@@ -160,7 +179,7 @@ fn acquire<A: Admission>(
             budget.spend(CHANGE_OF_KIND);
             if !tear_down(frame, budget) {
                 // The reaper may have come by meanwhile and left the frame to whoever was at it.
-                let promotion = Promotion { frames: alloc::vec![frame.again()] };
+                let promotion = Promotion { frames: alloc::vec![frame.again()], root: None };
                 finish_busy(frame, |usage| usage);
                 return Err(AcquireError::Preempted(promotion));
             }

@@ -81,16 +81,15 @@ fn write_root(
     value: u64,
 ) -> Emulation {
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
-    // A table partly validated by an earlier attempt keeps its progress until this one is over.
-    let earlier = vcpu.promotion.lock().take();
     let outcome = mmuext::new_kernel_root(&mut caller, Mfn::containing(MachineAddr::new(value)));
-    drop(earlier);
+    if !matches!(outcome, Err(CallError::Continue { .. })) {
+        vcpu.keep_promotion(None);
+    }
     match outcome {
         Ok(()) => complete(cpu, instruction.length),
         Err(CallError::Errno(_)) => PROTECTION_FAULT,
         Err(CallError::Continue { promotion, .. }) => {
-            let former = core::mem::replace(&mut *vcpu.promotion.lock(), promotion);
-            drop(former);
+            vcpu.keep_promotion(promotion);
             Emulation::Done
         }
         Err(CallError::Kill(why)) => Emulation::Kill(why),

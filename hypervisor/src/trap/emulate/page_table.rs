@@ -150,10 +150,10 @@ pub(super) fn decoded(
         return Emulation::Refused;
     };
     let Some(place) = place(cpu, domain, address, size) else { return Emulation::Refused };
-    // Tables partly validated by an earlier attempt keep their progress until this one is over.
-    let earlier = vcpu.promotion.lock().take();
     let outcome = change(domain, vcpu, &place, operation, instruction.rex, &mut after, budget);
-    drop(earlier);
+    if !matches!(outcome, Err(Failure::Again)) {
+        vcpu.keep_promotion(None);
+    }
     match outcome {
         Ok(()) => {
             let repeats = instruction.repeat && after.rcx != 0 && instruction.modrm.is_none();
@@ -253,8 +253,7 @@ fn write(domain: &Domain, vcpu: &Vcpu, place: &Place, change: Change, budget: &m
     match update::write_entry(place.table.again(), place.index, change, &mut admission, budget) {
         Ok(found) => Ok(found.get()),
         Err(AcquireError::Preempted(promotion)) => {
-            let former = vcpu.promotion.lock().replace(promotion);
-            drop(former);
+            vcpu.keep_promotion(Some(promotion));
             Err(Failure::Again)
         }
         Err(AcquireError::Conflict | AcquireError::Refused(_)) => Err(Failure::Refused),
