@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tempfile::TempDir;
 
 use crate::accelerator::Accelerator;
 use crate::host::{GuestModule, Host, Load};
+use crate::kernels::KERNELS;
 use crate::qemu::{self, Boot, Drive, Machine};
 use crate::session::{Limits, Session};
 use crate::size::Size;
@@ -56,7 +57,7 @@ pub(crate) struct Hardware {
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) hardware: Hardware,
-    /// How many guests to start
+    /// How many guests to start, without a control domain
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) guests: u32,
     /// Virtual CPUs of each guest, or of the control domain [default: 1; the control domain as many as there are CPUs]
@@ -65,10 +66,10 @@ pub(crate) struct Options {
     /// Memory of each guest, or of the control domain, for example 256M or 2G [default: 256M; the control domain 768M]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
-    /// Kernel of the guests: a file, or debian12, debian12-cloud, debian12-rt, debian13
+    /// Kernel of guests without a control domain: a file, or debian12, debian12-cloud, debian12-rt, debian13
     #[arg(long, value_name = "FILE", default_value = "debian12")]
     pub(crate) kernel: String,
-    /// Ramdisk of the guests instead of the one with busybox
+    /// Ramdisk of guests without a control domain instead of the one with busybox
     #[arg(long, value_name = "FILE")]
     pub(crate) ramdisk: Option<PathBuf>,
     /// More words for the kernel command line of the guests or of the control domain
@@ -173,6 +174,19 @@ impl Hardware {
 }
 
 impl Options {
+    /// An error if something was asked for that only guests without a control domain have.
+    pub(crate) fn refuse_direct(&self) -> Result<()> {
+        let given = [
+            ("--guests", self.guests != 1),
+            ("--kernel", self.kernel != KERNELS[0].name),
+            ("--ramdisk", self.ramdisk.is_some()),
+        ];
+        if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+            bail!("{option} is for guests without a control domain: add --direct");
+        }
+        Ok(())
+    }
+
     /// Boots guests without a control domain; `raw` gives the one guest's console the serial line to itself.
     pub(crate) fn boot(
         &self,

@@ -49,7 +49,7 @@ struct Arguments {
 enum Command {
     /// Build the release image target/paravane, bootable by any Multiboot loader
     Build,
-    /// Boot Paravane in QEMU with a stock kernel: a shell, or one command
+    /// Boot Paravane in QEMU with Debian as control domain: a shell there and a guest, or one command
     #[command(
         after_help = "The command's output and status become those of 'run'; its input is empty. Example: cargo xtask run -- uname -r"
     )]

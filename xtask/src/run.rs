@@ -1,4 +1,5 @@
-//! `cargo xtask run`: a guest's shell, or one command in a guest with its output and status as if it had run here.
+//! `cargo xtask run`: a shell in the control domain, or one command there with its output and status as if it had run here;
+//! with `--direct` the same in a guest without a control domain.
 
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
@@ -20,18 +21,15 @@ pub(crate) struct Run {
     #[command(flatten)]
     machine: Options,
     /// Start guests directly, without a control domain
-    #[arg(long, conflicts_with = "control_domain")]
+    #[arg(long)]
     direct: bool,
-    /// Boot Debian as the control domain
-    #[arg(long, conflicts_with_all = ["guests", "ramdisk", "kernel"])]
-    control_domain: bool,
     /// Boot another Multiboot hypervisor with the very same disk: a file, 'xen' (Debian's), or 'none'
     #[arg(long, value_name = "FILE")]
     hypervisor: Option<String>,
     /// Show the boot log on standard error
     #[arg(short, long)]
     verbose: bool,
-    /// The command to run in the guest; without it there is an interactive shell
+    /// The command to run in the control domain, or in the guest; without it there is an interactive shell
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -44,7 +42,8 @@ impl Run {
         eprintln!("using {accelerator}: {reason}");
         let interactive = self.command.is_empty();
         let log = machine::log_file("run-logs", "last")?;
-        let booted = if self.control_domain {
+        let booted = if !self.direct {
+            self.machine.refuse_direct()?;
             let disk = Disk::prepared(&[])?;
             self.control_domain(&disk)?.boot(&host, accelerator, &disk, &log)?
         } else {

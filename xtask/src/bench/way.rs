@@ -1,8 +1,8 @@
 //! The ways in which the program is run, and a boot of each.
 
 use std::io::Write;
-use std::{fmt, fs};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
@@ -11,8 +11,8 @@ use clap::ValueEnum;
 
 use super::figures::Figures;
 use crate::accelerator::Accelerator;
-use crate::host::{GuestModule, Host, Load};
 use crate::control_domain::{ControlDomain, Disk, Job};
+use crate::host::{GuestModule, Host, Load};
 use crate::machine::{self, Contents, Hardware, Setup};
 use crate::ramdisk::Ramdisk;
 use crate::session::{END_TIME, Happening, Limits, Stream};
@@ -212,7 +212,10 @@ impl Way {
             life?;
         }
         ensure!(status == Some(0), "the program ended with {status:?}: {failed}");
-        ensure!(lines.iter().any(|line| line.starts_with("row ") || line.starts_with("end ")), "nothing was measured: {failed}");
+        ensure!(
+            lines.iter().any(|line| line.starts_with("row ") || line.starts_with("end ")),
+            "nothing was measured: {failed}"
+        );
         Ok(lines)
     }
 }
