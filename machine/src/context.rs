@@ -158,6 +158,7 @@ pub(crate) struct ShortCounts {
     pub(crate) kernel_returns: u64,
     pub(crate) faults: u64,
     pub(crate) kernel_faults: u64,
+    pub(crate) page_flushes: u64,
 }
 
 /// Base address and length of a vCPU's LDT.

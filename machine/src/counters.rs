@@ -40,6 +40,8 @@ counters! {
     ShortFaults "short faults of process";
     /// Page faults of kernels, by the entry code.
     ShortKernelFaults "short faults of kernel";
+    /// Hypercalls to drop one translation, by the entry code.
+    ShortPageFlushes "short invlpg hypercalls";
     /// Hypercalls that reached Rust; a multicall counts once.
     Hypercalls "hypercalls";
     /// Exceptions that reached Rust.

@@ -1,16 +1,17 @@
 //! `mmu_update` with all its commands, `update_va_mapping`, and what the hardware does to entries.
 
-use kernel::abi::xen::{MmuUpdate, mmu_command};
-use kernel::call::error;
+use kernel::abi::xen::{MmuUpdate, mmu_command, vm_assist, vm_assist_command};
+use kernel::call::{DOMID_SELF, error, number};
 use kernel::memory::{m2p, machine_of, mfn_of, page, peek, pfn_of, poke};
 use kernel::tables::{self, ACCESSED, DIRTY, NX, PRESENT, READABLE, TABLE, USER, WRITABLE, WRITE};
-use kernel::{attempt, check, check_eq};
+use kernel::{attempt, call, check, check_eq};
 
 use crate::{Region, writable};
 
 pub(crate) fn all() {
     let region = Region::new(0);
     normal(&region);
+    forgetting(&region);
     accessed_and_dirty(&region);
     machine_to_physical();
     batches(&region);
@@ -49,6 +50,34 @@ fn normal(region: &Region) {
     check_eq!(tables::update(region.slot(3), tables::entry_for(first, WRITABLE | 7 << 9)), 0, "software's bits");
     check_eq!(region.entry(3) & (7 << 9), 7 << 9, "software's bits are kept");
     check_eq!(tables::update(region.slot(3), 0), 0, "unmap");
+}
+
+/// One translation is forgotten, by the entry code's own way and, while that is closed, by the long one; all else stays.
+fn forgetting(region: &Region) {
+    let pages = [page(), page()];
+    let at = region.address(3);
+    for (number, page) in pages.iter().enumerate() {
+        poke(*page, number as u64);
+    }
+    for command in [vm_assist_command::ENABLE, vm_assist_command::DISABLE] {
+        check_eq!(call!(number::VM_ASSIST, command, vm_assist::ARCHITECTURAL_IOPL), 0, "short ways");
+        for round in 0..4 {
+            let entry = tables::entry_for(pages[round % 2], WRITABLE);
+            // One update, without a count of those done.
+            let list = MmuUpdate { pointer: region.slot(3), value: entry };
+            check_eq!(call!(number::MMU_UPDATE, &list, 1u32, 0u64, DOMID_SELF), 0, "a single update");
+            let list = tables::operation(tables::mmuext::INVLPG_LOCAL, at, 0);
+            check_eq!(call!(number::MMUEXT_OP, &list, 1u32, 0u64, DOMID_SELF), 0, "invlpg");
+            check_eq!(peek::<u64>(at), round as u64 % 2, "the page is the new one");
+        }
+        let list = tables::operation(tables::mmuext::INVLPG_LOCAL, at, 0);
+        for bad in [0xffff_8000_0000_0000u64, 0x0008_0000_0000_0000, 0xdead_0000] {
+            check_eq!(call!(number::MMUEXT_OP, bad, 1u32, 0u64, DOMID_SELF), error::EFAULT, "no list at {bad:#x}");
+        }
+        check_eq!(call!(number::MMUEXT_OP, &list, 1u32, 0xdead_0000u64, DOMID_SELF), error::EFAULT, "no place for a count");
+        check_eq!(call!(number::MMUEXT_OP, &list, 1u32, 0u64, 77u64), error::ESRCH, "nobody's");
+        check_eq!(call!(number::MMUEXT_OP, &list, 0u32, 0u64, DOMID_SELF), 0, "no operation");
+    }
 }
 
 fn accessed_and_dirty(region: &Region) {

@@ -4,6 +4,8 @@ use abi::errno::Errno;
 use abi::xen::{DomainId, MmuUpdate, mmu_command};
 use alloc::sync::Arc;
 use machine::addr::{GuestVirt, MachineAddr, Mfn, Pfn};
+use machine::context::Active;
+use machine::frames::{Budget, L1, TypedRef};
 use machine::m2p;
 
 use super::admission::GuestAdmission;
@@ -29,6 +31,28 @@ fn parties(caller: &Caller<'_>, argument: u32) -> Result<Parties, Errno> {
         number => caller.target(DomainId(number - 1))?,
     };
     Ok(Parties { tables, frames: caller.page_owner(frames)? })
+}
+
+/// The most frequent call: one update of an entry in one of the domain's own L1 tables, for a frame of its own. `false`, with nothing changed, if it is
+/// anything else or is refused: [`mmu_update`] does that, or says why not.
+pub fn single(cpu: &Active, domain: &Domain, [list, count, done, foreign, ..]: &[u64; 6]) -> bool {
+    const SELF: u64 = DomainId::SELF.0 as u64;
+    if (*count, *done, *foreign) != (1, 0, SELF) {
+        return false;
+    }
+    let Ok(request) = cpu.read::<MmuUpdate>(GuestVirt::new(*list)) else { return false };
+    let change = match request.pointer & COMMAND_MASK {
+        mmu_command::PT_UPDATE_PRESERVE_AD => Change::PreserveAccessedDirty(request.value),
+        mmu_command::NORMAL_PT_UPDATE => Change::Write(request.value),
+        _ => return false,
+    };
+    let frame = Mfn::containing(MachineAddr::new(request.pointer));
+    let table = domain.frame(frame).and_then(|frame| TypedRef::<L1>::existing(frame).ok());
+    let index = (request.pointer >> 3 & 511) as u16;
+    table.is_some_and(|table| {
+        let budget = &mut Budget::new(Budget::HYPERCALL);
+        update::write_leaf(&table, index, change, &mut GuestAdmission::of(domain), budget).is_ok()
+    })
 }
 
 /// Applies `count` updates from `list`; how many were done is written to `done`, if that is not null.

@@ -10,7 +10,7 @@ use std::vec::Vec;
 use zerocopy::FromZeros;
 
 use super::memory_op::memory_op;
-use super::mmu_update::mmu_update;
+use super::mmu_update::{mmu_update, single};
 use super::mmuext::mmuext_op;
 use crate::hypercall::{CallError, CallResult};
 use crate::testing::{Guest, MAPPED};
@@ -44,6 +44,39 @@ fn an_entry_is_named_by_an_aligned_address() {
     let entry = guest.entry(2);
     assert!(update(&mut guest, at, entry, u32::from(domid::SELF)).is_ok());
     refused(update(&mut guest, at | 4, entry, u32::from(domid::SELF)), Errno::ENOSYS);
+}
+
+/// The short way of a single update changes what the long one would, or nothing.
+#[test]
+fn a_single_update_does_what_a_list_of_one_does() {
+    let mut guest = Guest::new(1, 4);
+    let (at, frame) = (guest.entry_address(2), guest.entry(2) & !0xfff);
+    let foreign = u64::from(domid::SELF);
+    let values = [
+        0, 0xdead_bee0, frame | MAPPED, frame | MAPPED & !2, frame | MAPPED | 0x240, guest.entry(3), at & !0xfff | MAPPED,
+        at & !0xfff | MAPPED & !2, 1 << 50 | MAPPED, frame | MAPPED | 0x10,
+    ];
+    for before in values {
+        for after in values {
+            for command in 0..4 {
+                let mut outcomes = Vec::new();
+                for short in [false, true] {
+                    let _ = update(&mut guest, at, 0, domid::SELF.into());
+                    let _ = update(&mut guest, at, before, domid::SELF.into());
+                    let list = guest.put(&MmuUpdate { pointer: at | command, value: after });
+                    let crate::hypercall::Caller { domain, cpu, .. } = guest.caller();
+                    let done = short && single(cpu, domain, &[list.get(), 1, 0, foreign, 0, 0]);
+                    if !done {
+                        let _ = mmu_update(&mut guest.caller(), list, 1, NULL, domid::SELF.into());
+                    }
+                    assert!(done || !short || after != frame | MAPPED || command % 2 == 1, "{before:x} {after:x}");
+                    let frame = FrameRef::get_any(guest.mfn(2)).unwrap();
+                    outcomes.push((guest.entry(2), frame.count(), frame.current_kind()));
+                }
+                assert_eq!(outcomes[0], outcomes[1], "{before:x} to {after:x} by {command}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -25,8 +25,8 @@ entry_page_start:
     jmp [rip + entry_page_start + {cpu_info} + {trap_entry}]
 .endm
 
-# 64-bit system calls of processes and the iret hypercall go on in the short ways below; rdx is saved in the context then and
-# holds the guest's stack pointer.
+# 64-bit system calls of processes, the iret hypercall and mmuext_op go on in the short ways below; rdx is saved in the context then
+# and holds the guest's stack pointer.
     .global entry_syscall
 entry_syscall:
     mov [rip + entry_page_start + {cpu_info} + {scratch}], rsp
@@ -41,10 +41,16 @@ entry_syscall:
     mov [rsp - {registers_size} + {rdx}], rdx
     mov rdx, [rip + entry_page_start + {cpu_info} + {scratch}]
     jmp [rip + 4f]
-2:  record_system_call {flat_cs64}, {reason_syscall}
+2:  cmp eax, {mmuext_op}
+    jne 5f
+    mov [rsp - {registers_size} + {rdx}], rdx
+    mov rdx, [rip + entry_page_start + {cpu_info} + {scratch}]
+    jmp [rip + 6f]
+5:  record_system_call {flat_cs64}, {reason_syscall}
     .balign 8
 3:  .quad system_call_of_process
 4:  .quad iret_hypercall
+6:  .quad mmuext_hypercall
 
     .global entry_syscall32
 entry_syscall32:
@@ -167,6 +173,55 @@ system_call_slowly:
     mov qword ptr [rbx + {error_code}], 0
     save_rest
     jmp guest_exit
+
+# The guest's kernel made the mmuext_op hypercall: does the most frequent one at once, a single INVLPG_LOCAL.
+# Entry: rsp = end of the context's registers, rdx = the kernel's stack; rdx is saved; all else as SYSCALL left it.
+# Exit: behind the hypercall, or in guest_exit for it.
+    .balign 64
+mmuext_hypercall:
+    mov [rsp - {registers_size} + {rax}], rax
+    mov [rsp - {registers_size} + {rbx}], rbx
+    lea rbx, [rsp - {registers_size}]
+    mov rsp, [rbx + {host_stack}]
+    mov [rbx + {rsp}], rdx
+    cmp qword ptr [rbx + {short_irets}], 0
+    je system_call_slowly
+    cmp rax, {mmuext_op}
+    jne system_call_slowly
+    # one operation, no count of those done, on the domain itself
+    cmp esi, 1
+    jne system_call_slowly
+    cmp qword ptr [rbx + {rdx}], 0
+    jne system_call_slowly
+    cmp r10d, {domid_self}
+    jne system_call_slowly
+    # the list is the guest's; an address that is none faults
+    mov rax, rdi
+    shr rax, 43
+    cmp eax, {hypervisor_top_bits}
+    je system_call_slowly
+    # SYSRET takes a canonical address only
+    mov rax, rcx
+    shl rax, 16
+    sar rax, 16
+    cmp rax, rcx
+    jne system_call_slowly
+    user_access_begin
+    guest_access mmuext_otherwise, cmp dword ptr [rdi + {mmuext_command}], {invlpg_local}
+    jne mmuext_otherwise
+    guest_access mmuext_otherwise, mov rax, [rdi + {mmuext_argument}]
+    user_access_end
+    invlpg [rax]
+    inc qword ptr [rbx + {count_page_flush}]
+    xor eax, eax
+    mov rdx, [rbx + {rdx}]
+    mov rsp, [rbx + {rsp}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+
+mmuext_otherwise:
+    user_access_end
+    jmp system_call_slowly
 
 # The guest's kernel made the iret hypercall: continues at the frame on its stack as `trap::iret` would, unless an event is pending that the
 # new mask lets in.

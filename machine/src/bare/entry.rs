@@ -5,7 +5,7 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 
 use abi::arch_x86_64::{IretContext, flat, vgcf};
-use abi::xen::{VcpuInfo, hypercall};
+use abi::xen::{MmuextOp, VcpuInfo, domid, hypercall, mmuext};
 
 use super::cpu_info::{self, CpuInfo};
 use super::layout;
@@ -43,6 +43,7 @@ global_asm!(
     count_return = const offset_of!(GuestContext, short_counts.returns),
     count_kernel_return = const offset_of!(GuestContext, short_counts.kernel_returns),
     count_fault = const offset_of!(GuestContext, short_counts.faults),
+    count_page_flush = const offset_of!(GuestContext, short_counts.page_flushes),
     count_kernel_fault = const offset_of!(GuestContext, short_counts.kernel_faults),
     syscall_handler = const offset_of!(GuestContext, handlers.syscall.address),
     upcall_pending = const offset_of!(VcpuInfo, event_upcall_pending),
@@ -54,6 +55,11 @@ global_asm!(
     flags_forced = const FLAGS_FORCED,
     flags_kept = const -(FLAGS_CLEARED_ON_BOUNCE as i64) - 1,
     iret = const hypercall::IRET,
+    mmuext_op = const hypercall::MMUEXT_OP,
+    mmuext_command = const offset_of!(MmuextOp, command),
+    mmuext_argument = const offset_of!(MmuextOp, argument1),
+    invlpg_local = const mmuext::INVLPG_LOCAL,
+    domid_self = const domid::SELF,
     in_syscall = const vgcf::IN_SYSCALL,
     iret_rax = const offset_of!(IretContext, rax),
     iret_r11 = const offset_of!(IretContext, r11),

@@ -144,12 +144,14 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
 /// Adds what the entry code has counted to this CPU's counters.
 fn publish_counts(context: &mut GuestContext) {
     let counts = core::mem::take(&mut context.short_counts);
-    let ShortCounts { system_calls, returns, kernel_returns, faults, kernel_faults } = counts;
+    let ShortCounts { system_calls, returns, kernel_returns, faults, kernel_faults, page_flushes } = counts;
     counters::add(Counter::ShortSystemCalls, system_calls);
     counters::add(Counter::ShortReturns, returns);
     counters::add(Counter::ShortKernelReturns, kernel_returns);
     counters::add(Counter::ShortFaults, faults);
     counters::add(Counter::ShortKernelFaults, kernel_faults);
+    counters::add(Counter::ShortPageFlushes, page_flushes);
+    counters::add(Counter::PageFlushes, page_flushes);
     counters::add(Counter::FlushingRootLoads, system_calls + returns + faults);
 }
 
