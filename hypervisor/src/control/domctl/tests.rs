@@ -1,5 +1,7 @@
 //! Policies, shares and affinities as the tools set them for another domain.
 
+mod life;
+
 use std::vec::Vec;
 
 use abi::arch_x86_64::{CpuidLeaf, MsrEntry};

@@ -1,0 +1,94 @@
+//! The life of a domain that the control domain makes.
+
+use abi::domctl::{CreateDomain, Domctl, GetDomainInfo, MaxMemory, info_flags, interface, op};
+use abi::errno::Errno;
+use abi::xen::{DomainId, hypercall};
+use machine::frames;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+use crate::domain;
+use crate::hypercall::{CallError, table};
+use crate::testing::Guest;
+
+/// Makes a control call, to its end; the request as it stands in memory afterwards.
+fn call<T: IntoBytes + Immutable>(guest: &mut Guest, command: u32, domain: u16, argument: &T) -> Result<Domctl, Errno> {
+    let mut request = Domctl::new_zeroed();
+    (request.command, request.interface_version, request.domain) = (command, interface::VERSION, DomainId(domain));
+    request.argument.iter_mut().zip(argument.as_bytes()).for_each(|(to, from)| *to = *from);
+    let address = guest.put(&request);
+    let row = table::row(hypercall::DOMCTL.into()).expect("a call that exists");
+    loop {
+        match (row.handler)(&mut guest.caller(), [address.get(), 0, 0, 0, 0, 0]) {
+            Ok(_) => return Ok(guest.read(address)),
+            Err(CallError::Errno(errno)) => return Err(errno),
+            Err(CallError::Continue { .. }) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+fn wanted() -> CreateDomain {
+    let mut wanted = CreateDomain::new_zeroed();
+    (wanted.max_vcpus, wanted.max_event_channel_port, wanted.grant_options) = (2, 1023, 1);
+    (wanted.max_grant_frames, wanted.max_maptrack_frames, wanted.handle) = (-1, -1, [7; 16]);
+    wanted
+}
+
+fn info(guest: &mut Guest, domain: u16) -> Result<GetDomainInfo, Errno> {
+    let answer = call(guest, op::GETDOMAININFO, domain, &[0u8; 128])?;
+    Ok(GetDomainInfo::read_from_prefix(&answer.argument).expect("long enough").0)
+}
+
+#[test]
+fn a_domain_is_made_watched_and_destroyed_and_nothing_is_lost() {
+    let mut guest = Guest::privileged(0, 4);
+    let free = frames::free_frames();
+    let id = call(&mut guest, op::CREATEDOMAIN, 0, &wanted()).expect("a domain").domain.0;
+    assert_ne!(id, 0);
+    assert_eq!(call(&mut guest, op::CREATEDOMAIN, id, &wanted()).err(), Some(Errno::EEXIST));
+    assert!(call(&mut guest, op::MAX_MEM, id, &MaxMemory { kibibytes: 4096 }).is_ok());
+    let seen = info(&mut guest, id).expect("it is there");
+    assert_eq!((seen.domain.0, seen.max_pages, seen.handle), (id, 1024, [7; 16]));
+    assert_ne!(seen.flags & info_flags::PAUSED, 0);
+    assert!(call(&mut guest, op::UNPAUSEDOMAIN, id, &[0u8; 8]).is_ok());
+    assert_eq!(call(&mut guest, op::UNPAUSEDOMAIN, id, &[0u8; 8]).err(), Some(Errno::EINVAL));
+    assert!(call(&mut guest, op::DESTROYDOMAIN, id, &[0u8; 8]).is_ok());
+    assert_eq!(call(&mut guest, op::PAUSEDOMAIN, id, &[0u8; 8]).err(), Some(Errno::ESRCH));
+    assert_eq!(frames::free_frames(), free);
+}
+
+#[test]
+fn what_this_host_cannot_give_is_refused_and_takes_nothing() {
+    let mut guest = Guest::privileged(0, 4);
+    let free = frames::free_frames();
+    let refused: [fn(&mut CreateDomain); 7] = [
+        |wanted| wanted.flags = 1,
+        |wanted| wanted.flags = 0x20,
+        |wanted| wanted.grant_options = 2,
+        |wanted| wanted.max_vcpus = 0,
+        |wanted| wanted.max_vcpus = u32::MAX,
+        |wanted| wanted.max_grant_frames = i32::MAX,
+        |wanted| wanted.arch.emulation_flags = 1,
+    ];
+    for (index, change) in refused.iter().enumerate() {
+        let mut wanted = wanted();
+        change(&mut wanted);
+        assert_eq!(call(&mut guest, op::CREATEDOMAIN, 0, &wanted).err(), Some(Errno::EINVAL), "{index}");
+    }
+    assert_eq!(frames::free_frames(), free);
+    assert_eq!(call(&mut guest, op::DESTROYDOMAIN, 0, &[0u8; 8]).err(), Some(Errno::EINVAL), "the caller's own");
+}
+
+#[test]
+fn a_number_is_not_given_out_while_others_hold_frames_of_its_domain() {
+    let mut guest = Guest::privileged(0, 4);
+    let id = call(&mut guest, op::CREATEDOMAIN, 0, &wanted()).expect("a domain").domain;
+    let held = domain::by_id(id).map(|domain| domain.shared_info().frame().again()).expect("it is there");
+    assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok(), "it does not wait for who holds a frame");
+    assert_ne!(info(&mut guest, id.0).expect("what is left").flags & info_flags::DYING, 0);
+    assert_eq!(call(&mut guest, op::CREATEDOMAIN, id.0, &wanted()).err(), Some(Errno::EEXIST));
+    drop(held);
+    domain::destroy_some(&mut frames::Budget::new(1000));
+    assert!(call(&mut guest, op::CREATEDOMAIN, id.0, &wanted()).is_ok());
+    assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok());
+}
