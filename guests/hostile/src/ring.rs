@@ -6,11 +6,15 @@ use kernel::{call, console, say};
 
 use crate::random::Random;
 
+/// Where the indices of the console's output stand.
+const CONSUMER: u64 = 3080;
+const PRODUCER: u64 = 3084;
+
 pub(crate) fn all(random: &mut Random) {
     console::flush();
     let info = start_info();
     for (mfn, port, indices) in [
-        (info.console_mfn, info.console_event_channel, [3072u64, 3076, 3080, 3084]),
+        (info.console_mfn, info.console_event_channel, [3072u64, 3076, CONSUMER, PRODUCER]),
         (info.store_mfn, info.store_event_channel, [2048, 2052, 2056, 2060]),
     ] {
         let ring = address_of(mfn);
@@ -30,9 +34,21 @@ pub(crate) fn all(random: &mut Random) {
             poke(ring + index, value);
         }
     }
+    begin_anew(address_of(info.console_mfn));
     say!("");
-    // The other side may have put its own index somewhere: begin anew from there.
-    let ring = address_of(info.console_mfn);
-    poke(ring + 3084, peek::<u32>(ring + 3080));
     say!("rings: done");
+}
+
+/// Makes the console's ring empty again. The other side may have put its own index anywhere, and may be moving it still, as the serial line finds room
+/// for what it took for output: so this goes on until it rests.
+fn begin_anew(ring: u64) {
+    let mut rested = 0;
+    let mut consumer = peek::<u32>(ring + CONSUMER);
+    while rested < 100 {
+        poke(ring + PRODUCER, consumer);
+        kernel::call::yield_now();
+        let now = peek::<u32>(ring + CONSUMER);
+        rested = if now == consumer { rested + 1 } else { 0 };
+        consumer = now;
+    }
 }

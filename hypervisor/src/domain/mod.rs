@@ -15,7 +15,7 @@ pub use table::{
     Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames, reserve,
     reserve_next,
 };
-pub use vcpu::{InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
+pub use vcpu::{Attempt, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 
 use alloc::string::String;
 use alloc::sync::Arc;

@@ -67,6 +67,15 @@ impl InfoPlace {
     }
 }
 
+/// What a guest executes again if there was too much to do at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attempt {
+    /// A hypercall: its number and first arguments.
+    Hypercall(u64, [u64; 4]),
+    /// The instruction at this address.
+    Instruction(u64),
+}
+
 /// One virtual CPU.
 pub struct Vcpu {
     id: VcpuId,
@@ -89,8 +98,8 @@ pub struct Vcpu {
     pub time: VcpuTime,
     /// What the scheduler keeps for it.
     pub scheduling: SchedulerState,
-    /// A page-table validation that was interrupted, for when the hypercall is repeated.
-    pub promotion: SpinLock<Option<Promotion>>,
+    /// A page-table validation that was interrupted, and when it goes on.
+    pub promotion: SpinLock<Option<(Attempt, Promotion)>>,
     /// The domain that it is destroying, for when the hypercall is repeated.
     pub destroying: SpinLock<Option<(DomainId, Weak<Domain>)>>,
 }
@@ -167,14 +176,19 @@ impl Vcpu {
         self.context.lock()
     }
 
-    /// Keeps what an attempt has left half validated until the next, or gives up what the last one has left.
-    pub fn keep_promotion(&self, promotion: Option<Promotion>) {
+    /// Keeps what was left half validated until the guest makes the attempt `next`, whatever else it does before: an event may come in between.
+    pub fn keep_promotion(&self, next: Attempt, promotion: Promotion) {
         let former = self.promotion.lock().take();
-        match (&promotion, former) {
-            (Some(promotion), Some(former)) => promotion.supersede(former),
-            (_, former) => drop(former),
+        if let Some((_, former)) = former {
+            promotion.supersede(former);
         }
-        *self.promotion.lock() = promotion;
+        *self.promotion.lock() = Some((next, promotion));
+    }
+
+    /// Gives up what was kept for an attempt that is over.
+    pub fn end_attempt(&self, attempt: Attempt) {
+        let over = self.promotion.lock().take_if(|(kept_for, _)| *kept_for == attempt);
+        drop(over);
     }
 
     /// Where its `vcpu_info` lies, locked.

@@ -11,7 +11,7 @@ use machine::time;
 use super::longest;
 use super::table::{self, Row};
 use super::{CallError, CallResult, Caller};
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Attempt, Domain, Vcpu};
 use crate::memory::mmu_update;
 use crate::trap;
 
@@ -23,13 +23,11 @@ const SYSCALL_LENGTH: u64 = 2;
 /// # Errors
 /// If the guest cannot go on: why.
 pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Result<(), String> {
-    let registers = cpu.registers();
-    let number = registers.rax;
+    let number = cpu.registers().rax;
     if number == u64::from(hypercall::IRET) {
         return trap::iret(cpu, domain);
     }
-    let arguments =
-        [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];
+    let arguments = arguments(cpu);
     if number == u64::from(hypercall::MMU_UPDATE) && mmu_update::single(cpu, domain, &arguments) {
         longest::note(number, 0, false);
         cpu.registers_mut().rax = 0;
@@ -39,20 +37,32 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
     let start = time::tsc();
     let result = call(&mut caller, number, arguments);
     longest::note(number, time::tsc().wrapping_sub(start), matches!(result, Err(CallError::Continue { .. })));
-    // Whatever an earlier call of this vCPU had left half validated has been taken up by now, or is given up.
-    if !matches!(result, Err(CallError::Continue { .. })) {
-        vcpu.keep_promotion(None);
+    let attempt = |arguments: [u64; 6]| {
+        let [first, second, third, fourth, ..] = arguments;
+        Attempt::Hypercall(number, [first, second, third, fourth])
+    };
+    if !matches!(result, Err(CallError::Continue { promotion: Some(_), .. })) {
+        // What was left half validated for this call has been taken up by now, or is given up.
+        vcpu.end_attempt(attempt(arguments));
     }
     match result {
         Ok(value) => cpu.registers_mut().rax = value,
         Err(CallError::Errno(errno)) => cpu.registers_mut().rax = error_value(errno),
         Err(CallError::Continue { arguments, promotion }) => {
-            vcpu.keep_promotion(promotion);
             repeat(cpu, arguments);
+            if let Some(promotion) = promotion {
+                vcpu.keep_promotion(attempt(self::arguments(cpu)), promotion);
+            }
         }
         Err(CallError::Kill(why)) => return Err(why),
     }
     Ok(())
+}
+
+/// What the guest's registers say of a hypercall, besides its number.
+fn arguments(cpu: &Active) -> [u64; 6] {
+    let registers = cpu.registers();
+    [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9]
 }
 
 /// Calls the handler for `number`.

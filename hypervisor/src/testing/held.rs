@@ -46,7 +46,7 @@ impl Tally {
         domain.events.count_held(self);
         for vcpu in domain.vcpus() {
             self.typed(vcpu.info().page.frame().mfn());
-            if let Some(promotion) = &*vcpu.promotion.lock() {
+            if let Some((_, promotion)) = &*vcpu.promotion.lock() {
                 promotion.frames().for_each(|mfn| self.reference(mfn));
                 promotion.root().into_iter().for_each(|mfn| self.typed(mfn));
             }

@@ -8,7 +8,7 @@ use machine::frames::Budget;
 use super::decode::{Instruction, ModRm, Operand};
 use super::{Emulation, INVALID_OPCODE, PROTECTION_FAULT, complete, fault_address, registers, set_fault_address};
 use crate::cpu_policy;
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Attempt, Domain, Vcpu};
 use crate::hypercall::{CallError, Caller};
 use crate::memory::mmuext;
 
@@ -80,18 +80,18 @@ fn write_root(
     instruction: &Instruction,
     value: u64,
 ) -> Emulation {
+    let attempt = Attempt::Instruction(cpu.registers().rip);
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
     let outcome = mmuext::new_kernel_root(&mut caller, Mfn::containing(MachineAddr::new(value)));
-    if !matches!(outcome, Err(CallError::Continue { .. })) {
-        vcpu.keep_promotion(None);
+    if let Err(CallError::Continue { promotion: Some(promotion), .. }) = outcome {
+        vcpu.keep_promotion(attempt, promotion);
+        return Emulation::Done;
     }
+    vcpu.end_attempt(attempt);
     match outcome {
         Ok(()) => complete(cpu, instruction.length),
         Err(CallError::Errno(_)) => PROTECTION_FAULT,
-        Err(CallError::Continue { promotion, .. }) => {
-            vcpu.keep_promotion(promotion);
-            Emulation::Done
-        }
+        Err(CallError::Continue { .. }) => Emulation::Done,
         Err(CallError::Kill(why)) => Emulation::Kill(why),
     }
 }

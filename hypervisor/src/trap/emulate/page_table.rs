@@ -5,14 +5,14 @@ use alloc::sync::Arc;
 
 use machine::addr::GuestVirt;
 use machine::context::{Active, Registers};
-use machine::frames::{AcquireError, Budget, FrameRef, L1, TypedRef};
+use machine::frames::{AcquireError, Budget, FrameRef, L1, Promotion, TypedRef};
 
 use super::arithmetic::{Operation, operation};
 use super::decode::{Instruction, Operand, decode};
 use super::registers::{self, mask};
 use super::short_forms::{self, Form, ShortForm};
 use super::{Emulation, code, complete, page_fault};
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Attempt, Domain, Vcpu};
 use crate::memory::admission::GuestAdmission;
 use crate::memory::update::{self, Change};
 use crate::memory::walk;
@@ -53,6 +53,8 @@ enum Failure {
     Refused,
     /// The instruction is executed again.
     Again,
+    /// The same, with what has been validated so far.
+    Preempted(Promotion),
 }
 
 /// Performs the kernel's write at `address`, where a read-only mapping of one of the domain's L1 tables faulted. Whether the guest has
@@ -150,17 +152,20 @@ pub(super) fn decoded(
         return Emulation::Refused;
     };
     let Some(place) = place(cpu, domain, address, size) else { return Emulation::Refused };
-    let outcome = change(domain, vcpu, &place, operation, instruction.rex, &mut after, budget);
-    if !matches!(outcome, Err(Failure::Again)) {
-        vcpu.keep_promotion(None);
+    let attempt = Attempt::Instruction(cpu.registers().rip);
+    let outcome = change(domain, &place, operation, instruction.rex, &mut after, budget);
+    if let Err(Failure::Preempted(promotion)) = outcome {
+        vcpu.keep_promotion(attempt, promotion);
+        return Emulation::Done;
     }
+    vcpu.end_attempt(attempt);
     match outcome {
         Ok(()) => {
             let repeats = instruction.repeat && after.rcx != 0 && instruction.modrm.is_none();
             *cpu.registers_mut() = after;
             if repeats { Emulation::Done } else { complete(cpu, instruction.length) }
         }
-        Err(Failure::Again) => Emulation::Done,
+        Err(Failure::Again | Failure::Preempted(_)) => Emulation::Done,
         Err(Failure::Refused) => Emulation::Refused,
     }
 }
@@ -222,7 +227,6 @@ fn place(cpu: &Active, domain: &Domain, address: GuestVirt, size: u8) -> Option<
 /// Performs the operation on the entry, and on the registers given.
 fn change(
     domain: &Domain,
-    vcpu: &Vcpu,
     place: &Place,
     operation: Operation,
     rex: bool,
@@ -239,7 +243,7 @@ fn change(
             Operation::Store(_) if place.size == 8 => Change::Write(new),
             _ => Change::Exchange { expected: entry, new: place.insert(entry, new) },
         };
-        let found = write(domain, vcpu, place, change, budget)?;
+        let found = write(domain, place, change, budget)?;
         if found == entry || matches!(change, Change::Write(_)) {
             return Ok(());
         }
@@ -248,14 +252,11 @@ fn change(
     Err(Failure::Again)
 }
 
-fn write(domain: &Domain, vcpu: &Vcpu, place: &Place, change: Change, budget: &mut Budget) -> Result<u64, Failure> {
+fn write(domain: &Domain, place: &Place, change: Change, budget: &mut Budget) -> Result<u64, Failure> {
     let mut admission = GuestAdmission::of(domain);
     match update::write_entry(place.table.again(), place.index, change, &mut admission, budget) {
         Ok(found) => Ok(found.get()),
-        Err(AcquireError::Preempted(promotion)) => {
-            vcpu.keep_promotion(Some(promotion));
-            Err(Failure::Again)
-        }
+        Err(AcquireError::Preempted(promotion)) => Err(Failure::Preempted(promotion)),
         Err(AcquireError::Conflict | AcquireError::Refused(_)) => Err(Failure::Refused),
     }
 }
