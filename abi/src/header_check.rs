@@ -18,42 +18,21 @@ pub(crate) fn agree(header: &str, expected: &[(&str, i128)]) {
     let mut program = format!(
         "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <xen/xen.h>\n#include <{header}>\n"
     );
-    for (expression, value) in expected
-        .iter()
-        .filter(|(expression, _)| !expression.contains(", _pad"))
-    {
-        writeln!(
-            program,
-            "_Static_assert((__int128)({expression}) == {}, \"{expression}\");",
-            literal(*value)
-        )
-        .unwrap();
+    for (expression, value) in expected.iter().filter(|(expression, _)| !expression.contains(", _pad")) {
+        writeln!(program, "_Static_assert((__int128)({expression}) == {}, \"{expression}\");", literal(*value))
+            .unwrap();
     }
-    let compiler = Command::new("cc")
-        .args(["-std=gnu11", "-fsyntax-only", "-x", "c", "-"])
-        .stdin(Stdio::piped())
-        .spawn();
+    let compiler =
+        Command::new("cc").args(["-std=gnu11", "-fsyntax-only", "-x", "c", "-"]).stdin(Stdio::piped()).spawn();
     let Ok(mut compiler) = compiler else {
         eprintln!("skipped: no C compiler");
         return;
     };
-    compiler
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(program.as_bytes())
-        .unwrap();
-    assert!(
-        compiler.wait().unwrap().success(),
-        "{header} disagrees, see the compiler's messages"
-    );
+    compiler.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
+    assert!(compiler.wait().unwrap().success(), "{header} disagrees, see the compiler's messages");
 }
 
 /// A C literal of the value; all values fit 64 bits, signed or unsigned.
 fn literal(value: i128) -> String {
-    if value < 0 {
-        format!("({value}LL)")
-    } else {
-        format!("{value}ULL")
-    }
+    if value < 0 { format!("({value}LL)") } else { format!("{value}ULL") }
 }

@@ -72,7 +72,12 @@ impl Active {
     ///
     /// # Errors
     /// If any of its bytes cannot be written.
-    pub fn write_element<T: IntoBytes + Immutable>(&self, array: GuestVirt, index: u64, value: &T) -> Result<(), Fault> {
+    pub fn write_element<T: IntoBytes + Immutable>(
+        &self,
+        array: GuestVirt,
+        index: u64,
+        value: &T,
+    ) -> Result<(), Fault> {
         self.write(element::<T>(array, index), value)
     }
 }

@@ -57,10 +57,9 @@ impl Value {
             Self::L2(table) => typed(table.mfn()),
             Self::L3(table) => typed(table.mfn()),
             Self::L4(table) => typed(table.mfn()),
-            Self::Promotion(promotion) => Held {
-                references: promotion.frames().filter(|frame| *frame == mfn).count() as u32,
-                uses: 0,
-            },
+            Self::Promotion(promotion) => {
+                Held { references: promotion.frames().filter(|frame| *frame == mfn).count() as u32, uses: 0 }
+            }
         }
     }
 }
@@ -187,10 +186,18 @@ impl World {
         let number = number % self.held.len();
         let budget = &mut Budget::new(100_000);
         match &self.held[number] {
-            Value::L1(table) => drop(Entry::<L1>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry))),
-            Value::L2(table) => drop(Entry::<L2>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry))),
-            Value::L3(table) => drop(Entry::<L3>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry))),
-            Value::L4(table) => drop(Entry::<L4>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry))),
+            Value::L1(table) => {
+                drop(Entry::<L1>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
+            }
+            Value::L2(table) => {
+                drop(Entry::<L2>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
+            }
+            Value::L3(table) => {
+                drop(Entry::<L3>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
+            }
+            Value::L4(table) => {
+                drop(Entry::<L4>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
+            }
             _ => {}
         }
     }

@@ -26,7 +26,9 @@ pub(crate) const KERNELS: [Kernel; 4] = [
         name: "debian12-rt",
         release: "bookworm",
         package: "linux-image-rt-amd64",
-        unreliable: Some("one of about ten boots on a busy host met a table that was still in use (docs/known-problems.md)"),
+        unreliable: Some(
+            "one of about ten boots on a busy host met a table that was still in use (docs/known-problems.md)",
+        ),
     },
     Kernel { name: "debian13", release: "trixie", package: "linux-image-amd64", unreliable: None },
 ];

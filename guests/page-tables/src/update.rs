@@ -74,7 +74,11 @@ fn forgetting(region: &Region) {
         for bad in [0xffff_8000_0000_0000u64, 0x0008_0000_0000_0000, 0xdead_0000] {
             check_eq!(call!(number::MMUEXT_OP, bad, 1u32, 0u64, DOMID_SELF), error::EFAULT, "no list at {bad:#x}");
         }
-        check_eq!(call!(number::MMUEXT_OP, &list, 1u32, 0xdead_0000u64, DOMID_SELF), error::EFAULT, "no place for a count");
+        check_eq!(
+            call!(number::MMUEXT_OP, &list, 1u32, 0xdead_0000u64, DOMID_SELF),
+            error::EFAULT,
+            "no place for a count"
+        );
         check_eq!(call!(number::MMUEXT_OP, &list, 1u32, 0u64, 77u64), error::ESRCH, "nobody's");
         check_eq!(call!(number::MMUEXT_OP, &list, 0u32, 0u64, DOMID_SELF), 0, "no operation");
     }

@@ -35,7 +35,8 @@ impl Request {
         check_privilege(caller)?;
         let Domctl { command, interface_version, domain, argument, .. } = caller.cpu.read(address)?;
         let place = address.offset(core::mem::offset_of!(Domctl, argument) as u64);
-        Self { command, domain, argument, address, place }.of_version(interface_version, abi::domctl::interface::VERSION)
+        Self { command, domain, argument, address, place }
+            .of_version(interface_version, abi::domctl::interface::VERSION)
     }
 
     /// Reads a `sysctl`.
@@ -47,7 +48,8 @@ impl Request {
         let Sysctl { command, interface_version, argument } = caller.cpu.read(address)?;
         let place = address.offset(core::mem::offset_of!(Sysctl, argument) as u64);
         let domain = DomainId::INVALID;
-        Self { command, domain, argument, address, place }.of_version(interface_version, abi::sysctl::interface::VERSION)
+        Self { command, domain, argument, address, place }
+            .of_version(interface_version, abi::sysctl::interface::VERSION)
     }
 
     fn of_version(self, found: u32, spoken: u32) -> Result<Self, CallError> {

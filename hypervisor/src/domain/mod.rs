@@ -12,8 +12,8 @@ pub use control::{Control, Handle};
 pub use destroy::{destroy_some, destruction_due};
 pub use life::{EndReason, Life};
 pub use table::{
-    Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames, reserve,
-    reserve_next,
+    Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames,
+    reserve, reserve_next,
 };
 pub use vcpu::{Attempt, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 

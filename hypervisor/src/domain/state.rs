@@ -1,7 +1,8 @@
 //! The public form of a vCPU's state, `vcpu_guest_context`, applied to a vCPU at rest.
 
 use abi::arch_x86_64::{
-    CpuUserRegs, FIRST_RESERVED_GDT_PAGE, TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, VcpuGuestContext, flat, vgcf,
+    CpuUserRegs, FIRST_RESERVED_GDT_PAGE, TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, VcpuGuestContext, flat,
+    vgcf,
 };
 use abi::errno::Errno;
 use alloc::boxed::Box;
@@ -224,8 +225,7 @@ fn set_handlers(context: &mut GuestContext, state: &VcpuGuestContext) {
     handlers.nmi = handlers.traps[NMI_VECTOR];
     let callback = |address, mask| Handler::new(address, flat::KERNEL_CS64, mask, 0);
     handlers.event = callback(state.event_callback_rip, true);
-    handlers.failsafe =
-        callback(state.failsafe_callback_rip, state.flags & vgcf::FAILSAFE_DISABLES_EVENTS != 0);
+    handlers.failsafe = callback(state.failsafe_callback_rip, state.flags & vgcf::FAILSAFE_DISABLES_EVENTS != 0);
     handlers.syscall = callback(state.syscall_callback_rip, state.flags & vgcf::SYSCALL_DISABLES_EVENTS != 0);
 }
 

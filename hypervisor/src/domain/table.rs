@@ -13,8 +13,7 @@ use machine::sync::{Level, SpinLock};
 use super::control::Handle;
 use super::{Domain, EndReason};
 
-static DOMAINS: SpinLock<Table> =
-    SpinLock::new(Level::Domains, Table { entries: BTreeMap::new(), last: DomainId(0) });
+static DOMAINS: SpinLock<Table> = SpinLock::new(Level::Domains, Table { entries: BTreeMap::new(), last: DomainId(0) });
 
 struct Table {
     entries: BTreeMap<DomainId, Entry>,

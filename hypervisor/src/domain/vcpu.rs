@@ -225,3 +225,29 @@ impl Vcpu {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Guest;
+    use machine::frames::{self, AcquireError, Budget, L4, TypedRef, Writable};
+    use machine::paging::NoEntries;
+
+    #[test]
+    fn what_is_half_validated_outlasts_the_calls_of_an_event_in_between() {
+        let guest = Guest::new(1, 2);
+        let vcpu = guest.domain.vcpu(0).expect("a vCPU");
+        let frame = frames::allocate(guest.domain.id()).expect("a frame").into_reference();
+        drop(TypedRef::<L4>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)));
+        let attempt = TypedRef::<Writable>::acquire(frame, &mut NoEntries, &mut Budget::new(1));
+        let Err(AcquireError::Preempted(promotion)) = attempt else { panic!("not preempted: {attempt:?}") };
+        let next = Attempt::Hypercall(1, [1, 2, 3, 4]);
+        vcpu.keep_promotion(next, promotion);
+        for other in [Attempt::Hypercall(1, [1, 2, 3, 5]), Attempt::Hypercall(2, [1, 2, 3, 4]), Attempt::Instruction(1)] {
+            vcpu.end_attempt(other);
+            assert!(vcpu.promotion.lock().is_some(), "{other:?}");
+        }
+        vcpu.end_attempt(next);
+        assert!(vcpu.promotion.lock().is_none());
+    }
+}

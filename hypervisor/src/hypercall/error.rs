@@ -50,9 +50,7 @@ impl From<AcquireError> for CallError {
         match error {
             AcquireError::Conflict => Self::Errno(Errno::EINVAL),
             AcquireError::Refused(errno) => Self::Errno(errno),
-            AcquireError::Preempted(promotion) => {
-                Self::Continue { arguments: [None; 4], promotion: Some(promotion) }
-            }
+            AcquireError::Preempted(promotion) => Self::Continue { arguments: [None; 4], promotion: Some(promotion) },
         }
     }
 }

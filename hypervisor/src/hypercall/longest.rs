@@ -14,9 +14,8 @@ struct Counter {
     longest: AtomicU64,
 }
 
-static COUNTERS: [Counter; NUMBERS] = [const {
-    Counter { goes: AtomicU64::new(0), continued: AtomicU64::new(0), longest: AtomicU64::new(0) }
-}; NUMBERS];
+static COUNTERS: [Counter; NUMBERS] =
+    [const { Counter { goes: AtomicU64::new(0), continued: AtomicU64::new(0), longest: AtomicU64::new(0) } }; NUMBERS];
 
 /// Notes one go of hypercall `number`, which took `ticks` of the time-stamp counter.
 pub(super) fn note(number: u64, ticks: u64, continued: bool) {

@@ -1,7 +1,7 @@
 //! Hypercalls: the table of what exists, and the dispatcher, which alone touches registers.
 
-mod caller;
 pub mod callback_op;
+mod caller;
 pub mod console_io;
 pub mod debug_registers;
 pub mod descriptor_tables;

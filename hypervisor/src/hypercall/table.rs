@@ -4,9 +4,9 @@ use abi::xen::{DomainId, hypercall as number};
 use machine::addr::GuestVirt;
 
 use super::{
-    CallResult, Caller, callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall,
-    nmi_op, physdev_op, platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks,
-    vcpu_op, vm_assist, xen_version,
+    CallResult, Caller, callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall, nmi_op,
+    physdev_op, platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks, vcpu_op,
+    vm_assist, xen_version,
 };
 use crate::memory::{memory_op, mmu_update, mmuext, update_va_mapping};
 use crate::{control, event_channel, grant_table};
@@ -110,11 +110,9 @@ const fn refused(hypercall: u32) -> &'static [u32] {
             sysctl::op::LIVEPATCH_OP,
         ],
         number::MMUEXT_OP => &[mmuext::MARK_SUPER, mmuext::UNMARK_SUPER],
-        number::PHYSDEV_OP => &[
-            physdev::op::PIRQ_EOI_GMFN_V1,
-            physdev::op::PIRQ_EOI_GMFN_V2,
-            physdev::op::FREE_IRQ_VECTOR,
-        ],
+        number::PHYSDEV_OP => {
+            &[physdev::op::PIRQ_EOI_GMFN_V1, physdev::op::PIRQ_EOI_GMFN_V2, physdev::op::FREE_IRQ_VECTOR]
+        }
         _ => &[],
     }
 }

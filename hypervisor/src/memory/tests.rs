@@ -53,8 +53,16 @@ fn a_single_update_does_what_a_list_of_one_does() {
     let (at, frame) = (guest.entry_address(2), guest.entry(2) & !0xfff);
     let foreign = u64::from(domid::SELF);
     let values = [
-        0, 0xdead_bee0, frame | MAPPED, frame | MAPPED & !2, frame | MAPPED | 0x240, guest.entry(3), at & !0xfff | MAPPED,
-        at & !0xfff | MAPPED & !2, 1 << 50 | MAPPED, frame | MAPPED | 0x10,
+        0,
+        0xdead_bee0,
+        frame | MAPPED,
+        frame | MAPPED & !2,
+        frame | MAPPED | 0x240,
+        guest.entry(3),
+        at & !0xfff | MAPPED,
+        at & !0xfff | MAPPED & !2,
+        1 << 50 | MAPPED,
+        frame | MAPPED | 0x10,
     ];
     for before in values {
         for after in values {

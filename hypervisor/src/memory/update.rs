@@ -32,7 +32,9 @@ pub enum Change {
 impl Change {
     const fn wanted(self) -> RawEntry {
         match self {
-            Self::Write(bits) | Self::PreserveAccessedDirty(bits) | Self::Exchange { new: bits, .. } => RawEntry::new(bits),
+            Self::Write(bits) | Self::PreserveAccessedDirty(bits) | Self::Exchange { new: bits, .. } => {
+                RawEntry::new(bits)
+            }
         }
     }
 }

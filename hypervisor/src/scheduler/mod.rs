@@ -35,8 +35,7 @@ pub(crate) use run::note_leaving;
 pub use run::{must_stop, poll, run_cpu, yield_now};
 pub use runstate::Runstate;
 pub use settings::{
-    lift_pin_override, override_pin, rate_limit, set_affinity, set_cap, set_rate_limit, set_soft_affinity,
-    set_weight,
+    lift_pin_override, override_pin, rate_limit, set_affinity, set_cap, set_rate_limit, set_soft_affinity, set_weight,
 };
 pub use share::DomainScheduling;
 pub use state::SchedulerState;

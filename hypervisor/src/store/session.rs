@@ -73,7 +73,8 @@ impl Session {
     }
 
     fn perform(&mut self, header: &MessageHeader, payload: &[u8]) -> Result<Answer, Error> {
-        let grows = matches!(header.kind, message::WRITE | message::MKDIR | message::WATCH | message::TRANSACTION_START);
+        let grows =
+            matches!(header.kind, message::WRITE | message::MKDIR | message::WATCH | message::TRANSACTION_START);
         if grows && heap::is_short() {
             return Err(error::NO_SPACE);
         }

@@ -47,9 +47,8 @@ pub fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra)
     let mask_before = upcall_mask(cpu);
     let code = registers.cs & 0xffff & if from_kernel { !3 } else { !0 };
     let iopl = if domain.has_assist(vm_assist::ARCHITECTURAL_IOPL) { u64::from(context.iopl()) << 12 } else { 0 };
-    let flags = registers.rflags & !(FLAG_INTERRUPT | FLAGS_IOPL)
-        | iopl
-        | if mask_before == 0 { FLAG_INTERRUPT } else { 0 };
+    let flags =
+        registers.rflags & !(FLAG_INTERRUPT | FLAGS_IOPL) | iopl | if mask_before == 0 { FLAG_INTERRUPT } else { 0 };
     let mut frame = [0u64; 11];
     let mut length = 0;
     let mut push = |word: u64| {

@@ -67,7 +67,9 @@ pub fn trap(
             cpu.set_task_switched(false);
         }
         vector::DEBUG => cpu.latch_debug_status(),
-        vector::BREAKPOINT | vector::OVERFLOW if !handler(cpu, number).is_set() => return no_gate(cpu, domain, number, 1),
+        vector::BREAKPOINT | vector::OVERFLOW if !handler(cpu, number).is_set() => {
+            return no_gate(cpu, domain, number, 1);
+        }
         vector::SYSTEM_CALL if !may_raise(cpu, number) => return no_gate(cpu, domain, number, 2),
         _ => {}
     }

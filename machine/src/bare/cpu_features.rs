@@ -48,7 +48,8 @@ fn is_emulated() -> bool {
     let [_, b, c, d] = cpuid(0x4000_0000, 0);
     let is_virtual = cpuid(1, 0)[2] & 1 << 31 != 0;
     // There is no heap yet to put the name together in.
-    is_virtual && [b, c, d] == [u32::from_le_bytes(*b"TCGT"), u32::from_le_bytes(*b"CGTC"), u32::from_le_bytes(*b"GTCG")]
+    is_virtual
+        && [b, c, d] == [u32::from_le_bytes(*b"TCGT"), u32::from_le_bytes(*b"CGTC"), u32::from_le_bytes(*b"GTCG")]
 }
 
 /// Looks once, on the boot CPU.

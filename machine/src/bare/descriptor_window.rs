@@ -62,4 +62,3 @@ pub(crate) fn ldt_page_of_fault(address: u64) -> Option<usize> {
     let offset = address.checked_sub(cpu_info::window() + LDT)?;
     usize::try_from(offset >> 12).ok().filter(|&page| page < LDT_PAGES)
 }
-

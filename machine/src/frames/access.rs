@@ -27,7 +27,8 @@ const LINE: u16 = 8;
 fn is_empty_line(mfn: Mfn, index: u16) -> bool {
     assert!(index < ENTRIES && index.is_multiple_of(LINE), "a line of entries lies within a page");
     // SAFETY: as in `entry`; eight entries from a multiple of eight lie inside the frame.
-    let line = unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().wrapping_add(usize::from(index)).cast::<[AtomicU64; 8]>() };
+    let line =
+        unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().wrapping_add(usize::from(index)).cast::<[AtomicU64; 8]>() };
     line.iter().fold(0, |all, entry| all | entry.load(Ordering::Relaxed)) == 0
 }
 

@@ -40,8 +40,8 @@ pub use buffer::Buffer;
 pub use list::FrameList;
 pub use queue::{reap, reaping_anywhere, reaping_due};
 pub use reference::{
-    Allocation, Descriptor, FrameRef, Kind, L1, L2, L3, L4, Level, NoMemory, SharedReadOnly, TypedRef, Writable, note_owner_emptied,
-    owned_by, owner_emptied, take_owner_emptied,
+    Allocation, Descriptor, FrameRef, Kind, L1, L2, L3, L4, Level, NoMemory, SharedReadOnly, TypedRef, Writable,
+    note_owner_emptied, owned_by, owner_emptied, take_owner_emptied,
 };
 pub use slot::{KindCode, is_ram, table_size};
 pub use table::{Leaf, ReplaceError, TableRef};

@@ -130,9 +130,7 @@ impl FrameRef {
     fn get_below(mfn: Mfn, limit: u32) -> Option<Self> {
         let slot = slot::slot(mfn)?;
         slot.refs
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |refs| {
-                (refs != 0 && refs < limit).then(|| refs + 1)
-            })
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |refs| (refs != 0 && refs < limit).then(|| refs + 1))
             .ok()?;
         Some(Self { mfn })
     }
@@ -311,8 +309,7 @@ impl<K: Kind> TypedRef<K> {
 
     /// Turns this use into the frame's pin, which lasts until [`TypedRef::unpin`]. Hands the value back if it is pinned already.
     pub fn pin(self) -> Result<(), Self> {
-        let pinned =
-            self.frame.slot().update_usage(|usage| (!usage.pinned).then_some(Use { pinned: true, ..usage }));
+        let pinned = self.frame.slot().update_usage(|usage| (!usage.pinned).then_some(Use { pinned: true, ..usage }));
         match pinned {
             Ok(_) => {
                 self.into_counted();
@@ -326,9 +323,7 @@ impl<K: Kind> TypedRef<K> {
     pub fn unpin(frame: &FrameRef) -> Option<Self> {
         frame
             .slot()
-            .update_usage(|usage| {
-                (usage.pinned && usage.kind == K::CODE).then_some(Use { pinned: false, ..usage })
-            })
+            .update_usage(|usage| (usage.pinned && usage.kind == K::CODE).then_some(Use { pinned: false, ..usage }))
             .ok()?;
         // The pin held an existence count of its own; it becomes this value's.
         Some(Self::from_counted(FrameRef::from_counted(frame.mfn())))

@@ -1,8 +1,8 @@
 //! Page tables in use, as arrays of entries that can be read, replaced and exchanged.
 
-use super::{access, slot};
 use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
 use super::transition::ENTRIES;
+use super::{access, slot};
 use crate::addr::{GuestVirt, Mfn};
 use crate::paging::{self, Entry, RawEntry};
 
@@ -79,12 +79,7 @@ impl<K: Level> TypedRef<K> {
     ///
     /// # Panics
     /// If `index` is not below 512.
-    pub fn exchange(
-        &self,
-        index: u16,
-        expected: RawEntry,
-        entry: Entry<K>,
-    ) -> Result<Entry<K>, ReplaceError<K>> {
+    pub fn exchange(&self, index: u16, expected: RawEntry, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {
         assert!(index < ENTRIES, "a page table has 512 entries");
         if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));

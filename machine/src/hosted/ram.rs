@@ -28,12 +28,8 @@ fn leak_zeroed<T>(count: usize) -> usize {
 pub(super) fn init(frames: u64) {
     let count = usize::try_from(frames).expect("a sensible number of frames");
     let m2p = leak_zeroed::<u64>(count);
-    let ram = RAM.set(Ram {
-        frames,
-        memory: leak_zeroed::<[u8; PAGE_SIZE]>(count),
-        table: leak_zeroed::<Slot>(count),
-        m2p,
-    });
+    let ram =
+        RAM.set(Ram { frames, memory: leak_zeroed::<[u8; PAGE_SIZE]>(count), table: leak_zeroed::<Slot>(count), m2p });
     for number in 0..ram.frames {
         crate::m2p::set(Mfn::new(number), crate::m2p::INVALID);
     }

@@ -147,4 +147,3 @@ pub(crate) fn copy_to_guest(context: &GuestContext, to: GuestVirt, from: &[u8]) 
         })
     })
 }
-

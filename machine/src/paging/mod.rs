@@ -6,8 +6,8 @@ mod entry;
 use abi::errno::Errno;
 
 pub use descriptor::check_descriptor;
-pub(crate) use entry::{admit_table_entry, leaf_with_flags};
 pub use entry::{Entry, LeafFlags, RawEntry};
+pub(crate) use entry::{admit_table_entry, leaf_with_flags};
 
 use crate::addr::Mfn;
 use crate::backend::ram;

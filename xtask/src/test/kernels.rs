@@ -34,7 +34,9 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
         let boots = if test.repeat > 1 { usize::try_from(test.repeat).unwrap_or(usize::MAX) } else { chosen.len() };
         for vcpus in chosen.iter().cycle().take(boots) {
             report.take(&name(vcpus), || match kernel.unreliable {
-                Some(why) if test.only.is_none() => Ok(Outcome::Skip(format!("only with --only {}: {why}", kernel.name))),
+                Some(why) if test.only.is_none() => {
+                    Ok(Outcome::Skip(format!("only with --only {}: {why}", kernel.name)))
+                }
                 _ => boot(bench, kernel, *vcpus),
             });
         }

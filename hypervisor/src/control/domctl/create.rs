@@ -1,8 +1,8 @@
 //! `createdomain`, and `max_vcpus`, which here has nothing left to do.
 
+use abi::arch_x86_64::misc_flags;
 use abi::domctl::{CreateDomain, MaxVcpus, create_flags, grant_options};
 use abi::errno::Errno;
-use abi::arch_x86_64::misc_flags;
 use abi::xen::DomainId;
 use alloc::format;
 use alloc::sync::Arc;

@@ -44,7 +44,10 @@ pub(super) fn set_callbacks(caller: &mut Caller<'_>, request: &Request, target: 
     let wanted: ExtendedVcpuContext = request.argument();
     let vcpu = super::vcpu(target, wanted.vcpu)?;
     let whole = size_of::<ExtendedVcpuContext>() as u32;
-    if wanted.size > whole || !is_canonical(wanted.syscall32_callback_rip) || !is_canonical(wanted.sysenter_callback_rip) {
+    if wanted.size > whole
+        || !is_canonical(wanted.syscall32_callback_rip)
+        || !is_canonical(wanted.sysenter_callback_rip)
+    {
         return Err(Errno::EINVAL.into());
     }
     if wanted.size == whole && wanted.machine_check_capabilities != 0 {
@@ -58,8 +61,12 @@ pub(super) fn set_callbacks(caller: &mut Caller<'_>, request: &Request, target: 
             wanted.syscall32_disables_events != 0,
             0,
         );
-        handlers.sysenter =
-            Handler::new(wanted.sysenter_callback_rip, wanted.sysenter_callback_cs, wanted.sysenter_disables_events != 0, 0);
+        handlers.sysenter = Handler::new(
+            wanted.sysenter_callback_rip,
+            wanted.sysenter_callback_cs,
+            wanted.sysenter_disables_events != 0,
+            0,
+        );
         Ok(())
     })?;
     Ok(0)

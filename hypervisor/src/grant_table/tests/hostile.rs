@@ -6,7 +6,9 @@ use abi::grant_table::{entry_flags, map_flags, status};
 use machine::frames;
 use machine::paging::{Entry, RawEntry};
 
-use super::{FREE_PAGE, GRANTEE, GRANTER, IN_USE, flags_of, map, map_at, pair, set_word, setup, unmap, word, write_entry};
+use super::{
+    FREE_PAGE, GRANTEE, GRANTER, IN_USE, flags_of, map, map_at, pair, set_word, setup, unmap, word, write_entry,
+};
 use crate::memory::update;
 
 #[test]

@@ -9,7 +9,7 @@ use machine::addr::{GuestVirt, Mfn, Pfn};
 use machine::frames::{self, Allocation};
 use machine::m2p;
 
-use super::{continue_from, EXTENT_SHIFT};
+use super::{EXTENT_SHIFT, continue_from};
 use crate::domain::Domain;
 use crate::hypercall::{CallResult, Caller};
 use crate::memory::{claim, mmuext};
