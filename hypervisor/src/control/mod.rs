@@ -18,16 +18,8 @@ use crate::hypercall::{CallError, CallResult, Caller};
 
 /// `kexec_op`: no other kernel can be started in the host's place.
 pub fn kexec_op(caller: &mut Caller<'_>) -> CallResult {
-    check_privilege(caller)?;
+    caller.check_control()?;
     Err(Errno::ENOSYS.into())
-}
-
-/// Whether the caller may control the host.
-///
-/// # Errors
-/// `EPERM` if it may not.
-fn check_privilege(caller: &Caller<'_>) -> Result<(), Errno> {
-    if caller.domain.is_privileged() { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// Says in the log what was refused, to whoever debugs a tool.

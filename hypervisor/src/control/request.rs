@@ -8,7 +8,6 @@ use machine::addr::GuestVirt;
 use machine::guest_memory::Fault;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::check_privilege;
 use crate::hypercall::{CallError, Caller};
 
 /// Bytes of the part of a request whose layout depends on the operation.
@@ -32,7 +31,7 @@ impl Request {
     /// # Errors
     /// `EPERM`, `EFAULT`, `EACCES`, in this order.
     pub(super) fn domctl(caller: &Caller<'_>, address: GuestVirt) -> Result<Self, CallError> {
-        check_privilege(caller)?;
+        caller.check_control()?;
         let Domctl { command, interface_version, domain, argument, .. } = caller.cpu.read(address)?;
         let place = address.offset(core::mem::offset_of!(Domctl, argument) as u64);
         Self { command, domain, argument, address, place }
@@ -44,7 +43,7 @@ impl Request {
     /// # Errors
     /// `EPERM`, `EFAULT`, `EACCES`, in this order.
     pub(super) fn sysctl(caller: &Caller<'_>, address: GuestVirt) -> Result<Self, CallError> {
-        check_privilege(caller)?;
+        caller.check_control()?;
         let Sysctl { command, interface_version, argument } = caller.cpu.read(address)?;
         let place = address.offset(core::mem::offset_of!(Sysctl, argument) as u64);
         let domain = DomainId::INVALID;

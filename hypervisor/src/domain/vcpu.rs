@@ -243,7 +243,8 @@ mod tests {
         let Err(AcquireError::Preempted(promotion)) = attempt else { panic!("not preempted: {attempt:?}") };
         let next = Attempt::Hypercall(1, [1, 2, 3, 4]);
         vcpu.keep_promotion(next, promotion);
-        for other in [Attempt::Hypercall(1, [1, 2, 3, 5]), Attempt::Hypercall(2, [1, 2, 3, 4]), Attempt::Instruction(1)] {
+        for other in [Attempt::Hypercall(1, [1, 2, 3, 5]), Attempt::Hypercall(2, [1, 2, 3, 4]), Attempt::Instruction(1)]
+        {
             vcpu.end_attempt(other);
             assert!(vcpu.promotion.lock().is_some(), "{other:?}");
         }

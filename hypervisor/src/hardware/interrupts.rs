@@ -82,7 +82,7 @@ impl Binding {
 }
 
 fn lock(hardware: &Hardware) -> SpinLockGuard<'static, Table> {
-    let count = (hardware.line_count() + MESSAGES) as usize;
+    let count = count(hardware) as usize;
     let mut table = TABLE.lock();
     if table.slots.len() < count {
         table.slots.resize_with(count, Slot::default);
@@ -306,9 +306,10 @@ impl Table {
                 let _ = slot.connect(hardware, number, cpu);
             }
             Usage::Message { function, messages } => {
-                let (count, first) = match messages {
-                    Messages::Msi { count, .. } => (*count, old.first()),
-                    Messages::Msix(_) => (1, old.first()),
+                let first = old.first();
+                let count = match messages {
+                    Messages::Msi { count, .. } => *count,
+                    Messages::Msix(_) => 1,
                 };
                 let new = hardware.allocate_vector(number, count, Trigger::Edge, cpu, Some(first));
                 let Some(new) = new.filter(|new| new.cpu() != old.cpu()) else { return };

@@ -61,6 +61,14 @@ impl Caller<'_> {
         !frames::reaping_due() || frames::reap(&mut self.budget)
     }
 
+    /// Only the control domain may.
+    ///
+    /// # Errors
+    /// `EPERM` for any other.
+    pub fn check_control(&self) -> Result<(), Errno> {
+        if self.domain.is_privileged() { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
     /// Whose frames a call about page tables means: as `target`, but the machine's own frames (`DOMID_IO`, `DOMID_XEN`) have an owner
     /// too, with which an unprivileged domain may not deal.
     ///
@@ -70,7 +78,7 @@ impl Caller<'_> {
         if !matches!(id, DomainId::IO | DomainId::XEN) {
             return self.target(id).map(PageOwner::Domain);
         }
-        if self.domain.is_privileged() { Ok(PageOwner::Machine(id)) } else { Err(Errno::EPERM) }
+        self.check_control().map(|()| PageOwner::Machine(id))
     }
 
     /// The domain that `id` names: `SELF`, the caller's own number, or another domain if the caller is privileged.

@@ -14,9 +14,7 @@ const COST_OF_BYTE: u32 = 16;
 
 /// Writes `count` bytes from `buffer`, or reads up to so many.
 pub fn console_io(caller: &mut Caller<'_>, operation: u32, count: u32, buffer: GuestVirt) -> CallResult {
-    if !caller.domain.is_privileged() {
-        return Err(Errno::EPERM.into());
-    }
+    caller.check_control()?;
     match operation {
         command::WRITE => write(caller, count, buffer),
         command::READ => read(caller, count, buffer),

@@ -122,9 +122,7 @@ fn watchdog(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
 }
 
 fn pin_override(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
-    if !caller.domain.is_privileged() {
-        return Err(Errno::EPERM.into());
-    }
+    caller.check_control()?;
     let pin: PinOverride = caller.cpu.read(argument)?;
     match u32::try_from(pin.pcpu) {
         Ok(number) => scheduler::override_pin(caller.vcpu, number)?,

@@ -51,11 +51,7 @@ pub fn write_entry(
     admission: &mut impl Admission,
     budget: &mut Budget,
 ) -> Result<RawEntry, AcquireError> {
-    if index >= 512 {
-        return Err(Errno::EINVAL.into());
-    }
-    budget.spend(1);
-    counters::count(Counter::EntryUpdates);
+    begin(index, budget)?;
     // The kind is only a hint until the reference of that kind is held. A table that nobody uses is memory again.
     let (kind, uses) = table.current_kind();
     match if uses == 0 { KindCode::Writable } else { kind } {
@@ -86,6 +82,16 @@ pub fn write_entry(
     }
 }
 
+/// What every update begins with.
+fn begin(index: u16, budget: &mut Budget) -> Result<(), Errno> {
+    if index >= 512 {
+        return Err(Errno::EINVAL);
+    }
+    budget.spend(1);
+    counters::count(Counter::EntryUpdates);
+    Ok(())
+}
+
 /// Changes entry `index` of an L1 table that is held, as [`write_entry`] does.
 ///
 /// # Errors
@@ -97,11 +103,7 @@ pub fn write_leaf(
     admission: &mut impl Admission,
     budget: &mut Budget,
 ) -> Result<RawEntry, AcquireError> {
-    if index >= 512 {
-        return Err(Errno::EINVAL.into());
-    }
-    budget.spend(1);
-    counters::count(Counter::EntryUpdates);
+    begin(index, budget)?;
     change_leaf(table, index, change, admission, budget)
 }
 

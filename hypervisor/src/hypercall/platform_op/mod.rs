@@ -45,9 +45,7 @@ pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     if call.interface_version != interface::VERSION {
         return Err(Errno::EACCES.into());
     }
-    if !caller.domain.is_privileged() {
-        return Err(Errno::EPERM.into());
-    }
+    caller.check_control()?;
     let mut request = Request { place: argument, call };
     match call.command {
         op::SETTIME32 => {

@@ -11,14 +11,9 @@ use crate::memory::claim;
 /// The longest memory map that a guest can be shown.
 const MOST_RANGES: u32 = 128;
 
-/// Only the control domain may.
-fn check_privilege(caller: &Caller<'_>) -> Result<(), Errno> {
-    if caller.domain.is_privileged() { Ok(()) } else { Err(Errno::EPERM) }
-}
-
 /// `claim_pages`: sets frames aside.
 pub(super) fn claim_pages(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
-    check_privilege(caller)?;
+    caller.check_control()?;
     let wanted: Reservation = caller.cpu.read(argument)?;
     if wanted.extent_start != 0 || wanted.extent_order != 0 || wanted.memory_flags != 0 {
         return Err(Errno::EINVAL.into());
@@ -29,7 +24,7 @@ pub(super) fn claim_pages(caller: &mut Caller<'_>, argument: GuestVirt) -> CallR
 
 /// `set_memory_map`: what a guest is told that its memory looks like.
 pub(super) fn set_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
-    check_privilege(caller)?;
+    caller.check_control()?;
     let wanted: ForeignMemoryMap = caller.cpu.read(argument)?;
     if wanted.map.entry_count > MOST_RANGES {
         return Err(Errno::EINVAL.into());
@@ -45,7 +40,7 @@ pub(super) fn set_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> Ca
 
 /// `acquire_resource`: the frames of a domain's grant table, so that its first entries can be filled in.
 pub(super) fn acquire_resource(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
-    check_privilege(caller)?;
+    caller.check_control()?;
     let mut wanted: AcquireResource = caller.cpu.read(argument)?;
     if wanted._pad != 0 {
         return Err(Errno::EINVAL.into());
