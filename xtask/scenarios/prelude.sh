@@ -55,10 +55,12 @@ answered() {
     tail -c "+$1" "$consoles/guest-$2.log" | tr -d '\r' | grep '^=42=[0-9]*=$'
 }
 
-# ask NAME COMMAND: types it in the guest's shell, prints what it printed, and has its status.
+# ask NAME COMMAND: types it in the guest's shell, prints what it printed, and has its status, which is that of the first
+# part that failed.
 ask() {
     from=$(($(stat -c %s "$consoles/guest-$1.log") + 1))
-    echo "$2; echo; echo =\$((6*7))=\$?=" > "$(xenstore-read "/local/domain/$(xl domid "$1")/console/tty")"
+    printf '(set -e\n%s\n); status=$?; echo; echo =$((6*7))=$status=\n' "$2" \
+        > "$(xenstore-read "/local/domain/$(xl domid "$1")/console/tty")"
     soon answered "$from" "$1" > /tmp/answer
     tail -c "+$from" "$consoles/guest-$1.log" | tr -d '\r' | sed '/=42=/,$d'
     return "$(tr -d '\n' < /tmp/answer | sed 's/^=42=\([0-9]*\)=.*/\1/')"
