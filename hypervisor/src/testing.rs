@@ -145,6 +145,12 @@ impl Guest {
         }
     }
 
+    /// Its vCPU's state at rest; there are no hypercalls of it from then on.
+    #[cfg(test)]
+    pub(crate) fn park(&mut self) -> alloc::boxed::Box<machine::context::GuestContext> {
+        self.cpu.take().expect("an active vCPU").deactivate()
+    }
+
     /// Puts values where hypercalls can read them; returns the address.
     pub(crate) fn put<T: IntoBytes + Immutable + ?Sized>(&mut self, value: &T) -> GuestVirt {
         let address = self.address(SCRATCH_PAGE);

@@ -14,23 +14,14 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     release: &'static str,
     package: &'static str,
-    /// Why it is tested only where `--only` asks for it.
-    pub(crate) unreliable: Option<&'static str>,
 }
 
 /// The kernels that are tested; the first is the one that `run` boots.
 pub(crate) const KERNELS: [Kernel; 4] = [
-    Kernel { name: "debian12", release: "bookworm", package: "linux-image-amd64", unreliable: None },
-    Kernel { name: "debian12-cloud", release: "bookworm", package: "linux-image-cloud-amd64", unreliable: None },
-    Kernel {
-        name: "debian12-rt",
-        release: "bookworm",
-        package: "linux-image-rt-amd64",
-        unreliable: Some(
-            "one of about ten boots on a busy host met a table that was still in use (docs/known-problems.md)",
-        ),
-    },
-    Kernel { name: "debian13", release: "trixie", package: "linux-image-amd64", unreliable: None },
+    Kernel { name: "debian12", release: "bookworm", package: "linux-image-amd64" },
+    Kernel { name: "debian12-cloud", release: "bookworm", package: "linux-image-cloud-amd64" },
+    Kernel { name: "debian12-rt", release: "bookworm", package: "linux-image-rt-amd64" },
+    Kernel { name: "debian13", release: "trixie", package: "linux-image-amd64" },
 ];
 
 impl Kernel {

@@ -11,6 +11,11 @@ use kernel::{call, say, time};
 use crate::random::Random;
 
 const SLICE: u64 = 2_000_000;
+const IRET: u8 = 0xcf;
+/// Bit of the flags.
+const VIRTUAL_8086: u64 = 1 << 17;
+/// Where the stack of what runs in user mode begins.
+const STACK: u64 = 0x800;
 
 pub(crate) fn user(random: &mut Random) {
     let (code, data) = (page(), page());
@@ -21,12 +26,9 @@ pub(crate) fn user(random: &mut Random) {
     let port = crate::channels::timer();
     let mut run = |random: &mut Random, bytes: &[u8]| {
         for at in 0..64u64 {
-            // No IRET: under QEMU's emulation one with VM in its flags enters virtual-8086 mode, in long mode too, which no
-            // hypervisor can survive.
-            let byte = bytes.get(at as usize).copied().filter(|&byte| byte != 0xcf);
-            poke(code + at, byte.unwrap_or(0xcc));
+            poke(code + at, bytes.get(at as usize).copied().unwrap_or(0xcc));
         }
-        let mut frame = user::frame(BASE, BASE + 0x1800);
+        let mut frame = user::frame(BASE, BASE + 0x1000 + STACK);
         let cs = if random.below(4) == 0 { CS32 } else { CS64 };
         frame.cs = cs;
         for register in [
@@ -54,26 +56,46 @@ pub(crate) fn user(random: &mut Random) {
     };
     for first in 0..=255u8 {
         for prefix in [&[][..], &[0x0f][..], &[0x66][..], &[0xf3, 0x0f], &[0xf2, 0x0f], &[0x48], &[0x48, 0x0f]] {
-            let mut bytes = [0u8; 15];
-            for byte in &mut bytes {
-                *byte = random.next() as u8;
-            }
+            let mut bytes = random_bytes(random);
             bytes[..prefix.len()].copy_from_slice(prefix);
             bytes[prefix.len()] = first;
-            run(random, &bytes);
+            run(random, &bytes.map(without_iret));
         }
     }
     for _ in 0..3000 {
-        let mut bytes = [0u8; 15];
-        for byte in &mut bytes {
-            *byte = random.next() as u8;
+        let bytes = random_bytes(random);
+        run(random, &bytes.map(without_iret));
+    }
+    for _ in 0..300 {
+        let selector = match random.below(3) {
+            0 => u64::from(CS64),
+            1 => u64::from(CS32),
+            _ => random.next() & 0xffff,
+        };
+        let frame =
+            [BASE + 8, selector, random.next() & !VIRTUAL_8086, BASE + 0x1000 + random.below(0x1000), random.nasty()];
+        let (prefix, width) = [(0x66, 2), (0x90, 4), (0x48, 8)][random.below(3) as usize];
+        for (index, word) in (0..).zip(frame) {
+            for (at, byte) in (0..width).zip(word.to_le_bytes()) {
+                poke(data + STACK + index * width + at, byte);
+            }
         }
-        run(random, &bytes);
+        run(random, &[prefix, IRET]);
     }
     crate::channels::close(port);
     let _ = call!(number::FPU_TASKSWITCH, 0u32);
     let kinds = vectors.iter().filter(|&&count| count != 0).count();
     say!("user mode: {kinds} kinds of trap, {} events", vectors[trap::EVENT as usize]);
+}
+
+fn random_bytes(random: &mut Random) -> [u8; 15] {
+    core::array::from_fn(|_| random.next() as u8)
+}
+
+/// IRET has no place among random bytes: under QEMU's emulation one with VM in its flags enters virtual-8086 mode, in long mode
+/// too, which no hypervisor can survive.
+const fn without_iret(byte: u8) -> u8 {
+    if byte == IRET { 0xcc } else { byte }
 }
 
 /// Privileged opcodes with random prefixes and operands, run in kernel mode with registers that point to a scratch page.

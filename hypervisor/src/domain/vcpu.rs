@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::{DomainId, SharedInfo, VcpuInfo};
 use machine::context::GuestContext;
-use machine::frames::{Promotion, SharedPage};
+use machine::frames::{Backlog, Promotion, SharedPage};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::Domain;
@@ -100,6 +100,8 @@ pub struct Vcpu {
     pub scheduling: SchedulerState,
     /// A page-table validation that was interrupted, and when it goes on.
     pub promotion: SpinLock<Option<(Attempt, Promotion)>>,
+    /// What it has left to tear down on the pCPU that it was on last: it goes on when that is done.
+    pub backlog: SpinLock<Option<Backlog>>,
     /// The domain that it is destroying, for when the hypercall is repeated.
     pub destroying: SpinLock<Option<(DomainId, Weak<Domain>)>>,
 }
@@ -127,6 +129,7 @@ impl Vcpu {
             time: VcpuTime::new(),
             scheduling: SchedulerState::new(),
             promotion: SpinLock::new(Level::Vcpu, None),
+            backlog: SpinLock::new(Level::Vcpu, None),
             destroying: SpinLock::new(Level::Vcpu, None),
         }
     }

@@ -38,7 +38,7 @@ pub use access::SharedPage;
 pub use allocator::{add_free_range, allocate, allocate_addressable, allocate_contiguous, free_frames, total_frames};
 pub use buffer::Buffer;
 pub use list::FrameList;
-pub use queue::{reap, reaping_anywhere, reaping_due};
+pub use queue::{Backlog, reap, reaping_anywhere, reaping_due};
 pub use reference::{
     Allocation, Descriptor, FrameRef, Kind, L1, L2, L3, L4, Level, NoMemory, SharedReadOnly, TypedRef, Writable,
     note_owner_emptied, owned_by, owner_emptied, take_owner_emptied,

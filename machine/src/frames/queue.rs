@@ -5,23 +5,52 @@ use super::list::link;
 use super::reference::FrameRef;
 use super::slot::{self, NO_FRAME, Use};
 use super::transition::{self, Budget};
-use crate::addr::{MAX_CPUS, Mfn};
+use crate::addr::{CpuId, MAX_CPUS, Mfn};
 use crate::sync::{Level, SpinLock};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 struct Queue {
     lock: SpinLock<()>,
     head: AtomicU32,
     /// Its pCPU works on a frame that it has taken out.
     busy: AtomicBool,
+    /// How often its pCPU has worked it off to the end.
+    emptied: AtomicU64,
 }
 
 static QUEUES: [Queue; MAX_CPUS] = [const {
-    Queue { lock: SpinLock::new(Level::Reap, ()), head: AtomicU32::new(NO_FRAME), busy: AtomicBool::new(false) }
+    Queue {
+        lock: SpinLock::new(Level::Reap, ()),
+        head: AtomicU32::new(NO_FRAME),
+        busy: AtomicBool::new(false),
+        emptied: AtomicU64::new(0),
+    }
 }; MAX_CPUS];
 
 fn own() -> &'static Queue {
     &QUEUES[crate::cpu::current().index()]
+}
+
+/// Tables that a pCPU had in its queue at some moment. They may hold on to others, so who counts on them being torn down
+/// has to wait for it, wherever it goes on: a vCPU that leaves its pCPU between two steps of a hypercall.
+#[derive(Debug)]
+pub struct Backlog {
+    cpu: CpuId,
+    emptied: u64,
+}
+
+impl Backlog {
+    /// What this pCPU has in its queue, if anything.
+    pub fn of_this_cpu() -> Option<Self> {
+        reaping_due().then(|| Self { cpu: crate::cpu::current(), emptied: own().emptied.load(Ordering::SeqCst) })
+    }
+
+    /// Whether all of it has been torn down.
+    pub fn is_worked_off(&self) -> bool {
+        // That pCPU may wait for this one.
+        crate::tlb::serve();
+        QUEUES[self.cpu.index()].emptied.load(Ordering::SeqCst) != self.emptied
+    }
 }
 
 /// Queues a frame whose `queued` bit the caller has just set; the queue owns the reference.
@@ -83,5 +112,6 @@ fn work_off(budget: &mut Budget) -> bool {
             }
         }
     }
+    own().emptied.fetch_add(1, Ordering::SeqCst);
     true
 }

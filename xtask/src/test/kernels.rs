@@ -33,12 +33,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
         let chosen: Vec<u32> = VCPUS.into_iter().filter(|vcpus| test.chooses(&name(vcpus))).collect();
         let boots = if test.repeat > 1 { usize::try_from(test.repeat).unwrap_or(usize::MAX) } else { chosen.len() };
         for vcpus in chosen.iter().cycle().take(boots) {
-            report.take(&name(vcpus), || match kernel.unreliable {
-                Some(why) if test.only.is_none() => {
-                    Ok(Outcome::Skip(format!("only with --only {}: {why}", kernel.name)))
-                }
-                _ => boot(bench, kernel, *vcpus),
-            });
+            report.take(&name(vcpus), || boot(bench, kernel, *vcpus));
         }
     }
 }
