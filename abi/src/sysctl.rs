@@ -59,6 +59,12 @@ constants! {
         MAX = 0x200, "XEN_SYSCTL_PHYSCAP_MAX";
     }
 
+    /// Values of [`PerformanceCounterOp::command`].
+    pub mod performance_counter: u32 {
+        RESET = 1, "XEN_SYSCTL_PERFCOP_reset";
+        QUERY = 2, "XEN_SYSCTL_PERFCOP_query";
+    }
+
     /// Values of [`CpuPoolOp::operation`].
     pub mod cpupool: u32 {
         CREATE = 1, "XEN_SYSCTL_CPUPOOL_OP_CREATE";

@@ -1,9 +1,9 @@
-//! How often each pCPU has done what costs time, since it came up. Counting is a load and a store on the pCPU's own words; nobody reads them
-//! but who asks for a sum. The entry code counts in the active context, which is added here at the next interrupt and when it leaves the pCPU.
+//! How often each pCPU has done what costs time, since it came up or the counters were reset. Counting is a load and a store on the pCPU's own
+//! words, which nobody else writes: a reset only remembers where they stood. Nobody reads them but who asks. The entry code counts in the active context, which is added here at the next interrupt and when it leaves the pCPU.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::addr::MAX_CPUS;
+use crate::addr::{CpuId, MAX_CPUS};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $counter:ident $name:literal;)*) => {
@@ -31,7 +31,7 @@ counters! {
     /// System calls of processes that the entry code has handed to their kernel.
     ShortSystemCalls "short system calls";
     /// The same, by way of Rust.
-    SystemCalls "system calls";
+    SystemCalls "system calls in rust";
     /// Returns to a process by the entry code.
     ShortReturns "short irets to process";
     /// Returns from one part of a kernel to another by the entry code.
@@ -43,7 +43,7 @@ counters! {
     /// Hypercalls to drop one translation, by the entry code.
     ShortPageFlushes "short invlpg hypercalls";
     /// Hypercalls that reached Rust; a multicall counts once.
-    Hypercalls "hypercalls";
+    Hypercalls "hypercalls in rust";
     /// Exceptions that reached Rust.
     Traps "traps";
     /// Interrupts of the pCPU's own while a guest ran.
@@ -73,7 +73,15 @@ counters! {
 #[repr(align(64))]
 struct Row([AtomicU64; Counter::ALL.len()]);
 
-static COUNTS: [Row; MAX_CPUS] = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
+type Rows = [Row; MAX_CPUS];
+
+static COUNTS: Rows = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
+/// Where the counts stood when they were reset.
+static STARTS: Rows = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
+
+fn word(rows: &Rows, cpu: CpuId, counter: Counter) -> &AtomicU64 {
+    &rows[cpu.index()].0[counter as usize]
+}
 
 /// Counts one.
 pub fn count(counter: Counter) {
@@ -82,14 +90,30 @@ pub fn count(counter: Counter) {
 
 /// Counts several.
 pub(crate) fn add(counter: Counter, number: u64) {
-    let word = &COUNTS[crate::cpu::current().index()].0[counter as usize];
+    let word = word(&COUNTS, crate::cpu::current(), counter);
     // Only this pCPU writes its words, and no interrupt comes in between.
     word.store(word.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
 }
 
+/// What a pCPU has counted.
+pub fn of(cpu: CpuId, counter: Counter) -> u64 {
+    let [count, start] = [&COUNTS, &STARTS].map(|rows| word(rows, cpu, counter).load(Ordering::Relaxed));
+    count.wrapping_sub(start)
+}
+
 /// The sum over all pCPUs.
 pub fn sum(counter: Counter) -> u64 {
-    COUNTS.iter().map(|row| row.0[counter as usize].load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    (0..).map_while(CpuId::new).map(|cpu| of(cpu, counter)).fold(0, u64::wrapping_add)
+}
+
+/// Counts from zero again.
+pub fn reset() {
+    for cpu in (0..).map_while(CpuId::new) {
+        for &counter in Counter::ALL {
+            let count = word(&COUNTS, cpu, counter).load(Ordering::Relaxed);
+            word(&STARTS, cpu, counter).store(count, Ordering::Relaxed);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +128,16 @@ mod tests {
             thread.join().unwrap();
         }
         assert_eq!(sum(Counter::Ipis) - before, 400);
+    }
+
+    #[test]
+    fn a_reset_counts_from_zero_again() {
+        add(Counter::Flushes, 7);
+        assert_eq!(sum(Counter::Flushes), 7);
+        reset();
+        assert_eq!(sum(Counter::Flushes), 0);
+        count(Counter::Flushes);
+        assert_eq!((sum(Counter::Flushes), of(crate::cpu::current(), Counter::Flushes)), (1, 1));
     }
 
     #[test]

@@ -163,6 +163,24 @@ xentop -b -i 2 -d 1 | tee /tmp/top
 grep -q 'Domain-0' /tmp/top
 grep -q ' web ' /tmp/top
 
+#: xenperf
+perf=/usr/lib/xen-4.17/bin/xenperf
+count() {
+    sed -n "s/^$1 *T= *\([0-9]*\).*/\1/p" /tmp/perf
+}
+if xl info | grep -q '^xen_changeset *: paravane'; then
+    $perf | tee /tmp/perf
+    test "$(count 'hypercalls in rust')" -gt 1000
+    test "$(count 'entry updates')" -gt 1000
+    before=$(count 'frames promoted')
+    $perf -r
+    $perf > /tmp/perf
+    test "$(count 'frames promoted')" -lt "$before"
+else
+    # Debian's Xen is built without counters.
+    fails $perf
+fi
+
 #: xenstore-ls
 xenstore-ls "/local/domain/$(xl domid web)" | tee /tmp/store
 grep -q '^name = "web"' /tmp/store

@@ -50,6 +50,29 @@ structs! {
         [0] scheduler: u32 = "sched_id",
     }
 
+    /// An entry of the list of [`PerformanceCounterOp`].
+    pub struct PerformanceCounter = "struct xen_sysctl_perfc_desc" [84] {
+        /// Ends with a zero.
+        [0] name: [u8; 80],
+        /// How many values it has.
+        [80] value_count: u32 = "nr_vals",
+    }
+
+    /// `perfc_op`.
+    pub struct PerformanceCounterOp = "struct xen_sysctl_perfc_op" [32] {
+        /// One of [`super::performance_counter`].
+        [0] command: u32 = "cmd",
+        /// Out.
+        [4] counter_count: u32 = "nr_counters",
+        /// Out: how many values all counters have together.
+        [8] value_count: u32 = "nr_vals",
+        [12] _pad: u32,
+        /// Guest address of a list of [`PerformanceCounter`], or zero.
+        [16] counters: u64 = "desc",
+        /// Guest address of a list of values of 32 bits, those of a counter side by side, or zero.
+        [24] values: u64 = "val",
+    }
+
     /// `getdomaininfolist`.
     pub struct GetDomainInfoList = "struct xen_sysctl_getdomaininfolist" [24] {
         [0] first_domain: DomainId,

@@ -101,7 +101,6 @@ const fn refused(hypercall: u32) -> &'static [u32] {
         number::GRANT_TABLE_OP => &[grant_table::op::DUMP_TABLE],
         number::SYSCTL => &[
             sysctl::op::TBUF_OP,
-            sysctl::op::PERFC_OP,
             sysctl::op::CPU_HOTPLUG,
             sysctl::op::PM_OP,
             sysctl::op::PAGE_OFFLINE_OP,

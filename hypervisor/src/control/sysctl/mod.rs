@@ -1,6 +1,6 @@
 //! `sysctl`: the host's state and settings (public header `sysctl.h`). One file for each concern.
 //!
-//! What this hypervisor does without (trace buffers, performance counters, lock profiles, coverage, live patches, cache allocation, taking memory out of
+//! What this hypervisor does without (trace buffers, lock profiles, coverage, live patches, cache allocation, taking memory out of
 //! use) is answered as by one that was built without.
 
 mod console;
@@ -8,6 +8,7 @@ mod cpu_policy;
 mod cpu_pool;
 mod domains;
 mod host;
+mod performance;
 mod power;
 mod scheduler;
 #[cfg(test)]
@@ -35,6 +36,7 @@ fn perform(caller: &mut Caller<'_>, request: &Request) -> CallResult {
         op::READCONSOLE => console::read_console(caller, request),
         op::PHYSINFO => host::physical_info(caller, request),
         op::SCHED_ID => scheduler::id(caller, request),
+        op::PERFC_OP => performance::counters(caller, request),
         op::GETDOMAININFOLIST => domains::list(caller, request),
         op::DEBUG_KEYS => console::debug_keys(caller, request),
         op::GETCPUINFO => host::cpu_info(caller, request),
@@ -52,7 +54,7 @@ fn perform(caller: &mut Caller<'_>, request: &Request) -> CallResult {
         op::GET_CPU_POLICY => cpu_policy::policy(caller, request),
         op::PSR_CMT_OP | op::PSR_ALLOC => Err(Errno::ENODEV.into()),
         op::PAGE_OFFLINE_OP | op::COVERAGE_OP | op::LIVEPATCH_OP => Err(Errno::EOPNOTSUPP.into()),
-        // TBUF_OP, PERFC_OP and LOCKPROF_OP among them.
+        // TBUF_OP and LOCKPROF_OP among them.
         _ => Err(Errno::ENOSYS.into()),
     }
 }

@@ -65,7 +65,6 @@ fn what_is_not_there_is_answered_as_by_one_built_without() {
     let guest = &mut control_domain();
     let expected = [
         (op::TBUF_OP, Errno::ENOSYS),
-        (op::PERFC_OP, Errno::ENOSYS),
         (op::LOCKPROF_OP, Errno::ENOSYS),
         (op::PAGE_OFFLINE_OP, Errno::EOPNOTSUPP),
         (op::COVERAGE_OP, Errno::EOPNOTSUPP),
@@ -86,6 +85,39 @@ fn what_is_not_there_is_answered_as_by_one_built_without() {
     assert_eq!(call(guest, op::PM_OP, &pm(0x11, 0)).err(), Some(Errno::ENODEV));
     assert_eq!(call(guest, op::PM_OP, &pm(power_management::GET_MAX_CSTATE, 0)).err(), Some(Errno::EOPNOTSUPP));
     assert_eq!(call(guest, op::PM_OP, &pm(0x11, 64)).err(), Some(Errno::EINVAL));
+}
+
+#[test]
+fn counters_are_named_read_and_reset() {
+    let guest = &mut control_domain();
+    let names = guest.address(LISTS).get();
+    let values = guest.address(LISTS + 1).get();
+    let ask = |command, counters, values| PerformanceCounterOp { command, counters, values, ..zeros() };
+    let query = |counters, values| ask(performance_counter::QUERY, counters, values);
+    let counters = machine::counters::Counter::ALL;
+    let cpus = host::cpus().count();
+
+    let answer = call(guest, op::PERFC_OP, &query(0, 0)).expect("asks for the length");
+    assert_eq!((answer.counter_count, answer.value_count), (counters.len() as u32, (counters.len() * cpus) as u32));
+
+    machine::counters::count(counters[1]);
+    assert!(call(guest, op::PERFC_OP, &query(names, values)).is_ok());
+    let second = &list::<PerformanceCounter>(guest, 2)[1];
+    assert!(second.name.starts_with(counters[1].name().as_bytes()) && second.name.ends_with(&[0]));
+    assert_eq!(second.value_count as usize, cpus);
+    let value = |guest: &mut Guest| -> u32 {
+        let own = cpus + machine::cpu::current().index();
+        guest.caller().cpu.read_element(machine::addr::GuestVirt::new(values), own as u64).expect("a mapped page")
+    };
+    assert!(value(guest) >= 1);
+
+    assert!(call(guest, op::PERFC_OP, &ask(performance_counter::RESET, 0, 0)).is_ok());
+    assert!(call(guest, op::PERFC_OP, &query(0, values)).is_ok());
+    assert_eq!(value(guest), 0);
+
+    assert_eq!(call(guest, op::PERFC_OP, &ask(3, 0, 0)).err(), Some(Errno::EINVAL));
+    assert_eq!(call(guest, op::PERFC_OP, &query(NOWHERE, 0)).err(), Some(Errno::EFAULT));
+    assert_eq!(call(guest, op::PERFC_OP, &query(0, NOWHERE)).err(), Some(Errno::EFAULT));
 }
 
 #[test]
