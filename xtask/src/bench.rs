@@ -1,7 +1,12 @@
 //! `cargo xtask bench`: the same kernel and the same program on the bare machine, on Debian's Xen and on Paravane, counted in instructions.
 
 mod chart;
+mod control;
+mod counts;
 mod figures;
+mod kernel;
+mod program;
+mod scaling;
 mod way;
 
 use std::fs;
@@ -12,7 +17,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::figures::Figures;
-pub(crate) use self::way::{Way, ramdisk};
+pub(crate) use self::program::ramdisk;
+pub(crate) use self::way::Way;
 use crate::packages;
 use crate::qemu;
 
@@ -28,6 +34,9 @@ pub(crate) struct Bench {
     /// Leave out what Paravane counts for each operation
     #[arg(long)]
     no_counters: bool,
+    /// Measure how throughput grows with CPUs and guests instead, in operations per second of the clock
+    #[arg(long, conflicts_with_all = ["only", "ways", "no_counters"])]
+    scaling: bool,
     /// Write the figures for scripts: objects of row, way, value, unit
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -44,11 +53,19 @@ impl Bench {
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         packages::need_program(qemu::QEMU, qemu::QEMU_PACKAGE)?;
         let baseline = self.baseline.as_ref().map(read).transpose()?;
-        let ways = if self.ways.is_empty() { Way::ALL.to_vec() } else { self.ways.clone() };
         let mut figures = Figures::default();
-        for way in ways {
-            let counters = way.is_paravane() && !self.no_counters;
-            way.measure(&self.only, counters, &mut figures).with_context(|| format!("in the way {way}"))?;
+        // What was measured is shown, whatever failed.
+        let mut failed = Vec::new();
+        if self.scaling {
+            failed.extend(scaling::measure(&mut figures).err());
+        } else {
+            let ways = if self.ways.is_empty() { Way::ALL.to_vec() } else { self.ways.clone() };
+            for way in ways {
+                failed.extend(self.measure(way, &mut figures).with_context(|| format!("in the way {way}")).err());
+            }
+        }
+        for error in &failed {
+            eprintln!("error: {error:#}");
         }
         if figures.is_empty() {
             bail!("nothing was measured");
@@ -60,15 +77,43 @@ impl Bench {
             println!("{}\n", figures.differences(baseline));
             figures.fill_from(baseline);
         }
-        println!("{}", figures.table());
+        println!("{}", figures.tables());
         if let Some(counts) = figures.counts() {
             println!("\n{counts}");
         }
         if let Some(file) = &self.chart {
             fs::write(file, chart::draw(&figures)).with_context(|| format!("cannot write {}", file.display()))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+impl Bench {
+    fn measure(&self, way: Way, figures: &mut Figures) -> Result<()> {
+        let wanted = |rows: &[&str]| rows.iter().any(|row| self.is_wanted(row));
+        let of_program: Vec<String> = self.only.iter().filter(|row| exists_on_bare(row)).cloned().collect();
+        let program = self.only.is_empty() || !of_program.is_empty();
+        if program && way != Way::XenGuest {
+            program::measure(way, &of_program, way.is_paravane() && !self.no_counters, figures)?;
+        }
+        if matches!(way, Way::XenDom0 | Way::ParavaneDom0) && wanted(kernel::ROWS) {
+            kernel::measure(way, figures)?;
+        }
+        let in_guest = [control::ROWS, kernel::HYPERCALLS].concat();
+        if matches!(way, Way::XenGuest | Way::ParavaneGuest) && (wanted(&in_guest) || program && way == Way::XenGuest) {
+            control::measure(way, &of_program, |row| self.is_wanted(row), figures)?;
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&self, row: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == row)
+    }
+}
+
+/// Whether the bare machine can do the row too.
+fn exists_on_bare(row: &str) -> bool {
+    ![kernel::ROWS, control::ROWS].concat().contains(&row)
 }
 
 fn read(file: &PathBuf) -> Result<Figures> {

@@ -1,17 +1,20 @@
 //! Measures what operating-system work costs inside a guest: `benchmark measure [ROW …]` prints `row NAME TICKS` for each,
 //! the least of some rounds; `benchmark steps [ROW …]` does each row for a while between two marks, and waits at each for a line on
-//! the console, so that whoever watches from outside can look; `once` does the same with fewer operations.
+//! the console, so that whoever watches from outside can look; `once` does the same with fewer operations. `throughput` waits for a line
+//! too, and prints `rate NAME OPERATIONS`, what all processors together do in a second; `serve` is the other end of the network's rows.
 
+mod devices;
 mod meter;
 mod rows;
 mod system;
+mod throughput;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode};
 
 use meter::Meter;
-use rows::{ROWS, Row};
+use rows::{DEVICE_ROWS, ROWS, Row};
 
 /// Where the ramdisk has this program.
 const PROGRAM: &str = "/programs/benchmark";
@@ -29,8 +32,11 @@ fn main() -> ExitCode {
         Some((task, wanted)) => (task.as_str(), wanted),
         None => ("", &[][..]),
     };
-    let rows: Vec<&Row> =
-        ROWS.iter().filter(|row| wanted.is_empty() || wanted.iter().any(|name| name == row.name)).collect();
+    let is_wanted = |row: &&Row| wanted.iter().any(|name| name == row.name);
+    let rows: Vec<&Row> = match wanted {
+        [] => ROWS.iter().collect(),
+        _ => ROWS.iter().chain(DEVICE_ROWS).filter(is_wanted).collect(),
+    };
     match task {
         NOTHING => {}
         "measure" => {
@@ -45,8 +51,7 @@ fn main() -> ExitCode {
         "row" => rows.iter().filter_map(|row| measure(row)).for_each(|line| println!("{line}")),
         "steps" | "once" => {
             let factor = if task == "once" { 1 } else { STEPS };
-            let console = File::open("/dev/console").expect("there is a console");
-            let mut marks = BufReader::new(console).lines();
+            let mut marks = marks();
             let mut mark = |text: String| {
                 println!("{text}");
                 marks.next();
@@ -56,12 +61,23 @@ fn main() -> ExitCode {
                 step(row.name, (row.times, factor), row.run, &mut mark);
             }
         }
+        "throughput" => {
+            println!("begin throughput");
+            marks().next();
+            throughput::print();
+        }
+        "serve" => devices::serve(),
         _ => {
-            eprintln!("usage: benchmark measure [ROW ...] | steps [ROW ...] | once [ROW ...]");
+            eprintln!("usage: benchmark measure [ROW ...] | steps [ROW ...] | once [ROW ...] | throughput | serve");
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
+}
+
+/// What whoever watches says on the console.
+fn marks() -> impl Iterator {
+    BufReader::new(File::open("/dev/console").expect("there is a console")).lines()
 }
 
 fn measure(row: &Row) -> Option<String> {

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU32;
 use std::thread;
 
 use super::{NOTHING, PROGRAM};
+use crate::devices;
 use crate::meter::Meter;
 use crate::system::{self, Child, Mapping, PAGE};
 
@@ -46,8 +47,17 @@ pub(crate) const ROWS: &[Row] = &[
     row("exec", 1, exec),
     row("mprotect", 50, mprotect),
     row("clock", 500, |meter| meter.each(system::clock)),
-    row("timer-1ms", 5, timer),
+    row("timer-1ms", 2, timer),
     row("shell", 1, shell),
+    row("build", 1, build),
+];
+
+/// What needs a disk and a network; only where it is asked for.
+pub(crate) const DEVICE_ROWS: &[Row] = &[
+    row("block-random", 32, devices::block_random),
+    row("block-sequential", 4, devices::block_sequential),
+    row("tcp-round-trip", 20, devices::round_trip),
+    row("tcp-stream", 4, devices::stream),
 ];
 
 fn read(meter: &mut Meter<'_>, length: usize) {
@@ -203,8 +213,19 @@ fn shell(meter: &mut Meter<'_>) {
     const SCRIPT: &str = "cd /tmp; for i in 1 2 3 4 5; do \
         busybox seq 1 300 > a; busybox sort -r a > b; busybox sed s/1/one/ b | busybox gzip > c.gz; \
         busybox gzip -dc c.gz | busybox md5sum > d; busybox rm a b c.gz d; done";
-    meter.each(|| {
-        let status = Command::new("/bin/busybox").args(["sh", "-c", SCRIPT]).stdin(Stdio::null()).status();
-        assert!(status.is_ok_and(|status| status.success()), "the script failed");
-    });
+    meter.each(|| script(SCRIPT));
+}
+
+/// A small C program made by Debian's tcc: four files, linked, and run.
+fn build(meter: &mut Meter<'_>) {
+    const SCRIPT: &str = "cd /build; for part in text table system main; do \
+        tcc -c $part.c -o /tmp/$part.o; done; \
+        tcc -nostdlib -static -o /tmp/count /tmp/text.o /tmp/table.o /tmp/system.o /tmp/main.o; \
+        test \"$(/tmp/count)\" = '32 the 11'";
+    meter.each(|| script(SCRIPT));
+}
+
+fn script(text: &str) {
+    let status = Command::new("/bin/busybox").args(["sh", "-ec", text]).stdin(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "the script failed");
 }

@@ -3,9 +3,31 @@
 
 use std::arch::asm;
 use std::ffi::CString;
+use std::fs::File;
 use std::io::Error;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// Opens a file to read and write past the kernel's cache.
+pub(crate) fn open_direct(path: &str) -> File {
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(libc::O_DIRECT).open(path).expect("a disk")
+}
+
+/// Reads the mapping from the file, or writes it there, in one call.
+pub(crate) fn transfer(file: &File, memory: &Mapping, offset: usize, write: bool) {
+    let (start, length, offset) = (memory.start.cast(), memory.length, offset as i64);
+    let result = if write {
+        // SAFETY: the mapping is ours.
+        unsafe { libc::pwrite(file.as_raw_fd(), start, length, offset) }
+    } else {
+        // SAFETY: as above, and nothing refers to it.
+        unsafe { libc::pread(file.as_raw_fd(), start, length, offset) }
+    };
+    assert!(must(result as i64, "transfer") == length as i64, "a part only was transferred");
+}
 
 /// Bytes of a page.
 pub(crate) const PAGE: usize = 4096;

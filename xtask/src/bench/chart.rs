@@ -1,6 +1,6 @@
 //! The figures as a picture: for each row what each way costs over the bare machine, as a part of what Xen costs over it.
 
-use super::figures::Figures;
+use super::figures::{Figures, INSTRUCTIONS};
 use super::way::Way;
 
 const LEFT: f64 = 140.0;
@@ -17,9 +17,9 @@ const COLOURS: [(Way, &str); 2] = [(Way::ParavaneDom0, "#8fb8de"), (Way::Paravan
 /// Draws the shares as SVG.
 pub(super) fn draw(figures: &Figures) -> String {
     let rows: Vec<&str> = figures
-        .rows()
+        .rows(INSTRUCTIONS)
         .into_iter()
-        .filter(|row| COLOURS.iter().any(|(way, _)| figures.share(row, *way).is_some()))
+        .filter(|row| COLOURS.iter().any(|(way, _)| figures.share(row, *way, INSTRUCTIONS).is_some()))
         .collect();
     let height = TOP + LINE * rows.len() as f64 + 12.0;
     let across = |share: f64| LEFT + WIDTH * share.clamp(0.0, MOST) / MOST;
@@ -49,7 +49,7 @@ pub(super) fn draw(figures: &Figures) -> String {
         let y = TOP + LINE * f64::from(index);
         draw(format!("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{row}</text>", LEFT - 8.0, y + 15.0));
         for (at, (way, colour)) in (0..).zip(COLOURS) {
-            let Some(share) = figures.share(row, way) else { continue };
+            let Some(share) = figures.share(row, way, INSTRUCTIONS) else { continue };
             let (top, end) = (y + 3.0 + BAR * f64::from(at), across(share));
             draw(format!(
                 "<rect x=\"{LEFT}\" y=\"{top}\" width=\"{}\" height=\"{BAR}\" fill=\"{colour}\"/>",

@@ -10,6 +10,10 @@ use super::way::Way;
 
 /// The unit of what rows cost.
 pub(super) const INSTRUCTIONS: &str = "instructions";
+/// The unit of what rows take of the machine's memory.
+pub(super) const BYTES: &str = "bytes";
+/// The unit of what is done in a second, on several processors: here more is better.
+pub(super) const PER_SECOND: &str = "operations/s";
 /// The unit of Paravane's counters: `NAME/operation`.
 const PER_OPERATION: &str = "/operation";
 
@@ -35,7 +39,12 @@ impl Figures {
 
     /// Adds what a row costs.
     pub(super) fn add(&mut self, row: &str, way: Way, instructions: u64) {
-        self.push(row, way, instructions as f64, INSTRUCTIONS.into());
+        self.add_of(row, way, instructions as f64, INSTRUCTIONS);
+    }
+
+    /// Adds a figure of that unit.
+    pub(super) fn add_of(&mut self, row: &str, way: Way, value: f64, unit: &str) {
+        self.push(row, way, value, unit.into());
     }
 
     /// Adds how often `counter` went up for each operation of a row.
@@ -52,15 +61,10 @@ impl Figures {
         self.all.iter().find(wanted).map(|figure| figure.value)
     }
 
-    /// What a row costs in a way.
-    pub(super) fn cost(&self, row: &str, way: Way) -> Option<f64> {
-        self.value(row, way, INSTRUCTIONS)
-    }
-
-    /// Rows that have a cost, in order.
-    pub(super) fn rows(&self) -> Vec<&str> {
+    /// Rows that have figures of a unit, in order.
+    pub(super) fn rows(&self, unit: &str) -> Vec<&str> {
         let mut rows = Vec::new();
-        for figure in self.all.iter().filter(|figure| figure.unit == INSTRUCTIONS) {
+        for figure in self.all.iter().filter(|figure| figure.unit == unit) {
             if !rows.contains(&figure.row.as_str()) {
                 rows.push(figure.row.as_str());
             }
@@ -77,27 +81,38 @@ impl Figures {
         }
     }
 
-    /// What a way costs over the bare machine, as a part of what Xen's way costs over it.
-    pub(super) fn share(&self, row: &str, way: Way) -> Option<f64> {
-        let bare = self.cost(row, Way::Bare)?;
-        let xen = self.cost(row, way.rival()?)? - bare;
-        (xen > 0.0).then_some((self.cost(row, way)? - bare) / xen)
+    /// What a way costs over the bare machine, as a part of what Xen's way costs over it. A row that the bare machine cannot have costs nothing there.
+    pub(super) fn share(&self, row: &str, way: Way, unit: &str) -> Option<f64> {
+        let bare = match self.value(row, Way::Bare, unit) {
+            None if unit == INSTRUCTIONS && super::exists_on_bare(row) => return None,
+            bare => bare.unwrap_or(0.0),
+        };
+        let xen = self.value(row, way.rival()?, unit)? - bare;
+        (xen > 0.0).then_some((self.value(row, way, unit)? - bare) / xen)
     }
 
-    /// The table for people.
-    pub(super) fn table(&self) -> String {
-        let ways: Vec<Way> =
-            Way::ALL.into_iter().filter(|way| self.all.iter().any(|figure| figure.way == *way)).collect();
+    /// The tables for people, one for each unit.
+    pub(super) fn tables(&self) -> String {
+        let units = [INSTRUCTIONS, BYTES, PER_SECOND];
+        let tables: Vec<String> =
+            units.into_iter().filter(|unit| !self.rows(unit).is_empty()).map(|unit| self.table(unit)).collect();
+        tables.join("\n\n")
+    }
+
+    fn table(&self, unit: &str) -> String {
+        let is_there = |way: &Way| self.all.iter().any(|figure| figure.way == *way && figure.unit == unit);
+        let ways: Vec<Way> = Way::ALL.into_iter().filter(is_there).collect();
         let rivals: Vec<Way> =
             ways.iter().copied().filter(|way| way.rival().is_some_and(|xen| ways.contains(&xen))).collect();
         let mut table = Builder::default();
         let heads = ways.iter().map(Way::to_string);
-        let shares = rivals.iter().map(|way| format!("share of Xen's extra, {}", way.role()));
-        table.push_record(["instructions".into()].into_iter().chain(heads).chain(shares));
-        for row in self.rows() {
-            let costs = ways.iter().map(|way| self.cost(row, *way).map_or_else(String::new, grouped));
-            let shares =
-                rivals.iter().map(|way| self.share(row, *way).map_or_else(String::new, |share| format!("{share:.2}")));
+        let of = if unit == INSTRUCTIONS { "share of Xen's extra" } else { "part of Xen's" };
+        let shares = rivals.iter().map(|way| format!("{of}, {}", way.role()));
+        table.push_record([unit.into()].into_iter().chain(heads).chain(shares));
+        for row in self.rows(unit) {
+            let costs = ways.iter().map(|way| self.value(row, *way, unit).map_or_else(String::new, grouped));
+            let share = |way: &Way| self.share(row, *way, unit);
+            let shares = rivals.iter().map(|way| share(way).map_or_else(String::new, |share| format!("{share:.2}")));
             table.push_record([row.into()].into_iter().chain(costs).chain(shares));
         }
         aligned(table)
@@ -133,8 +148,8 @@ impl Figures {
         let mut table = Builder::default();
         table.push_record(["row", "way", "before", "now", "change"]);
         let mut largest: f64 = 0.0;
-        for figure in self.all.iter().filter(|figure| figure.unit == INSTRUCTIONS) {
-            let Some(before) = earlier.cost(&figure.row, figure.way) else { continue };
+        for figure in self.all.iter().filter(|figure| !figure.unit.ends_with(PER_OPERATION)) {
+            let Some(before) = earlier.value(&figure.row, figure.way, &figure.unit) else { continue };
             let change = if before == 0.0 { 0.0 } else { (figure.value - before) / before * 100.0 };
             largest = largest.max(change.abs());
             let way = figure.way.to_string();
@@ -199,7 +214,7 @@ fn aligned(table: Builder) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Figures, grouped};
+    use super::{Figures, INSTRUCTIONS, grouped};
     use crate::bench::Way;
 
     #[test]
@@ -208,9 +223,20 @@ mod tests {
         for (way, cost) in [(Way::Bare, 100), (Way::XenGuest, 500), (Way::ParavaneGuest, 200)] {
             figures.add("row", way, cost);
         }
-        assert_eq!(figures.share("row", Way::ParavaneGuest), Some(0.25));
-        assert_eq!(figures.share("row", Way::ParavaneDom0), None);
-        assert_eq!(figures.share("other", Way::ParavaneGuest), None);
+        assert_eq!(figures.share("row", Way::ParavaneGuest, INSTRUCTIONS), Some(0.25));
+        assert_eq!(figures.share("row", Way::ParavaneDom0, INSTRUCTIONS), None);
+        assert_eq!(figures.share("other", Way::ParavaneGuest, INSTRUCTIONS), None);
+    }
+
+    #[test]
+    fn what_the_bare_machine_cannot_do_is_compared_as_it_is() {
+        let mut figures = Figures::default();
+        for row in ["hypercall-empty", "getppid"] {
+            figures.add(row, Way::XenDom0, 500);
+            figures.add(row, Way::ParavaneDom0, 200);
+        }
+        assert_eq!(figures.share("hypercall-empty", Way::ParavaneDom0, INSTRUCTIONS), Some(0.4));
+        assert_eq!(figures.share("getppid", Way::ParavaneDom0, INSTRUCTIONS), None);
     }
 
     #[test]

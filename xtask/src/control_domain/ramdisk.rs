@@ -42,6 +42,13 @@ pub(crate) fn ramdisk(disk: &Disk, job: Job<'_>, files: &[(String, Vec<u8>)]) ->
 /// The ramdisk of a small guest that has the control domain's kernel: a shell, and the drivers for disk and network.
 pub(crate) fn guest(disk: &Disk) -> Result<Vec<u8>> {
     let mut ramdisk = Ramdisk::bootable()?;
-    ramdisk.modules(&disk.modules, &GUEST_MODULES)?;
+    disk.guest_modules(&mut ramdisk)?;
     ramdisk.finish()
+}
+
+impl Disk {
+    /// Adds the modules with which a guest uses what the control domain gives it.
+    pub(crate) fn guest_modules(&self, ramdisk: &mut Ramdisk) -> Result<()> {
+        ramdisk.modules(&self.modules, &GUEST_MODULES)
+    }
 }

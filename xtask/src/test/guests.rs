@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +13,7 @@ use crate::host::{GuestModule, Host, Load};
 use crate::machine::{self, Contents, Setup};
 use crate::session::{END_TIME, Limits};
 use crate::size::Size;
-use crate::{image, toolchain, workspace};
+use crate::{programs, workspace};
 
 /// How long a guest may take unless its manifest says otherwise.
 const TIME: Duration = Duration::from_secs(60);
@@ -44,7 +43,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     if manifests.is_empty() {
         return;
     }
-    let Some(programs) = report.prepared("test guests", build()) else { return };
+    let Some(programs) = report.prepared("test guests", programs::test_guests()) else { return };
     for manifest in manifests.values().filter(|manifest| !manifest.helper) {
         let name = format!("guest {}", manifest.name);
         test.on_machine(report, &name, || boot(bench, manifest, &manifests, &programs));
@@ -138,7 +137,8 @@ pub(super) fn hostile() -> Result<Option<(Size, PathBuf)>> {
     else {
         return Ok(None);
     };
-    let program = build()?.remove(&manifest.name).with_context(|| format!("cargo built no {}", manifest.name))?;
+    let program =
+        programs::test_guests()?.remove(&manifest.name).with_context(|| format!("cargo built no {}", manifest.name))?;
     Ok(Some((manifest.memory, program)))
 }
 
@@ -152,17 +152,6 @@ fn manifests() -> Result<BTreeMap<String, Manifest>> {
         manifests.extend(manifest.map(|manifest| (manifest.name.clone(), manifest)));
     }
     Ok(manifests)
-}
-
-/// Builds the workspace of the test guests.
-fn build() -> Result<BTreeMap<String, PathBuf>> {
-    toolchain::need_target(toolchain::BARE)?;
-    let folder = workspace::root().join("guests");
-    let target = workspace::made(workspace::target().join("guests"))?;
-    let programs = image::cargo_artifacts(
-        Command::new(image::cargo()).args(["build", "--release"]).env("CARGO_TARGET_DIR", target).current_dir(folder),
-    )?;
-    Ok(programs.into_iter().filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path))).collect())
 }
 
 impl Manifest {

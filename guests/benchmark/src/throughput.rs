@@ -1,0 +1,51 @@
+//! How much all processors together do in a second.
+
+use std::ffi::CString;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::system::{self, Child, Mapping};
+use crate::{NOTHING, PROGRAM};
+
+/// How long each operation is done.
+const TIME: Duration = Duration::from_secs(5);
+/// Pages that are touched before the clock is looked at.
+const PAGES: usize = 16;
+
+/// Prints how many programs are started, and pages touched for the first time, in a second.
+pub(crate) fn print() {
+    println!("rate exec {:.1}", rate(start));
+    println!("rate fault {:.1}", PAGES as f64 * rate(|| Mapping::anonymous(PAGES).touch()));
+}
+
+/// A process on each processor does the operation.
+fn rate(operation: fn()) -> f64 {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let (results, result) = system::pipe();
+    let start = Instant::now();
+    let work = || {
+        let mut count = 0u64;
+        while start.elapsed() < TIME {
+            operation();
+            count += 1;
+        }
+        system::write(result, &count.to_ne_bytes());
+    };
+    let children: Vec<Child> = (0..processors).map(|_| Child::new(work)).collect();
+    let mut sum = 0;
+    for _ in &children {
+        let mut count = [0; 8];
+        system::read(results, &mut count);
+        sum += u64::from_ne_bytes(count);
+    }
+    drop(children);
+    let rate = sum as f64 / start.elapsed().as_secs_f64();
+    system::close(results);
+    system::close(result);
+    rate
+}
+
+fn start() {
+    let [program, argument] = [PROGRAM, NOTHING].map(|text| CString::new(text).expect("no zero in it"));
+    drop(Child::new(|| system::execute(&program, &argument)));
+}
