@@ -1,7 +1,7 @@
 //! Debian's control domain on a machine: its disk, its ramdisk, and how it is booted.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -13,9 +13,11 @@ use crate::scenario::Scenario;
 use crate::size::Size;
 
 mod disk;
+mod guest;
 mod ramdisk;
 
 pub(crate) use disk::Disk;
+pub(crate) use guest::GUESTS;
 
 /// The control domain's name, as Xen's tools give it.
 const NAME: &str = "Domain-0";
@@ -35,6 +37,8 @@ pub(crate) struct ControlDomain<'a> {
     pub(crate) job: Job<'a>,
     /// Names and contents of files that it finds in `/run/xtask`.
     pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// More disks, `/dev/vda` and so on; what is written to them is gone afterwards.
+    pub(crate) disks: Vec<PathBuf>,
 }
 
 /// What the control domain does before it powers off.
@@ -59,6 +63,9 @@ impl ControlDomain<'_> {
             command_line: format!("console={} {}", host.console(), self.append).trim_end().to_owned(),
         };
         let ramdisk = ramdisk::ramdisk(disk, self.job, &self.files)?.finish()?;
+        let images = [&disk.image].into_iter().chain(&self.disks).cloned().map(Contents::File);
+        let names: Vec<String> = (0..=self.disks.len()).map(|number| format!("disk{number}")).collect();
+        let boot = [("vmlinuz", Contents::File(disk.kernel.clone())), ("ramdisk", Contents::Bytes(ramdisk))];
         let setup = Setup {
             host,
             accelerator,
@@ -66,12 +73,8 @@ impl ControlDomain<'_> {
             cpus,
             memory: self.hardware.host_memory.unwrap_or(HOST_MEMORY),
             load: Load::Initial(domain),
-            files: vec![
-                ("vmlinuz", Contents::File(disk.kernel.clone())),
-                ("ramdisk", Contents::Bytes(ramdisk)),
-                ("disk", Contents::File(disk.image.clone())),
-            ],
-            disks: vec![Drive { file: "disk".into(), kept: false }],
+            files: boot.into_iter().chain(names.iter().map(String::as_str).zip(images)).collect(),
+            disks: names.iter().map(|name| Drive { file: name.clone(), kept: false }).collect(),
             options: self.hardware.host_append.clone(),
             raw: matches!(self.job, Job::Shell),
             limits: self.hardware.limits(),

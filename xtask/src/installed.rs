@@ -4,21 +4,21 @@
 //! this build is installed as a person would do it.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::control_domain::Disk;
-use crate::packages::{self, Release};
 use crate::progress::Step;
 use crate::size::Size;
-use crate::{command, package, workspace};
+use crate::{command, debian, package, packages, workspace};
 
 mod mounted;
 
 use mounted::Mounted;
+pub(crate) use mounted::detach_all;
 
 /// What the system has beside mmdebstrap's smallest Debian.
 const PACKAGES: [&str; 15] = [
@@ -49,15 +49,20 @@ const PARTITIONS: &str = "label: gpt\n\
     type=0FC63DAF-8483-4772-8E79-3D69D8477DE4\n";
 
 /// Files of ours, by path.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 5] = [
     // What the installer writes.
     ("etc/default/grub", "GRUB_DEFAULT=0\nGRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`\n"),
     ("etc/default/grub.d/serial.cfg", include_str!("../installed/serial.cfg")),
     ("etc/network/interfaces", include_str!("../installed/interfaces")),
     ("etc/motd", include_str!("../installed/motd")),
     ("etc/default/xen", "XENCONSOLED_ARGS=--log=guest\n"),
-    ("etc/xen/demo.cfg", include_str!("../controldomain/demo.cfg")),
 ];
+
+/// The demo guest, which starts with the machine.
+const DEMO: &str = include_str!("../controldomain/demo.cfg");
+
+/// The size of its disk.
+const DEMO_DISK: Size = Size::mib(64);
 
 /// Raised when the way the base is made changes in what the lists above do not show.
 const VERSION: u32 = 2;
@@ -74,24 +79,32 @@ pub(crate) fn build() -> Result<PathBuf> {
     fs::copy(&package, mounted.path("root/paravane.deb"))?;
     mounted.run(&["apt-get", "install", "--yes", "/root/paravane.deb"])?;
     fs::remove_file(mounted.path("root/paravane.deb"))?;
+    add_demo(&mounted)?;
     mounted.close()?;
     fs::rename(&fresh, &image)?;
     Ok(image)
 }
 
+/// Adds the demo guest; it has the test bed's ramdisk.
+fn add_demo(mounted: &Mounted) -> Result<()> {
+    put(&mounted.path("etc/xen/demo.cfg"), DEMO.as_bytes())?;
+    put(&mounted.path("srv/demo/guest.ramdisk"), &Disk::prepared(&[])?.guest_ramdisk()?)?;
+    let empty = tempfile::tempdir()?;
+    debian::ext4(empty.path(), &mounted.path("srv/demo/disk.img"), DEMO_DISK, "demo")?;
+    symlink("/vmlinuz", mounted.path("srv/demo/vmlinuz"))?;
+    // Debian's /etc/init.d/xendomains starts what is here.
+    workspace::made(mounted.path("etc/xen/auto"))?;
+    Ok(symlink("../demo.cfg", mounted.path("etc/xen/auto/demo.cfg"))?)
+}
+
 /// The disk with Debian alone.
 fn base() -> Result<PathBuf> {
-    let mut hasher = DefaultHasher::new();
-    (VERSION, PACKAGES, SIZE.in_mib(), PARTITIONS, FILES).hash(&mut hasher);
-    let base = workspace::cache("installed")?.join(format!("{:016x}.img", hasher.finish()));
+    let key = debian::key(&(VERSION, PACKAGES, SIZE.in_mib(), PARTITIONS, FILES));
+    let base = workspace::cache("installed")?.join(format!("{key}.img"));
     if base.exists() {
         return Ok(base);
     }
-    if !rustix::process::geteuid().is_root() {
-        bail!("a disk image is made as root: it is mounted on the way");
-    }
     for (program, package) in [
-        ("mmdebstrap", "mmdebstrap"),
         ("sfdisk", "fdisk"),
         ("mkfs.ext4", "e2fsprogs"),
         ("mkfs.vfat", "dosfstools"),
@@ -100,29 +113,13 @@ fn base() -> Result<PathBuf> {
     ] {
         packages::need_program(program, package)?;
     }
-    // The demo guest has the test bed's ramdisk.
-    let guest = Disk::prepared(&[])?.guest_ramdisk()?;
     let scratch = tempfile::Builder::new().prefix(".make").tempdir_in(workspace::cache("installed")?)?;
     let (fresh, root) = (scratch.path().join("disk.img"), scratch.path().join("root"));
-    {
-        let _step = Step::start("installing Debian 12 for a disk image (once, some minutes)");
-        let release = Release::open("bookworm")?;
-        command::quiet(
-            Command::new("mmdebstrap")
-                .args(["--mode=root", "--variant=minbase", "--quiet"])
-                .arg("--aptopt=APT::Install-Recommends \"false\"")
-                .arg(format!("--include={}", PACKAGES.join(",")))
-                .arg("bookworm")
-                .arg(&root)
-                .arg(release.source_list()),
-        )?;
-    }
+    debian::install("bookworm", &PACKAGES, &root, "the disk image")?;
     let _step = Step::start("making the disk image bootable");
     for (path, text) in FILES {
         put(&root.join(path), text.as_bytes())?;
     }
-    put(&root.join("srv/demo/guest.ramdisk"), &guest)?;
-    std::os::unix::fs::symlink("/vmlinuz", root.join("srv/demo/vmlinuz"))?;
     put(&root.join("etc/hostname"), b"paravane\n")?;
     put(&root.join("etc/hosts"), b"127.0.0.1 localhost paravane\n")?;
     fs::File::create(&fresh)?.set_len(SIZE.in_mib() << 20)?;

@@ -11,6 +11,7 @@ mod boot_times;
 mod check;
 mod command;
 mod control_domain;
+mod debian;
 mod dialogue;
 mod host;
 mod image;
@@ -79,10 +80,11 @@ fn main() -> ExitCode {
     let handler = ctrlc::set_handler(|| {
         terminal::restore();
         qemu::end_all();
+        installed::detach_all();
         std::process::exit(130);
     });
     if let Err(error) = handler {
-        eprintln!("warning: an interruption may leave QEMU behind: {error}");
+        eprintln!("warning: an interruption may leave QEMU or a mounted image behind: {error}");
     }
     let result = match arguments.command {
         Command::Build => image::build().map(|path| made(&path)),

@@ -56,7 +56,7 @@ pub(crate) enum Boot {
     Disk { firmware: Option<PathBuf> },
 }
 
-/// A disk: a raw file on an AHCI port.
+/// A disk: a raw file. The first is on an AHCI port, the others are virtio devices.
 #[derive(Clone, Debug)]
 pub(crate) struct Drive {
     /// A file in the machine's folder.
@@ -130,10 +130,15 @@ impl Machine {
         for (number, disk) in self.disks.iter().enumerate() {
             let snapshot = if disk.kept { "off" } else { "on" };
             let file = &disk.file;
+            // A kernel looks at AHCI ports in any order, at virtio devices in theirs.
+            let device = match number {
+                0 => "ide-hd,drive=disk0,bus=ide.0".into(),
+                _ => format!("virtio-blk-pci,drive=disk{number},iommu_platform=on,disable-legacy=on"),
+            };
             command
                 .arg("-drive")
                 .arg(format!("file={file},format=raw,if=none,id=disk{number},snapshot={snapshot},discard=unmap"))
-                .args(["-device", &format!("ide-hd,drive=disk{number},bus=ide.{number}")]);
+                .args(["-device", &device]);
         }
         command.args(&self.arguments).current_dir(&self.folder);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

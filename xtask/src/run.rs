@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
@@ -26,6 +27,9 @@ pub(crate) struct Run {
     /// Boot another Multiboot hypervisor with the very same disk: a file, 'xen' (Debian's), or 'none'
     #[arg(long, value_name = "FILE")]
     hypervisor: Option<String>,
+    /// One more disk of the control domain, a raw image: /dev/vda, /dev/vdb and so on; what is written to it is gone afterwards
+    #[arg(long, value_name = "FILE", conflicts_with = "direct")]
+    disk: Vec<PathBuf>,
     /// Show the boot log on standard error
     #[arg(short, long)]
     verbose: bool,
@@ -63,6 +67,7 @@ impl Run {
             append: &self.machine.append,
             job: if self.command.is_empty() { Job::Shell } else { Job::Command(&self.command) },
             files: disk.guest_files()?,
+            disks: self.disk.clone(),
         })
     }
 

@@ -13,6 +13,7 @@ use crate::{packages, qemu};
 
 mod control_domain;
 mod crowd;
+mod debian_guests;
 mod errors;
 mod guests;
 mod hardware;
@@ -38,6 +39,9 @@ pub(crate) struct Test {
     /// Debian's control domain with the stock Xen tools
     #[arg(long)]
     control_domain: bool,
+    /// Full Debian 12 and 13 guests there, each on its own disk (as root; not among those that run by default)
+    #[arg(long)]
+    debian_guests: bool,
     /// A disk with the package installed, booted by GRUB under BIOS and UEFI (as root; not among those that run by default)
     #[arg(long)]
     installed: bool,
@@ -88,8 +92,8 @@ impl Test {
 
     /// Runs what was chosen; the last line printed is the totals.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let on_machines =
-            [self.guests, self.kernels, self.hardware, self.control_domain, self.installed].contains(&true);
+        let in_control_domain = self.control_domain || self.debian_guests;
+        let on_machines = [self.guests, self.kernels, self.hardware, in_control_domain, self.installed].contains(&true);
         let all = !(self.host || on_machines);
         let mut report = Report::default();
         if all || self.host {
@@ -111,6 +115,9 @@ impl Test {
             }
             if self.control_domain {
                 control_domain::run(self, &bench, &mut report);
+            }
+            if self.debian_guests {
+                debian_guests::run(self, &bench, &mut report);
             }
             if self.installed {
                 installed::run(self, &bench, &mut report);

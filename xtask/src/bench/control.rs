@@ -115,6 +115,7 @@ pub(super) fn run(
         append: "mitigations=off nokaslr",
         job: Job::Command(&["sh".into(), "-c".into(), script.into()]),
         files,
+        disks: Vec::new(),
     };
     let log = machine::log_file("bench-logs", &format!("{way}-control"))?;
     let mut booted = control_domain.boot(host, Accelerator::Tcg, disk, &log)?;

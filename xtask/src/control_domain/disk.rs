@@ -3,8 +3,7 @@
 //!
 //! A disk is kept under `target/cache/control-domain/` by a key that stands for its recipe: another recipe makes another.
 
-use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,10 +11,9 @@ use anyhow::{Context, Result, bail};
 
 use super::ramdisk;
 use crate::kernels::{KERNELS, Kernel};
-use crate::packages::{self, Release};
 use crate::progress::Step;
 use crate::size::Size;
-use crate::{command, workspace};
+use crate::{command, debian, workspace};
 
 const RELEASE: &str = "bookworm";
 
@@ -55,7 +53,7 @@ impl Disk {
     pub(crate) fn prepared(more_packages: &[&str]) -> Result<Self> {
         let kernel = &KERNELS[0];
         let packages = [&PACKAGES, more_packages].concat();
-        let key = key(&(VERSION, RELEASE, &packages, SIZE.in_mib(), kernel.package_name()?));
+        let key = debian::key(&(VERSION, RELEASE, &packages, SIZE.in_mib(), kernel.package_name()?));
         let folder = workspace::cache("control-domain")?.join(key);
         if !folder.is_dir() {
             make(&folder, &packages, kernel)?;
@@ -79,55 +77,28 @@ impl Disk {
     }
 }
 
-/// A name for a recipe. Should it change with the standard library's hash, the disk is made again.
-fn key(recipe: &impl Hash) -> String {
-    let mut hasher = DefaultHasher::new();
-    recipe.hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
-}
-
 /// Makes the disk and puts it at `folder`.
 fn make(folder: &Path, packages: &[&str], kernel: &Kernel) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        bail!(
-            "the control domain's disk is made as root, once: run this as root, or use 'run --direct', which needs no disk"
-        );
-    }
-    packages::need_program("mmdebstrap", "mmdebstrap")?;
-    packages::need_program("mkfs.ext4", "e2fsprogs")?;
     let parent = workspace::cache("control-domain")?;
     let scratch = tempfile::Builder::new().prefix(".make").tempdir_in(&parent)?;
     let (root, fresh) = (scratch.path().join("root"), scratch.path().join("fresh"));
     fs::create_dir(&fresh)?;
     let vmlinuz = kernel.file()?;
-    let release = Release::open(RELEASE)?;
-    {
-        let _step = Step::start("installing Debian 12 with the Xen tools for the control domain (once, some minutes)");
-        command::quiet(
-            Command::new("mmdebstrap")
-                .args(["--mode=root", "--variant=minbase", "--quiet"])
-                .arg("--aptopt=APT::Install-Recommends \"false\"")
-                .arg(format!("--include={}", packages.join(",")))
-                .arg(RELEASE)
-                .arg(&root)
-                .arg(release.source_list()),
-        )?;
-    }
+    debian::install(RELEASE, packages, &root, "the control domain's disk")
+        .context("without its disk there is no control domain ('run --direct' needs none)")?;
     let _step = Step::start("writing the control domain's disk");
     let package = kernel.unpacked()?;
     command::quiet(Command::new("cp").arg("-a").arg(package.join("lib/modules")).arg(root.join("lib")))?;
     command::quiet(Command::new("cp").arg("-a").args([package.join("boot"), root.clone()]))?;
     let version = kernel_version(&root.join("lib/modules"))?;
-    command::quiet(Command::new("chroot").arg(&root).args(["depmod", &version]))?;
+    debian::run(&root, &["depmod", &version])?;
     fs::write(root.join("etc/hostname"), "control\n")?;
     // What guests print is kept in /var/log/xen/console.
     fs::write(root.join("etc/default/xen"), "XENCONSOLED_ARGS=--log=guest\n")?;
     fs::write(root.join("etc/fstab"), "/dev/sda / ext4 errors=remount-ro 0 1\n")?;
     command::quiet(Command::new("cp").args(["-aL"]).arg(&vmlinuz).arg(fresh.join("vmlinuz")))?;
     command::quiet(Command::new("cp").arg("-a").arg(root.join("lib/modules")).arg(fresh.join("modules")))?;
-    let image = fresh.join("disk.img");
-    File::create(&image)?.set_len(SIZE.in_mib() << 20)?;
-    command::quiet(Command::new("mkfs.ext4").args(["-q", "-F", "-L", "control", "-d"]).arg(&root).arg(&image))?;
+    debian::ext4(&root, &fresh.join("disk.img"), SIZE, "control")?;
     // Another run may have made the same disk meanwhile: it is as good.
     if fs::rename(&fresh, folder).is_err() && !folder.is_dir() {
         bail!("cannot put the control domain's disk at {}", folder.display());

@@ -14,7 +14,7 @@ const DEMO: &[u8] = include_bytes!("../../controldomain/demo.cfg");
 const MODULES: [&str; 4] = ["crc32c_generic", "ahci", "sd_mod", "ext4"];
 
 /// The modules with which a guest uses what the control domain gives it.
-const GUEST_MODULES: [&str; 2] = ["xen-blkfront", "xen-netfront"];
+const GUEST_MODULES: [&str; 4] = ["xen-blkfront", "xen-netfront", "crc32c_generic", "ext4"];
 
 /// The ramdisk for `disk` and `job`, with `files` in the folder that becomes `/run/xtask`.
 pub(crate) fn ramdisk(disk: &Disk, job: Job<'_>, files: &[(String, Vec<u8>)]) -> Result<Ramdisk> {
@@ -39,7 +39,7 @@ pub(crate) fn ramdisk(disk: &Disk, job: Job<'_>, files: &[(String, Vec<u8>)]) ->
     Ok(ramdisk)
 }
 
-/// The ramdisk of a small guest that has the control domain's kernel: a shell, and the drivers for disk and network.
+/// The ramdisk of a small guest that has the control domain's kernel: a shell, and what disk and network need.
 pub(crate) fn guest(disk: &Disk) -> Result<Vec<u8>> {
     let mut ramdisk = Ramdisk::bootable()?;
     disk.guest_modules(&mut ramdisk)?;

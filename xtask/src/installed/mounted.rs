@@ -1,12 +1,14 @@
 //! A disk image with its partitions mounted, so that programs can run on it as if it were the root.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::command;
+use crate::{command, debian};
 
 const FIRMWARE: u32 = 2;
 const ROOT: u32 = 3;
@@ -17,6 +19,12 @@ const BOUND: [&str; 2] = ["proc", "sys"];
 /// What of its devices.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
+/// What is attached now, by its loop device, and where it is mounted. Locked while something is attached, mounted or detached,
+/// so that whoever has the lock sees all of it.
+static ATTACHED: Mutex<Attached> = Mutex::new(Attached::new());
+
+type Attached = BTreeMap<String, PathBuf>;
+
 /// The image; everything is unmounted on drop, too.
 #[derive(Debug)]
 pub(super) struct Mounted {
@@ -25,16 +33,50 @@ pub(super) struct Mounted {
     closed: bool,
 }
 
+/// Detaches all images, for a process that is about to end: from now on none is attached any more.
+pub(crate) fn detach_all() {
+    let attached = lock();
+    for (device, folder) in attached.iter() {
+        // Programs on the image may still run; once they have ended, the kernel lets go of both.
+        if let Err(error) = detach(device, folder, &["--lazy"]) {
+            eprintln!("warning: {device} is still in use: {error:#}");
+        }
+        let _ = std::fs::remove_dir(folder);
+    }
+    std::mem::forget(attached);
+}
+
+fn lock() -> MutexGuard<'static, Attached> {
+    ATTACHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unmounts what is mounted in `folder` and gives the loop device back.
+fn detach(device: &str, folder: &Path, options: &[&str]) -> Result<()> {
+    let mounted = command::quiet(Command::new("mountpoint").arg("--quiet").arg(folder)).is_ok();
+    let unmounted = if mounted {
+        command::quiet(Command::new("umount").arg("--recursive").args(options).arg(folder)).map(drop)
+    } else {
+        Ok(())
+    };
+    command::quiet(Command::new("losetup").args(["--detach", device]))?;
+    unmounted
+}
+
 impl Mounted {
     /// Mounts an image that is whole, ready to run programs on it.
     pub(super) fn new(image: &Path) -> Result<Self> {
         let mounted = Self::attached(image)?;
-        command::quiet(Command::new("mount").arg(mounted.partition(ROOT)).arg(mounted.path("")))?;
-        for name in BOUND {
-            command::quiet(Command::new("mount").args(["--bind", &format!("/{name}")]).arg(mounted.path(name)))?;
-        }
-        mounted.devices()?;
+        mounted.mount()?;
         Ok(mounted)
+    }
+
+    fn mount(&self) -> Result<()> {
+        let _attached = lock();
+        command::quiet(Command::new("mount").arg(self.partition(ROOT)).arg(self.path("")))?;
+        for name in BOUND {
+            command::quiet(Command::new("mount").args(["--bind", &format!("/{name}")]).arg(self.path(name)))?;
+        }
+        self.devices()
     }
 
     /// A `/dev` with the few devices that are needed, and with the root's name by UUID, which update-grub looks for.
@@ -62,10 +104,15 @@ impl Mounted {
 
     fn attached(image: &Path) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("mounted").tempdir()?;
-        let output = command::quiet(Command::new("losetup").args(["--find", "--show"]).arg(image))
-            .context("a disk image is mounted by loop devices, which do not work here")?;
-        let mounted = Self { device: String::from_utf8_lossy(&output.stdout).trim().into(), folder, closed: false };
-        // Not by losetup: some kernels cannot read partition tables themselves.
+        let mounted = {
+            let mut attached = lock();
+            let output = command::quiet(Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(image))
+                .context("a disk image is mounted by loop devices, which do not work here")?;
+            let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            attached.insert(device.clone(), folder.path().into());
+            Self { device, folder, closed: false }
+        };
+        // Some kernels cannot read partition tables themselves. With `--partscan` all forget the partitions in the end.
         command::quiet(Command::new("partx").args(["--update", &mounted.device]))?;
         Ok(mounted)
     }
@@ -97,15 +144,7 @@ impl Mounted {
 
     /// Runs a program of the image.
     pub(super) fn run(&self, words: &[&str]) -> Result<()> {
-        let mut command = Command::new("chroot");
-        command
-            .arg(self.path(""))
-            .args(words)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("LC_ALL", "C.UTF-8")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command::quiet(&mut command)?;
-        Ok(())
+        debian::run(&self.path(""), words)
     }
 
     /// Unmounts everything; an error says that something is still in use.
@@ -115,15 +154,9 @@ impl Mounted {
     }
 
     fn detach(&self) -> Result<()> {
-        let folder = self.folder.path();
-        let mounted = command::quiet(Command::new("mountpoint").arg("--quiet").arg(folder)).is_ok();
-        let unmounted = if mounted {
-            command::quiet(Command::new("umount").arg("--recursive").arg(folder)).map(drop)
-        } else {
-            Ok(())
-        };
-        command::quiet(Command::new("losetup").args(["--detach", &self.device]))?;
-        unmounted
+        let mut attached = lock();
+        attached.remove(&self.device);
+        detach(&self.device, self.folder.path(), &[])
     }
 
     fn partition(&self, number: u32) -> String {

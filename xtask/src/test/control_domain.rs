@@ -42,6 +42,7 @@ fn boot(bench: &Bench, disk: &Disk, name: &str, text: &str, report: &mut Report)
         append: "",
         job: Job::Scenario(&scenario),
         files: disk.guest_files()?,
+        disks: Vec::new(),
     };
     let log = machine::log_file("test-logs", &format!("control-domain-{name}"))?;
     let mut booted = control_domain.boot(&bench.host, bench.accelerator, disk, &log)?;

@@ -54,6 +54,13 @@ fn life(bench: &Bench, disk: &Path, uefi: bool) -> Result<Outcome> {
     login(&mut with)?;
     ask(&mut with, "cat /sys/hypervisor/type", "xen")?;
     ask(&mut with, "xl list | grep -c '^Domain-0 '", "1")?;
+    // The guest has started with the machine, soon after the login is there.
+    ask(
+        &mut with,
+        "for try in $(seq 60); do xl domid demo > /dev/null 2>&1 && break; sleep 2; done; xl list | grep -c '^demo '",
+        "1",
+    )?;
+    ask(&mut with, "xl destroy demo; xl list | grep -c '^demo '", "0")?;
     ask(&mut with, "xl create -q /etc/xen/demo.cfg; xl list | grep -c '^demo '", "1")?;
     with.say("dpkg --purge paravane && systemctl reboot")?;
     // A machine that starts again ends instead.
