@@ -59,7 +59,7 @@ pub(crate) fn activate(context: &mut GuestContext) {
     let pointer: *mut GuestContext = context;
     cpu_info::set_context(pointer, pointer as u64 + size_of::<Registers>() as u64);
     load_root(context);
-    load_descriptor_tables(context);
+    descriptor_window::show(context);
     context.selectors_refused = !load_data_segments(context);
     context.extended.load();
     load_task_switched(context);
@@ -227,6 +227,11 @@ fn clear_live_selectors() {
         asm!("mov ds, {0:x}", "mov es, {0:x}", "mov fs, {0:x}", "mov gs, {0:x}", in(reg) 0u16,
              options(nomem, nostack, preserves_flags));
     }
+}
+
+/// Linux asks for it at each switch between processes.
+pub(crate) fn live_user_gs_base(context: &GuestContext) -> u64 {
+    registers::read_msr(if context.in_kernel != 0 { MSR_KERNEL_GS_BASE } else { MSR_GS_BASE })
 }
 
 pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {

@@ -84,6 +84,10 @@ pub(crate) fn load_data_segments(_: &mut GuestContext) -> bool {
     true
 }
 
+pub(crate) fn live_user_gs_base(context: &GuestContext) -> u64 {
+    context.gs_base_user
+}
+
 pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {
     (context.fs_base, context.gs_base_kernel, context.gs_base_user)
 }
