@@ -1,9 +1,12 @@
+#![expect(unsafe_code, reason = "takes a context out of the value that deactivates it when dropped")]
 //! A vCPU's state as the hardware sees it, and the act of running it.
 //!
 //! A `GuestContext` at rest belongs to whoever holds the box. [`GuestContext::activate`] loads what a pCPU keeps loaded while it
 //! serves one vCPU (root table, segments, extended state, descriptor windows); the `Active` value is the permission to run
 //! it and to reach its memory. All that a guest may choose is made harmless on the way in, so every value may be put into
 //! the registers here.
+
+use core::mem::ManuallyDrop;
 
 use alloc::boxed::Box;
 
@@ -136,7 +139,7 @@ pub const FLAGS_CLEARED_ON_BOUNCE: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 
 
 /// What the entry code needs to know to go its short ways; zero where it has to take the long one. Derived from the handlers and the
 /// kernel stack before the guest runs.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub(crate) struct ShortWays {
     /// The kernel stack, aligned, if system calls of processes may be bounced to it without further checks.
@@ -280,7 +283,7 @@ impl GuestContext {
         if self.kernel_root.is_none() || self.vcpu_info.is_none() || (self.in_kernel == 0 && self.user_root.is_none()) {
             return Err(self);
         }
-        let mut active = Active { context: Some(self) };
+        let mut active = Active { context: ManuallyDrop::new(self) };
         vcpu::activate(active.context_mut());
         Ok(active)
     }
@@ -334,7 +337,19 @@ impl GuestContext {
     /// Sets the stack on which the kernel is entered from a process.
     pub const fn set_kernel_stack(&mut self, stack: u64) {
         self.kernel_stack = stack;
-        self.short_ways_stale = true;
+        // Linux does this at each switch between threads, so only what depends on it is derived anew.
+        let stack = self.short_stack();
+        if self.short_ways.syscall_stack == 0 || self.short_ways.bounce_stack == 0 || stack == 0 {
+            self.short_ways_stale = true;
+        } else {
+            (self.short_ways.syscall_stack, self.short_ways.bounce_stack) = (stack, stack);
+        }
+    }
+
+    /// The kernel stack as the short ways use it; zero if they cannot.
+    const fn short_stack(&self) -> u64 {
+        let stack = self.kernel_stack & !15;
+        if stack > HYPERVISOR_END + FRAME_ROOM { stack } else { 0 }
     }
 
     /// The I/O privilege level that the guest believes to have.
@@ -371,8 +386,7 @@ impl GuestContext {
             return;
         }
         let plain = |handler: &Handler| handler.is_set() && handler.mask_events != 0 && is_canonical(handler.address);
-        let stack = self.kernel_stack & !15;
-        let stack = if stack > HYPERVISOR_END + FRAME_ROOM { stack } else { 0 };
+        let stack = self.short_stack();
         let fault = &self.handlers.traps[14];
         self.short_ways = ShortWays {
             syscall_stack: if plain(&self.handlers.syscall) { stack } else { 0 },
@@ -513,25 +527,28 @@ const fn canonical_or_zero(address: u64) -> u64 {
 ///
 /// Dropping it, like [`Active::deactivate`], saves the live state and leaves the guest's root table, so that the tables may be let go.
 pub struct Active {
-    /// `None` only after `deactivate`.
-    context: Option<Box<GuestContext>>,
+    /// Taken out when the value ends, and by nobody else.
+    context: ManuallyDrop<Box<GuestContext>>,
 }
 
 impl Active {
+    #[inline]
     pub(crate) fn context_mut(&mut self) -> &mut GuestContext {
-        self.context.as_mut().expect("the context leaves only when its guard does")
+        &mut self.context
     }
 
     /// The state at rest, readable while active; selectors, bases and extended state may be newer in the processor.
+    #[inline]
     pub fn context(&self) -> &GuestContext {
-        self.context.as_ref().expect("the context leaves only when its guard does")
+        &self.context
     }
 
     /// Takes the vCPU off this pCPU.
-    pub fn deactivate(mut self) -> Box<GuestContext> {
-        let mut context = self.context.take().expect("the context leaves only when its guard does");
-        vcpu::deactivate(&mut context);
-        context
+    pub fn deactivate(self) -> Box<GuestContext> {
+        let mut active = ManuallyDrop::new(self);
+        vcpu::deactivate(&mut active.context);
+        // SAFETY: `active` ends here without being dropped, so this is the only time.
+        unsafe { ManuallyDrop::take(&mut active.context) }
     }
 
     /// Runs the guest until something needs Paravane.
@@ -695,6 +712,11 @@ impl Active {
         vcpu::load_data_segments(self.context_mut())
     }
 
+    /// Live GS base of processes.
+    pub fn live_user_gs_base(&self) -> u64 {
+        vcpu::live_user_gs_base(self.context())
+    }
+
     /// Live FS base, GS base of the kernel, GS base of processes.
     pub fn live_segment_bases(&self) -> (u64, u64, u64) {
         vcpu::live_segment_bases(self.context())
@@ -751,9 +773,9 @@ impl Active {
 
 impl Drop for Active {
     fn drop(&mut self) {
-        if let Some(mut context) = self.context.take() {
-            vcpu::deactivate(&mut context);
-        }
+        vcpu::deactivate(&mut self.context);
+        // SAFETY: the value ends here, so this is the only time.
+        unsafe { ManuallyDrop::drop(&mut self.context) };
     }
 }
 
@@ -782,5 +804,32 @@ const fn debug_register_is_legal(index: usize, value: u64) -> bool {
             legal
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_kernel_stack_makes_of_the_short_ways_what_deriving_them_would() {
+        let mut context = GuestContext::new();
+        let low = [0, 1, 0x7fff_0000, HYPERVISOR_END - 8];
+        let stacks = low.into_iter().chain([0, 16, 64, 72, 80, 4096 + 8].map(|above| HYPERVISOR_END + above));
+        for (allowed, address) in [(true, 1 << 47), (true, 0x1000), (false, 0x1000), (true, 0)] {
+            context.short_ways_allowed = allowed;
+            context.handlers_mut().syscall = Handler::new(address, 0, true, 0);
+            for (before, after) in stacks.clone().flat_map(|before| stacks.clone().map(move |after| (before, after))) {
+                context.set_kernel_stack(before);
+                context.derive_short_ways();
+                context.set_kernel_stack(after);
+                if context.short_ways_stale {
+                    context.derive_short_ways();
+                }
+                let found = context.short_ways;
+                context.derive_short_ways();
+                assert_eq!(found, context.short_ways, "{before:#x}, {after:#x}");
+            }
+        }
     }
 }

@@ -79,17 +79,20 @@ static COUNTS: Rows = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.le
 /// Where the counts stood when they were reset.
 static STARTS: Rows = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
 
+#[inline]
 fn word(rows: &Rows, cpu: CpuId, counter: Counter) -> &AtomicU64 {
     &rows[cpu.index()].0[counter as usize]
 }
 
 /// Counts one.
+#[inline]
 pub fn count(counter: Counter) {
     add(counter, 1);
 }
 
 /// Counts several.
-pub(crate) fn add(counter: Counter, number: u64) {
+#[inline]
+pub fn add(counter: Counter, number: u64) {
     let word = word(&COUNTS, crate::cpu::current(), counter);
     // Only this pCPU writes its words, and no interrupt comes in between.
     word.store(word.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);

@@ -68,6 +68,11 @@ impl Active {
         self.read(element::<T>(array, index))
     }
 
+    /// Reads elements of an array from `index` on, as many as `to` has room for or up to the first that cannot be read; returns how many.
+    pub fn read_elements<T: FromBytes + IntoBytes>(&self, array: GuestVirt, index: u64, to: &mut [T]) -> usize {
+        self.read_some(element::<T>(array, index), to.as_mut_bytes()) / size_of::<T>()
+    }
+
     /// Writes element `index` of an array.
     ///
     /// # Errors

@@ -18,11 +18,13 @@ static LAST_FLUSH: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPU
 /// The low half of the clock, as a frame has room for it.
 pub(crate) type Stamp = u32;
 
+#[inline]
 fn clock() -> u64 {
     CLOCK.load(Ordering::SeqCst)
 }
 
 /// The clock now: a stamp for a use that has just ended.
+#[inline]
 pub(crate) fn now() -> Stamp {
     clock() as Stamp
 }

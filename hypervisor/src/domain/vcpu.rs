@@ -100,6 +100,8 @@ pub struct Vcpu {
     pub scheduling: SchedulerState,
     /// A page-table validation that was interrupted, and when it goes on.
     pub promotion: SpinLock<Option<(Attempt, Promotion)>>,
+    /// There may be one. Only the pCPU that runs the vCPU puts one there, or asks.
+    has_promotion: AtomicBool,
     /// What it has left to tear down on the pCPU that it was on last: it goes on when that is done.
     pub backlog: SpinLock<Option<Backlog>>,
     /// The domain that it is destroying, for when the hypercall is repeated.
@@ -129,6 +131,7 @@ impl Vcpu {
             time: VcpuTime::new(),
             scheduling: SchedulerState::new(),
             promotion: SpinLock::new(Level::Vcpu, None),
+            has_promotion: AtomicBool::new(false),
             backlog: SpinLock::new(Level::Vcpu, None),
             destroying: SpinLock::new(Level::Vcpu, None),
         }
@@ -186,11 +189,23 @@ impl Vcpu {
             promotion.supersede(former);
         }
         *self.promotion.lock() = Some((next, promotion));
+        self.has_promotion.store(true, Ordering::Relaxed);
     }
 
     /// Gives up what was kept for an attempt that is over.
+    #[inline]
     pub fn end_attempt(&self, attempt: Attempt) {
+        if self.has_promotion.load(Ordering::Relaxed) {
+            self.end_kept_attempt(attempt);
+        }
+    }
+
+    #[inline(never)]
+    fn end_kept_attempt(&self, attempt: Attempt) {
         let over = self.promotion.lock().take_if(|(kept_for, _)| *kept_for == attempt);
+        if over.is_some() {
+            self.has_promotion.store(false, Ordering::Relaxed);
+        }
         drop(over);
     }
 

@@ -60,7 +60,7 @@ pub(super) fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
 /// Chooses the vCPU that is to run; its place is `Running` then.
 fn pick(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     loop {
-        let Some(vcpu) = take_first(cpu) else {
+        let Some((vcpu, now)) = take_first(cpu) else {
             balance::steal(cpu).then_some(())?;
             continue;
         };
@@ -74,7 +74,6 @@ fn pick(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
             drop(current);
             continue;
         };
-        let now = time::now();
         if !may_run(&vcpu, &domain) || !vcpu.scheduling.affinity().contains(cpu) {
             put_back(cpu, &vcpu, &domain);
             continue;
@@ -89,8 +88,8 @@ fn pick(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     }
 }
 
-/// Makes the first of the queue the current one.
-fn take_first(cpu: CpuId) -> Option<Arc<Vcpu>> {
+/// Makes the first of the queue the current one, and says when.
+fn take_first(cpu: CpuId) -> Option<(Arc<Vcpu>, u64)> {
     let mut queue = queue(cpu);
     let (vcpu, virtual_time) = queue.run.next()?;
     queue.publish(cpu);
@@ -101,7 +100,7 @@ fn take_first(cpu: CpuId) -> Option<Arc<Vcpu>> {
     queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, now);
     queue.slice_start = now;
     queue.current = Some(Arc::clone(&vcpu));
-    Some(vcpu)
+    Some((vcpu, now))
 }
 
 /// The current vCPU does run.
@@ -126,7 +125,7 @@ fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowance: u64) {
         queue.run.iter().fold(CpuSet::EMPTY, |all, waiting| either(all, both(waiting.scheduling.affinity(), idle)))
     };
     drop(queue);
-    vcpu.scheduling.enter(Runstate::Running);
+    vcpu.scheduling.enter(Runstate::Running, now);
     if let Some(idle) = welcome.iter().next() {
         cpu::kick(idle);
     }
@@ -162,12 +161,12 @@ fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
 
 /// The current vCPU leaves its pCPU: into the queue if it may run, else off.
 fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
-    let state = &vcpu.scheduling;
+    let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
-    queue.run.charge(time::now());
+    queue.run.charge(now);
     let time = queue.run.bill();
     domain.scheduling.bill(time);
-    state.note_usage(time, domain.scheduling.vcpu_weight());
+    state.note_usage(time, domain.scheduling.vcpu_weight(), now);
     let destination = state.take_destination().filter(|_| queue.run.waiting() != 0);
     let mut virtual_time = queue.run.stop();
     let current = queue.current.take();
@@ -181,7 +180,7 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let mut elsewhere = None;
     if may_run(vcpu, domain) {
         state.set_place(Place::Queued);
-        state.enter(Runstate::Runnable);
+        state.enter(Runstate::Runnable, now);
         if destination.is_none() && state.affinity().contains(cpu) {
             queue.run.put_back(virtual_time, Arc::clone(vcpu));
             queue.publish(cpu);
@@ -189,7 +188,7 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
             elsewhere = Some(queue.run.lag(virtual_time));
         }
     } else {
-        state.enter(why_not(vcpu));
+        state.enter(why_not(vcpu), now);
         domain.scheduling.note_active(false);
     }
     drop(queue);
@@ -203,11 +202,16 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
 }
 
 /// Takes what has come in on this pCPU since the last call: timers that are due, kicks, input from the serial line.
+#[inline]
 pub fn poll() {
     let pending = cpu::take_pending();
-    if pending.is_empty() && !crate::console::has_news() {
-        return;
+    if !pending.is_empty() || crate::console::has_news() {
+        serve(pending);
     }
+}
+
+#[inline(never)]
+fn serve(pending: Pending) {
     let cpu = cpu::current();
     if pending.contains(Pending::TIMER) {
         timers::run_due();
@@ -300,7 +304,7 @@ pub fn must_stop(vcpu: &Vcpu) -> bool {
 /// The vCPU, which this pCPU runs, is about to be taken off it: its run state says so from now on.
 pub(crate) fn note_leaving(vcpu: &Vcpu) {
     let may = vcpu.domain().is_some_and(|domain| may_run(vcpu, &domain));
-    vcpu.scheduling.enter(if may { Runstate::Runnable } else { why_not(vcpu) });
+    vcpu.scheduling.enter(if may { Runstate::Runnable } else { why_not(vcpu) }, time::now());
 }
 
 /// Lets the next one in the queue run before the vCPU, which this pCPU runs, goes on.

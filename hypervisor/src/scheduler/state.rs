@@ -143,8 +143,8 @@ impl SchedulerState {
         *self.account.lock() = Account::new(time::now());
     }
 
-    pub(super) fn enter(&self, state: Runstate) {
-        self.account.lock().enter(state, time::now());
+    pub(super) fn enter(&self, state: Runstate, now: u64) {
+        self.account.lock().enter(state, now);
     }
 
     /// Its runstate and the time in each, up to now.
@@ -158,8 +158,8 @@ impl SchedulerState {
     }
 
     /// Notes that it has run for `time` with this weight.
-    pub(super) fn note_usage(&self, time: u64, weight: u32) {
-        self.usage.lock().note(time, weight, time::now());
+    pub(super) fn note_usage(&self, time: u64, weight: u32, now: u64) {
+        self.usage.lock().note(time, weight, now);
     }
 
     /// How much it has run of late, in virtual time.

@@ -39,7 +39,7 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
     }
     let lag = queue.run.lag(state.virtual_time());
     state.set_place(Place::Queued);
-    state.enter(Runstate::Runnable);
+    state.enter(Runstate::Runnable, time::now());
     domain.scheduling.note_active(true);
     drop(queue);
     dispatch(vcpu, lag);

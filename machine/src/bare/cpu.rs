@@ -11,15 +11,11 @@ use crate::cpu::{Features, Pending};
 static ONLINE: AtomicUsize = AtomicUsize::new(1);
 
 /// The CPU that asks.
+#[inline]
 pub fn current() -> CpuId {
-    let stack = registers::stack_pointer();
-    // on the boot stack there is but one CPU
-    if layout::slot(stack) != layout::slot(layout::PER_CPU_BASE) {
-        return CpuId::BOOT;
-    }
-    // SAFETY: the stack pointer lies in this CPU's window, whose page is mapped.
-    let number = unsafe { (*cpu_info::current()).number };
-    CpuId::new(number).unwrap_or(CpuId::BOOT)
+    // The windows lie side by side in the order of their CPUs. On the boot stack, which lies elsewhere, there is but one CPU.
+    let number = cpu_info::window().wrapping_sub(layout::PER_CPU_BASE) / layout::PER_CPU_SIZE;
+    u32::try_from(number).ok().and_then(CpuId::new).unwrap_or(CpuId::BOOT)
 }
 
 /// How many CPUs are running; they are numbered from zero.
@@ -83,6 +79,7 @@ pub fn kick(cpu: CpuId) {
 }
 
 /// What has come in on this CPU since the last call.
+#[inline]
 pub fn take_pending() -> Pending {
     interrupts::take()
 }

@@ -8,7 +8,9 @@ use crate::cpu::Features;
 use crate::sync::Once;
 
 static FEATURES: Once<Features> = Once::new();
+// What entries to guest memory and page-table entries ask for each time.
 static SMAP: AtomicBool = AtomicBool::new(false);
+static NO_EXECUTE: AtomicBool = AtomicBool::new(false);
 
 const CR0: u64 = 1 << 31 | 1 << 18 | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | 1 << 0; // PG AM WP NE ET MP PE
 const CR4_DEBUG_EXTENSIONS: u64 = 1 << 3;
@@ -38,8 +40,15 @@ pub(crate) fn get() -> &'static Features {
 }
 
 /// Whether ring 0 needs permission to touch user pages.
+#[inline]
 pub(crate) fn smap() -> bool {
     SMAP.load(Ordering::Relaxed)
+}
+
+/// Whether page-table entries may carry the no-execute bit.
+#[inline]
+pub(crate) fn no_execute() -> bool {
+    NO_EXECUTE.load(Ordering::Relaxed)
 }
 
 /// Whether QEMU emulates the processor. Its IRET and far RET in ring 3 read the stack with the rights of ring 0 (seen in 7.2), so with SMAP on, a guest's own
@@ -132,7 +141,6 @@ pub(crate) fn enable() {
     unsafe { registers::write_msr(msr::EFER, efer) };
     // SAFETY: attribute 0 keeps its meaning, write-back; the others are not in use yet.
     unsafe { registers::write_msr(msr::PAT, PAT) };
-    if features.smap {
-        SMAP.store(true, Ordering::Relaxed);
-    }
+    SMAP.store(features.smap, Ordering::Relaxed);
+    NO_EXECUTE.store(features.no_execute, Ordering::Relaxed);
 }

@@ -1,10 +1,11 @@
 #![expect(unsafe_code, reason = "finds this CPU's page by the stack pointer")]
 //! The page of each CPU's window that the entry code reaches RIP-relative and Rust code by its stack pointer.
 
+use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::AtomicU32;
 
-use super::{layout, registers};
+use super::layout;
 use crate::context::GuestContext;
 
 /// The task-state segment (Intel SDM volume 3, 8.7).
@@ -37,8 +38,6 @@ pub(crate) struct CpuInfo {
     pub(crate) context: *mut GuestContext,
     /// Where the entry page goes on: `guest_trap_entry` in the image.
     pub(crate) trap_entry: u64,
-    /// This CPU's number.
-    pub(crate) number: u32,
     /// This CPU's local APIC id.
     pub(crate) apic_id: u32,
     /// Events that came in by interrupt (`cpu::Pending`).
@@ -53,12 +52,20 @@ const _: () = assert!(size_of::<CpuInfo>() <= 4096);
 /// Offset of `CpuInfo` in a CPU's window.
 pub(crate) const OFFSET: u64 = 0x1000;
 
-/// This CPU's window.
+/// This CPU's window; on the boot stack, which lies in none, an address below the first.
+#[inline]
 pub(crate) fn window() -> u64 {
-    registers::stack_pointer() & !(layout::PER_CPU_SIZE - 1)
+    let window: u64;
+    // SAFETY: reads a register. What comes out is the same wherever on its stack a CPU is, so it may be taken for a constant (`pure`).
+    unsafe {
+        asm!("mov {window}, rsp", "and {window}, {mask}", window = out(reg) window,
+             mask = const -(layout::PER_CPU_SIZE as i64), options(pure, nomem, nostack));
+    }
+    window
 }
 
 /// This CPU's page, for fields that only this CPU, with interrupts off, writes.
+#[inline]
 pub(crate) fn current() -> *mut CpuInfo {
     (window() + OFFSET) as *mut CpuInfo
 }

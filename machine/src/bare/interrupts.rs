@@ -49,12 +49,17 @@ pub(crate) fn record(event: Pending) {
 }
 
 /// This CPU's pending set, emptied.
+#[inline]
 pub(crate) fn take() -> Pending {
+    if !any() {
+        return Pending::empty();
+    }
     // SAFETY: as in `record`.
     Pending::from_bits_retain(unsafe { (*cpu_info::current()).pending.swap(0, Ordering::Relaxed) })
 }
 
 /// Whether this CPU's pending set has members.
+#[inline]
 pub(crate) fn any() -> bool {
     // SAFETY: as in `record`.
     unsafe { (*cpu_info::current()).pending.load(Ordering::Relaxed) != 0 }

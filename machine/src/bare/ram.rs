@@ -2,7 +2,9 @@
 //! Machine memory as Paravane reaches it: the frame table, the direct map, the M2P.
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use super::cpu_features::no_execute;
 use super::layout;
 use crate::addr::Mfn;
 use crate::frames::Slot;
@@ -10,26 +12,27 @@ use crate::sync::Once;
 
 /// What boot has found out and set up.
 pub(crate) struct Ram {
-    /// Frames that the frame table covers; all of them are in the direct map.
-    pub(crate) frame_count: u64,
     /// The M2P in the direct map.
     pub(crate) m2p: u64,
     /// The root-table entries of slots 256 to 271.
     pub(crate) root_entries: [u64; layout::SLOTS],
-    /// Whether page-table entries may carry the no-execute bit.
-    pub(crate) no_execute: bool,
 }
 
 static RAM: Once<Ram> = Once::new();
 
-/// Publishes what boot has set up.
-pub(crate) fn init(ram: Ram) {
+/// Frames that the frame table covers; all of them are in the direct map. Beside the rest, since each reference asks for it.
+static FRAME_COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Publishes what boot has set up; the frame table covers `frame_count` frames.
+pub(crate) fn init(ram: Ram, frame_count: u64) {
     RAM.set(ram);
+    FRAME_COUNT.store(frame_count, Ordering::Release);
 }
 
-/// How many frames the frame table covers.
+/// How many frames the frame table covers; zero until that is there.
+#[inline]
 pub(crate) fn frame_count() -> u64 {
-    RAM.try_get().map_or(0, |ram| ram.frame_count)
+    FRAME_COUNT.load(Ordering::Relaxed)
 }
 
 /// The first slot of the frame table.
@@ -55,11 +58,6 @@ pub(crate) fn m2p_frame() -> Option<Mfn> {
 /// The root-table entry of one of Paravane's slots.
 pub(crate) fn root_entry(slot: usize) -> u64 {
     RAM.get().root_entries[slot]
-}
-
-/// Whether page-table entries may carry the no-execute bit.
-pub(crate) fn no_execute() -> bool {
-    RAM.get().no_execute
 }
 
 /// Copies memory that others may be writing: one instruction, so that the compiler assumes nothing about what it reads.

@@ -45,8 +45,6 @@ readers! {
     read_cr3 = "mov {}, cr3";
     /// Control register 4.
     read_cr4 = "mov {}, cr4";
-    /// Stack pointer.
-    stack_pointer = "mov {}, rsp";
     /// Frame pointer.
     frame_pointer = "mov {}, rbp";
 }

@@ -210,12 +210,7 @@ fn finish_memory(mut described: Memory, memory: Early) {
     for (index, entry) in root_entries.iter_mut().enumerate() {
         *entry = paging::root_entry(layout::FIRST_SLOT + index);
     }
-    ram::init(Ram {
-        frame_count: described.ram_end,
-        m2p: layout::direct(described.m2p),
-        root_entries,
-        no_execute: cpu_features::get().no_execute,
-    });
+    ram::init(Ram { m2p: layout::direct(described.m2p), root_entries }, described.ram_end);
     boot::seal_memory(described);
     if !cpu_features::smap() {
         // SAFETY: this is the only CPU yet, and there is no guest.

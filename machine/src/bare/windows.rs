@@ -103,7 +103,6 @@ pub(crate) fn build(cpu: CpuId, apic_id: u32, zeros: u64, mapper: &mut Mapper, m
 fn fill_info(cpu: CpuId, apic_id: u32, info: *mut CpuInfo) {
     // SAFETY: the page was just allocated and zeroed, all-zero is a valid `CpuInfo`, and nobody else has a pointer to it.
     let info = unsafe { &mut *info };
-    info.number = cpu.index() as u32;
     info.apic_id = apic_id;
     info.trap_entry = entry::guest_trap_entry as *const () as u64;
     let top = |index| base(cpu) + trap_stack(index) + TRAP_STACK_SIZE;

@@ -94,6 +94,7 @@ pub fn take_news() -> bool {
 }
 
 /// Whether [`take_news`] would say so.
+#[inline]
 pub fn has_news() -> bool {
     NEWS.load(Ordering::Relaxed)
 }

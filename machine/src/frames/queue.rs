@@ -77,6 +77,7 @@ fn pop() -> Option<FrameRef> {
 }
 
 /// Whether this pCPU has tables to tear down.
+#[inline]
 pub fn reaping_due() -> bool {
     own().head.load(Ordering::Relaxed) != NO_FRAME
 }

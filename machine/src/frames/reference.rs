@@ -108,27 +108,29 @@ pub struct FrameRef {
 
 impl FrameRef {
     /// A reference to the frame `mfn`, if `owner` owns it. `None` for frames that are free, foreign or no memory.
+    #[inline]
     pub fn get(mfn: Mfn, owner: DomainId) -> Option<Self> {
+        let slot = slot::slot(mfn)?;
         // A first look without a count: who merely names frames of others shall not be seen in their counts.
-        if slot::slot(mfn)?.owner.load(Ordering::SeqCst) != owner.0 {
+        if slot.owner.load(Ordering::SeqCst) != owner.0 {
             return None;
         }
-        let frame = Self::get_any(mfn)?;
-        (frame.owner() == owner).then_some(frame)
+        let frame = Self::count_up(mfn, slot, MOST)?;
+        (slot.owner.load(Ordering::SeqCst) == owner.0).then_some(frame)
     }
 
     /// A reference to the frame whoever owns it; the caller's policy decides what that is good for.
     pub fn get_any(mfn: Mfn) -> Option<Self> {
-        Self::get_below(mfn, MOST)
+        Self::count_up(mfn, slot::slot(mfn)?, MOST)
     }
 
     /// A further reference for Paravane's own use to a frame that an entry held when it was looked at; `None` if it is free by now.
     pub(super) fn get_held(mfn: Mfn) -> Option<Self> {
-        Self::get_below(mfn, LIMIT)
+        Self::count_up(mfn, slot::slot(mfn)?, LIMIT)
     }
 
-    fn get_below(mfn: Mfn, limit: u32) -> Option<Self> {
-        let slot = slot::slot(mfn)?;
+    #[inline]
+    fn count_up(mfn: Mfn, slot: &Slot, limit: u32) -> Option<Self> {
         slot.refs
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |refs| (refs != 0 && refs < limit).then(|| refs + 1))
             .ok()?;
@@ -185,26 +187,34 @@ impl FrameRef {
         self.slot().refs.load(Ordering::SeqCst)
     }
 
+    #[inline]
     pub(super) fn slot(&self) -> &'static Slot {
         slot::referenced(self.mfn)
     }
 }
 
 impl Drop for FrameRef {
+    #[inline]
     fn drop(&mut self) {
-        let slot = self.slot();
-        let before = slot.refs.fetch_sub(1, Ordering::SeqCst);
-        assert!(before != 0, "reference count of {:?} fell below zero", self.mfn);
-        if before == 1 {
-            let usage = slot.usage();
-            assert!(usage.count == 0 && !usage.owns_entries(), "{:?} is freed while in use: {usage:?}", self.mfn);
-            let count = OWNED.get(usize::from(slot.owner.load(Ordering::SeqCst)));
-            let last = count.is_some_and(|count| count.fetch_sub(1, Ordering::SeqCst) == 1);
-            allocator::free(self.mfn);
-            if last {
-                note_owner_emptied();
-            }
+        let before = self.slot().refs.fetch_sub(1, Ordering::SeqCst);
+        if before <= 1 {
+            end(self.mfn, before);
         }
+    }
+}
+
+/// Frees a frame whose last reference has gone: there were `before`.
+#[inline(never)]
+fn end(mfn: Mfn, before: u32) {
+    assert!(before != 0, "reference count of {mfn:?} fell below zero");
+    let slot = slot::referenced(mfn);
+    let usage = slot.usage();
+    assert!(usage.count == 0 && !usage.owns_entries(), "{mfn:?} is freed while in use: {usage:?}");
+    let count = OWNED.get(usize::from(slot.owner.load(Ordering::SeqCst)));
+    let last = count.is_some_and(|count| count.fetch_sub(1, Ordering::SeqCst) == 1);
+    allocator::free(mfn);
+    if last {
+        note_owner_emptied();
     }
 }
 
@@ -274,6 +284,7 @@ impl<K: Kind> TypedRef<K> {
     }
 
     /// A further use of a frame that is in use as `K` already; `None` if it is not.
+    #[inline]
     pub fn existing(frame: FrameRef) -> Result<Self, FrameRef> {
         if frame.slot().add_use(K::CODE, false) {
             return Ok(Self::from_counted(frame));
@@ -281,6 +292,7 @@ impl<K: Kind> TypedRef<K> {
         Self::another(frame, MOST)
     }
 
+    #[inline(never)]
     fn another(frame: FrameRef, limit: u32) -> Result<Self, FrameRef> {
         let counted = frame.slot().update_usage(|usage| {
             (usage.kind == K::CODE && usage.count != 0 && usage.count < limit)
@@ -331,17 +343,23 @@ impl<K: Kind> TypedRef<K> {
 }
 
 impl<K: Kind> Drop for TypedRef<K> {
+    #[inline]
     fn drop(&mut self) {
         release_use(&self.frame);
     }
 }
 
 /// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for tearing down.
+#[inline]
 pub(super) fn release_use(frame: &FrameRef) {
-    let slot = frame.slot();
-    if slot.take_use() {
-        return;
+    if !frame.slot().take_use() {
+        release_use_slowly(frame);
     }
+}
+
+#[inline(never)]
+fn release_use_slowly(frame: &FrameRef) {
+    let slot = frame.slot();
     // The stamp is read after the last mapping was taken away and written before the count falls, so whoever finds the count
     // at zero finds a stamp that demands a flush of every translation that could still exist. Losing the race below only
     // leaves a later stamp than needed.

@@ -147,6 +147,7 @@ impl Slot {
     /// Adds a use to a frame that is in use as `kind`: the frequent case of acquiring, and all of it that needs no look at the parts of the word.
     /// With `first`, one of that kind that nobody uses will do as well. `false`, and nothing done, in every other case and whenever somebody else
     /// changes the word at the same time.
+    #[inline]
     pub(super) fn add_use(&self, kind: KindCode, first: bool) -> bool {
         let progress = if kind.has_contents() { super::transition::ENTRIES as u64 } else { 0 };
         let settled = (kind as u64) << 32 | progress << 48;
@@ -160,6 +161,7 @@ impl Slot {
 
     /// Takes one use away, if a table does not end with it. `false`, and nothing done, in that case, if there is none, or if somebody else changes the word at
     /// the same time.
+    #[inline]
     pub(super) fn take_use(&self) -> bool {
         let word = self.use_word.load(Ordering::SeqCst);
         match word & COUNT_MASK {
@@ -193,6 +195,7 @@ impl Slot {
 }
 
 /// The slot of a frame, if the frame table reaches that far.
+#[inline]
 pub(crate) fn slot(mfn: Mfn) -> Option<&'static Slot> {
     if mfn.get() >= ram::frame_count() {
         return None;
@@ -208,11 +211,13 @@ pub fn table_size() -> u64 {
 }
 
 /// Whether the frame is memory that Paravane gives out (as against a device, a hole, or Paravane's own image).
+#[inline]
 pub fn is_ram(mfn: Mfn) -> bool {
     slot(mfn).is_some_and(|slot| slot.block.load(Ordering::Relaxed) & super::allocator::RAM != 0)
 }
 
 /// The slot of a frame that a live reference names.
+#[inline]
 pub(super) fn referenced(mfn: Mfn) -> &'static Slot {
     slot(mfn).expect("a reference names a frame beyond the frame table")
 }

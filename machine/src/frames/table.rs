@@ -32,6 +32,7 @@ impl TypedRef<L1> {
     ///
     /// # Panics
     /// If `wanted` maps something else than `expected`, or may be written where that may not.
+    #[inline]
     pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
         let bits = paging::leaf_with_flags(expected, wanted);
         let exchange = || access::exchange_entry(self.mfn(), index, expected.get(), bits).map_err(RawEntry::new);
@@ -53,6 +54,7 @@ impl<K: Level> TypedRef<K> {
     ///
     /// # Panics
     /// If `index` is not below 512.
+    #[inline]
     pub fn entry(&self, index: u16) -> RawEntry {
         RawEntry::new(access::read_entry(self.mfn(), index))
     }
@@ -64,6 +66,7 @@ impl<K: Level> TypedRef<K> {
     ///
     /// # Panics
     /// If `index` is not below 512.
+    #[inline]
     pub fn replace(&self, index: u16, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {
         assert!(index < ENTRIES, "a page table has 512 entries");
         if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
@@ -79,6 +82,7 @@ impl<K: Level> TypedRef<K> {
     ///
     /// # Panics
     /// If `index` is not below 512.
+    #[inline]
     pub fn exchange(&self, index: u16, expected: RawEntry, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {
         assert!(index < ENTRIES, "a page table has 512 entries");
         if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
@@ -105,6 +109,7 @@ pub struct Leaf {
 
 impl TypedRef<L4> {
     /// Finds the entry that maps `address`, the way the hardware does.
+    #[inline]
     pub fn look_up(&self, address: GuestVirt) -> Option<Leaf> {
         let mut table = self.mfn();
         for level in (2..=4).rev() {

@@ -131,17 +131,21 @@ impl<K: Kind> TypedRef<K> {
     ///
     /// # Errors
     /// See [`AcquireError`]; after any of them nothing is held.
+    #[inline]
     pub fn acquire<A: Admission>(
         frame: FrameRef,
         admission: &mut A,
         budget: &mut Budget,
     ) -> Result<Self, AcquireError> {
-        acquire(&frame, K::CODE, admission, budget)?;
+        if !frame.slot().add_use(K::CODE, true) {
+            acquire(&frame, K::CODE, admission, budget)?;
+        }
         Ok(Self::from_counted(frame))
     }
 }
 
 /// Adds one use of `frame` as `kind`.
+#[inline(never)]
 fn acquire<A: Admission>(
     frame: &FrameRef,
     kind: KindCode,
@@ -149,9 +153,6 @@ fn acquire<A: Admission>(
     budget: &mut Budget,
 ) -> Result<(), AcquireError> {
     let slot = frame.slot();
-    if slot.add_use(kind, true) {
-        return Ok(());
-    }
     loop {
         let usage = slot.usage();
         if usage.busy {

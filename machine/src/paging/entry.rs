@@ -154,6 +154,7 @@ impl<K: Level> Entry<K> {
     }
 }
 
+#[inline]
 fn leaf_bits(mfn: Mfn, wanted: RawEntry, access: LeafFlags) -> u64 {
     let mut flags = wanted.flags().intersection(LEAF_KEPT).union(access);
     if !ram::no_execute() {
@@ -201,6 +202,7 @@ impl Entry<L1> {
 ///
 /// # Panics
 /// If they differ in frame or presence, or `wanted` may be written and `owned` not.
+#[inline]
 pub(crate) fn leaf_with_flags(owned: RawEntry, wanted: RawEntry) -> u64 {
     assert!(owned.is_present() && owned.keeps_mapping(wanted), "{owned:x?} and {wanted:x?} map different things");
     leaf_bits(owned.frame(), wanted, wanted.flags().intersection(LeafFlags::WRITABLE))
@@ -267,6 +269,7 @@ impl Entry<L1> {
 }
 
 impl<K: Level> Drop for Entry<K> {
+    #[inline]
     fn drop(&mut self) {
         let raw = self.raw();
         if !raw.is_present() || !frames::is_ram(raw.frame()) {
