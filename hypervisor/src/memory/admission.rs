@@ -38,23 +38,41 @@ impl GuestAdmission {
     }
 }
 
+/// Decides on an entry that maps memory of whose frames may be mapped.
+#[inline(always)]
+fn memory(frame: FrameRef, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
+    if !raw.is_writable() {
+        return Ok(Entry::read_only(frame, raw));
+    }
+    match TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget) {
+        Ok(frame) => Ok(Entry::writable(frame, raw)),
+        // What is in use as a table is busy, as the interface has it; a frame that cannot become a table is invalid.
+        Err(AcquireError::Conflict) => Err(Errno::EBUSY.into()),
+        Err(error) => Err(error),
+    }
+}
+
 impl GuestAdmission {
-    /// Decides on an entry that maps memory.
-    fn memory(&self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
-        let frame = FrameRef::get(raw.frame(), self.frames).ok_or(Errno::EINVAL)?;
-        if !raw.is_writable() {
-            return Ok(Entry::read_only(frame, raw));
-        }
-        match TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget) {
-            Ok(frame) => Ok(Entry::writable(frame, raw)),
-            // What is in use as a table is busy, as the interface has it; a frame that cannot become a table is invalid.
-            Err(AcquireError::Conflict) => Err(Errno::EBUSY.into()),
-            Err(error) => Err(error),
+    /// Decides on an entry that maps none of the frames, or one in another memory type.
+    #[inline(never)]
+    fn unusual(&self, frame: Option<FrameRef>, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
+        match frame {
+            Some(frame) => {
+                let hardware = self.hardware.ok_or(Errno::EINVAL)?;
+                Ok(memory(frame, raw, budget)?.with_cache_attributes(hardware, raw))
+            }
+            None if frames::is_ram(raw.frame()) => Err(Errno::EINVAL.into()),
+            // A device's memory, if anything.
+            None => {
+                let device = self.hardware.and_then(|hardware| Entry::device(hardware, raw));
+                device.ok_or_else(|| Errno::EPERM.into())
+            }
         }
     }
 }
 
 impl Admission for GuestAdmission {
+    #[inline(always)]
     fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
         if !raw.is_present() {
             return Ok(Entry::absent(raw));
@@ -63,16 +81,10 @@ impl Admission for GuestAdmission {
             // The tools read the M2P. Nothing else of Paravane's is anybody's to see.
             return Entry::machine_to_physical(raw).ok_or_else(|| Errno::EPERM.into());
         }
-        if !frames::is_ram(raw.frame()) {
-            // A device's memory, if anything.
-            let device = self.hardware.and_then(|hardware| Entry::device(hardware, raw));
-            return device.ok_or_else(|| Errno::EPERM.into());
+        match FrameRef::get(raw.frame(), self.frames) {
+            Some(frame) if !raw.flags().intersects(CACHE_ATTRIBUTES) => memory(frame, raw, budget),
+            frame => self.unusual(frame, raw, budget),
         }
-        if !raw.flags().intersects(CACHE_ATTRIBUTES) {
-            return self.memory(raw, budget);
-        }
-        let hardware = self.hardware.ok_or(Errno::EINVAL)?;
-        Ok(self.memory(raw, budget)?.with_cache_attributes(hardware, raw))
     }
 
     fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {

@@ -6,10 +6,11 @@ use alloc::sync::Arc;
 use machine::addr::{GuestVirt, MachineAddr, Mfn, Pfn};
 use machine::context::Active;
 use machine::frames::{Budget, L1, TypedRef};
+use machine::guest_memory::Fault;
 use machine::m2p;
 
 use super::admission::GuestAdmission;
-use super::update::{self, Change};
+use super::update::{self, Change, Updates};
 use crate::domain::Domain;
 use crate::hypercall::{CallError, CallResult, Caller, PageOwner};
 
@@ -64,21 +65,23 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
     let count = count & !CONTINUED;
     let parties = parties(caller, foreign)?;
     let mut admission = GuestAdmission::foreign(&parties.tables, &parties.frames);
+    let mut updates = Updates::of(&parties.tables);
+    let mut requests = Requests::of(list, count);
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
-        if index != 0 && (!caller.settle() || caller.budget.is_exhausted()) {
+        if index != 0 && (updates.take_unsettled() && !caller.settle() || caller.budget.is_exhausted()) {
             outcome = Err(CallError::again());
             break;
         }
-        let request = match caller.cpu.read_element::<MmuUpdate>(list, u64::from(index)) {
+        let request = match requests.get(caller.cpu, index) {
             Ok(request) => request,
             Err(fault) => {
                 outcome = Err(fault.into());
                 break;
             }
         };
-        if let Err(error) = apply(caller, &parties, &mut admission, request) {
+        if let Err(error) = apply(caller, &parties, &mut updates, &mut admission, request) {
             outcome = Err(error);
             break;
         }
@@ -98,9 +101,51 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
     }
 }
 
+/// How many requests are copied in at a time.
+const CHUNK: usize = 8;
+
+/// The list of a call, of which each element is copied in once.
+struct Requests {
+    list: GuestVirt,
+    count: u32,
+    /// Those that have been copied in, from `start` to `end`.
+    chunk: [MmuUpdate; CHUNK],
+    start: u32,
+    end: u32,
+}
+
+impl Requests {
+    fn of(list: GuestVirt, count: u32) -> Self {
+        Self { list, count, chunk: [MmuUpdate { pointer: 0, value: 0 }; CHUNK], start: 0, end: 0 }
+    }
+
+    /// Element `index`, which is not below the one asked for before.
+    #[inline]
+    fn get(&mut self, cpu: &Active, index: u32) -> Result<MmuUpdate, Fault> {
+        if index >= self.end {
+            self.fetch(cpu, index)?;
+        }
+        self.chunk.get((index - self.start) as usize).copied().ok_or(Fault)
+    }
+
+    fn fetch(&mut self, cpu: &Active, index: u32) -> Result<(), Fault> {
+        let room = CHUNK.min((self.count - index) as usize);
+        let mut got = cpu.read_elements(self.list, u64::from(index), &mut self.chunk[..room]);
+        if got == 0 {
+            // There is an end of memory within the chunk, or in the first one.
+            self.chunk[0] = cpu.read_element(self.list, u64::from(index))?;
+            got = 1;
+        }
+        (self.start, self.end) = (index, index + got as u32);
+        Ok(())
+    }
+}
+
+#[inline]
 fn apply(
     caller: &mut Caller<'_>,
     parties: &Parties,
+    updates: &mut Updates<'_>,
     admission: &mut GuestAdmission,
     request: MmuUpdate,
 ) -> Result<(), CallError> {
@@ -113,9 +158,8 @@ fn apply(
         mmu_command::NORMAL_PT_UPDATE | mmu_command::PT_UPDATE_NO_TRANSLATE => Change::Write(request.value),
         _ => return Err(Errno::ENOSYS.into()),
     };
-    let table = parties.tables.frame(frame).ok_or(Errno::EINVAL)?;
     let index = (address.get() >> 3 & 511) as u16;
-    update::write_entry(table, index, change, admission, &mut caller.budget)?;
+    updates.write_entry(frame, index, change, admission, &mut caller.budget)?;
     Ok(())
 }
 

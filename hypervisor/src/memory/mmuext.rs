@@ -11,7 +11,7 @@ use machine::paging::NoEntries;
 use super::admission::GuestAdmission;
 use super::flush::{self, What, Whose};
 use crate::domain::Domain;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::hypercall::{CallError, CallResult, Caller, PageOwner};
 
 /// Set in the count of a call that is being continued.
 const CONTINUED: u32 = 1 << 31;
@@ -34,7 +34,7 @@ pub fn mmuext_op(
         completed = caller.cpu.read::<u32>(done)?;
     }
     let count = count & !CONTINUED;
-    let target = Arc::clone(caller.page_owner(foreign)?.domain()?);
+    let PageOwner::Domain(target) = caller.page_owner(foreign)? else { return Err(Errno::ESRCH.into()) };
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {

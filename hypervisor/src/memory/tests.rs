@@ -2,10 +2,12 @@
 
 use abi::errno::Errno;
 use abi::memory::{Reservation, op};
-use abi::xen::{DomainId, MmuUpdate, MmuextOp, domid, mmuext, vm_assist};
+use abi::xen::{DomainId, MmuUpdate, MmuextOp, domid, mmu_command, mmuext, vm_assist};
+use core::cell::RefCell;
 use core::sync::atomic::Ordering;
 use machine::addr::{GuestVirt, Mfn};
 use machine::frames::{FrameRef, L4, TypedRef};
+use proptest::prelude::*;
 use std::vec::Vec;
 use zerocopy::FromZeros;
 
@@ -84,6 +86,92 @@ fn a_single_update_does_what_a_list_of_one_does() {
                 assert_eq!(outcomes[0], outcomes[1], "{before:x} to {after:x} by {command}");
             }
         }
+    }
+}
+
+/// A list changes what its updates would one by one, though their table is kept from one to the next and requests are copied in by several.
+#[test]
+fn a_list_does_what_its_updates_do_one_by_one() {
+    const PAGES: core::ops::Range<usize> = 4..8;
+    const DONE: u64 = 4000;
+    let guest = RefCell::new(Guest::new(1, PAGES.end));
+    let target = prop::sample::select(&[4usize, 5, 6, 7, 4, 5, 6, 7, 100, 101, 200][..]);
+    let what = prop::sample::select(&[0usize, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7][..]);
+    let flags = prop::sample::select(&[MAPPED, MAPPED & !2, MAPPED & !0x60, MAPPED | 0x10, MAPPED & !1][..]);
+    let command = prop::sample::select(&[mmu_command::NORMAL_PT_UPDATE, mmu_command::PT_UPDATE_PRESERVE_AD][..]);
+    let list = prop::collection::vec((target, what, flags, command), 1..40);
+    proptest!(ProptestConfig::with_cases(500), |(list in list)| {
+        let guest = &mut *guest.borrow_mut();
+        let done = guest.address(0).offset(DONE);
+        let table = guest.entry_address(0) & !0xfff;
+        let requests: Vec<MmuUpdate> = list.iter().map(|&(target, what, flags, command)| MmuUpdate {
+            pointer: command | match target {
+                100 | 101 => (guest.mfn(2).address().get()) + 8 * (target as u64 - 90),
+                200 => 1 << 50,
+                page => guest.entry_address(page),
+            },
+            value: match what {
+                0 => 0xdead_bee0,
+                1 => table | flags,
+                2 => 1 << 50 | flags,
+                3 => guest.mfn(3).address().get() | flags,
+                page => guest.mfn(page).address().get() | flags,
+            },
+        }).collect();
+        let mut outcomes = Vec::new();
+        for at_once in [false, true] {
+            for page in PAGES {
+                let (at, value) = (guest.entry_address(page), guest.mfn(page).address().get() | MAPPED);
+                prop_assert!(update(guest, at, value, domid::SELF.into()).is_ok());
+            }
+            for word in [100, 101] {
+                let at = guest.mfn(2).address().get() + 8 * (word - 90);
+                prop_assert!(update(guest, at, 0, domid::SELF.into()).is_ok());
+            }
+            let (mut number, mut result) = (0, Ok(0));
+            if at_once {
+                let at = guest.put(&requests[..]);
+                result = mmu_update(&mut guest.caller(), at, requests.len() as u32, done, domid::SELF.into());
+                number = guest.read::<u32>(done);
+            } else {
+                for request in &requests {
+                    result = update(guest, request.pointer, request.value, domid::SELF.into());
+                    if result.is_err() {
+                        break;
+                    }
+                    number += 1;
+                }
+            }
+            let error = result.err().map(|error| match error {
+                CallError::Errno(errno) => errno,
+                other => panic!("{other:?}"),
+            });
+            let words = [0, 1].map(|word| guest.read::<u64>(guest.address(2).offset(8 * (10 + word))));
+            let counts = |mfn| FrameRef::get_any(mfn).map(|frame| (frame.count(), frame.current_kind()));
+            let frames: Vec<_> = (2..PAGES.end).map(|page| counts(guest.mfn(page))).collect();
+            let entries: Vec<_> = PAGES.map(|page| guest.entry(page)).collect();
+            outcomes.push((error, number, entries, words, frames, counts(Mfn::new(table >> 12))));
+        }
+        prop_assert_eq!(&outcomes[0], &outcomes[1]);
+    });
+}
+
+/// What lies behind the last request that can be read makes no difference to those before it.
+#[test]
+fn a_list_is_done_as_far_as_it_can_be_read() {
+    let mut guest = Guest::new(1, 6);
+    let (at, value) = (guest.entry_address(4), guest.mfn(4).address().get() | MAPPED);
+    let (hole, whole) = (guest.entry_address(2), guest.entry(2));
+    for readable in [1, 3, 8, 11] {
+        let list = guest.address(2).get() - readable * 16;
+        let requests = [0; 11].map(|_: u32| MmuUpdate { pointer: at, value });
+        let list = GuestVirt::new(list);
+        guest.caller().cpu.write(list, &requests[..readable as usize]).expect("a mapped page");
+        assert!(update(&mut guest, hole, 0, domid::SELF.into()).is_ok());
+        let done = guest.address(5);
+        refused(mmu_update(&mut guest.caller(), list, 30, done, domid::SELF.into()), Errno::EFAULT);
+        assert_eq!(guest.read::<u32>(done), readable as u32);
+        assert!(update(&mut guest, hole, whole, domid::SELF.into()).is_ok());
     }
 }
 

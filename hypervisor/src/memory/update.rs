@@ -11,6 +11,7 @@ use machine::paging::{Admission, Entry, NoEntries, RawEntry};
 
 use super::admission::CACHE_ATTRIBUTES;
 use super::walk;
+use crate::domain::Domain;
 use crate::hypercall::Caller;
 
 /// How an entry is to be changed.
@@ -52,6 +53,7 @@ pub fn write_entry(
     budget: &mut Budget,
 ) -> Result<RawEntry, AcquireError> {
     begin(index, budget)?;
+    counters::count(Counter::EntryUpdates);
     // The kind is only a hint until the reference of that kind is held. A table that nobody uses is memory again.
     let (kind, uses) = table.current_kind();
     match if uses == 0 { KindCode::Writable } else { kind } {
@@ -82,13 +84,98 @@ pub fn write_entry(
     }
 }
 
+/// Updates of entries in one domain's tables, one after the other. They tend to be in the same table as the one before, so the use of that is kept until
+/// one in another is to be changed, which may need it to be out of use.
+pub struct Updates<'a> {
+    domain: &'a Domain,
+    last: Option<Last>,
+    /// Those of `last`'s kinds, for the counters.
+    done: u64,
+    /// Something may have gone out of use that has to be torn down.
+    unsettled: bool,
+}
+
+enum Last {
+    Leaves(TypedRef<L1>),
+    Memory(TypedRef<Writable>),
+}
+
+impl Last {
+    const fn mfn(&self) -> Mfn {
+        match self {
+            Self::Leaves(table) => table.mfn(),
+            Self::Memory(page) => page.mfn(),
+        }
+    }
+}
+
+impl<'a> Updates<'a> {
+    /// Updates in the tables of `domain`.
+    pub const fn of(domain: &'a Domain) -> Self {
+        Self { domain, last: None, done: 0, unsettled: false }
+    }
+
+    /// Whether there may be something to tear down since this was last asked. What leaves and memory give up is none.
+    pub const fn take_unsettled(&mut self) -> bool {
+        core::mem::replace(&mut self.unsettled, false)
+    }
+
+    /// Changes entry `index` of `table` as [`write_entry`] does.
+    ///
+    /// # Errors
+    /// As those of [`write_entry`]; `Refused` if the domain does not own the frame.
+    #[inline]
+    pub fn write_entry(
+        &mut self,
+        table: Mfn,
+        index: u16,
+        change: Change,
+        admission: &mut impl Admission,
+        budget: &mut Budget,
+    ) -> Result<RawEntry, AcquireError> {
+        if self.last.as_ref().is_none_or(|last| last.mfn() != table)
+            && let Some(frame) = self.turn_to(table)?
+        {
+            return write_entry(frame, index, change, admission, budget);
+        }
+        begin(index, budget)?;
+        self.done += 1;
+        match &self.last {
+            Some(Last::Memory(page)) => Ok(write_word(page, index, change)),
+            Some(Last::Leaves(table)) => change_leaf(table, index, change, admission, budget),
+            None => Err(AcquireError::Conflict),
+        }
+    }
+
+    /// Keeps the use of another table; hands the frame back if it is of a kind that is not kept.
+    #[inline(never)]
+    fn turn_to(&mut self, table: Mfn) -> Result<Option<FrameRef>, Errno> {
+        self.last = None;
+        self.unsettled = true;
+        let frame = self.domain.frame(table).ok_or(Errno::EINVAL)?;
+        let kept = match TypedRef::<L1>::existing(frame).map_err(TypedRef::<Writable>::existing) {
+            Ok(leaves) => Last::Leaves(leaves),
+            Err(Ok(page)) => Last::Memory(page),
+            Err(Err(frame)) => return Ok(Some(frame)),
+        };
+        self.last = Some(kept);
+        Ok(None)
+    }
+}
+
+impl Drop for Updates<'_> {
+    fn drop(&mut self) {
+        counters::add(Counter::EntryUpdates, self.done);
+    }
+}
+
 /// What every update begins with.
+#[inline]
 fn begin(index: u16, budget: &mut Budget) -> Result<(), Errno> {
     if index >= 512 {
         return Err(Errno::EINVAL);
     }
     budget.spend(1);
-    counters::count(Counter::EntryUpdates);
     Ok(())
 }
 
@@ -96,6 +183,7 @@ fn begin(index: u16, budget: &mut Budget) -> Result<(), Errno> {
 ///
 /// # Errors
 /// As those of [`write_entry`].
+#[inline(always)]
 pub fn write_leaf(
     table: &TypedRef<L1>,
     index: u16,
@@ -104,9 +192,11 @@ pub fn write_leaf(
     budget: &mut Budget,
 ) -> Result<RawEntry, AcquireError> {
     begin(index, budget)?;
+    counters::count(Counter::EntryUpdates);
     change_leaf(table, index, change, admission, budget)
 }
 
+#[inline(always)]
 fn change_leaf(
     table: &TypedRef<L1>,
     index: u16,
@@ -122,6 +212,7 @@ fn change_leaf(
 }
 
 /// The frequent case: same frame, the same right to write or none any more, other flags. Nothing is owned anew, so nothing needs to be looked up.
+#[inline(always)]
 fn change_flags_only(table: &TypedRef<L1>, index: u16, change: Change) -> Option<RawEntry> {
     let wanted = change.wanted();
     if wanted.flags().intersects(CACHE_ATTRIBUTES) {
@@ -149,6 +240,7 @@ fn reserved<K: Level>(_: ReplaceError<K>) -> AcquireError {
     AcquireError::Refused(Errno::EINVAL)
 }
 
+#[inline(always)]
 fn put<K: Level>(
     table: &TypedRef<K>,
     index: u16,

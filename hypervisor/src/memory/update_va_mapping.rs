@@ -26,7 +26,7 @@ pub fn update_va_mapping_otherdomain(
     let owner = caller.page_owner(owner)?;
     let (table, index) = walk::leaf(caller.cpu, address).ok_or(Errno::EINVAL)?;
     let mut admission = GuestAdmission::foreign(caller.domain, &owner);
-    update::write_entry(table.frame().again(), index, Change::Write(value), &mut admission, &mut caller.budget)?;
+    update::write_leaf(&table, index, Change::Write(value), &mut admission, &mut caller.budget)?;
     let bitmap = GuestVirt::new(flags & !(uvmf::FLUSHTYPE_MASK | uvmf::ALL));
     let whose = match flags & uvmf::ALL {
         uvmf::ALL => Whose::All,
