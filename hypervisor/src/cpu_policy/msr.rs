@@ -75,7 +75,7 @@ pub fn read(cpu: &Active, _: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Opt
     Some(match number {
         number::FS_BASE => cpu.live_segment_bases().0,
         number::GS_BASE => cpu.live_segment_bases().1,
-        number::KERNEL_GS_BASE => cpu.live_segment_bases().2,
+        number::KERNEL_GS_BASE => cpu.live_user_gs_base(),
         number::APIC_BASE => APIC_BASE | if vcpu.id().get() == 0 { APIC_BASE_BOOT_CPU } else { 0 },
         number::TSC => machine::time::tsc(),
         _ => return constant(number, vendor(), cpu::features().no_execute),

@@ -21,6 +21,12 @@ const TABLE_BASE: u64 = 0xffff_8000_0000_0000;
 /// Acts on #GP(0).
 pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
     let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
+    // A kernel reads the GS base of its processes at each switch between them: no need to decode that.
+    if let [0x0f, 0x32, ..] = code.bytes()
+        && cpu.context().is_in_kernel()
+    {
+        return read_msr(cpu, domain, vcpu, 2);
+    }
     let Some(instruction) = decode(code.bytes()) else { return Emulation::Refused };
     if instruction.lock {
         return INVALID_OPCODE;
@@ -50,7 +56,7 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
         (0x0f22, Some(modrm)) => control::write_control(cpu, domain, vcpu, instruction, modrm),
         (0x0f23, Some(modrm)) => control::write_debug(cpu, vcpu, instruction, modrm),
         (0x0f30, _) => write_msr(cpu, domain, vcpu, instruction),
-        (0x0f32, _) => read_msr(cpu, domain, vcpu, instruction),
+        (0x0f32, _) => read_msr(cpu, domain, vcpu, instruction.length),
         (0x0f31, _) => {
             registers::write_pair(cpu.registers_mut(), machine::time::tsc());
             complete(cpu, instruction.length)
@@ -137,10 +143,10 @@ fn msr_number(cpu: &Active) -> u32 {
     cpu.registers().rcx as u32
 }
 
-fn read_msr(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, instruction: &Instruction) -> Emulation {
+fn read_msr(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, length: u8) -> Emulation {
     let Some(value) = cpu_policy::msr::read(cpu, domain, vcpu, msr_number(cpu)) else { return PROTECTION_FAULT };
     registers::write_pair(cpu.registers_mut(), value);
-    complete(cpu, instruction.length)
+    complete(cpu, length)
 }
 
 fn write_msr(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, instruction: &Instruction) -> Emulation {

@@ -1,5 +1,5 @@
 //! The few encodings with which Linux changes live page-table entries, recognised without the decoder: `mov` to and `xchg` with a whole entry,
-//! and `lock and` of its low byte with a constant. Whatever else an instruction is, or does not succeed, takes the long way, which does these
+//! and `lock and` of its low byte with a constant. On one CPU it replaces the `lock` by a `ds` that means nothing. Whatever else an instruction is, or does not succeed, takes the long way, which does these
 //! too; what both do is the same.
 
 use super::decode::MAX_LENGTH;
@@ -15,6 +15,10 @@ pub(super) enum Form {
     AndByte(u8),
 }
 
+/// Prefixes.
+const LOCK: u8 = 0xf0;
+const DS: u8 = 0x3e;
+
 /// A recognised instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ShortForm {
@@ -26,41 +30,41 @@ pub(super) struct ShortForm {
     pub(super) length: u8,
 }
 
-/// The operand behind a base register, if that is all there is to it: the register's low bits, the displacement and the bytes of both.
-fn operand(modrm: u8, next: u8) -> Option<(u8, u64, u8)> {
-    let low = modrm & 7;
-    // 4 stands for a further byte.
+/// The operand behind a base register, if that is all there is to it: the register without the bit that REX adds, the displacement and the bytes of both.
+#[inline]
+fn operand(rex: u8, [modrm, second, third]: [u8; 3]) -> Option<(u8, u64, u8)> {
+    let (base, displacement, bytes) = match modrm & 7 {
+        // a further byte, which names no index
+        4 if second & 0x38 == 0x20 && rex & 2 == 0 => (second & 7, third, 2),
+        4 => return None,
+        base => (base, second, 1),
+    };
     match modrm >> 6 {
-        _ if low == 4 => None,
-        0 if low != 5 => Some((low, 0, 1)),
-        1 => Some((low, i64::from(next.cast_signed()).cast_unsigned(), 2)),
+        // 5 would mean that there is no base.
+        0 if base != 5 => Some((base, 0, bytes)),
+        1 => Some((base, i64::from(displacement.cast_signed()).cast_unsigned(), bytes + 1)),
         _ => None,
     }
 }
 
 /// Recognises the instruction that `code` begins with.
+#[inline]
 pub(super) fn recognise(code: &[u8]) -> Option<ShortForm> {
-    let [first, second, third, fourth, fifth, ..] = *code.first_chunk::<MAX_LENGTH>()?;
-    match (first, second) {
-        // REX with a 64-bit operand
-        (0x48..=0x4f, 0x87 | 0x89) => {
-            let (low, displacement, bytes) = operand(third, fourth)?;
-            let register = third >> 3 & 7 | first << 1 & 8;
-            let form = if second == 0x87 { Form::Exchange(register) } else { Form::Store(register) };
-            Some(ShortForm { form, base: low | first << 3 & 8, displacement, length: 2 + bytes })
-        }
-        (0xf0, 0x80) if third >> 3 & 7 == 4 => {
-            let (low, displacement, bytes) = operand(third, fourth)?;
-            let constant = if bytes == 1 { fourth } else { fifth };
-            Some(ShortForm { form: Form::AndByte(constant), base: low, displacement, length: 3 + bytes })
-        }
-        // the same with one of the upper registers
-        (0xf0, 0x41) if third == 0x80 && fourth >> 3 & 7 == 4 => {
-            let [.., sixth] = *code.first_chunk::<6>()?;
-            let (low, displacement, bytes) = operand(fourth, fifth)?;
-            let constant = if bytes == 1 { fifth } else { sixth };
-            Some(ShortForm { form: Form::AndByte(constant), base: low | 8, displacement, length: 4 + bytes })
-        }
-        _ => None,
-    }
+    let [first, second, third, fourth, fifth, sixth, seventh, ..] = *code.first_chunk::<MAX_LENGTH>()?;
+    let (prefixes, rex, [opcode, modrm, rest @ ..]) = match (first, second) {
+        (LOCK | DS, 0x40..=0x4f) => (2, second, [third, fourth, fifth, sixth, seventh]),
+        (LOCK | DS, _) => (1, 0, [second, third, fourth, fifth, sixth]),
+        // a 64-bit operand
+        (0x48..=0x4f, 0x87 | 0x89) => (1, first, [second, third, fourth, fifth, sixth]),
+        _ => return None,
+    };
+    let (base, displacement, bytes) = operand(rex, [modrm, rest[0], rest[1]])?;
+    let register = modrm >> 3 & 7;
+    let (form, constants) = match (first, opcode) {
+        (LOCK | DS, 0x80) if register == 4 => (Form::AndByte(*rest.get(usize::from(bytes) - 1)?), 1),
+        (LOCK | DS, _) => return None,
+        (_, 0x87) => (Form::Exchange(register | rex << 1 & 8), 0),
+        _ => (Form::Store(register | rex << 1 & 8), 0),
+    };
+    Some(ShortForm { form, base: base | rex << 3 & 8, displacement, length: prefixes + 1 + bytes + constants })
 }

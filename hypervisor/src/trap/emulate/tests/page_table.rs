@@ -191,19 +191,20 @@ fn short_forms_do_what_the_decoder_does() {
     let opcode = prop::sample::select(&[0x87u8, 0x89, 0x80][..]);
     proptest!(ProptestConfig::with_cases(20_000), |(
         opcode in opcode, rex in 0x40u8..0x50, reg in 0u8..8, base in 0u8..8, mode in 0u8..3, displacement: i8, constant: u8,
-        value: u64, mapped: bool, flags in 0u64..0x40, off in prop::sample::select(&[0u64, 1, 8][..]),
+        prefix in prop::sample::select(&[0xf0u8, 0x3e][..]), sib in prop_oneof![0x20u8..0x28, any::<u8>()], value: u64, mapped: bool, flags in 0u64..0x40, off in prop::sample::select(&[0u64, 1, 8][..]),
     )| {
         let guest = &mut *guest.borrow_mut();
         let and = opcode == 0x80;
         let mut code = Vec::new();
         if and {
-            code.push(0xf0);
+            code.push(prefix);
         }
         if !and || rex != 0x40 {
             code.push(rex);
         }
         code.push(opcode);
         code.push(mode << 6 | if and { 4 } else { reg } << 3 | base);
+        code.extend((base == 4).then_some(sib));
         code.extend((mode != 0).then_some(displacement.cast_unsigned()));
         code.push(constant);
         code.resize(15, 0x90);
@@ -217,6 +218,7 @@ fn short_forms_do_what_the_decoder_does() {
         for number in 0..16 {
             registers::write(&mut registers, number, 8, true, wanted);
         }
+        let base = if base == 4 { sib & 7 } else { base };
         registers::write(&mut registers, base | rex << 3 & 8, 8, true, address.wrapping_sub(moved).wrapping_add(off));
         registers.cs = u64::from(flat::RING3_CS64);
         let mut outcomes = Vec::new();

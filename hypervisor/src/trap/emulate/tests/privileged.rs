@@ -35,6 +35,24 @@ fn cpuid_behind_the_prefix() {
 }
 
 #[test]
+fn a_plain_rdmsr_is_what_the_decoder_makes_of_it() {
+    let mut guest = Guest::new();
+    let numbers = (0..0x400).chain(0xc000_0080..0xc000_0110).chain(0xc001_0010..0xc001_0070);
+    for number in numbers.filter(|number| *number != 0x10) {
+        let mut read = |code: &[u8]| {
+            let registers = guest.cpu.registers_mut();
+            (registers.rax, registers.rcx, registers.rdx) = (RAX_VALUE, 0xabcd << 32 | number, RAX_VALUE);
+            let outcome = guest.privileged(code);
+            let registers = guest.cpu.registers();
+            let result = (registers.rax, registers.rdx);
+            (outcome == Emulation::Done, result, guest.advance().saturating_sub(code.len() as u64))
+        };
+        // The second has a prefix that means nothing.
+        assert_eq!(read(&[0x0f, 0x32]), read(&[0x48, 0x0f, 0x32]), "{number:#x}");
+    }
+}
+
+#[test]
 fn a_step_is_reported_behind_the_instruction() {
     let mut guest = Guest::new();
     guest.cpu.registers_mut().rflags = 0x302;
