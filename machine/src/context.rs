@@ -162,6 +162,8 @@ pub(crate) struct ShortCounts {
     pub(crate) faults: u64,
     pub(crate) kernel_faults: u64,
     pub(crate) page_flushes: u64,
+    pub(crate) stack_switches: u64,
+    pub(crate) segment_bases: u64,
 }
 
 /// Base address and length of a vCPU's LDT.
@@ -221,7 +223,7 @@ pub struct GuestContext {
 }
 
 /// Room that the largest frame built by the entry code takes.
-const FRAME_ROOM: u64 = 64;
+pub(crate) const FRAME_ROOM: u64 = 64;
 
 /// DR6 and DR7 have bits that are always one.
 const DEBUG_REGISTERS_AT_REST: [u64; 8] = [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400];

@@ -42,6 +42,10 @@ counters! {
     ShortKernelFaults "short faults of kernel";
     /// Hypercalls to drop one translation, by the entry code.
     ShortPageFlushes "short invlpg hypercalls";
+    /// Hypercalls to set the kernel stack, by the entry code.
+    ShortStackSwitches "short stack_switch hypercalls";
+    /// Hypercalls to set the GS base of processes, by the entry code.
+    ShortSegmentBases "short set_segment_base hypercalls";
     /// Hypercalls that reached Rust; a multicall counts once.
     Hypercalls "hypercalls in rust";
     /// Exceptions that reached Rust.

@@ -3,6 +3,7 @@
 use kernel::abi::arch_x86_64::{FIRST_RESERVED_GDT_ENTRY, TrapInfo, segment_base};
 use kernel::abi::callback::{self, kind};
 use kernel::abi::nmi;
+use kernel::abi::xen::{vm_assist, vm_assist_command};
 use kernel::call::{error, number};
 use kernel::memory::{machine_of, mfn_of, page, pages, peek, poke, zeroed};
 use kernel::trap::{self, CS64, SYSCALL};
@@ -10,13 +11,18 @@ use kernel::{attempt, call, check, check_eq, tables};
 
 use crate::faults;
 
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const NONCANONICAL: u64 = 0x0000_8000_0000_0000;
 
 pub(crate) fn all() {
     trap_table();
     callbacks();
-    stack_and_fpu();
-    segments();
+    // By the entry code's own ways and, while these are closed, by the long ones.
+    for command in [vm_assist_command::ENABLE, vm_assist_command::DISABLE] {
+        check_eq!(call!(number::VM_ASSIST, command, vm_assist::ARCHITECTURAL_IOPL), 0, "short ways");
+        stack_and_fpu();
+        segments();
+    }
     descriptors();
     debug_registers();
     nmi();
@@ -99,6 +105,16 @@ fn segments() {
         check_eq!(set(which, NONCANONICAL), error::EINVAL, "segment base {which}, non-canonical");
         check_eq!(set(which, 0), 0, "segment base {which}, zero");
     }
+    // An odd address tells a base that was kept from one that was set.
+    for base in [cell + 1, NONCANONICAL - 1, !NONCANONICAL + 1, u64::MAX] {
+        check_eq!(set(segment_base::GS_USER, base), 0, "GS base of the user, {base:#x}");
+        check_eq!(set(segment_base::GS_USER, NONCANONICAL), error::EINVAL, "GS base of the user, non-canonical");
+        let (low, high): (u64, u64);
+        let trap = attempt!("rdmsr"; in("ecx") KERNEL_GS_BASE, out("eax") low, out("edx") high);
+        check!(trap.is_none(), "rdmsr of the GS base of the user");
+        check_eq!(high << 32 | low & 0xffff_ffff, base, "the GS base of the user");
+    }
+    set(segment_base::GS_USER, 0);
     let (fs, gs): (u64, u64);
     set(segment_base::FS, cell);
     set(segment_base::GS_KERNEL, cell);

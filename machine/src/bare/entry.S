@@ -25,8 +25,7 @@ entry_page_start:
     jmp [rip + entry_page_start + {cpu_info} + {trap_entry}]
 .endm
 
-# 64-bit system calls of processes, the iret hypercall and mmuext_op go on in the short ways below; rdx is saved in the context then
-# and holds the guest's stack pointer.
+# 64-bit system calls of processes and hypercalls go on in the short ways below; rdx is saved in the context then and holds the guest's stack pointer.
     .global entry_syscall
 entry_syscall:
     mov [rip + entry_page_start + {cpu_info} + {scratch}], rsp
@@ -41,16 +40,13 @@ entry_syscall:
     mov [rsp - {registers_size} + {rdx}], rdx
     mov rdx, [rip + entry_page_start + {cpu_info} + {scratch}]
     jmp [rip + 4f]
-2:  cmp eax, {mmuext_op}
-    jne 5f
-    mov [rsp - {registers_size} + {rdx}], rdx
+2:  mov [rsp - {registers_size} + {rdx}], rdx
     mov rdx, [rip + entry_page_start + {cpu_info} + {scratch}]
     jmp [rip + 6f]
-5:  record_system_call {flat_cs64}, {reason_syscall}
     .balign 8
 3:  .quad system_call_of_process
 4:  .quad iret_hypercall
-6:  .quad mmuext_hypercall
+6:  .quad hypercall_of_kernel
 
     .global entry_syscall32
 entry_syscall32:
@@ -174,11 +170,29 @@ system_call_slowly:
     save_rest
     jmp guest_exit
 
-# The guest's kernel made the mmuext_op hypercall: does the most frequent one at once, a single INVLPG_LOCAL.
+# A hypercall is not done at once if its SYSRET would not take the address behind it, which is not canonical. Clobbers rax.
+.macro need_canonical_return
+    mov rax, rcx
+    shl rax, 16
+    sar rax, 16
+    cmp rax, rcx
+    jne system_call_slowly
+.endm
+
+# Continues behind a hypercall that has been done, with the result 0.
+.macro hypercall_done
+    xor eax, eax
+    mov rdx, [rbx + {rdx}]
+    mov rsp, [rbx + {rsp}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+.endm
+
+# The guest's kernel made a hypercall: does the shortest of the most frequent ones at once.
 # Entry: rsp = end of the context's registers, rdx = the kernel's stack; rdx is saved; all else as SYSCALL left it.
 # Exit: behind the hypercall, or in guest_exit for it.
     .balign 64
-mmuext_hypercall:
+hypercall_of_kernel:
     mov [rsp - {registers_size} + {rax}], rax
     mov [rsp - {registers_size} + {rbx}], rbx
     lea rbx, [rsp - {registers_size}]
@@ -187,7 +201,52 @@ mmuext_hypercall:
     cmp qword ptr [rbx + {short_irets}], 0
     je system_call_slowly
     cmp rax, {mmuext_op}
+    je mmuext_hypercall
+    cmp rax, {stack_switch}
+    je stack_switch_hypercall
+    cmp rax, {set_segment_base}
     jne system_call_slowly
+
+# The GS base of processes, which stands in KERNEL_GS_BASE while the kernel runs.
+    cmp edi, {segment_gs_user}
+    jne system_call_slowly
+    mov rax, rsi
+    shl rax, 16
+    sar rax, 16
+    cmp rax, rsi
+    jne system_call_slowly
+    need_canonical_return
+    mov [rbx + {gs_base_user}], rsi
+    mov [rbx + {rcx}], rcx
+    mov ecx, {msr_kernel_gs_base}
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+    wrmsr
+    mov rcx, [rbx + {rcx}]
+    inc qword ptr [rbx + {count_segment_base}]
+    hypercall_done
+
+# Another kernel stack, as `GuestContext::set_kernel_stack`.
+stack_switch_hypercall:
+    cmp qword ptr [rbx + {short_syscall_stack}], 0
+    je system_call_slowly
+    cmp qword ptr [rbx + {short_bounce_stack}], 0
+    je system_call_slowly
+    movabs rax, {hypervisor_end} + {frame_room} + 16
+    cmp rsi, rax
+    jb system_call_slowly
+    need_canonical_return
+    mov [rbx + {kernel_stack}], rsi
+    mov rax, rsi
+    and rax, -16
+    mov [rbx + {short_syscall_stack}], rax
+    mov [rbx + {short_bounce_stack}], rax
+    inc qword ptr [rbx + {count_stack_switch}]
+    hypercall_done
+
+# The translation of one page.
+mmuext_hypercall:
     # one operation, no count of those done, on the domain itself
     cmp esi, 1
     jne system_call_slowly
@@ -200,12 +259,7 @@ mmuext_hypercall:
     shr rax, 43
     cmp eax, {hypervisor_top_bits}
     je system_call_slowly
-    # SYSRET takes a canonical address only
-    mov rax, rcx
-    shl rax, 16
-    sar rax, 16
-    cmp rax, rcx
-    jne system_call_slowly
+    need_canonical_return
     user_access_begin
     guest_access mmuext_otherwise, cmp dword ptr [rdi + {mmuext_command}], {invlpg_local}
     jne mmuext_otherwise
@@ -213,11 +267,7 @@ mmuext_hypercall:
     user_access_end
     invlpg [rax]
     inc qword ptr [rbx + {count_page_flush}]
-    xor eax, eax
-    mov rdx, [rbx + {rdx}]
-    mov rsp, [rbx + {rsp}]
-    mov rbx, [rbx + {rbx}]
-    sysretq
+    hypercall_done
 
 mmuext_otherwise:
     user_access_end

@@ -4,14 +4,17 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 
-use abi::arch_x86_64::{IretContext, flat, vgcf};
+use abi::arch_x86_64::{IretContext, flat, segment_base, vgcf};
 use abi::xen::{MmuextOp, VcpuInfo, domid, hypercall, mmuext};
 
 use super::cpu_info::{self, CpuInfo};
 use super::layout;
 use super::registers::NO_OPERATION;
+use super::vcpu::MSR_KERNEL_GS_BASE;
 use crate::addr::{HYPERVISOR_END, HYPERVISOR_START};
-use crate::context::{FLAGS_ALLOWED, FLAGS_CLEARED_ON_BOUNCE, FLAGS_FORCED, GuestContext, Registers, Selectors};
+use crate::context::{
+    FLAGS_ALLOWED, FLAGS_CLEARED_ON_BOUNCE, FLAGS_FORCED, FRAME_ROOM, GuestContext, Registers, Selectors,
+};
 
 /// Reasons for an exit that are not vectors.
 pub(crate) const REASON_SYSCALL: u32 = 0x100;
@@ -44,6 +47,15 @@ global_asm!(
     count_kernel_return = const offset_of!(GuestContext, short_counts.kernel_returns),
     count_fault = const offset_of!(GuestContext, short_counts.faults),
     count_page_flush = const offset_of!(GuestContext, short_counts.page_flushes),
+    count_stack_switch = const offset_of!(GuestContext, short_counts.stack_switches),
+    count_segment_base = const offset_of!(GuestContext, short_counts.segment_bases),
+    kernel_stack = const offset_of!(GuestContext, kernel_stack),
+    gs_base_user = const offset_of!(GuestContext, gs_base_user),
+    frame_room = const FRAME_ROOM,
+    msr_kernel_gs_base = const MSR_KERNEL_GS_BASE,
+    stack_switch = const hypercall::STACK_SWITCH,
+    set_segment_base = const hypercall::SET_SEGMENT_BASE,
+    segment_gs_user = const segment_base::GS_USER,
     count_kernel_fault = const offset_of!(GuestContext, short_counts.kernel_faults),
     syscall_handler = const offset_of!(GuestContext, handlers.syscall.address),
     upcall_pending = const offset_of!(VcpuInfo, event_upcall_pending),

@@ -17,7 +17,7 @@ pub(crate) use descriptor_window::LdtPages as BackendState;
 
 const MSR_FS_BASE: u32 = 0xc000_0100;
 const MSR_GS_BASE: u32 = 0xc000_0101;
-const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
+pub(super) const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
 
 /// The address of a place in a shared page as the entry code uses it.
 pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
@@ -144,7 +144,16 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
 /// Adds what the entry code has counted to this CPU's counters.
 fn publish_counts(context: &mut GuestContext) {
     let counts = core::mem::take(&mut context.short_counts);
-    let ShortCounts { system_calls, returns, kernel_returns, faults, kernel_faults, page_flushes } = counts;
+    let ShortCounts {
+        system_calls,
+        returns,
+        kernel_returns,
+        faults,
+        kernel_faults,
+        page_flushes,
+        stack_switches,
+        segment_bases,
+    } = counts;
     counters::add(Counter::ShortSystemCalls, system_calls);
     counters::add(Counter::ShortReturns, returns);
     counters::add(Counter::ShortKernelReturns, kernel_returns);
@@ -152,6 +161,9 @@ fn publish_counts(context: &mut GuestContext) {
     counters::add(Counter::ShortKernelFaults, kernel_faults);
     counters::add(Counter::ShortPageFlushes, page_flushes);
     counters::add(Counter::PageFlushes, page_flushes);
+    counters::add(Counter::ShortStackSwitches, stack_switches);
+    counters::add(Counter::ShortSegmentBases, segment_bases);
+    counters::add(Counter::MsrWrites, segment_bases);
     counters::add(Counter::FlushingRootLoads, system_calls + returns + faults);
 }
 
