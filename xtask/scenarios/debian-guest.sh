@@ -45,7 +45,7 @@ ls -l $keep
 described "kernel = '$keep/vmlinuz'" "ramdisk = '$keep/initrd.img'" "extra = 'root=/dev/xvda ro console=hvc0'"
 create debian
 
-#: login (1200)
+#: login (1800)
 login
 ask debian 'uname -a; cat /etc/debian_version; cat /proc/cmdline'
 ask debian 'systemctl is-system-running --wait || { systemctl --failed --no-pager; false; }'
@@ -57,7 +57,7 @@ soon ping -c 1 -W 2 10.0.0.2
 ping -c 20 -i 0.1 -s 1400 -W 5 10.0.0.2 | tail -n 2
 ask debian 'ping -c 3 10.0.0.1'
 
-#: apt-get update, install (900)
+#: apt-get update, install (1800)
 mkdir -p $keep/package/DEBIAN $keep/package/srv $keep/www
 printf '%s\n' 'Package: payload' 'Version: 1' 'Architecture: all' 'Maintainer: nobody <nobody@localhost>' \
     'Description: a file' > $keep/package/DEBIAN/control
@@ -80,19 +80,19 @@ ask debian 'apt-get -q update && apt-get -q install --yes payload && apt-cache p
 ask debian 'md5sum < /srv/payload > /root/payload.sum'
 test "$(number /root/payload.sum)" = "$(md5sum < $keep/package/srv/payload | cut -d' ' -f1)"
 
-#: 1 GiB through the disk (1800)
+#: 1 GiB through the disk (3600)
 ask debian 'head -c 1G /dev/urandom | tee /srv/large | md5sum > /root/large.sum'
 ask debian 'sync; echo 3 > /proc/sys/vm/drop_caches; md5sum < /srv/large > /root/large.read'
 number /root/large.sum | tee $keep/large.sum
 test "$(number /root/large.read)" = "$(cat $keep/large.sum)"
 
-#: 256 MiB over the network to the control domain (900)
+#: 256 MiB over the network to the control domain (1800)
 nc -l 10.0.0.1 5000 | md5sum > $keep/stream &
 ask debian 'head -c 256M /srv/large | md5sum > /root/stream.sum; head -c 256M /srv/large | nc -N 10.0.0.1 5000'
 wait
 test "$(number /root/stream.sum)" = "$(cut -d' ' -f1 $keep/stream)"
 
-#: 256 MiB over the network to the guest (900)
+#: 256 MiB over the network to the guest (1800)
 head -c 256M /dev/urandom > $keep/stream
 nc -l -N 10.0.0.1 5000 < $keep/stream > /tmp/nothing &
 ask debian 'nc 10.0.0.1 5000 < /dev/null | md5sum > /root/stream.sum'
@@ -100,7 +100,7 @@ wait
 test "$(number /root/stream.sum)" = "$(md5sum < $keep/stream | cut -d' ' -f1)"
 rm $keep/stream
 
-#: reboot (1500)
+#: reboot (2400)
 ask debian 'echo kept > /root/mark; cat /proc/sys/kernel/random/boot_id > /root/boot'
 old=$(xl domid debian)
 rm $consoles/guest-debian.log
@@ -110,14 +110,14 @@ login
 ask debian 'grep kept /root/mark; ! cmp -s /root/boot /proc/sys/kernel/random/boot_id'
 ask debian 'md5sum < /srv/payload > /root/payload.read && cmp /root/payload.sum /root/payload.read'
 
-#: vcpu-set
+#: vcpu-set (600)
 xl vcpu-set debian 1
 soon ask debian 'test "$(nproc)" = 1'
 xl vcpu-set debian 2
 soon ask debian 'echo 1 > /sys/devices/system/cpu/cpu1/online; test "$(nproc)" = 2'
 ask debian 'taskset -c 1 md5sum /vmlinuz && taskset -c 0 md5sum /vmlinuz'
 
-#: mem-set down
+#: mem-set down (600)
 ask debian 'grep MemTotal /proc/meminfo'
 before=$(free_memory)
 xl mem-set debian 320
@@ -125,7 +125,7 @@ soon sh -c 'test "$(xl list debian | tail -n 1 | awk "{ print \$3 }")" -le 322'
 test "$(free_memory)" -ge $((before + 180))
 ask debian 'grep MemTotal /proc/meminfo; test "$(sed -n "s/^MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo)" -lt 320000'
 
-#: mem-set up
+#: mem-set up (600)
 xl mem-set debian 512
 soon sh -c 'test "$(xl list debian | tail -n 1 | awk "{ print \$3 }")" -ge 510'
 ask debian 'grep MemTotal /proc/meminfo; test "$(sed -n "s/^MemTotal: *\([0-9]*\) kB/\1/p" /proc/meminfo)" -gt 420000'

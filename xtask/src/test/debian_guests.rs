@@ -17,7 +17,7 @@ const PV_GRUB: &str = include_str!("../../scenarios/pv-grub.sh");
 const END: &str = include_str!("../../scenarios/debian-guest-end.sh");
 
 /// How long one guest's life may take on a busy and emulated machine, in seconds.
-const TIME: u64 = 7200;
+const TIME: u64 = 14_400;
 
 /// Runs each guest's scenario.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
