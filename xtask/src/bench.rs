@@ -43,7 +43,7 @@ pub(crate) struct Bench {
     /// Draw the figures as SVG
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
-    /// Compare with the figures of an earlier run; ways not measured now are taken from there
+    /// Compare with the figures of an earlier run; what is not measured now is taken from there
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 }
@@ -70,12 +70,12 @@ impl Bench {
         if figures.is_empty() {
             bail!("nothing was measured");
         }
-        if let Some(file) = &self.json {
-            fs::write(file, figures.to_json()?).with_context(|| format!("cannot write {}", file.display()))?;
-        }
         if let Some(baseline) = &baseline {
             println!("{}\n", figures.differences(baseline));
             figures.fill_from(baseline);
+        }
+        if let Some(file) = &self.json {
+            fs::write(file, figures.to_json()?).with_context(|| format!("cannot write {}", file.display()))?;
         }
         println!("{}", figures.tables());
         if let Some(counts) = figures.counts() {

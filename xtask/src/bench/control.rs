@@ -127,11 +127,9 @@ pub(super) fn run(
     });
     let status = booted.session.guests().values().find_map(|guest| guest.status);
     // A whole Debian takes its time to switch off, but has said all there is to say before.
-    if status.is_none() {
-        life?;
-    }
-    let end = match status {
-        Some(0) => Ok(()),
+    let end = match (status, life) {
+        (Some(0), _) => Ok(()),
+        (None, Err(error)) => Err(error),
         _ => Err(anyhow!("the script in the control domain ended with {status:?}: {failed}{}", tail(&text))),
     };
     let mut guests = String::new();
