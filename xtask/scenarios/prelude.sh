@@ -70,6 +70,19 @@ gone() {
     ! xl domid "$1" > /dev/null 2>&1
 }
 
+# nothing_left: no guest, no trace of one.
+nothing_left() {
+    soon sh -c 'test "$(xl list | grep -c .)" = 2'
+    test "$(xenstore-ls /local/domain | grep -c '^[0-9]* = ""')" = 1
+    test -z "$(ls /sys/class/net/xenbr0/brif)"
+    # On a busy host xl ends its scripts after ten seconds, and then a loop device stays.
+    grep -q 'because of timeout' /var/log/xen/xl-*.log || soon sh -c 'test -z "$(losetup -a)"'
+}
+
+is_paravane() {
+    xl info | grep -q '^xen_changeset *: paravane'
+}
+
 # free_memory: what the hypervisor has left, in MiB.
 free_memory() {
     xl info | sed -n 's/^free_memory *: //p'

@@ -18,7 +18,7 @@ use clap::Args;
 
 use self::figures::Figures;
 pub(crate) use self::program::ramdisk;
-pub(crate) use self::way::Way;
+pub(crate) use self::way::{COUNTED, Way};
 use crate::packages;
 use crate::qemu;
 

@@ -15,9 +15,11 @@ use crate::size::Size;
 mod disk;
 mod guest;
 mod ramdisk;
+mod script;
 
 pub(crate) use disk::Disk;
 pub(crate) use guest::GUESTS;
+pub(crate) use script::{PRELUDE, SCRIPTS, Script};
 
 /// The control domain's name, as Xen's tools give it.
 const NAME: &str = "Domain-0";

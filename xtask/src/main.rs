@@ -10,6 +10,7 @@ mod bench;
 mod boot_times;
 mod check;
 mod command;
+mod compare;
 mod control_domain;
 mod debian;
 mod dialogue;
@@ -69,6 +70,8 @@ enum Command {
     Miri(nightly::Miri),
     /// Compare boot times on Paravane and on Debian's Xen
     BootTimes(Box<boot_times::BootTimes>),
+    /// Compare what the steps of a scenario in the control domain take on Paravane and on Debian's Xen
+    Compare(Box<compare::Compare>),
     /// Compare what operations cost on the bare machine, on Debian's Xen and on Paravane, in instructions
     Bench(bench::Bench),
     /// Show where Paravane spends its instructions in a row of the benchmark
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Miri(miri) => miri.execute(),
         Command::BootTimes(times) => times.execute(),
+        Command::Compare(compare) => compare.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::Profile(profile) => profile.execute(),
     };

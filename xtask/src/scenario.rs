@@ -36,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) output: String,
     /// By our clock.
     pub(crate) wall: Duration,
+    /// Since the machine was switched on.
+    pub(crate) ended: Duration,
     /// By the control domain's.
     pub(crate) guest: Duration,
 }
@@ -78,8 +80,8 @@ impl Scenario {
             .follow(limits, |session, happening| match happening {
                 Happening::StepBegan(name) => {
                     began = session.elapsed();
-                    let (wall, guest) = (Duration::ZERO, Duration::ZERO);
-                    current = Some(Answer { name: name.into(), status: -1, output: String::new(), wall, guest });
+                    let (wall, guest, ended) = (Duration::ZERO, Duration::ZERO, began);
+                    current = Some(Answer { name: name.into(), status: -1, output: String::new(), wall, ended, guest });
                 }
                 Happening::Output(_, Stream::Out | Stream::Err, bytes) => {
                     if let Some(answer) = &mut current {
@@ -88,8 +90,8 @@ impl Scenario {
                 }
                 Happening::StepEnded(status, time) => {
                     if let Some(mut answer) = current.take() {
-                        (answer.status, answer.guest, answer.wall) =
-                            (status, time, session.elapsed().saturating_sub(began));
+                        (answer.status, answer.guest, answer.ended) = (status, time, session.elapsed());
+                        answer.wall = answer.ended.saturating_sub(began);
                         ended(&answer);
                     }
                 }

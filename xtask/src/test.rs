@@ -36,7 +36,7 @@ pub(crate) struct Test {
     /// The initial domain with disks and networks of several kinds
     #[arg(long)]
     hardware: bool,
-    /// Debian's control domain with the stock Xen tools
+    /// Debian's control domain with the stock Xen tools; without a choice only the short scenarios
     #[arg(long)]
     control_domain: bool,
     /// Full Debian 12 and 13 guests there, each on its own disk (as root; not among those that run by default)
@@ -113,7 +113,7 @@ impl Test {
             if all || self.hardware {
                 hardware::run(self, &bench, &mut report);
             }
-            if self.control_domain {
+            if all || self.control_domain {
                 control_domain::run(self, &bench, &mut report);
             }
             if self.debian_guests {

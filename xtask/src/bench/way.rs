@@ -21,7 +21,7 @@ pub(super) const HOST_MEMORY: Size = Size::mib(2048);
 /// A machine counts instructions slowly.
 pub(super) const TIME: Duration = Duration::from_secs(3600);
 /// What makes QEMU count instructions and start every machine from the same moment; and the board that a control domain's disk needs.
-pub(super) const COUNTED: [&str; 6] =
+pub(crate) const COUNTED: [&str; 6] =
     ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-machine", "q35"];
 /// The initial domain's name.
 pub(super) const INITIAL: &str = "Domain-0";

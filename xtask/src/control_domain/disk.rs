@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::ramdisk;
-use crate::kernels::{KERNELS, Kernel};
+use crate::kernels::KERNELS;
 use crate::progress::Step;
 use crate::size::Size;
 use crate::{command, debian, workspace};
@@ -51,12 +51,10 @@ pub(crate) struct Disk {
 impl Disk {
     /// The disk of today's recipe with these packages besides; made if it is not there yet.
     pub(crate) fn prepared(more_packages: &[&str]) -> Result<Self> {
-        let kernel = &KERNELS[0];
         let packages = [&PACKAGES, more_packages].concat();
-        let key = debian::key(&(VERSION, RELEASE, &packages, SIZE.in_mib(), kernel.package_name()?));
-        let folder = workspace::cache("control-domain")?.join(key);
+        let folder = folder(&packages)?;
         if !folder.is_dir() {
-            make(&folder, &packages, kernel)?;
+            make(&folder, &packages)?;
         }
         let boot = fs::read_dir(folder.join("modules"))?.filter_map(|entry| Some(entry.ok()?.path()));
         let modules = boot.last().with_context(|| format!("{} has no modules", folder.display()))?;
@@ -65,6 +63,11 @@ impl Disk {
 }
 
 impl Disk {
+    /// Whether it is there already, or can be made since we are root.
+    pub(crate) fn is_at_hand() -> Result<bool> {
+        Ok(rustix::process::geteuid().is_root() || folder(&PACKAGES)?.is_dir())
+    }
+
     /// The ramdisk of a small guest with this disk's kernel.
     pub(crate) fn guest_ramdisk(&self) -> Result<Vec<u8>> {
         ramdisk::guest(self)
@@ -77,8 +80,15 @@ impl Disk {
     }
 }
 
+/// Where the disk of today's recipe with these packages lies.
+fn folder(packages: &[&str]) -> Result<PathBuf> {
+    let key = debian::key(&(VERSION, RELEASE, packages, SIZE.in_mib(), KERNELS[0].package_name()?));
+    Ok(workspace::cache("control-domain")?.join(key))
+}
+
 /// Makes the disk and puts it at `folder`.
-fn make(folder: &Path, packages: &[&str], kernel: &Kernel) -> Result<()> {
+fn make(folder: &Path, packages: &[&str]) -> Result<()> {
+    let kernel = &KERNELS[0];
     let parent = workspace::cache("control-domain")?;
     let scratch = tempfile::Builder::new().prefix(".make").tempdir_in(&parent)?;
     let (root, fresh) = (scratch.path().join("root"), scratch.path().join("fresh"));

@@ -5,49 +5,41 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Bench, Outcome, Report, Test};
-use crate::control_domain::{ControlDomain, Disk, Job};
+use crate::control_domain::{Disk, SCRIPTS, Script};
+use crate::host::Host;
 use crate::machine::{self, Hardware};
-use crate::scenario::Scenario;
 
-const PRELUDE: &str = include_str!("../../scenarios/prelude.sh");
-
-/// How long a whole scenario may take on a busy and emulated machine, in seconds.
-const TIME: u64 = 1800;
-
-/// The scenarios: name and file.
-const SCENARIOS: [(&str, &str); 1] = [("tools", include_str!("../../scenarios/tools.sh"))];
-
-/// Runs them all, one by one.
+/// Runs the scenarios one by one, all of them if this kind of test was asked for.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
-    for (name, text) in SCENARIOS {
-        if !test.chooses(name) {
-            continue;
-        }
-        let Some(disk) = report.prepared("control domain", Disk::prepared(&[])) else { return };
+    let wanted = |script: &&Script| (test.control_domain || script.is_usual) && test.chooses(script.name);
+    let scripts: Vec<&Script> = SCRIPTS.iter().filter(wanted).collect();
+    if scripts.is_empty() {
+        return;
+    }
+    if matches!(bench.host, Host::Bare) {
+        return report.add("control domain", Duration::ZERO, Outcome::Skip("needs a hypervisor".into()));
+    }
+    if !test.control_domain && matches!(Disk::is_at_hand(), Ok(false)) {
+        let reason = "its disk is made as root, once, by 'cargo xtask run'";
+        return report.add("control domain", Duration::ZERO, Outcome::Skip(reason.into()));
+    }
+    let Some(disk) = report.prepared("control domain", Disk::prepared(&[])) else { return };
+    for script in scripts {
         for _ in 0..test.repeat {
-            if let Err(error) = boot(bench, &disk, name, text, report) {
-                report.add(name, Duration::ZERO, Outcome::Failure(format!("{error:#}")));
+            if let Err(error) = boot(bench, &disk, script, report) {
+                report.add(script.name, Duration::ZERO, Outcome::Failure(format!("{error:#}")));
             }
         }
     }
 }
 
-fn boot(bench: &Bench, disk: &Disk, name: &str, text: &str, report: &mut Report) -> Result<()> {
-    let scenario = Scenario::parse(PRELUDE, text)?;
-    let hardware = Hardware { timeout: Some(TIME), cpu: bench.cpu.clone(), ..Hardware::default() };
-    let control_domain = ControlDomain {
-        hardware: &hardware,
-        vcpus: None,
-        memory: None,
-        append: "",
-        job: Job::Scenario(&scenario),
-        files: disk.guest_files()?,
-        disks: Vec::new(),
-    };
-    let log = machine::log_file("test-logs", &format!("control-domain-{name}"))?;
-    let mut booted = control_domain.boot(&bench.host, bench.accelerator, disk, &log)?;
+fn boot(bench: &Bench, disk: &Disk, script: &Script, report: &mut Report) -> Result<()> {
+    let scenario = script.scenario()?;
+    let hardware = Hardware { cpu: bench.cpu.clone(), ..Hardware::default() };
+    let log = machine::log_file("test-logs", &format!("control-domain-{}", script.name))?;
+    let mut booted = script.boot(&scenario, hardware, (&bench.host, bench.accelerator), disk, &log)?;
     scenario.follow(&mut booted, |answer| {
         let outcome = answer.complaint().map_or(Outcome::Success, Outcome::Failure);
-        report.add(&format!("{name}: {}", answer.name), answer.wall, outcome);
+        report.add(&format!("{}: {}", script.name, answer.name), answer.wall, outcome);
     })
 }

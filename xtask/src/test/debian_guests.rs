@@ -7,11 +7,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Bench, Outcome, Report, Test};
-use crate::control_domain::{ControlDomain, Disk, GUESTS, Job};
+use crate::control_domain::{ControlDomain, Disk, GUESTS, Job, PRELUDE};
 use crate::machine::{self, Hardware};
 use crate::scenario::Scenario;
 
-const PRELUDE: &str = include_str!("../../scenarios/prelude.sh");
 const LIFE: &str = include_str!("../../scenarios/debian-guest.sh");
 const PV_GRUB: &str = include_str!("../../scenarios/pv-grub.sh");
 const END: &str = include_str!("../../scenarios/debian-guest-end.sh");
