@@ -65,7 +65,7 @@ impl Compare {
         };
         eprintln!("using {accelerator}: {reason}");
         let hosts = [("paravane", Host::named(None)?), ("xen", Host::named(Some(&self.hypervisor))?)];
-        let disk = Disk::prepared(&[])?;
+        let disk = script.disk()?;
         let mut best = [Vec::new(), Vec::new()];
         for round in 1..=self.rounds {
             // In turn, so that whatever else this machine does hits both alike.
@@ -98,7 +98,7 @@ impl Compare {
             hardware.arguments.extend(bench::COUNTED.map(String::from));
         }
         let log = machine::log_file("compare-logs", name)?;
-        let scenario = script.scenario()?;
+        let scenario = script.scenario(false)?;
         let mut booted = script.boot(&scenario, hardware, (host, accelerator), disk, &log)?;
         let mut times = Vec::new();
         let mut last = Duration::ZERO;

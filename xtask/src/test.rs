@@ -39,6 +39,9 @@ pub(crate) struct Test {
     /// Debian's control domain with the stock Xen tools; without a choice only the short scenarios
     #[arg(long)]
     control_domain: bool,
+    /// Scenarios in the control domain in their long form
+    #[arg(long)]
+    full: bool,
     /// Full Debian 12 and 13 guests there, each on its own disk (as root; not among those that run by default)
     #[arg(long)]
     debian_guests: bool,

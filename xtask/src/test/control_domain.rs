@@ -23,21 +23,20 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
         let reason = "its disk is made as root, once, by 'cargo xtask run'";
         return report.add("control domain", Duration::ZERO, Outcome::Skip(reason.into()));
     }
-    let Some(disk) = report.prepared("control domain", Disk::prepared(&[])) else { return };
     for script in scripts {
         for _ in 0..test.repeat {
-            if let Err(error) = boot(bench, &disk, script, report) {
+            if let Err(error) = boot(test, bench, script, report) {
                 report.add(script.name, Duration::ZERO, Outcome::Failure(format!("{error:#}")));
             }
         }
     }
 }
 
-fn boot(bench: &Bench, disk: &Disk, script: &Script, report: &mut Report) -> Result<()> {
-    let scenario = script.scenario()?;
+fn boot(test: &Test, bench: &Bench, script: &Script, report: &mut Report) -> Result<()> {
+    let scenario = script.scenario(test.full)?;
     let hardware = Hardware { cpu: bench.cpu.clone(), ..Hardware::default() };
     let log = machine::log_file("test-logs", &format!("control-domain-{}", script.name))?;
-    let mut booted = script.boot(&scenario, hardware, (&bench.host, bench.accelerator), disk, &log)?;
+    let mut booted = script.boot(&scenario, hardware, (&bench.host, bench.accelerator), &script.disk()?, &log)?;
     scenario.follow(&mut booted, |answer| {
         let outcome = answer.complaint().map_or(Outcome::Success, Outcome::Failure);
         report.add(&format!("{}: {}", script.name, answer.name), answer.wall, outcome);
