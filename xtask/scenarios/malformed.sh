@@ -4,7 +4,7 @@
 small() {
     name=$1
     shift
-    config "$name" "kernel = '$here/vmlinuz-small'" "memory = 64" \
+    config "$name" "kernel = '$here/vmlinuz-small'" "memory = 96" \
         "extra = 'console=hvc0 initcall_blacklist=tracer_init_tracefs initramfs_async=0'" "$@"
 }
 

@@ -7,7 +7,7 @@ esac
 
 # small NAME: a guest that costs little, with a stock kernel that is quickly unpacked and gives back what it can.
 small() {
-    config "$1" "kernel = '$here/vmlinuz-small'" "memory = 64" \
+    config "$1" "kernel = '$here/vmlinuz-small'" "memory = 96" \
         "extra = 'console=hvc0 initcall_blacklist=tracer_init_tracefs initramfs_async=0'"
 }
 
