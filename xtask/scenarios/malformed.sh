@@ -1,13 +1,5 @@
 # What is not in order is refused by the tools, or harmless, and leaves nothing behind.
 
-# small NAME [LINE...]: a guest whose kernel is quickly unpacked.
-small() {
-    name=$1
-    shift
-    config "$name" "kernel = '$here/vmlinuz-small'" "memory = 96" \
-        "extra = 'console=hvc0 initcall_blacklist=tracer_init_tracefs initramfs_async=0'" "$@"
-}
-
 # refused COMMAND...: fails and says why.
 refused() {
     if "$@" > /tmp/refusal 2>&1; then
@@ -42,9 +34,13 @@ flip() {
     printf "\\$(printf '%03o' $((byte ^ (1 << $3))))" | dd of=/tmp/flipped bs=1 seek="$2" conv=notrunc status=none
 }
 
+as_much_free() {
+    test "$(free_memory)" = "$(cat /tmp/free)"
+}
+
 all_is_back() {
     nothing_left
-    soon sh -c "test \"\$(xl info | sed -n 's/^free_memory *: //p')\" = $(cat /tmp/free)"
+    soon as_much_free
 }
 
 #: before

@@ -20,6 +20,15 @@ config() {
     done
 }
 
+# small NAME [LINE...]: the configuration of a guest that costs little, with a stock kernel that is quickly unpacked and gives back
+# what it can; for scenarios whose machine has that kernel.
+small() {
+    name=$1
+    shift
+    config "$name" "kernel = '$here/vmlinuz-small'" "memory = 96" \
+        "extra = 'console=hvc0 initcall_blacklist=tracer_init_tracefs initramfs_async=0'" "$@"
+}
+
 # soon COMMAND...: waits until it succeeds.
 soon() {
     until "$@" > /tmp/soon 2>&1; do
@@ -51,6 +60,11 @@ up() {
     soon grep -q '@run ready' "$consoles/guest-$1.log"
 }
 
+# terminal NAME: the control domain's end of its console.
+terminal() {
+    xenstore-read "/local/domain/$(xl domid "$1")/console/tty"
+}
+
 answered() {
     tail -c "+$1" "$consoles/guest-$2.log" | tr -d '\r' | grep '^=42=[0-9]*=$'
 }
@@ -59,8 +73,7 @@ answered() {
 # part that failed.
 ask() {
     from=$(($(stat -c %s "$consoles/guest-$1.log") + 1))
-    printf '(set -e\n%s\n); status=$?; echo; echo =$((6*7))=$status=\n' "$2" \
-        > "$(xenstore-read "/local/domain/$(xl domid "$1")/console/tty")"
+    printf '(set -e\n%s\n); status=$?; echo; echo =$((6*7))=$status=\n' "$2" > "$(terminal "$1")"
     soon answered "$from" "$1" > /tmp/answer
     tail -c "+$from" "$consoles/guest-$1.log" | tr -d '\r' | sed '/=42=/,$d'
     return "$(tr -d '\n' < /tmp/answer | sed 's/^=42=\([0-9]*\)=.*/\1/')"

@@ -5,12 +5,6 @@ case $full in
     no) rounds=10 several=3 ;;
 esac
 
-# small NAME: a guest that costs little, with a stock kernel that is quickly unpacked and gives back what it can.
-small() {
-    config "$1" "kernel = '$here/vmlinuz-small'" "memory = 96" \
-        "extra = 'console=hvc0 initcall_blacklist=tracer_init_tracefs initramfs_async=0'"
-}
-
 # with_devices NAME: a guest with a disk and a network.
 with_devices() {
     rm -f /tmp/disk
@@ -21,7 +15,7 @@ with_devices() {
 
 # begin NAME COMMAND: types it in the guest's shell, and does not wait.
 begin() {
-    echo "$2" > "$(xenstore-read "/local/domain/$(xl domid "$1")/console/tty")"
+    echo "$2" > "$(terminal "$1")"
 }
 
 # disk_grows: whether the guest is writing to it.
@@ -29,6 +23,15 @@ disk_grows() {
     before=$(du -k /tmp/disk | cut -f 1)
     sleep 0.5
     test "$(du -k /tmp/disk | cut -f 1)" -gt "$before"
+}
+
+# busy_writing: the guest 'busy' is up and writes to its disk.
+busy_writing() {
+    with_devices busy
+    create busy
+    up busy
+    begin busy 'while true; do dd if=/dev/zero of=/dev/xvda bs=1M; done'
+    soon disk_grows
 }
 
 # holdings: what is in use, by the hypervisor's own counters; Xen does not tell as much.
@@ -101,11 +104,7 @@ echo "$several guests"
 all_is_back
 
 #: killed while it writes to its disk
-with_devices busy
-create busy
-up busy
-begin busy 'while true; do dd if=/dev/zero of=/dev/xvda bs=1M; done'
-soon disk_grows
+busy_writing
 xl destroy busy
 all_is_back
 
@@ -126,11 +125,7 @@ rm /tmp/received
 all_is_back
 
 #: its disk's backend is taken away while it writes
-with_devices busy
-create busy
-up busy
-begin busy 'while true; do dd if=/dev/zero of=/dev/xvda bs=1M; done'
-soon disk_grows
+busy_writing
 echo "vbd-$(xl domid busy)-51712" > /sys/bus/xen-backend/drivers/vbd/unbind
 xl destroy busy
 all_is_back

@@ -7,7 +7,8 @@ use anyhow::Result;
 use super::{Bench, Outcome, Report, Test};
 use crate::control_domain::{Disk, SCRIPTS, Script};
 use crate::host::Host;
-use crate::machine::{self, Hardware};
+use crate::machine::{self, Booted, Hardware};
+use crate::scenario::Scenario;
 
 /// Runs the scenarios one by one, all of them if this kind of test was asked for.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
@@ -36,9 +37,14 @@ fn boot(test: &Test, bench: &Bench, script: &Script, report: &mut Report) -> Res
     let scenario = script.scenario(test.full)?;
     let hardware = Hardware { cpu: bench.cpu.clone(), ..Hardware::default() };
     let log = machine::log_file("test-logs", &format!("control-domain-{}", script.name))?;
-    let mut booted = script.boot(&scenario, hardware, (&bench.host, bench.accelerator), &script.disk()?, &log)?;
+    let booted = script.boot(&scenario, hardware, (&bench.host, bench.accelerator), &script.disk()?, &log)?;
+    follow(&scenario, booted, script.name, report)
+}
+
+/// Each step of the scenario, which `booted` runs, is a test of the report. An error is the machine's.
+pub(super) fn follow(scenario: &Scenario, mut booted: Booted, name: &str, report: &mut Report) -> Result<()> {
     scenario.follow(&mut booted, |answer| {
         let outcome = answer.complaint().map_or(Outcome::Success, Outcome::Failure);
-        report.add(&format!("{}: {}", script.name, answer.name), answer.wall, outcome);
+        report.add(&format!("{name}: {}", answer.name), answer.wall, outcome);
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Bench, Outcome, Report, Test};
+use super::{Bench, Outcome, Report, Test, control_domain};
 use crate::control_domain::{ControlDomain, Disk, GUESTS, Job, PRELUDE};
 use crate::machine::{self, Hardware};
 use crate::scenario::Scenario;
@@ -49,9 +49,6 @@ fn life(bench: &Bench, disk: &Disk, own: &Path, name: &str, text: &str, report: 
         disks: vec![own.to_owned()],
     };
     let log = machine::log_file("test-logs", &name.replace(' ', "-"))?;
-    let mut booted = control_domain.boot(&bench.host, bench.accelerator, disk, &log)?;
-    scenario.follow(&mut booted, |answer| {
-        let outcome = answer.complaint().map_or(Outcome::Success, Outcome::Failure);
-        report.add(&format!("{name}: {}", answer.name), answer.wall, outcome);
-    })
+    let booted = control_domain.boot(&bench.host, bench.accelerator, disk, &log)?;
+    control_domain::follow(&scenario, booted, name, report)
 }
