@@ -124,9 +124,13 @@ kill $ping $netcat
 rm /tmp/received
 all_is_back
 
-#: its disk's backend is taken away while it writes
+#: its disk's backend is taken away while it writes, and comes back
 busy_writing
-echo "vbd-$(xl domid busy)-51712" > /sys/bus/xen-backend/drivers/vbd/unbind
+backend=vbd-$(xl domid busy)-51712
+echo "$backend" > /sys/bus/xen-backend/drivers/vbd/unbind
+sleep 2
+# Without a driver there would be nobody to close the device for xl.
+echo "$backend" > /sys/bus/xen-backend/drivers/vbd/bind
 xl destroy busy
 all_is_back
 

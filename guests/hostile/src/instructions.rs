@@ -68,8 +68,8 @@ pub(crate) fn user(random: &mut Random) {
     }
     for _ in 0..300 {
         let selector = match random.below(3) {
-            0 => u64::from(CS64),
-            1 => u64::from(CS32),
+            0 => CS64,
+            1 => CS32,
             _ => random.next() & 0xffff,
         };
         let frame =
