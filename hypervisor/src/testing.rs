@@ -30,6 +30,13 @@ use crate::domain::{self, Domain, Settings};
 use crate::hypercall::Caller;
 use crate::memory::admission::GuestAdmission;
 
+/// How often a test that draws by chance does so: `usual`, and a few times under Miri, which takes a thousand times as
+/// long.
+#[cfg(test)]
+pub(crate) const fn rounds(usual: u32) -> u32 {
+    if cfg!(miri) { usual.div_ceil(1000) } else { usual }
+}
+
 /// Present, writable, for ring 3, accessed, dirty.
 pub(crate) const MAPPED: u64 = 0x67;
 const TABLES: usize = 4;

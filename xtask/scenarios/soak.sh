@@ -113,9 +113,10 @@ with_devices busy
 create busy
 up busy
 soon ping -c 1 -W 2 10.0.0.2
-begin busy 'ping -A -q -s 1400 10.0.0.1 > /dev/null & dd if=/dev/zero bs=1M count=4096 | nc 10.0.0.1 5000'
 nc -l 10.0.0.1 5000 > /tmp/received &
 netcat=$!
+sleep 1
+begin busy 'ping -A -q -s 1400 10.0.0.1 > /dev/null & dd if=/dev/zero bs=1M count=4096 | nc 10.0.0.1 5000'
 ping -f -q -s 1400 10.0.0.2 > /dev/null &
 ping=$!
 soon test -s /tmp/received

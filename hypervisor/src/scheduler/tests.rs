@@ -21,7 +21,7 @@ use super::{
     wait_until_parked, wake, wake_pollers, yield_now,
 };
 use crate::domain::{Domain, Settings, Vcpu};
-use crate::testing::start_machine;
+use crate::testing::{rounds, start_machine};
 
 /// A domain whose vCPUs are up; nothing runs them but the closures here.
 fn domain(id: u16, vcpus: u32, weight: u16, cap: u16) -> Arc<Domain> {
@@ -364,7 +364,7 @@ fn whatever_happens_a_vcpu_runs_on_one_cpu_and_none_is_lost() {
     let all = cpus.set();
     start_on(&domain, all);
     let mut random = Random(1);
-    for _ in 0..300_000 {
+    for _ in 0..rounds(300_000) {
         let vcpu = &domain.vcpus()[random.below(8) as usize];
         match random.below(16) {
             0 => {

@@ -165,7 +165,7 @@ fn the_longest_message_is_taken() {
 fn random_rings_do_no_harm() {
     let mut guest = Guest::new();
     let mut seed = 0x1234_5678_9abc_def0u64;
-    for _ in 0..20_000 {
+    for _ in 0..testing::rounds(20_000) {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let at = (seed >> 33) as usize % 4096;
         let byte = if seed & 1 << 20 == 0 { (seed >> 24) as u8 } else { (seed >> 24) as u8 & 15 };

@@ -76,7 +76,7 @@ mod tests {
         let mut model: Vec<((u64, u64), u32)> = Vec::new();
         let mut random = 7u64;
         let mut now = 0;
-        for step in 0..20_000u32 {
+        for step in 0..crate::testing::rounds(20_000) {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let pick = random >> 33;
             match pick % 4 {

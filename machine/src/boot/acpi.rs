@@ -291,7 +291,7 @@ mod tests {
             (seed >> 33) as usize
         };
         let base = memory();
-        for _ in 0..64 {
+        for _ in 0..if cfg!(miri) { 4 } else { 64 } {
             let mut memory = base.clone();
             for _ in 0..=next() % 6 {
                 let at = 0x10_0000 + next() % 4 * 0x1000;

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn copies_are_those_of_single_bytes() {
         let source: Vec<u8> = (0..64).collect();
-        for size in [0, 1, 7, 8, 9, 20, 40] {
+        for &size in if cfg!(miri) { &[0, 1, 9][..] } else { &[0, 1, 7, 8, 9, 20, 40] } {
             for at in 0..=size {
                 for length in 0..=size + 2 {
                     let mut output: Vec<u8> = (100..100 + size as u8).collect();

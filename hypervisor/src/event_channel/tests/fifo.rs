@@ -8,7 +8,7 @@ use abi::xen::DomainId;
 use zerocopy::FromZeros;
 
 use super::{bind_ipi, call, close, pending, send, upcall};
-use crate::testing::Guest;
+use crate::testing::{Guest, rounds};
 
 const CONTROL: usize = 1;
 const WORDS: usize = 2;
@@ -148,7 +148,7 @@ fn words_full_of_garbage_harm_nobody() {
     let mut a = guest();
     let ports: Vec<u32> = (0..64).map(|_| bind_ipi(&mut a, 0).expect("a port")).collect();
     let mut state = 1u32;
-    for round in 0..2000u32 {
+    for round in 0..rounds(2000) {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         set(&mut a, WORDS, state >> 16 & 127, state.rotate_left(13));
         set(&mut a, CONTROL, round % 18, state);

@@ -10,6 +10,7 @@ use super::{
     FREE_PAGE, GRANTEE, GRANTER, IN_USE, flags_of, map, map_at, pair, set_word, setup, unmap, word, write_entry,
 };
 use crate::memory::update;
+use crate::testing::rounds;
 
 #[test]
 fn a_grantee_that_ends_gives_back_what_it_had_mapped() {
@@ -107,7 +108,7 @@ fn a_granter_that_scribbles_confuses_only_itself() {
         let done = &done;
         let mut b = b;
         scope.spawn(move || {
-            for round in 0..20_000 {
+            for round in 0..rounds(20_000) {
                 let flags = if round % 2 == 0 { 0 } else { map_flags::READONLY };
                 if let Ok(handle) = map(&mut b, 8, flags) {
                     assert_eq!(unmap(&mut b, handle), status::OKAY);

@@ -14,7 +14,7 @@ use super::vcpu_op;
 use crate::domain::{EndReason, Life};
 use crate::hypercall::{CallError, CallResult};
 use crate::scheduler;
-use crate::testing::Guest;
+use crate::testing::{Guest, rounds};
 
 const NOWHERE: GuestVirt = GuestVirt::new(0xdead_0000);
 const NULL: GuestVirt = GuestVirt::new(0);
@@ -187,7 +187,7 @@ fn random_calls_do_no_harm() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % limit
     };
-    for _ in 0..20_000 {
+    for _ in 0..rounds(20_000) {
         let words: [u64; 4] = core::array::from_fn(|_| match next(5) {
             0 => next(1 << 12),
             1 => u64::MAX - next(1 << 12),

@@ -5,6 +5,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::rounds;
 
 /// Result and flags of `left + right + carry` (or minus, minus), by their definitions.
 fn model_sum(left: u64, right: u64, carry: bool, minus: bool, size: u8, flags: u64) -> (u64, u64) {
@@ -72,7 +73,7 @@ fn all(registers: &Registers) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(rounds(4000)))]
 
     #[test]
     fn sums_and_logic(number in 0u8..7, size in size(), old in value(), right in value(), flags: u64) {

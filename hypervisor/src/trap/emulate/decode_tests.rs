@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::super::arithmetic::operation;
 use super::*;
+use crate::testing::rounds;
 
 /// Every opcode that the decoder knows.
 fn known() -> Vec<u16> {
@@ -60,7 +61,7 @@ fn privileged(opcode: u16) -> Option<Mnemonic> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(rounds(20_000)))]
 
     #[test]
     fn instructions_are_what_they_are(bytes in instruction_bytes()) {
