@@ -104,10 +104,15 @@ all_is_back
 
 #: truncated save files (1800)
 size=$(stat -c %s /tmp/save)
-for length in 0 1 40 200 1000 3000 8000 100000 $((size / 2)) $((size - 4096)) $((size - 64)) $((size - 8)) $((size - 1)); do
+for length in 0 1 40 200 1000 3000 8000 100000 $((size / 2)) $((size - 4096)) $((size - 64)); do
     head -c "$length" /tmp/save > /tmp/flipped
     echo "$length bytes:"
     refused xl restore -p /tmp/flipped
+done
+# Behind the guest stands a mark of the end, which xl does without.
+for length in $((size - 8)) $((size - 1)); do
+    head -c "$length" /tmp/save > /tmp/flipped
+    borne xl restore -p /tmp/flipped
 done
 all_is_back
 
