@@ -24,7 +24,7 @@ pub(super) enum Hold {
 }
 
 impl Hold {
-    pub(super) const fn mfn(&self) -> Mfn {
+    pub(super) fn mfn(&self) -> Mfn {
         match self {
             Self::Read(frame) => frame.mfn(),
             Self::Write(frame) => frame.mfn(),

@@ -10,13 +10,12 @@ use machine::guest_memory::Fault;
 use machine::m2p;
 
 use super::admission::GuestAdmission;
-use super::update::{self, Change, Updates};
+use super::update::{self, COMMAND_MASK, Change, Updates};
 use crate::domain::Domain;
 use crate::hypercall::{CallError, CallResult, Caller, PageOwner};
 
 /// Set in the count of a call that is being continued; the number done so far is then read back from where it is reported.
 const CONTINUED: u32 = 1 << 31;
-const COMMAND_MASK: u64 = 7;
 
 /// Whose tables are changed, and whose frames go into them.
 struct Parties {
@@ -42,11 +41,7 @@ pub fn single(cpu: &Active, domain: &Domain, [list, count, done, foreign, ..]: &
         return false;
     }
     let Ok(request) = cpu.read::<MmuUpdate>(GuestVirt::new(*list)) else { return false };
-    let change = match request.pointer & COMMAND_MASK {
-        mmu_command::PT_UPDATE_PRESERVE_AD => Change::PreserveAccessedDirty(request.value),
-        mmu_command::NORMAL_PT_UPDATE => Change::Write(request.value),
-        _ => return false,
-    };
+    let Some(change) = Change::requested(request) else { return false };
     let frame = Mfn::containing(MachineAddr::new(request.pointer));
     let table = domain.frame(frame).and_then(|frame| TypedRef::<L1>::existing(frame).ok());
     let index = (request.pointer >> 3 & 511) as u16;
@@ -74,18 +69,22 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
             outcome = Err(CallError::again());
             break;
         }
-        let request = match requests.get(caller.cpu, index) {
-            Ok(request) => request,
+        let next = match requests.next(caller.cpu, index) {
+            Ok(next) => next,
             Err(fault) => {
                 outcome = Err(fault.into());
                 break;
             }
         };
-        if let Err(error) = apply(caller, &parties, &mut updates, &mut admission, request) {
-            outcome = Err(error);
-            break;
+        let done = updates.write_leaves(next, &mut admission, &mut caller.budget);
+        index += done;
+        if done == 0 {
+            if let Err(error) = apply(caller, &parties, &mut updates, &mut admission, next[0]) {
+                outcome = Err(error);
+                break;
+            }
+            index += 1;
         }
-        index += 1;
     }
     completed = completed.wrapping_add(index);
     if done.get() != 0 {
@@ -119,13 +118,14 @@ impl Requests {
         Self { list, count, chunk: [MmuUpdate { pointer: 0, value: 0 }; CHUNK], start: 0, end: 0 }
     }
 
-    /// Element `index`, which is not below the one asked for before.
+    /// Some elements from `index` on, at least that one, which is not below the one asked for before.
     #[inline]
-    fn get(&mut self, cpu: &Active, index: u32) -> Result<MmuUpdate, Fault> {
+    fn next(&mut self, cpu: &Active, index: u32) -> Result<&[MmuUpdate], Fault> {
         if index >= self.end {
             self.fetch(cpu, index)?;
         }
-        self.chunk.get((index - self.start) as usize).copied().ok_or(Fault)
+        let next = self.chunk.get((index - self.start) as usize..(self.end - self.start) as usize);
+        next.filter(|next| !next.is_empty()).ok_or(Fault)
     }
 
     fn fetch(&mut self, cpu: &Active, index: u32) -> Result<(), Fault> {
@@ -149,16 +149,12 @@ fn apply(
     admission: &mut GuestAdmission,
     request: MmuUpdate,
 ) -> Result<(), CallError> {
-    let command = request.pointer & COMMAND_MASK;
-    let address = MachineAddr::new(request.pointer & !COMMAND_MASK);
-    let frame = Mfn::containing(address);
-    let change = match command {
-        mmu_command::MACHPHYS_UPDATE => return machphys_update(caller, parties, frame, Pfn::new(request.value)),
-        mmu_command::PT_UPDATE_PRESERVE_AD => Change::PreserveAccessedDirty(request.value),
-        mmu_command::NORMAL_PT_UPDATE | mmu_command::PT_UPDATE_NO_TRANSLATE => Change::Write(request.value),
-        _ => return Err(Errno::ENOSYS.into()),
-    };
-    let index = (address.get() >> 3 & 511) as u16;
+    let frame = Mfn::containing(MachineAddr::new(request.pointer));
+    if request.pointer & COMMAND_MASK == mmu_command::MACHPHYS_UPDATE {
+        return machphys_update(caller, parties, frame, Pfn::new(request.value));
+    }
+    let change = Change::requested(request).ok_or(Errno::ENOSYS)?;
+    let index = (request.pointer >> 3 & 511) as u16;
     updates.write_entry(frame, index, change, admission, &mut caller.budget)?;
     Ok(())
 }

@@ -2,17 +2,21 @@
 //! instruction or grant operation it comes from.
 
 use abi::errno::Errno;
-use machine::addr::{GuestVirt, MachineAddr, Mfn};
+use abi::xen::{MmuUpdate, mmu_command};
+use machine::addr::{GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
 use machine::counters::{self, Counter};
 use machine::frames::{
     AcquireError, Budget, FrameRef, KindCode, L1, L2, L3, L4, Level, ReplaceError, TypedRef, Writable,
 };
 use machine::paging::{Admission, Entry, NoEntries, RawEntry};
 
-use super::admission::CACHE_ATTRIBUTES;
+use super::admission::{CACHE_ATTRIBUTES, GuestAdmission};
 use super::walk;
 use crate::domain::Domain;
 use crate::hypercall::Caller;
+
+/// The bits of a request's pointer that are its command.
+pub(super) const COMMAND_MASK: u64 = 7;
 
 /// How an entry is to be changed.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,16 @@ pub enum Change {
 }
 
 impl Change {
+    /// What a request of `mmu_update` wants of an entry; `None` if it is about something else.
+    #[inline]
+    pub const fn requested(request: MmuUpdate) -> Option<Self> {
+        match request.pointer & COMMAND_MASK {
+            mmu_command::PT_UPDATE_PRESERVE_AD => Some(Self::PreserveAccessedDirty(request.value)),
+            mmu_command::NORMAL_PT_UPDATE | mmu_command::PT_UPDATE_NO_TRANSLATE => Some(Self::Write(request.value)),
+            _ => None,
+        }
+    }
+
     const fn wanted(self) -> RawEntry {
         match self {
             Self::Write(bits) | Self::PreserveAccessedDirty(bits) | Self::Exchange { new: bits, .. } => {
@@ -101,7 +115,7 @@ enum Last {
 }
 
 impl Last {
-    const fn mfn(&self) -> Mfn {
+    fn mfn(&self) -> Mfn {
         match self {
             Self::Leaves(table) => table.mfn(),
             Self::Memory(page) => page.mfn(),
@@ -118,6 +132,16 @@ impl<'a> Updates<'a> {
     /// Whether there may be something to tear down since this was last asked. What leaves and memory give up is none.
     pub const fn take_unsettled(&mut self) -> bool {
         core::mem::replace(&mut self.unsettled, false)
+    }
+
+    /// Carries out the first of `requests`, as many as change leaves of the table that the one before was in: how many, which is none if there is no such
+    /// table. What is refused among them is left, nothing changed, for [`Updates::write_entry`] to say why.
+    #[inline]
+    pub fn write_leaves(&mut self, requests: &[MmuUpdate], admission: &mut GuestAdmission, budget: &mut Budget) -> u32 {
+        let Some(Last::Leaves(table)) = &self.last else { return 0 };
+        let done = write_leaves(table, requests, admission, budget);
+        self.done += u64::from(done);
+        done
     }
 
     /// Changes entry `index` of `table` as [`write_entry`] does.
@@ -167,6 +191,28 @@ impl Drop for Updates<'_> {
     fn drop(&mut self) {
         counters::add(Counter::EntryUpdates, self.done);
     }
+}
+
+/// See [`Updates::write_leaves`]: a loop of its own, with nothing in it but that.
+#[inline(never)]
+fn write_leaves(
+    table: &TypedRef<L1>,
+    requests: &[MmuUpdate],
+    admission: &mut GuestAdmission,
+    budget: &mut Budget,
+) -> u32 {
+    let start = table.mfn().address().get();
+    let mut done = 0;
+    for request in requests {
+        let offset = request.pointer.wrapping_sub(start);
+        let Some(change) = Change::requested(*request) else { break };
+        if offset >= PAGE_SIZE as u64 || change_leaf(table, (offset >> 3) as u16, change, admission, budget).is_err() {
+            break;
+        }
+        done += 1;
+    }
+    budget.spend(done);
+    done
 }
 
 /// What every update begins with.

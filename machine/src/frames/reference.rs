@@ -100,10 +100,10 @@ impl From<NoMemory> for abi::errno::Errno {
     }
 }
 
-/// One existence reference: while this value lives, the frame keeps its owner and is not given to anybody else.
-#[derive(Debug, PartialEq, Eq)]
+/// One existence reference: while this value lives, the frame keeps its owner and is not given to anybody else. It is the frame's place in the
+/// frame table, so that nothing has to be looked up by number again.
 pub struct FrameRef {
-    mfn: Mfn,
+    slot: &'static Slot,
 }
 
 impl FrameRef {
@@ -115,36 +115,43 @@ impl FrameRef {
         if slot.owner.load(Ordering::SeqCst) != owner.0 {
             return None;
         }
-        let frame = Self::count_up(mfn, slot, MOST)?;
+        let frame = Self::count_up(slot, MOST)?;
         (slot.owner.load(Ordering::SeqCst) == owner.0).then_some(frame)
     }
 
     /// A reference to the frame whoever owns it; the caller's policy decides what that is good for.
     pub fn get_any(mfn: Mfn) -> Option<Self> {
-        Self::count_up(mfn, slot::slot(mfn)?, MOST)
+        Self::count_up(slot::slot(mfn)?, MOST)
     }
 
     /// A further reference for Paravane's own use to a frame that an entry held when it was looked at; `None` if it is free by now.
-    pub(super) fn get_held(mfn: Mfn) -> Option<Self> {
-        Self::count_up(mfn, slot::slot(mfn)?, LIMIT)
+    #[inline]
+    pub(super) fn get_held(slot: &'static Slot) -> Option<Self> {
+        Self::count_up(slot, LIMIT)
     }
 
     #[inline]
-    fn count_up(mfn: Mfn, slot: &Slot, limit: u32) -> Option<Self> {
+    fn count_up(slot: &'static Slot, limit: u32) -> Option<Self> {
         slot.refs
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |refs| (refs != 0 && refs < limit).then(|| refs + 1))
             .ok()?;
-        Some(Self { mfn })
+        Some(Self { slot })
     }
 
     /// Takes over a reference that is already counted, as one that an entry or queue owned.
-    pub(crate) const fn from_counted(mfn: Mfn) -> Self {
-        Self { mfn }
+    pub(crate) fn from_counted(mfn: Mfn) -> Self {
+        Self { slot: slot::referenced(mfn) }
+    }
+
+    /// The same for an entry's, which owns none if what it maps is no memory.
+    #[inline]
+    pub(crate) fn from_entry(mfn: Mfn) -> Option<Self> {
+        slot::ram_slot(mfn).map(|slot| Self { slot })
     }
 
     /// Gives the count to something that is not a value: an entry's bits, a queue link, a pin.
     pub(crate) fn into_counted(self) -> Mfn {
-        let mfn = self.mfn;
+        let mfn = self.mfn();
         mem::forget(self);
         mfn
     }
@@ -152,13 +159,14 @@ impl FrameRef {
     /// A second reference to the same frame.
     pub fn again(&self) -> Self {
         let before = self.slot().refs.fetch_add(1, Ordering::SeqCst);
-        assert!(before < LIMIT, "too many references to {:?}", self.mfn);
-        Self { mfn: self.mfn }
+        assert!(before < LIMIT, "too many references to {:?}", self.mfn());
+        Self { slot: self.slot }
     }
 
     /// The frame's number.
-    pub const fn mfn(&self) -> Mfn {
-        self.mfn
+    #[inline]
+    pub fn mfn(&self) -> Mfn {
+        self.slot.mfn()
     }
 
     /// The domain that owns the frame.
@@ -188,26 +196,40 @@ impl FrameRef {
     }
 
     #[inline]
-    pub(super) fn slot(&self) -> &'static Slot {
-        slot::referenced(self.mfn)
+    pub(super) const fn slot(&self) -> &'static Slot {
+        self.slot
+    }
+}
+
+impl PartialEq for FrameRef {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self.slot, other.slot)
+    }
+}
+
+impl Eq for FrameRef {}
+
+impl core::fmt::Debug for FrameRef {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("FrameRef").field(&self.mfn()).finish()
     }
 }
 
 impl Drop for FrameRef {
     #[inline]
     fn drop(&mut self) {
-        let before = self.slot().refs.fetch_sub(1, Ordering::SeqCst);
+        let before = self.slot.refs.fetch_sub(1, Ordering::SeqCst);
         if before <= 1 {
-            end(self.mfn, before);
+            end(self.slot, before);
         }
     }
 }
 
 /// Frees a frame whose last reference has gone: there were `before`.
 #[inline(never)]
-fn end(mfn: Mfn, before: u32) {
+fn end(slot: &'static Slot, before: u32) {
+    let mfn = slot.mfn();
     assert!(before != 0, "reference count of {mfn:?} fell below zero");
-    let slot = slot::referenced(mfn);
     let usage = slot.usage();
     assert!(usage.count == 0 && !usage.owns_entries(), "{mfn:?} is freed while in use: {usage:?}");
     let count = OWNED.get(usize::from(slot.owner.load(Ordering::SeqCst)));
@@ -253,7 +275,7 @@ impl Allocation {
     }
 
     /// The frame's number.
-    pub const fn mfn(&self) -> Mfn {
+    pub fn mfn(&self) -> Mfn {
         self.frame.mfn()
     }
 
@@ -305,7 +327,7 @@ impl<K: Kind> TypedRef<K> {
     }
 
     /// The frame's number.
-    pub const fn mfn(&self) -> Mfn {
+    pub fn mfn(&self) -> Mfn {
         self.frame.mfn()
     }
 
@@ -350,7 +372,7 @@ impl<K: Kind> Drop for TypedRef<K> {
 }
 
 /// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for tearing down.
-#[inline]
+#[inline(always)]
 pub(super) fn release_use(frame: &FrameRef) {
     if !frame.slot().take_use() {
         release_use_slowly(frame);

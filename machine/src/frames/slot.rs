@@ -140,6 +140,13 @@ pub(crate) struct Slot {
 const _: () = assert!(size_of::<Slot>() == 32);
 
 impl Slot {
+    /// The number of the frame that the slot, which is one of the frame table, stands for.
+    #[inline]
+    pub(super) fn mfn(&self) -> Mfn {
+        let offset = core::ptr::from_ref(self).addr() - ram::frame_table().addr();
+        Mfn::new((offset / size_of::<Self>()) as u64)
+    }
+
     pub(super) fn usage(&self) -> Use {
         Use::unpack(self.use_word.load(Ordering::SeqCst))
     }
@@ -213,7 +220,13 @@ pub fn table_size() -> u64 {
 /// Whether the frame is memory that Paravane gives out (as against a device, a hole, or Paravane's own image).
 #[inline]
 pub fn is_ram(mfn: Mfn) -> bool {
-    slot(mfn).is_some_and(|slot| slot.block.load(Ordering::Relaxed) & super::allocator::RAM != 0)
+    ram_slot(mfn).is_some()
+}
+
+/// The slot of a frame that is such memory.
+#[inline]
+pub(super) fn ram_slot(mfn: Mfn) -> Option<&'static Slot> {
+    slot(mfn).filter(|slot| slot.block.load(Ordering::Relaxed) & super::allocator::RAM != 0)
 }
 
 /// The slot of a frame that a live reference names.

@@ -36,13 +36,13 @@ impl TypedRef<L1> {
     pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
         let bits = paging::leaf_with_flags(expected, wanted);
         let exchange = || access::exchange_entry(self.mfn(), index, expected.get(), bits).map_err(RawEntry::new);
-        let ends_a_use = expected.is_writable() && !wanted.is_writable() && slot::is_ram(expected.frame());
-        if !ends_a_use {
+        let ends_a_use = expected.is_writable() && !wanted.is_writable();
+        let Some(slot) = ends_a_use.then(|| slot::ram_slot(expected.frame())).flatten() else {
             return exchange().map(|_| ());
-        }
+        };
         // The entry's existence reference is the read-only mapping's from the exchange on (FT-5), and may be gone with it, and the frame with that, before
         // the use has ended: so there is one more until then.
-        let Some(frame) = FrameRef::get_held(expected.frame()) else { return Err(self.entry(index)) };
+        let Some(frame) = FrameRef::get_held(slot) else { return Err(self.entry(index)) };
         exchange()?;
         release_use(&frame);
         Ok(())

@@ -272,10 +272,10 @@ impl<K: Level> Drop for Entry<K> {
     #[inline]
     fn drop(&mut self) {
         let raw = self.raw();
-        if !raw.is_present() || !frames::is_ram(raw.frame()) {
+        if !raw.is_present() {
             return;
         }
-        let frame = FrameRef::from_counted(raw.frame());
+        let Some(frame) = FrameRef::from_entry(raw.frame()) else { return };
         match K::LEVEL {
             1 if raw.is_writable() => drop(TypedRef::<Writable>::from_counted(frame)),
             1 => drop(frame),
