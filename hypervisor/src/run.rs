@@ -42,7 +42,11 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
             continue;
         }
         let step = deliver(&mut cpu, domain, vcpu, &mut storm, returned).and_then(|()| {
-            let exit = cpu.run();
+            let mut exit = cpu.run();
+            // Nothing can be due after a short one that was not before it: whatever else comes in ends the guest's run by an interrupt.
+            while exit == Exit::Hypercall && hypercall::short(&mut cpu, domain) {
+                exit = cpu.run();
+            }
             returned = exit == Exit::Hypercall && cpu.registers().rax == u64::from(number::IRET);
             act(&mut cpu, domain, vcpu, exit)
         });

@@ -3,6 +3,7 @@ export LIBVIRT_DEFAULT_URI=xen:///system
 
 #: the daemon
 # It serves requests as soon as it answers one.
+mkdir -p /var/log/libvirt
 virtlogd -d
 libvirtd -d
 soon virsh version

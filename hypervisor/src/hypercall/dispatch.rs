@@ -18,6 +18,19 @@ use crate::trap;
 /// Bytes of the `syscall` instruction, which a call to be continued executes again.
 const SYSCALL_LENGTH: u64 = 2;
 
+/// Performs the hypercall that the guest's registers ask for if it is the most frequent one, which concerns nobody but the guest's memory; `false`, with
+/// nothing done, if it is another one or must be refused: [`dispatch`] performs it then.
+#[inline]
+pub fn short(cpu: &mut Active, domain: &Domain) -> bool {
+    let number = cpu.registers().rax;
+    let done = number == u64::from(hypercall::MMU_UPDATE) && mmu_update::single(cpu, domain, &arguments(cpu));
+    if done {
+        longest::note(number, 0, false);
+        cpu.registers_mut().rax = 0;
+    }
+    done
+}
+
 /// Performs the hypercall that the guest's registers ask for.
 ///
 /// # Errors
@@ -28,11 +41,6 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
         return trap::iret(cpu, domain);
     }
     let arguments = arguments(cpu);
-    if number == u64::from(hypercall::MMU_UPDATE) && mmu_update::single(cpu, domain, &arguments) {
-        longest::note(number, 0, false);
-        cpu.registers_mut().rax = 0;
-        return Ok(());
-    }
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
     let start = time::tsc();
     let result = call(&mut caller, number, arguments);

@@ -24,6 +24,6 @@ pub mod vm_assist;
 pub mod xen_version;
 
 pub use caller::{Caller, PageOwner};
-pub use dispatch::dispatch;
+pub use dispatch::{dispatch, short};
 pub use error::{CallError, CallResult};
 pub use longest::{Longest, longest};

@@ -20,7 +20,7 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 use super::BASE;
 use super::pair::{FIRST_GRANT, GRANTS, Pair, all_is_back, destroy, free_frames, recount};
 use crate::domain::{Domain, EndReason, Life, Vcpu};
-use crate::hypercall::dispatch;
+use crate::hypercall::{dispatch, short};
 
 /// How often a call that is to be continued is repeated before the player goes on with something else.
 const REPEATS: usize = 200;
@@ -81,6 +81,9 @@ impl Player {
         for _ in 0..REPEATS {
             let registers = cpu.registers_mut();
             (registers.rip, registers.rax) = (2, number.into());
+            if short(cpu, &self.domain) {
+                return;
+            }
             if let Err(why) = dispatch(cpu, &self.domain, &self.vcpu) {
                 self.domain.end(EndReason::Killed(why));
                 return;
