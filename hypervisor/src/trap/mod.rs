@@ -40,6 +40,15 @@ const ERROR_CODE_IDT: u32 = 2;
 /// `int n`.
 const OPCODE_INT: u8 = 0xcd;
 
+/// Acts on a write of the guest's kernel to one of its page tables, if it is one of the usual ones; `false`, with nothing done, for all else: [`trap`] acts on
+/// that.
+#[inline]
+pub fn short(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
+    number == vector::PAGE_FAULT
+        && page_fault::is_kernel_write(cpu, error_code)
+        && emulate::short_page_table_write(cpu, domain, address, &mut instruction_budget())
+}
+
 /// Acts on an exception of the guest's.
 ///
 /// # Errors

@@ -23,6 +23,11 @@ const RESERVED: u32 = 8;
 /// Bit of a selector: its descriptor is in the LDT.
 const SELECTOR_LDT: u16 = 4;
 
+/// Whether the guest's kernel wrote to a page that is there.
+pub(super) fn is_kernel_write(cpu: &Active, error_code: u32) -> bool {
+    cpu.context().is_in_kernel() && error_code & (PRESENT | WRITE | RESERVED) == PRESENT | WRITE
+}
+
 /// Acts on a page fault.
 ///
 /// # Errors
@@ -45,8 +50,7 @@ pub(super) fn page_fault(
         let address = GuestVirt::new(cpu.context().ldt().base).offset(index as u64 * 4096);
         return bounce_fault(cpu, domain, error_code & !PRESENT, address);
     }
-    let kernel_write = cpu.context().is_in_kernel() && error_code & (PRESENT | WRITE | RESERVED) == PRESENT | WRITE;
-    if kernel_write {
+    if is_kernel_write(cpu, error_code) {
         let emulation = emulate::page_table_write(cpu, domain, vcpu, address, &mut instruction_budget());
         return match emulation {
             Emulation::Refused => bounce_fault(cpu, domain, error_code, address),

@@ -611,7 +611,16 @@ guest_enter:
 # The caller has allowed access to user pages.
     .global guest_copy
 guest_copy:
-    mov rcx, rdx
+    # Requests of mmu_update and pieces of code have this size. If a word of it cannot be had, it is copied as far as possible.
+    cmp rdx, 16
+    jne 3f
+    guest_access 3f, mov rax, [rsi]
+    guest_access 3f, mov rcx, [rsi + 8]
+    guest_access 3f, mov [rdi], rax
+    guest_access 3f, mov [rdi + 8], rcx
+    xor eax, eax
+    ret
+3:  mov rcx, rdx
     shr rcx, 3
     and edx, 7
 4:  rep movsq

@@ -85,10 +85,11 @@ pub fn owned_by(domain: DomainId) -> u32 {
     OWNED.get(usize::from(domain.0)).map_or(0, |count| count.load(Ordering::SeqCst))
 }
 
-/// Counts up to here can be had by whoever asks; a guest with enough page tables to map one frame as often gets there.
-pub(super) const MOST: u32 = u32::MAX / 4;
+/// Counts up to here can be had by whoever asks; a guest with enough page tables to map one frame as often gets there. A power of two, so that the test for
+/// it is one for bits.
+pub(super) const MOST: u32 = 1 << 30;
 /// Above that is room for what Paravane adds to a reference that it holds.
-const LIMIT: u32 = u32::MAX / 2;
+const LIMIT: u32 = 1 << 31;
 
 /// There is no free frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -85,6 +85,9 @@ pub(crate) struct Use {
 const ONE_USE: u64 = 1;
 const COUNT_MASK: u64 = 0xffff_ffff;
 const BUSY: u64 = 1 << 36;
+/// The bits of counts that are not below `MOST`.
+const TOO_MANY_MASK: u64 = COUNT_MASK & !(MOST as u64 - 1);
+const _: () = assert!(MOST.is_power_of_two(), "one test for bits tells whether a count is below");
 /// What tells whether a frame is of a kind and needs nothing done to be used as that: kind, busy, progress.
 const SETTLED_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
 
@@ -160,9 +163,8 @@ impl Slot {
         let settled = (kind as u64) << 32 | progress << 48;
         let word = self.use_word.load(Ordering::SeqCst);
         let count = word & COUNT_MASK;
-        word & SETTLED_MASK == settled
+        word & (SETTLED_MASK | TOO_MANY_MASK) == settled
             && (first || count != 0)
-            && count < u64::from(MOST)
             && self.use_word.compare_exchange(word, word + ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 

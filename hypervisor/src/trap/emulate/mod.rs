@@ -25,7 +25,7 @@ use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::counters::{self, Counter};
 
-pub use page_table::page_table_write;
+pub use page_table::{page_table_write, short_page_table_write};
 pub use privileged::privileged;
 
 use self::code::Mode;
@@ -72,13 +72,18 @@ const PROTECTION_FAULT: Emulation = Emulation::Inject { vector: vector::GENERAL_
 /// #UD.
 const INVALID_OPCODE: Emulation = Emulation::Inject { vector: vector::INVALID_OPCODE, error_code: None };
 
+/// Whether the guest gets a trap after each instruction.
+fn is_stepping(cpu: &Active) -> bool {
+    cpu.registers().rflags & FLAG_TRAP != 0
+}
+
 /// The instruction of `length` bytes has been performed: goes on behind it.
 fn complete(cpu: &mut Active, length: u8) -> Emulation {
     counters::count(Counter::Emulations);
     let registers = cpu.registers_mut();
     registers.rip = registers.rip.wrapping_add(u64::from(length));
     registers.rflags &= !FLAG_RESUME;
-    if registers.rflags & FLAG_TRAP == 0 {
+    if !is_stepping(cpu) {
         return Emulation::Done;
     }
     let status = cpu.debug_register(6) | SINGLE_STEP;

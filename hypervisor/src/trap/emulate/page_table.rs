@@ -11,7 +11,7 @@ use super::arithmetic::{Operation, operation};
 use super::decode::{Instruction, Operand, decode};
 use super::registers::{self, mask};
 use super::short_forms::{self, Form, ShortForm};
-use super::{Emulation, code, complete, page_fault};
+use super::{Emulation, code, complete, is_stepping, page_fault};
 use crate::domain::{Attempt, Domain, Vcpu};
 use crate::memory::admission::GuestAdmission;
 use crate::memory::update::{self, Change};
@@ -78,6 +78,16 @@ pub fn page_table_write(
         return done;
     }
     decoded(cpu, domain, vcpu, address, code.bytes(), budget)
+}
+
+/// Performs such a write, if it is of a short form and nothing is to be told to the guest; `false`, with nothing done, otherwise.
+pub fn short_page_table_write(cpu: &mut Active, domain: &Domain, address: GuestVirt, budget: &mut Budget) -> bool {
+    if is_stepping(cpu) {
+        return false;
+    }
+    let Some(table) = table_at(cpu, domain, address) else { return false };
+    let Some(code) = code::fetch(cpu) else { return false };
+    short_forms::recognise(code.bytes()).is_some_and(|form| short(cpu, domain, &table, address, form, budget).is_some())
 }
 
 /// The L1 table of the domain's of which there is a read-only mapping at the address.
