@@ -3,7 +3,7 @@
 use core::fmt;
 
 use machine::counters::{self, Counter};
-use machine::frames;
+use machine::{frames, heap};
 
 use super::wire;
 use crate::domain::{self, Domain, Vcpu};
@@ -116,6 +116,8 @@ fn vcpu_registers(domain: &Domain, vcpu: &Vcpu) {
 
 fn memory() {
     say(format_args!("{} of {} frames free", frames::free_frames(), frames::total_frames()));
+    let (used, size) = heap::usage();
+    say(format_args!("{} of {} KiB of Paravane's own heap in use", used >> 10, size >> 10));
     domain::for_each(|domain| {
         let id = domain.id();
         say(format_args!("d{}: {} frames listed, {} held", id.0, domain.frames.len(), frames::owned_by(id)));

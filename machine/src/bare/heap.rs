@@ -29,6 +29,11 @@ pub fn is_short() -> bool {
     USED.load(Ordering::Relaxed) > size - size / RESERVE
 }
 
+/// See `machine::heap`.
+pub fn usage() -> (usize, usize) {
+    (USED.load(Ordering::Relaxed), SIZE.load(Ordering::Relaxed))
+}
+
 #[global_allocator]
 static HEAP: Heap = Heap(SpinLock::new(Level::Heap, Talc::new(Manual)));
 

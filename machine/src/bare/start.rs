@@ -106,6 +106,10 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     }
 }
 
+/// Paravane's own heap has so much, and one byte more for so much RAM: with devices and two vCPUs a guest takes some 50 KiB of it, Paravane itself as much.
+const HEAP_AT_LEAST: u64 = 1 << 20;
+const RAM_FOR_HEAP: u64 = 1024;
+
 /// Direct map, image, M2P, frame table, heap; switches to them.
 fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Memory {
     let ram_end = boot_memory::ram_end(info);
@@ -129,7 +133,8 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     let table = memory.take_zeroed(table_size, if table_size < large { 4096 } else { large });
     mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | paging::GLOBAL);
     let ram_frames = boot_memory::ram_frames(info);
-    let heap_size = (ram_frames * 4096 / 64).max(8 << 20).next_multiple_of(4096);
+    let heap_size = ram_frames * 4096 / RAM_FOR_HEAP + HEAP_AT_LEAST;
+    let heap_size = heap_size.next_multiple_of(4096);
     let heap = memory.take(heap_size, 4096);
     // SAFETY: image, boot stack (in the image) and all RAM are mapped as on the boot tables.
     unsafe { mapper.activate() };
