@@ -17,7 +17,7 @@ use crate::domain::{self, Domain, Vcpu};
 use crate::time::timers;
 
 /// How long a vCPU runs while others wait.
-pub(super) const SLICE: u64 = 10_000_000;
+pub(super) const SLICE: u64 = 5_000_000;
 /// How long a vCPU runs between two pieces of work on domains that have ended.
 const WORK_SLICE: u64 = 1_000_000;
 
