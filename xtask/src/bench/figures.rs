@@ -94,22 +94,31 @@ impl Figures {
     /// The tables for people, one for each unit.
     pub(super) fn tables(&self) -> String {
         let units = [INSTRUCTIONS, BYTES, PER_SECOND];
-        let tables: Vec<String> =
-            units.into_iter().filter(|unit| !self.rows(unit).is_empty()).map(|unit| self.table(unit)).collect();
+        let mut tables = Vec::new();
+        for unit in units {
+            let is_bare = |row: &&str| self.value(row, Way::Bare, unit).is_some();
+            let (beyond_bare, alone): (Vec<&str>, Vec<&str>) = self.rows(unit).into_iter().partition(is_bare);
+            tables.push(self.table(unit, &beyond_bare, "share of Xen's extra"));
+            tables.push(self.table(unit, &alone, "part of Xen's"));
+        }
+        tables.retain(|table| !table.is_empty());
         tables.join("\n\n")
     }
 
-    fn table(&self, unit: &str) -> String {
-        let is_there = |way: &Way| self.all.iter().any(|figure| figure.way == *way && figure.unit == unit);
+    /// Some rows; `share` is what Paravane's figures are compared to. Empty if there are none.
+    fn table(&self, unit: &str, rows: &[&str], share: &str) -> String {
+        if rows.is_empty() {
+            return String::new();
+        }
+        let is_there = |way: &Way| rows.iter().any(|row| self.value(row, *way, unit).is_some());
         let ways: Vec<Way> = Way::ALL.into_iter().filter(is_there).collect();
         let rivals: Vec<Way> =
             ways.iter().copied().filter(|way| way.rival().is_some_and(|xen| ways.contains(&xen))).collect();
         let mut table = Builder::default();
         let heads = ways.iter().map(Way::to_string);
-        let of = if unit == INSTRUCTIONS { "share of Xen's extra" } else { "part of Xen's" };
-        let shares = rivals.iter().map(|way| format!("{of}, {}", way.role()));
+        let shares = rivals.iter().map(|way| format!("{share}, {}", way.role()));
         table.push_record([unit.into()].into_iter().chain(heads).chain(shares));
-        for row in self.rows(unit) {
+        for &row in rows {
             let costs = ways.iter().map(|way| self.value(row, *way, unit).map_or_else(String::new, grouped));
             let share = |way: &Way| self.share(row, *way, unit);
             let shares = rivals.iter().map(|way| share(way).map_or_else(String::new, |share| format!("{share:.2}")));

@@ -191,7 +191,7 @@ fn short_forms_do_what_the_decoder_does() {
     let opcode = prop::sample::select(&[0x87u8, 0x89, 0x80][..]);
     proptest!(ProptestConfig::with_cases(20_000), |(
         opcode in opcode, rex in 0x40u8..0x50, reg in 0u8..8, base in 0u8..8, mode in 0u8..3, displacement: i8, constant: u8,
-        prefix in prop::sample::select(&[0xf0u8, 0x3e][..]), sib in prop_oneof![0x20u8..0x28, any::<u8>()], value: u64, mapped: bool, flags in 0u64..0x40, off in prop::sample::select(&[0u64, 1, 8][..]),
+        prefix in prop::sample::select(&[0xf0u8, 0x3e][..]), sib in prop_oneof![0x20u8..0x28, any::<u8>()], value: u64, mapped: bool, stepping: bool, flags in 0u64..0x40, off in prop::sample::select(&[0u64, 1, 8][..]),
     )| {
         let guest = &mut *guest.borrow_mut();
         let and = opcode == 0x80;
@@ -220,7 +220,7 @@ fn short_forms_do_what_the_decoder_does() {
         }
         let base = if base == 4 { sib & 7 } else { base };
         registers::write(&mut registers, base | rex << 3 & 8, 8, true, address.wrapping_sub(moved).wrapping_add(off));
-        registers.cs = u64::from(flat::RING3_CS64);
+        (registers.cs, registers.rflags) = (u64::from(flat::RING3_CS64), u64::from(stepping) << 8);
         let mut outcomes = Vec::new();
         for fast in [false, true] {
             guest.restore(before);
@@ -229,8 +229,10 @@ fn short_forms_do_what_the_decoder_does() {
             let vcpu = guest.vcpu();
             let place = GuestVirt::new(address);
             let budget = &mut Budget::new(Budget::HYPERCALL);
-            let outcome = if fast {
-                super::super::page_table::page_table_write(&mut guest.cpu, &guest.domain, &vcpu, place, budget)
+            let outcome = if fast && short_page_table_write(&mut guest.cpu, &guest.domain, place, budget) {
+                Emulation::Done
+            } else if fast {
+                page_table_write(&mut guest.cpu, &guest.domain, &vcpu, place, budget)
             } else {
                 super::super::page_table::decoded(&mut guest.cpu, &guest.domain, &vcpu, place, &code, budget)
             };
