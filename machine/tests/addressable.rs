@@ -6,6 +6,7 @@ use machine::frames;
 const OWNER: DomainId = DomainId(3);
 
 #[test]
+#[cfg_attr(miri, ignore = "takes and clears a thousand frames, which takes Miri an hour")]
 fn others_get_the_highest_frames_and_the_low_ones_are_there_for_whoever_needs_them() {
     machine::hosted::start(1024);
     let high: Vec<_> = (0..512).map(|_| frames::allocate(OWNER).expect("a free frame")).collect();
