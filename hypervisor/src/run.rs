@@ -45,11 +45,14 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
             let exit = loop {
                 let exit = cpu.run();
                 if !short(&mut cpu, domain, exit) {
-                    break exit;
+                    break Some(exit);
+                }
+                if frames::reaping_due() || frames::owner_emptied() || trap::bounce::upcall_due(&cpu) {
+                    break None;
                 }
             };
-            returned = exit == Exit::Hypercall && cpu.registers().rax == u64::from(number::IRET);
-            act(&mut cpu, domain, vcpu, exit)
+            returned = exit == Some(Exit::Hypercall) && cpu.registers().rax == u64::from(number::IRET);
+            exit.map_or(Ok(()), |exit| act(&mut cpu, domain, vcpu, exit))
         });
         if let Err(why) = step {
             domain.end(EndReason::Killed(why));
@@ -86,8 +89,8 @@ fn deliver(
     Ok(())
 }
 
-/// Acts on the most frequent exits, which concern nobody but the guest's memory: `false`, with nothing done, for others. Nothing can be due after one of these
-/// that was not before it, since whatever comes in ends the guest's run by an interrupt; so the guest may go on at once.
+/// Acts on the most frequent exits, which concern nobody but the guest's memory: `false`, with nothing done, for others. What the guest itself can make due by one
+/// of these is looked for after each; whatever else comes in ends the guest's run by an interrupt. So it may go on at once.
 #[inline]
 fn short(cpu: &mut Active, domain: &Domain, exit: Exit) -> bool {
     match exit {

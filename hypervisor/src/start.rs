@@ -12,7 +12,7 @@ use abi::xen::DomainId;
 use log::{error, info, warn};
 use machine::addr::PAGE_SIZE;
 use machine::boot::{self, Dom0Memory, ModuleContents};
-use machine::{cpu, frames};
+use machine::{cpu, frames, heap};
 
 use crate::builder::{self, Image};
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
@@ -164,6 +164,9 @@ fn build(
     settings: impl FnOnce() -> Settings,
 ) -> Result<Arc<Domain>, String> {
     let image = Image::open(kernel).map_err(|error| error.to_string())?;
+    if heap::is_short() {
+        return Err(String::from("no memory is free"));
+    }
     let domain = Domain::new(id, settings()).map_err(|_| String::from("no memory is free"))?;
     builder::build(&domain, &image, ramdisk, command_line).map_err(|error| error.to_string())?;
     Ok(domain)

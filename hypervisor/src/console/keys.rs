@@ -26,6 +26,9 @@ const KEYS: &[Key] = &[
     (b'*', "everything that is harmless", everything),
 ];
 
+/// Lines about one domain that a key prints at most: guests decide how many there could be.
+pub(crate) const MOST_LINES: usize = 512;
+
 /// Prints a line for somebody who pressed a key.
 pub fn say(text: fmt::Arguments<'_>) {
     wire::say(text);

@@ -5,13 +5,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::ports::State;
-use crate::console::keys::say;
+use crate::console::keys::{MOST_LINES, say};
 use crate::domain::Domain;
 
 /// Prints which ports the domain uses, for what, and whether they are pending.
 pub fn dump(domain: &Domain) {
-    for line in lines(domain) {
+    let lines = lines(domain);
+    let is_whole = lines.len() < MOST_LINES;
+    for line in lines {
         say(format_args!("d{} {line}", domain.id().0));
+    }
+    if !is_whole {
+        say(format_args!("d{}: no more than {MOST_LINES} ports are shown", domain.id().0));
     }
 }
 
@@ -20,20 +25,21 @@ fn lines(domain: &Domain) -> Vec<String> {
     let table = domain.events.lock();
     let ports = (1..table.valid()).filter_map(|port| Some((port, table.channel(port).ok()?)));
     let used = ports.filter(|(_, channel)| !matches!(channel.state, State::Free | State::Reserved));
-    used.map(|(port, channel)| {
-        let use_ = match &channel.state {
-            State::Unbound(remote) => format!("open to d{}", remote.0),
-            State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port),
-            State::Paravane(consumer) => format!("bound to Paravane, {consumer:?}"),
-            State::Virq(number) => format!("virtual interrupt {number}"),
-            State::Pirq(number) => format!("physical interrupt {number}"),
-            State::Ipi => String::from("between vCPUs"),
-            State::Free | State::Reserved => String::new(),
-        };
-        let pending = if table.is_pending(domain, port) { ", pending" } else { "" };
-        format!("port {port}: {use_}, notifies vCPU {}{pending}", channel.vcpu)
-    })
-    .collect()
+    used.take(MOST_LINES)
+        .map(|(port, channel)| {
+            let use_ = match &channel.state {
+                State::Unbound(remote) => format!("open to d{}", remote.0),
+                State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port),
+                State::Paravane(consumer) => format!("bound to Paravane, {consumer:?}"),
+                State::Virq(number) => format!("virtual interrupt {number}"),
+                State::Pirq(number) => format!("physical interrupt {number}"),
+                State::Ipi => String::from("between vCPUs"),
+                State::Free | State::Reserved => String::new(),
+            };
+            let pending = if table.is_pending(domain, port) { ", pending" } else { "" };
+            format!("port {port}: {use_}, notifies vCPU {}{pending}", channel.vcpu)
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -119,13 +119,24 @@ impl Table {
         Ok(())
     }
 
-    /// The entries that somebody uses, in words.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = String> {
+    /// The entries that somebody uses, and their numbers.
+    fn in_use(&self) -> impl Iterator<Item = (u32, &Active)> {
         let active = self.frames.iter().flat_map(|frame| &frame.active);
-        (0u32..).zip(active).filter(|(_, active)| active.is_pinned()).map(|(reference, active)| {
+        (0u32..).zip(active).filter(|(_, active)| active.is_pinned())
+    }
+
+    /// How many entries somebody uses.
+    pub(super) fn count_in_use(&self) -> usize {
+        self.in_use().count()
+    }
+
+    /// The first of them in words, no more than `most`.
+    pub(super) fn describe_in_use(&self, most: usize) -> Vec<String> {
+        let in_words = |(reference, active): (u32, &Active)| {
             let Active { readers, writers, grantee, frame } = active;
             format!("grant {reference}: frame {frame:#x} to d{}, {readers} readers, {writers} writers", grantee.0)
-        })
+        };
+        self.in_use().take(most).map(in_words).collect()
     }
 
     /// Empties the table and hands its pages out; who still uses an entry keeps the frame, not the entry.

@@ -120,6 +120,7 @@ impl Connection {
         self.sent += length;
         if self.sent == self.output.len() {
             self.output.clear();
+            self.output.shrink_to(RING_SIZE);
             self.sent = 0;
         }
         Ok(length != 0)
@@ -127,7 +128,7 @@ impl Connection {
 
     fn connect_anew(&mut self) {
         self.input.clear();
-        self.output.clear();
+        self.output = Vec::new();
         self.sent = 0;
         self.broken = false;
         for ring in [REQUESTS, RESPONSES] {

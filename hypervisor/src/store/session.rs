@@ -37,6 +37,10 @@ struct Watch {
     token: Vec<u8>,
 }
 
+/// What events one request may lead to, in bytes; it is refused if they were more. Each costs so much beside its path and token.
+const MOST_EVENT_COST: usize = 64 << 10;
+const EVENT_COST: usize = 64;
+
 /// A view of the tree that becomes the tree at its end, unless that has changed meanwhile.
 struct Transaction {
     id: u32,
@@ -160,6 +164,7 @@ impl Session {
             }
             return Ok(Answer::done());
         }
+        self.may_tell([path.as_str()])?;
         let events = if change(&mut self.tree, &path)? { self.events(&path) } else { Vec::new() };
         Ok(Answer { bytes: DONE.to_vec(), events })
     }
@@ -216,11 +221,23 @@ impl Session {
         if transaction.start != self.tree.generation() {
             return Err(error::AGAIN);
         }
+        self.may_tell(transaction.changes.iter().map(String::as_str))?;
         self.tree = transaction.tree;
         let mut changes = transaction.changes;
         changes.sort_unstable();
         let events = changes.iter().flat_map(|path| self.events(path)).collect();
         Ok(Answer { bytes: DONE.to_vec(), events })
+    }
+
+    /// Whether it is not too much that has to be told of changes of these paths.
+    fn may_tell<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
+        let mut cost = 0;
+        for path in paths {
+            for watch in self.watches.iter().filter(|watch| concerns(&watch.absolute, path)) {
+                cost += EVENT_COST + path.len() + watch.token.len();
+            }
+        }
+        if cost <= MOST_EVENT_COST { Ok(()) } else { Err(error::NO_SPACE) }
     }
 
     /// What those are told who watch `path`.

@@ -106,9 +106,8 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     }
 }
 
-/// Paravane's own heap has so much, and one byte more for so much RAM: with devices and two vCPUs a guest takes some 50 KiB of it, Paravane itself as much.
-const HEAP_AT_LEAST: u64 = 1 << 20;
-const RAM_FOR_HEAP: u64 = 1024;
+/// What Paravane's own heap begins with: half is the reserve, and the rest is good for some twenty guests of two vCPUs with devices.
+const HEAP_SIZE: u64 = 2 << 20;
 
 /// Direct map, image, M2P, frame table, heap; switches to them.
 fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Memory {
@@ -133,17 +132,15 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     let table = memory.take_zeroed(table_size, if table_size < large { 4096 } else { large });
     mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | paging::GLOBAL);
     let ram_frames = boot_memory::ram_frames(info);
-    let heap_size = ram_frames * 4096 / RAM_FOR_HEAP + HEAP_AT_LEAST;
-    let heap_size = heap_size.next_multiple_of(4096);
-    let heap = memory.take(heap_size, 4096);
+    let heap = memory.take(HEAP_SIZE, 4096);
     // SAFETY: image, boot stack (in the image) and all RAM are mapped as on the boot tables.
     unsafe { mapper.activate() };
     // SAFETY: the range was taken out of free memory for good, and is in the direct map.
-    unsafe { heap::init(layout::direct(heap), heap_size as usize) };
+    unsafe { heap::add(layout::direct(heap), HEAP_SIZE as usize) };
     log::info!(
         "{} MiB of RAM, {} MiB of it for Paravane's tables and heap",
         ram_frames >> 8,
-        (m2p_size + table_size + heap_size) >> 20
+        (m2p_size + table_size + HEAP_SIZE) >> 20
     );
     Memory { ram_end: frames, ram_frames, m2p, frame_table: table, ..Memory::default() }
 }

@@ -70,6 +70,17 @@ impl Buffer {
     }
 }
 
+#[cfg(target_os = "none")]
+impl Buffer {
+    /// The bytes, for ever: they do not go back.
+    pub(crate) fn leak(self) -> &'static mut [u8] {
+        let mut buffer = core::mem::ManuallyDrop::new(self);
+        let bytes = buffer.as_mut_slice();
+        // SAFETY: the frames stay this buffer's, which is never dropped, and nothing else refers to it any more.
+        unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len()) }
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         for number in self.first.get()..self.first.get() + self.frames {

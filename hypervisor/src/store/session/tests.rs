@@ -201,3 +201,23 @@ fn the_store_does_not_grow_while_paravane_has_hardly_any_memory_left() {
     machine::hosted::heap::set_short(false);
     assert_eq!(one(session, message::WRITE, 0, b"data/a\0x").1, b"OK\0");
 }
+
+#[test]
+fn a_commit_that_would_tell_too_much_is_refused() {
+    let session = &mut session();
+    for number in 0..MOST_WATCHES {
+        let payload = format!("/\0{number:0126}\0");
+        assert_eq!(talk(session, message::WATCH, 0, payload.as_bytes()).len(), 2, "{number}");
+    }
+    let id = one(session, message::TRANSACTION_START, 0, b"\0").1;
+    let id: u32 = core::str::from_utf8(&id[..id.len() - 1]).expect("a number").parse().expect("a number");
+    let path = |number: usize| format!("/local/domain/7/data/{number:043}");
+    for number in 0..MOST_CHANGES {
+        let payload = format!("{}\0x", path(number));
+        assert_eq!(one(session, message::WRITE, id, payload.as_bytes()).0, message::WRITE, "{number}");
+    }
+    assert_eq!(one(session, message::TRANSACTION_END, id, b"T\0"), failed("ENOSPC"));
+    assert_eq!(one(session, message::READ, 0, format!("{}\0", path(0)).as_bytes()), failed("ENOENT"));
+    // One change can be told to all of them.
+    assert_eq!(talk(session, message::WRITE, 0, format!("{}\0x", path(0)).as_bytes()).len(), 1 + MOST_WATCHES);
+}
