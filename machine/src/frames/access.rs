@@ -200,7 +200,7 @@ mod tests {
                 let used = seed >> 33 & 0xff < round;
                 write_entry(mfn, index, if used { seed | 1 << (seed >> 58) } else { 0 });
             }
-            for at in 0..=ENTRIES {
+            for at in (0..=ENTRIES).step_by(if cfg!(miri) { 73 } else { 1 }) {
                 let used = |index: &u16| read_entry(mfn, *index) != 0;
                 assert_eq!(next_used(mfn, at), (at..ENTRIES).find(used));
                 assert_eq!(last_used(mfn, at), (0..at).rev().find(used));
