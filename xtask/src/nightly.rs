@@ -23,7 +23,7 @@ pub(crate) struct Fuzz {
 /// Options of `miri`.
 #[derive(Args, Debug)]
 pub(crate) struct Miri {
-    /// Only this package, 'hypervisor' perhaps, for an hour [default: abi and machine, for some minutes]
+    /// Only this package [default: abi and machine, which may have unsafe code]
     #[arg(long, value_name = "NAME")]
     package: Option<String>,
     /// More arguments for nextest, such as a test's name
@@ -31,8 +31,8 @@ pub(crate) struct Miri {
     arguments: Vec<String>,
 }
 
-/// The packages that Miri looks at unless told otherwise: those that may have unsafe code, and what they are made of. It takes about an hour for the hypervisor, which
-/// forbids such code.
+/// The packages that Miri looks at unless told otherwise: those that may have unsafe code, and what they are made of. Most tests of the hypervisor, which forbids such
+/// code, begin with CPUID, which Miri has not got.
 const PACKAGES: [&str; 2] = ["abi", "machine"];
 
 impl Fuzz {
