@@ -25,11 +25,21 @@ disk_grows() {
     test "$(du -k /tmp/disk | cut -f 1)" -gt "$before"
 }
 
-# busy_writing: the guest 'busy' is up and writes to its disk.
-busy_writing() {
+# busy_up: the guest 'busy' is up, with both.
+busy_up() {
     with_devices busy
     create busy
     up busy
+}
+
+# busy_answers: and on the network.
+busy_answers() {
+    soon ping -c 1 -W 2 10.0.0.2
+}
+
+# busy_writing: it is up and writes to its disk.
+busy_writing() {
+    busy_up
     begin busy 'while true; do dd if=/dev/zero of=/dev/xvda bs=1M; done'
     soon disk_grows
 }
@@ -109,10 +119,8 @@ xl destroy busy
 all_is_back
 
 #: killed in a flood of packets
-with_devices busy
-create busy
-up busy
-soon ping -c 1 -W 2 10.0.0.2
+busy_up
+busy_answers
 nc -l 10.0.0.1 5000 > /tmp/received &
 netcat=$!
 sleep 1
@@ -136,15 +144,13 @@ xl destroy busy
 all_is_back
 
 #: its network's backend is taken away and comes back
-with_devices busy
-create busy
-up busy
-soon ping -c 1 -W 2 10.0.0.2
+busy_up
+busy_answers
 xl network-detach busy 0
 soon ask busy '! ip link show eth0'
 xl network-attach busy bridge=xenbr0
 soon ask busy 'ip addr add 10.0.0.2/24 dev eth0 && ip link set eth0 up'
-soon ping -c 1 -W 2 10.0.0.2
+busy_answers
 xl destroy busy
 all_is_back
 
