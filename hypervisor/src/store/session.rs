@@ -229,21 +229,23 @@ impl Session {
         Ok(Answer { bytes: DONE.to_vec(), events })
     }
 
+    /// The watches that a change of `path` concerns.
+    fn watching(&self, path: &str) -> impl Iterator<Item = &Watch> {
+        self.watches.iter().filter(move |watch| concerns(&watch.absolute, path))
+    }
+
     /// Whether it is not too much that has to be told of changes of these paths.
     fn may_tell<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
         let mut cost = 0;
         for path in paths {
-            for watch in self.watches.iter().filter(|watch| concerns(&watch.absolute, path)) {
-                cost += EVENT_COST + path.len() + watch.token.len();
-            }
+            cost += self.watching(path).map(|watch| EVENT_COST + path.len() + watch.token.len()).sum::<usize>();
         }
         if cost <= MOST_EVENT_COST { Ok(()) } else { Err(error::NO_SPACE) }
     }
 
     /// What those are told who watch `path`.
     fn events(&self, path: &str) -> Vec<Vec<u8>> {
-        let watching = self.watches.iter().filter(|watch| concerns(&watch.absolute, path));
-        watching
+        self.watching(path)
             .map(|watch| {
                 let home = format!("{}/", self.tree.home());
                 let relative = if watch.path.starts_with('/') { None } else { path.strip_prefix(&home) };
