@@ -3,7 +3,6 @@
 //! A CPU asks others through a mailbox and an interrupt, and waits. Whoever waits (for this or for a lock) serves its own
 //! mailbox meanwhile, so two that ask each other both go on.
 
-use crate::addr::CpuSet;
 use crate::tlb_clock;
 
 pub use crate::backend::tlb::{flush_cpus, serve};
@@ -11,9 +10,4 @@ pub use crate::backend::tlb::{flush_cpus, serve};
 /// Forgets every translation of guest memory that this CPU has cached.
 pub fn flush_local() {
     tlb_clock::around_flush(crate::backend::tlb::flush_all);
-}
-
-/// Forgets every translation of guest memory that any CPU has cached.
-pub fn flush_everywhere() {
-    flush_cpus(CpuSet::ALL);
 }

@@ -2,10 +2,13 @@
 //!
 //! A frame that changes its use (writable to page table, one owner to the next) must not be reachable through a stale
 //! translation. Instead of flushing at each unmapping, a frame remembers the clock when its last use ended, and whoever
-//! gives it a new use flushes just those CPUs that have not flushed since.
+//! gives it a new use flushes just those CPUs that have not flushed since. A CPU that runs no guest has Paravane's own root loaded and is left in peace.
 //!
 //! TC-1: if `last_flush[cpu] > stamp`, then `cpu` has flushed completely after the moment the stamp was read.
 //! It holds because a CPU notes the clock it read *before* its flush, and the clock moves on only in `ensure_flushed_since`.
+//!
+//! TC-2: while `last_flush[cpu]` is `NOTHING_CACHED`, `cpu` has no translation of guest memory. It notes that *after* it has left the guest's root with
+//! a flush, and takes it back *before* it loads one: who finds it noted has done his unmapping before any walk of that CPU's.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +16,9 @@ use crate::addr::{CpuId, CpuSet, MAX_CPUS};
 
 /// 64 bits never wrap.
 static CLOCK: AtomicU64 = AtomicU64::new(1);
-static LAST_FLUSH: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static LAST_FLUSH: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(NOTHING_CACHED) }; MAX_CPUS];
+/// Later than every stamp (TC-2).
+const NOTHING_CACHED: u64 = u64::MAX;
 
 /// The low half of the clock, as a frame has room for it.
 pub(crate) type Stamp = u32;
@@ -35,11 +40,28 @@ const fn latest(stamp: Stamp, clock: u64) -> u64 {
     clock.saturating_sub((clock as Stamp).wrapping_sub(stamp) as u64)
 }
 
+fn note(last_flush: u64) {
+    LAST_FLUSH[crate::cpu::current().index()].store(last_flush, Ordering::SeqCst);
+}
+
 /// Runs `flush`, which drops every translation that this CPU has cached, and notes that it did.
 pub(crate) fn around_flush(flush: impl FnOnce()) {
     let before = clock();
     flush();
-    LAST_FLUSH[crate::cpu::current().index()].store(before, Ordering::SeqCst);
+    note(before);
+}
+
+/// Runs `load`, which loads a guest's root where Paravane's own was.
+pub(crate) fn around_entry(load: impl FnOnce()) {
+    // Nothing is cached, which is as good as a flush.
+    note(clock());
+    load();
+}
+
+/// Runs `load`, which leaves the guest's root for Paravane's own, with a flush.
+pub(crate) fn around_leaving(load: impl FnOnce()) {
+    load();
+    note(NOTHING_CACHED);
 }
 
 /// Returns when no CPU holds a translation older than `stamp`.
@@ -87,11 +109,28 @@ mod tests {
     fn a_flush_counts_when_the_clock_passes_the_width_of_a_stamp() {
         crate::hosted::start(64);
         CLOCK.store(u64::from(u32::MAX) - 2, Ordering::SeqCst);
+        around_entry(|| ());
         for _ in 0..6 {
             let stamp = now();
             assert!(!stale_cpus(latest(stamp, clock())).is_empty());
             ensure_flushed_since(stamp);
             assert!(stale_cpus(latest(stamp, clock())).is_empty());
         }
+    }
+
+    #[test]
+    fn a_cpu_that_runs_no_guest_is_left_in_peace() {
+        crate::hosted::start(64);
+        let stamp = now();
+        let is_stale = || !stale_cpus(latest(stamp, clock())).is_empty();
+        assert!(!is_stale(), "before its first guest");
+        around_entry(|| assert!(is_stale(), "noted before the root is loaded"));
+        assert!(is_stale());
+        around_leaving(|| assert!(is_stale(), "until the root has been left"));
+        assert!(!is_stale());
+        around_entry(|| ());
+        assert!(is_stale(), "what was unmapped meanwhile may have been unmapped after the first walk");
+        ensure_flushed_since(stamp);
+        assert!(!is_stale());
     }
 }

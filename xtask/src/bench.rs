@@ -35,7 +35,7 @@ pub(crate) struct Bench {
     #[arg(long)]
     no_counters: bool,
     /// Measure how throughput grows with CPUs and guests instead, in operations per second of the clock
-    #[arg(long, conflicts_with_all = ["only", "ways", "no_counters"])]
+    #[arg(long, conflicts_with_all = ["only", "no_counters"])]
     scaling: bool,
     /// Write the figures for scripts: objects of row, way, value, unit
     #[arg(long, value_name = "FILE")]
@@ -56,10 +56,10 @@ impl Bench {
         let mut figures = Figures::default();
         // What was measured is shown, whatever failed.
         let mut failed = Vec::new();
+        let ways = if self.ways.is_empty() { Way::ALL.to_vec() } else { self.ways.clone() };
         if self.scaling {
-            failed.extend(scaling::measure(&mut figures).err());
+            failed.extend(scaling::measure(&ways, &mut figures).err());
         } else {
-            let ways = if self.ways.is_empty() { Way::ALL.to_vec() } else { self.ways.clone() };
             for way in ways {
                 failed.extend(self.measure(way, &mut figures).with_context(|| format!("in the way {way}")).err());
             }

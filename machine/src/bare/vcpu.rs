@@ -41,10 +41,14 @@ fn swap_gs() {
     unsafe { asm!("swapgs", options(nomem, nostack, preserves_flags)) };
 }
 
+/// The root table of the current mode.
+const fn root(context: &GuestContext) -> u64 {
+    if context.in_kernel != 0 { context.kernel_cr3 } else { context.user_cr3 }
+}
+
 /// Loads the root table of the current mode. A full flush, since no PCID is in use.
 pub(crate) fn load_root(context: &GuestContext) {
-    let root = if context.in_kernel != 0 { context.kernel_cr3 } else { context.user_cr3 };
-    tlb_clock::around_flush(|| write_cr3(root));
+    tlb_clock::around_flush(|| write_cr3(root(context)));
 }
 
 /// The mode has just been changed: makes that mode's root and GS base the live ones.
@@ -58,7 +62,7 @@ pub(crate) fn activate(context: &mut GuestContext) {
     counters::count(Counter::Activations);
     let pointer: *mut GuestContext = context;
     cpu_info::set_context(pointer, pointer as u64 + size_of::<Registers>() as u64);
-    load_root(context);
+    tlb_clock::around_entry(|| write_cr3(root(context)));
     descriptor_window::show(context);
     context.selectors_refused = !load_data_segments(context);
     context.extended.load();
@@ -98,7 +102,7 @@ pub(crate) fn deactivate(context: &mut GuestContext) {
     descriptor_window::clear(context);
     cpu_info::set_context(core::ptr::null_mut(), 0);
     let idle = super::paging::idle_root();
-    tlb_clock::around_flush(|| write_cr3(idle));
+    tlb_clock::around_leaving(|| write_cr3(idle));
 }
 
 /// Runs the guest until something needs Paravane.

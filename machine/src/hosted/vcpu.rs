@@ -36,12 +36,12 @@ pub(crate) fn swap_mode(context: &mut GuestContext) {
     load_root(context);
 }
 
-pub(crate) fn activate(context: &mut GuestContext) {
-    load_root(context);
+pub(crate) fn activate(_: &mut GuestContext) {
+    tlb_clock::around_entry(|| ());
 }
 
 pub(crate) fn deactivate(_: &mut GuestContext) {
-    tlb_clock::around_flush(|| ());
+    tlb_clock::around_leaving(|| ());
 }
 
 /// Reports the next exit of the script; an interrupt when there is none left.
