@@ -35,10 +35,18 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
         if frames::owner_emptied() {
             domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
         }
+        let settled = torn_down && elsewhere.is_none();
         if scheduler::must_stop(vcpu) {
+            if settled && scheduler::may_doze(vcpu, domain) {
+                time::before_park(vcpu, &mut cpu);
+                cpu.leave_for(|| scheduler::doze(vcpu, domain));
+                time::refresh(vcpu, &mut cpu);
+                storm = UpcallStorm::default();
+                continue;
+            }
             break;
         }
-        if !torn_down || elsewhere.is_some() {
+        if !settled {
             continue;
         }
         let step = deliver(&mut cpu, domain, vcpu, &mut storm, returned).and_then(|()| {

@@ -489,6 +489,13 @@ impl Active {
         unsafe { ManuallyDrop::take(&mut active.context) }
     }
 
+    /// Does without the guest's root table while `wait` runs: other pCPUs need not ask this one to flush meanwhile.
+    pub fn leave_for(&mut self, wait: impl FnOnce()) {
+        vcpu::leave_root();
+        wait();
+        vcpu::enter_root(self.context());
+    }
+
     /// Runs the guest until something needs Paravane.
     pub fn run(&mut self) -> Exit {
         let context = self.context_mut();

@@ -36,22 +36,36 @@ impl Scale {
         ((ticks * self.mul as u128) >> 32) as u64
     }
 
-    /// Ticks in so many nanoseconds, rounded up; at most `u64::MAX`.
-    pub const fn ticks(self, nanoseconds: u64) -> u64 {
-        let scaled = ((nanoseconds as u128) << 32).div_ceil(self.mul as u128);
-        let ticks = if self.shift < 0 { scaled << -self.shift } else { scaled >> self.shift };
-        if ticks > u64::MAX as u128 { u64::MAX } else { ticks as u64 }
-    }
-
     /// Ticks a second.
     pub const fn frequency(self) -> u64 {
-        self.ticks(1_000_000_000)
+        let scaled = (1_000_000_000u128 << 32).div_ceil(self.mul as u128);
+        (if self.shift < 0 { scaled << -self.shift } else { scaled >> self.shift }) as u64
+    }
+}
+
+/// The rate of a timer that is asked to wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// Ticks in a nanosecond: a number with a 32-bit binary fraction.
+    per_nanosecond: u64,
+}
+
+impl Rate {
+    /// The rate of a timer with `hertz` ticks a second, at most 2^60.
+    pub const fn of_frequency(hertz: u64) -> Self {
+        Self { per_nanosecond: ((hertz as u128) << 32).div_ceil(1_000_000_000) as u64 }
+    }
+
+    /// Ticks, one at least, that take so many nanoseconds or little more; at most `u64::MAX`.
+    pub const fn ticks(self, nanoseconds: u64) -> u64 {
+        let ticks = ((nanoseconds as u128 * self.per_nanosecond as u128) >> 32) + 1;
+        if ticks > u64::MAX as u128 { u64::MAX } else { ticks as u64 }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Scale;
+    use super::{Rate, Scale};
 
     #[test]
     fn scales_are_exact_to_a_few_parts_in_a_billion() {
@@ -61,8 +75,22 @@ mod tests {
             for seconds in [1, 60, 86_400] {
                 let error = scale.nanoseconds(hertz * seconds).abs_diff(seconds * 1_000_000_000);
                 assert!(error <= seconds + 2, "{hertz} Hz: {error} ns in {seconds} s");
-                assert!(scale.ticks(seconds * 1_000_000_000).abs_diff(hertz * seconds) <= 10 * seconds);
             }
+            assert!(scale.frequency().abs_diff(hertz) <= 10);
+        }
+    }
+
+    #[test]
+    fn a_timer_waits_long_enough_and_not_much_longer() {
+        for hertz in [1000, 62_500_000, 999_999_999, 1_000_000_000, 2_400_000_123, 5_000_000_000] {
+            let rate = Rate::of_frequency(hertz);
+            for wait in [0, 1, 999, 1_000_000, 1_000_000_007, 86_400_000_000_000] {
+                let exact = (u128::from(wait) * u128::from(hertz)).div_ceil(1_000_000_000) as u64;
+                let ticks = rate.ticks(wait);
+                assert!(ticks >= exact.max(1), "{hertz} Hz, {wait} ns: {ticks} instead of {exact}");
+                assert!(ticks - exact <= 1 + wait / 4_000_000_000, "{hertz} Hz, {wait} ns: {ticks} instead of {exact}");
+            }
+            assert!(rate.ticks(u64::MAX) >= u64::MAX / 1_000_000_000 * hertz.min(1_000_000_000));
         }
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! Each pCPU has a run queue (`queue`) ordered by virtual time, so that CPU time is shared by weight. A vCPU that wakes is
 //! sent to an idle pCPU if there is one, and otherwise takes its pCPU from a vCPU that is ahead of it. Slices end only when
-//! somebody waits; then queues whose vCPUs get less than others' hand one over (`balance`). Idle pCPUs take from all queues.
+//! somebody waits; then queues whose vCPUs get less than others' hand one over (`balance`). Idle pCPUs take from all queues. A vCPU that waits where nobody
+//! else wants the pCPU stays loaded there (`doze`).
 //!
 //! - **SC-1** A vCPU is in at most one queue, or runs on one pCPU, or is `Off` (or on its way, by one pCPU's hand). Its place
 //!   changes only under the lock of its home queue; two queues are never locked at once.
 //! - **SC-2** No wake-up is lost: whoever makes a vCPU runnable does so before it looks at its place, and who takes it
 //!   off does so before it looks whether it is runnable. Both in one total order.
-//! - **SC-3** A vCPU's context is parked whenever its place is not `Running`.
+//! - **SC-3** A vCPU's context is parked whenever its place is neither `Running` nor `Dozing`.
 //! - **SC-4** No pCPU halts while a vCPU that it may run waits: it announces itself as idle before it looks for the last time,
 //!   and who lets a vCPU wait looks for idle pCPUs afterwards.
 
 mod balance;
 mod cpu;
+mod doze;
 mod dump;
 mod pause;
 mod poll;
@@ -27,6 +29,7 @@ mod usage;
 mod wake;
 
 pub use cpu::idle_time;
+pub use doze::{doze, may_doze};
 pub use dump::dump;
 pub use pause::wait_until_parked;
 pub(crate) use poll::poll_timeout;

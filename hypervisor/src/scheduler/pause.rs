@@ -2,27 +2,26 @@
 
 use machine::{cpu, time, tlb};
 
-use super::state::Place;
 use crate::domain::Vcpu;
 
 /// The longest that a caller waits, in nanoseconds.
 const PATIENCE: u64 = 500_000;
 
-/// Waits until no pCPU runs the vCPU, so that its state is parked. The caller has seen to it that it will stop and not run again: its
+/// Waits until no pCPU has the vCPU, so that its state is parked. The caller has seen to it that it will stop and not run again: its
 /// domain is paused, or it is down. `false` if it runs still after about half a millisecond (or is the one that this pCPU
 /// runs): the caller has to let its own pCPU go before it tries again, since two that wait for each other would wait for ever.
 #[must_use]
 pub fn wait_until_parked(vcpu: &Vcpu) -> bool {
     let state = &vcpu.scheduling;
     super::kick(vcpu);
-    if state.place() != Place::Running {
+    if !state.has_cpu() {
         return true;
     }
     if state.home() == cpu::current() {
         return false;
     }
     let end = time::now() + PATIENCE;
-    while state.place() == Place::Running {
+    while state.has_cpu() {
         if time::now() >= end {
             return false;
         }

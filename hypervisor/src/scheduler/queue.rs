@@ -72,6 +72,11 @@ impl<T> RunQueue<T> {
         self.insert(virtual_time, item);
     }
 
+    /// The virtual time with which one goes on that has slept on its pCPU.
+    pub(super) fn after_sleep(&self, virtual_time: u64) -> u64 {
+        self.clock.saturating_add_signed(self.lag(virtual_time))
+    }
+
     fn insert(&mut self, virtual_time: u64, item: T) {
         self.sequence += 1;
         self.waiting.insert((virtual_time, self.sequence), item);

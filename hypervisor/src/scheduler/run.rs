@@ -93,18 +93,22 @@ fn take_first(cpu: CpuId) -> Option<(Arc<Vcpu>, u64)> {
     let mut queue = queue(cpu);
     let (vcpu, virtual_time) = queue.run.next()?;
     queue.publish(cpu);
-    let state = &vcpu.scheduling;
-    state.set_place(Place::Running);
-    state.preempt.store(false, Ordering::SeqCst);
+    vcpu.scheduling.preempt.store(false, Ordering::SeqCst);
     let now = time::now();
-    queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, now);
-    queue.slice_start = now;
-    queue.current = Some(Arc::clone(&vcpu));
+    make_current(&mut queue, &vcpu, virtual_time, now);
     Some((vcpu, now))
 }
 
+/// The vCPU has the pCPU from now on; whether it does run is decided next.
+pub(super) fn make_current(queue: &mut Queue, vcpu: &Arc<Vcpu>, virtual_time: u64, now: u64) {
+    vcpu.scheduling.set_place(Place::Running);
+    queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, now);
+    queue.slice_start = now;
+    queue.current = Some(Arc::clone(vcpu));
+}
+
 /// The current vCPU does run.
-fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowance: u64) {
+pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowance: u64) {
     let work = domain::destruction_due();
     let mut queue = queue(cpu);
     let virtual_time = queue.run.stop();
@@ -159,14 +163,19 @@ fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.stop_periodic_ticks();
 }
 
+/// Accounts for the time that the current vCPU has run.
+pub(super) fn account(queue: &mut Queue, vcpu: &Vcpu, domain: &Domain, now: u64) {
+    queue.run.charge(now);
+    let time = queue.run.bill();
+    domain.scheduling.bill(time);
+    vcpu.scheduling.note_usage(time, domain.scheduling.vcpu_weight(), now);
+}
+
 /// The current vCPU leaves its pCPU: into the queue if it may run, else off.
 fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
-    queue.run.charge(now);
-    let time = queue.run.bill();
-    domain.scheduling.bill(time);
-    state.note_usage(time, domain.scheduling.vcpu_weight(), now);
+    account(&mut queue, vcpu, domain, now);
     let destination = state.take_destination().filter(|_| queue.run.waiting() != 0);
     let mut virtual_time = queue.run.stop();
     let current = queue.current.take();

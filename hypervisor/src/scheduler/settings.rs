@@ -58,7 +58,7 @@ pub fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
     }
     match state.place() {
         Place::Off => {}
-        Place::Running => {
+        Place::Running | Place::Dozing => {
             state.preempt.store(true, Ordering::SeqCst);
             state.attention.store(true, Ordering::SeqCst);
             drop(queue);

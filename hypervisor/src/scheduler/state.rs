@@ -20,6 +20,8 @@ pub(super) enum Place {
     Queued,
     /// A pCPU has it.
     Running,
+    /// A pCPU has it and halts, until it may run or somebody else wants the pCPU.
+    Dozing,
 }
 
 /// Scheduling state of a vCPU.
@@ -76,7 +78,8 @@ impl SchedulerState {
         match self.place.load(Ordering::SeqCst) {
             0 => Place::Off,
             1 => Place::Queued,
-            _ => Place::Running,
+            2 => Place::Running,
+            _ => Place::Dozing,
         }
     }
 
@@ -99,6 +102,11 @@ impl SchedulerState {
 
     pub(super) fn set_virtual_time(&self, time: u64) {
         self.virtual_time.store(time, Ordering::Relaxed);
+    }
+
+    /// Whether a pCPU has it, so that its context is not parked.
+    pub(super) fn has_cpu(&self) -> bool {
+        matches!(self.place(), Place::Running | Place::Dozing)
     }
 
     /// Whether a pCPU runs it at this moment.

@@ -17,8 +17,8 @@ use machine::time::now;
 
 use super::run::step;
 use super::{
-    block, kick, must_stop, poll, resume, set_affinity, set_rate_limit, set_soft_affinity, set_weight, start_polling,
-    wait_until_parked, wake, wake_pollers, yield_now,
+    block, doze, kick, may_doze, must_stop, poll, resume, set_affinity, set_rate_limit, set_soft_affinity, set_weight,
+    start_polling, wait_until_parked, wake, wake_pollers, yield_now,
 };
 use crate::domain::{Domain, Settings, Vcpu};
 use crate::testing::{rounds, start_machine};
@@ -50,6 +50,19 @@ fn spin(vcpu: &Arc<Vcpu>) {
         }
         core::hint::spin_loop();
     }
+}
+
+/// A guest's wait for an event, as a loop of `run_vcpu` has it: `false` if it had to leave its pCPU.
+fn wait(vcpu: &Arc<Vcpu>) -> bool {
+    let domain = vcpu.domain().expect("its domain runs it");
+    block(vcpu);
+    while must_stop(vcpu) {
+        if !may_doze(vcpu, &domain) {
+            return false;
+        }
+        doze(vcpu, &domain);
+    }
+    true
 }
 
 /// Threads that are pCPUs until the value is dropped.
@@ -140,6 +153,88 @@ fn no_wake_up_is_lost() {
         }
     }
     stop(&[domain], cpus);
+}
+
+#[test]
+fn no_wake_up_is_lost_by_one_that_dozes() {
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    static LEFT: AtomicU64 = AtomicU64::new(0);
+    let cpus = Cpus::start(1, move |vcpu| {
+        loop {
+            if vcpu.info().upcall_pending().swap(0, Ordering::SeqCst) != 0 {
+                SEEN.fetch_add(1, Ordering::SeqCst);
+            }
+            if !wait(vcpu) {
+                LEFT.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+        }
+    });
+    let domain = domain(1, 1, 256, 0);
+    start_on(&domain, cpus.set());
+    let vcpu = domain.vcpu(0).expect("a vCPU");
+    for sent in 1..=20_000 {
+        vcpu.notify();
+        let patience = Instant::now();
+        while SEEN.load(Ordering::SeqCst) < sent {
+            assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
+            core::hint::spin_loop();
+        }
+    }
+    assert_eq!(LEFT.load(Ordering::SeqCst), 0, "nobody else wanted the pCPU");
+    let busy = vcpu.scheduling.run_time();
+    thread::sleep(Duration::from_millis(200));
+    assert!(vcpu.scheduling.run_time() < busy + 100_000_000, "its wait counts as running");
+    stop(&[domain], cpus);
+    assert_eq!(LEFT.load(Ordering::SeqCst), 1, "a pause makes it leave");
+}
+
+#[test]
+fn one_that_dozes_makes_room() {
+    static TURNS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    let cpus = Cpus::start(1, move |vcpu| {
+        let number = vcpu.domain().map_or(0, |domain| usize::from(domain.id().0) - 1);
+        loop {
+            vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
+            TURNS[number].fetch_add(1, Ordering::SeqCst);
+            if !wait(vcpu) {
+                return;
+            }
+        }
+    });
+    let domains = [domain(1, 1, 256, 0), domain(2, 1, 256, 0)];
+    domains.iter().for_each(|domain| start_on(domain, cpus.set()));
+    for turn in 1..=5_000 {
+        for (number, domain) in domains.iter().enumerate() {
+            domain.vcpu(0).expect("a vCPU").notify();
+            let patience = Instant::now();
+            while TURNS[number].load(Ordering::SeqCst) < turn {
+                assert!(patience.elapsed() < Duration::from_secs(20), "{number} waits in turn {turn}");
+                core::hint::spin_loop();
+            }
+        }
+    }
+    stop(&domains, cpus);
+}
+
+#[test]
+fn a_cap_holds_for_one_that_dozes() {
+    let domain = domain(1, 1, 256, 10);
+    start_on(&domain, only(cpu::current()));
+    let vcpu = domain.vcpu(0).expect("a vCPU");
+    // It works for a millisecond, and is woken at once when it waits.
+    simulate(5_000_000_000, |vcpu| {
+        loop {
+            poll();
+            advance(1_000_000);
+            vcpu.notify();
+            if !wait(vcpu) || must_stop(vcpu) {
+                return;
+            }
+        }
+    });
+    let percent = vcpu.scheduling.run_time() / 50_000_000;
+    assert!((9..=12).contains(&percent), "capped at a tenth, got {percent} %");
 }
 
 #[test]
@@ -356,6 +451,9 @@ fn whatever_happens_a_vcpu_runs_on_one_cpu_and_none_is_lost() {
         match (turn + own as u64) % 4 {
             0 => spin_until(vcpu, turn % 64),
             1 => yield_now(vcpu),
+            2 => {
+                wait(vcpu);
+            }
             _ => block(vcpu),
         }
         INSIDE[own].store(false, Ordering::SeqCst);

@@ -30,8 +30,10 @@ pub fn resume(vcpu: &Arc<Vcpu>) {
 fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
     let state = &vcpu.scheduling;
     // SC-2: whoever takes it off the pCPU looks after this whether it may run.
-    if state.place() != Place::Off {
-        return;
+    match state.place() {
+        Place::Off => {}
+        Place::Dozing => return kick(vcpu),
+        Place::Queued | Place::Running => return,
     }
     let (_, queue) = home_queue(vcpu);
     if state.place() != Place::Off || !may_run(vcpu, domain) {
@@ -125,19 +127,17 @@ fn event_due(vcpu: &Vcpu) -> bool {
     crate::event_channel::deliverable(vcpu) || vcpu.nmi_pending.load(Ordering::SeqCst)
 }
 
-/// The pCPU that runs the vCPU, if one does. One that is about to is already named.
+/// The pCPU that runs the vCPU, if one does. One that is about to is already named; one on which it dozes has nothing of its memory cached.
 pub fn running_on(vcpu: &Vcpu) -> Option<CpuId> {
     let state = &vcpu.scheduling;
-    (state.place() == Place::Running).then(|| state.home())
+    state.is_running().then(|| state.home())
 }
 
-/// Makes the vCPU look up if it runs: to stop, or to notice an event. To be called after what it is to notice has been set.
+/// Makes the vCPU look up if it runs or dozes: to stop, to go on, or to notice an event. To be called after what it is to notice has been set.
 pub fn kick(vcpu: &Vcpu) {
     let state = &vcpu.scheduling;
     state.attention.store(true, Ordering::SeqCst);
-    if let Some(cpu) = running_on(vcpu)
-        && cpu != cpu::current()
-    {
-        cpu::kick(cpu);
+    if state.has_cpu() && state.home() != cpu::current() {
+        cpu::kick(state.home());
     }
 }

@@ -1,39 +1,47 @@
 //! A set of timers in order of their deadlines.
+//!
+//! There are few on a pCPU, and those that come and go are the next that are due; so they are in a list with the earliest at its end.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Deadline and number of a timer.
+type Key = (u64, u64);
 
 /// Timers with what to do for each.
 pub(super) struct TimerQueue<A> {
-    entries: BTreeMap<(u64, u64), A>,
+    /// The latest first.
+    entries: Vec<(Key, A)>,
     sequence: u64,
 }
 
 impl<A> TimerQueue<A> {
     pub(super) const fn new() -> Self {
-        Self { entries: BTreeMap::new(), sequence: 0 }
+        Self { entries: Vec::new(), sequence: 0 }
     }
 
     /// Adds a timer; its key names it until it is removed or due. No two timers ever have the same key.
-    pub(super) fn insert(&mut self, deadline: u64, action: A) -> (u64, u64) {
+    pub(super) fn insert(&mut self, deadline: u64, action: A) -> Key {
         self.sequence += 1;
         let key = (deadline, self.sequence);
-        self.entries.insert(key, action);
+        let place = self.entries.partition_point(|(other, _)| *other > key);
+        self.entries.insert(place, (key, action));
         key
     }
 
     /// Removes a timer; `None` if it has become due or been removed already.
-    pub(super) fn remove(&mut self, key: (u64, u64)) -> Option<A> {
-        self.entries.remove(&key)
+    pub(super) fn remove(&mut self, key: Key) -> Option<A> {
+        let place = self.entries.binary_search_by(|(other, _)| key.cmp(other)).ok()?;
+        Some(self.entries.remove(place).1)
     }
 
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<u64> {
-        self.entries.first_key_value().map(|((deadline, _), _)| *deadline)
+        self.entries.last().map(|((deadline, _), _)| *deadline)
     }
 
     /// Takes the earliest timer if it is due.
-    pub(super) fn pop_due(&mut self, now: u64) -> Option<((u64, u64), A)> {
-        if self.next()? > now { None } else { self.entries.pop_first() }
+    pub(super) fn pop_due(&mut self, now: u64) -> Option<(Key, A)> {
+        if self.next()? > now { None } else { self.entries.pop() }
     }
 }
 

@@ -152,7 +152,6 @@ pub(crate) fn send_startup(target: u32, page: u8) {
 
 /// Lets the timer count down from `count` sixteenths of its clock; zero stops it.
 pub(crate) fn start_one_shot(count: u32) {
-    write(TIMER, interrupts::TIMER.into());
     write(TIMER_INITIAL, count);
 }
 
@@ -165,6 +164,11 @@ pub(crate) fn start_measuring() {
 /// How far the timer has counted down.
 pub(crate) fn timer_count() -> u32 {
     read(TIMER_CURRENT)
+}
+
+/// Puts the timer into one-shot mode.
+pub(crate) fn use_one_shot_mode() {
+    write(TIMER, interrupts::TIMER.into());
 }
 
 /// Puts the timer into TSC-deadline mode.

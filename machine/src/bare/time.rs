@@ -5,7 +5,7 @@ use super::registers::{port_read8, port_read32, port_write8, read_tsc};
 use super::{apic, cpu_features};
 use crate::boot::acpi::Acpi;
 use crate::sync::Once;
-use crate::time::Scale;
+use crate::time::{Rate, Scale};
 
 const PM_TIMER_HERTZ: u64 = 3_579_545;
 const PIT_HERTZ: u64 = 1_193_182;
@@ -14,9 +14,18 @@ struct Clock {
     scale: Scale,
     /// Counter value at time zero.
     base: u64,
-    /// Ticks of the one-shot timer a second, after its divider; `None` if the TSC-deadline mode is used.
-    one_shot_hertz: Option<u64>,
+    /// The timer is in TSC-deadline mode.
+    deadline_mode: bool,
+    /// What it counts: the TSC in that mode, else ticks after its divider.
+    timer: Rate,
     wall_clock: u64,
+}
+
+impl Clock {
+    /// Nanoseconds since boot when the counter stands at `tsc`.
+    fn at(&self, tsc: u64) -> u64 {
+        self.scale.nanoseconds(tsc.saturating_sub(self.base))
+    }
 }
 
 static CLOCK: Once<Clock> = Once::new();
@@ -146,7 +155,8 @@ pub(crate) fn init(acpi: &Acpi, map: impl FnMut(u64) -> u64) {
     CLOCK.set(Clock {
         scale: Scale::of_frequency(tsc_hertz),
         base: first.1,
-        one_shot_hertz: (!deadline_mode).then_some(apic_hertz),
+        deadline_mode,
+        timer: Rate::of_frequency(if deadline_mode { tsc_hertz } else { apic_hertz }),
         wall_clock,
     });
     init_timer();
@@ -161,14 +171,16 @@ pub(crate) fn init(acpi: &Acpi, map: impl FnMut(u64) -> u64) {
 
 /// Gets this CPU's timer ready.
 pub(crate) fn init_timer() {
-    if CLOCK.get().one_shot_hertz.is_none() {
+    if CLOCK.get().deadline_mode {
         apic::use_deadline_mode();
+    } else {
+        apic::use_one_shot_mode();
     }
 }
 
 /// Nanoseconds since boot; zero before the clock is set up.
 pub fn now() -> u64 {
-    CLOCK.try_get().map_or(0, |clock| clock.scale.nanoseconds(read_tsc().saturating_sub(clock.base)))
+    CLOCK.try_get().map_or(0, |clock| clock.at(read_tsc()))
 }
 
 /// The time-stamp counter.
@@ -185,15 +197,13 @@ pub fn scale() -> Scale {
 /// past means at once, `u64::MAX` never. A new deadline replaces the former one.
 pub fn set_deadline(deadline: u64) {
     let clock = CLOCK.get();
-    match clock.one_shot_hertz {
-        None if deadline == u64::MAX => apic::set_tsc_deadline(0),
-        None => apic::set_tsc_deadline(clock.base.saturating_add(clock.scale.ticks(deadline)).max(1)),
-        Some(_) if deadline == u64::MAX => apic::start_one_shot(0),
-        Some(hertz) => {
-            let wait = u128::from(deadline.saturating_sub(now()));
-            let count = (wait * u128::from(hertz)).div_ceil(1_000_000_000);
-            apic::start_one_shot(count.clamp(1, apic::ONE_SHOT_MAX.into()) as u32);
-        }
+    let tsc = read_tsc();
+    let ticks = clock.timer.ticks(deadline.saturating_sub(clock.at(tsc)));
+    match (clock.deadline_mode, deadline) {
+        (true, u64::MAX) => apic::set_tsc_deadline(0),
+        (true, _) => apic::set_tsc_deadline(tsc.saturating_add(ticks)),
+        (false, u64::MAX) => apic::start_one_shot(0),
+        (false, _) => apic::start_one_shot(ticks.min(apic::ONE_SHOT_MAX.into()) as u32),
     }
 }
 

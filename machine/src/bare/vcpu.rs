@@ -51,6 +51,17 @@ pub(crate) fn load_root(context: &GuestContext) {
     tlb_clock::around_flush(|| write_cr3(root(context)));
 }
 
+/// Goes to the context's root table from Paravane's own.
+pub(crate) fn enter_root(context: &GuestContext) {
+    tlb_clock::around_entry(|| write_cr3(root(context)));
+}
+
+/// Goes to Paravane's own root table.
+pub(crate) fn leave_root() {
+    let idle = super::paging::idle_root();
+    tlb_clock::around_leaving(|| write_cr3(idle));
+}
+
 /// The mode has just been changed: makes that mode's root and GS base the live ones.
 pub(crate) fn swap_mode(context: &mut GuestContext) {
     swap_gs();
@@ -62,7 +73,7 @@ pub(crate) fn activate(context: &mut GuestContext) {
     counters::count(Counter::Activations);
     let pointer: *mut GuestContext = context;
     cpu_info::set_context(pointer, pointer as u64 + size_of::<Registers>() as u64);
-    tlb_clock::around_entry(|| write_cr3(root(context)));
+    enter_root(context);
     descriptor_window::show(context);
     context.selectors_refused = !load_data_segments(context);
     context.extended.load();
@@ -101,8 +112,7 @@ pub(crate) fn deactivate(context: &mut GuestContext) {
     clear_live_selectors();
     descriptor_window::clear(context);
     cpu_info::set_context(core::ptr::null_mut(), 0);
-    let idle = super::paging::idle_root();
-    tlb_clock::around_leaving(|| write_cr3(idle));
+    leave_root();
 }
 
 /// Runs the guest until something needs Paravane.

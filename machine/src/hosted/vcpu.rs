@@ -36,12 +36,20 @@ pub(crate) fn swap_mode(context: &mut GuestContext) {
     load_root(context);
 }
 
-pub(crate) fn activate(_: &mut GuestContext) {
+pub(crate) fn enter_root(_: &GuestContext) {
     tlb_clock::around_entry(|| ());
 }
 
-pub(crate) fn deactivate(_: &mut GuestContext) {
+pub(crate) fn leave_root() {
     tlb_clock::around_leaving(|| ());
+}
+
+pub(crate) fn activate(context: &mut GuestContext) {
+    enter_root(context);
+}
+
+pub(crate) fn deactivate(_: &mut GuestContext) {
+    leave_root();
 }
 
 /// Reports the next exit of the script; an interrupt when there is none left.

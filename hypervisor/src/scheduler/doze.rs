@@ -1,0 +1,81 @@
+//! A vCPU that waits for an event while nobody else wants its pCPU stays loaded there, and the pCPU halts: to the guest, to the accounts and to the other pCPUs it
+//! is blocked and the pCPU idle, but neither its state nor its place in a queue have to be moved when it wakes.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use machine::addr::CpuId;
+use machine::{cpu, frames, time};
+
+use super::cpu::{halt, leave_idle, queue, set_idle, waiting};
+use super::runstate::Runstate;
+use super::state::Place;
+use super::{balance, run};
+use crate::domain::{self, Domain, Vcpu};
+
+/// Whether the vCPU, which this pCPU runs and which has to stop, may stay: all that it stops for is that it waits, or has waited until a moment ago.
+pub fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
+    let cpu = cpu::current();
+    !has_to_leave(vcpu, domain, cpu) && vcpu.scheduling.soft_affinity().contains(cpu)
+}
+
+/// Something other than its wait keeps the vCPU from running here, or there is something else to do here.
+fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
+    vcpu.scheduling.preempt.load(Ordering::SeqCst)
+        || !vcpu.is_up()
+        || domain.is_paused()
+        || domain.is_dying()
+        || waiting(cpu) != 0
+        || frames::reaping_due()
+        || domain::destruction_due()
+}
+
+/// Halts this pCPU until the vCPU, which it runs, no longer waits, or has to leave; `must_stop` tells which. Its root table is not loaded.
+pub fn doze(vcpu: &Arc<Vcpu>, domain: &Domain) {
+    let cpu = cpu::current();
+    vcpu.time.stop_periodic_ticks();
+    lie_down(cpu, vcpu, domain);
+    loop {
+        set_idle(cpu);
+        // SC-2, SC-4: announced in both ways, now a last look.
+        if !vcpu.scheduling.is_blocked() || has_to_leave(vcpu, domain, cpu) || balance::steal(cpu) {
+            break;
+        }
+        halt(cpu);
+        leave_idle(cpu);
+        run::poll();
+    }
+    leave_idle(cpu);
+    get_up(cpu, vcpu, domain);
+    vcpu.time.start_periodic(vcpu);
+}
+
+fn lie_down(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
+    let (state, now) = (&vcpu.scheduling, time::now());
+    let mut queue = queue(cpu);
+    run::account(&mut queue, vcpu, domain, now);
+    state.set_virtual_time(queue.run.stop());
+    let current = queue.current.take();
+    queue.slice_end = u64::MAX;
+    state.set_place(Place::Dozing);
+    state.enter(Runstate::Blocked, now);
+    drop(queue);
+    drop(current);
+    domain.scheduling.note_active(false);
+}
+
+fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
+    let (state, now) = (&vcpu.scheduling, time::now());
+    domain.scheduling.note_active(true);
+    let mut queue = queue(cpu);
+    let virtual_time = queue.run.after_sleep(state.virtual_time());
+    run::make_current(&mut queue, vcpu, virtual_time, now);
+    drop(queue);
+    match domain.scheduling.allowance(now) {
+        Ok(allowance) => run::begin(cpu, vcpu, domain, now, allowance),
+        // Its domain has reached its cap: it is set aside like others.
+        Err(_) => state.preempt.store(true, Ordering::SeqCst),
+    }
+    // Others may have seen to it that it stops, or goes on, by its place alone.
+    state.attention.store(true, Ordering::SeqCst);
+}
