@@ -33,7 +33,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("read-1", 500, |meter| read(meter, 1)),
     row("read-4k", 100, |meter| read(meter, 4096)),
     row("write-null", 500, write),
-    row("mmap", 50, |meter| meter.each(|| drop(Mapping::anonymous(16)))),
+    row("mmap", 12, |meter| meter.each(|| drop(Mapping::anonymous(16)))),
     row("mmap-touched", 5, |meter| meter.each(|| Mapping::anonymous(16).touch())),
     row("file-fault", 16, file_fault),
     row("protection-fault", 20, protection_fault),
