@@ -1,7 +1,7 @@
 //! Measures what operating-system work costs inside a guest: `benchmark measure [ROW …]` prints `row NAME TICKS` for each,
 //! the least of some rounds; `benchmark steps [ROW …]` does each row for a while between two marks, and waits at each for a line on
 //! the console, so that whoever watches from outside can look; `once` does the same with fewer operations. `throughput` waits for a line
-//! too, and prints `rate NAME OPERATIONS`, what all processors together do in a second; `serve` is the other end of the network's rows.
+//! too, and prints `rate ROUND NAME OPERATIONS`, what all processors together do in a second; `serve` is the other end of the network's rows.
 
 mod devices;
 mod meter;

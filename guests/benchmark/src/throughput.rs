@@ -14,11 +14,11 @@ const ROUNDS: u32 = 3;
 /// Pages that are touched before the clock is looked at.
 const PAGES: usize = 16;
 
-/// Prints in each round how many programs are started, and pages touched for the first time, in a second.
+/// Prints for each round how many programs are started, and pages touched for the first time, in a second.
 pub(crate) fn print() {
-    for _ in 0..ROUNDS {
-        println!("rate exec {:.1}", rate(start));
-        println!("rate fault {:.1}", PAGES as f64 * rate(|| Mapping::anonymous(PAGES).touch()));
+    for round in 1..=ROUNDS {
+        println!("rate {round} exec {:.1}", rate(start));
+        println!("rate {round} fault {:.1}", PAGES as f64 * rate(|| Mapping::anonymous(PAGES).touch()));
     }
 }
 

@@ -101,8 +101,37 @@ impl Figures {
             tables.push(self.table(unit, &beyond_bare, "share of Xen's extra"));
             tables.push(self.table(unit, &alone, "part of Xen's"));
         }
+        tables.push(self.growth());
         tables.retain(|table| !table.is_empty());
         tables.join("\n\n")
+    }
+
+    /// Throughput as a multiple of the first row's of the same series, for each row but that. Empty if there is none.
+    fn growth(&self) -> String {
+        let rows = self.rows(PER_SECOND);
+        let is_there = |way: &Way| rows.iter().any(|row| self.value(row, *way, PER_SECOND).is_some());
+        let ways: Vec<Way> = Way::ALL.into_iter().filter(is_there).collect();
+        let mut table = Builder::default();
+        table.push_record(["times as many".into()].into_iter().chain(ways.iter().map(Way::to_string)));
+        for row in &rows {
+            let times = ways.iter().map(|way| {
+                let (first, value) = (self.first_of_series(row, *way)?, self.value(row, *way, PER_SECOND)?);
+                (first != *row).then_some(value / self.value(first, *way, PER_SECOND)?)
+            });
+            let times: Vec<Option<f64>> = times.collect();
+            if times.iter().any(Option::is_some) {
+                let texts = times.into_iter().map(|times| times.map_or_else(String::new, |times| format!("{times:.2}")));
+                table.push_record([(*row).to_owned()].into_iter().chain(texts));
+            }
+        }
+        if table.count_records() > 1 { aligned(table) } else { String::new() }
+    }
+
+    /// The first row of a way that differs from `row` in the last count at most.
+    fn first_of_series(&self, row: &str, way: Way) -> Option<&str> {
+        let series = |row: &str| row.rsplit_once(", ").map(|(series, _)| series.to_owned());
+        let is_of_series = |other: &&str| series(other) == series(row) && self.value(other, way, PER_SECOND).is_some();
+        self.rows(PER_SECOND).into_iter().find(is_of_series)
     }
 
     /// Some rows; `share` is what Paravane's figures are compared to. Empty if there are none.
@@ -223,7 +252,7 @@ fn aligned(table: Builder) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Figures, INSTRUCTIONS, grouped};
+    use super::{Figures, INSTRUCTIONS, PER_SECOND, grouped};
     use crate::bench::Way;
 
     #[test]
@@ -257,6 +286,20 @@ mod tests {
         assert_eq!(back.all, figures.all);
         assert!(Figures::from_json(b"[{\"row\": \"a\"}]").is_err());
         assert!(Figures::from_json(b"{").is_err());
+    }
+
+    #[test]
+    fn throughput_grows_from_the_first_of_its_series() {
+        let mut figures = Figures::default();
+        let rates = [("exec, 2 pCPUs, 1 vCPU", 50.0), ("exec, 2 pCPUs, 2 vCPUs", 90.0), ("exec, 4 pCPUs, 4 vCPUs", 70.0)];
+        for (row, rate) in rates {
+            figures.add_of(row, Way::ParavaneDom0, rate, PER_SECOND);
+        }
+        figures.add_of("exec, 4 pCPUs, 1 guest", Way::ParavaneGuest, 40.0, PER_SECOND);
+        figures.add_of("exec, 4 pCPUs, 16 guests", Way::ParavaneGuest, 140.0, PER_SECOND);
+        let lines: Vec<String> = figures.growth().lines().skip(2).map(|line| line.replace(' ', "")).collect();
+        assert_eq!(lines, ["|exec,2pCPUs,2vCPUs|1.80||", "|exec,4pCPUs,16guests||3.50|"]);
+        assert_eq!(Figures::default().growth(), "");
     }
 
     #[test]
