@@ -1,5 +1,6 @@
 //! Paravane's debug keys: one function for each, what they print goes to the serial line as lines of Paravane's own.
 
+use alloc::string::String;
 use core::fmt;
 
 use machine::counters::{self, Counter};
@@ -32,6 +33,17 @@ pub(crate) const MOST_LINES: usize = 512;
 /// Prints a line for somebody who pressed a key.
 pub fn say(text: fmt::Arguments<'_>) {
     wire::say(text);
+}
+
+/// Prints a list about a domain, of which `left_out` lines are not there.
+pub(crate) fn say_list(domain: &Domain, lines: &[String], left_out: usize) {
+    let number = domain.id().0;
+    for line in lines {
+        say(format_args!("d{number} {line}"));
+    }
+    if left_out != 0 {
+        say(format_args!("d{number} and {left_out} more"));
+    }
 }
 
 /// Acts on a key; one without meaning is named.

@@ -5,27 +5,22 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::ports::State;
-use crate::console::keys::{MOST_LINES, say};
+use crate::console::keys::{MOST_LINES, say_list};
 use crate::domain::Domain;
 
 /// Prints which ports the domain uses, for what, and whether they are pending.
 pub fn dump(domain: &Domain) {
-    let lines = lines(domain);
-    let is_whole = lines.len() < MOST_LINES;
-    for line in lines {
-        say(format_args!("d{} {line}", domain.id().0));
-    }
-    if !is_whole {
-        say(format_args!("d{}: no more than {MOST_LINES} ports are shown", domain.id().0));
-    }
+    let (lines, left_out) = lines(domain);
+    say_list(domain, &lines, left_out);
 }
 
-/// Collected first: nothing is printed under the lock of the ports.
-fn lines(domain: &Domain) -> Vec<String> {
+/// A line for each port in use, and how many are left out. Collected first: nothing is printed under the lock of the ports.
+fn lines(domain: &Domain) -> (Vec<String>, usize) {
     let table = domain.events.lock();
     let ports = (1..table.valid()).filter_map(|port| Some((port, table.channel(port).ok()?)));
-    let used = ports.filter(|(_, channel)| !matches!(channel.state, State::Free | State::Reserved));
-    used.take(MOST_LINES)
+    let mut used = ports.filter(|(_, channel)| !matches!(channel.state, State::Free | State::Reserved));
+    let lines = used.by_ref().take(MOST_LINES);
+    let lines = lines
         .map(|(port, channel)| {
             let use_ = match &channel.state {
                 State::Unbound(remote) => format!("open to d{}", remote.0),
@@ -39,7 +34,8 @@ fn lines(domain: &Domain) -> Vec<String> {
             let pending = if table.is_pending(domain, port) { ", pending" } else { "" };
             format!("port {port}: {use_}, notifies vCPU {}{pending}", channel.vcpu)
         })
-        .collect()
+        .collect();
+    (lines, used.count())
 }
 
 #[cfg(test)]
@@ -51,10 +47,10 @@ mod tests {
     #[test]
     fn ports_in_use_are_listed_with_what_they_are_for() {
         let guest = Guest::new(1, 2);
-        assert!(lines(&guest.domain).is_empty());
+        assert_eq!(lines(&guest.domain), (Vec::new(), 0));
         let port = allocate_for_paravane(&guest.domain, Consumer::Console).expect("a free port");
         notify_guest(&guest.domain, port);
         let expected = format!("port {}: bound to Paravane, Console, notifies vCPU 0, pending", port.get());
-        assert_eq!(lines(&guest.domain), [expected]);
+        assert_eq!(lines(&guest.domain), ([expected].into(), 0));
     }
 }

@@ -1,6 +1,6 @@
 //! The grants of a domain, for the debug key.
 
-use crate::console::keys::{MOST_LINES, say};
+use crate::console::keys::{MOST_LINES, say, say_list};
 use crate::domain::Domain;
 
 /// Prints the size of the domain's table, which of its entries are in use by whom, and how many grants of others it has mapped.
@@ -13,11 +13,5 @@ pub fn dump(domain: &Domain) {
     };
     let mapped = domain.grants.maptrack().mapped();
     say(format_args!("d{number}: {frames} of {limit} table frames, {used} entries in use, {mapped} grants mapped"));
-    let left_out = used - lines.len();
-    for line in lines {
-        say(format_args!("d{number} {line}"));
-    }
-    if left_out != 0 {
-        say(format_args!("d{number} and {left_out} more"));
-    }
+    say_list(domain, &lines, used - lines.len());
 }
