@@ -9,5 +9,7 @@ pub use crate::backend::tlb::{flush_cpus, serve};
 
 /// Forgets every translation of guest memory that this CPU has cached.
 pub fn flush_local() {
-    tlb_clock::around_flush(crate::backend::tlb::flush_all);
+    if !tlb_clock::has_nothing_cached() {
+        tlb_clock::around_flush(crate::backend::tlb::flush_all);
+    }
 }

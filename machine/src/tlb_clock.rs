@@ -7,7 +7,8 @@
 //! TC-1: if `last_flush[cpu] > stamp`, then `cpu` has flushed completely after the moment the stamp was read.
 //! It holds because a CPU notes the clock it read *before* its flush, and the clock moves on only in `ensure_flushed_since`.
 //!
-//! TC-2: while `last_flush[cpu]` is `NOTHING_CACHED`, `cpu` has no translation of guest memory. It notes that *after* it has left the guest's root with
+//! TC-2: while `last_flush[cpu]` is `NOTHING_CACHED`, `cpu` has no translation of guest memory, but for the pages of descriptors in its windows, whose
+//! references the vCPU that is loaded there holds. It notes that *after* it has left the guest's root with
 //! a flush, and takes it back *before* it loads one: who finds it noted has done his unmapping before any walk of that CPU's.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,11 @@ const fn latest(stamp: Stamp, clock: u64) -> u64 {
 
 fn note(last_flush: u64) {
     LAST_FLUSH[crate::cpu::current().index()].store(last_flush, Ordering::SeqCst);
+}
+
+/// Whether this CPU has no translation to drop (TC-2).
+pub(crate) fn has_nothing_cached() -> bool {
+    LAST_FLUSH[crate::cpu::current().index()].load(Ordering::Relaxed) == NOTHING_CACHED
 }
 
 /// Runs `flush`, which drops every translation that this CPU has cached, and notes that it did.

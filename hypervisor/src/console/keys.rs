@@ -120,7 +120,10 @@ fn registers() {
 fn vcpu_registers(domain: &Domain, vcpu: &Vcpu) {
     let (domain, number) = (domain.id().0, vcpu.id().get());
     let state = vcpu.parked().as_ref().map(|context| (*context.registers(), context.is_in_kernel()));
-    let Some((r, in_kernel)) = state else { return say(format_args!("d{domain}v{number}: on a pCPU")) };
+    let Some((r, in_kernel)) = state else {
+        let how = if scheduler::rouse(vcpu) { "dozes on a pCPU; once more shows it" } else { "on a pCPU" };
+        return say(format_args!("d{domain}v{number}: {how}"));
+    };
     let mode = if in_kernel { "kernel" } else { "process" };
     say(format_args!("d{domain}v{number}: {mode} at {:04x}:{:016x} flags {:x}", r.cs, r.rip, r.rflags));
     say(format_args!("  ss:rsp {:04x}:{:016x} rax {:016x} rbx {:016x} rcx {:016x}", r.ss, r.rsp, r.rax, r.rbx, r.rcx));

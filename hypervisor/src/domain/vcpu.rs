@@ -177,7 +177,7 @@ impl Vcpu {
         self.gone.store(true, Ordering::SeqCst);
     }
 
-    /// The state at rest, locked; `None` inside while a pCPU runs it.
+    /// The state at rest, locked; `None` inside while a pCPU has it.
     pub fn parked(&self) -> SpinLockGuard<'_, Option<Box<GuestContext>>> {
         self.context.lock()
     }
@@ -239,7 +239,6 @@ impl Vcpu {
     pub fn notify(self: &Arc<Self>) {
         if self.info.lock().raise_upcall() {
             crate::scheduler::wake(self);
-            self.kick();
         }
     }
 }

@@ -185,7 +185,6 @@ fn send_nmi(vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
     }
     if !vcpu.nmi_pending.swap(true, Ordering::SeqCst) {
         scheduler::wake(vcpu);
-        scheduler::kick(vcpu);
     }
     Ok(0)
 }

@@ -126,7 +126,7 @@ pub(super) fn set_idle(cpu: CpuId) {
     IDLE.fetch_or(bit.bits(), Ordering::SeqCst);
 }
 
-/// This pCPU is no longer idle.
+/// The pCPU is no longer idle.
 pub(super) fn leave_idle(cpu: CpuId) {
     clear_idle(cpu);
 }

@@ -16,12 +16,13 @@ use crate::domain::{self, Domain, Vcpu};
 /// Whether the vCPU, which this pCPU runs and which has to stop, may stay: all that it stops for is that it waits, or has waited until a moment ago.
 pub fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
     let cpu = cpu::current();
-    !has_to_leave(vcpu, domain, cpu) && vcpu.scheduling.soft_affinity().contains(cpu)
+    !has_to_leave(vcpu, domain, cpu)
 }
 
 /// Something other than its wait keeps the vCPU from running here, or there is something else to do here.
 fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
     vcpu.scheduling.preempt.load(Ordering::SeqCst)
+        || !vcpu.scheduling.soft_affinity().contains(cpu)
         || !vcpu.is_up()
         || domain.is_paused()
         || domain.is_dying()
@@ -30,7 +31,7 @@ fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
         || domain::destruction_due()
 }
 
-/// Halts this pCPU until the vCPU, which it runs, no longer waits, or has to leave; `must_stop` tells which. Its root table is not loaded.
+/// Halts this pCPU until the vCPU, which it runs, no longer waits, or has to leave; `must_stop` tells which. Its root table must not be loaded.
 pub fn doze(vcpu: &Arc<Vcpu>, domain: &Domain) {
     let cpu = cpu::current();
     vcpu.time.stop_periodic_ticks();
@@ -47,7 +48,6 @@ pub fn doze(vcpu: &Arc<Vcpu>, domain: &Domain) {
     }
     leave_idle(cpu);
     get_up(cpu, vcpu, domain);
-    vcpu.time.start_periodic(vcpu);
 }
 
 fn lie_down(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
@@ -64,6 +64,7 @@ fn lie_down(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
     domain.scheduling.note_active(false);
 }
 
+/// It goes on, or is about to leave: that also if it may run but others want the pCPU, or its domain has reached its cap. It takes its turn like others then.
 fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     domain.scheduling.note_active(true);
@@ -71,11 +72,23 @@ fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let virtual_time = queue.run.after_sleep(state.virtual_time());
     run::make_current(&mut queue, vcpu, virtual_time, now);
     drop(queue);
+    let goes_on = !state.is_blocked() && !has_to_leave(vcpu, domain, cpu);
     match domain.scheduling.allowance(now) {
-        Ok(allowance) => run::begin(cpu, vcpu, domain, now, allowance),
-        // Its domain has reached its cap: it is set aside like others.
-        Err(_) => state.preempt.store(true, Ordering::SeqCst),
+        Ok(allowance) if goes_on => {
+            run::begin(cpu, vcpu, domain, now, allowance);
+            vcpu.time.start_periodic(vcpu);
+        }
+        _ => state.preempt.store(true, Ordering::SeqCst),
     }
-    // Others may have seen to it that it stops, or goes on, by its place alone.
     state.attention.store(true, Ordering::SeqCst);
+}
+
+/// Makes the vCPU leave its pCPU if it dozes there, so that its state can be looked at; `false` if it does not.
+pub fn rouse(vcpu: &Vcpu) -> bool {
+    let dozes = vcpu.scheduling.place() == Place::Dozing;
+    if dozes {
+        vcpu.scheduling.preempt.store(true, Ordering::SeqCst);
+        super::kick(vcpu);
+    }
+    dozes
 }

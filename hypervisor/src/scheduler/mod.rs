@@ -5,7 +5,7 @@
 //! somebody waits; then queues whose vCPUs get less than others' hand one over (`balance`). Idle pCPUs take from all queues. A vCPU that waits where nobody
 //! else wants the pCPU stays loaded there (`doze`).
 //!
-//! - **SC-1** A vCPU is in at most one queue, or runs on one pCPU, or is `Off` (or on its way, by one pCPU's hand). Its place
+//! - **SC-1** A vCPU is in at most one queue, or runs or dozes on one pCPU, or is `Off` (or on its way, by one pCPU's hand). Its place
 //!   changes only under the lock of its home queue; two queues are never locked at once.
 //! - **SC-2** No wake-up is lost: whoever makes a vCPU runnable does so before it looks at its place, and who takes it
 //!   off does so before it looks whether it is runnable. Both in one total order.
@@ -29,7 +29,7 @@ mod usage;
 mod wake;
 
 pub use cpu::idle_time;
-pub use doze::{doze, may_doze};
+pub use doze::{doze, may_doze, rouse};
 pub use dump::dump;
 pub use pause::wait_until_parked;
 pub(crate) use poll::poll_timeout;

@@ -88,6 +88,8 @@ pub fn set_soft_affinity(vcpu: &Vcpu, set: CpuSet) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     vcpu.scheduling.set_soft_affinity(set);
+    // If it dozes, it is not to wake where it is.
+    super::kick(vcpu);
     Ok(())
 }
 

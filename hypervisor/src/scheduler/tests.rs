@@ -346,8 +346,8 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
     let domains: Vec<_> = [1, 2, 9].map(|id| domain(id, 1, 256, 0)).into();
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
     let sleeper = domains[2].vcpu(0).expect("a vCPU");
-    let shortest = || {
-        let (next, shortest) = (Cell::new(now() + 1_300_000), Cell::new(u64::MAX));
+    let short = || {
+        let (next, runs) = (Cell::new(now() + 1_300_000), RefCell::new(Vec::new()));
         simulate(2_000_000_000, |vcpu| {
             if Arc::ptr_eq(vcpu, sleeper) {
                 vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
@@ -360,14 +360,17 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
                     sleeper.notify();
                 }
             });
-            shortest.set(shortest.get().min(now() - start));
+            runs.borrow_mut().push(now() - start);
         });
-        shortest.get()
+        let mut runs = runs.into_inner();
+        runs.sort_unstable();
+        // The few shortest may have been hit by whatever else the host does.
+        runs[runs.len() / 10]
     };
-    let free = shortest();
+    let free = short();
     assert!(free < 2_500_000, "a vCPU that wakes takes the pCPU at once, not after {free} ns");
     set_rate_limit(4_000);
-    let held = shortest();
+    let held = short();
     set_rate_limit(0);
     assert!(held >= 3_900_000, "taken after {held} ns");
 }

@@ -6,13 +6,13 @@ use core::sync::atomic::Ordering;
 use machine::addr::{CpuId, CpuSet};
 use machine::{cpu, time};
 
-use super::cpu::{both, home_queue, idle_cpus, online, queue, take_idle, waiting};
+use super::cpu::{both, home_queue, idle_cpus, leave_idle, online, queue, take_idle, waiting};
 use super::runstate::Runstate;
 use super::state::{Place, may_run};
 use super::{poll, run};
 use crate::domain::{Domain, Vcpu};
 
-/// Ends the vCPU's wait for an event, if it waits, and brings it to a pCPU if it may run.
+/// Ends the vCPU's wait for an event, if it waits, and brings it to a pCPU if it may run; makes it look up if it runs.
 pub fn wake(vcpu: &Arc<Vcpu>) {
     let Some(domain) = vcpu.domain() else { return };
     poll::stop_polling(vcpu, &domain);
@@ -32,8 +32,13 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
     // SC-2: whoever takes it off the pCPU looks after this whether it may run.
     match state.place() {
         Place::Off => {}
-        Place::Dozing => return kick(vcpu),
-        Place::Queued | Place::Running => return,
+        Place::Queued => return,
+        Place::Running => return kick(vcpu),
+        Place::Dozing => {
+            // Nobody else is to be sent there.
+            leave_idle(state.home());
+            return kick(vcpu);
+        }
     }
     let (_, queue) = home_queue(vcpu);
     if state.place() != Place::Off || !may_run(vcpu, domain) {
@@ -127,7 +132,7 @@ fn event_due(vcpu: &Vcpu) -> bool {
     crate::event_channel::deliverable(vcpu) || vcpu.nmi_pending.load(Ordering::SeqCst)
 }
 
-/// The pCPU that runs the vCPU, if one does. One that is about to is already named; one on which it dozes has nothing of its memory cached.
+/// The pCPU that runs the vCPU, if one does. One that is about to is already named; one on which it dozes has nothing of its memory cached (TC-2).
 pub fn running_on(vcpu: &Vcpu) -> Option<CpuId> {
     let state = &vcpu.scheduling;
     state.is_running().then(|| state.home())

@@ -120,7 +120,8 @@ impl Figures {
             });
             let times: Vec<Option<f64>> = times.collect();
             if times.iter().any(Option::is_some) {
-                let texts = times.into_iter().map(|times| times.map_or_else(String::new, |times| format!("{times:.2}")));
+                let texts =
+                    times.into_iter().map(|times| times.map_or_else(String::new, |times| format!("{times:.2}")));
                 table.push_record([(*row).to_owned()].into_iter().chain(texts));
             }
         }
@@ -291,7 +292,8 @@ mod tests {
     #[test]
     fn throughput_grows_from_the_first_of_its_series() {
         let mut figures = Figures::default();
-        let rates = [("exec, 2 pCPUs, 1 vCPU", 50.0), ("exec, 2 pCPUs, 2 vCPUs", 90.0), ("exec, 4 pCPUs, 4 vCPUs", 70.0)];
+        let rates =
+            [("exec, 2 pCPUs, 1 vCPU", 50.0), ("exec, 2 pCPUs, 2 vCPUs", 90.0), ("exec, 4 pCPUs, 4 vCPUs", 70.0)];
         for (row, rate) in rates {
             figures.add_of(row, Way::ParavaneDom0, rate, PER_SECOND);
         }

@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn the_best_round_of_all_guests_together_counts() {
         let mut told = Rates::default();
-        let lines = ["rate 2 1 exec 10.0", "rate 2 2 exec 7", "rate 2 1 exec 3", "rate 2 2 exec 8.5\r", "row exec 3", "rate 1"];
+        let lines =
+            ["rate 2 1 exec 10.0", "rate 2 2 exec 7", "rate 2 1 exec 3", "rate 2 2 exec 8.5\r", "row exec 3", "rate 1"];
         lines.iter().filter_map(|line| rate(line)).for_each(|rate| told.add(rate));
         let mut figures = Figures::default();
         let row = |guests, operation: &str| format!("{operation} {guests}");

@@ -41,7 +41,6 @@ pub(super) fn send_trigger(request: &Request, target: &Arc<Domain>) -> CallResul
         trigger::NMI => {
             vcpu.nmi_pending.store(true, Ordering::SeqCst);
             scheduler::wake(vcpu);
-            vcpu.kick();
             Ok(0)
         }
         trigger::POWER | trigger::SLEEP => Err(Errno::EINVAL.into()),
