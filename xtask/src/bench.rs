@@ -58,7 +58,7 @@ impl Bench {
         let mut failed = Vec::new();
         let ways = if self.ways.is_empty() { Way::ALL.to_vec() } else { self.ways.clone() };
         if self.scaling {
-            failed.extend(scaling::measure(&ways, &mut figures).err());
+            failed.extend(scaling::measure(&ways, &mut figures));
         } else {
             for way in ways {
                 failed.extend(self.measure(way, &mut figures).with_context(|| format!("in the way {way}")).err());

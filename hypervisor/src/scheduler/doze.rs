@@ -15,8 +15,7 @@ use crate::domain::{self, Domain, Vcpu};
 
 /// Whether the vCPU, which this pCPU runs and which has to stop, may stay: all that it stops for is that it waits, or has waited until a moment ago.
 pub fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
-    let cpu = cpu::current();
-    !has_to_leave(vcpu, domain, cpu)
+    !has_to_leave(vcpu, domain, cpu::current())
 }
 
 /// Something other than its wait keeps the vCPU from running here, or there is something else to do here.

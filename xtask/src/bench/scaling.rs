@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 
 use super::figures::{Figures, PER_SECOND};
 use super::way::{HOST_MEMORY, INITIAL, MEMORY, TIME, Way, command_line};
@@ -17,26 +17,30 @@ use crate::size::Size;
 /// pCPUs, and how many vCPUs the initial domain has on them.
 const SHAPES: [(u32, &[u32]); 2] = [(2, &[1, 2]), (4, &[1, 2, 4])];
 /// pCPUs below the crowds of guests.
-const CROWD_CPUS: u32 = 4;
+const CROWD_CPUS: u32 = 2;
 const CROWD_MEMORY: Size = Size::mib(3072);
 /// What the program is told to do.
 const TASK: &str = "throughput";
 
-/// Measures all, in these ways.
-pub(super) fn measure(ways: &[Way], figures: &mut Figures) -> Result<()> {
+/// Measures all, in these ways. One that fails does not keep the others from being measured: all that went wrong is returned.
+pub(super) fn measure(ways: &[Way], figures: &mut Figures) -> Vec<Error> {
+    let mut failed = Vec::new();
+    let mut note = |result: Result<()>, way: Way| {
+        failed.extend(result.with_context(|| format!("in the way {way}")).err());
+    };
     let of = |kind: [Way; 2]| kind.into_iter().filter(|way| ways.contains(way));
     for (cpus, all_vcpus) in SHAPES {
         for &vcpus in all_vcpus {
             // One after the other, so that whatever else the machine does hits both alike.
             for way in of([Way::XenDom0, Way::ParavaneDom0]) {
-                initial(way, cpus, vcpus, figures).with_context(|| format!("in the way {way}"))?;
+                note(initial(way, cpus, vcpus, figures), way);
             }
         }
     }
     for way in of([Way::XenGuest, Way::ParavaneGuest]) {
-        crowd(way, figures).with_context(|| format!("in the way {way}"))?;
+        note(crowd(way, figures), way);
     }
-    Ok(())
+    failed
 }
 
 /// The initial domain with some vCPUs, all of them at work.
