@@ -13,6 +13,7 @@ use core::mem::ManuallyDrop;
 use alloc::boxed::Box;
 
 use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, flat};
+use abi::xen::DomainId;
 
 #[cfg(target_os = "none")]
 pub(crate) use self::short_ways::FRAME_ROOM;
@@ -344,12 +345,23 @@ impl GuestContext {
         self.user_root.as_ref()
     }
 
+    /// Whose tables its roots are.
+    pub(crate) fn owner(&self) -> DomainId {
+        self.kernel_root.as_ref().expect("it has a root table").frame().owner()
+    }
+
     /// Sets the root tables of a vCPU at rest and hands back the former ones.
+    ///
+    /// # Panics
+    /// If they are of two domains.
     pub fn set_roots(
         &mut self,
         kernel: Option<TypedRef<L4>>,
         user: Option<TypedRef<L4>>,
     ) -> (Option<TypedRef<L4>>, Option<TypedRef<L4>>) {
+        if let (Some(kernel), Some(user)) = (&kernel, &user) {
+            assert_eq!(kernel.frame().owner(), user.frame().owner(), "roots of two domains");
+        }
         self.kernel_cr3 = kernel.as_ref().map_or(0, |root| root.mfn().address().get());
         self.user_cr3 = user.as_ref().map_or(0, |root| root.mfn().address().get());
         (core::mem::replace(&mut self.kernel_root, kernel), core::mem::replace(&mut self.user_root, user))
@@ -569,8 +581,12 @@ impl Active {
     }
 
     /// Gives the kernel another root table, loads it, and hands back the former one. The caller is in kernel mode.
+    ///
+    /// # Panics
+    /// If it is another domain's.
     pub fn set_kernel_root(&mut self, root: TypedRef<L4>) -> Option<TypedRef<L4>> {
         let context = self.context_mut();
+        assert_eq!(root.frame().owner(), context.owner(), "another domain's root");
         context.kernel_cr3 = root.mfn().address().get();
         let former = context.kernel_root.replace(root);
         vcpu::load_root(context);
@@ -578,8 +594,12 @@ impl Active {
     }
 
     /// Gives the processes another root table, or none, and hands back the former one.
+    ///
+    /// # Panics
+    /// If it is another domain's.
     pub fn set_user_root(&mut self, root: Option<TypedRef<L4>>) -> Option<TypedRef<L4>> {
         let context = self.context_mut();
+        assert!(root.as_ref().is_none_or(|root| root.frame().owner() == context.owner()), "another domain's root");
         if root.is_none() && context.in_kernel == 0 {
             return None;
         }

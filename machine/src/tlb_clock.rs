@@ -2,7 +2,8 @@
 //!
 //! A frame that changes its use (writable to page table, one owner to the next) must not be reachable through a stale
 //! translation. Instead of flushing at each unmapping, a frame remembers the clock when its last use ended, and whoever
-//! gives it a new use flushes just those CPUs that have not flushed since. A CPU that runs no guest has Paravane's own root loaded and is left in peace.
+//! gives it a new use flushes just those CPUs that have not flushed since. A CPU that runs no guest has Paravane's own root loaded and is left in peace, and so
+//! is one that runs a guest which cannot have mapped the frame.
 //!
 //! TC-1: if `last_flush[cpu] > stamp`, then `cpu` has flushed completely after the moment the stamp was read.
 //! It holds because a CPU notes the clock it read *before* its flush, and the clock moves on only in `ensure_flushed_since`.
@@ -10,8 +11,13 @@
 //! TC-2: while `last_flush[cpu]` is `NOTHING_CACHED`, `cpu` has no translation of guest memory, but for the pages of descriptors in its windows, whose
 //! references the vCPU that is loaded there holds. It notes that *after* it has left the guest's root with
 //! a flush, and takes it back *before* it loads one: who finds it noted has done his unmapping before any walk of that CPU's.
+//!
+//! TC-3: while a CPU runs a guest, its translations come from tables of the domain in `holder[cpu]`, noted *before* a root of that domain's is loaded. The frames that they
+//! lead to are that domain's own, or marked as shared *before* the entry stood in the table, until they are given to an owner anew.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
+use abi::xen::DomainId;
 
 use crate::addr::{CpuId, CpuSet, MAX_CPUS};
 
@@ -20,6 +26,8 @@ static CLOCK: AtomicU64 = AtomicU64::new(1);
 static LAST_FLUSH: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(NOTHING_CACHED) }; MAX_CPUS];
 /// Later than every stamp (TC-2).
 const NOTHING_CACHED: u64 = u64::MAX;
+/// Whose root each CPU has loaded (TC-3).
+static HOLDER: [AtomicU16; MAX_CPUS] = [const { AtomicU16::new(0) }; MAX_CPUS];
 
 /// The low half of the clock, as a frame has room for it.
 pub(crate) type Stamp = u32;
@@ -57,8 +65,9 @@ pub(crate) fn around_flush(flush: impl FnOnce()) {
     note(before);
 }
 
-/// Runs `load`, which loads a guest's root where Paravane's own was.
-pub(crate) fn around_entry(load: impl FnOnce()) {
+/// Runs `load`, which loads a root of `holder`'s where Paravane's own was.
+pub(crate) fn around_entry(holder: DomainId, load: impl FnOnce()) {
+    HOLDER[crate::cpu::current().index()].store(holder.0, Ordering::SeqCst);
     // Nothing is cached, which is as good as a flush.
     note(clock());
     load();
@@ -70,10 +79,10 @@ pub(crate) fn around_leaving(load: impl FnOnce()) {
     note(NOTHING_CACHED);
 }
 
-/// Returns when no CPU holds a translation older than `stamp`.
-pub(crate) fn ensure_flushed_since(stamp: Stamp) {
+/// Returns when no CPU holds a translation older than `stamp` of a frame that only `owner` has mapped, or anybody may have.
+pub(crate) fn ensure_flushed_since(stamp: Stamp, owner: Option<DomainId>) {
     let moment = latest(stamp, clock());
-    let stale = stale_cpus(moment);
+    let stale = stale_cpus(moment, owner);
     if stale.is_empty() {
         return;
     }
@@ -82,10 +91,12 @@ pub(crate) fn ensure_flushed_since(stamp: Stamp) {
     crate::tlb::flush_cpus(stale);
 }
 
-fn stale_cpus(moment: u64) -> CpuSet {
+fn stale_cpus(moment: u64, owner: Option<DomainId>) -> CpuSet {
     let mut stale = CpuSet::EMPTY;
     for (index, last) in LAST_FLUSH.iter().enumerate().take(crate::cpu::online()) {
+        // In this order: who is found with an old flush has noted the holder before that (TC-3).
         if last.load(Ordering::SeqCst) <= moment
+            && owner.is_none_or(|owner| HOLDER[index].load(Ordering::SeqCst) == owner.0)
             && let Some(cpu) = u32::try_from(index).ok().and_then(CpuId::new)
         {
             stale.insert(cpu);
@@ -97,6 +108,8 @@ fn stale_cpus(moment: u64) -> CpuSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OWNER: DomainId = DomainId(7);
 
     #[test]
     fn a_stamp_is_never_taken_for_an_older_one() {
@@ -115,12 +128,12 @@ mod tests {
     fn a_flush_counts_when_the_clock_passes_the_width_of_a_stamp() {
         crate::hosted::start(64);
         CLOCK.store(u64::from(u32::MAX) - 2, Ordering::SeqCst);
-        around_entry(|| ());
+        around_entry(OWNER, || ());
         for _ in 0..6 {
             let stamp = now();
-            assert!(!stale_cpus(latest(stamp, clock())).is_empty());
-            ensure_flushed_since(stamp);
-            assert!(stale_cpus(latest(stamp, clock())).is_empty());
+            assert!(!stale_cpus(latest(stamp, clock()), None).is_empty());
+            ensure_flushed_since(stamp, None);
+            assert!(stale_cpus(latest(stamp, clock()), None).is_empty());
         }
     }
 
@@ -128,15 +141,27 @@ mod tests {
     fn a_cpu_that_runs_no_guest_is_left_in_peace() {
         crate::hosted::start(64);
         let stamp = now();
-        let is_stale = || !stale_cpus(latest(stamp, clock())).is_empty();
+        let is_stale = || !stale_cpus(latest(stamp, clock()), None).is_empty();
         assert!(!is_stale(), "before its first guest");
-        around_entry(|| assert!(is_stale(), "noted before the root is loaded"));
+        around_entry(OWNER, || assert!(is_stale(), "noted before the root is loaded"));
         assert!(is_stale());
         around_leaving(|| assert!(is_stale(), "until the root has been left"));
         assert!(!is_stale());
-        around_entry(|| ());
+        around_entry(OWNER, || ());
         assert!(is_stale(), "what was unmapped meanwhile may have been unmapped after the first walk");
-        ensure_flushed_since(stamp);
+        ensure_flushed_since(stamp, Some(OWNER));
         assert!(!is_stale());
+    }
+
+    #[test]
+    fn a_cpu_that_runs_another_guest_is_left_in_peace_unless_the_frame_is_shared() {
+        crate::hosted::start(64);
+        let stamp = now();
+        let is_stale = |owner| !stale_cpus(latest(stamp, clock()), owner).is_empty();
+        around_entry(OWNER, || assert!(is_stale(Some(OWNER)), "noted before the root is loaded"));
+        assert!(is_stale(Some(OWNER)) && !is_stale(Some(DomainId(8))) && is_stale(None));
+        around_leaving(|| ());
+        around_entry(DomainId(8), || ());
+        assert!(!is_stale(Some(OWNER)) && is_stale(Some(DomainId(8))) && is_stale(None));
     }
 }

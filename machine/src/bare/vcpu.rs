@@ -53,7 +53,7 @@ pub(crate) fn load_root(context: &GuestContext) {
 
 /// Goes to the context's root table from Paravane's own.
 pub(crate) fn enter_root(context: &GuestContext) {
-    tlb_clock::around_entry(|| write_cr3(root(context)));
+    tlb_clock::around_entry(context.owner(), || write_cr3(root(context)));
 }
 
 /// Goes to Paravane's own root table.

@@ -107,7 +107,7 @@ pub fn allocate_addressable(order: u8, owner: DomainId, address_bits: u32) -> Op
 fn prepare(number: u64, owner: DomainId) -> Allocation {
     let mfn = Mfn::new(number);
     let slot = slot::referenced(mfn);
-    tlb_clock::ensure_flushed_since(slot.stamp.load(Ordering::SeqCst));
+    slot.ensure_flushed();
     let cleared = slot.update_usage(|_| Some(slot::Use::NONE));
     assert!(cleared.is_ok_and(|before| before.count == 0 && !before.owns_entries()), "{mfn:?} was free and in use");
     access::zero(mfn);

@@ -3,6 +3,8 @@
 
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use abi::xen::DomainId;
+
 use super::reference::MOST;
 use crate::addr::Mfn;
 use crate::backend::ram;
@@ -66,7 +68,7 @@ impl KindCode {
 
 /// The state of a frame's use, unpacked from its word.
 ///
-/// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 48-57 progress.
+/// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 39 shared, 48-57 progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Use {
     pub(crate) count: u32,
@@ -77,6 +79,8 @@ pub(crate) struct Use {
     pub(crate) pinned: bool,
     /// In the reap queue.
     pub(crate) queued: bool,
+    /// A table of another domain than the owner has mapped it since it was given to that (TC-3).
+    pub(crate) shared: bool,
     /// Entries `[0, progress)` own references (FT-5).
     pub(crate) progress: u16,
 }
@@ -85,6 +89,7 @@ pub(crate) struct Use {
 const ONE_USE: u64 = 1;
 const COUNT_MASK: u64 = 0xffff_ffff;
 const BUSY: u64 = 1 << 36;
+const SHARED: u64 = 1 << 39;
 /// The bits of counts that are not below `MOST`.
 const TOO_MANY_MASK: u64 = COUNT_MASK & !(MOST as u64 - 1);
 const _: () = assert!(MOST.is_power_of_two(), "one test for bits tells whether a count is below");
@@ -93,7 +98,7 @@ const SETTLED_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
 
 impl Use {
     pub(crate) const NONE: Self =
-        Self { count: 0, kind: KindCode::None, busy: false, pinned: false, queued: false, progress: 0 };
+        Self { count: 0, kind: KindCode::None, busy: false, pinned: false, queued: false, shared: false, progress: 0 };
 
     /// Whether entries of the frame own references. (A page of descriptors that has been checked owns nothing.)
     pub(crate) const fn owns_entries(self) -> bool {
@@ -107,6 +112,7 @@ impl Use {
             busy: word & 1 << 36 != 0,
             pinned: word & 1 << 37 != 0,
             queued: word & 1 << 38 != 0,
+            shared: word & SHARED != 0,
             progress: ((word >> 48) & 0x3ff) as u16,
         }
     }
@@ -117,6 +123,7 @@ impl Use {
             | (self.busy as u64) << 36
             | (self.pinned as u64) << 37
             | (self.queued as u64) << 38
+            | (self.shared as u64) << 39
             | (self.progress as u64) << 48
     }
 }
@@ -180,6 +187,17 @@ impl Slot {
             _ => {}
         }
         self.use_word.compare_exchange(word, word - ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Notes that a table of another domain is about to map the frame.
+    pub(super) fn mark_shared(&self) {
+        self.use_word.fetch_or(SHARED, Ordering::SeqCst);
+    }
+
+    /// Returns when no CPU holds a translation of the frame that is older than the end of its last use.
+    pub(super) fn ensure_flushed(&self) {
+        let owner = (!self.usage().shared).then(|| DomainId(self.owner.load(Ordering::SeqCst)));
+        tlb_clock::ensure_flushed_since(self.stamp.load(Ordering::SeqCst), owner);
     }
 
     /// Replaces `from` by `to` if nothing has changed; returns what was found otherwise.
@@ -264,9 +282,20 @@ mod tests {
                 busy: flag(0),
                 pinned: flag(1),
                 queued: flag(2),
+                // As often set as not beside every other flag.
+                shared: (number / 256 + number) % 2 == 0,
                 progress: [0, 300, 512][(number / 256 % 3) as usize],
             }
         })
+    }
+
+    #[test]
+    fn a_frame_is_marked_as_shared_whatever_else_it_is() {
+        for usage in states() {
+            let slot = slot(usage);
+            slot.mark_shared();
+            assert_eq!(slot.usage(), Use { shared: true, ..usage });
+        }
     }
 
     #[test]

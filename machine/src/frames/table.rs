@@ -1,5 +1,7 @@
 //! Page tables in use, as arrays of entries that can be read, replaced and exchanged.
 
+use core::sync::atomic::Ordering;
+
 use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
 use super::transition::ENTRIES;
 use super::{access, slot};
@@ -9,6 +11,21 @@ use crate::paging::{self, Entry, RawEntry};
 /// The entry of a table of `level` that `address` goes through; nine bits.
 const fn index(address: GuestVirt, level: u32) -> u16 {
     address.index(level) as u16
+}
+
+/// An entry is about to stand in a table: what it maps of another domain's is marked first (TC-3).
+///
+/// # Panics
+/// If it links a table of another domain's, which no policy allows.
+#[inline]
+pub(super) fn note_mapping(table: &FrameRef, level: u8, entry: RawEntry) {
+    if entry.is_present()
+        && let Some(mapped) = slot::ram_slot(entry.frame())
+        && mapped.owner.load(Ordering::Relaxed) != table.slot().owner.load(Ordering::Relaxed)
+    {
+        assert!(level == 1, "{:?} is to be linked by a table of {:?}", entry.frame(), table.owner());
+        mapped.mark_shared();
+    }
 }
 
 /// A page table in use.
@@ -72,6 +89,7 @@ impl<K: Level> TypedRef<K> {
         if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));
         }
+        note_mapping(self.frame(), K::LEVEL, entry.raw());
         Ok(Entry::from_owned_bits(access::swap_entry(self.mfn(), index, entry.into_raw())))
     }
 
@@ -88,6 +106,7 @@ impl<K: Level> TypedRef<K> {
         if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));
         }
+        note_mapping(self.frame(), K::LEVEL, entry.raw());
         let bits = entry.into_raw();
         match access::exchange_entry(self.mfn(), index, expected.get(), bits) {
             Ok(old) => Ok(Entry::from_owned_bits(old)),
@@ -128,5 +147,72 @@ impl TypedRef<L4> {
     pub fn show_m2p(&self, show: bool) {
         let entry = if show { paging::hypervisor_entry(paging::M2P_SLOT) } else { 0 };
         access::write_entry(self.mfn(), paging::M2P_SLOT, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::{AcquireError, Budget, FrameList, L2, allocate};
+    use crate::paging::{Admission, LeafFlags};
+    use abi::errno::Errno;
+    use abi::xen::DomainId;
+
+    /// Allows everything, whoever owns it.
+    struct Everything;
+
+    impl Admission for Everything {
+        fn leaf(&mut self, raw: RawEntry, _: &mut Budget) -> Result<Entry<L1>, AcquireError> {
+            Ok(Entry::read_only(FrameRef::get_any(raw.frame()).ok_or(Errno::EINVAL)?, raw))
+        }
+
+        fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {
+            FrameRef::get_any(mfn).ok_or(Errno::EINVAL)
+        }
+    }
+
+    fn frame(owner: u16) -> FrameRef {
+        let list = FrameList::new(DomainId(owner));
+        list.push(allocate(DomainId(owner)).expect("a free frame"));
+        list.pop().expect("just pushed").into_reference()
+    }
+
+    fn table<K: Level>(frame: &FrameRef) -> TypedRef<K> {
+        TypedRef::acquire(frame.again(), &mut Everything, &mut Budget::new(1000)).expect("a table that is in order")
+    }
+
+    fn mapping(frame: &FrameRef) -> RawEntry {
+        RawEntry::new(frame.mfn().address().get() | LeafFlags::PRESENT.bits())
+    }
+
+    #[test]
+    fn a_frame_is_marked_when_another_domain_maps_it_until_it_is_given_away() {
+        crate::hosted::start(64);
+        let is_marked = |frame: &FrameRef| frame.slot().usage().shared;
+        let (own, foreign, validated) = (frame(1), frame(2), frame(2));
+        let contents = frame(1);
+        access::write_entry(contents.mfn(), 7, mapping(&validated).get());
+        let l1 = table::<L1>(&contents);
+        assert!(is_marked(&validated), "mapped when the table is validated");
+        for frame in [&own, &foreign] {
+            let entry = Everything.leaf(mapping(frame), &mut Budget::new(10)).expect("everything is allowed");
+            drop(l1.replace(0, entry).expect("a slot of the guest's"));
+        }
+        assert!(!is_marked(&own) && is_marked(&foreign), "mapped by an update");
+        drop(l1.replace(0, Entry::absent(RawEntry::new(0))));
+        assert!(is_marked(&foreign), "a pCPU may have it in its TLB");
+        let mfn = foreign.mfn();
+        drop(foreign);
+        let again = core::iter::repeat_with(|| frame(2)).take(64).find(|frame| frame.mfn() == mfn);
+        assert!(again.is_some_and(|frame| !is_marked(&frame)), "it is given to an owner anew");
+    }
+
+    #[test]
+    #[should_panic(expected = "is to be linked by a table of")]
+    fn a_table_of_another_domain_is_not_linked() {
+        crate::hosted::start(64);
+        let (lower, upper) = (frame(2), frame(1));
+        access::write_entry(upper.mfn(), 0, mapping(&lower).get());
+        table::<L2>(&upper);
     }
 }

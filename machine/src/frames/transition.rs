@@ -15,17 +15,14 @@
 //! A partial table may be taken up again in its old kind where it was left: its first n entries are still valid, since
 //! nobody can have written to it (FT-3).
 
-use core::sync::atomic::Ordering;
-
 use abi::errno::Errno;
 use alloc::vec::Vec;
 
 use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, MOST, TypedRef};
 use super::slot::{KindCode, Slot, Use};
-use super::{access, queue};
+use super::{access, queue, table};
 use crate::addr::Mfn;
 use crate::paging::{self, Admission, Entry, RawEntry};
-use crate::tlb_clock;
 
 /// Entries in a page table, and descriptors in a page of them.
 pub(super) const ENTRIES: u16 = 512;
@@ -195,7 +192,7 @@ fn acquire<A: Admission>(
 fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
     crate::counters::count(crate::counters::Counter::Promotions);
     if from != KindCode::None {
-        tlb_clock::ensure_flushed_since(slot.stamp.load(Ordering::SeqCst));
+        slot.ensure_flushed();
     }
     let changed = slot.update_usage(|usage| Some(Use { kind: to, progress: 0, ..usage }));
     debug_assert!(changed.is_ok_and(|usage| usage.busy && usage.count == 0));
@@ -262,7 +259,10 @@ fn validate_leaves<A: Admission>(frame: &FrameRef, admission: &mut A, budget: &m
     while let Some(index) = access::next_used(frame.mfn(), next) {
         let raw = RawEntry::new(access::read_entry(frame.mfn(), index));
         match admission.leaf(raw, budget) {
-            Ok(entry) => access::write_entry(frame.mfn(), index, entry.into_raw()),
+            Ok(entry) => {
+                table::note_mapping(frame, 1, entry.raw());
+                access::write_entry(frame.mfn(), index, entry.into_raw());
+            }
             Err(error) => {
                 set_progress(frame, index);
                 return Err(error);
@@ -294,7 +294,10 @@ fn validate_tables<Lower: super::Level, A: Admission>(
         }
         budget.spend(1);
         match paging::admit_table_entry::<Lower, A>(raw, admission, budget) {
-            Ok(bits) => access::write_entry(frame.mfn(), index, bits),
+            Ok(bits) => {
+                table::note_mapping(frame, level, RawEntry::new(bits));
+                access::write_entry(frame.mfn(), index, bits);
+            }
             Err(error) => {
                 set_progress(frame, index);
                 return Err(error);

@@ -36,8 +36,8 @@ pub(crate) fn swap_mode(context: &mut GuestContext) {
     load_root(context);
 }
 
-pub(crate) fn enter_root(_: &GuestContext) {
-    tlb_clock::around_entry(|| ());
+pub(crate) fn enter_root(context: &GuestContext) {
+    tlb_clock::around_entry(context.owner(), || ());
 }
 
 pub(crate) fn leave_root() {
