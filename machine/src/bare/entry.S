@@ -170,13 +170,11 @@ system_call_slowly:
     save_rest
     jmp guest_exit
 
-# A hypercall is not done at once if its SYSRET would not take the address behind it, which is not canonical. Clobbers rax.
+# A hypercall is done at once only if SYSRET takes the address behind it: behind an instruction in the upper half, where kernels lie, every address there is
+# canonical; behind the last one of the lower half it is not.
 .macro need_canonical_return
-    mov rax, rcx
-    shl rax, 16
-    sar rax, 16
-    cmp rax, rcx
-    jne system_call_slowly
+    test rcx, rcx
+    jns system_call_slowly
 .endm
 
 # Continues behind a hypercall that has been done, with the result 0.

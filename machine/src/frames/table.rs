@@ -106,7 +106,10 @@ impl<K: Level> TypedRef<K> {
         if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));
         }
-        note_mapping(self.frame(), K::LEVEL, entry.raw());
+        // What stands there has been noted when it came.
+        if !expected.has_frame_of(entry.raw()) {
+            note_mapping(self.frame(), K::LEVEL, entry.raw());
+        }
         let bits = entry.into_raw();
         match access::exchange_entry(self.mfn(), index, expected.get(), bits) {
             Ok(old) => Ok(Entry::from_owned_bits(old)),

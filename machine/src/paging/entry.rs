@@ -102,10 +102,14 @@ impl RawEntry {
         Self(self.0 | seen.0 & (LeafFlags::ACCESSED.bits() | LeafFlags::DIRTY.bits()))
     }
 
+    /// Whether `wanted` maps the same frame, or neither maps any and both name the same.
+    pub const fn has_frame_of(self, wanted: Self) -> bool {
+        (self.0 ^ wanted.0) & (FRAME_MASK | LeafFlags::PRESENT.bits()) == 0
+    }
+
     /// Whether `wanted` maps the same frame with no more than the same right to write.
     pub const fn keeps_mapping(self, wanted: Self) -> bool {
-        let mapping = FRAME_MASK | LeafFlags::PRESENT.bits();
-        (self.0 ^ wanted.0) & mapping == 0 && wanted.0 & !self.0 & LeafFlags::WRITABLE.bits() == 0
+        self.has_frame_of(wanted) && wanted.0 & !self.0 & LeafFlags::WRITABLE.bits() == 0
     }
 
     /// The frame that the entry names.
