@@ -13,7 +13,8 @@
 //! a flush, and takes it back *before* it loads one: who finds it noted has done his unmapping before any walk of that CPU's.
 //!
 //! TC-3: while a CPU runs a guest, its translations come from tables of the domain in `holder[cpu]`, noted *before* a root of that domain's is loaded. The frames that they
-//! lead to are that domain's own, or marked as shared *before* the entry stood in the table, until they are given to an owner anew.
+//! lead to are that domain's own, or marked as shared *before* the entry stood in the table, until they are given to an owner anew. What is no memory is neither, and never
+//! becomes memory while it is mapped.
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 

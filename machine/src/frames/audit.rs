@@ -74,7 +74,13 @@ fn count_entries(table: Mfn, level: u8, progress: u16, expected: &mut [Held], co
         }
         let target = &mut expected[raw.frame().get() as usize];
         target.references += 1;
-        let kind = slot::referenced(raw.frame()).usage().kind;
+        let slot = slot::referenced(raw.frame());
+        let usage = slot.usage();
+        let is_own = slot.owner.load(Ordering::Relaxed) == slot::referenced(table).owner.load(Ordering::Relaxed);
+        if !(is_own || level == 1 && usage.shared) {
+            *complaints += &format!("TC-3: entry {index} of {table} ({raw:x?}) leads to another's frame: {usage:?}\n");
+        }
+        let kind = usage.kind;
         let wanted = match level {
             1 if raw.is_writable() => KindCode::Writable,
             1 => continue,

@@ -191,7 +191,10 @@ impl Slot {
 
     /// Notes that a table of another domain is about to map the frame.
     pub(super) fn mark_shared(&self) {
-        self.use_word.fetch_or(SHARED, Ordering::SeqCst);
+        // Once is enough: the mark goes only when nobody refers to the frame any more, and the caller does.
+        if self.use_word.load(Ordering::SeqCst) & SHARED == 0 {
+            self.use_word.fetch_or(SHARED, Ordering::SeqCst);
+        }
     }
 
     /// Returns when no CPU holds a translation of the frame that is older than the end of its last use.

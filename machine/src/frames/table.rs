@@ -192,16 +192,19 @@ mod tests {
     fn a_frame_is_marked_when_another_domain_maps_it_until_it_is_given_away() {
         crate::hosted::start(64);
         let is_marked = |frame: &FrameRef| frame.slot().usage().shared;
-        let (own, foreign, validated) = (frame(1), frame(2), frame(2));
+        let (own, foreign, validated, exchanged) = (frame(1), frame(2), frame(2), frame(2));
+        let map = |frame| Everything.leaf(mapping(frame), &mut Budget::new(10)).expect("everything is allowed");
         let contents = frame(1);
         access::write_entry(contents.mfn(), 7, mapping(&validated).get());
         let l1 = table::<L1>(&contents);
         assert!(is_marked(&validated), "mapped when the table is validated");
         for frame in [&own, &foreign] {
-            let entry = Everything.leaf(mapping(frame), &mut Budget::new(10)).expect("everything is allowed");
-            drop(l1.replace(0, entry).expect("a slot of the guest's"));
+            drop(l1.replace(0, map(frame)).expect("a slot of the guest's"));
         }
         assert!(!is_marked(&own) && is_marked(&foreign), "mapped by an update");
+        drop(l1.exchange(1, RawEntry::new(0), map(&own)).expect("nothing stood there"));
+        drop(l1.exchange(1, l1.entry(1), map(&exchanged)).expect("it stood there"));
+        assert!(!is_marked(&own) && is_marked(&exchanged), "mapped by an exchange");
         drop(l1.replace(0, Entry::absent(RawEntry::new(0))));
         assert!(is_marked(&foreign), "a pCPU may have it in its TLB");
         let mfn = foreign.mfn();
