@@ -72,6 +72,12 @@ impl Figures {
         rows
     }
 
+    /// Ways that have figures of a unit in some of the rows.
+    fn ways(&self, unit: &str, rows: &[&str]) -> Vec<Way> {
+        let is_there = |way: &Way| rows.iter().any(|row| self.value(row, *way, unit).is_some());
+        Way::ALL.into_iter().filter(is_there).collect()
+    }
+
     /// Takes over what is missing here.
     pub(super) fn fill_from(&mut self, other: &Self) {
         for figure in &other.all {
@@ -109,8 +115,7 @@ impl Figures {
     /// Throughput as a multiple of the first row's of the same series, for each row but that. Empty if there is none.
     fn growth(&self) -> String {
         let rows = self.rows(PER_SECOND);
-        let is_there = |way: &Way| rows.iter().any(|row| self.value(row, *way, PER_SECOND).is_some());
-        let ways: Vec<Way> = Way::ALL.into_iter().filter(is_there).collect();
+        let ways = self.ways(PER_SECOND, &rows);
         let mut table = Builder::default();
         table.push_record(["times as many".into()].into_iter().chain(ways.iter().map(Way::to_string)));
         for row in &rows {
@@ -130,8 +135,11 @@ impl Figures {
 
     /// The first row of a way that differs from `row` in the last count at most.
     fn first_of_series(&self, row: &str, way: Way) -> Option<&str> {
-        let series = |row: &str| row.rsplit_once(", ").map(|(series, _)| series.to_owned());
-        let is_of_series = |other: &&str| series(other) == series(row) && self.value(other, way, PER_SECOND).is_some();
+        let (series, _) = row.rsplit_once(", ")?;
+        let is_of_series = |other: &&str| {
+            other.rsplit_once(", ").is_some_and(|(other, _)| other == series)
+                && self.value(other, way, PER_SECOND).is_some()
+        };
         self.rows(PER_SECOND).into_iter().find(is_of_series)
     }
 
@@ -140,8 +148,7 @@ impl Figures {
         if rows.is_empty() {
             return String::new();
         }
-        let is_there = |way: &Way| rows.iter().any(|row| self.value(row, *way, unit).is_some());
-        let ways: Vec<Way> = Way::ALL.into_iter().filter(is_there).collect();
+        let ways = self.ways(unit, rows);
         let rivals: Vec<Way> =
             ways.iter().copied().filter(|way| way.rival().is_some_and(|xen| ways.contains(&xen))).collect();
         let mut table = Builder::default();
