@@ -19,8 +19,9 @@ fn lines(domain: &Domain) -> (Vec<String>, usize) {
     let table = domain.events.lock();
     let ports = (1..table.valid()).filter_map(|port| Some((port, table.channel(port).ok()?)));
     let mut used = ports.filter(|(_, channel)| !matches!(channel.state, State::Free | State::Reserved));
-    let lines = used.by_ref().take(MOST_LINES);
-    let lines = lines
+    let lines = used
+        .by_ref()
+        .take(MOST_LINES)
         .map(|(port, channel)| {
             let use_ = match &channel.state {
                 State::Unbound(remote) => format!("open to d{}", remote.0),

@@ -52,10 +52,8 @@ pub fn doze(vcpu: &Arc<Vcpu>, domain: &Domain) {
 fn lie_down(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
-    run::account(&mut queue, vcpu, domain, now);
-    state.set_virtual_time(queue.run.stop());
-    let current = queue.current.take();
-    queue.slice_end = u64::MAX;
+    let (virtual_time, current) = run::vacate(&mut queue, vcpu, domain, now);
+    state.set_virtual_time(virtual_time);
     state.set_place(Place::Dozing);
     state.enter(Runstate::Blocked, now);
     drop(queue);

@@ -163,23 +163,23 @@ fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.stop_periodic_ticks();
 }
 
-/// Accounts for the time that the current vCPU has run.
-pub(super) fn account(queue: &mut Queue, vcpu: &Vcpu, domain: &Domain, now: u64) {
+/// The current vCPU gives up the pCPU: its time is accounted for, and its place not changed yet. Its virtual time, and the queue's reference to it, which is to be
+/// dropped without the lock.
+pub(super) fn vacate(queue: &mut Queue, vcpu: &Vcpu, domain: &Domain, now: u64) -> (u64, Option<Arc<Vcpu>>) {
     queue.run.charge(now);
     let time = queue.run.bill();
     domain.scheduling.bill(time);
     vcpu.scheduling.note_usage(time, domain.scheduling.vcpu_weight(), now);
+    queue.slice_end = u64::MAX;
+    (queue.run.stop(), queue.current.take())
 }
 
 /// The current vCPU leaves its pCPU: into the queue if it may run, else off.
 fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
-    account(&mut queue, vcpu, domain, now);
+    let (mut virtual_time, current) = vacate(&mut queue, vcpu, domain, now);
     let destination = state.take_destination().filter(|_| queue.run.waiting() != 0);
-    let mut virtual_time = queue.run.stop();
-    let current = queue.current.take();
-    queue.slice_end = u64::MAX;
     if state.yielding.swap(false, Ordering::SeqCst) {
         virtual_time = queue.run.after_first(virtual_time, SLICE);
     }
