@@ -10,12 +10,14 @@ use alloc::vec::Vec;
 
 use abi::xen::DomainId;
 use log::{error, info, warn};
-use machine::addr::PAGE_SIZE;
-use machine::boot::{self, Dom0Memory, ModuleContents};
+use machine::addr::{CpuSet, PAGE_SIZE};
+use machine::boot::options::{Amount, Dom0Memory};
+use machine::boot::{self, ModuleContents};
 use machine::{cpu, frames, heap};
 
 use crate::builder::{self, Image};
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
+use crate::scheduler;
 use plan::{Guest, InitialDomain, Plan};
 
 /// Reads the arguments of modules, for the fuzz targets.
@@ -42,8 +44,13 @@ pub fn main() -> ! {
         error!("no guest could be started; powering off");
         machine::power::off();
     }
-    cpu::start_others(crate::scheduler::run_cpu);
-    crate::scheduler::run_cpu()
+    cpu::start_others(scheduler::run_cpu);
+    if boot::options().dom0_vcpus_pinned
+        && let Some(domain) = domain::by_id(DomainId(0))
+    {
+        pin(&domain, cpu::online());
+    }
+    scheduler::run_cpu()
 }
 
 /// Builds and starts what was planned; returns how many domains that are.
@@ -93,34 +100,42 @@ fn start_guest(guest: &Guest<'_>, id: DomainId) -> Result<(), String> {
 
 fn start_initial_domain(wanted: &InitialDomain<'_>) -> Result<(), String> {
     let options = boot::options();
-    let memory = options.dom0_memory;
-    frames_of(memory.initial.or(memory.min).unwrap_or(0))?;
     crate::hardware::init();
     let cpus = u32::try_from(cpu::present()).unwrap_or(1);
-    start(DomainId(0), wanted.kernel, wanted.ramdisk, wanted.command_line, || Settings {
+    let command_line = [wanted.command_line, options.dom0_command_line].join(" ");
+    start(DomainId(0), wanted.kernel, wanted.ramdisk, command_line.trim_end(), || Settings {
         name: String::from("Domain-0"),
         privileged: true,
         vcpus: cpus.clamp(*options.dom0_vcpus.start(), *options.dom0_vcpus.end()).clamp(1, MAX_VCPUS),
-        max_frames: frames_of(initial_memory(memory)).unwrap_or(u32::MAX),
+        max_frames: frames_of(initial_memory(options.dom0_memory)).unwrap_or(u32::MAX),
         weight: 256,
         cap: 0,
     })
 }
 
-/// How much memory the initial domain gets, in bytes: what it is told to, but not what is not there; else all but a reserve. Its kernel is
-/// unpacked when this is asked.
+/// How much memory the initial domain gets, in bytes: what it is told to, but not what is not there; else all but a
+/// reserve. Its kernel is unpacked when this is asked.
 fn initial_memory(wanted: Dom0Memory) -> u64 {
-    let free = frames::free_frames();
-    // what its kernel and modules take now is free afterwards, and counts as part of the reserve
-    let reserve = (frames::total_frames() / RESERVE_FRACTION).min(LARGEST_RESERVE);
-    memory_for(wanted, free, frames::total_frames().saturating_sub(reserve))
+    memory_for(wanted, frames::free_frames(), frames::total_frames())
 }
 
-/// The same, with so many frames `free` and so many to be had if none is asked for.
-fn memory_for(wanted: Dom0Memory, free: u64, usual: u64) -> u64 {
+/// The same, with so many frames `free` of a `total`. What its kernel and modules take now is free afterwards: it
+/// counts as part of the reserve, and of what amounts of memory are relative to.
+fn memory_for(wanted: Dom0Memory, free: u64, total: u64) -> u64 {
+    let reserve = Amount::all_but((total / RESERVE_FRACTION).min(LARGEST_RESERVE) * PAGE_SIZE as u64);
+    let bytes = |amount: Amount| amount.bytes(total * PAGE_SIZE as u64);
+    let initial = bytes(wanted.initial.unwrap_or(reserve));
     let available = free.saturating_sub(BUILDER_FRAMES + free / 256) * PAGE_SIZE as u64;
-    let initial = wanted.initial.unwrap_or(usual * PAGE_SIZE as u64);
-    initial.max(wanted.min.unwrap_or(0)).min(wanted.max.unwrap_or(u64::MAX)).min(available)
+    initial.max(wanted.min.map_or(0, bytes)).min(wanted.max.map_or(u64::MAX, bytes)).min(available)
+}
+
+/// Binds vCPU n to the pCPU of that number, and from the first again where there are only `cpus` of them.
+fn pin(domain: &Domain, cpus: usize) {
+    for (vcpu, number) in domain.vcpus().iter().zip((0..cpus as u32).cycle()) {
+        if scheduler::set_affinity(vcpu, CpuSet::from_bits(1 << number)).is_err() {
+            warn!("vCPU {} of the initial domain is not pinned: no pCPU {number}", vcpu.id().index());
+        }
+    }
 }
 
 fn frames_of(bytes: u64) -> Result<u32, String> {
@@ -146,7 +161,8 @@ fn start(
     crate::time::init_domain(&domain);
     if domain.is_privileged() {
         // it has got what it starts with, and may grow to what it was told, or without limit
-        let most = boot::options().dom0_memory.max.and_then(|most| frames_of(most).ok());
+        let total = frames::total_frames() * PAGE_SIZE as u64;
+        let most = boot::options().dom0_memory.max.and_then(|most| frames_of(most.bytes(total)).ok());
         domain.set_max_frames(most.unwrap_or(u32::MAX));
     }
     let settings = domain.settings();
@@ -175,19 +191,22 @@ fn build(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use machine::boot::Options;
 
     #[test]
     fn the_initial_domain_gets_what_it_is_told_but_no_more_than_there_is() {
         const MIB: u64 = 1 << 20;
         let frames = |mib: u64| mib * MIB / PAGE_SIZE as u64;
-        let told = |initial: Option<u64>, min: Option<u64>, max: Option<u64>| {
-            let wanted = Dom0Memory { initial, min, max };
-            memory_for(wanted, frames(1024), frames(960)) / MIB
-        };
-        assert_eq!(told(None, None, None), 960);
-        assert_eq!(told(Some(512 * MIB), None, None), 512);
-        assert_eq!(told(Some(512 * MIB), Some(600 * MIB), None), 600);
-        assert_eq!(told(None, None, Some(768 * MIB)), 768);
-        assert_eq!(told(Some(4096 * MIB), None, None), 1016, "all but what the builder needs");
+        let told = |line| memory_for(Options::parse(line).dom0_memory, frames(1000), frames(1024)) / MIB;
+        assert_eq!([told(""), told("dom0_mem=0")], [960; 2], "all but a sixteenth");
+        assert_eq!(told("dom0_mem=512M"), 512);
+        assert_eq!(told("dom0_mem=512M dom0_mem=min:600M"), 600);
+        assert_eq!(told("dom0_mem=max:768M"), 768);
+        assert_eq!(told("dom0_mem=512M,min:900M,max:768M"), 768, "the most counts more than the least");
+        assert_eq!([told("dom0_mem=25%"), told("dom0_mem=128M+25%"), told("dom0_mem=max:50%")], [256, 384, 512]);
+        assert_eq!([told("dom0_mem=-512M"), told("dom0_mem=-512M,max:-25%")], [512, 512]);
+        assert_eq!([told("dom0_mem=-900M,min:25%"), told("dom0_mem=-2G,min:25%")], [256; 2]);
+        assert_eq!(told("dom0_mem=4096M"), 992, "all but what the builder needs");
+        assert_eq!(told("dom0_mem=-1M"), 992, "and no more with a reserve that is too small");
     }
 }

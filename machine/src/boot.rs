@@ -7,7 +7,7 @@ pub(crate) mod acpi;
 mod contents;
 mod efi;
 mod multiboot;
-mod options;
+pub mod options;
 pub(crate) mod ranges;
 
 use core::ops::Range;
@@ -20,7 +20,7 @@ pub use contents::ModuleContents;
 pub use efi::{Efi, VENDOR_LENGTH};
 #[cfg(target_os = "none")]
 pub(crate) use multiboot::parse;
-pub use options::{Dom0Memory, Options, SerialSettings};
+pub use options::Options;
 
 /// The most boot modules that are kept.
 pub const MAX_MODULES: usize = 64;
@@ -28,7 +28,7 @@ pub const MAX_MODULES: usize = 64;
 pub const MAX_MEMORY_RANGES: usize = 128;
 /// The local APIC and the I/O APICs.
 pub(crate) const MAX_OWN_DEVICES: usize = 17;
-const STRING_SPACE: usize = 16 * 1024;
+const STRING_SPACE: usize = 32 * 1024;
 
 /// A string in the string space.
 #[derive(Clone, Copy, Default, Debug)]

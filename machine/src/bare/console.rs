@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU16, Ordering};
 
 use super::registers::{port_read8, port_write8};
-use crate::boot::SerialSettings;
+use crate::boot::options::SerialSettings;
 use crate::sync::{Level, SpinLock};
 
 /// Register offsets.

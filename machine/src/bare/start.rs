@@ -71,8 +71,8 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     log::info!("Paravane {}", env!("CARGO_PKG_VERSION"));
     log::info!("command line: {}", info.command_line());
     assert!(parsed.is_some(), "not started by a Multiboot loader (eax = {magic:#x})");
-    for word in &options.ignored {
-        log::warn!("option \"{word}\" is not known or has no sensible value; ignored");
+    for complaint in boot::options::complaints(info.command_line()) {
+        log::warn!("{complaint}");
     }
     if info.omitted() > 0 {
         log::warn!("{} modules or memory ranges of the loader's made no sense or did not fit", info.omitted());

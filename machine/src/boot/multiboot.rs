@@ -8,7 +8,7 @@ pub(crate) const MULTIBOOT1_MAGIC: u32 = 0x2bad_b002;
 pub(crate) const MULTIBOOT2_MAGIC: u32 = 0x36d7_6289;
 
 /// The longest string that is kept, and the largest Multiboot 2 information.
-const MAX_STRING: usize = 4096;
+const MAX_STRING: usize = 16 * 1024;
 const MAX_INFORMATION: u64 = 1 << 20;
 
 /// Copies physical memory; false if there is none at that place.

@@ -1,70 +1,21 @@
-//! The command line: options with Xen's names and meanings. An unknown option is kept to be reported, and ignored.
+//! The command line: options with Xen's names and meanings, read as Xen reads them. [`TABLE`] has all that are known.
+//!
+//! The line may be of any length and say anything. What cannot be acted on is reported by [`complaints`], each option
+//! once, and is without effect.
 
+mod dom0_memory;
+mod serial;
+mod table;
+mod value;
+
+use core::fmt;
 use core::ops::RangeInclusive;
 
-use arrayvec::ArrayVec;
 use log::LevelFilter;
 
-/// How a serial port is set up: `com1=BAUD[,FRAMING[,PORT[,IRQ]]]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SerialSettings {
-    /// Bits a second; `None` leaves the port as the firmware set it (`auto`).
-    pub baud: Option<u32>,
-    /// First I/O port.
-    pub port: u16,
-    /// Interrupt line; 0 for polling.
-    pub irq: u8,
-}
-
-impl SerialSettings {
-    const COM1: Self = Self { baud: Some(115_200), port: 0x3f8, irq: 4 };
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut settings = Self::COM1;
-        let mut parts = text.split(',');
-        match parts.next()? {
-            "auto" => settings.baud = None,
-            "" => {}
-            baud => settings.baud = Some(baud.split('/').next()?.parse().ok().filter(|&baud| baud > 0)?),
-        }
-        if !matches!(parts.next(), None | Some("" | "8n1")) {
-            return None;
-        }
-        if let Some(port) = parts.next() {
-            settings.port = u16::try_from(number(port)?).ok()?;
-        }
-        if let Some(irq) = parts.next() {
-            settings.irq = u8::try_from(number(irq)?).ok().filter(|&irq| irq < 16)?;
-        }
-        Some(settings)
-    }
-}
-
-/// `dom0_mem=[min:SIZE|max:SIZE|SIZE],...`, in bytes. A size that begins with `-` is not supported.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Dom0Memory {
-    /// What the control domain starts with.
-    pub initial: Option<u64>,
-    /// At least this much.
-    pub min: Option<u64>,
-    /// At most this much.
-    pub max: Option<u64>,
-}
-
-impl Dom0Memory {
-    fn parse(text: &str) -> Option<Self> {
-        let mut memory = Self::default();
-        for part in text.split(',') {
-            match part.split_once(':') {
-                Some(("min", value)) => memory.min = Some(size(value)?),
-                Some(("max", value)) => memory.max = Some(size(value)?),
-                Some(_) => return None,
-                None => memory.initial = Some(size(part)?),
-            }
-        }
-        Some(memory)
-    }
-}
+pub use dom0_memory::{Amount, Dom0Memory};
+pub use serial::SerialSettings;
+pub use table::{Apply, Effect, Row, TABLE};
 
 /// Options of the command line, with defaults for those not given.
 #[derive(Clone, Debug)]
@@ -77,16 +28,20 @@ pub struct Options<'a> {
     pub log_level: LevelFilter,
     /// What of the messages that guests cause is shown.
     pub guest_log_level: LevelFilter,
+    /// The guest whose console is the serial line.
+    pub raw_guest_console: Option<&'a str>,
     /// After a crash, halt and leave the message on the screen.
     pub no_reboot: bool,
     /// Memory of the control domain.
     pub dom0_memory: Dom0Memory,
     /// vCPUs of the control domain: at least and at most; as many as there are CPUs in between.
     pub dom0_vcpus: RangeInclusive<u32>,
+    /// Whether each vCPU of the control domain keeps to one pCPU.
+    pub dom0_vcpus_pinned: bool,
     /// The most physical CPUs to start.
     pub max_cpus: Option<u32>,
-    /// Words that mean nothing here, or have a value that makes no sense.
-    pub ignored: ArrayVec<&'a str, 16>,
+    /// What stands behind the word `--`: the end of the initial domain's command line.
+    pub dom0_command_line: &'a str,
 }
 
 impl Default for Options<'_> {
@@ -96,136 +51,158 @@ impl Default for Options<'_> {
             com1: SerialSettings::COM1,
             log_level: LevelFilter::Info,
             guest_log_level: LevelFilter::Warn,
+            raw_guest_console: None,
             no_reboot: false,
             dom0_memory: Dom0Memory::default(),
             dom0_vcpus: 1..=u32::MAX,
+            dom0_vcpus_pinned: false,
             max_cpus: None,
-            ignored: ArrayVec::new(),
+            dom0_command_line: "",
         }
     }
 }
 
 impl<'a> Options<'a> {
-    /// Parses a command line. A first word with a slash in it is the loader's name for the image.
+    /// Parses a command line.
     pub fn parse(line: &'a str) -> Self {
-        let mut options = Self::default();
-        for (at, word) in line.split_ascii_whitespace().enumerate() {
-            let image_name = at == 0 && word.contains('/') && !word.contains('=');
-            if !image_name && options.apply(word).is_none() {
-                let _ = options.ignored.try_push(word);
-            }
+        let (own, dom0_command_line) = split(line);
+        let mut options = Self { dom0_command_line, ..Self::default() };
+        for word in words(own) {
+            // `complaints` tells of what is wrong
+            let _ = options.apply(word);
         }
         options
     }
 
-    fn apply(&mut self, word: &str) -> Option<()> {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (word, None),
-        };
-        match (name, value) {
-            ("console", Some(list)) => self.serial_console = list.split(',').any(|name| name == "com1"),
-            ("com1", Some(value)) => self.com1 = SerialSettings::parse(value)?,
-            ("loglvl", Some(value)) => self.log_level = level(value)?,
-            ("guest_loglvl", Some(value)) => self.guest_log_level = level(value)?,
-            ("noreboot", value) => self.no_reboot = boolean(value)?,
-            ("no-noreboot", None) => self.no_reboot = false,
-            ("dom0_mem", Some(value)) => self.dom0_memory = Dom0Memory::parse(value)?,
-            // `N`, or `MIN-MAX` with either left out
-            ("dom0_max_vcpus", Some(value)) => {
-                let (least, most) = value.split_once('-').unwrap_or((value, value));
-                let number = |text: &str, missing| if text.is_empty() { Some(missing) } else { text.parse().ok() };
-                let (least, most) = (number(least, 1)?, number(most, u32::MAX)?);
-                self.dom0_vcpus = Some(least..=most).filter(|range| least > 0 && !range.is_empty())?;
-            }
-            // read by the consoles themselves
-            ("guest_console", Some(_)) => {}
-            ("maxcpus", Some(value)) => self.max_cpus = Some(value.parse().ok().filter(|&count| count > 0)?),
-            _ => return None,
+    fn apply(&mut self, word: &'a str) -> Result<(), Complaint<'a>> {
+        let (name, value) = name_and_value(word);
+        let (row, negated) = look_up(name).ok_or(Complaint::Unknown(word))?;
+        match row.effect {
+            Effect::Taken { ref apply, .. } => match (apply.0)(self, Argument { value, negated }) {
+                Ok(()) => Ok(()),
+                Err(NotTaken::Senseless) => Err(Complaint::Senseless(word, row)),
+                Err(NotTaken::WithoutEffect(why)) => Err(Complaint::WithoutEffect(word, why)),
+            },
+            Effect::None(why) => Err(Complaint::WithoutEffect(word, why)),
         }
-        Some(())
     }
 }
 
-fn boolean(value: Option<&str>) -> Option<bool> {
-    match value {
-        None | Some("1" | "true" | "on" | "yes") => Some(true),
-        Some("0" | "false" | "off" | "no") => Some(false),
-        Some(_) => None,
+/// What an option says.
+#[derive(Clone, Copy)]
+struct Argument<'a> {
+    value: Option<&'a str>,
+    /// `no-` stood in front of the name.
+    negated: bool,
+}
+
+/// Why an option that is known is not acted on.
+enum NotTaken {
+    /// The value is none.
+    Senseless,
+    /// This value has no effect, because of that.
+    WithoutEffect(&'static str),
+}
+
+impl<'a> Argument<'a> {
+    fn boolean(self) -> Result<bool, NotTaken> {
+        let value = self.value.filter(|value| !value.is_empty()).map_or(Some(true), value::boolean);
+        value.map(|value| value != self.negated).ok_or(NotTaken::Senseless)
+    }
+
+    /// The value as it stands; that of the bare name behind `no-` is `no`.
+    fn text(self) -> Result<&'a str, NotTaken> {
+        match (self.value, self.negated) {
+            (None, true) => Ok("no"),
+            (Some(value), false) => Ok(value),
+            _ => Err(NotTaken::Senseless),
+        }
+    }
+
+    fn parse<T>(self, parse: impl FnOnce(&'a str) -> Option<T>) -> Result<T, NotTaken> {
+        parse(self.text()?).ok_or(NotTaken::Senseless)
     }
 }
 
-/// `LEVEL[/RATE-LIMITED-LEVEL]`: messages up to the second are shown too, though limited in rate.
-fn level(value: &str) -> Option<LevelFilter> {
-    Some(match value.rsplit('/').next()? {
-        "none" => LevelFilter::Off,
-        "error" => LevelFilter::Error,
-        "warning" => LevelFilter::Warn,
-        "info" => LevelFilter::Info,
-        "debug" => LevelFilter::Debug,
-        "all" => LevelFilter::Trace,
-        _ => return None,
+/// Why a word of the command line is without effect.
+#[derive(Clone, Copy, Debug)]
+pub enum Complaint<'a> {
+    /// There is no such option.
+    Unknown(&'a str),
+    /// The option has a value that it cannot have.
+    Senseless(&'a str, &'static Row),
+    /// The option exists, and has no effect here because of that.
+    WithoutEffect(&'a str, &'static str),
+}
+
+impl Complaint<'_> {
+    const fn word(&self) -> &str {
+        let (Self::Unknown(word) | Self::Senseless(word, _) | Self::WithoutEffect(word, _)) = self;
+        word
+    }
+}
+
+impl fmt::Display for Complaint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // a log line has its bounds, and what is said about the word must not be lost behind it
+        let word = self.word();
+        let shown = word.get(..MAX_SHOWN).unwrap_or(word);
+        let cut = if shown.len() < word.len() { "..." } else { "" };
+        match self {
+            Self::Unknown(_) => write!(f, "option \"{shown}{cut}\" is not known"),
+            Self::Senseless(_, row) => write!(f, "option \"{shown}{cut}\" is not {}={}", row.name, row.form),
+            Self::WithoutEffect(_, why) => write!(f, "option \"{shown}{cut}\" has no effect here: {why}"),
+        }
+    }
+}
+
+/// So much of a word is shown.
+const MAX_SHOWN: usize = 100;
+
+/// What is to be said about a command line: an option without effect is told of where it first stands.
+pub fn complaints(line: &str) -> impl Iterator<Item = Complaint<'_>> {
+    let (line, _) = split(line);
+    let mut options = Options::default();
+    words(line).enumerate().filter_map(move |(at, word)| {
+        let complaint = options.apply(word).err()?;
+        let told = words(line).take(at).any(|earlier| match complaint {
+            Complaint::Senseless(..) => earlier == word,
+            _ => same_name(name_and_value(earlier).0, name_and_value(word).0),
+        });
+        (!told).then_some(complaint)
     })
 }
 
-fn number(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
+/// Paravane's own part of the command line, and that of the initial domain behind the word `--`.
+fn split(line: &str) -> (&str, &str) {
+    line.split_once(" -- ").map_or((line, ""), |(own, other)| (own, other.trim_ascii_start()))
 }
 
-/// A size in bytes: a number with a suffix, kibibytes without one.
-fn size(text: &str) -> Option<u64> {
-    let (digits, unit) = match text.as_bytes().last()?.to_ascii_uppercase() {
-        b'B' => (&text[..text.len() - 1], 1),
-        b'K' => (&text[..text.len() - 1], 1 << 10),
-        b'M' => (&text[..text.len() - 1], 1 << 20),
-        b'G' => (&text[..text.len() - 1], 1 << 30),
-        b'T' => (&text[..text.len() - 1], 1 << 40),
-        _ => (text, 1 << 10),
-    };
-    number(digits)?.checked_mul(unit)
+/// The options of a line. Its first word is none if it is the loader's name for the image, which has a slash in it, or
+/// `placeholder`, which Debian's GRUB menu has in its place.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let no_option = |word: &str| word == "placeholder" || (word.contains('/') && !word.contains('='));
+    let mut words = line.split_ascii_whitespace().peekable();
+    let _ = words.next_if(|word| no_option(word));
+    words
+}
+
+fn name_and_value(word: &str) -> (&str, Option<&str>) {
+    word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)))
+}
+
+/// The option of that name, and whether it is its negation. An index (`ivrs_ioapic[4]=`) is not part of the name.
+fn look_up(name: &str) -> Option<(&'static Row, bool)> {
+    let name = name.split('[').next()?;
+    let find = |name| TABLE.iter().find(|row| same_name(row.name, name));
+    find(name).map(|row| (row, false)).or_else(|| Some((find(name.strip_prefix("no-")?)?, true)))
+}
+
+/// Hyphens and underscores are alike in names.
+fn same_name(one: &str, other: &str) -> bool {
+    let like = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(one, other)| like(one) == like(other))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_with_xens_names_are_understood() {
-        let line = "/boot/paravane console=com1,vga com1=9600,8n1,0x2f8,3 loglvl=all guest_loglvl=error/warning noreboot \
-                    dom0_mem=512M,max:1G dom0_max_vcpus=2-4 maxcpus=3";
-        let options = Options::parse(line);
-        assert!(options.ignored.is_empty(), "{:?}", options.ignored);
-        assert!(options.serial_console && options.no_reboot);
-        assert_eq!(options.com1, SerialSettings { baud: Some(9600), port: 0x2f8, irq: 3 });
-        assert_eq!((options.log_level, options.guest_log_level), (LevelFilter::Trace, LevelFilter::Warn));
-        assert_eq!(options.dom0_memory, Dom0Memory { initial: Some(512 << 20), min: None, max: Some(1 << 30) });
-        assert_eq!((options.dom0_vcpus, options.max_cpus), (2..=4, Some(3)));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_ignored_and_kept() {
-        let options = Options::parse("maxcpus=0 com1=x loglvl= dom0_mem=99999999999T frob noreboot=perhaps é=1");
-        assert_eq!(options.ignored.len(), 7);
-        assert_eq!(options.max_cpus, None);
-        assert!(!options.no_reboot);
-    }
-
-    #[test]
-    fn more_unknown_words_than_fit_do_no_harm() {
-        assert_eq!(Options::parse(&"x ".repeat(1000)).ignored.len(), 16);
-    }
-
-    #[test]
-    fn the_initial_domains_vcpus_are_a_number_or_a_range() {
-        let vcpus = |text: &str| Options::parse(text).dom0_vcpus;
-        assert_eq!(vcpus("dom0_max_vcpus=3"), 3..=3);
-        assert_eq!(vcpus("dom0_max_vcpus=2-"), 2..=u32::MAX);
-        assert_eq!(vcpus("dom0_max_vcpus=-4"), 1..=4);
-        for wrong in ["dom0_max_vcpus=0", "dom0_max_vcpus=4-2", "dom0_max_vcpus=x"] {
-            assert_eq!(vcpus(wrong), 1..=u32::MAX, "{wrong}");
-        }
-    }
-}
+mod tests;

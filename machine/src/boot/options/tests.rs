@@ -1,0 +1,130 @@
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use super::*;
+
+fn complained(line: &str) -> Vec<String> {
+    complaints(line).map(|complaint| complaint.to_string()).collect()
+}
+
+#[test]
+fn options_with_xens_names_are_understood() {
+    let line = "/boot/paravane console=com1,vga com1=9600,8n1,0x2f8,3 loglvl=all guest_loglvl=error/warning noreboot \
+                dom0_mem=512M,max:1G dom0_max_vcpus=2-4 maxcpus=3 guest_console=raw:a guest_console=raw:b";
+    let options = Options::parse(line);
+    assert_eq!(complained(line), [""; 0]);
+    assert!(options.serial_console && options.no_reboot);
+    assert_eq!(options.com1, SerialSettings { baud: Some(9600), port: 0x2f8, irq: 3 });
+    assert_eq!((options.log_level, options.guest_log_level), (LevelFilter::Trace, LevelFilter::Warn));
+    let memory = Dom0Memory { initial: Some(Amount::of(512 << 20)), min: None, max: Some(Amount::of(1 << 30)) };
+    assert_eq!(options.dom0_memory, memory);
+    assert_eq!((options.dom0_vcpus, options.max_cpus), (2..=4, Some(3)));
+    assert_eq!(options.raw_guest_console, Some("b"));
+}
+
+#[test]
+fn booleans_have_xens_forms() {
+    let no_reboot = |line| Options::parse(line).no_reboot;
+    for on in
+        ["noreboot", "noreboot=", "noreboot=1", "noreboot=enable", "noreboot=on", "no-noreboot=no", "reboot=no,warm"]
+    {
+        assert!(no_reboot(on), "{on}");
+    }
+    for off in ["", "noreboot=no", "noreboot=disable", "no-noreboot", "noreboot no-noreboot", "noreboot=perhaps"] {
+        assert!(!no_reboot(off), "{off}");
+    }
+    assert!(Options::parse("dom0-vcpus-pin").dom0_vcpus_pinned, "a hyphen is an underscore");
+    assert_eq!(Options::parse("maxcpus=4 nosmp").max_cpus, Some(1));
+    assert_eq!(Options::parse("nosmp=off").max_cpus, None);
+}
+
+#[test]
+fn what_makes_no_sense_is_said_with_what_would() {
+    let line = "maxcpus=0 com1=x loglvl= dom0_mem=99999999999T frob noreboot=perhaps no-maxcpus=2 console";
+    let options = Options::parse(line);
+    assert_eq!((options.max_cpus, options.no_reboot, options.dom0_memory), (None, false, Dom0Memory::default()));
+    let said = complained(line);
+    assert_eq!(said.len(), 8, "{said:?}");
+    assert_eq!(said[0], "option \"maxcpus=0\" is not maxcpus=NUMBER");
+    assert_eq!(said[4], "option \"frob\" is not known");
+}
+
+#[test]
+fn an_option_without_effect_is_told_of_once() {
+    let said = complained("smt-x=1 iommu=no iommu=verbose no-iommu smt_x=2 sched=credit2");
+    assert_eq!(said.len(), 4, "{said:?}");
+    assert_eq!(said[0], "option \"smt-x=1\" is not known");
+    assert!(said[1].starts_with("option \"iommu=no\" has no effect here: "), "{said:?}");
+}
+
+#[test]
+fn every_word_of_distributions_is_known() {
+    for line in [
+        // Debian: its GRUB menu, BIOS and EFI, and what its wiki recommends
+        "placeholder dom0_mem=4G,max:4G dom0_max_vcpus=2 dom0_vcpus_pin no-real-mode edd=off",
+        "placeholder com1=115200,8n1 console=com1,vga loglvl=all guest_loglvl=all sync_console console_timestamps=date",
+        // Qubes
+        "placeholder console=none dom0_mem=min:1024M dom0_mem=max:4096M ucode=scan smt=off gnttab_max_frames=2048 \
+         gnttab_max_maptrack_frames=4096",
+        // XCP-ng
+        "dom0_mem=2608M,max:2608M watchdog ucode=scan dom0_max_vcpus=1-16 crashkernel=256M,below=4G console=vga \
+         vga=mode-0x0311",
+        // what people add
+        "dom0_nodes=0 iommu=verbose,no-intremap cpufreq=xen:performance sched=credit sched-gran=core conring_size=1M xpti=off \
+         spec-ctrl=no tsx=1 efi=no-rs nmi=dom0 noirqbalance x2apic=off hpet=legacy-replacement cpuid=no-rdrand \
+         pv-l1tf=off flask=disabled gdb=com2 edid=no clocksource=tsc cpuidle=off max_cstate=1 mem=4G \
+         tickle_one_idle_cpu credit2_runqueue=node reboot=acpi watchdog_timeout=60 dom0=pv bootscrub=off \
+         apic_verbosity=debug e820-verbose=yes extra_guest_irqs=64 msi=0 pcid=0 smep=off smap=off vpmu=bts \
+         timer_slop=5000 sched_ratelimit_us=500 mwait-idle=0 preferred-cstates=C1 no-hap ivrs_ioapic[4]=00:14.0 no-pku",
+    ] {
+        let unknown = complaints(line).filter(|complaint| !matches!(complaint, Complaint::WithoutEffect(..)));
+        let unknown: Vec<String> = unknown.map(|complaint| complaint.to_string()).collect();
+        assert_eq!(unknown, [""; 0]);
+    }
+}
+
+#[test]
+fn a_placeholder_and_the_images_name_are_no_options() {
+    assert_eq!(complained("placeholder"), [""; 0]);
+    assert_eq!(complained("/boot/xen.gz"), [""; 0]);
+    assert_eq!(complained("noreboot placeholder /boot/xen.gz").len(), 2, "but only in front");
+}
+
+#[test]
+fn what_follows_two_hyphens_is_the_initial_domains() {
+    let options = Options::parse("noreboot --  quiet maxcpus=2 -- x");
+    assert_eq!((options.dom0_command_line, options.max_cpus), ("quiet maxcpus=2 -- x", None));
+    assert_eq!(complained("noreboot -- quiet"), [""; 0]);
+    assert_eq!(Options::parse("noreboot").dom0_command_line, "");
+}
+
+#[test]
+fn no_word_is_lost_however_many_and_long_they_are() {
+    let mut line = String::new();
+    (0..1000).for_each(|number| line += &std::format!("x{number} smt=off "));
+    line += &"y".repeat(5000);
+    line += " maxcpus=2";
+    assert_eq!(Options::parse(&line).max_cpus, Some(2));
+    let said = complained(&line);
+    assert_eq!(said.len(), 1002);
+    assert!(said[1001].len() < 200 && said[1001].ends_with("...\" is not known"), "{}", said[1001]);
+}
+
+#[test]
+fn the_initial_domains_vcpus_are_a_number_or_a_range() {
+    let vcpus = |text: &str| Options::parse(text).dom0_vcpus;
+    assert_eq!(vcpus("dom0_max_vcpus=3"), 3..=3);
+    assert_eq!(vcpus("dom0_max_vcpus=2-"), 2..=u32::MAX);
+    assert_eq!(vcpus("dom0_max_vcpus=-4"), 1..=4);
+    for wrong in ["dom0_max_vcpus=0", "dom0_max_vcpus=4-2", "dom0_max_vcpus=x"] {
+        assert_eq!(vcpus(wrong), 1..=u32::MAX, "{wrong}");
+    }
+}
+
+#[test]
+fn names_are_unique_and_in_order() {
+    let key = |row: &Row| row.name.replace('_', "-");
+    for pair in TABLE.windows(2) {
+        assert!(key(&pair[0]) < key(&pair[1]), "{} before {}", pair[0].name, pair[1].name);
+    }
+}
