@@ -1,15 +1,24 @@
 #![expect(unsafe_code, reason = "a lock hands out exclusive references to what it protects")]
-//! A spin lock with a place in the lock order.
+//! A fair spin lock with a place in the lock order.
+//!
+//! Each CPU that comes draws a ticket and waits until that number is served, so CPUs get the lock in the order in which
+//! they asked for it: one that takes it again and again cannot keep another away.
+//!
+//! - **SL-1** `serving` is changed only by the holder, who moves it on by one. `next` is never behind it, and equal to it
+//!   when nobody holds the lock or waits for it.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::level::{self, Level};
 
-/// Mutual exclusion by spinning; see [`Level`] for the order.
+/// Mutual exclusion by spinning, first come, first served; see [`Level`] for the order of locks.
 pub struct SpinLock<T> {
-    taken: AtomicBool,
+    /// The next ticket to be drawn. There are far fewer CPUs than tickets, so no two that wait have the same one.
+    next: AtomicU32,
+    /// The ticket of the holder.
+    serving: AtomicU32,
     level: Level,
     value: UnsafeCell<T>,
 }
@@ -20,29 +29,42 @@ unsafe impl<T: Send> Sync for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// A lock of `level` around `value`.
     pub const fn new(level: Level, value: T) -> Self {
-        Self { taken: AtomicBool::new(false), level, value: UnsafeCell::new(value) }
+        Self { next: AtomicU32::new(0), serving: AtomicU32::new(0), level, value: UnsafeCell::new(value) }
     }
 
     /// Takes the lock, spinning until it is free.
+    #[inline]
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
         self.lock_as(self.level)
     }
 
     /// Takes the lock as one of another level: the second of two locks of the same kind, which has a level of its own.
+    #[inline]
     pub fn lock_as(&self, level: Level) -> SpinLockGuard<'_, T> {
         level::acquire(level);
-        while self.taken.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            while self.taken.load(Ordering::Relaxed) {
-                crate::tlb::serve();
-                core::hint::spin_loop();
-            }
+        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        // Acquire: what the holder before did is seen. The ticket itself orders nothing.
+        if self.serving.load(Ordering::Acquire) != ticket {
+            self.wait(ticket);
         }
         SpinLockGuard { lock: self, level }
     }
 
-    /// Takes the lock if it is free.
+    /// Waits until `ticket` is served.
+    #[cold]
+    fn wait(&self, ticket: u32) {
+        while self.serving.load(Ordering::Acquire) != ticket {
+            crate::tlb::serve();
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Takes the lock if nobody holds it or waits for it.
     pub fn try_lock(&self) -> Option<SpinLockGuard<'_, T>> {
-        self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let serving = self.serving.load(Ordering::Acquire);
+        // If `next` still has this value, `serving` has too (SL-1).
+        let drawn = self.next.compare_exchange(serving, serving.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        drawn.ok()?;
         level::acquire(self.level);
         Some(SpinLockGuard { lock: self, level: self.level })
     }
@@ -63,7 +85,7 @@ impl<T> Deref for SpinLockGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the guard exists only while `taken` is ours, so no other reference to the value does.
+        // SAFETY: the guard exists only while its ticket is served (SL-1), so no other reference to the value does.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -76,8 +98,110 @@ impl<T> DerefMut for SpinLockGuard<'_, T> {
 }
 
 impl<T> Drop for SpinLockGuard<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        self.lock.taken.store(false, Ordering::Release);
+        // Only the holder changes it, so this needs no locked operation (SL-1).
+        let ticket = self.lock.serving.load(Ordering::Relaxed);
+        self.lock.serving.store(ticket.wrapping_add(1), Ordering::Release);
         level::release(self.level);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::vec::Vec;
+
+    /// Waits until so many tickets have been drawn.
+    fn wait_for_tickets<T>(lock: &SpinLock<T>, count: u32) {
+        while lock.next.load(Ordering::SeqCst) != count {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn those_who_wait_get_the_lock_in_the_order_in_which_they_asked() {
+        let lock = SpinLock::new(Level::Domains, Vec::new());
+        std::thread::scope(|scope| {
+            let held = lock.lock();
+            for number in 0..4u32 {
+                let lock = &lock;
+                scope.spawn(move || lock.lock().push(number));
+                wait_for_tickets(lock, number + 2);
+            }
+            drop(held);
+            // Asked for at once, and yet later than the others.
+            lock.lock().push(4);
+        });
+        assert_eq!(*lock.lock(), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_cpu_that_takes_the_lock_all_the_time_does_not_keep_another_away() {
+        let lock = SpinLock::new(Level::Domains, 0u32);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    *lock.lock() += 1;
+                }
+            });
+            for _ in 0..50 {
+                // From the moment at which the ticket is drawn, the other gets the lock once at most.
+                let ticket = lock.next.fetch_add(1, Ordering::SeqCst);
+                let before = lock.serving.load(Ordering::SeqCst);
+                assert!(ticket.wrapping_sub(before) <= 1, "{ticket} drawn while {before} is served");
+                lock.wait(ticket);
+                level::acquire(lock.level);
+                drop(SpinLockGuard { lock: &lock, level: lock.level });
+            }
+            over.store(true, Ordering::SeqCst);
+        });
+    }
+
+    #[test]
+    fn one_cpu_at_a_time_holds_the_lock_and_sees_what_the_one_before_did() {
+        const THREADS: u32 = 4;
+        const TURNS: u32 = if cfg!(miri) { 20 } else { 2000 };
+        // Two halves that are equal whenever nobody holds the lock; the count starts shortly before the tickets wrap.
+        let lock = SpinLock::new(Level::Domains, (0u32, 0u32));
+        let start = u32::MAX - 10;
+        lock.next.store(start, Ordering::SeqCst);
+        lock.serving.store(start, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for turn in 0..TURNS {
+                        let mut pair = match lock.try_lock() {
+                            Some(pair) if turn % 2 == 0 => pair,
+                            tried => {
+                                drop(tried);
+                                lock.lock()
+                            }
+                        };
+                        pair.0 += 1;
+                        std::thread::yield_now();
+                        assert_eq!(pair.0, pair.1 + 1);
+                        pair.1 += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(*lock.lock(), (THREADS * TURNS, THREADS * TURNS));
+    }
+
+    #[test]
+    fn a_lock_that_is_held_or_waited_for_is_not_free_to_try() {
+        let lock = SpinLock::new(Level::Domains, ());
+        let held = lock.try_lock().expect("a free lock");
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(lock.try_lock().is_none()));
+        });
+        drop(held);
+        let ticket = lock.next.fetch_add(1, Ordering::SeqCst);
+        assert!(lock.try_lock().is_none());
+        lock.serving.store(ticket.wrapping_add(1), Ordering::SeqCst);
+        assert!(lock.try_lock().is_some());
     }
 }
