@@ -47,9 +47,7 @@ pub fn destroy_some(budget: &mut Budget) {
         }
     }
     if frames::take_owner_emptied() {
-        while let Some(id) = table::free_one() {
-            conclude(id);
-        }
+        table::free_emptied(conclude);
     }
     BUSY.store(false, Ordering::Release);
 }

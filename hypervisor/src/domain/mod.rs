@@ -4,6 +4,7 @@ mod control;
 mod destroy;
 mod host_end;
 mod life;
+mod refusals;
 pub mod state;
 mod table;
 mod vcpu;
@@ -11,6 +12,7 @@ mod vcpu;
 pub use control::{Control, Handle};
 pub use destroy::{destroy_some, destruction_due};
 pub use life::{EndReason, Life};
+pub use refusals::Refusals;
 pub use table::{
     Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames,
     reserve, reserve_next,
@@ -68,6 +70,8 @@ pub struct Domain {
     vcpus: Vec<Arc<Vcpu>>,
     /// Its event channels.
     pub events: EventChannels,
+    /// Limits that it has met.
+    pub refusals: Refusals,
     /// Its grant table.
     pub grants: GrantTable,
     /// Its console.
@@ -99,17 +103,19 @@ impl Domain {
     /// If there is no free frame.
     pub fn new(id: DomainId, settings: Settings) -> Result<Arc<Self>, NoMemory> {
         let shared_info = new_shared_page(id)?;
-        let events = EventChannels::new();
+        let vcpus = settings.vcpus.clamp(1, MAX_VCPUS);
+        let events = EventChannels::new(vcpus as usize, settings.privileged);
         let grants = GrantTable::new(id)?;
         Ok(Arc::new_cyclic(|domain| Self {
             id,
             frames: FrameList::new(id),
             max_frames: AtomicU32::new(settings.max_frames),
-            vcpus: (0..settings.vcpus.clamp(1, MAX_VCPUS))
+            vcpus: (0..vcpus)
                 .map(|number| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), &shared_info)))
                 .collect(),
             shared_info,
             events,
+            refusals: Refusals::new(),
             grants,
             console: GuestConsole::new(&settings.name),
             store: Store::new(),

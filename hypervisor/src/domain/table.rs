@@ -3,7 +3,6 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use abi::errno::Errno;
 use abi::xen::DomainId;
@@ -81,18 +80,22 @@ pub fn reserve(id: DomainId) -> Result<Reservation, Errno> {
     Ok(Reservation { id })
 }
 
-/// Takes the next number that is free: as long as there are others, one is not used again.
+/// Takes the next number that is free: as long as there are others, one is not used again. The lock
+/// is taken for each number by itself.
 ///
 /// # Errors
 /// `ENOMEM` if there is none.
 pub fn reserve_next() -> Result<Reservation, Errno> {
-    let mut table = DOMAINS.lock();
-    let after = (table.last.0 + 1..DomainId::FIRST_RESERVED.0).chain(1..=table.last.0).map(DomainId);
-    let mut free = after.filter(|id| !table.entries.contains_key(id) && frames::owned_by(*id) == 0);
-    let id = free.next().ok_or(Errno::ENOMEM)?;
-    table.last = id;
-    table.entries.insert(id, Entry::Reserved);
-    Ok(Reservation { id })
+    let last = DOMAINS.lock().last;
+    for id in (last.0 + 1..DomainId::FIRST_RESERVED.0).chain(1..=last.0).map(DomainId) {
+        let mut table = DOMAINS.lock();
+        if !table.entries.contains_key(&id) && frames::owned_by(id) == 0 {
+            table.last = id;
+            table.entries.insert(id, Entry::Reserved);
+            return Ok(Reservation { id });
+        }
+    }
+    Err(Errno::ENOMEM)
 }
 
 /// Makes a domain known under its number, which nobody has, or which has been reserved for it.
@@ -129,16 +132,22 @@ pub fn is_gone_but_for_frames(id: DomainId) -> bool {
     matches!(DOMAINS.lock().entries.get(&id), Some(Entry::Remains(_)))
 }
 
+/// What `look` makes of each entry, in order of their numbers. The lock is taken for each entry by
+/// itself, so that others who look for a domain wait for no more than that.
+fn each<T>(look: impl Fn(&Entry) -> T) -> impl Iterator<Item = (DomainId, T)> {
+    let mut next = Some(DomainId(0));
+    core::iter::from_fn(move || {
+        let table = DOMAINS.lock();
+        let (id, entry) = table.entries.range(next?..).next()?;
+        next = id.0.checked_add(1).map(DomainId);
+        Some((*id, look(entry)))
+    })
+}
+
 /// Calls `act` for each domain, in order of their numbers, without holding a lock.
 pub fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
-    let table = DOMAINS.lock();
-    let domains = table.entries.values().filter_map(|entry| match entry {
-        Entry::Domain(domain) => Some(Arc::clone(domain)),
-        _ => None,
-    });
-    let all: Vec<_> = domains.collect();
-    drop(table);
-    all.iter().for_each(&mut act);
+    let domains = each(|entry| if let Entry::Domain(domain) = entry { Some(Arc::clone(domain)) } else { None });
+    domains.filter_map(|(_, domain)| domain).for_each(|domain| act(&domain));
 }
 
 /// Forgets a domain that has been taken apart, but not its number.
@@ -147,17 +156,17 @@ pub(super) fn bury(id: DomainId, remains: Remains) {
     drop(removed);
 }
 
-/// Frees a number whose domain's last frame has returned; tells which.
-pub(super) fn free_one() -> Option<DomainId> {
-    let mut table = DOMAINS.lock();
-    let is_free = |(id, entry): (&DomainId, &Entry)| {
-        (matches!(entry, Entry::Remains(_)) && frames::owned_by(*id) == 0).then_some(*id)
-    };
-    let id = table.entries.iter().find_map(is_free)?;
-    let removed = table.entries.remove(&id);
-    drop(table);
-    drop(removed);
-    Some(id)
+/// Frees the numbers whose domains' last frames have returned, and calls `conclude` for each.
+pub(super) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
+    for (id, _) in each(|entry| matches!(entry, Entry::Remains(_))).filter(|(_, is_gone)| *is_gone) {
+        let mut table = DOMAINS.lock();
+        if frames::owned_by(id) == 0 && matches!(table.entries.get(&id), Some(Entry::Remains(_))) {
+            let removed = table.entries.remove(&id);
+            drop(table);
+            drop(removed);
+            conclude(id);
+        }
+    }
 }
 
 /// Whether there is no domain.

@@ -14,29 +14,33 @@ pub fn dump(domain: &Domain) {
     say_list(domain, &lines, left_out);
 }
 
-/// A line for each port in use, and how many are left out. Collected first: nothing is printed under the lock of the ports.
+/// A line for each port in use, and how many are left out. Nothing is printed under the lock of the
+/// ports, which is taken for each port by itself.
 fn lines(domain: &Domain) -> (Vec<String>, usize) {
+    let (valid, used) = {
+        let table = domain.events.lock();
+        (table.valid(), table.used() as usize)
+    };
+    let lines: Vec<_> = (1..valid).filter_map(|port| line(domain, port)).take(MOST_LINES).collect();
+    let left_out = used.saturating_sub(lines.len());
+    (lines, left_out)
+}
+
+/// What a port in use is used for.
+fn line(domain: &Domain, port: u32) -> Option<String> {
     let table = domain.events.lock();
-    let ports = (1..table.valid()).filter_map(|port| Some((port, table.channel(port).ok()?)));
-    let mut used = ports.filter(|(_, channel)| !matches!(channel.state, State::Free | State::Reserved));
-    let lines = used
-        .by_ref()
-        .take(MOST_LINES)
-        .map(|(port, channel)| {
-            let use_ = match &channel.state {
-                State::Unbound(remote) => format!("open to d{}", remote.0),
-                State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port),
-                State::Paravane(consumer) => format!("bound to Paravane, {consumer:?}"),
-                State::Virq(number) => format!("virtual interrupt {number}"),
-                State::Pirq(number) => format!("physical interrupt {number}"),
-                State::Ipi => String::from("between vCPUs"),
-                State::Free | State::Reserved => String::new(),
-            };
-            let pending = if table.is_pending(domain, port) { ", pending" } else { "" };
-            format!("port {port}: {use_}, notifies vCPU {}{pending}", channel.vcpu)
-        })
-        .collect();
-    (lines, used.count())
+    let channel = table.channel(port).ok()?;
+    let use_ = match &channel.state {
+        State::Unbound(remote) => format!("open to d{}", remote.0),
+        State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port),
+        State::Paravane(consumer) => format!("bound to Paravane, {consumer:?}"),
+        State::Virq(number) => format!("virtual interrupt {number}"),
+        State::Pirq(number) => format!("physical interrupt {number}"),
+        State::Ipi => String::from("between vCPUs"),
+        State::Free | State::Reserved => return None,
+    };
+    let pending = if table.is_pending(domain, port) { ", pending" } else { "" };
+    Some(format!("port {port}: {use_}, notifies vCPU {}{pending}", channel.vcpu))
 }
 
 #[cfg(test)]

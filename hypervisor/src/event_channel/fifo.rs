@@ -13,6 +13,7 @@ use abi::errno::Errno;
 use abi::event_channel::{FifoControlBlock, fifo};
 use machine::addr::PAGE_SIZE;
 use machine::frames::SharedPage;
+use machine::heap;
 
 use super::ports::Raised;
 
@@ -55,10 +56,6 @@ impl FifoPort {
     pub(super) const fn start(&mut self) {
         self.priority = fifo::PRIORITY_DEFAULT as u8;
         self.pending = false;
-    }
-
-    pub(super) const fn remember_pending(&mut self) {
-        self.pending = true;
     }
 
     pub(super) const fn forget_pending(&mut self) {
@@ -109,8 +106,16 @@ pub(super) struct Fifo {
 
 impl Fifo {
     /// Without any pages, for a domain with so many vCPUs.
-    pub(super) fn new(vcpus: usize) -> Self {
-        Self { pages: Vec::new(), control: (0..vcpus).map(|_| None).collect() }
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn new(vcpus: usize) -> Result<Self, Errno> {
+        let mut control = Vec::new();
+        if heap::is_short() || control.try_reserve_exact(vcpus).is_err() {
+            return Err(Errno::ENOMEM);
+        }
+        control.extend((0..vcpus).map(|_| None));
+        Ok(Self { pages: Vec::new(), control })
     }
 
     /// The pages, for the recount of the frame table.
@@ -136,11 +141,12 @@ impl Fifo {
     /// Adds a page of event words; the number of the first.
     ///
     /// # Errors
-    /// `ENOSPC` if there are words for all ports.
+    /// `ENOSPC` if there are words for all ports, `ENOMEM`.
     pub(super) fn add_page(&mut self, page: SharedPage) -> Result<u32, Errno> {
         if self.pages.len() >= MAX_PAGES {
             return Err(Errno::ENOSPC);
         }
+        self.pages.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let first = self.pages.len() as u32 * WORDS_PER_PAGE;
         self.pages.push(page);
         Ok(first)

@@ -7,11 +7,14 @@
 //! - **EC-2** A virtual interrupt's port, as `virqs` has it, is in use for that interrupt.
 //! - **EC-3** A port that is not in use is pending for nobody: its pending bit is cleared when it is closed.
 //! - **EC-4** Nothing read from guest memory is followed or used as an index.
+//! - **EC-5** What is done under the lock takes no longer for a domain having more ports, or for
+//!   what it writes into its event words: whoever sends to a domain waits for this lock.
 
 mod dump;
 mod fifo;
 mod global;
 pub mod op;
+mod port_set;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -30,29 +33,26 @@ use abi::xen::DomainId;
 use machine::frames::Budget;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
-use self::ports::{State, Table};
+use self::ports::{NoPort, State, Table};
 use crate::domain::{Domain, Vcpu};
 use crate::hardware;
 use crate::hypercall::CallError;
 
-/// Ports that are closed between two looks at the budget.
+/// What it costs, in units of the budget, to close a port, and to give up the memory of 64.
 const CLOSE_COST: u32 = 64;
+const BUCKET_COST: u32 = 8;
 
 /// A domain's event channels.
 pub struct EventChannels {
     table: SpinLock<Table>,
 }
 
-impl Default for EventChannels {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl EventChannels {
-    /// Event channels of a new domain: none in use, 2-level ABI.
-    pub const fn new() -> Self {
-        Self { table: SpinLock::new(Level::Event, Table::new()) }
+    /// Event channels of a new domain with so many vCPUs: none in use, 2-level ABI. The initial
+    /// domain has one for each of many guests' devices, so it may have as many as there can be.
+    pub fn new(vcpus: usize, privileged: bool) -> Self {
+        let limit = if privileged { ports::HIGHEST } else { ports::DEFAULT_LIMIT };
+        Self { table: SpinLock::new(Level::Event, Table::new(vcpus, limit)) }
     }
 
     /// Sets the highest port that the domain may use from now on.
@@ -66,14 +66,22 @@ impl EventChannels {
     }
 
     /// Closes all ports of a domain that is being taken apart and lets its pages go. `false` if the budget ended it
-    /// before the end; then it is called again.
+    /// before the end; then it is called again, and goes on where it was.
     pub fn close_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
-        let valid = self.lock().valid();
-        for port in 1..valid {
+        loop {
+            let mut table = self.lock();
+            let port = table.close_from;
+            if port >= table.valid() {
+                break;
+            }
             if budget.is_exhausted() {
                 return false;
             }
-            let in_use = self.lock().peer(port).is_ok();
+            let in_use = table.peer(port).is_ok();
+            if !in_use {
+                table.close_from += 1;
+            }
+            drop(table);
             budget.spend(if in_use { CLOSE_COST } else { 1 });
             // What the peer changed in between is settled in the next round.
             if in_use && close(domain, port).is_err() {
@@ -81,7 +89,27 @@ impl EventChannels {
             }
         }
         let fifo = self.lock().stop_fifo();
-        fifo.is_ok()
+        let Ok(_) = fifo else { return false };
+        while !budget.is_exhausted() {
+            let bucket = self.lock().remove_bucket();
+            if bucket.is_none() {
+                return true;
+            }
+            drop(bucket);
+            budget.spend(BUCKET_COST);
+        }
+        false
+    }
+
+    /// Sees that the domain has a port that is free, if it may have one more. This allocates
+    /// memory, so it is done before the lock is taken for the port itself.
+    fn make_room(&self) -> Result<(), Errno> {
+        let needs_bucket = self.lock().needs_bucket();
+        if !needs_bucket {
+            return Ok(());
+        }
+        let bucket = ports::new_bucket()?;
+        self.lock().add_bucket(bucket)
     }
 
     /// What the FIFO ABI holds, for the recount of the frame table.
@@ -137,15 +165,42 @@ fn raise_bound(domain: &Arc<Domain>, vcpu: u32, virq: u32) {
     raised.act(domain);
 }
 
+/// Gives a domain a port for what `state` says, which notifies `vcpu`.
+///
+/// # Errors
+/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being taken apart, `ENOMEM`.
+fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<u32, NoPort> {
+    domain.events.make_room()?;
+    let mut table = domain.events.lock();
+    let found = table.find_free(domain);
+    let highest = table.highest();
+    let Ok(port) = found else {
+        drop(table);
+        note_refusal(domain, &found, highest);
+        return found;
+    };
+    table.occupy(port, state, vcpu)?;
+    Ok(port)
+}
+
+/// Says that a domain has no port left, if that is the reason.
+fn note_refusal<T>(domain: &Domain, result: &Result<T, NoPort>, highest: u32) {
+    if matches!(result, Err(NoPort::Errno(Errno::ENOSPC))) {
+        domain.refusals.note(domain.id(), format_args!("no event channel is left: its limit is {highest}"));
+    }
+}
+
 /// Gives a domain a port whose other end is Paravane itself; vCPU 0 is notified unless the guest says otherwise.
 ///
 /// # Errors
-/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being taken apart.
+/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being taken apart, `EAGAIN` if its
+/// guest keeps the free ones linked.
 pub fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result<Port, Errno> {
-    let mut table = domain.events.lock();
-    let port = table.find_free(domain)?;
-    table.occupy(port, State::Paravane(consumer), 0)?;
-    Ok(Port::new(port))
+    match allocate(domain, State::Paravane(consumer), 0) {
+        Ok(port) => Ok(Port::new(port)),
+        Err(NoPort::Errno(errno)) => Err(errno),
+        Err(NoPort::Later) => Err(Errno::EAGAIN),
+    }
 }
 
 /// Makes the port of a physical interrupt pending, unless it is another's by now.

@@ -1,6 +1,8 @@
 //! The ports of one domain: which are in use, for what, and which vCPU each of them notifies.
 
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
+use alloc::vec;
 use alloc::vec::Vec;
 
 use abi::errno::Errno;
@@ -9,13 +11,17 @@ use abi::xen::{DomainId, virq};
 use machine::heap;
 
 use super::fifo::{Fifo, FifoPort};
+use super::port_set::{PORTS_PER_WORD, PortSet};
 use super::two_level;
 use crate::domain::Domain;
+use crate::hypercall::CallError;
 
 /// Ports in a bucket; a domain gets buckets as it needs them.
-const BUCKET: u32 = 64;
+const BUCKET: u32 = PORTS_PER_WORD;
 /// The highest port that a domain may have, unless its creator says otherwise.
 pub(super) const DEFAULT_LIMIT: u32 = 1023;
+/// The highest port that there can be, under the FIFO ABI.
+pub(super) const HIGHEST: u32 = fifo_abi::NR_CHANNELS - 1;
 /// Virtual interrupts.
 pub(super) const VIRQS: usize = virq::COUNT as usize;
 
@@ -120,28 +126,115 @@ impl Raised {
     }
 }
 
+/// Free ports whose FIFO words are looked at before a call gives way.
+pub(super) const LOOKS: u32 = 16;
+/// Ports put aside that are looked at again for each port that is wanted, and for one that is
+/// wanted when no other is free.
+const SECOND_LOOKS: u32 = 2;
+const LAST_LOOKS: u32 = 32;
+
+/// Why there is no port to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoPort {
+    /// There will not be any.
+    Errno(Errno),
+    /// There may be: the caller gives way and tries again.
+    Later,
+}
+
+impl From<Errno> for NoPort {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<NoPort> for CallError {
+    fn from(reason: NoPort) -> Self {
+        match reason {
+            NoPort::Errno(errno) => Self::Errno(errno),
+            NoPort::Later => Self::again(),
+        }
+    }
+}
+
+/// Ports that come into being together.
+type Bucket = Box<[Channel; BUCKET as usize]>;
+
+/// Ports that nobody uses, to be added to a table.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(super) fn new_bucket() -> Result<Bucket, Errno> {
+    if heap::is_short() {
+        return Err(Errno::ENOMEM);
+    }
+    let mut channels = Vec::new();
+    channels.try_reserve_exact(BUCKET as usize).map_err(|_| Errno::ENOMEM)?;
+    channels.extend((0..BUCKET).map(|_| Channel::free()));
+    channels.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)
+}
+
 /// All ports of a domain.
+///
+/// A port that is free is a member of one of the sets `free` and `aside`, and one in use of
+/// neither. No operation takes longer for there being more ports, whatever the guest writes into
+/// their event words.
 pub(super) struct Table {
-    buckets: Vec<Vec<Channel>>,
+    buckets: Vec<Bucket>,
     /// The highest port that may be used.
     limit: u32,
-    /// No port below this one, save zero, is free.
-    first_free: u32,
+    /// Ports in use.
+    used: u32,
+    /// Ports that are free, but for those that were put aside.
+    free: PortSet,
+    /// Ports that are free, but were still linked in the guest's FIFO queue when they were last
+    /// looked at.
+    aside: PortSet,
+    /// Where the ports put aside are looked at next.
+    next_aside: u32,
+    /// Whether that has gone on from the first of them since a port was found last.
+    from_first: bool,
     /// For each vCPU the ports of its virtual interrupts, zero for none; global ones stand with vCPU 0.
     virqs: Vec<[u32; VIRQS]>,
     /// The FIFO ABI's state, once the guest has chosen it.
     pub(super) fifo: Option<Fifo>,
     /// Where a reset under way goes on; zero if there is none.
     pub(super) reset_from: u32,
+    /// Where the closing of all ports of a domain that has ended goes on.
+    pub(super) close_from: u32,
 }
 
 impl Table {
-    pub(super) const fn new() -> Self {
-        Self { buckets: Vec::new(), limit: DEFAULT_LIMIT, first_free: 1, virqs: Vec::new(), fifo: None, reset_from: 0 }
+    /// No port in use, for a domain with so many vCPUs and ports up to `limit`.
+    pub(super) fn new(vcpus: usize, limit: u32) -> Self {
+        Self {
+            buckets: Vec::new(),
+            limit,
+            used: 0,
+            free: PortSet::new(),
+            aside: PortSet::new(),
+            next_aside: 0,
+            from_first: false,
+            virqs: vec![[0; VIRQS]; vcpus],
+            fifo: None,
+            reset_from: 0,
+            close_from: 1,
+        }
     }
 
     pub(super) fn set_limit(&mut self, limit: u32) {
-        self.limit = limit.min(fifo_abi::NR_CHANNELS - 1);
+        self.limit = limit.min(HIGHEST);
+    }
+
+    /// Ports put aside.
+    #[cfg(test)]
+    pub(super) fn put_aside(&self) -> u32 {
+        core::iter::successors(self.aside.first_from(0), |port| self.aside.first_from(port + 1)).count() as u32
+    }
+
+    /// Ports in use.
+    pub(super) const fn used(&self) -> u32 {
+        self.used
     }
 
     /// The number of ports that exist, used or not; those from there on are not valid.
@@ -152,69 +245,126 @@ impl Table {
 
     /// A port that exists.
     pub(super) fn channel(&self, port: u32) -> Result<&Channel, Errno> {
-        let bucket = usize::try_from(port / BUCKET).ok().and_then(|index| self.buckets.get(index));
+        let bucket = self.buckets.get((port / BUCKET) as usize);
         bucket.and_then(|bucket| bucket.get((port % BUCKET) as usize)).ok_or(Errno::EINVAL)
     }
 
     pub(super) fn channel_mut(&mut self, port: u32) -> Result<&mut Channel, Errno> {
-        let bucket = usize::try_from(port / BUCKET).ok().and_then(|index| self.buckets.get_mut(index));
+        let bucket = self.buckets.get_mut((port / BUCKET) as usize);
         bucket.and_then(|bucket| bucket.get_mut((port % BUCKET) as usize)).ok_or(Errno::EINVAL)
     }
 
     /// The highest port that the ABI in use and the limit allow.
-    fn highest(&self) -> u32 {
+    pub(super) fn highest(&self) -> u32 {
         let channels = if self.fifo.is_some() { fifo_abi::NR_CHANNELS } else { two_level_abi::NR_CHANNELS };
         self.limit.min(channels - 1)
     }
 
-    fn add_bucket(&mut self) -> Result<(), Errno> {
-        if heap::is_short() {
-            return Err(Errno::ENOMEM);
+    /// Whether no port that exists is free, and more may come into being.
+    pub(super) fn needs_bucket(&self) -> bool {
+        self.valid() <= self.highest() && self.free.first_from(0).is_none()
+    }
+
+    /// Adds ports, unless there are enough by now.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn add_bucket(&mut self, mut bucket: Bucket) -> Result<(), Errno> {
+        if !self.needs_bucket() {
+            return Ok(());
         }
-        let mut bucket = Vec::new();
+        let mut first = self.valid();
         self.buckets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        bucket.try_reserve_exact(BUCKET as usize).map_err(|_| Errno::ENOMEM)?;
-        bucket.extend((0..BUCKET).map(|_| Channel::free()));
-        if self.buckets.is_empty()
-            && let Some(zero) = bucket.first_mut()
-        {
+        self.free.add_word()?;
+        self.aside.add_word()?;
+        if let (0, [zero, ..]) = (first, &mut bucket[..]) {
             zero.state = State::Reserved;
+            first = 1;
         }
         self.buckets.push(bucket);
+        (first..self.valid()).for_each(|port| self.free.set(port, true));
         Ok(())
+    }
+
+    /// Takes the last ports away; `None` if there are none left. Nobody may use any.
+    pub(super) fn remove_bucket(&mut self) -> Option<Bucket> {
+        self.buckets.pop()
+    }
+
+    /// Looks at ports put aside, at most `looks` of them: those that the guest has taken off its
+    /// queue are free again. `true` if all have been looked at since a port was found last.
+    fn take_back(&mut self, looks: u32) -> bool {
+        for _ in 0..looks {
+            let Some(port) = self.aside.first_from(self.next_aside) else {
+                self.next_aside = 0;
+                if core::mem::replace(&mut self.from_first, true) {
+                    return true;
+                }
+                continue;
+            };
+            self.next_aside = port + 1;
+            if !self.is_linked(port) {
+                self.aside.set(port, false);
+                self.free.set(port, true);
+            }
+        }
+        false
+    }
+
+    /// The guest's FIFO queue may still lead through the word of a port that was closed.
+    fn is_linked(&self, port: u32) -> bool {
+        self.fifo.as_ref().is_some_and(|fifo| fifo.is_linked(port))
+    }
+
+    fn first_free(&self) -> Option<u32> {
+        self.free.first_from(0).filter(|&port| port <= self.highest())
     }
 
     /// A port that can be occupied.
     ///
     /// # Errors
-    /// `ENOSPC` if the domain has used up its ports, `EINVAL` if it is being taken apart, `ENOMEM`.
-    pub(super) fn find_free(&mut self, domain: &Domain) -> Result<u32, Errno> {
+    /// `ENOSPC` if the domain has used up its ports, `EINVAL` if it is being taken apart.
+    pub(super) fn find_free(&mut self, domain: &Domain) -> Result<u32, NoPort> {
         if domain.is_dying() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
-        for port in self.first_free..=self.highest() {
-            if port >= self.valid() {
-                self.add_bucket()?;
+        self.take_back(SECOND_LOOKS);
+        if self.first_free().is_none() && !self.needs_bucket() {
+            let all = self.take_back(LAST_LOOKS);
+            if self.first_free().is_none() {
+                return Err(if all { Errno::ENOSPC.into() } else { NoPort::Later });
             }
-            let free = matches!(self.channel(port)?.state, State::Free);
-            // The guest's FIFO queue may still lead through the word of a port that was closed.
-            if free && !self.fifo.as_ref().is_some_and(|fifo| fifo.is_linked(port)) {
+        }
+        for _ in 0..LOOKS {
+            let port = self.first_free().ok_or(NoPort::Later)?;
+            if !self.is_linked(port) {
+                self.from_first = false;
                 return Ok(port);
             }
+            self.free.set(port, false);
+            self.aside.set(port, true);
         }
-        Err(Errno::ENOSPC)
+        Err(NoPort::Later)
     }
 
     /// Puts a port that `find_free` has found to use.
+    ///
+    /// # Errors
+    /// `EEXIST` for a virtual interrupt that has a port (EC-2).
     pub(super) fn occupy(&mut self, port: u32, state: State, vcpu: u32) -> Result<(), Errno> {
+        if let State::Virq(virq) = state {
+            if self.virq_port(vcpu, virq) != 0 {
+                return Err(Errno::EEXIST);
+            }
+            self.set_virq_port(vcpu, virq, port);
+        }
         let channel = self.channel_mut(port)?;
         debug_assert!(matches!(channel.state, State::Free));
         channel.state = state;
         channel.vcpu = vcpu;
         channel.fifo.start();
-        if port == self.first_free {
-            self.first_free += 1;
-        }
+        self.free.set(port, false);
+        self.used += 1;
         Ok(())
     }
 
@@ -230,11 +380,13 @@ impl Table {
         if let State::Virq(virq) = state {
             self.set_virq_port(if is_global(virq) { 0 } else { vcpu }, virq, 0);
         }
-        match &self.fifo {
-            Some(fifo) => fifo.clear_pending(port),
-            None => two_level::clear_pending(domain, port),
+        if let Some(fifo) = &self.fifo {
+            fifo.clear_pending(port);
         }
-        self.first_free = self.first_free.min(port);
+        // It may have become pending before the domain went over to the FIFO ABI, too.
+        two_level::clear_pending(domain, port);
+        self.free.set(port, true);
+        self.used -= 1;
         Ok(())
     }
 
@@ -257,12 +409,9 @@ impl Table {
     }
 
     /// Records the port of a virtual interrupt; `vcpu` is one of the domain's.
-    pub(super) fn set_virq_port(&mut self, vcpu: u32, virq: u32, port: u32) {
-        let Ok(index) = usize::try_from(vcpu) else { return };
-        if self.virqs.len() <= index {
-            self.virqs.resize(index + 1, [0; VIRQS]);
-        }
-        if let Some(slot) = self.virqs.get_mut(index).and_then(|row| row.get_mut(virq as usize)) {
+    fn set_virq_port(&mut self, vcpu: u32, virq: u32, port: u32) {
+        let row = usize::try_from(vcpu).ok().and_then(|vcpu| self.virqs.get_mut(vcpu));
+        if let Some(slot) = row.and_then(|row| row.get_mut(virq as usize)) {
             *slot = port;
         }
     }
@@ -302,15 +451,17 @@ impl Table {
             }
     }
 
-    /// Goes over to the FIFO ABI: what was pending is remembered until the guest has given the event words.
-    pub(super) fn start_fifo(&mut self, domain: &Domain, fifo: Fifo) {
-        for (number, channel) in (0..).zip(self.buckets.iter_mut().flat_map(|bucket| bucket.iter_mut())) {
-            channel.fifo.start();
-            if two_level::is_pending(domain, number) {
-                channel.fifo.remember_pending();
-            }
+    /// Makes a port pending for which there is an event word now, if it became pending while there
+    /// was none or under the 2-level ABI.
+    pub(super) fn raise_remembered(&mut self, domain: &Domain, port: u32) -> Raised {
+        let Ok(Channel { state, fifo, .. }) = self.channel(port) else { return Raised::nothing(port) };
+        if matches!(state, State::Free | State::Reserved)
+            || !(fifo.was_pending() || two_level::is_pending(domain, port))
+        {
+            return Raised::nothing(port);
         }
-        self.fifo = Some(fifo);
+        two_level::clear_pending(domain, port);
+        self.raise(domain, port)
     }
 
     /// Goes back to the 2-level ABI when every port is free; hands the FIFO ABI's pages back.
@@ -318,13 +469,8 @@ impl Table {
     /// # Errors
     /// `EAGAIN` if a port is in use.
     pub(super) fn stop_fifo(&mut self) -> Result<Option<Fifo>, Errno> {
-        let in_use = |channel: &Channel| !matches!(channel.state, State::Free | State::Reserved);
-        if self.buckets.iter().any(|bucket| bucket.iter().any(in_use)) {
+        if self.used != 0 {
             return Err(Errno::EAGAIN);
-        }
-        if self.fifo.is_some() {
-            self.buckets.clear();
-            self.first_free = 1;
         }
         Ok(self.fifo.take())
     }

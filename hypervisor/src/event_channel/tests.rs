@@ -1,6 +1,7 @@
 //! Event channels as guests see them.
 
 mod fifo;
+mod many;
 
 use std::sync::Barrier;
 use std::vec::Vec;

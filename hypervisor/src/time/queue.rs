@@ -34,6 +34,12 @@ impl<A> TimerQueue<A> {
         Some(self.entries.remove(place).1)
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<u64> {
         self.entries.last().map(|((deadline, _), _)| *deadline)

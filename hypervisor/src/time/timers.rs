@@ -20,6 +20,9 @@ pub(super) enum Action {
     Interruption,
 }
 
+/// Timers that are served before the pCPU may do something else.
+const MOST_AT_ONCE: usize = 64;
+
 /// Names a timer that has been set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Token {
@@ -82,11 +85,13 @@ pub(crate) fn set_scheduler_deadline(deadline: u64) {
     timers.program();
 }
 
-/// Serves this pCPU's timers that are due, after the hardware has reported its deadline. No lock may be held.
+/// Serves this pCPU's timers that are due, after the hardware has reported its deadline. If they
+/// are many, the hardware reports the next of them at once, so that something else may come first.
+/// No lock may be held.
 pub(crate) fn run_due() {
     let cpu = cpu::current();
     let now = time::now();
-    loop {
+    for _ in 0..MOST_AT_ONCE {
         let mut timers = TIMERS[cpu.index()].lock();
         let Some((key, action)) = timers.queue.pop_due(now) else {
             // The deadline has been used up; the scheduler's is its own to look at.
@@ -98,19 +103,44 @@ pub(crate) fn run_due() {
             return;
         };
         drop(timers);
-        let token = Token { cpu, key };
-        match action {
-            Action::Vcpu(vcpu, kind) => {
-                if let Some(vcpu) = vcpu.upgrade() {
-                    super::vcpu::fire(&vcpu, kind, token, now);
-                }
+        serve(action, Token { cpu, key }, now);
+    }
+    let mut timers = TIMERS[cpu.index()].lock();
+    timers.programmed = u64::MAX;
+    timers.program();
+}
+
+/// Does what a timer is for.
+fn serve(action: Action, token: Token, now: u64) {
+    match action {
+        Action::Vcpu(vcpu, kind) => {
+            if let Some(vcpu) = vcpu.upgrade() {
+                super::vcpu::fire(&vcpu, kind, token, now);
             }
-            Action::Watchdog(domain, number) => {
-                if let Some(domain) = domain.upgrade() {
-                    super::watchdog::fire(&domain, number, token);
-                }
+        }
+        Action::Watchdog(domain, number) => {
+            if let Some(domain) = domain.upgrade() {
+                super::watchdog::fire(&domain, number, token);
             }
-            Action::Interruption => {}
+        }
+        Action::Interruption => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_timers_that_are_due_some_are_served_at_a_time() {
+        machine::hosted::start(64);
+        let now = time::now();
+        (0..3 * MOST_AT_ONCE).for_each(|_| interrupt_at(now));
+        let waiting = || TIMERS[cpu::current().index()].lock().queue.len();
+        for left in [2, 1, 0] {
+            run_due();
+            assert_eq!(waiting(), left * MOST_AT_ONCE);
+            assert_eq!(cpu::take_pending().contains(cpu::Pending::TIMER), left != 0, "the next is reported at once");
         }
     }
 }

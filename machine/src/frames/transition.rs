@@ -53,6 +53,11 @@ impl Budget {
         self.left = self.left.saturating_sub(units);
     }
 
+    /// What is left of it.
+    pub const fn left(&self) -> u32 {
+        self.left
+    }
+
     /// Whether it is time to stop.
     pub const fn is_exhausted(&self) -> bool {
         self.left == 0

@@ -8,7 +8,7 @@ use machine::addr::GuestVirt;
 use super::hand_out;
 use crate::domain;
 use crate::event_channel::ports::{Peer, State};
-use crate::event_channel::{close, with_both};
+use crate::event_channel::{allocate, close, note_refusal, with_both};
 use crate::hypercall::{CallResult, Caller};
 
 fn resolve(caller: &Caller<'_>, id: DomainId) -> DomainId {
@@ -19,10 +19,7 @@ pub(super) fn alloc_unbound(caller: &mut Caller<'_>, argument: GuestVirt) -> Cal
     let mut arguments: AllocUnbound = caller.cpu.read(argument)?;
     let domain = caller.target(arguments.domain)?;
     let remote = resolve(caller, arguments.remote_domain);
-    let mut table = domain.events.lock();
-    let port = table.find_free(&domain)?;
-    table.occupy(port, State::Unbound(remote), 0)?;
-    drop(table);
+    let port = allocate(&domain, State::Unbound(remote), 0)?;
     arguments.port = port;
     if caller.cpu.write(argument, &arguments).is_err() {
         // The port may have been bound by the remote domain already; a failed attempt to close it leaves it to the
@@ -38,7 +35,10 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
     let domain = caller.domain;
     let remote = domain::by_id(resolve(caller, arguments.remote_domain)).ok_or(Errno::ESRCH)?;
     let remote_port = arguments.remote_port;
+    domain.events.make_room()?;
+    let mut highest = 0;
     let bound = with_both(domain, &remote, |local, other| {
+        highest = local.highest();
         let port = local.find_free(domain)?;
         let accepts = |state: &State| matches!(state, State::Unbound(id) if *id == domain.id());
         let theirs = match other {
@@ -46,13 +46,14 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
             None => local.channel_mut(remote_port)?,
         };
         if !accepts(&theirs.state) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         theirs.state = State::Interdomain(Peer::new(domain, port));
         local.occupy(port, State::Interdomain(Peer::new(&remote, remote_port)), 0)?;
         // What the other end sent before it was bound was dropped; the guest looks once more.
         Ok((port, local.raise(domain, port)))
     });
+    note_refusal(domain, &bound, highest);
     let (port, raised) = bound?;
     raised.act(domain);
     arguments.local_port = port;

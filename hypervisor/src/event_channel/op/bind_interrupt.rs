@@ -6,8 +6,8 @@ use abi::xen::virq;
 use machine::addr::GuestVirt;
 
 use super::hand_out;
-use crate::event_channel::close as close_port;
 use crate::event_channel::ports::{State, is_global};
+use crate::event_channel::{allocate, close as close_port};
 use crate::hardware::{self, interrupts};
 use crate::hypercall::{CallResult, Caller};
 
@@ -23,14 +23,11 @@ pub(super) fn bind_virq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
     }
     let domain = caller.domain;
     domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
-    let mut table = domain.events.lock();
-    if table.virq_port(vcpu, number) != 0 {
+    let bound = domain.events.lock().virq_port(vcpu, number);
+    if bound != 0 {
         return Err(Errno::EEXIST.into());
     }
-    let port = table.find_free(domain)?;
-    table.occupy(port, State::Virq(number), vcpu)?;
-    table.set_virq_port(vcpu, number, port);
-    drop(table);
+    let port = allocate(domain, State::Virq(number), vcpu)?;
     arguments.port = port;
     hand_out(caller, argument, &arguments, port)
 }
@@ -39,10 +36,7 @@ pub(super) fn bind_ipi(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResu
     let mut arguments: BindIpi = caller.cpu.read(argument)?;
     let domain = caller.domain;
     domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
-    let mut table = domain.events.lock();
-    let port = table.find_free(domain)?;
-    table.occupy(port, State::Ipi, arguments.vcpu)?;
-    drop(table);
+    let port = allocate(domain, State::Ipi, arguments.vcpu)?;
     arguments.port = port;
     hand_out(caller, argument, &arguments, port)
 }
@@ -56,10 +50,7 @@ pub(super) fn bind_pirq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
         return Err(Errno::EINVAL.into());
     }
     let hardware = hardware.ok_or(Errno::EPERM)?;
-    let mut table = domain.events.lock();
-    let port = table.find_free(domain)?;
-    table.occupy(port, State::Pirq(arguments.pirq), 0)?;
-    drop(table);
+    let port = allocate(domain, State::Pirq(arguments.pirq), 0)?;
     if let Err(errno) = interrupts::bind(hardware, domain, arguments.pirq, port, 0) {
         close_port(domain, port)?;
         return Err(errno.into());

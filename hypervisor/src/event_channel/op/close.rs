@@ -10,6 +10,9 @@ use super::RESET_CONTINUED;
 use crate::event_channel::{CLOSE_COST, close as close_port};
 use crate::hypercall::{CallError, CallResult, Caller};
 
+/// What it costs, in units of the budget, to give the FIFO ABI's pages back.
+const COST_OF_FIFO: u32 = 512;
+
 pub(super) fn close(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let Close { port } = caller.cpu.read(argument)?;
     close_port(caller.domain, port)?;
@@ -37,7 +40,9 @@ pub(super) fn reset(caller: &mut Caller<'_>, argument: GuestVirt, continued: boo
             table.reset_from = 0;
             let fifo = table.stop_fifo()?;
             drop(table);
-            drop(fifo);
+            if fifo.is_some() {
+                caller.budget.spend(COST_OF_FIFO);
+            }
             return Ok(0);
         }
         table.reset_from = port;

@@ -27,15 +27,14 @@ pub(super) fn init_control(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
         return Err(Errno::EINVAL.into());
     }
     let page = shared_page(caller, arguments.control_gfn)?;
+    let has_fifo = domain.events.lock().fifo.is_some();
+    let first = if has_fifo { None } else { Some(Fifo::new(domain.vcpus().len())?) };
     let mut table = domain.events.lock();
-    match &mut table.fifo {
-        Some(fifo) => fifo.set_control(arguments.vcpu, page, offset)?,
-        None => {
-            let mut fifo = Fifo::new(domain.vcpus().len());
-            fifo.set_control(arguments.vcpu, page, offset)?;
-            table.start_fifo(domain, fifo);
-        }
+    if table.fifo.is_none() {
+        table.fifo = first;
     }
+    // Another vCPU may have gone back to the 2-level ABI meanwhile.
+    table.fifo.as_mut().ok_or_else(CallError::again)?.set_control(arguments.vcpu, page, offset)?;
     drop(table);
     arguments.link_bits = fifo::LINK_BITS as u8;
     caller.cpu.write(argument, &arguments)?;
@@ -55,12 +54,9 @@ pub(super) fn expand_array(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
     let end = table.valid().min(first + WORDS_PER_PAGE);
     drop(table);
     for port in first..end {
-        let mut table = domain.events.lock();
-        if table.channel(port).is_ok_and(|channel| channel.fifo.was_pending()) {
-            let raised = table.raise(domain, port);
-            drop(table);
-            raised.act(domain);
-        }
+        caller.budget.spend(1);
+        let raised = domain.events.lock().raise_remembered(domain, port);
+        raised.act(domain);
     }
     Ok(0)
 }

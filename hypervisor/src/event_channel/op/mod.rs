@@ -18,11 +18,23 @@ use crate::hypercall::{CallError, CallResult, Caller};
 /// Goes on with a reset that was interrupted; Xen's own number for it.
 const RESET_CONTINUED: u32 = 14;
 
+/// What an operation costs beside any other, in units of the budget. Those that go on for longer
+/// spend what they do.
+const fn cost(operation: u32) -> u32 {
+    match operation {
+        op::ALLOC_UNBOUND | op::BIND_INTERDOMAIN | op::BIND_VIRQ | op::BIND_PIRQ | op::BIND_IPI => 48,
+        op::CLOSE | op::EXPAND_ARRAY | op::INIT_CONTROL => 32,
+        op::SEND | op::UNMASK => 8,
+        _ => 0,
+    }
+}
+
 /// `event_channel_op`.
 ///
 /// # Errors
 /// `ENOSYS` for an unknown sub-operation, `EFAULT` for arguments out of reach, otherwise those of the sub-operation.
 pub fn event_channel_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+    caller.budget.spend(cost(operation));
     match operation {
         op::ALLOC_UNBOUND => bind_domain::alloc_unbound(caller, argument),
         op::BIND_INTERDOMAIN => bind_domain::bind_interdomain(caller, argument),

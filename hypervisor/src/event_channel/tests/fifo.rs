@@ -10,13 +10,13 @@ use zerocopy::FromZeros;
 use super::{bind_ipi, call, close, pending, send, upcall};
 use crate::testing::{Guest, rounds};
 
-const CONTROL: usize = 1;
-const WORDS: usize = 2;
+pub(super) const CONTROL: usize = 1;
+pub(super) const WORDS: usize = 2;
 const PENDING: u32 = 1 << fifo::PENDING;
 const MASKED: u32 = 1 << fifo::MASKED;
-const LINKED: u32 = 1 << fifo::LINKED;
+pub(super) const LINKED: u32 = 1 << fifo::LINKED;
 
-fn init_control(guest: &mut Guest, vcpu: u32, page: usize) -> Result<(), Errno> {
+pub(super) fn init_control(guest: &mut Guest, vcpu: u32, page: usize) -> Result<(), Errno> {
     let mut arguments = InitControl::new_zeroed();
     (arguments.control_gfn, arguments.vcpu) = (guest.mfn(page).get(), vcpu);
     let out = call(guest, op::INIT_CONTROL, arguments)?;
@@ -24,17 +24,17 @@ fn init_control(guest: &mut Guest, vcpu: u32, page: usize) -> Result<(), Errno> 
     Ok(())
 }
 
-fn expand(guest: &mut Guest, page: usize) -> Result<(), Errno> {
+pub(super) fn expand(guest: &mut Guest, page: usize) -> Result<(), Errno> {
     let array_gfn = guest.mfn(page).get();
     call(guest, op::EXPAND_ARRAY, ExpandArray { array_gfn }).map(|_| ())
 }
 
-fn get(guest: &mut Guest, page: usize, index: u32) -> u32 {
+pub(super) fn get(guest: &mut Guest, page: usize, index: u32) -> u32 {
     let address = guest.address(page).offset(u64::from(index) * 4);
     guest.read(address)
 }
 
-fn set(guest: &mut Guest, page: usize, index: u32, value: u32) {
+pub(super) fn set(guest: &mut Guest, page: usize, index: u32, value: u32) {
     let address = guest.address(page).offset(u64::from(index) * 4);
     guest.caller().cpu.write(address, &value).expect("mapped");
 }
@@ -66,7 +66,7 @@ fn consume(guest: &mut Guest, head: &mut u32, priority: u32) -> Vec<u32> {
     }
 }
 
-fn guest() -> Guest {
+pub(super) fn guest() -> Guest {
     let mut a = Guest::new(1, 4);
     init_control(&mut a, 0, CONTROL).expect("a control block");
     expand(&mut a, WORDS).expect("words");

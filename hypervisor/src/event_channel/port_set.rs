@@ -1,0 +1,129 @@
+//! A set of port numbers in which the lowest member is found in a few steps, however many there
+//! are.
+//!
+//! There is a bit for each port, a bit for each word of those that is not empty, and a bit for each
+//! word of these that is not empty. A port can be a member once a word has been added for it.
+
+use alloc::vec::Vec;
+
+use abi::errno::Errno;
+use abi::event_channel::fifo::NR_CHANNELS;
+
+/// Ports that a word stands for.
+pub(super) const PORTS_PER_WORD: u32 = u64::BITS;
+/// Words at most, and groups of 64 of them.
+const WORDS: usize = (NR_CHANNELS / PORTS_PER_WORD) as usize;
+const GROUPS: usize = WORDS / u64::BITS as usize;
+const _: () = assert!(GROUPS <= u64::BITS as usize);
+
+/// Port numbers.
+pub(super) struct PortSet {
+    words: Vec<u64>,
+    /// Which words are not empty.
+    groups: [u64; GROUPS],
+    /// Which groups are not empty.
+    top: u64,
+}
+
+/// The number of the lowest bit that is set, of those from `from` on.
+fn lowest(bits: u64, from: u32) -> Option<u32> {
+    let rest = bits & u64::MAX.checked_shl(from).unwrap_or(0);
+    (rest != 0).then(|| rest.trailing_zeros())
+}
+
+/// Sets or clears a bit; whether any is set then.
+fn put(bits: &mut u64, bit: u32, is_set: bool) -> bool {
+    let mask = 1 << (bit % u64::BITS);
+    *bits = if is_set { *bits | mask } else { *bits & !mask };
+    *bits != 0
+}
+
+impl PortSet {
+    /// An empty set, in which no port can be.
+    pub(super) const fn new() -> Self {
+        Self { words: Vec::new(), groups: [0; GROUPS], top: 0 }
+    }
+
+    /// Lets as many more ports be members as a word stands for; they are not yet.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `ENOSPC` if that would be more than there can be.
+    pub(super) fn add_word(&mut self) -> Result<(), Errno> {
+        if self.words.len() >= WORDS {
+            return Err(Errno::ENOSPC);
+        }
+        self.words.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.words.push(0);
+        Ok(())
+    }
+
+    /// Makes a port a member, or none any more. One for which there is no word stays none.
+    pub(super) fn set(&mut self, port: u32, is_member: bool) {
+        let (word, group) = (port / PORTS_PER_WORD, port / PORTS_PER_WORD / u64::BITS);
+        let Some(bits) = self.words.get_mut(word as usize) else { return };
+        let any = put(bits, port, is_member);
+        let Some(bits) = self.groups.get_mut(group as usize) else { return };
+        let any = put(bits, word, any);
+        put(&mut self.top, group, any);
+    }
+
+    /// The lowest member from `from` on.
+    pub(super) fn first_from(&self, from: u32) -> Option<u32> {
+        let (word, group) = (from / PORTS_PER_WORD, from / PORTS_PER_WORD / u64::BITS);
+        let bit = |word: u32, from| self.words.get(word as usize).and_then(|bits| lowest(*bits, from));
+        if let Some(bit) = bit(word, from % PORTS_PER_WORD) {
+            return Some(word * PORTS_PER_WORD + bit);
+        }
+        let word_in = |group: u32, from| {
+            let bits = self.groups.get(group as usize)?;
+            lowest(*bits, from).map(|word| group * u64::BITS + word)
+        };
+        let word = word_in(group, word % u64::BITS + 1)
+            .or_else(|| lowest(self.top, group + 1).and_then(|group| word_in(group, 0)))?;
+        bit(word, 0).map(|bit| word * PORTS_PER_WORD + bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn random_operations_agree_with_a_sorted_set() {
+        let mut set = PortSet::new();
+        let mut model = BTreeSet::new();
+        for _ in 0..WORDS {
+            set.add_word().expect("room");
+        }
+        assert_eq!(set.add_word(), Err(Errno::ENOSPC));
+        let mut random = 5u64;
+        for _ in 0..crate::testing::rounds(50_000) {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let draw = (random >> 33) as u32;
+            // Near each other, so that words and groups become empty again.
+            let port = (draw >> 8) % 4 * 33_000 % NR_CHANNELS + (draw >> 10) % 3 * 64 + draw % 7;
+            if draw & 0x80 != 0 {
+                set.set(port, true);
+                model.insert(port);
+            } else {
+                set.set(port, false);
+                model.remove(&port);
+            }
+            let from = draw % NR_CHANNELS;
+            for from in [0, from, port, port + 1, NR_CHANNELS - 1, NR_CHANNELS, u32::MAX] {
+                assert_eq!(set.first_from(from), model.range(from..).next().copied(), "from {from}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_without_a_word_is_no_member() {
+        let mut set = PortSet::new();
+        set.add_word().expect("room");
+        for port in [0, 63, 64, NR_CHANNELS, u32::MAX] {
+            set.set(port, true);
+        }
+        assert_eq!([0, 1, 64].map(|from| set.first_from(from)), [Some(0), Some(63), None]);
+    }
+}

@@ -1,0 +1,129 @@
+//! More ports than the 2-level ABI has, and guests that make looking for a free one hard.
+
+use abi::errno::Errno;
+use abi::event_channel::{BindIpi, Close, ExpandArray, fifo, op};
+use machine::frames::Budget;
+
+use super::fifo::{LINKED, WORDS, expand, get, guest as fifo_guest, init_control, set};
+use super::{alloc, bind_ipi, call, close, pending, send, status_of, upcall};
+use crate::event_channel::event_channel_op;
+use crate::event_channel::ports::{DEFAULT_LIMIT, LOOKS};
+use crate::hypercall::CallError;
+use crate::testing::Guest;
+
+/// Pages of event words that the guest gives: for fewer ports than it uses.
+const PAGES: u32 = 4;
+
+/// An initial domain that uses the FIFO ABI, whose word pages are `WORDS` and those behind.
+fn initial_domain() -> Guest {
+    let mut guest = Guest::privileged(0, WORDS + PAGES as usize + 1);
+    init_control(&mut guest, 0, 1).expect("a control block");
+    (0..PAGES as usize).for_each(|page| expand(&mut guest, WORDS + page).expect("words"));
+    guest
+}
+
+#[test]
+fn the_initial_domain_has_all_the_ports_that_there_can_be() {
+    let most = if cfg!(miri) { 200 } else { fifo::NR_CHANNELS - 1 };
+    let mut guest = initial_domain();
+    for port in 1..=most {
+        assert_eq!(bind_ipi(&mut guest, 0), Ok(port));
+    }
+    if !cfg!(miri) {
+        assert_eq!(bind_ipi(&mut guest, 0), Err(Errno::ENOSPC));
+    }
+    // One with a word, one without: the latter's event comes when the guest gives the word.
+    let with_word = PAGES * 1024 - 1;
+    for port in [with_word, with_word + 1] {
+        let _ = send(&mut guest, port);
+    }
+    if !cfg!(miri) {
+        assert_ne!(get(&mut guest, WORDS + PAGES as usize - 1, 1023) & 1 << fifo::PENDING, 0);
+        let page = WORDS + PAGES as usize;
+        expand(&mut guest, page).expect("words");
+        assert_ne!(get(&mut guest, page, 0) & 1 << fifo::PENDING, 0);
+    }
+    for port in [most, 70, 3] {
+        close(&mut guest, port).expect("open");
+    }
+    assert_eq!([3, 70, most].map(|_| bind_ipi(&mut guest, 0)), [3, 70, most].map(Ok), "the lowest first");
+}
+
+#[test]
+fn closing_all_ports_goes_on_where_the_budget_ended_it() {
+    let mut guest = initial_domain();
+    let count = if cfg!(miri) { 200 } else { 20_000 };
+    (1..=count).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
+    let close_all = |units| guest.domain.events.close_all(&guest.domain, &mut Budget::new(units));
+    let goes = (0..).take_while(|_| !close_all(1000)).count();
+    // Not more than 64 units for a port, and 8 for the memory of 64 of them.
+    assert!(goes <= count as usize * 65 / 1000 + 1, "{goes} goes");
+    assert!(close_all(1000), "there is nothing left to be done");
+}
+
+#[test]
+fn words_that_are_all_linked_make_no_call_long() {
+    let mut guest = fifo_guest();
+    // All ports have been used, and are free again.
+    (1..=DEFAULT_LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
+    for port in 1..=DEFAULT_LIMIT {
+        close(&mut guest, port).expect("open");
+        set(&mut guest, WORDS, port, LINKED);
+    }
+    let argument = guest.put(&BindIpi { vcpu: 0, port: 0 });
+    let mut goes = 0;
+    let errno = loop {
+        let aside = guest.domain.events.lock().put_aside();
+        match event_channel_op(&mut guest.caller(), op::BIND_IPI, argument) {
+            Err(CallError::Errno(errno)) => break errno,
+            Err(CallError::Continue { .. }) => goes += 1,
+            other => panic!("{other:?}"),
+        }
+        let put = guest.domain.events.lock().put_aside() - aside;
+        assert!(put <= LOOKS, "{put} ports put aside in one go");
+    };
+    assert_eq!(errno, Errno::ENOSPC);
+    assert!(goes >= DEFAULT_LIMIT / LOOKS, "{goes} goes");
+    // The guest takes them off its queue, the last first.
+    for port in (1..=DEFAULT_LIMIT).rev() {
+        set(&mut guest, WORDS, port, 0);
+        let found = bind_ipi(&mut guest, 0).expect("the one that came back");
+        assert_eq!(found, port);
+    }
+    assert_eq!(bind_ipi(&mut guest, 0), Err(Errno::ENOSPC));
+}
+
+#[test]
+fn a_port_is_pending_for_nobody_when_it_is_used_again_in_the_other_abi() {
+    let mut guest = Guest::new(1, 4);
+    let port = bind_ipi(&mut guest, 0).expect("a port");
+    send(&mut guest, port).expect("an IPI");
+    assert!(pending(&guest, port) && upcall(&guest, 0));
+    init_control(&mut guest, 0, 1).expect("a control block");
+    call(&mut guest, op::CLOSE, Close { port }).expect("open");
+    assert_eq!(alloc(&mut guest, 2), port);
+    expand(&mut guest, WORDS).expect("words");
+    assert_eq!(get(&mut guest, WORDS, port), 0, "the event was the former user's");
+    assert_eq!(status_of(&mut guest, port).map(|status| status.port), Ok(port));
+}
+
+#[test]
+fn the_same_page_of_words_again_and_again_is_counted() {
+    let mut guest = fifo_guest();
+    (1..=DEFAULT_LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
+    let array_gfn = guest.mfn(WORDS).get();
+    let argument = guest.put(&ExpandArray { array_gfn });
+    let mut caller = guest.caller_with(100_000);
+    assert!(event_channel_op(&mut caller, op::EXPAND_ARRAY, argument).is_ok());
+    // The second page is for ports that there are not.
+    let left = |caller: &crate::hypercall::Caller<'_>| caller.budget.left();
+    assert!(left(&caller) > 99_000);
+    let mut fresh = Guest::new(2, 4);
+    init_control(&mut fresh, 0, 1).expect("a control block");
+    (1..=DEFAULT_LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut fresh, 0), Ok(port)));
+    let array_gfn = fresh.mfn(WORDS).get();
+    let argument = fresh.put(&ExpandArray { array_gfn });
+    let mut caller = fresh.caller_with(100_000);
+    assert!(event_channel_op(&mut caller, op::EXPAND_ARRAY, argument).is_ok());
+    assert!(left(&caller) < 99_000, "a look at each of 1024 ports");
+}
