@@ -11,6 +11,9 @@ use crate::domain::state::descriptor_pages;
 
 const DESCRIPTOR_SIZE: u64 = 8;
 const DESCRIPTORS_PER_PAGE: usize = PAGE_SIZE / DESCRIPTOR_SIZE as usize;
+/// What a page of a GDT costs, in units of the budget, whether its descriptors have been checked
+/// before or not.
+const COST_OF_PAGE: u32 = 16;
 
 /// Sets the GDT: `entries` descriptors in the frames that `list` names.
 pub fn set_gdt(caller: &mut Caller<'_>, list: GuestVirt, entries: u32) -> CallResult {
@@ -23,6 +26,7 @@ pub fn set_gdt(caller: &mut Caller<'_>, list: GuestVirt, entries: u32) -> CallRe
     for (index, frame) in (0..).zip(frames.iter_mut()) {
         *frame = caller.cpu.read_element(list, index)?;
     }
+    caller.budget.spend(frames.len() as u32 * COST_OF_PAGE);
     let pages = descriptor_pages(caller.domain, frames.iter().copied(), &mut caller.budget)?;
     caller.cpu.set_gdt(pages, entries);
     Ok(0)

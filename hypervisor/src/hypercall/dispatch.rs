@@ -75,7 +75,8 @@ fn arguments(cpu: &Active) -> [u64; 6] {
 
 /// Calls the handler for `number`.
 pub(super) fn call(caller: &mut Caller<'_>, number: u64, arguments: [u64; 6]) -> CallResult {
-    let Some(Row { handler, .. }) = table::row(number) else { return Err(Errno::ENOSYS.into()) };
+    let Some(Row { handler, cost, .. }) = table::row(number) else { return Err(Errno::ENOSYS.into()) };
+    caller.budget.spend(*cost);
     handler(caller, arguments)
 }
 

@@ -2,12 +2,12 @@
 
 use alloc::format;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use abi::errno::Errno;
 use abi::sched::{PinOverride, Poll, RemoteShutdown, Shutdown, Watchdog, op};
 use machine::addr::GuestVirt;
+use zerocopy::IntoBytes;
 
 use super::{CallError, CallResult, Caller};
 use crate::domain::{Domain, EndReason};
@@ -15,6 +15,8 @@ use crate::{event_channel, scheduler};
 
 /// The most ports that one poll may name.
 const MAX_POLL_PORTS: u32 = 128;
+/// Ports that can be looked at for a unit of the budget.
+const PORTS_PER_UNIT: u32 = 2;
 
 /// See the public header `sched.h`.
 ///
@@ -81,17 +83,17 @@ fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     if poll.port_count > MAX_POLL_PORTS {
         return Err(Errno::EINVAL.into());
     }
-    let list = GuestVirt::new(poll.ports);
-    let ports = (0..u64::from(poll.port_count))
-        .map(|index| caller.cpu.read_element(list, index))
-        .collect::<Result<Vec<u32>, _>>()?;
-    if !event_channel::may_poll(caller.domain, &ports) {
+    caller.budget.spend(poll.port_count / PORTS_PER_UNIT);
+    let mut ports = [0u32; MAX_POLL_PORTS as usize];
+    let ports = &mut ports[..poll.port_count as usize];
+    caller.cpu.read_bytes(GuestVirt::new(poll.ports), ports.as_mut_bytes())?;
+    if !event_channel::may_poll(caller.domain, ports) {
         return Err(Errno::EINVAL.into());
     }
     caller.vcpu.time.stop_poll_limit();
-    scheduler::start_polling(caller.vcpu, caller.domain, &ports);
+    scheduler::start_polling(caller.vcpu, caller.domain, ports);
     // Polled first, then looked: a port that becomes pending in between wakes the vCPU.
-    if event_channel::poll_ready(caller.domain, &ports) {
+    if event_channel::poll_ready(caller.domain, ports) {
         scheduler::wake(caller.vcpu);
     } else if poll.timeout != 0 {
         caller.vcpu.time.set_poll_limit(caller.vcpu, poll.timeout);

@@ -26,6 +26,9 @@ pub struct Row {
     pub privilege: Privilege,
     /// Whether long work is done in pieces.
     pub preemptible: bool,
+    /// What each call costs beside what its handler spends, in units of the budget: its part that
+    /// does not depend on what is asked.
+    pub cost: u32,
     /// What it does, for people.
     pub summary: &'static str,
     /// The operations that the interface has for it, by their names there.
@@ -117,7 +120,7 @@ const fn refused(hypercall: u32) -> &'static [u32] {
 }
 
 macro_rules! rows {
-    ($($number:ident $name:literal $privilege:ident $preemptible:literal $summary:literal
+    ($($number:ident $name:literal $privilege:ident $preemptible:literal $cost:literal $summary:literal
         |$caller:ident, $arguments:ident| $handler:expr;)*) => {
         /// All hypercalls, by number.
         pub static ROWS: &[Row] = &[$(Row {
@@ -126,6 +129,7 @@ macro_rules! rows {
             handler: |$caller, $arguments| $handler,
             privilege: Privilege::$privilege,
             preemptible: $preemptible,
+            cost: $cost,
             summary: $summary,
             operations: operations(number::$number),
             refused: refused(number::$number),
@@ -134,69 +138,69 @@ macro_rules! rows {
 }
 
 rows! {
-    SET_TRAP_TABLE "set_trap_table" Any true "sets handlers of exceptions and software interrupts"
+    SET_TRAP_TABLE "set_trap_table" Any true 32 "sets handlers of exceptions and software interrupts"
         |c, a| traps_and_callbacks::set_trap_table(c, at(a[0]));
-    MMU_UPDATE "mmu_update" OwnOrControl true "changes page-table entries and M2P entries"
+    MMU_UPDATE "mmu_update" OwnOrControl true 0 "changes page-table entries and M2P entries"
         |c, a| mmu_update::mmu_update(c, at(a[0]), low(a[1]), at(a[2]), low(a[3]));
-    SET_GDT "set_gdt" Any false "sets the frames of the GDT"
+    SET_GDT "set_gdt" Any false 32 "sets the frames of the GDT"
         |c, a| descriptor_tables::set_gdt(c, at(a[0]), low(a[1]));
-    STACK_SWITCH "stack_switch" Any false "sets the stack on which the kernel is entered"
+    STACK_SWITCH "stack_switch" Any false 0 "sets the stack on which the kernel is entered"
         |c, a| stack_switch::stack_switch(c, a[0], a[1]);
-    SET_CALLBACKS "set_callbacks" Any false "sets the event, failsafe and system-call entry points"
+    SET_CALLBACKS "set_callbacks" Any false 0 "sets the event, failsafe and system-call entry points"
         |c, a| traps_and_callbacks::set_callbacks(c, a[0], a[1], a[2]);
-    FPU_TASKSWITCH "fpu_taskswitch" Any false "sets or clears CR0.TS"
+    FPU_TASKSWITCH "fpu_taskswitch" Any false 0 "sets or clears CR0.TS"
         |c, a| fpu_taskswitch::fpu_taskswitch(c, low(a[0]));
-    SCHED_OP_COMPAT "sched_op_compat" Any false "sched_op as the oldest kernels call it"
+    SCHED_OP_COMPAT "sched_op_compat" Any false 16 "sched_op as the oldest kernels call it"
         |c, a| sched_op::sched_op_compat(c, low(a[0]), a[1]);
-    PLATFORM_OP "platform_op" Control false "tells about the machine's firmware, clock and CPUs, and switches it off"
+    PLATFORM_OP "platform_op" Control false 32 "tells about the machine's firmware, clock and CPUs, and switches it off"
         |c, a| platform_op::platform_op(c, at(a[0]));
-    SET_DEBUGREG "set_debugreg" Any false "sets a debug register"
+    SET_DEBUGREG "set_debugreg" Any false 0 "sets a debug register"
         |c, a| debug_registers::set_debugreg(c, low(a[0]), a[1]);
-    GET_DEBUGREG "get_debugreg" Any false "reads a debug register"
+    GET_DEBUGREG "get_debugreg" Any false 0 "reads a debug register"
         |c, a| debug_registers::get_debugreg(c, low(a[0]));
-    UPDATE_DESCRIPTOR "update_descriptor" Any false "changes one segment descriptor"
+    UPDATE_DESCRIPTOR "update_descriptor" Any false 8 "changes one segment descriptor"
         |c, a| descriptor_tables::update_descriptor(c, a[0], a[1]);
-    MEMORY_OP "memory_op" OwnOrControl true "tells about and changes the domain's memory"
+    MEMORY_OP "memory_op" OwnOrControl true 8 "tells about and changes the domain's memory"
         |c, a| memory_op::memory_op(c, a[0], at(a[1]));
-    MULTICALL "multicall" Any true "performs several hypercalls"
+    MULTICALL "multicall" Any true 0 "performs several hypercalls"
         |c, a| multicall::multicall(c, at(a[0]), low(a[1]));
-    UPDATE_VA_MAPPING "update_va_mapping" Any false "changes the leaf entry of a virtual address"
+    UPDATE_VA_MAPPING "update_va_mapping" Any false 16 "changes the leaf entry of a virtual address"
         |c, a| update_va_mapping::update_va_mapping(c, at(a[0]), a[1], a[2]);
-    SET_TIMER_OP "set_timer_op" Any false "sets the vCPU's one-shot timer"
+    SET_TIMER_OP "set_timer_op" Any false 16 "sets the vCPU's one-shot timer"
         |c, a| set_timer_op::set_timer_op(c, a[0]);
-    EVENT_CHANNEL_OP_COMPAT "event_channel_op_compat" OwnOrControl false "event_channel_op as old kernels call it"
+    EVENT_CHANNEL_OP_COMPAT "event_channel_op_compat" OwnOrControl false 16 "event_channel_op as old kernels call it"
         |c, a| event_channel::event_channel_op_compat(c, at(a[0]));
-    XEN_VERSION "xen_version" Any false "tells the version, features and build"
+    XEN_VERSION "xen_version" Any false 8 "tells the version, features and build"
         |c, a| xen_version::xen_version(c, low(a[0]), at(a[1]));
-    CONSOLE_IO "console_io" Control true "reads and writes the machine's console"
+    CONSOLE_IO "console_io" Control true 8 "reads and writes the machine's console"
         |c, a| console_io::console_io(c, low(a[0]), low(a[1]), at(a[2]));
-    GRANT_TABLE_OP "grant_table_op" OwnOrControl true "maps, copies and sets up granted frames"
+    GRANT_TABLE_OP "grant_table_op" OwnOrControl true 8 "maps, copies and sets up granted frames"
         |c, a| grant_table::grant_table_op(c, low(a[0]), at(a[1]), low(a[2]));
-    VM_ASSIST "vm_assist" Any false "switches behaviours that make a guest's life easier"
+    VM_ASSIST "vm_assist" Any false 0 "switches behaviours that make a guest's life easier"
         |c, a| vm_assist::vm_assist(c, low(a[0]), low(a[1]));
-    UPDATE_VA_MAPPING_OTHERDOMAIN "update_va_mapping_otherdomain" OwnOrControl false "the same, for a frame of another domain"
+    UPDATE_VA_MAPPING_OTHERDOMAIN "update_va_mapping_otherdomain" OwnOrControl false 16 "the same, for a frame of another domain"
         |c, a| update_va_mapping::update_va_mapping_otherdomain(c, at(a[0]), a[1], a[2], domain(a[3]));
-    VCPU_OP "vcpu_op" Any true "starts, stops and describes vCPUs"
+    VCPU_OP "vcpu_op" Any true 16 "starts, stops and describes vCPUs"
         |c, a| vcpu_op::vcpu_op(c, low(a[0]), low(a[1]), at(a[2]));
-    SET_SEGMENT_BASE "set_segment_base" Any false "sets FS and GS bases"
+    SET_SEGMENT_BASE "set_segment_base" Any false 8 "sets FS and GS bases"
         |c, a| segment_base::set_segment_base(c, low(a[0]), a[1]);
-    MMUEXT_OP "mmuext_op" OwnOrControl true "pins tables, changes roots, flushes translations"
+    MMUEXT_OP "mmuext_op" OwnOrControl true 8 "pins tables, changes roots, flushes translations"
         |c, a| mmuext::mmuext_op(c, at(a[0]), low(a[1]), at(a[2]), domain(a[3]));
-    NMI_OP "nmi_op" Any false "sets the NMI handler"
+    NMI_OP "nmi_op" Any false 8 "sets the NMI handler"
         |c, a| nmi_op::nmi_op(c, low(a[0]), at(a[1]));
-    SCHED_OP "sched_op" Any false "yields, blocks, polls, shuts down"
+    SCHED_OP "sched_op" Any false 16 "yields, blocks, polls, shuts down"
         |c, a| sched_op::sched_op(c, low(a[0]), at(a[1]));
-    CALLBACK_OP "callback_op" Any false "sets and unsets one entry point"
+    CALLBACK_OP "callback_op" Any false 8 "sets and unsets one entry point"
         |c, a| callback_op::callback_op(c, low(a[0]), at(a[1]));
-    EVENT_CHANNEL_OP "event_channel_op" OwnOrControl true "binds, sends and closes event channels"
+    EVENT_CHANNEL_OP "event_channel_op" OwnOrControl true 16 "binds, sends and closes event channels"
         |c, a| event_channel::event_channel_op(c, low(a[0]), at(a[1]));
-    PHYSDEV_OP "physdev_op" Any false "interrupts and ports of physical devices"
+    PHYSDEV_OP "physdev_op" Any false 8 "interrupts and ports of physical devices"
         |c, a| physdev_op::physdev_op(c, low(a[0]), at(a[1]));
-    SYSCTL "sysctl" Control false "the host's state and settings"
+    SYSCTL "sysctl" Control false 64 "the host's state and settings"
         |c, a| control::sysctl::sysctl(c, at(a[0]));
-    DOMCTL "domctl" Control false "makes, changes and ends domains"
+    DOMCTL "domctl" Control false 64 "makes, changes and ends domains"
         |c, a| control::domctl::domctl(c, at(a[0]));
-    KEXEC_OP "kexec_op" Control false "starts another kernel in the host's place: none"
+    KEXEC_OP "kexec_op" Control false 0 "starts another kernel in the host's place: none"
         |c, _a| control::kexec_op(c);
 }
 

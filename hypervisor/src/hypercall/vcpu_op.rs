@@ -18,6 +18,11 @@ use super::{CallError, CallResult, Caller};
 use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu, state};
 use crate::scheduler;
 
+/// What it costs, in units of the budget, to read a vCPU's state and to apply it.
+const COST_OF_STATE: u32 = 96;
+/// What it costs to move a vCPU's information.
+const COST_OF_PLACE: u32 = 32;
+
 /// The shortest period of a periodic timer, in nanoseconds.
 const SHORTEST_PERIOD: u64 = 1_000_000;
 /// The longest.
@@ -69,6 +74,7 @@ fn own(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> Result<(), Errno> {
 }
 
 fn initialise(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    caller.budget.spend(COST_OF_STATE);
     let wanted: VcpuGuestContext = caller.cpu.read(argument)?;
     // The lock is held to the end: two of the guest's vCPUs may be here at once.
     let mut parked = vcpu.parked();
@@ -148,6 +154,7 @@ fn set_single_shot_timer(caller: &Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestV
 }
 
 fn register_vcpu_info(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    caller.budget.spend(COST_OF_PLACE);
     let place: RegisterVcpuInfo = caller.cpu.read(argument)?;
     let offset = place.offset as usize;
     if offset > PAGE_SIZE - VCPU_INFO_SIZE || !offset.is_multiple_of(8) {

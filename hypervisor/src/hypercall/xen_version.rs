@@ -20,6 +20,8 @@ const EXTRA_VERSION: &str = ".0-paravane";
 /// The one kind of guest that there is.
 const CAPABILITIES: &str = "xen-3.0-x86_64 ";
 const CHANGESET: &str = concat!("paravane ", env!("CARGO_PKG_VERSION"));
+/// What it costs, in units of the budget, to copy as many bytes.
+const COST_OF_COMMAND_LINE: u32 = 96;
 /// What a guest gets instead of what it may not know.
 const DENIED: &[u8] = b"<denied>\0";
 
@@ -49,6 +51,7 @@ pub fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt)
             caller.cpu.write(argument, &handle)?;
         }
         op::COMMANDLINE if caller.domain.is_privileged() => {
+            caller.budget.spend(COST_OF_COMMAND_LINE);
             let line = text::<COMMAND_LINE_LENGTH>(machine::boot::info().command_line());
             caller.cpu.write(argument, &line)?;
         }

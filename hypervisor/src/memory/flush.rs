@@ -9,7 +9,7 @@ use crate::hypercall::Caller;
 use crate::scheduler;
 
 /// What it costs, in units of the budget, to forget all here, and to interrupt another pCPU and wait for it.
-const COST_HERE: u32 = 8;
+const COST_HERE: u32 = 16;
 const COST_ELSEWHERE: u32 = 128;
 
 /// Whose translations are to be forgotten.

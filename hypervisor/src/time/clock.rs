@@ -92,10 +92,15 @@ pub fn wall_clock() -> u64 {
     WALL_CLOCK.lock().unwrap_or_else(time::wall_clock_at_boot)
 }
 
-/// Sets the wall clock of all domains, those to come included.
-pub fn set_wall_clock(nanoseconds: u64) {
+/// Sets the wall clock of all domains, those to come included; how many there are.
+pub fn set_wall_clock(nanoseconds: u64) -> u32 {
     *WALL_CLOCK.lock() = Some(nanoseconds);
-    domain::for_each(|domain| show_wall_clock(domain));
+    let mut domains = 0;
+    domain::for_each(|domain| {
+        show_wall_clock(domain);
+        domains += 1;
+    });
+    domains
 }
 
 /// Writes the domain's wall clock, anew if there is a reason.

@@ -12,6 +12,8 @@ use crate::hypercall::{CallResult, Caller};
 
 /// The most frames that one call may ask about, which is well within what may be done at once.
 const MOST: u64 = 1024;
+/// What it costs, in units of the budget, to tell what a frame is.
+const COST_OF_FRAME: u32 = 8;
 
 /// Replaces each frame number in the list by what the frame is.
 pub(super) fn get_page_frame_info(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
@@ -19,6 +21,8 @@ pub(super) fn get_page_frame_info(caller: &mut Caller<'_>, request: &Request, ta
     if count > MOST {
         return Err(Errno::E2BIG.into());
     }
+    // At most `MOST`.
+    caller.budget.spend(count as u32 * COST_OF_FRAME);
     let list = GuestVirt::new(array);
     for index in 0..count {
         let mfn: u64 = caller.cpu.read_element(list, index)?;

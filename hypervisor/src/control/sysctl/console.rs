@@ -10,6 +10,8 @@ use crate::hypercall::{CallError, CallResult, Caller};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 512;
+/// What a piece costs, in units of the budget.
+const COST_OF_PIECE: u32 = 48;
 /// What a key may cost, in units of the budget: what it prints goes out on a serial line.
 const COST_OF_KEY: u32 = 8192;
 
@@ -30,6 +32,7 @@ pub(super) fn read_console(caller: &mut Caller<'_>, request: &Request) -> CallRe
         caller.cpu.write_bytes(buffer.offset(done.into()), &piece[..length])?;
         index = next;
         done += length as u32;
+        caller.budget.spend(COST_OF_PIECE);
     }
     (argument.count, argument.index) = (done, index);
     request.answer(caller, &argument)?;

@@ -50,12 +50,22 @@ pub fn physdev_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) 
     }
 }
 
+/// What an operation of the hardware domain costs, in units of the budget. Most reach for a
+/// device's configuration space, or for the I/O APICs, which are slow.
+const fn cost(operation: u32) -> u32 {
+    match operation {
+        op::EOI | op::IRQ_STATUS_QUERY | op::ALLOC_IRQ_VECTOR => 8,
+        _ => 512,
+    }
+}
+
 fn of_hardware_domain(
     caller: &mut Caller<'_>,
     hardware: &'static Hardware,
     operation: u32,
     argument: GuestVirt,
 ) -> CallResult {
+    caller.budget.spend(cost(operation));
     match operation {
         op::EOI => interrupts::eoi(caller, hardware, argument),
         op::IRQ_STATUS_QUERY => interrupts::status_query(caller, hardware, argument),

@@ -16,6 +16,8 @@ use crate::scheduler;
 const NONE: u32 = u32::MAX;
 /// The form of the list of abilities (ACPI 3.0, 8.4.1).
 const PDC_REVISION: u32 = 1;
+/// What it costs, in units of the budget, to tell of one of a list of CPUs.
+const COST_OF_CPU: u32 = 16;
 /// Accesses in one `resource_op`.
 const MAX_ENTRIES: u32 = 3;
 
@@ -33,6 +35,7 @@ pub(super) fn idle_time(caller: &mut Caller<'_>, request: &mut Request) -> CallR
     let mut arguments: GetIdleTime = request.arguments()?;
     let (bitmap, times) = (GuestVirt::new(arguments.cpu_bitmap), GuestVirt::new(arguments.idle_time));
     let count = arguments.cpu_count.min(MAX_CPUS as u32);
+    caller.budget.spend(count * COST_OF_CPU);
     for number in 0..count {
         let mut byte: u8 = caller.cpu.read_element(bitmap, u64::from(number / 8))?;
         let bit = 1 << (number % 8);

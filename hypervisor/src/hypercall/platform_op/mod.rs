@@ -16,6 +16,8 @@ use crate::domain::EndReason;
 use crate::time;
 
 const POWER_OFF: u32 = 5;
+/// What it costs, in units of the budget, to show a domain another wall clock.
+const COST_OF_CLOCK: u32 = 8;
 
 /// A call that has been copied in, and where it goes back to.
 struct Request {
@@ -50,14 +52,14 @@ pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     match call.command {
         op::SETTIME32 => {
             let SetTime32 { seconds, nanoseconds, system_time } = request.arguments()?;
-            set_time(seconds.into(), nanoseconds, system_time)
+            set_time(caller, seconds.into(), nanoseconds, system_time)
         }
         op::SETTIME64 => {
             let SetTime64 { seconds, nanoseconds, must_be_zero, system_time } = request.arguments()?;
             if must_be_zero != 0 {
                 return Err(Errno::EINVAL.into());
             }
-            set_time(seconds, nanoseconds, system_time)
+            set_time(caller, seconds, nanoseconds, system_time)
         }
         op::FIRMWARE_INFO => firmware::info(caller, &mut request),
         op::ENTER_ACPI_SLEEP => sleep(caller, request.arguments()?),
@@ -79,10 +81,11 @@ pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
 }
 
 /// The wall clock at a system time.
-fn set_time(seconds: u64, nanoseconds: u32, system_time: u64) -> CallResult {
+fn set_time(caller: &mut Caller<'_>, seconds: u64, nanoseconds: u32, system_time: u64) -> CallResult {
     let wall = seconds.checked_mul(1_000_000_000).and_then(|time| time.checked_add(nanoseconds.into()));
     let at_zero = wall.and_then(|time| time.checked_sub(system_time)).ok_or(Errno::EINVAL)?;
-    time::set_wall_clock(at_zero);
+    let domains = time::set_wall_clock(at_zero);
+    caller.budget.spend(domains.saturating_mul(COST_OF_CLOCK));
     Ok(0)
 }
 
