@@ -2,8 +2,8 @@
 //!
 //! A frame that changes its use (writable to page table, one owner to the next) must not be reachable through a stale
 //! translation. Instead of flushing at each unmapping, a frame remembers the clock when its last use ended, and whoever
-//! gives it a new use flushes just those CPUs that have not flushed since. A CPU that runs no guest has Paravane's own root loaded and is left in peace, and so
-//! is one that runs a guest which cannot have mapped the frame.
+//! gives it a new use flushes just those CPUs that have not flushed since. A CPU that runs no guest has Paravane's own
+//! root loaded and is left in peace, and so is one that runs a guest which cannot have mapped the frame.
 //!
 //! TC-1: if `last_flush[cpu] > stamp`, then `cpu` has flushed completely after the moment the stamp was read.
 //! It holds because a CPU notes the clock it read *before* its flush, and the clock moves on only in `ensure_flushed_since`.
@@ -12,15 +12,32 @@
 //! references the vCPU that is loaded there holds. It notes that *after* it has left the guest's root with
 //! a flush, and takes it back *before* it loads one: who finds it noted has done his unmapping before any walk of that CPU's.
 //!
-//! TC-3: while a CPU runs a guest, its translations come from tables of the domain in `holder[cpu]`, noted *before* a root of that domain's is loaded. The frames that they
-//! lead to are that domain's own, or marked as shared *before* the entry stood in the table, until they are given to an owner anew. What is no memory is neither, and never
-//! becomes memory while it is mapped.
+//! TC-3: while a CPU runs a guest, its translations come from tables of the domain in `holder[cpu]`, noted *before* a
+//! root of that domain's is loaded. The frames that they lead to are that domain's own; or, *before* the entry stood in
+//! the table, the frame was marked as shared, until it is given to its next owner, and the domain was noted as one that
+//! maps frames of others, until it owns no frame and so no table (`frames::maps_others`). What is no memory is neither,
+//! and never becomes memory while it is mapped.
+//!
+//! TC-4: a translation that can be written through and leads to another domain's frame comes from an entry that stood
+//! in a table after the frame was marked as shared for writing, and that has used the frame as `Writable` while it
+//! stood. The mark is taken back by a change of kind from `Writable`, which excludes such uses (FT-2, BUSY), after it
+//! has flushed the CPUs of all domains that map frames of others. So without the mark there is no such translation.
+//!
+//! What each mark is for: a frame that goes to another owner must not even be read through a stale translation, so
+//! `shared` counts (`Slot::ensure_flushed`). One that changes its kind may be read: a translation does harm if it can
+//! be written through, so `shared_writable` counts, and where the frame was a table, what the owner's CPUs have cached
+//! of walking it (`Slot::ensure_flushed_of`).
+//!
+//! Whom a guest can interrupt by this: CPUs that run the guest itself; and those that run domains which map frames of
+//! others, once for each time that one of them maps a frame of the guest's. A guest that maps frames of its own only is
+//! never interrupted for another's.
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use abi::xen::DomainId;
 
 use crate::addr::{CpuId, CpuSet, MAX_CPUS};
+use crate::frames;
 
 /// 64 bits never wrap.
 static CLOCK: AtomicU64 = AtomicU64::new(1);
@@ -80,10 +97,28 @@ pub(crate) fn around_leaving(load: impl FnOnce()) {
     note(NOTHING_CACHED);
 }
 
-/// Returns when no CPU holds a translation older than `stamp` of a frame that only `owner` has mapped, or anybody may have.
-pub(crate) fn ensure_flushed_since(stamp: Stamp, owner: Option<DomainId>) {
+/// Whose CPUs may hold a translation of a frame (TC-3).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mappers {
+    /// Its owner's.
+    Owner(DomainId),
+    /// Its owner's, and those of domains that map frames of others.
+    OwnerAndOthers(DomainId),
+}
+
+impl Mappers {
+    fn include(self, holder: DomainId) -> bool {
+        match self {
+            Self::Owner(owner) => holder == owner,
+            Self::OwnerAndOthers(owner) => holder == owner || frames::maps_others(holder),
+        }
+    }
+}
+
+/// Returns when no CPU of `mappers` holds a translation older than `stamp`.
+pub(crate) fn ensure_flushed_since(stamp: Stamp, mappers: Mappers) {
     let moment = latest(stamp, clock());
-    let stale = stale_cpus(moment, owner);
+    let stale = stale_cpus(moment, mappers);
     if stale.is_empty() {
         return;
     }
@@ -92,12 +127,12 @@ pub(crate) fn ensure_flushed_since(stamp: Stamp, owner: Option<DomainId>) {
     crate::tlb::flush_cpus(stale);
 }
 
-fn stale_cpus(moment: u64, owner: Option<DomainId>) -> CpuSet {
+fn stale_cpus(moment: u64, mappers: Mappers) -> CpuSet {
     let mut stale = CpuSet::EMPTY;
     for (index, last) in LAST_FLUSH.iter().enumerate().take(crate::cpu::online()) {
         // In this order: who is found with an old flush has noted the holder before that (TC-3).
         if last.load(Ordering::SeqCst) <= moment
-            && owner.is_none_or(|owner| HOLDER[index].load(Ordering::SeqCst) == owner.0)
+            && mappers.include(DomainId(HOLDER[index].load(Ordering::SeqCst)))
             && let Some(cpu) = u32::try_from(index).ok().and_then(CpuId::new)
         {
             stale.insert(cpu);
@@ -132,9 +167,9 @@ mod tests {
         around_entry(OWNER, || ());
         for _ in 0..6 {
             let stamp = now();
-            assert!(!stale_cpus(latest(stamp, clock()), None).is_empty());
-            ensure_flushed_since(stamp, None);
-            assert!(stale_cpus(latest(stamp, clock()), None).is_empty());
+            assert!(!stale_cpus(latest(stamp, clock()), Mappers::Owner(OWNER)).is_empty());
+            ensure_flushed_since(stamp, Mappers::Owner(OWNER));
+            assert!(stale_cpus(latest(stamp, clock()), Mappers::Owner(OWNER)).is_empty());
         }
     }
 
@@ -142,7 +177,7 @@ mod tests {
     fn a_cpu_that_runs_no_guest_is_left_in_peace() {
         crate::hosted::start(64);
         let stamp = now();
-        let is_stale = || !stale_cpus(latest(stamp, clock()), None).is_empty();
+        let is_stale = || !stale_cpus(latest(stamp, clock()), Mappers::Owner(OWNER)).is_empty();
         assert!(!is_stale(), "before its first guest");
         around_entry(OWNER, || assert!(is_stale(), "noted before the root is loaded"));
         assert!(is_stale());
@@ -150,19 +185,29 @@ mod tests {
         assert!(!is_stale());
         around_entry(OWNER, || ());
         assert!(is_stale(), "what was unmapped meanwhile may have been unmapped after the first walk");
-        ensure_flushed_since(stamp, Some(OWNER));
+        ensure_flushed_since(stamp, Mappers::Owner(OWNER));
         assert!(!is_stale());
     }
 
     #[test]
-    fn a_cpu_that_runs_another_guest_is_left_in_peace_unless_the_frame_is_shared() {
+    fn a_cpu_that_runs_another_guest_is_left_in_peace_unless_that_maps_frames_of_others() {
+        const MAPPER: DomainId = DomainId(9);
         crate::hosted::start(64);
+        let list = frames::FrameList::new(MAPPER);
+        list.push(frames::allocate(MAPPER).unwrap());
+        frames::note_maps_others(MAPPER);
         let stamp = now();
-        let is_stale = |owner| !stale_cpus(latest(stamp, clock()), owner).is_empty();
-        around_entry(OWNER, || assert!(is_stale(Some(OWNER)), "noted before the root is loaded"));
-        assert!(is_stale(Some(OWNER)) && !is_stale(Some(DomainId(8))) && is_stale(None));
+        let is_stale = |mappers| !stale_cpus(latest(stamp, clock()), mappers).is_empty();
+        let [own, shared] = [Mappers::Owner(OWNER), Mappers::OwnerAndOthers(OWNER)];
+        around_entry(OWNER, || assert!(is_stale(own), "noted before the root is loaded"));
+        assert!(is_stale(own) && is_stale(shared) && !is_stale(Mappers::Owner(MAPPER)));
         around_leaving(|| ());
         around_entry(DomainId(8), || ());
-        assert!(!is_stale(Some(OWNER)) && is_stale(Some(DomainId(8))) && is_stale(None));
+        assert!(!is_stale(own) && !is_stale(shared), "it has nothing of others' to forget");
+        around_leaving(|| ());
+        around_entry(MAPPER, || ());
+        assert!(!is_stale(own) && is_stale(shared));
+        drop(list.pop());
+        assert!(!is_stale(shared), "without a frame it has no table that maps any");
     }
 }

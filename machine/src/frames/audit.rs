@@ -1,12 +1,14 @@
-//! Recounts the frame table from scratch: what the invariants FT-1, FT-2, FT-5, FT-6 and FT-8 say about every frame, from
-//! the contents of all page tables. For tests, while no other CPU works on the table.
+//! Recounts the frame table from scratch: what the invariants FT-1, FT-2, FT-5, FT-6, FT-8, TC-3 and TC-4 say about every
+//! frame, from the contents of all page tables. For tests, while no other CPU works on the table.
 
+use abi::xen::DomainId;
 use core::sync::atomic::Ordering;
 use std::format;
 use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
+use super::reference::maps_others;
 use super::slot::{self, KindCode};
 use super::{access, allocator};
 use crate::addr::Mfn;
@@ -76,9 +78,13 @@ fn count_entries(table: Mfn, level: u8, progress: u16, expected: &mut [Held], co
         target.references += 1;
         let slot = slot::referenced(raw.frame());
         let usage = slot.usage();
-        let is_own = slot.owner.load(Ordering::Relaxed) == slot::referenced(table).owner.load(Ordering::Relaxed);
-        if !(is_own || level == 1 && usage.shared) {
+        let mapper = DomainId(slot::referenced(table).owner.load(Ordering::Relaxed));
+        let is_own = slot.owner.load(Ordering::Relaxed) == mapper.0;
+        if !(is_own || level == 1 && usage.shared && maps_others(mapper)) {
             *complaints += &format!("TC-3: entry {index} of {table} ({raw:x?}) leads to another's frame: {usage:?}\n");
+        }
+        if !is_own && raw.is_writable() && !usage.shared_writable {
+            *complaints += &format!("TC-4: entry {index} of {table} ({raw:x?}) writes another's frame: {usage:?}\n");
         }
         let kind = usage.kind;
         let wanted = match level {

@@ -11,7 +11,7 @@
 //! - **FT-2** A frame's use count equals the number of live `TypedRef`s of it, counting those inside pins and entries.
 //!   The kind changes only while it is zero.
 //! - **FT-3** A guest can write to a frame (through any translation, cached ones included) only while its kind is `Writable`
-//!   with a use count above zero, or until the flush that the next change of kind performs (see `tlb_clock`).
+//!   with a use count above zero, or until the flush that the next change of kind performs (see `tlb_clock`, TC-4).
 //! - **FT-4** Only a thread that set BUSY changes the progress of a table; nobody waits for a BUSY frame of another kind
 //!   or a higher level, so waiting forms no cycle.
 //! - **FT-5** Entries `[0, progress)` of a page-table frame own the references that their bits stand for: a present L1
@@ -47,4 +47,7 @@ pub use slot::{KindCode, is_ram, table_size};
 pub use table::{Leaf, ReplaceError, TableRef};
 pub use transition::{AcquireError, Budget, Promotion};
 
+pub(crate) use reference::maps_others;
+#[cfg(test)]
+pub(crate) use reference::note_maps_others;
 pub(crate) use slot::Slot;

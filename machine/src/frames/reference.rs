@@ -59,8 +59,38 @@ kinds! {
     SharedReadOnly;
 }
 
-/// Frames that each domain owns and that have not returned to the free lists yet.
+/// Frames that each domain owns and that have not returned to the free lists yet, and the flag `MAPS_OTHERS`.
 static OWNED: [AtomicU32; 1 << 15] = [const { AtomicU32::new(0) }; 1 << 15];
+
+/// In a word of `OWNED`: tables of the domain's map frames of others, or have (TC-3).
+const MAPS_OTHERS: u32 = 1 << 31;
+
+/// Notes that a table of the domain's is about to map another's frame (TC-3). The domain owns that table, so it is not
+/// gone before the note stands.
+pub(crate) fn note_maps_others(domain: DomainId) {
+    if let Some(word) = OWNED.get(usize::from(domain.0))
+        && word.load(Ordering::SeqCst) & MAPS_OTHERS == 0
+    {
+        word.fetch_or(MAPS_OTHERS, Ordering::SeqCst);
+    }
+}
+
+/// Whether a table of the domain's maps frames of others, or has since the domain owned none.
+pub(crate) fn maps_others(domain: DomainId) -> bool {
+    OWNED.get(usize::from(domain.0)).is_none_or(|word| word.load(Ordering::SeqCst) & MAPS_OTHERS != 0)
+}
+
+/// One frame less; whether it was the last.
+fn count_down(domain: DomainId) -> bool {
+    let Some(word) = OWNED.get(usize::from(domain.0)) else { return false };
+    let before = word.fetch_sub(1, Ordering::SeqCst);
+    let last = before & !MAPS_OTHERS == 1;
+    if last && before != 1 {
+        // Without a table it maps nothing. If it has got a frame meanwhile, the note stays, which does no harm.
+        let _got_another = word.compare_exchange(MAPS_OTHERS, 0, Ordering::SeqCst, Ordering::SeqCst);
+    }
+    last
+}
 
 /// Some domain's last frame has returned, and nobody has taken notice.
 static OWNER_EMPTIED: AtomicBool = AtomicBool::new(false);
@@ -82,7 +112,7 @@ pub fn take_owner_emptied() -> bool {
 
 /// How many frames belong to `domain`, those included that it has given up but somebody still refers to.
 pub fn owned_by(domain: DomainId) -> u32 {
-    OWNED.get(usize::from(domain.0)).map_or(0, |count| count.load(Ordering::SeqCst))
+    OWNED.get(usize::from(domain.0)).map_or(0, |word| word.load(Ordering::SeqCst) & !MAPS_OTHERS)
 }
 
 /// Counts up to here can be had by whoever asks; a guest with enough page tables to map one frame as often gets there. A power of two, so that the test for
@@ -233,8 +263,7 @@ fn end(slot: &'static Slot, before: u32) {
     assert!(before != 0, "reference count of {mfn:?} fell below zero");
     let usage = slot.usage();
     assert!(usage.count == 0 && !usage.owns_entries(), "{mfn:?} is freed while in use: {usage:?}");
-    let count = OWNED.get(usize::from(slot.owner.load(Ordering::SeqCst)));
-    let last = count.is_some_and(|count| count.fetch_sub(1, Ordering::SeqCst) == 1);
+    let last = count_down(DomainId(slot.owner.load(Ordering::SeqCst)));
     allocator::free(mfn);
     if last {
         note_owner_emptied();

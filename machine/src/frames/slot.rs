@@ -8,7 +8,7 @@ use abi::xen::DomainId;
 use super::reference::MOST;
 use crate::addr::Mfn;
 use crate::backend::ram;
-use crate::tlb_clock;
+use crate::tlb_clock::{self, Mappers};
 
 /// End of a list of frames.
 pub(super) const NO_FRAME: u32 = u32::MAX;
@@ -68,7 +68,8 @@ impl KindCode {
 
 /// The state of a frame's use, unpacked from its word.
 ///
-/// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 39 shared, 48-57 progress.
+/// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 39 shared, 40 shared for writing,
+/// 48-57 progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Use {
     pub(crate) count: u32,
@@ -81,6 +82,8 @@ pub(crate) struct Use {
     pub(crate) queued: bool,
     /// A table of another domain than the owner has mapped it since it was given to that (TC-3).
     pub(crate) shared: bool,
+    /// One has mapped it writable, and the flush that takes this mark back has not been yet (TC-4).
+    pub(crate) shared_writable: bool,
     /// Entries `[0, progress)` own references (FT-5).
     pub(crate) progress: u16,
 }
@@ -90,6 +93,7 @@ const ONE_USE: u64 = 1;
 const COUNT_MASK: u64 = 0xffff_ffff;
 const BUSY: u64 = 1 << 36;
 const SHARED: u64 = 1 << 39;
+const SHARED_WRITABLE: u64 = 1 << 40;
 /// The bits of counts that are not below `MOST`.
 const TOO_MANY_MASK: u64 = COUNT_MASK & !(MOST as u64 - 1);
 const _: () = assert!(MOST.is_power_of_two(), "one test for bits tells whether a count is below");
@@ -97,8 +101,7 @@ const _: () = assert!(MOST.is_power_of_two(), "one test for bits tells whether a
 const SETTLED_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
 
 impl Use {
-    pub(crate) const NONE: Self =
-        Self { count: 0, kind: KindCode::None, busy: false, pinned: false, queued: false, shared: false, progress: 0 };
+    pub(crate) const NONE: Self = Self::unpack(0);
 
     /// Whether entries of the frame own references. (A page of descriptors that has been checked owns nothing.)
     pub(crate) const fn owns_entries(self) -> bool {
@@ -113,6 +116,7 @@ impl Use {
             pinned: word & 1 << 37 != 0,
             queued: word & 1 << 38 != 0,
             shared: word & SHARED != 0,
+            shared_writable: word & SHARED_WRITABLE != 0,
             progress: ((word >> 48) & 0x3ff) as u16,
         }
     }
@@ -124,6 +128,7 @@ impl Use {
             | (self.pinned as u64) << 37
             | (self.queued as u64) << 38
             | (self.shared as u64) << 39
+            | (self.shared_writable as u64) << 40
             | (self.progress as u64) << 48
     }
 }
@@ -190,17 +195,33 @@ impl Slot {
     }
 
     /// Notes that a table of another domain is about to map the frame.
-    pub(super) fn mark_shared(&self) {
-        // Once is enough: the mark goes only when nobody refers to the frame any more, and the caller does.
-        if self.use_word.load(Ordering::SeqCst) & SHARED == 0 {
-            self.use_word.fetch_or(SHARED, Ordering::SeqCst);
+    pub(super) fn mark_shared(&self, writable: bool) {
+        let marks = if writable { SHARED | SHARED_WRITABLE } else { SHARED };
+        // Once is enough. `SHARED` goes only when nobody refers to the frame any more, and the caller does;
+        // `SHARED_WRITABLE` only while nobody uses it as writable memory, and for a writable entry the caller does.
+        if self.use_word.load(Ordering::SeqCst) & marks != marks {
+            self.use_word.fetch_or(marks, Ordering::SeqCst);
         }
     }
 
-    /// Returns when no CPU holds a translation of the frame that is older than the end of its last use.
+    /// Returns when no CPU holds a translation of the frame that is older than the end of its last use: for a new
+    /// owner, who must not be read either.
     pub(super) fn ensure_flushed(&self) {
-        let owner = (!self.usage().shared).then(|| DomainId(self.owner.load(Ordering::SeqCst)));
-        tlb_clock::ensure_flushed_since(self.stamp.load(Ordering::SeqCst), owner);
+        self.flush_stale(self.usage().shared);
+    }
+
+    /// Returns when no CPU holds a translation from the frame's use as `from`, which has ended, that does harm in its
+    /// next: one that can be written through, or one that was made by walking the frame as a table. The latter is
+    /// the owner's in any case. The caller has set BUSY, and takes the mark `shared_writable` back afterwards.
+    pub(super) fn ensure_flushed_of(&self, from: KindCode) {
+        let usage = self.usage();
+        self.flush_stale(from == KindCode::Writable && usage.shared_writable);
+    }
+
+    fn flush_stale(&self, shared: bool) {
+        let owner = DomainId(self.owner.load(Ordering::SeqCst));
+        let mappers = if shared { Mappers::OwnerAndOthers(owner) } else { Mappers::Owner(owner) };
+        tlb_clock::ensure_flushed_since(self.stamp.load(Ordering::SeqCst), mappers);
     }
 
     /// Replaces `from` by `to` if nothing has changed; returns what was found otherwise.
@@ -287,6 +308,7 @@ mod tests {
                 queued: flag(2),
                 // As often set as not beside every other flag.
                 shared: (number / 256 + number) % 2 == 0,
+                shared_writable: (number / 256 + number) % 4 == 0,
                 progress: [0, 300, 512][(number / 256 % 3) as usize],
             }
         })
@@ -295,9 +317,12 @@ mod tests {
     #[test]
     fn a_frame_is_marked_as_shared_whatever_else_it_is() {
         for usage in states() {
-            let slot = slot(usage);
-            slot.mark_shared();
-            assert_eq!(slot.usage(), Use { shared: true, ..usage });
+            for writable in [false, true] {
+                let slot = slot(usage);
+                slot.mark_shared(writable);
+                let shared_writable = usage.shared_writable || writable;
+                assert_eq!(slot.usage(), Use { shared: true, shared_writable, ..usage });
+            }
         }
     }
 

@@ -2,11 +2,13 @@
 
 use core::sync::atomic::Ordering;
 
-use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
+use super::reference::{FrameRef, L1, L4, Level, TypedRef, note_maps_others, release_use};
+use super::slot::Slot;
 use super::transition::ENTRIES;
 use super::{access, slot};
 use crate::addr::{GuestVirt, Mfn};
 use crate::paging::{self, Entry, RawEntry};
+use abi::xen::DomainId;
 
 /// The entry of a table of `level` that `address` goes through; nine bits.
 const fn index(address: GuestVirt, level: u32) -> u16 {
@@ -24,8 +26,15 @@ pub(super) fn note_mapping(table: &FrameRef, level: u8, entry: RawEntry) {
         && mapped.owner.load(Ordering::Relaxed) != table.slot().owner.load(Ordering::Relaxed)
     {
         assert!(level == 1, "{:?} is to be linked by a table of {:?}", entry.frame(), table.owner());
-        mapped.mark_shared();
+        mark_foreign(mapped, table.owner(), entry.is_writable());
     }
+}
+
+/// The marks of a frame that a table of `by` is about to map (TC-3, TC-4).
+#[inline(never)]
+fn mark_foreign(mapped: &Slot, by: DomainId, writable: bool) {
+    note_maps_others(by);
+    mapped.mark_shared(writable);
 }
 
 /// A page table in use.
@@ -106,8 +115,8 @@ impl<K: Level> TypedRef<K> {
         if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));
         }
-        // What stands there has been noted when it came.
-        if !expected.has_frame_of(entry.raw()) {
+        // What stands there has been noted when it came, with the right to write that it had.
+        if !expected.keeps_mapping(entry.raw()) {
             note_mapping(self.frame(), K::LEVEL, entry.raw());
         }
         let bits = entry.into_raw();
@@ -156,10 +165,9 @@ impl TypedRef<L4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::{AcquireError, Budget, FrameList, L2, allocate};
-    use crate::paging::{Admission, LeafFlags};
+    use crate::frames::{AcquireError, Budget, FrameList, L2, Writable, allocate};
+    use crate::paging::{Admission, LeafFlags, NoEntries};
     use abi::errno::Errno;
-    use abi::xen::DomainId;
 
     /// Allows everything, whoever owns it.
     struct Everything;
@@ -211,6 +219,40 @@ mod tests {
         drop(foreign);
         let again = core::iter::repeat_with(|| frame(2)).take(64).find(|frame| frame.mfn() == mfn);
         assert!(again.is_some_and(|frame| !is_marked(&frame)), "it is given to an owner anew");
+    }
+
+    #[test]
+    fn a_change_of_kind_takes_the_mark_for_writing_back() {
+        crate::hosted::start(64);
+        let marks = |frame: &FrameRef| (frame.slot().usage().shared, frame.slot().usage().shared_writable);
+        let (contents, foreign) = (frame(1), frame(2));
+        let l1 = table::<L1>(&contents);
+        let writable = || {
+            let page = TypedRef::acquire(foreign.again(), &mut NoEntries, &mut Budget::new(10)).unwrap();
+            Entry::writable(page, mapping(&foreign))
+        };
+        let read_only = || Everything.leaf(mapping(&foreign), &mut Budget::new(10)).unwrap();
+        let absent = || Entry::absent(RawEntry::new(0));
+        let become_table_and_memory = || {
+            drop(table::<L1>(&foreign));
+            assert!(crate::frames::reap(&mut Budget::new(10_000)));
+            drop(TypedRef::<Writable>::acquire(foreign.again(), &mut NoEntries, &mut Budget::new(100)).unwrap());
+        };
+        assert_eq!(marks(&foreign), (false, false));
+        drop(l1.replace(0, read_only()));
+        assert_eq!(marks(&foreign), (true, false), "it may be read");
+        drop(l1.exchange(0, l1.entry(0), writable()).unwrap());
+        assert_eq!(marks(&foreign), (true, true), "what could be read can be written now");
+        drop(l1.replace(0, absent()));
+        assert_eq!(marks(&foreign), (true, true), "a pCPU may have it in its TLB");
+        drop(writable());
+        assert_eq!(marks(&foreign), (true, true), "another use of the same kind flushes nothing");
+        become_table_and_memory();
+        assert_eq!(marks(&foreign), (true, false), "no pCPU has");
+        become_table_and_memory();
+        drop(l1.replace(0, writable()));
+        assert_eq!(marks(&foreign), (true, true), "mapped once more");
+        drop(l1.replace(0, absent()));
     }
 
     #[test]

@@ -197,9 +197,13 @@ fn acquire<A: Admission>(
 fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
     crate::counters::count(crate::counters::Counter::Promotions);
     if from != KindCode::None {
-        slot.ensure_flushed();
+        slot.ensure_flushed_of(from);
     }
-    let changed = slot.update_usage(|usage| Some(Use { kind: to, progress: 0, ..usage }));
+    let keeps_mark = from != KindCode::Writable;
+    let changed = slot.update_usage(|usage| {
+        let shared_writable = usage.shared_writable && keeps_mark;
+        Some(Use { kind: to, progress: 0, shared_writable, ..usage })
+    });
     debug_assert!(changed.is_ok_and(|usage| usage.busy && usage.count == 0));
 }
 
