@@ -64,6 +64,8 @@ counters! {
     MsrWrites "wrmsr";
     /// Interrupts sent to other pCPUs.
     Ipis "ipis";
+    /// CPUs that were asked to flush because a frame got another use.
+    FlushesOfOthers "flushes asked of others";
     /// Writes to page tables, and privileged instructions, done in a guest's stead.
     Emulations "emulated instructions";
     /// Entries of page tables changed.

@@ -37,6 +37,7 @@ use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use abi::xen::DomainId;
 
 use crate::addr::{CpuId, CpuSet, MAX_CPUS};
+use crate::counters::{self, Counter};
 use crate::frames;
 
 /// 64 bits never wrap.
@@ -124,6 +125,9 @@ pub(crate) fn ensure_flushed_since(stamp: Stamp, mappers: Mappers) {
     }
     // The clock must have moved past the stamp before the flush, so that the flush counts (TC-1). If another CPU moves it, that is as good.
     let _moved = CLOCK.compare_exchange(moment, moment + 1, Ordering::SeqCst, Ordering::SeqCst);
+    let mut others = stale;
+    others.remove(crate::cpu::current());
+    counters::add(Counter::FlushesOfOthers, others.iter().count() as u64);
     crate::tlb::flush_cpus(stale);
 }
 

@@ -80,6 +80,13 @@ pub(crate) const SCRIPTS: &[Script] = &[
         ..LIFE
     },
     Script {
+        name: "neighbours",
+        text: include_str!("../../scenarios/neighbours.sh"),
+        is_usual: false,
+        kernels: SMALL,
+        ..LIFE
+    },
+    Script {
         name: "libvirt",
         text: include_str!("../../scenarios/libvirt.sh"),
         is_usual: false,
