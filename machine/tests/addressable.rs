@@ -1,9 +1,13 @@
 //! Frames that a device with short addresses can reach.
 
 use abi::xen::DomainId;
-use machine::frames;
+use machine::frames::{self, Block, Extent};
 
 const OWNER: DomainId = DomainId(3);
+
+fn addressable(order: u8, address_bits: u32) -> Option<Extent> {
+    Block::take(order, address_bits).map(|block| block.give_to(OWNER))
+}
 
 #[test]
 #[cfg_attr(miri, ignore = "takes and clears a thousand frames, which takes Miri an hour")]
@@ -12,15 +16,15 @@ fn others_get_the_highest_frames_and_the_low_ones_are_there_for_whoever_needs_th
     let high: Vec<_> = (0..512).map(|_| frames::allocate(OWNER).expect("a free frame")).collect();
     assert!(high.iter().all(|frame| frame.mfn().get() >= 512));
     // 20 bits of address are 256 frames
-    let low = frames::allocate_addressable(6, OWNER, 20).expect("a low run");
+    let low: Vec<_> = addressable(6, 20).expect("a low run").collect();
     assert!(low.iter().all(|frame| frame.mfn().get() < 256));
     assert!(low[0].mfn().get().is_multiple_of(64));
-    assert!(frames::allocate_addressable(0, OWNER, 11).is_none(), "not even a page has so few");
-    let rest: Vec<_> = core::iter::from_fn(|| frames::allocate_addressable(0, OWNER, 20)).collect();
+    assert!(addressable(0, 11).is_none(), "not even a page has so few");
+    let rest: Vec<_> = core::iter::from_fn(|| addressable(0, 20)).flatten().collect();
     assert_eq!(rest.len(), 256 - 64);
     let middle: Vec<_> = core::iter::from_fn(|| frames::allocate(OWNER)).collect();
     assert_eq!(middle.len(), 256);
     drop((high, low, rest, middle));
     assert_eq!(frames::free_frames(), 1024);
-    assert!(frames::allocate_contiguous(9, OWNER).is_some(), "merged again");
+    assert!(addressable(9, 64).is_some(), "merged again");
 }

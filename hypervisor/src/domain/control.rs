@@ -1,7 +1,6 @@
 //! What the control domain has set for another: its handle, its pauses, the memory map that it is shown, and the like.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use abi::errno::Errno;
@@ -39,8 +38,8 @@ pub struct Control {
 pub struct Record {
     /// Its handle.
     pub handle: Handle,
-    /// The memory map that it is shown; empty for the usual.
-    pub memory_map: Vec<E820Entry>,
+    /// The memory map that it is shown, unless it is the usual one.
+    pub memory_map: Option<Arc<[E820Entry]>>,
 }
 
 impl Control {
@@ -53,10 +52,7 @@ impl Control {
             suspend_port: AtomicU32::new(0),
             tsc_mode: AtomicU32::new(0),
             incarnation: AtomicU32::new(0),
-            record: SpinLock::new(
-                Level::DomainRecord,
-                Record { handle: [0; DOMAIN_HANDLE_LENGTH], memory_map: Vec::new() },
-            ),
+            record: SpinLock::new(Level::DomainRecord, Record { handle: [0; DOMAIN_HANDLE_LENGTH], memory_map: None }),
         }
     }
 

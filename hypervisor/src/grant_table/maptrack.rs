@@ -51,6 +51,13 @@ enum Slot {
     Mapped(Record),
 }
 
+/// What [`Maptrack::pop`] has found.
+pub(super) enum Popped {
+    Record(Record),
+    NoneInChunk,
+    NoneLeft,
+}
+
 /// All mappings of a domain.
 pub(super) struct Maptrack {
     chunks: Vec<Vec<Slot>>,
@@ -133,17 +140,18 @@ impl Maptrack {
         }
     }
 
-    /// Takes any one record out, for a domain that ends.
-    pub(super) fn pop(&mut self) -> Option<Record> {
-        while self.popped < self.len() {
+    /// Takes any one record out, for a domain that ends. It looks for one in a chunk at most, since others need the lock.
+    pub(super) fn pop(&mut self) -> Popped {
+        let end = self.len().min((self.popped / CHUNK + 1) * CHUNK);
+        while self.popped < end {
             let record = self.take(self.popped);
-            if record.is_some() {
+            if let Some(record) = record {
                 self.cancel(self.popped);
-                return record;
+                return Popped::Record(record);
             }
             self.popped += 1;
         }
-        None
+        if self.popped < self.len() { Popped::NoneInChunk } else { Popped::NoneLeft }
     }
 
     /// Whether one of the records of a chunk is of a frame; `None` behind the last chunk.

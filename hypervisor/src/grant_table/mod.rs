@@ -25,7 +25,6 @@ pub use dump::dump;
 pub use op::grant_table_op;
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use abi::errno::Errno;
 use abi::xen::DomainId;
@@ -33,9 +32,14 @@ use machine::addr::Mfn;
 use machine::frames::{Budget, FrameRef, NoMemory};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
-use self::maptrack::Maptrack;
-use self::table::Table;
+use self::maptrack::{Maptrack, Popped};
+use self::table::{Frame, Table};
 use crate::domain::{self, Domain};
+
+/// What it costs to add a frame to a table, which is cleared, and the records of its entries; and to tell a frame's
+/// number.
+const COST_OF_FRAME: u32 = 96;
+const COST_OF_LISTING: u32 = 4;
 
 /// A domain's grants: those it gives and those it has mapped.
 pub struct GrantTable {
@@ -51,7 +55,7 @@ impl GrantTable {
     /// If there is no free frame.
     pub fn new(owner: DomainId) -> Result<Self, NoMemory> {
         let mut table = Table::new();
-        table.add_frame(domain::new_shared_page(owner)?)?;
+        table.add_frame(Frame::new(domain::new_shared_page(owner)?)?, 1)?;
         Ok(Self {
             owner,
             table: SpinLock::new(Level::Grant, table),
@@ -98,10 +102,12 @@ impl GrantTable {
                 return false;
             }
             budget.spend(16);
-            let record = self.maptrack().pop();
             // Dropped without the lock: its pins take the granter's.
-            if record.is_none() {
-                break;
+            let record = self.maptrack().pop();
+            match record {
+                Popped::Record(record) => drop(record),
+                Popped::NoneInChunk => {}
+                Popped::NoneLeft => break,
             }
         }
         let frames = self.table().close();
@@ -121,24 +127,33 @@ impl GrantTable {
         self.table().limit()
     }
 
-    /// Makes the table have `frames` frames at least; the first `frames` of them.
+    /// Makes the table have `frames` frames at least, if the budget allows. `false` if it ended it before the end, or
+    /// does not suffice to list the frames: then it is called again.
     ///
     /// # Errors
     /// If there is no free frame.
-    pub fn grow(&self, frames: u32) -> Result<Vec<Mfn>, NoMemory> {
-        let missing = frames.saturating_sub(self.table().frames());
-        let mut fresh = Vec::new();
-        for _ in 0..missing {
-            fresh.push(domain::new_shared_page(self.owner)?);
-        }
-        let mut table = self.table();
-        for page in fresh {
-            // Another vCPU may have been faster.
-            if table.frames() < frames {
-                table.add_frame(page)?;
+    pub fn grow(&self, frames: u32, budget: &mut Budget) -> Result<bool, NoMemory> {
+        while self.table().frames() < frames {
+            if budget.is_exhausted() {
+                return Ok(false);
             }
+            budget.spend(COST_OF_FRAME);
+            let frame = Frame::new(domain::new_shared_page(self.owner)?)?;
+            // Another vCPU may have been faster; what is too much is dropped without the lock.
+            let surplus = self.table().add_frame(frame, frames)?;
+            drop(surplus);
         }
-        Ok(table.frame_numbers().take(frames as usize).collect())
+        let to_list = frames.saturating_mul(COST_OF_LISTING);
+        let has_room = budget.has_room(to_list);
+        if has_room {
+            budget.spend(to_list);
+        }
+        Ok(has_room)
+    }
+
+    /// A frame of the table, by its place.
+    pub fn frame(&self, index: u32) -> Option<Mfn> {
+        self.table().frame_number(index)
     }
 
     fn table(&self) -> SpinLockGuard<'_, Table> {

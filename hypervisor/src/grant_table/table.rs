@@ -45,9 +45,22 @@ impl Active {
     }
 }
 
-struct Frame {
+/// A frame of the table, and how its entries are in use.
+pub(super) struct Frame {
     page: SharedPage,
     active: Vec<Active>,
+}
+
+impl Frame {
+    pub(super) fn new(page: SharedPage) -> Result<Self, NoMemory> {
+        if heap::is_short() {
+            return Err(NoMemory);
+        }
+        let mut active = Vec::new();
+        active.try_reserve_exact(ENTRIES_PER_FRAME as usize).map_err(|_| NoMemory)?;
+        active.resize(ENTRIES_PER_FRAME as usize, UNUSED);
+        Ok(Self { page, active })
+    }
 }
 
 /// The words of an entry as they lie in the shared frame.
@@ -97,8 +110,8 @@ impl Table {
         self.frames.len() as u32
     }
 
-    pub(super) fn frame_numbers(&self) -> impl Iterator<Item = Mfn> {
-        self.frames.iter().map(|frame| frame.page.frame().mfn())
+    pub(super) fn frame_number(&self, index: u32) -> Option<Mfn> {
+        self.frames.get(index as usize).map(|frame| frame.page.frame().mfn())
     }
 
     /// The pages, for the recount of the frame table.
@@ -107,16 +120,17 @@ impl Table {
         self.frames.iter().for_each(|frame| tally.typed(frame.page.frame().mfn()));
     }
 
-    pub(super) fn add_frame(&mut self, page: SharedPage) -> Result<(), NoMemory> {
-        if self.closed || heap::is_short() {
+    /// Adds a frame to a table that has fewer than `most`, or hands it back.
+    pub(super) fn add_frame(&mut self, frame: Frame, most: u32) -> Result<Option<Frame>, NoMemory> {
+        if self.closed {
             return Err(NoMemory);
         }
-        let mut active = Vec::new();
+        if self.frames() >= most {
+            return Ok(Some(frame));
+        }
         self.frames.try_reserve(1).map_err(|_| NoMemory)?;
-        active.try_reserve_exact(ENTRIES_PER_FRAME as usize).map_err(|_| NoMemory)?;
-        active.resize(ENTRIES_PER_FRAME as usize, UNUSED);
-        self.frames.push(Frame { page, active });
-        Ok(())
+        self.frames.push(frame);
+        Ok(None)
     }
 
     /// The entries that somebody uses, and their numbers.
@@ -139,10 +153,10 @@ impl Table {
         self.in_use().take(most).map(in_words).collect()
     }
 
-    /// Empties the table and hands its pages out; who still uses an entry keeps the frame, not the entry.
-    pub(super) fn close(&mut self) -> Vec<SharedPage> {
+    /// Empties the table and hands its frames out; who still uses an entry keeps the frame, not the entry.
+    pub(super) fn close(&mut self) -> Vec<Frame> {
         self.closed = true;
-        self.frames.drain(..).map(|frame| frame.page).collect()
+        core::mem::take(&mut self.frames)
     }
 
     /// An entry's words and use.

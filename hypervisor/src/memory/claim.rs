@@ -4,7 +4,7 @@
 use core::sync::atomic::Ordering;
 
 use abi::errno::Errno;
-use machine::frames;
+use machine::frames::{self, Block};
 use machine::sync::{Level, SpinLock};
 
 use crate::domain::Domain;
@@ -47,12 +47,16 @@ pub fn release(domain: &Domain) {
     *outstanding -= domain.claim.swap(0, Ordering::Relaxed);
 }
 
-/// Whether the domain may take `count` frames: they are set aside for it, or not for others.
-pub fn may_take(domain: &Domain, count: u64) -> bool {
+/// Takes 2^order frames for the domain, with addresses of at most so many bits: they are set aside for it, or not for
+/// others. `None` if there are none such.
+pub fn take(domain: &Domain, order: u8, address_bits: u32) -> Option<Block> {
+    // Two that take at the same time must not both count on the same frames; taking is short.
     let outstanding = OUTSTANDING.lock();
-    let own = domain.claim.load(Ordering::Relaxed);
-    let others = *outstanding - own;
-    frames::free_frames().saturating_sub(others) >= count
+    let others = *outstanding - domain.claim.load(Ordering::Relaxed);
+    if frames::free_frames().saturating_sub(others) < 1 << order {
+        return None;
+    }
+    Block::take(order, address_bits)
 }
 
 /// Notes that the domain has taken `count` frames.

@@ -8,7 +8,6 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::xen::DomainId;
-use alloc::vec::Vec;
 
 use super::access;
 use super::list::link;
@@ -27,7 +26,7 @@ const FREE_HEAD: u16 = 1 << 13;
 const ORDER_MASK: u16 = 0x1f;
 
 /// Addresses of all memory have at most so many bits.
-const ADDRESS_BITS: u32 = 64;
+pub(super) const ADDRESS_BITS: u32 = 64;
 /// The largest block is 2^MAX_ORDER frames: 1 GiB.
 const MAX_ORDER: u8 = 18;
 
@@ -93,18 +92,8 @@ pub fn allocate(owner: DomainId) -> Option<Allocation> {
     Some(prepare(first, owner))
 }
 
-/// 2^order free frames at a boundary of that many frames, cleared; `None` when there is no such run.
-pub fn allocate_contiguous(order: u8, owner: DomainId) -> Option<Vec<Allocation>> {
-    allocate_addressable(order, owner, ADDRESS_BITS)
-}
-
-/// The same, with addresses of at most so many bits.
-pub fn allocate_addressable(order: u8, owner: DomainId, address_bits: u32) -> Option<Vec<Allocation>> {
-    let first = take(order, address_bits)?;
-    Some((0..1u64 << order).map(|index| prepare(first + index, owner)).collect())
-}
-
-fn prepare(number: u64, owner: DomainId) -> Allocation {
+/// Clears a frame that has just been taken and makes it the property of `owner`.
+pub(super) fn prepare(number: u64, owner: DomainId) -> Allocation {
     let mfn = Mfn::new(number);
     let slot = slot::referenced(mfn);
     slot.ensure_flushed();
@@ -117,9 +106,12 @@ fn prepare(number: u64, owner: DomainId) -> Allocation {
 /// Returns a frame whose last reference has gone.
 pub(super) fn free(mfn: Mfn) {
     slot::referenced(mfn).stamp.store(tlb_clock::now(), Ordering::SeqCst);
-    FREE.fetch_add(1, Ordering::SeqCst);
-    let mut number = mfn.get();
-    let mut order = 0;
+    put_back(mfn.get(), 0);
+}
+
+/// Puts a block that has been taken, or a frame that was freed, on the free lists.
+pub(super) fn put_back(mut number: u64, mut order: u8) {
+    FREE.fetch_add(1 << order, Ordering::SeqCst);
     let mut blocks = BLOCKS.lock();
     while order < MAX_ORDER {
         let buddy = number ^ (1 << order);
@@ -136,7 +128,8 @@ pub(super) fn free(mfn: Mfn) {
     blocks.insert(number, order);
 }
 
-fn take(order: u8, address_bits: u32) -> Option<u64> {
+/// Takes a block off the free lists; see [`super::Block::take`].
+pub(super) fn take(order: u8, address_bits: u32) -> Option<u64> {
     if order > MAX_ORDER {
         return None;
     }

@@ -5,7 +5,8 @@
 use abi::xen::DomainId;
 use core::sync::atomic::Ordering;
 
-use super::allocator;
+use super::allocator::ADDRESS_BITS;
+use super::extent::Block;
 use super::reference::{Allocation, FrameRef};
 use super::slot;
 use crate::addr::{Mfn, PAGE_SIZE};
@@ -29,7 +30,7 @@ impl Buffer {
             return Some(buffer);
         }
         let order = u8::try_from(frames.checked_next_power_of_two()?.trailing_zeros()).ok()?;
-        for allocation in allocator::allocate_contiguous(order, DomainId::XEN)? {
+        for allocation in Block::take(order, ADDRESS_BITS)?.give_to(DomainId::XEN) {
             // frames behind the last that is needed go back at once
             if buffer.frames < frames {
                 buffer.take_in(allocation)?;

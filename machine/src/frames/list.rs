@@ -4,7 +4,6 @@
 use core::sync::atomic::Ordering;
 
 use abi::xen::DomainId;
-use alloc::vec::Vec;
 
 use super::reference::{Allocation, FrameRef};
 use super::slot::{self, NO_FRAME, Slot};
@@ -24,7 +23,7 @@ pub struct FrameList {
     links: SpinLock<Links>,
 }
 
-fn link_slot(index: u32) -> &'static Slot {
+pub(super) fn link_slot(index: u32) -> &'static Slot {
     slot::referenced(Mfn::new(u64::from(index)))
 }
 
@@ -67,8 +66,8 @@ impl FrameList {
     ///
     /// # Panics
     /// If a frame belongs to another domain.
-    pub fn push_within(&self, allocations: Vec<Allocation>, limit: u32) -> bool {
-        let rest = self.insert(allocations.into_iter(), limit);
+    pub fn push_within(&self, allocations: impl ExactSizeIterator<Item = Allocation>, limit: u32) -> bool {
+        let rest = self.insert(allocations, limit);
         rest.len() == 0
     }
 

@@ -7,7 +7,7 @@
 //! Invariants; the property tests recount them from scratch.
 //!
 //! - **FT-1** A frame's existence count equals the number of live `FrameRef`s of it, where each of these holds one: an
-//!   `Allocation`, a `TypedRef`, a pin, a place in the reap queue, and a present leaf or table entry in an owned prefix (FT-5).
+//!   `Allocation` (those of an `Extent` or `Chain` too), a `TypedRef`, a pin, a place in the reap queue, and a present leaf or table entry in an owned prefix (FT-5).
 //! - **FT-2** A frame's use count equals the number of live `TypedRef`s of it, counting those inside pins and entries.
 //!   The kind changes only while it is zero.
 //! - **FT-3** A guest can write to a frame (through any translation, cached ones included) only while its kind is `Writable`
@@ -24,6 +24,7 @@
 mod access;
 mod allocator;
 mod buffer;
+mod extent;
 mod list;
 mod queue;
 mod reference;
@@ -35,8 +36,9 @@ mod transition;
 pub mod audit;
 
 pub use access::SharedPage;
-pub use allocator::{add_free_range, allocate, allocate_addressable, allocate_contiguous, free_frames, total_frames};
+pub use allocator::{add_free_range, allocate, free_frames, total_frames};
 pub use buffer::Buffer;
+pub use extent::{Block, Chain, Extent};
 pub use list::FrameList;
 pub use queue::{Backlog, reap, reaping_anywhere, reaping_due};
 pub use reference::{

@@ -37,6 +37,7 @@ const CHANGE_OF_KIND: u32 = 64;
 #[derive(Debug)]
 pub struct Budget {
     left: u32,
+    whole: u32,
 }
 
 impl Budget {
@@ -45,7 +46,7 @@ impl Budget {
 
     /// A budget of `units`.
     pub const fn new(units: u32) -> Self {
-        Self { left: units }
+        Self { left: units, whole: units }
     }
 
     /// Uses up `units`, or what is left of them.
@@ -56,6 +57,13 @@ impl Budget {
     /// What is left of it.
     pub const fn left(&self) -> u32 {
         self.left
+    }
+
+    /// Whether a step that takes `units` and cannot be interrupted may begin: they are left, or hardly anything has been
+    /// spent, so that there will not be more another time. What the step takes is still to be spent.
+    pub const fn has_room(&self, units: u32) -> bool {
+        let most = self.whole - self.whole / 8;
+        self.left >= if units < most { units } else { most }
     }
 
     /// Whether it is time to stop.

@@ -25,10 +25,14 @@ use super::{Request, note_refusal};
 use crate::domain::{Domain, Vcpu};
 use crate::hypercall::{CallResult, Caller};
 
+/// What an operation costs that says nothing about it.
+const COST: u32 = 128;
+
 /// Performs the operation that `address` describes.
 pub fn domctl(caller: &mut Caller<'_>, address: GuestVirt) -> CallResult {
     let request = Request::domctl(caller, address)?;
     let result = perform(caller, &request);
+    caller.budget.spend(COST);
     note_refusal(caller, op::NAMES, &request, &result);
     result
 }

@@ -8,23 +8,24 @@ use machine::frames::KindCode;
 
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::hypercall::{CallResult, Caller};
+use crate::hypercall::{CallError, CallResult, Caller};
 
-/// The most frames that one call may ask about, which is well within what may be done at once.
-const MOST: u64 = 1024;
+/// The most frames that one call may ask about.
+const MOST: u32 = 1024;
 /// What it costs, in units of the budget, to tell what a frame is.
 const COST_OF_FRAME: u32 = 8;
 
 /// Replaces each frame number in the list by what the frame is.
 pub(super) fn get_page_frame_info(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let GetPageFrameInfo { count, array } = request.argument();
-    if count > MOST {
-        return Err(Errno::E2BIG.into());
+    let count = u32::try_from(count).ok().filter(|&count| count <= MOST).ok_or(Errno::E2BIG)?;
+    // The list is asked about in place, so it is done as a whole.
+    if !caller.budget.has_room(count * COST_OF_FRAME) {
+        return Err(CallError::again());
     }
-    // At most `MOST`.
-    caller.budget.spend(count as u32 * COST_OF_FRAME);
+    caller.budget.spend(count * COST_OF_FRAME);
     let list = GuestVirt::new(array);
-    for index in 0..count {
+    for index in 0..u64::from(count) {
         let mfn: u64 = caller.cpu.read_element(list, index)?;
         caller.cpu.write_element(list, index, &u64::from(kind_of(target, Mfn::new(mfn))))?;
     }

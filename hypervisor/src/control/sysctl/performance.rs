@@ -9,6 +9,9 @@ use machine::guest_memory::Fault;
 use super::{Request, host};
 use crate::hypercall::{CallResult, Caller};
 
+/// What it costs to name a counter, or to copy a value.
+const COST: u32 = 4;
+
 /// Names the counters and copies out their values, one for each pCPU; or has them count from zero again.
 pub(super) fn counters(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: PerformanceCounterOp = request.argument();
@@ -22,6 +25,7 @@ pub(super) fn counters(caller: &mut Caller<'_>, request: &Request) -> CallResult
     argument.value_count = argument.counter_count * cpus;
     request.answer(caller, &argument)?;
     if argument.command == performance_counter::QUERY {
+        caller.budget.spend((argument.counter_count + argument.value_count) * COST);
         if argument.counters != 0 {
             name(caller, GuestVirt::new(argument.counters), cpus)?;
         }

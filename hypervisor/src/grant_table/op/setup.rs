@@ -7,9 +7,10 @@ use abi::grant_table::{QuerySize, SetupTable, status};
 use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
+use super::{Failure, settle};
 use crate::domain::Domain;
 use crate::grant_table::table::Status;
-use crate::hypercall::{CallResult, Caller};
+use crate::hypercall::{CallError, CallResult, Caller};
 
 /// The domain whose table is meant.
 pub(super) fn target(caller: &Caller<'_>, id: DomainId) -> Result<Arc<Domain>, Status> {
@@ -25,21 +26,26 @@ pub(super) fn setup_table(caller: &mut Caller<'_>, array: GuestVirt, count: u32)
         return Err(Errno::EINVAL.into());
     }
     let mut element: SetupTable = caller.cpu.read(array)?;
-    element.status = setup(caller, &element).err().unwrap_or(status::OKAY);
+    let outcome = setup(caller, &element);
+    element.status = settle(outcome)?;
     caller.cpu.write(array, &element)?;
     Ok(0)
 }
 
-fn setup(caller: &Caller<'_>, element: &SetupTable) -> Result<(), Status> {
+fn setup(caller: &mut Caller<'_>, element: &SetupTable) -> Result<(), Failure> {
     let domain = target(caller, element.domain)?;
-    // The limit is at most 64 frames, so there is no need to look at the budget.
     if element.frame_count > domain.grants.table().limit() || domain.is_dying() {
-        return Err(status::GENERAL_ERROR);
+        return Err(status::GENERAL_ERROR.into());
     }
-    let frames = domain.grants.grow(element.frame_count).map_err(|_| status::GENERAL_ERROR)?;
+    let has_grown = domain.grants.grow(element.frame_count, &mut caller.budget);
+    if !has_grown.map_err(|_| status::GENERAL_ERROR)? {
+        return Err(Failure::Call(CallError::again()));
+    }
     let list = GuestVirt::new(element.frame_list);
-    for (index, frame) in (0..).zip(frames) {
-        caller.cpu.write_element(list, index, &frame.get()).map_err(|_| status::BAD_VIRT_ADDR)?;
+    for index in 0..element.frame_count {
+        // A domain that has begun to die has none any more.
+        let frame = domain.grants.frame(index).ok_or(status::GENERAL_ERROR)?;
+        caller.cpu.write_element(list, index.into(), &frame.get()).map_err(|_| status::BAD_VIRT_ADDR)?;
     }
     Ok(())
 }

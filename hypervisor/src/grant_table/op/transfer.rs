@@ -5,13 +5,14 @@ use alloc::sync::Arc;
 
 use abi::grant_table::{Transfer, status};
 use machine::addr::Mfn;
-use machine::frames::{self, Allocation, TypedRef, Writable};
+use machine::frames::{Allocation, TypedRef, Writable};
 use machine::m2p;
 use machine::paging::NoEntries;
 
 use super::{Failure, settle};
 use crate::domain::{self, Domain};
 use crate::hypercall::{CallError, Caller};
+use crate::memory::claim;
 
 const COST: u32 = 512;
 /// References to a frame that nothing uses: its owner's, and the one through which it is looked at.
@@ -38,18 +39,27 @@ fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failu
         return Err(status::GENERAL_ERROR.into());
     }
     let given = copy_of(caller, &receiver, &taken)?;
-    let mut table = receiver.grants.table();
-    if !table.commit_transfer(element.reference, caller.domain.id()) {
+    let (mfn, frame) = (given.mfn(), given.reference());
+    // The receiver's first, as long as it may have another: several may be giving to it, and itself asking for more.
+    if !receiver.frames.push_within(core::iter::once(given), receiver.max_frames()) {
         return Err(status::GENERAL_ERROR.into());
     }
-    let mfn = given.mfn();
-    receiver.frames.push(given);
-    table.complete_transfer(element.reference, mfn);
-    Ok(())
+    let mut table = receiver.grants.table();
+    if table.commit_transfer(element.reference, caller.domain.id()) {
+        table.complete_transfer(element.reference, mfn);
+        drop(table);
+        claim::note_taken(&receiver, 1);
+        return Ok(());
+    }
+    drop(table);
+    let unwanted = receiver.frames.remove(&frame);
+    drop((unwanted, frame));
+    Err(status::GENERAL_ERROR.into())
 }
 
 fn copy_of(caller: &mut Caller<'_>, receiver: &Arc<Domain>, from: &Allocation) -> Result<Allocation, Failure> {
-    let given = frames::allocate(receiver.id()).ok_or(status::GENERAL_ERROR)?;
+    let block = claim::take(receiver, 0, u64::BITS).ok_or(status::GENERAL_ERROR)?;
+    let given = block.give_to(receiver.id()).next().ok_or(status::GENERAL_ERROR)?;
     let page = TypedRef::<Writable>::acquire(given.reference(), &mut NoEntries, &mut caller.budget)?;
     page.copy_frame(&from.reference());
     Ok(given)

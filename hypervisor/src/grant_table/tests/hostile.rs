@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::grant_table::{entry_flags, map_flags, status};
-use machine::frames;
+use machine::frames::{self, Budget};
 use machine::paging::{Entry, RawEntry};
 
 use super::{
@@ -21,7 +21,7 @@ fn a_grantee_that_ends_gives_back_what_it_had_mapped() {
     }
     assert_eq!(flags_of(&mut a, 8) & IN_USE, IN_USE);
     let domain = b.domain.clone();
-    assert!(!domain.grants.release_all(&domain, &mut frames::Budget::new(64)), "the budget is too small for all");
+    assert!(!domain.grants.release_all(&domain, &mut Budget::new(64)), "the budget is too small for all");
     drop(b);
     assert_eq!(flags_of(&mut a, 8), entry_flags::PERMIT_ACCESS);
     assert_eq!(frames::owned_by(GRANTEE), 1, "the shared info page, until the domain's structure goes");
@@ -134,9 +134,9 @@ fn a_granter_that_scribbles_confuses_only_itself() {
 fn a_table_that_has_been_closed_does_not_come_back() {
     let (a, mut b) = pair();
     let handle = map(&mut b, 8, 0).expect("granted");
-    assert!(a.domain.grants.release_all(&a.domain, &mut frames::Budget::new(1000)));
+    assert!(a.domain.grants.release_all(&a.domain, &mut Budget::new(1000)));
     // Somebody who still found the domain alive asks for its frames.
-    assert!(a.domain.grants.grow(1).is_err());
+    assert!(a.domain.grants.grow(1, &mut Budget::new(1000)).is_err());
     // The use of an entry that is gone ends without a trace.
     assert_eq!(unmap(&mut b, handle), status::OKAY);
 }

@@ -12,6 +12,7 @@ use zerocopy::FromZeros;
 use super::{
     FREE_PAGE, GRANTEE, GRANTER, IN_USE, call, flags_of, map, map_own, pair, set_word, unmap, word, write_entry,
 };
+use crate::memory::claim;
 use crate::testing::Guest;
 
 fn granted(reference: u32, offset: u16) -> CopyPointer {
@@ -123,6 +124,35 @@ fn a_transferred_page_changes_hands() {
     assert_eq!(word(&mut a, FREE_PAGE), Some(0xabcd));
     assert_eq!((a.domain.frames.len(), b.domain.frames.len()), (count_a + 1, count_b - 1));
     assert_eq!(frames::free_frames(), before);
+}
+
+#[test]
+fn a_transfer_never_gives_a_domain_more_than_it_may_have() {
+    let (mut a, mut b) = pair();
+    write_entry(&mut a, 20, entry_flags::ACCEPT_TRANSFER, GRANTEE, machine::addr::Mfn::new(0));
+    let transfer = |guest: &mut Guest, reference: u32| {
+        let given = frames::allocate(GRANTEE).expect("a free frame");
+        let mut element = Transfer::new_zeroed();
+        (element.mfn, element.domain, element.reference) = (given.mfn().get(), GRANTER, reference);
+        guest.domain.frames.push(given);
+        call(guest, op::TRANSFER, element).expect("one element").status
+    };
+    let before = frames::free_frames();
+    let count = a.domain.frames.len();
+    a.domain.set_max_frames(count);
+    assert_eq!(transfer(&mut b, 20), status::GENERAL_ERROR);
+    assert_eq!(flags_of(&mut a, 20), entry_flags::ACCEPT_TRANSFER, "nothing is promised");
+    a.domain.set_max_frames(count + 1);
+    assert_eq!(transfer(&mut b, 21), status::GENERAL_ERROR, "nothing is accepted there");
+    assert_eq!((a.domain.frames.len(), frames::free_frames()), (count, before));
+    assert_eq!(transfer(&mut b, 20), status::OKAY);
+    assert_eq!((a.domain.frames.len(), frames::free_frames()), (count + 1, before - 1));
+    b.domain.set_max_frames(u32::MAX);
+    assert_eq!(claim::stake(&b.domain, u64::from(b.domain.frames.len()) + before - 1), Ok(()));
+    write_entry(&mut a, 20, entry_flags::ACCEPT_TRANSFER, GRANTEE, machine::addr::Mfn::new(0));
+    a.domain.set_max_frames(count + 2);
+    assert_eq!(transfer(&mut b, 20), status::GENERAL_ERROR, "all free frames are set aside for another");
+    claim::release(&b.domain);
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use abi::errno::Errno;
 use abi::memory::{AcquireResource, E820Entry, ForeignMemoryMap, Reservation, resource};
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 use machine::addr::GuestVirt;
+use machine::heap;
 
-use crate::hypercall::{CallResult, Caller};
+use super::information::COST_OF_RANGE;
+use crate::hypercall::{CallError, CallResult, Caller};
 use crate::memory::claim;
 
 /// The longest memory map that a guest can be shown.
@@ -30,10 +32,14 @@ pub(super) fn set_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> Ca
         return Err(Errno::EINVAL.into());
     }
     let target = caller.target(wanted.domain)?;
+    caller.budget.spend(wanted.map.entry_count * COST_OF_RANGE);
+    if heap::is_short() {
+        return Err(Errno::ENOMEM.into());
+    }
     let list = GuestVirt::new(wanted.map.buffer);
     let ranges = (0..wanted.map.entry_count.into()).map(|index| caller.cpu.read_element(list, index));
-    let ranges = ranges.collect::<Result<Vec<E820Entry>, _>>()?;
-    let former = core::mem::replace(&mut target.control.record().memory_map, ranges);
+    let ranges = ranges.collect::<Result<Arc<[E820Entry]>, _>>()?;
+    let former = core::mem::replace(&mut target.control.record().memory_map, (!ranges.is_empty()).then_some(ranges));
     drop(former);
     Ok(0)
 }
@@ -61,13 +67,14 @@ pub(super) fn acquire_resource(caller: &mut Caller<'_>, argument: GuestVirt) -> 
         caller.cpu.write(argument, &wanted)?;
         return Ok(0);
     }
-    // At most 64 frames, so there is no need to look at the budget.
     let end = wanted.frame.checked_add(wanted.frame_count.into()).and_then(|end| u32::try_from(end).ok());
     let end = end.filter(|&end| end <= most && !target.is_dying()).ok_or(Errno::EINVAL)?;
-    let frames = target.grants.grow(end).map_err(Errno::from)?;
-    let first = usize::try_from(wanted.frame).map_err(|_| Errno::EINVAL)?;
-    for (index, frame) in (0..).zip(frames.iter().skip(first)) {
-        caller.cpu.write_element(GuestVirt::new(wanted.frame_list), index, &frame.get())?;
+    if !target.grants.grow(end, &mut caller.budget).map_err(Errno::from)? {
+        return Err(CallError::again());
+    }
+    for (index, frame) in (0..wanted.frame_count).zip(u32::try_from(wanted.frame).unwrap_or(end)..end) {
+        let frame = target.grants.frame(frame).ok_or(Errno::EINVAL)?;
+        caller.cpu.write_element(GuestVirt::new(wanted.frame_list), index.into(), &frame.get())?;
     }
     Ok(0)
 }

@@ -5,17 +5,17 @@ use core::mem::offset_of;
 use abi::errno::Errno;
 use abi::memory::{Exchange, Reservation};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use machine::addr::{GuestVirt, Mfn, Pfn};
-use machine::frames::{self, Allocation};
+use machine::frames::{Allocation, Chain};
 use machine::m2p;
 
-use super::reservation::address_bits;
+use super::reservation::{COST_OF_NEW, MAX_ORDER, address_bits};
 use crate::domain::Domain;
 use crate::hypercall::{CallError, CallResult, Caller};
+use crate::memory::claim;
 
-/// The largest extent on either side.
-const MAX_ORDER: u32 = 9;
+/// What a frame costs that is taken from the domain, beside the one that it gets for it.
+const COST_OF_TAKEN: u32 = 16;
 
 /// Exchanges extents; the structure's `exchanged_count` carries the progress of a continued call.
 pub(super) fn exchange(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
@@ -31,11 +31,12 @@ pub(super) fn exchange(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResu
     let mut done = exchanged_count;
     let mut outcome = Ok(0);
     while done < input.extent_count {
-        if caller.budget.is_exhausted() && done != exchanged_count {
+        let cost = (COST_OF_NEW + COST_OF_TAKEN) << chunk_order;
+        if !caller.budget.has_room(cost) {
             outcome = Err(CallError::again());
             break;
         }
-        caller.budget.spend(64 << chunk_order);
+        caller.budget.spend(cost);
         if let Err(error) = chunk(caller, &target, &input, &output, done / in_per_chunk, chunk_order) {
             outcome = Err(error.into());
             break;
@@ -76,40 +77,47 @@ fn chunk(
     if !target.may_exchange(1 << order) {
         return Err(Errno::ENOMEM);
     }
-    // The new frames first: without them, nothing has happened.
-    let mut fresh = Vec::new();
-    for _ in 0..out_extents {
-        let order = u8::try_from(output.extent_order).map_err(|_| Errno::EINVAL)?;
-        let extent = frames::allocate_addressable(order, target.id(), address_bits(output));
-        fresh.push(extent.ok_or(Errno::ENOMEM)?);
-    }
-    let mut pfns = Vec::new();
+    let address_bits = address_bits(caller.domain, output)?;
+    // The new frames first: without them, nothing has happened. They come out in the opposite order.
+    let mut fresh = Chain::new();
     for extent in 0..out_extents {
-        pfns.push(caller.cpu.read_element::<u64>(out_list, index * out_extents + extent)?);
+        let pfn: u64 = caller.cpu.read_element(out_list, index * out_extents + extent)?;
+        // At most MAX_ORDER.
+        let block = claim::take(target, output.extent_order as u8, address_bits).ok_or(Errno::ENOMEM)?;
+        for (offset, allocation) in (0..).zip(block.give_to(target.id())) {
+            m2p::set(allocation.mfn(), Pfn::new(pfn.wrapping_add(offset)));
+            fresh.push(allocation);
+        }
     }
-    let mut taken = Vec::new();
+    let mut taken = Chain::new();
     for extent in 0..in_extents {
-        let first: u64 = caller.cpu.read_element(in_list, index * in_extents + extent)?;
-        for offset in 0..1u64 << input.extent_order {
-            match take(target, first.checked_add(offset)) {
-                Some(allocation) => taken.push(allocation),
-                None => {
-                    taken.into_iter().for_each(|allocation| target.frames.push(allocation));
-                    return Err(Errno::EINVAL);
-                }
-            }
+        let first = caller.cpu.read_element::<u64>(in_list, index * in_extents + extent);
+        let all = first.map_err(Errno::from).and_then(|first| take_extent(target, first, input, &mut taken));
+        if let Err(errno) = all {
+            taken.for_each(|allocation| target.frames.push(allocation));
+            return Err(errno);
         }
     }
     for allocation in taken {
         m2p::set(allocation.mfn(), m2p::INVALID);
     }
-    for (extent, (frames, pfn)) in (0..).zip(fresh.into_iter().zip(pfns)) {
-        let first = frames.first().map_or(0, |allocation| allocation.mfn().get());
-        for (offset, allocation) in (0..).zip(frames) {
-            m2p::set(allocation.mfn(), Pfn::new(pfn.wrapping_add(offset)));
+    // A list that cannot be written any more changes nothing about whose the frames are.
+    let mut told = Ok(());
+    for extent in (0..out_extents).rev() {
+        let mut first = 0;
+        for allocation in fresh.by_ref().take(1 << output.extent_order) {
+            first = allocation.mfn().get();
             target.frames.push(allocation);
         }
-        caller.cpu.write_element(out_list, index * out_extents + extent, &first)?;
+        told = told.and(caller.cpu.write_element(out_list, index * out_extents + extent, &first));
+    }
+    Ok(told?)
+}
+
+/// Takes the frames of an extent from the domain.
+fn take_extent(target: &Domain, first: u64, input: &Reservation, taken: &mut Chain) -> Result<(), Errno> {
+    for offset in 0..1u64 << input.extent_order {
+        taken.push(take(target, first.checked_add(offset)).ok_or(Errno::EINVAL)?);
     }
     Ok(())
 }

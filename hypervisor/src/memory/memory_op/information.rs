@@ -3,11 +3,15 @@
 use abi::arch_x86_64::address;
 use abi::errno::Errno;
 use abi::memory::{E820Entry, MachphysMapping, MachphysMfnList, MemoryDomain, MemoryMap, e820_type, op};
-use machine::addr::{GuestVirt, PAGE_SIZE};
+use machine::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use machine::boot;
 use machine::frames;
 
-use crate::hypercall::{CallResult, Caller};
+use crate::hypercall::{CallError, CallResult, Caller};
+
+/// What it costs to tell a frame of the M2P, and a range of a memory map.
+const COST_OF_EXTENT: u32 = 4;
+pub(super) const COST_OF_RANGE: u32 = 4;
 
 /// The number of the last frame of the machine's memory.
 pub(super) fn maximum_ram_page() -> CallResult {
@@ -34,10 +38,16 @@ pub(super) fn reservation(caller: &mut Caller<'_>, operation: u32, argument: Gue
 pub(super) fn machphys_mfn_list(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut request: MachphysMfnList = caller.cpu.read(argument)?;
     let list = GuestVirt::new(request.extent_start);
-    let mut count = 0;
-    for (index, frame) in machine::m2p::frames().enumerate().take(usize::try_from(request.max_extents).unwrap_or(0)) {
-        caller.cpu.write_element(list, index as u64, &frame.get())?;
-        count += 1;
+    let wanted = usize::try_from(request.max_extents).unwrap_or(usize::MAX);
+    let extents = || machine::m2p::frames().take(wanted);
+    // There is one for each GiB of memory, so all of them can be told at a time.
+    let count = extents().count() as u32;
+    if !caller.budget.has_room(count * COST_OF_EXTENT) {
+        return Err(CallError::again());
+    }
+    caller.budget.spend(count * COST_OF_EXTENT);
+    for (index, frame) in (0..).zip(extents()) {
+        caller.cpu.write_element(list, index, &frame.get())?;
     }
     request.extent_count = count;
     caller.cpu.write(argument, &request)?;
@@ -66,21 +76,22 @@ pub(super) fn machphys_mapping(caller: &mut Caller<'_>, argument: GuestVirt) -> 
 /// The guest's memory as E820 would show it: the map that the tools have given it, or one range.
 pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut request: MemoryMap = caller.cpu.read(argument)?;
-    let mut map = caller.domain.control.record().memory_map.clone();
-    if map.is_empty() {
+    // A guest may make this call on all its vCPUs at once: what it is told is not copied for each.
+    let given = caller.domain.control.record().memory_map.clone();
+    if given.is_none() && caller.domain.is_privileged() {
         // The initial domain has the machine's.
-        if caller.domain.is_privileged() {
-            return Err(Errno::ENOSYS.into());
-        }
-        let size = u64::from(caller.domain.max_frames()) << 12;
-        map.push(E820Entry { address: 0, size, kind: e820_type::RAM });
+        return Err(Errno::ENOSYS.into());
     }
+    let size = u64::from(caller.domain.max_frames()) << PAGE_SHIFT;
+    let usual = [E820Entry { address: 0, size, kind: e820_type::RAM }];
+    let map = given.as_deref().unwrap_or(&usual);
     if request.entry_count == 0 {
         return Err(Errno::EINVAL.into());
     }
     // As many as there is room for.
     let mut written = 0;
     for entry in map.iter().take(request.entry_count as usize) {
+        caller.budget.spend(COST_OF_RANGE);
         caller.cpu.write_element(GuestVirt::new(request.buffer), written.into(), entry)?;
         written += 1;
     }
@@ -107,6 +118,7 @@ pub(super) fn machine_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -
         if count == request.entry_count {
             return Err(Errno::EINVAL.into());
         }
+        caller.budget.spend(COST_OF_RANGE);
         caller.cpu.write_element(GuestVirt::new(request.buffer), count.into(), &entry)?;
         count += 1;
     }

@@ -4,6 +4,8 @@ mod control;
 mod exchange;
 mod information;
 mod reservation;
+#[cfg(test)]
+mod tests;
 
 use abi::errno::Errno;
 use abi::memory::op;

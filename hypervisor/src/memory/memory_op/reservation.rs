@@ -4,9 +4,8 @@
 use abi::errno::Errno;
 use abi::memory::{Reservation, op};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use machine::addr::{GuestVirt, Mfn, Pfn};
-use machine::frames::{self, Allocation};
+use machine::addr::{GuestVirt, Mfn, PAGE_SHIFT, Pfn};
+use machine::frames::{self, Extent};
 use machine::m2p;
 
 use super::{EXTENT_SHIFT, continue_from};
@@ -17,10 +16,12 @@ use crate::memory::{claim, mmuext};
 /// The part of the flags that limits addresses; zero means no limit.
 const ADDRESS_BITS: u32 = 0xff;
 
-/// The largest extent that an unprivileged domain may ask for: 4 MiB would fragment the host, 2 MiB is what Linux uses.
-const MAX_GUEST_ORDER: u32 = 9;
-/// The largest extent that the initial domain may ask for.
-const MAX_CONTROL_ORDER: u32 = 12;
+/// The largest extent that can be had or given back: 2 MiB, which is what Linux and the tools use. An extent is cleared
+/// without a pause.
+pub(super) const MAX_ORDER: u32 = 9;
+/// What a frame costs that is taken, cleared and given to its owner, and one that is given back.
+pub(super) const COST_OF_NEW: u32 = 32;
+const COST_OF_OLD: u32 = 8;
 
 /// Performs `increase_reservation`, `decrease_reservation` or `populate_physmap` from extent `start` on.
 pub(super) fn change(caller: &mut Caller<'_>, operation: u32, start: u64, argument: GuestVirt) -> CallResult {
@@ -34,14 +35,16 @@ pub(super) fn change(caller: &mut Caller<'_>, operation: u32, start: u64, argume
         return Ok(start);
     }
     let Ok(target) = caller.target(reservation.domain) else { return Ok(start) };
-    let limit = if caller.domain.is_privileged() { MAX_CONTROL_ORDER } else { MAX_GUEST_ORDER };
-    if reservation.extent_order > limit {
+    if reservation.extent_order > MAX_ORDER {
         return Ok(start);
     }
+    let cost =
+        if operation == op::DECREASE_RESERVATION { COST_OF_OLD } else { COST_OF_NEW } << reservation.extent_order;
     for index in start..reservation.extent_count {
-        if caller.budget.is_exhausted() && index != start {
+        if !caller.budget.has_room(cost) {
             return Err(continue_from(operation, index));
         }
+        caller.budget.spend(cost);
         let done = match operation {
             op::DECREASE_RESERVATION => decrease(caller, &target, &reservation, index),
             op::POPULATE_PHYSMAP => populate(caller, &target, &reservation, index),
@@ -62,7 +65,6 @@ fn list(reservation: &Reservation) -> GuestVirt {
 fn decrease(caller: &mut Caller<'_>, target: &Domain, reservation: &Reservation, index: u64) -> Result<(), Errno> {
     let first: u64 = caller.cpu.read_element(list(reservation), index)?;
     for offset in 0..1u64 << reservation.extent_order {
-        caller.budget.spend(8);
         let mfn = Mfn::new(first.checked_add(offset).ok_or(Errno::EINVAL)?);
         give_up(target, mfn)?;
     }
@@ -84,22 +86,28 @@ fn give_up(target: &Domain, mfn: Mfn) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `ENOMEM` if it may not, or there are none, or they are set aside for others.
-fn allocate(caller: &mut Caller<'_>, target: &Domain, wanted: &Reservation) -> Result<Vec<Allocation>, Errno> {
-    let address_bits = address_bits(wanted);
-    let order = u8::try_from(wanted.extent_order).map_err(|_| Errno::EINVAL)?;
-    let wanted = 1u32 << order;
-    caller.budget.spend(wanted.saturating_mul(32));
-    if !target.may_own(wanted) || !claim::may_take(target, wanted.into()) {
+fn allocate(caller: &Caller<'_>, target: &Domain, wanted: &Reservation) -> Result<Extent, Errno> {
+    let address_bits = address_bits(caller.domain, wanted)?;
+    // At most MAX_ORDER.
+    let order = wanted.extent_order as u8;
+    if !target.may_own(1 << order) {
         return Err(Errno::ENOMEM);
     }
-    frames::allocate_addressable(order, target.id(), address_bits).ok_or(Errno::ENOMEM)
+    let block = claim::take(target, order, address_bits).ok_or(Errno::ENOMEM)?;
+    Ok(block.give_to(target.id()))
 }
 
-/// How many bits the frames' addresses may have.
-pub(super) fn address_bits(wanted: &Reservation) -> u32 {
+/// How many bits the frames' addresses may have. Frames with short addresses are for devices: what has none gets none,
+/// since it would have them all, and the hardware domain's drivers could not work.
+///
+/// # Errors
+/// `ENOMEM` for a domain without devices that asks for less than all memory.
+pub(super) fn address_bits(caller: &Domain, wanted: &Reservation) -> Result<u32, Errno> {
+    let all = PAGE_SHIFT + (u64::BITS - (frames::table_size().saturating_sub(1)).leading_zeros());
     match wanted.memory_flags & ADDRESS_BITS {
-        0 => u64::BITS,
-        bits => bits,
+        0 => Ok(u64::BITS),
+        bits if bits >= all || caller.is_privileged() => Ok(bits),
+        _ => Err(Errno::ENOMEM),
     }
 }
 
@@ -107,7 +115,7 @@ pub(super) fn address_bits(wanted: &Reservation) -> u32 {
 ///
 /// # Errors
 /// `ENOMEM` if it has got others meanwhile that leave no room for these, or is being taken apart.
-fn give(target: &Domain, extent: Vec<Allocation>) -> Result<(), Errno> {
+fn give(target: &Domain, extent: Extent) -> Result<(), Errno> {
     let count = extent.len() as u64;
     if !target.frames.push_within(extent, target.max_frames()) {
         return Err(Errno::ENOMEM);
@@ -118,7 +126,7 @@ fn give(target: &Domain, extent: Vec<Allocation>) -> Result<(), Errno> {
 
 fn increase(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reservation, index: u64) -> Result<(), Errno> {
     let extent = allocate(caller, target, reservation)?;
-    let first = extent.first().map_or(0, |allocation| allocation.mfn().get());
+    let first = extent.first().map_or(0, Mfn::get);
     if reservation.extent_start != 0 {
         caller.cpu.write_element(list(reservation), index, &first)?;
     }
@@ -128,10 +136,10 @@ fn increase(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reserva
 fn populate(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reservation, index: u64) -> Result<(), Errno> {
     let pfn: u64 = caller.cpu.read_element(list(reservation), index)?;
     let extent = allocate(caller, target, reservation)?;
-    let first = extent.first().map_or(0, |allocation| allocation.mfn().get());
+    let first = extent.first().map_or(0, Mfn::get);
     caller.cpu.write_element(list(reservation), index, &first)?;
-    for (offset, allocation) in (0..).zip(&extent) {
-        m2p::set(allocation.mfn(), Pfn::new(pfn.wrapping_add(offset)));
+    for offset in 0..extent.len() as u64 {
+        m2p::set(Mfn::new(first + offset), Pfn::new(pfn.wrapping_add(offset)));
     }
     give(target, extent)
 }
