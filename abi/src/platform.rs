@@ -133,3 +133,9 @@ structs! {
         [8] argument: [u8; 128] = "u.pad",
     }
 }
+
+/// Sub-operations that the headers have from version 4.18 on, beside those of [`op`].
+pub mod later_op {
+    /// `XENPF_get_dom0_console`.
+    pub const GET_DOM0_CONSOLE: u32 = 64;
+}

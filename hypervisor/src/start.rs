@@ -44,6 +44,7 @@ pub fn main() -> ! {
         error!("no guest could be started; powering off");
         machine::power::off();
     }
+    crate::console::serve_devices();
     cpu::start_others(scheduler::run_cpu);
     if boot::options().dom0_vcpus_pinned
         && let Some(domain) = domain::by_id(DomainId(0))
@@ -62,7 +63,10 @@ fn start_guests(plan: Plan<'_>) -> usize {
     let mut started = 0;
     if let Some(wanted) = &plan.initial_domain {
         match start_initial_domain(wanted) {
-            Ok(()) => started += 1,
+            Ok(()) => {
+                started += 1;
+                hand_screen_over();
+            }
             Err(why) => error!("initial domain not started: {why}"),
         }
     }
@@ -84,6 +88,15 @@ fn start_guests(plan: Plan<'_>) -> usize {
         }
     }
     started
+}
+
+/// The initial domain's kernel draws from now on, unless `vga=keep` says otherwise.
+fn hand_screen_over() {
+    let options = boot::options();
+    if options.consoles.vga && !options.video.keep && boot::video().is_some() {
+        info!("the screen is the initial domain's from here on (vga=keep keeps it)");
+        machine::console::release_screen();
+    }
 }
 
 fn start_guest(guest: &Guest<'_>, id: DomainId) -> Result<(), String> {

@@ -9,6 +9,7 @@ mod efi;
 mod multiboot;
 pub mod options;
 pub(crate) mod ranges;
+pub(crate) mod video;
 
 use core::ops::Range;
 
@@ -21,6 +22,7 @@ pub use efi::{Efi, VENDOR_LENGTH};
 #[cfg(target_os = "none")]
 pub(crate) use multiboot::parse;
 pub use options::Options;
+pub use video::{Channel, Framebuffer, TextMode, Vesa, Video};
 
 /// The most boot modules that are kept.
 pub const MAX_MODULES: usize = 64;
@@ -124,6 +126,8 @@ pub struct BootInfo {
     memory_map: ArrayVec<MemoryRange, MAX_MEMORY_RANGES>,
     rsdp: Option<u64>,
     efi_system_table: Option<u64>,
+    video: Option<video::Claim>,
+    vesa: Vesa,
     strings: ArrayVec<u8, STRING_SPACE>,
     omitted: usize,
 }
@@ -162,6 +166,11 @@ impl BootInfo {
     /// Where EFI's system table lies, if the loader was started by EFI and said so.
     pub(crate) fn efi_system_table(&self) -> Option<u64> {
         self.efi_system_table
+    }
+
+    /// What the loader says of the screen, unchecked.
+    pub(crate) fn video(&self) -> Option<(video::Claim, Vesa)> {
+        Some((self.video?, self.vesa))
     }
 
     fn text(&self, text: Text) -> &str {
@@ -259,6 +268,7 @@ impl Memory {
 static INFO: Once<BootInfo> = Once::new();
 static OPTIONS: Once<Options<'static>> = Once::new();
 static EFI: Once<Option<Efi>> = Once::new();
+static VIDEO: Once<Option<Video>> = Once::new();
 static MEMORY: Once<Memory> = Once::new();
 
 /// What the loader said.
@@ -279,6 +289,15 @@ pub fn memory() -> &'static Memory {
 /// What EFI firmware tells of itself, if that is what the machine was started by.
 pub fn efi() -> Option<&'static Efi> {
     EFI.try_get().and_then(Option::as_ref)
+}
+
+/// The screen, if the loader left one that can be drawn on.
+pub fn video() -> Option<&'static Video> {
+    VIDEO.try_get().and_then(Option::as_ref)
+}
+
+pub(crate) fn seal_video(video: Option<Video>) -> Option<&'static Video> {
+    VIDEO.set(video).as_ref()
 }
 
 pub(crate) fn seal_efi(efi: Option<Efi>) {

@@ -1,12 +1,16 @@
-//! The serial line, Paravane's own log on it, and what is kept of both.
+//! The consoles (serial ports, the screen), Paravane's own log on them, and what is kept of it.
 
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only a machine has a screen"))]
+pub(crate) mod glyphs;
 pub mod history;
+pub mod news;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only a machine has a screen"))]
+pub(crate) mod terminal;
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::backend::console as backend;
-pub use crate::backend::console::read_byte;
 
 /// Behind what every line of Paravane's own begins.
 const PREFIX: &str = "(pv) ";
@@ -35,10 +39,35 @@ pub fn write_unkept(bytes: &[u8]) {
 /// Bytes that fit the buffer while there is room.
 pub const ROOM: usize = 8 * 1024;
 
-/// Whether [`ROOM`] bytes can be written at once. If not, `Pending::SERIAL` tells when there is room again: who can wait does, since a writer for whom
-/// there is no room holds its CPU up until the line has carried enough away.
+/// Whether [`ROOM`] bytes can be written at once. If not, `Pending::SERIAL` tells when there is room again. A writer that can wait for it does: without
+/// room a write takes until the serial port has sent enough.
 pub fn has_room() -> bool {
     backend::has_room()
+}
+
+/// Looks after the consoles that no interrupt serves. The answer says in how many nanoseconds to do so again, if there are any.
+pub fn poll() -> Option<u64> {
+    backend::poll()
+}
+
+/// The next byte that has come in.
+pub fn read_byte() -> Option<u8> {
+    backend::read_byte()
+}
+
+/// Column and row at which the text on the screen goes on.
+pub fn screen_cursor() -> (u16, u16) {
+    backend::screen_cursor()
+}
+
+/// Shows what has been written, and leaves the screen to the initial domain.
+pub fn release_screen() {
+    backend::release_screen();
+}
+
+/// Takes the screen back: the initial domain has ended in a way that somebody should read of.
+pub fn take_screen_back() {
+    backend::take_screen_back();
 }
 
 /// How often an open line was ended to make room for a line of Paravane's own.

@@ -25,6 +25,9 @@ pub(crate) const QEMU_PACKAGE: &str = "qemu-system-x86";
 /// I/O port of the device that ends QEMU when it is written to.
 pub(crate) const DEBUG_EXIT_PORT: u16 = 0xf4;
 
+/// QEMU's argument by which a machine that is switched off can still be looked at.
+pub(crate) const STAYS: &str = "-no-shutdown";
+
 /// A boot module: a file in the machine's folder and the arguments it gets.
 #[derive(Clone, Debug)]
 pub(crate) struct Module {
@@ -107,8 +110,11 @@ impl Machine {
             .args(["-accel", self.accelerator.argument(self.cpus), "-cpu", &self.cpu])
             .args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory.in_mib())])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-            .args(["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"])
-            .args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
+            .args(["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"]);
+        // a machine that is to stay when it is off has nothing that ends QEMU
+        if !self.arguments.iter().any(|argument| argument == STAYS) {
+            command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
+        }
         match &self.boot {
             Boot::Loaded { kernel, append, modules } => {
                 command.arg("-kernel").arg(kernel).args(["-append", append]);

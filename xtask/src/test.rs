@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::progress::Step;
 use crate::{packages, qemu};
 
+mod consoles;
 mod control_domain;
 mod crowd;
 mod debian_guests;
@@ -20,6 +21,7 @@ mod hardware;
 mod host;
 mod installed;
 mod kernels;
+mod screen;
 
 /// Options of `test`. Without a choice of kind, all kinds run.
 #[derive(Args, Debug)]
@@ -33,13 +35,13 @@ pub(crate) struct Test {
     /// Stock kernels to user space with a process-heavy script, eight guests at once, and the errors that 'run' explains
     #[arg(long)]
     kernels: bool,
-    /// The initial domain with disks and networks of several kinds
+    /// Consoles, and the initial domain with disks and networks of several kinds
     #[arg(long)]
     hardware: bool,
     /// Debian's control domain with the stock Xen tools; without a choice only the short scenarios
     #[arg(long)]
     control_domain: bool,
-    /// Scenarios in the control domain in their long form
+    /// Scenarios in the control domain, and screens, in their long form
     #[arg(long)]
     full: bool,
     /// Full Debian 12 and 13 guests there, each on its own disk (as root; not among those that run by default)
@@ -114,6 +116,8 @@ impl Test {
                 crowd::run(self, &bench, &mut report);
             }
             if all || self.hardware {
+                consoles::run(self, &bench, &mut report);
+                screen::run(self, &bench, &mut report);
                 hardware::run(self, &bench, &mut report);
             }
             if all || self.control_domain {

@@ -24,6 +24,7 @@ use machine::addr::PAGE_SIZE;
 use machine::frames::{self, NoMemory, SharedPage};
 use zerocopy::IntoBytes;
 
+use crate::console;
 use crate::domain::Domain;
 use crate::event_channel::{self, Consumer};
 use layout::{Layout, Needs};
@@ -152,8 +153,13 @@ fn build_into(
     }
     memory.write(bytes(layout.list.start), memory.list());
     let ports = layout.rings.map(|_| allocate_ports(domain)).transpose()?;
-    let info = start_info::start_info(domain, &memory, &layout, ramdisk_length, ports, command_line);
+    let screen = domain.is_privileged().then(console::screen::description).flatten();
+    let screen = screen.as_ref().map(<[u8; _]>::as_slice);
+    let info = start_info::start_info(domain, &memory, &layout, ramdisk_length, ports, command_line, screen);
     memory.write(bytes(layout.start_info), info.as_bytes());
+    if let Some(screen) = screen {
+        memory.write(bytes(layout.start_info) + size_of_val(&info) as u64, screen);
+    }
     let root = page_tables::build(domain, &memory, &layout).map_err(|_| BuildError::Refused)?;
 
     // nothing fails from here on

@@ -19,7 +19,7 @@ pub(super) struct Ports {
     pub(super) store: Port,
 }
 
-/// The start info of a domain.
+/// The start info of a domain. The initial domain's is followed by a description of its `screen`.
 pub(super) fn start_info(
     domain: &Domain,
     memory: &Memory<'_>,
@@ -27,6 +27,7 @@ pub(super) fn start_info(
     ramdisk_length: u64,
     ports: Option<Ports>,
     command_line: &str,
+    screen: Option<&[u8]>,
 ) -> StartInfo {
     let mut info = StartInfo::new_zeroed();
     info.magic[..MAGIC.len()].copy_from_slice(MAGIC);
@@ -40,8 +41,8 @@ pub(super) fn start_info(
     }
     if domain.is_privileged() {
         info.flags |= sif::PRIVILEGED | sif::INITDOMAIN;
-        // the VGA console's description stands behind this structure; its size, in the high half, is zero: there is none
-        info.console_mfn = size_of::<StartInfo>() as u64;
+        // the screen's description stands behind this structure; its size, in the high half, is zero if there is none
+        info.console_mfn = size_of::<StartInfo>() as u64 | (screen.map_or(0, <[u8]>::len) as u64) << 32;
     }
     info.page_table_base = layout.address(layout.tables.start);
     info.page_table_frame_count = layout.tables.end - layout.tables.start;

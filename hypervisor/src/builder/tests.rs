@@ -96,6 +96,7 @@ struct View<'a> {
     domain: &'a Arc<Domain>,
     root: Mfn,
     info: StartInfo,
+    start_info: u64,
     stack: u64,
 }
 
@@ -112,7 +113,7 @@ impl<'a> View<'a> {
         let mut bytes = [0; size_of::<StartInfo>()];
         let frame = walk(root, GuestVirt::new(start_info), Access::Read).unwrap();
         domain.frame(frame).unwrap().copy_out(0, &mut bytes);
-        Self { domain, root, info: StartInfo::read_from_bytes(&bytes).unwrap(), stack }
+        Self { domain, root, info: StartInfo::read_from_bytes(&bytes).unwrap(), start_info, stack }
     }
 
     fn frame(&self, address: u64, access: Access) -> Option<Mfn> {
@@ -277,7 +278,8 @@ fn the_initial_domain_has_no_rings() {
     view.check_memory();
     assert_eq!(view.info.flags, sif::PRIVILEGED | sif::INITDOMAIN);
     assert_eq!((view.info.store_mfn, view.info.store_event_channel), (0, 0));
-    assert_eq!(view.info.console_mfn, 1168);
+    assert_eq!(view.info.console_mfn, 1168 | 40 << 32, "where the screen is described, and in how many bytes");
+    assert_eq!(Some(view.bytes(view.start_info + 1168)), console::screen::description());
     assert_eq!((view.info.module_start, view.info.module_length), (0, 0));
     take_apart(&domain);
 }

@@ -1,4 +1,4 @@
-//! Consoles: what guests print and Paravane passes on to the serial line, and who gets what is typed there.
+//! Consoles: what guests print and Paravane passes on to its own (serial ports, the screen), and who gets what is typed there.
 //!
 //! - What a guest prints stands behind its name on every line (see `line`), save the initial domain's and the one guest that
 //!   `guest_console=raw:NAME` names: their bytes pass as they are, both ways.
@@ -12,6 +12,7 @@ mod line;
 mod log;
 mod options;
 pub(crate) mod ring;
+pub(crate) mod screen;
 mod wire;
 
 pub use self::log::log_guest;
@@ -23,11 +24,19 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use abi::xen::virq;
+use machine::console::news::{self, News};
 use machine::cpu;
 
 use crate::domain::{self, Domain};
 use crate::event_channel;
 use crate::guest_log;
+use crate::time::timers;
+
+/// Nanoseconds from a line's being written until the screen shows it: lines that come together are drawn together.
+const DRAWING_DELAY: u64 = 16_000_000;
+
+/// A pCPU's timer will call [`serve_devices`].
+static TIMER_SET: AtomicBool = AtomicBool::new(false);
 
 /// Some guest's output was left in its ring.
 static DEFERRED: AtomicBool = AtomicBool::new(false);
@@ -63,13 +72,33 @@ pub fn serve_deferred() {
 
 /// Whether [`tell_news`] has something to tell.
 pub fn has_news() -> bool {
-    machine::console::history::has_news()
+    news::any()
 }
 
-/// Tells the initial domain that there is something new for its `xl dmesg`; the scheduler calls this as it does [`serve_deferred`].
+/// Tells the initial domain that there is something new for its `xl dmesg`, and sees to it that the screen is drawn; the scheduler
+/// calls this as it does [`serve_deferred`].
 pub fn tell_news() {
-    if machine::console::history::take_news() {
+    let news = news::take();
+    if news.contains(News::HISTORY) {
         event_channel::raise_for_control(virq::CON_RING);
+    }
+    if news.contains(News::UNDRAWN) {
+        serve_devices_in(DRAWING_DELAY);
+    }
+}
+
+/// Looks after the consoles that no interrupt serves, now and by a timer for as long as there is something to do.
+pub fn serve_devices() {
+    TIMER_SET.store(false, Ordering::SeqCst);
+    if let Some(delay) = machine::console::poll() {
+        serve_devices_in(delay);
+    }
+}
+
+/// Sets the timer for [`serve_devices`], unless it is set. Some pCPU has it.
+fn serve_devices_in(delay: u64) {
+    if !TIMER_SET.swap(true, Ordering::SeqCst) {
+        timers::serve_consoles_in(delay);
     }
 }
 

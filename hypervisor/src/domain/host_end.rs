@@ -20,6 +20,10 @@ pub(super) fn is_at_rest(domain: &Domain) -> bool {
 
 /// Ends the host.
 pub(super) fn end_host(domain: &Domain, reason: &EndReason) -> ! {
+    if !matches!(reason, EndReason::Poweroff | EndReason::Reboot) {
+        // somebody may have no other console to read this on
+        console::take_screen_back();
+    }
     console::announce(format_args!("initial domain ended: {reason}"));
     match reason {
         EndReason::Poweroff => power::off(),

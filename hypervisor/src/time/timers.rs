@@ -18,6 +18,8 @@ pub(super) enum Action {
     Watchdog(Weak<Domain>, usize),
     /// Nothing but that this pCPU comes back from its guest.
     Interruption,
+    /// Consoles are to be looked after.
+    Console,
 }
 
 /// Timers that are served before the pCPU may do something else.
@@ -65,6 +67,11 @@ pub(super) fn add(deadline: u64, action: Action) -> Token {
 /// Has the guest that this pCPU runs interrupted at `deadline`.
 pub(crate) fn interrupt_at(deadline: u64) {
     add(deadline, Action::Interruption);
+}
+
+/// Has the consoles looked after in `delay` nanoseconds, by this pCPU.
+pub(crate) fn serve_consoles_in(delay: u64) {
+    add(time::now().saturating_add(delay), Action::Console);
 }
 
 /// Takes a timer back, wherever it was set. One that is being served already finds out by its token.
@@ -124,6 +131,7 @@ fn serve(action: Action, token: Token, now: u64) {
             }
         }
         Action::Interruption => {}
+        Action::Console => crate::console::serve_devices(),
     }
 }
 

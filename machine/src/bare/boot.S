@@ -40,6 +40,14 @@ multiboot2_start:
 .balign 8                               # modules page aligned
     .short 6, 0
     .long 8
+.balign 8                               # consoles: EGA text will do (bit 1), and none need be there; optional
+    .short 4, 1
+    .long 12
+    .long 2
+.balign 8                               # framebuffer: of any size and depth; optional
+    .short 5, 1
+    .long 20
+    .long 0, 0, 0
 .balign 8                               # end
     .short 0, 0
     .long 8

@@ -9,6 +9,7 @@ use super::registers::port_write8;
 use super::{cpu, start};
 use crate::addr::{CpuId, MachineAddr};
 use crate::boot::acpi::Acpi;
+use crate::boot::options::SERIAL_PORTS;
 use crate::hardware::lines::Wiring;
 use crate::hardware::vector::Trigger;
 use crate::sync::{Level, Once, SpinLock};
@@ -34,8 +35,8 @@ struct Controller {
     inputs: u32,
 }
 
-/// The line that Paravane uses itself.
-static OWN_LINE: AtomicU32 = AtomicU32::new(u32::MAX);
+/// The lines that Paravane uses itself: those of serial ports.
+static OWN_LINES: [AtomicU32; SERIAL_PORTS] = [const { AtomicU32::new(u32::MAX) }; SERIAL_PORTS];
 static CONTROLLERS: Once<SpinLock<ArrayVec<Controller, 16>>> = Once::new();
 
 impl Controller {
@@ -117,8 +118,10 @@ pub(crate) fn route_isa(acpi: &Acpi, irq: u8, vector: u8, cpu: CpuId) -> bool {
     let found = with_line(line, |controller, register| {
         write_entry(controller, register, &Redirection { wiring, vector, cpu }, 0);
     });
-    if found.is_some() {
-        OWN_LINE.store(line, Ordering::Relaxed);
+    if found.is_some()
+        && let Some(place) = OWN_LINES.iter().find(|own| own.load(Ordering::Relaxed) == u32::MAX)
+    {
+        place.store(line, Ordering::Relaxed);
     }
     found.is_some()
 }
@@ -142,7 +145,7 @@ pub(crate) fn line_count() -> u32 {
 
 /// Whether there is such a line, and it is not Paravane's own.
 pub(crate) fn is_free(line: u32) -> bool {
-    line != OWN_LINE.load(Ordering::Relaxed) && with_line(line, |_, _| ()).is_some()
+    OWN_LINES.iter().all(|own| own.load(Ordering::Relaxed) != line) && with_line(line, |_, _| ()).is_some()
 }
 
 /// How the firmware's tables say that a line is wired: ISA's by the bus's rules and the exceptions listed, others by those of PCI.

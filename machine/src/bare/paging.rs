@@ -17,6 +17,8 @@ const LARGE: u64 = 1 << 7;
 pub(crate) const GLOBAL: u64 = 1 << 8;
 /// Page attribute 3: uncached.
 pub(crate) const UNCACHED: u64 = 3 << 3;
+/// Page attribute 4 in a level-1 entry: writes are combined.
+const WRITE_COMBINING: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
@@ -166,6 +168,18 @@ impl Mapper {
         let virt = self.mmio_next;
         self.mmio_next += size;
         self.map(memory, virt, phys - offset, size, self.data() | UNCACHED);
+        virt + offset
+    }
+
+    /// Maps video memory so that writes to it are combined, and gives its address. Pages are small: in entries of larger ones the bit means their size.
+    pub(crate) fn map_write_combining(&mut self, memory: &mut Early, phys: u64, size: u64) -> u64 {
+        let offset = phys & 0xfff;
+        let size = (offset + size).next_multiple_of(4096);
+        let virt = self.mmio_next;
+        self.mmio_next += size;
+        for at in (0..size).step_by(4096) {
+            self.map_page(memory, virt + at, phys - offset + at, 1, self.data() | WRITE_COMBINING | GLOBAL);
+        }
         virt + offset
     }
 

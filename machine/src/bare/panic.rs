@@ -5,9 +5,12 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::{apic, console, cpu, layout, power, registers, start, symbols, windows};
+use super::{apic, console, cpu, layout, power, registers, start, symbols, time, windows};
 use crate::addr::{CpuId, MAX_CPUS};
 use crate::context::Registers;
+
+/// How long a message on the screen can be read before the restart.
+const READING_SECONDS: u64 = 5;
 
 /// One more than the number of the CPU that ends the host; zero while all is well.
 static ENDING: AtomicU32 = AtomicU32::new(0);
@@ -101,7 +104,7 @@ fn begin() {
     let here = cpu::current().index() as u32 + 1;
     match ENDING.compare_exchange(0, here, Ordering::SeqCst, Ordering::SeqCst) {
         Ok(_) => {
-            console::flush_emergency();
+            console::begin_emergency();
             // the message begins on a line of its own
             console::write_emergency(b"\n");
         }
@@ -113,13 +116,20 @@ fn begin() {
     }
 }
 
+/// Lines that fit a row of VGA text.
 fn print_registers(r: &Registers) {
     say!("rip {:016x} cs {:04x} rflags {:08x} rsp {:016x} ss {:04x}", r.rip, r.cs, r.rflags, r.rsp, r.ss);
-    say!("rax {:016x} rbx {:016x} rcx {:016x} rdx {:016x}", r.rax, r.rbx, r.rcx, r.rdx);
-    say!("rsi {:016x} rdi {:016x} rbp {:016x} r8  {:016x}", r.rsi, r.rdi, r.rbp, r.r8);
-    say!("r9  {:016x} r10 {:016x} r11 {:016x} r12 {:016x}", r.r9, r.r10, r.r11, r.r12);
-    say!("r13 {:016x} r14 {:016x} r15 {:016x} cr3 {:016x}", r.r13, r.r14, r.r15, registers::read_cr3());
-    say!("cr0 {:016x} cr2 {:016x} cr4 {:016x}", registers::read_cr0(), registers::read_cr2(), registers::read_cr4());
+    for [a, b, c] in [
+        [("rax", r.rax), ("rbx", r.rbx), ("rcx", r.rcx)],
+        [("rdx", r.rdx), ("rsi", r.rsi), ("rdi", r.rdi)],
+        [("rbp", r.rbp), ("r8 ", r.r8), ("r9 ", r.r9)],
+        [("r10", r.r10), ("r11", r.r11), ("r12", r.r12)],
+        [("r13", r.r13), ("r14", r.r14), ("r15", r.r15)],
+        [("cr0", registers::read_cr0()), ("cr2", registers::read_cr2()), ("cr3", registers::read_cr3())],
+    ] {
+        say!("{} {:016x} {} {:016x} {} {:016x}", a.0, a.1, b.0, b.1, c.0, c.1);
+    }
+    say!("cr4 {:016x}", registers::read_cr4());
 }
 
 fn print_place(address: u64) {
@@ -191,6 +201,13 @@ fn end() -> ! {
     if crate::boot::try_options().is_some_and(|options| options.no_reboot) {
         say!("halted");
         registers::halt_forever();
+    }
+    if console::screen::is_console() {
+        say!("restarting in {READING_SECONDS} seconds");
+        let end = time::now() + READING_SECONDS * 1_000_000_000;
+        while (1..end).contains(&time::now()) {
+            core::hint::spin_loop();
+        }
     }
     say!("restarting");
     power::reboot()

@@ -10,8 +10,7 @@ use super::early::Early;
 use super::paging::{self, Mapper};
 use super::ram::{self, Ram};
 use super::{
-    apic, boot_memory, console, cpu_features, entry, heap, interrupts, io_apic, layout, registers, smp, time, traps,
-    windows,
+    apic, boot_memory, console, cpu_features, entry, heap, io_apic, layout, registers, smp, time, traps, windows,
 };
 use crate::addr::{CpuId, MAX_CPUS, Mfn};
 use crate::boot::acpi::Acpi;
@@ -64,20 +63,19 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     boot_memory::claim_modules(&mut info);
     let info = boot::seal_info(info);
     let options = boot::options();
-    if options.serial_console {
-        console::init(&options.com1);
-    }
+    let features = cpu_features::detect();
+    let consoles = console::init(options, info);
     crate::console::init_log(options.log_level);
     log::info!("Paravane {}", env!("CARGO_PKG_VERSION"));
     log::info!("command line: {}", info.command_line());
     assert!(parsed.is_some(), "not started by a Multiboot loader (eax = {magic:#x})");
+    consoles.log(options);
     for complaint in boot::options::complaints(info.command_line()) {
         log::warn!("{complaint}");
     }
     if info.omitted() > 0 {
         log::warn!("{} modules or memory ranges of the loader's made no sense or did not fit", info.omitted());
     }
-    let features = cpu_features::detect();
     cpu_features::enable();
     log::debug!("{features:?}");
 
@@ -109,7 +107,7 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
 /// What Paravane's own heap begins with: half is the reserve, and the rest is good for some twenty guests of two vCPUs with devices.
 const HEAP_SIZE: u64 = 2 << 20;
 
-/// Direct map, image, M2P, frame table, heap; switches to them.
+/// Direct map, image, M2P, frame table, heap, video memory; switches to them.
 fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Memory {
     let ram_end = boot_memory::ram_end(info);
     let frames = ram_end >> 12;
@@ -133,8 +131,10 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | paging::GLOBAL);
     let ram_frames = boot_memory::ram_frames(info);
     let heap = memory.take(HEAP_SIZE, 4096);
+    let screen = console::screen::map(mapper, memory);
     // SAFETY: image, boot stack (in the image) and all RAM are mapped as on the boot tables.
     unsafe { mapper.activate() };
+    console::screen::use_mapping(screen);
     // SAFETY: the range was taken out of free memory for good, and is in the direct map.
     unsafe { heap::add(layout::direct(heap), HEAP_SIZE as usize) };
     log::info!(
@@ -227,13 +227,7 @@ extern "C" fn on_main_stack() -> ! {
     for range in memory.free() {
         crate::frames::add_free_range(Mfn::new(range.start.get()), range.end);
     }
-    let irq = boot::options().com1.irq;
-    if boot::options().serial_console
-        && irq != 0
-        && acpi().is_some_and(|acpi| io_apic::route_isa(acpi, irq, interrupts::SERIAL, CpuId::BOOT))
-    {
-        console::use_interrupt();
-    }
+    console::end_of_boot(&boot::options().serial);
     log::debug!("CR4 {:#x}, APIC {}", registers::read_cr4(), if apic::is_x2apic() { "by MSR" } else { "in memory" });
     paravane_main()
 }

@@ -1,6 +1,7 @@
 //! Multiboot 1 and 2 boot information, read through a function that copies physical memory and says whether it could.
 
-use super::{BootInfo, Text};
+use super::video::Claim;
+use super::{BootInfo, Text, Vesa};
 
 /// In eax after a Multiboot 1 loader.
 pub(crate) const MULTIBOOT1_MAGIC: u32 = 0x2bad_b002;
@@ -36,6 +37,25 @@ impl Source<'_> {
     fn string(self, address: u64, limit: usize) -> impl Iterator<Item = u8> {
         (0..limit.min(MAX_STRING) as u64).map_while(move |at| self.bytes::<1>(address.checked_add(at)?).map(|[b]| b))
     }
+}
+
+/// The screen, as both versions lay it out from its address on; `colors` is where red, green and blue are described.
+fn video(source: Source<'_>, at: u64, colors: u64) -> Option<Claim> {
+    let [depth, kind] = source.bytes(at + 20)?;
+    Some(Claim {
+        address: source.u64(at)?,
+        pitch: source.u32(at + 8)?,
+        width: source.u32(at + 12)?,
+        height: source.u32(at + 16)?,
+        depth,
+        kind,
+        channels: source.bytes(colors)?,
+    })
+}
+
+/// What the VESA BIOS has said of its controller and of the mode.
+fn vesa(source: Source<'_>, controller: u64, mode: u64) -> Option<Vesa> {
+    Some(Vesa { capabilities: source.u32(controller + 10)?, attributes: source.bytes(mode).map(u16::from_le_bytes)? })
 }
 
 /// Parses what the loader left at `information`; `None` if the magic number is of no known loader or there is nothing to
@@ -77,6 +97,13 @@ fn multiboot1(source: Source<'_>, at: u64, info: &mut BootInfo) -> Option<()> {
         info.add_memory(0, lower.min(640) << 10, 1);
         info.add_memory(1 << 20, upper << 10, 1);
     }
+    if flags & 1 << 11 != 0 {
+        let (controller, mode) = (source.u32(at + 72)?, source.u32(at + 76)?);
+        info.vesa = vesa(source, controller.into(), mode.into()).unwrap_or_default();
+    }
+    if flags & 1 << 12 != 0 {
+        info.video = video(source, at + 88, at + 110);
+    }
     Some(())
 }
 
@@ -111,6 +138,12 @@ fn multiboot2_tag(source: Source<'_>, kind: u32, tag: u64, size: u64, info: &mut
                 info.add_memory(source.u64(at)?, source.u64(at + 8)?, source.u32(at + 16)?);
                 entry += entry_size;
             }
+        }
+        7 if size >= 784 => info.vesa = vesa(source, tag + 16, tag + 528)?,
+        8 if size >= 38 => info.video = video(source, tag + 8, tag + 32),
+        // text has no description of colours
+        8 if size >= 32 => {
+            info.video = video(source, tag + 8, tag + 8).map(|claim| Claim { channels: [0; 6], ..claim })
         }
         // EFI's system table, of 64-bit firmware
         12 if size >= 16 => info.efi_system_table = Some(source.u64(tag + 8)?),
@@ -194,6 +227,38 @@ mod tests {
         assert_eq!((info.command_line(), info.arguments(&info.modules()[0])), ("noreboot", "ramdisk"));
         assert_eq!(info.memory_map()[0].kind, MemoryKind::Reserved);
         assert!(info.rsdp().is_some());
+    }
+
+    #[test]
+    fn the_screen_is_read_from_both_versions() {
+        let screen =
+            [&0x8000_0000u64.to_le_bytes()[..], &[5120u32, 1280, 800].map(u32::to_le_bytes).concat(), &[32, 1]]
+                .concat();
+        let claim = Claim {
+            address: 0x8000_0000,
+            pitch: 5120,
+            width: 1280,
+            height: 800,
+            depth: 32,
+            kind: 1,
+            channels: [16, 8, 8, 8, 0, 8],
+        };
+        let mut first = sample1();
+        first[1] |= 1 << 4;
+        first[88..110].copy_from_slice(&screen);
+        first[110..116].copy_from_slice(&claim.channels);
+        let info = parse_bytes(MULTIBOOT1_MAGIC, &first).unwrap();
+        assert_eq!(info.video(), Some((claim, Vesa::default())));
+
+        let tag = |size: u32, rest: &[u8]| {
+            let mut bytes = [&[0; 8][..], &8u32.to_le_bytes(), &size.to_le_bytes(), &screen, rest].concat();
+            bytes.resize(64, 0);
+            bytes[0] = 64;
+            parse_bytes(MULTIBOOT2_MAGIC, &bytes).unwrap().video().map(|(claim, _)| claim)
+        };
+        assert_eq!(tag(38, &[0, 0, 16, 8, 8, 8, 0, 8]), Some(claim));
+        assert_eq!(tag(32, &[0, 0]), Some(Claim { channels: [0; 6], ..claim }));
+        assert_eq!(tag(31, &[]), None);
     }
 
     #[test]

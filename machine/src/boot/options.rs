@@ -3,8 +3,8 @@
 //! The line may be of any length and say anything. What cannot be acted on is reported by [`complaints`], each option
 //! once, and is without effect.
 
+mod consoles;
 mod dom0_memory;
-mod serial;
 mod table;
 mod value;
 
@@ -13,17 +13,19 @@ use core::ops::RangeInclusive;
 
 use log::LevelFilter;
 
+pub use consoles::{Consoles, PciSerial, SERIAL_PORTS, SerialAddress, SerialSettings, VideoMode, VideoSettings};
 pub use dom0_memory::{Amount, Dom0Memory};
-pub use serial::SerialSettings;
 pub use table::{Apply, Effect, Row, TABLE};
 
 /// Options of the command line, with defaults for those not given.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// Whether the first serial port is a console (`console=com1`, the default; any other list turns it off).
-    pub serial_console: bool,
-    /// Set-up of the first serial port.
-    pub com1: SerialSettings,
+    /// Where the log goes, `com1` and the screen if nothing is said.
+    pub consoles: Consoles,
+    /// Set-up of the serial ports.
+    pub serial: [SerialSettings; SERIAL_PORTS],
+    /// What the screen shows, and for how long.
+    pub video: VideoSettings,
     /// What of Paravane's own messages is shown.
     pub log_level: LevelFilter,
     /// What of the messages that guests cause is shown.
@@ -47,8 +49,9 @@ pub struct Options<'a> {
 impl Default for Options<'_> {
     fn default() -> Self {
         Self {
-            serial_console: true,
-            com1: SerialSettings::COM1,
+            consoles: Consoles::DEFAULT,
+            serial: SerialSettings::DEFAULT,
+            video: VideoSettings::DEFAULT,
             log_level: LevelFilter::Info,
             guest_log_level: LevelFilter::Warn,
             raw_guest_console: None,

@@ -1,16 +1,13 @@
 //! What has been said on the console of late, for the control domain's `xl dmesg`: a ring of bytes. Their indices run freely, so that a
 //! reader can go on where it stopped.
 
-use core::sync::atomic::{AtomicBool, Ordering};
-
+use super::news::{self, News};
 use crate::sync::{Level, SpinLock};
 
 /// Bytes that are kept; a power of two, so that places go on when an index wraps.
 pub const HISTORY_SIZE: usize = 128 * 1024;
 
 static HISTORY: SpinLock<History> = SpinLock::new(Level::History, History::new());
-/// Something was added that nobody has been told of.
-static NEWS: AtomicBool = AtomicBool::new(false);
 
 struct History {
     bytes: [u8; HISTORY_SIZE],
@@ -58,7 +55,7 @@ pub(super) fn keep(text: &[u8]) {
     let text = if history.in_line { text } else { text.strip_prefix(b"\n").unwrap_or(text) };
     text.iter().for_each(|byte| history.push(*byte));
     drop(history);
-    NEWS.store(true, Ordering::SeqCst);
+    news::note(News::HISTORY);
 }
 
 /// Keeps a line of its own.
@@ -69,7 +66,7 @@ pub(super) fn keep_line(text: &[u8]) {
     }
     text.iter().for_each(|byte| history.push(*byte));
     drop(history);
-    NEWS.store(true, Ordering::SeqCst);
+    news::note(News::HISTORY);
 }
 
 /// The index of the oldest byte that can be read.
@@ -86,17 +83,6 @@ pub fn read(index: u32, to: &mut [u8]) -> (u32, usize) {
 pub fn clear(index: u32) {
     let mut history = HISTORY.lock();
     history.start = history.first(index);
-}
-
-/// Whether something has come since this was last asked.
-pub fn take_news() -> bool {
-    NEWS.load(Ordering::Relaxed) && NEWS.swap(false, Ordering::SeqCst)
-}
-
-/// Whether [`take_news`] would say so.
-#[inline]
-pub fn has_news() -> bool {
-    NEWS.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]
@@ -121,7 +107,7 @@ mod tests {
         let (next, length) = read(start(), &mut piece);
         assert_eq!((next, length, &piece), (4, 4, b"[a] "));
         assert_eq!(text(next), "open\n(pv) said\n");
-        assert!(take_news() && !take_news());
+        assert!(news::take().contains(News::HISTORY) && !news::any());
         clear(next);
         assert_eq!(text(0), "open\n(pv) said\n", "what was cleared is gone for everybody");
         assert_eq!(read(u32::MAX - 7, &mut piece).1, 4, "an index from nowhere reads from the start");

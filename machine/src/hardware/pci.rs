@@ -36,16 +36,29 @@ impl Function {
     }
 }
 
+/// Reads from the first 256 bytes of a function's configuration space; ones if there is none.
+pub(crate) fn read(function: Function, register: u8, width: Width) -> u32 {
+    cycle(function.address(register), |data| ports::read(data + offset(register, width), width))
+}
+
+/// Writes to the first 256 bytes of a function's configuration space.
+pub(crate) fn write(function: Function, register: u8, width: Width, value: u32) {
+    cycle(function.address(register), |data| ports::write(data + offset(register, width), width, value));
+}
+
+/// Where in the data register an access of this width finds a register.
+fn offset(register: u8, width: Width) -> u16 {
+    u16::from(register & 3 & !(width.bytes() as u8 - 1))
+}
+
 impl Hardware {
     /// Reads from the first 256 bytes of a function's configuration space; ones if there is none.
     pub fn config_read(&self, function: Function, register: u8, width: Width) -> u32 {
-        let offset = u16::from(register & 3 & !(width.bytes() as u8 - 1));
-        cycle(function.address(register), |data| ports::read(data + offset, width))
+        read(function, register, width)
     }
 
     /// Writes to the first 256 bytes of a function's configuration space.
     pub fn config_write(&self, function: Function, register: u8, width: Width, value: u32) {
-        let offset = u16::from(register & 3 & !(width.bytes() as u8 - 1));
-        cycle(function.address(register), |data| ports::write(data + offset, width, value));
+        write(function, register, width, value);
     }
 }

@@ -4,8 +4,7 @@ use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Hardware, pci};
-use crate::backend::ports;
-use crate::boot;
+use crate::backend::{console, ports};
 
 /// How much is moved at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,8 +39,8 @@ impl Width {
 
 /// Interrupt controllers and their edge/level registers are Paravane's, and the timer with its gate.
 const OWN: [RangeInclusive<u16>; 4] = [0x20..=0x21, 0x40..=0x43, 0xa0..=0xa1, 0x4d0..=0x4d1];
-/// Registers of the serial port.
-const SERIAL_PORTS: u16 = 8;
+/// Registers of a serial port.
+const SERIAL_REGISTERS: u16 = 8;
 
 /// The address register of PCI configuration space as the hardware domain has set it.
 static CONFIG_ADDRESS: AtomicU32 = AtomicU32::new(0);
@@ -51,9 +50,9 @@ fn touches(range: &RangeInclusive<u16>, port: u16, width: Width) -> bool {
 }
 
 fn is_own(port: u16, width: Width) -> bool {
-    let options = boot::options();
-    let serial = options.com1.port..=options.com1.port.saturating_add(SERIAL_PORTS - 1);
-    (options.serial_console && touches(&serial, port, width)) || OWN.iter().any(|range| touches(range, port, width))
+    let serial = |base: u16| base..=base.saturating_add(SERIAL_REGISTERS - 1);
+    console::serial_bases().any(|base| touches(&serial(base), port, width))
+        || OWN.iter().any(|range| touches(range, port, width))
 }
 
 impl Hardware {

@@ -40,6 +40,27 @@ pub fn set_full(full: bool) {
     }
 }
 
+/// The first registers of the serial ports that are consoles.
+pub(crate) fn serial_bases() -> impl Iterator<Item = u16> {
+    core::iter::once(0x3f8)
+}
+
+/// See `console::poll`: this console does not need it.
+pub(crate) fn poll() -> Option<u64> {
+    None
+}
+
+/// See `console::screen_cursor`.
+pub(crate) fn screen_cursor() -> (u16, u16) {
+    (0, 0)
+}
+
+/// See `console::release_screen`: there is none.
+pub(crate) const fn release_screen() {}
+
+/// See `console::take_screen_back`.
+pub(crate) const fn take_screen_back() {}
+
 /// The next byte that has come in.
 pub fn read_byte() -> Option<u8> {
     locked(&INPUT).pop_front()

@@ -63,8 +63,10 @@ pub enum Level {
     DeviceWindow,
     /// The I/O APICs.
     IoApic,
-    /// The serial line.
+    /// A serial port.
     Serial,
+    /// The screen.
+    Screen,
 }
 
 static HELD: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];

@@ -7,7 +7,7 @@ mod symbols;
 mod tests;
 
 use abi::errno::Errno;
-use abi::platform::{EnterAcpiSleep, PlatformOp, SetTime32, SetTime64, interface, op};
+use abi::platform::{EnterAcpiSleep, PlatformOp, SetTime32, SetTime64, interface, later_op, op};
 use machine::addr::GuestVirt;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -72,12 +72,20 @@ pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
         op::CORE_PARKING => cpus::parking(caller, &mut request),
         op::RESOURCE_OP => cpus::resource(caller, request.arguments()?),
         op::GET_SYMBOL => symbols::symbol(caller, &mut request),
+        later_op::GET_DOM0_CONSOLE => screen(caller, &mut request),
         // Memory types stand in page tables here, not in range registers.
         op::READ_MEMTYPE | op::DEL_MEMTYPE | op::PLATFORM_QUIRK => Err(Errno::EINVAL.into()),
         op::ADD_MEMTYPE | op::MICROCODE_UPDATE | op::CPU_HOTADD | op::MEM_HOTADD => Err(Errno::EOPNOTSUPP.into()),
         // No governors of frequency and idle states, and no runtime services of firmware.
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// The initial domain's screen; the answer is how many bytes describe it.
+fn screen(caller: &Caller<'_>, request: &mut Request) -> CallResult {
+    let description = crate::console::screen::description().ok_or(Errno::ENODEV)?;
+    request.answer(caller, &description)?;
+    Ok(description.len() as u64)
 }
 
 /// The wall clock at a system time.

@@ -85,6 +85,17 @@ fn what_is_not_supported_does_not_pretend_to_be() {
 }
 
 #[test]
+fn the_screen_is_described_to_the_initial_domain() {
+    let mut guest = Guest::privileged(0, 2);
+    let size = crate::console::screen::DESCRIPTION_SIZE;
+    let result = call(&mut guest, later_op::GET_DOM0_CONSOLE, &0u8);
+    assert!(matches!(result, Ok(length) if length == size as u64));
+    assert_eq!(Some(answer::<[u8; 40]>(&mut guest)), crate::console::screen::description());
+    let mut other = Guest::new(1, 2);
+    assert_eq!(error(&call(&mut other, later_op::GET_DOM0_CONSOLE, &0u8)), Some(Errno::EPERM));
+}
+
+#[test]
 fn symbols_end_where_the_number_stays_the_same() {
     let mut guest = Guest::privileged(0, 2);
     let mut wanted = SymbolData::new_zeroed();

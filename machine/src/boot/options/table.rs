@@ -1,7 +1,7 @@
 //! All options that are known, each once: dispatch and `docs/options.md` come from here.
 
 use super::value::{level, number};
-use super::{Argument, NotTaken, Options, SerialSettings};
+use super::{Argument, Consoles, NotTaken, Options, SerialSettings, VideoSettings};
 
 /// One option.
 #[derive(Debug)]
@@ -59,12 +59,11 @@ const BIOS: &str = "the BIOS is not called";
 const SECURITY: &str = "there are no security modules: the initial domain has control, others have none";
 const SHIM: &str = "Paravane is no shim for a single guest";
 const CONSOLE: &str = "there is no such console";
-const SCREEN: &str = "there is no console on a screen";
+const SCREEN: &str = "the screen is as the boot loader leaves it, and its size picks the font";
 const MASKS: &str = "CPUID is intercepted or shown as it is, never masked";
 const LIMIT: &str = "the limit is fixed";
 const LOG: &str = "every line is written at once, and the last 128 KiB are kept";
 const NUMA: &str = "the whole machine is one node";
-const SERIAL: &str = "only the first serial port can be the console";
 const GRANTS: &str = "grant tables have fixed limits and both versions";
 
 /// By name, where a hyphen and an underscore are alike.
@@ -94,17 +93,22 @@ pub const TABLE: &[Row] = &[
     none("cmos-rtc-probe", "BOOL", TIMERS),
     taken(
         "com1",
-        "BAUD[/BASE][,8n1[,PORT[,IRQ]]]",
+        "BAUD[/BASE][,FRAMING[,PORT|pci|amt[,IRQ[,BUS:DEVICE.FUNCTION]]]]",
         com1,
-        "the first serial port: bits a second or `auto`, framing, first I/O port, interrupt line (0: polling)",
+        "the first serial port: bits a second or `auto`, framing such as `8n1`, first I/O port or PCI card, interrupt line (0: by a timer)",
     ),
-    none("com2", "STRING", SERIAL),
+    taken(
+        "com2",
+        "BAUD[/BASE][,FRAMING[,PORT|pci|amt[,IRQ[,BUS:DEVICE.FUNCTION]]]]",
+        com2,
+        "the second serial port, in the same way",
+    ),
     none("conring_size", "SIZE", LOG),
     taken(
         "console",
         "LIST",
         console,
-        "`com1` in the list makes the first serial port the console; the default is `com1`",
+        "where the log goes: `com1`, `com2`, `vga`, all of the list at the same time; `none` for nowhere; the default is `com1,vga`",
     ),
     none("console_timestamps", "FORMAT", "lines carry no time"),
     none("console_to_ring", "BOOL", "what guests print is always kept with the log"),
@@ -292,7 +296,12 @@ pub const TABLE: &[Row] = &[
     none("unrestricted_guest", "BOOL", HVM),
     none("vcpu_migration_delay", "NUMBER", SCHEDULER),
     none("vesa-ram", "NUMBER", SCREEN),
-    none("vga", "MODE[,keep]", SCREEN),
+    taken(
+        "vga",
+        "MODE[,keep]",
+        vga,
+        "`current`, `text-80x25`, `gfx-1024x768x32` and the like: the boot loader sets the mode, and a line says if it is another; `keep`: Paravane draws on when the initial domain has started",
+    ),
     none("viridian-spinlock-retry-count", "NUMBER", HVM),
     none("viridian-version", "STRING", HVM),
     none("vm-notify-window", "NUMBER", HVM),
@@ -309,13 +318,19 @@ pub const TABLE: &[Row] = &[
 ];
 
 fn com1<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
-    options.com1 = argument.parse(SerialSettings::parse)?;
+    options.serial[0] = argument.parse(|text| SerialSettings::parse(text, 0))?;
+    Ok(())
+}
+
+fn com2<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+    options.serial[1] = argument.parse(|text| SerialSettings::parse(text, 1))?;
     Ok(())
 }
 
 fn console<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
-    options.serial_console = argument.text()?.split(',').any(|name| name == "com1");
-    Ok(())
+    let (consoles, all_known) = Consoles::parse(argument.text()?);
+    options.consoles = consoles.unwrap_or(options.consoles);
+    if all_known { Ok(()) } else { Err(NotTaken::WithoutEffect(CONSOLE)) }
 }
 
 fn dom0_max_vcpus<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
@@ -380,4 +395,14 @@ fn reboot<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), N
     }
     let known = ways()?.all(|way| way.starts_with(['w', 'c', 't', 'k', 'a', 'p', 'P', 'e', 'x', '0']));
     Err(if known { NotTaken::WithoutEffect("the method of restarting cannot be chosen") } else { NotTaken::Senseless })
+}
+
+fn vga<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+    let text = argument.text()?;
+    if text.starts_with("ask") || text.starts_with("mode-") {
+        options.video.keep = text.ends_with(",keep");
+        return Err(NotTaken::WithoutEffect("the boot loader chooses the video mode"));
+    }
+    options.video = VideoSettings::parse(text).ok_or(NotTaken::Senseless)?;
+    Ok(())
 }

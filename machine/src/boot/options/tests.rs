@@ -13,8 +13,8 @@ fn options_with_xens_names_are_understood() {
                 dom0_mem=512M,max:1G dom0_max_vcpus=2-4 maxcpus=3 guest_console=raw:a guest_console=raw:b";
     let options = Options::parse(line);
     assert_eq!(complained(line), [""; 0]);
-    assert!(options.serial_console && options.no_reboot);
-    assert_eq!(options.com1, SerialSettings { baud: Some(9600), port: 0x2f8, irq: 3 });
+    assert!(options.consoles.serial[0] && options.consoles.vga && options.no_reboot);
+    assert_eq!((options.serial[0].baud, options.serial[0].irq), (Some(9600), 3));
     assert_eq!((options.log_level, options.guest_log_level), (LevelFilter::Trace, LevelFilter::Warn));
     let memory = Dom0Memory { initial: Some(Amount::of(512 << 20)), min: None, max: Some(Amount::of(1 << 30)) };
     assert_eq!(options.dom0_memory, memory);

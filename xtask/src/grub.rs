@@ -1,0 +1,37 @@
+//! A CD image that GRUB boots, under BIOS and under UEFI, with files of ours.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{command, packages};
+
+/// Makes `image`, which runs `commands` of GRUB's and has these files in its root.
+pub(crate) fn image(image: &Path, commands: &str, files: &[(&str, &Path)]) -> Result<()> {
+    for (program, package) in [("grub-mkrescue", "grub-common"), ("xorriso", "xorriso"), ("mformat", "mtools")] {
+        packages::need_program(program, package)?;
+    }
+    for (path, package) in [
+        ("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
+        ("/usr/lib/grub/x86_64-efi/efi_gop.mod", "grub-efi-amd64-bin"),
+    ] {
+        packages::need_file(path, package)?;
+    }
+    let folder = tempfile::tempdir()?;
+    let configuration = folder.path().join("boot/grub");
+    fs::create_dir_all(&configuration)?;
+    fs::write(configuration.join("grub.cfg"), commands)?;
+    for (name, path) in files {
+        fs::copy(path, folder.path().join(name))?;
+    }
+    command::quiet(
+        Command::new("grub-mkrescue")
+            .args(["--locales=", "--themes=", "--fonts="])
+            .args(["--install-modules=normal multiboot2 all_video iso9660 search", "-o"])
+            .arg(image)
+            .arg(folder.path()),
+    )?;
+    Ok(())
+}
