@@ -16,6 +16,7 @@ pub mod event_channel;
 pub mod grant_table;
 pub mod hardware;
 pub mod hypercall;
+mod latency;
 pub mod memory;
 pub mod run;
 pub mod scheduler;

@@ -6,9 +6,10 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use machine::context::{Active, Exit, GuestContext};
-use machine::frames::{self, Backlog, Budget};
+use machine::frames::{self, Budget};
 
 use crate::domain::{self, Domain, EndReason, Vcpu};
+use crate::latency::{self, Cause, Phase};
 use crate::trap::upcall_storm::{UpcallStorm, Verdict};
 use crate::{hypercall, scheduler, time, trap};
 use abi::xen::{hypercall as number, vm_assist};
@@ -26,18 +27,20 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
     cpu.allow_short_ways(!domain.has_assist(vm_assist::ARCHITECTURAL_IOPL));
     let mut storm = UpcallStorm::default();
     let mut returned = false;
-    let mut elsewhere = vcpu.backlog.lock().take();
+    // What this pCPU has queued until now was others' doing.
+    frames::note_settled();
+    let mut left_tables = vcpu.left_tables.swap(false, Ordering::Relaxed);
     loop {
         scheduler::poll();
-        // What the last exit has left to tear down is done before the guest goes on, a budget at a time; if that was on another pCPU, by that.
-        elsewhere = elsewhere.filter(|backlog| !backlog.is_worked_off());
-        let torn_down = !frames::reaping_due() || frames::reap(&mut Budget::new(Budget::HYPERCALL));
-        if frames::owner_emptied() {
-            domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
+        left_tables |= frames::left_tables();
+        if left_tables {
+            left_tables = !tear_down(domain);
         }
-        let settled = torn_down && elsewhere.is_none();
+        if frames::owner_emptied() {
+            domain::conclude_emptied();
+        }
         if scheduler::must_stop(vcpu) {
-            if settled && scheduler::may_doze(vcpu, domain) {
+            if !left_tables && scheduler::may_doze(vcpu, domain) {
                 time::before_park(vcpu, &mut cpu);
                 cpu.leave_for(|| scheduler::doze(vcpu, domain));
                 time::refresh(vcpu, &mut cpu);
@@ -46,19 +49,23 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
             }
             break;
         }
-        if !settled {
+        if left_tables {
+            // Interrupts end the slice, and others may wait for this pCPU's flush.
+            latency::window();
             continue;
         }
         let step = deliver(&mut cpu, domain, vcpu, &mut storm, returned).and_then(|()| {
+            latency::end();
             let exit = loop {
                 let exit = cpu.run();
                 if !short(&mut cpu, domain, exit) {
                     break Some(exit);
                 }
-                if frames::reaping_due() || frames::owner_emptied() || trap::bounce::upcall_due(&cpu) {
+                if frames::left_tables() || frames::owner_emptied() || trap::bounce::upcall_due(&cpu) {
                     break None;
                 }
             };
+            latency::begin(exit.map_or(Cause::Interrupt, |exit| cause(exit, cpu.registers().rax)));
             returned = exit == Some(Exit::Hypercall) && cpu.registers().rax == u64::from(number::IRET);
             exit.map_or(Ok(()), |exit| act(&mut cpu, domain, vcpu, exit))
         });
@@ -66,9 +73,31 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
             domain.end(EndReason::Killed(why));
         }
     }
-    *vcpu.backlog.lock() = elsewhere.or_else(Backlog::of_this_cpu);
+    vcpu.left_tables.store(left_tables, Ordering::Relaxed);
     time::before_park(vcpu, &mut cpu);
     cpu.deactivate()
+}
+
+/// Does a piece of the teardown that the vCPU has to wait for (TD-2); `true` when there is nothing left.
+fn tear_down(domain: &Domain) -> bool {
+    // The exit may have used up its own budget.
+    latency::window();
+    latency::note(Phase::Teardown);
+    let done = domain.teardown.advance(&mut Budget::new(Budget::HYPERCALL));
+    if done {
+        frames::note_settled();
+    }
+    done
+}
+
+fn cause(exit: Exit, rax: u64) -> Cause {
+    match exit {
+        Exit::Interrupt => Cause::Interrupt,
+        Exit::Hypercall => Cause::Hypercall(rax),
+        Exit::Syscall | Exit::Syscall32 | Exit::Sysenter => Cause::SystemCall,
+        Exit::Trap { vector, .. } => Cause::Trap(vector),
+        Exit::BadSelectors => Cause::Trap(13),
+    }
 }
 
 /// Enters the guest's callback if an NMI or an event waits that it lets in. `returned`: the guest has done nothing yet since it returned
@@ -128,10 +157,10 @@ mod tests {
     use machine::context::Handler;
     use machine::frames::{L4, TypedRef};
     use machine::paging::NoEntries;
+    use std::thread;
     use std::time::{Duration, Instant};
-    use std::{sync::mpsc, thread};
 
-    /// Leaves more root tables to tear down on this pCPU than one budget is good for.
+    /// Leaves more root tables to tear down than one budget is good for.
     fn leave_tables(domain: &Domain) {
         let tables: Vec<TypedRef<L4>> = (0..1000)
             .map(|_| {
@@ -142,23 +171,15 @@ mod tests {
         drop(tables);
     }
 
-    #[test]
-    fn a_vcpu_goes_on_when_what_it_left_on_another_pcpu_is_torn_down() {
-        let mut guest = Guest::new(1, 3);
+    /// Runs vCPU 0 of the guest on a thread of its own, with an NMI pending, until that has been delivered.
+    fn run_until_nmi(mut guest: Guest, and_then: impl FnOnce()) {
         let stack = guest.address(1).offset(2048).get();
-        let mut context = guest.park();
+        let context = guest.park();
         let domain = Arc::clone(&guest.domain);
         let vcpu = Arc::clone(domain.vcpu(0).expect("a vCPU"));
         domain.start();
-        // Down, so it leaves this pCPU at once.
-        vcpu.kick();
-        leave_tables(&domain);
-        context = run_vcpu(&vcpu, &domain, context);
-        assert!(frames::reaping_due(), "it left nothing to tear down");
-
         vcpu.set_up(true);
         vcpu.nmi_pending.store(true, Ordering::SeqCst);
-        let (send, receive) = mpsc::channel();
         let other = thread::spawn({
             let (vcpu, domain) = (Arc::clone(&vcpu), Arc::clone(&domain));
             move || {
@@ -166,21 +187,35 @@ mod tests {
                 active.handlers_mut().nmi = Handler::new(0x5000, 0, false, 0);
                 active.set_kernel_stack(stack);
                 active.registers_mut().rsp = stack;
-                send.send(()).expect("the test waits");
                 drop(run_vcpu(&vcpu, &domain, active.deactivate()));
             }
         });
-        receive.recv().expect("the other pCPU has started");
-        thread::sleep(Duration::from_millis(50));
-        assert!(vcpu.nmi_pending.load(Ordering::SeqCst), "the guest ran before its tables were torn down");
-        while !frames::reap(&mut Budget::new(Budget::HYPERCALL)) {}
         let start = Instant::now();
         while vcpu.nmi_pending.load(Ordering::SeqCst) {
-            assert!(start.elapsed() < Duration::from_secs(60), "the guest did not go on");
+            assert!(start.elapsed() < Duration::from_secs(60), "the guest did not run");
             thread::yield_now();
         }
+        and_then();
         vcpu.set_up(false);
         vcpu.kick();
         other.join().expect("the other pCPU fails no test");
+    }
+
+    #[test]
+    fn a_vcpu_that_left_tables_on_another_pcpu_runs_when_they_are_torn_down() {
+        let guest = Guest::new(1, 3);
+        let domain = Arc::clone(&guest.domain);
+        leave_tables(&domain);
+        domain.vcpu(0).expect("a vCPU").left_tables.store(true, Ordering::Relaxed);
+        assert!(!domain.teardown.is_finished(), "there is nothing to tear down");
+        run_until_nmi(guest, || assert!(domain.teardown.is_finished(), "the guest ran before"));
+    }
+
+    #[test]
+    fn a_vcpu_does_not_wait_for_the_tables_of_another_domain() {
+        let guest = Guest::new(1, 3);
+        let neighbour = Guest::new(2, 3);
+        leave_tables(&neighbour.domain);
+        run_until_nmi(guest, || assert!(!neighbour.domain.teardown.is_finished(), "it did another's work"));
     }
 }

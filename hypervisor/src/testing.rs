@@ -179,6 +179,6 @@ impl Drop for Guest {
         assert!(self.domain.events.close_all(&self.domain, &mut budget));
         assert!(self.domain.grants.release_all(&self.domain, &mut budget));
         while self.domain.frames.pop().is_some() {}
-        frames::reap(&mut budget);
+        self.domain.teardown.advance(&mut budget);
     }
 }

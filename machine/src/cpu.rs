@@ -3,7 +3,8 @@
 use bitflags::bitflags;
 
 pub use crate::backend::cpu::{
-    acpi_id, apic_id, current, features, idle, kick, note_running, online, present, start_others, take_pending,
+    acpi_id, apic_id, current, features, idle, interrupt_window, kick, note_running, online, present, start_others,
+    take_pending,
 };
 
 bitflags! {

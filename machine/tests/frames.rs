@@ -5,7 +5,8 @@ use abi::xen::DomainId;
 use machine::addr::Mfn;
 use machine::frames::audit::{self, Held};
 use machine::frames::{
-    self, AcquireError, Budget, Descriptor, FrameList, FrameRef, Kind, L1, L2, L3, L4, Promotion, TypedRef, Writable,
+    self, AcquireError, Budget, Descriptor, FrameList, FrameRef, Kind, L1, L2, L3, L4, Promotion, Teardown, TypedRef,
+    Writable,
 };
 use machine::paging::{Admission, Entry, NoEntries, RawEntry};
 use proptest::prelude::*;
@@ -75,7 +76,7 @@ enum Step {
     Unpin(u64),
     Poke(u64, u16, u64),
     Replace(usize, u16, u64),
-    Reap(u32),
+    TearDown(u32),
 }
 
 fn raw_entry() -> impl Strategy<Value = u64> {
@@ -101,7 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..FRAMES).prop_map(Step::Unpin),
         6 => (0..FRAMES, index(), raw_entry()).prop_map(|(frame, index, raw)| Step::Poke(frame, index, raw)),
         4 => (any::<usize>(), index(), raw_entry()).prop_map(|(table, index, raw)| Step::Replace(table, index, raw)),
-        2 => prop_oneof![Just(1u32), Just(300), Just(100_000)].prop_map(Step::Reap),
+        2 => prop_oneof![Just(1u32), Just(300), Just(100_000)].prop_map(Step::TearDown),
     ]
 }
 
@@ -173,8 +174,8 @@ impl World {
                 }
             }
             Step::Replace(number, index, raw) => self.replace(number, index, RawEntry::new(raw)),
-            Step::Reap(budget) => {
-                frames::reap(&mut Budget::new(budget));
+            Step::TearDown(budget) => {
+                tables_of(GUEST).advance(&mut Budget::new(budget));
             }
         }
     }
@@ -223,11 +224,15 @@ impl World {
                 unpin(&frame);
             }
         }
-        while !frames::reap(&mut Budget::new(1000)) {}
+        while !tables_of(GUEST).advance(&mut Budget::new(1000)) {}
         assert_eq!(audit::recount(|_| Held::default()), Ok(()));
         assert_eq!(frames::free_frames(), FRAMES);
         assert_eq!(frames::owned_by(GUEST), 0);
     }
+}
+
+fn tables_of(domain: DomainId) -> Teardown {
+    Teardown::of(domain).expect("a domain's number")
 }
 
 fn unpin(frame: &FrameRef) {
@@ -277,7 +282,7 @@ fn threads_race_on_the_same_frames_and_nothing_is_lost() {
                     }
                 }
                 own.held.clear();
-                while !frames::reap(&mut Budget::new(100_000)) {}
+                while !tables_of(GUEST).advance(&mut Budget::new(100_000)) {}
             });
         }
     });
@@ -365,14 +370,14 @@ fn a_promotion_in_many_attempts_comes_to_its_end() {
     let table = loop {
         attempts += 1;
         assert!(attempts < 20, "each attempt undoes what the last one has done");
-        match TypedRef::<L3>::acquire(l3.again(), &mut Own, &mut Budget::new(600)) {
+        match TypedRef::<L3>::acquire(l3.again(), &mut Own, &mut Budget::new(80)) {
             Ok(table) => break table,
             Err(AcquireError::Preempted(promotion)) => {
                 if let Some(earlier) = earlier.take() {
                     promotion.supersede(earlier);
                 }
                 earlier = Some(promotion);
-                while !frames::reap(&mut Budget::new(100_000)) {}
+                while !tables_of(GUEST).advance(&mut Budget::new(100_000)) {}
             }
             Err(error) => panic!("{error:?}"),
         }

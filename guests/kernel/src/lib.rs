@@ -10,6 +10,7 @@ pub extern crate abi;
 
 pub mod call;
 pub mod console;
+pub mod forest;
 pub mod grants;
 pub mod harness;
 pub mod memory;

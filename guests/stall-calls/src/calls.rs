@@ -50,11 +50,11 @@ fn descriptors(bench: &Bench) {
     tables::unprotect(descriptors);
     bench.same("update_descriptor", number::UPDATE_DESCRIPTOR, [machine, 0x00af_fb00_0000_ffff, 0]);
     bench.same("set_segment_base", number::SET_SEGMENT_BASE, [segment_base::GS_USER.into(), 0x1000, 0]);
-    bench.same("set_segment_base of a selector", number::SET_SEGMENT_BASE, [
-        segment_base::GS_USER_SEL.into(),
-        7 << 3 | 7,
-        0,
-    ]);
+    bench.same(
+        "set_segment_base of a selector",
+        number::SET_SEGMENT_BASE,
+        [segment_base::GS_USER_SEL.into(), 7 << 3 | 7, 0],
+    );
     bench.same("get_debugreg", number::GET_DEBUGREG, [3, 0, 0]);
     bench.same("set_debugreg", number::SET_DEBUGREG, [3, 0x1000, 0]);
     bench.same("set_debugreg of 7", number::SET_DEBUGREG, [7, 0, 0]);
@@ -82,19 +82,16 @@ fn entry_points(bench: &Bench) {
 
 fn mappings(bench: &Bench) {
     let place = page();
-    let [readable, writable] =
-        [tables::READABLE, tables::WRITABLE].map(|flags| tables::entry_for(place, flags));
+    let [readable, writable] = [tables::READABLE, tables::WRITABLE].map(|flags| tables::entry_for(place, flags));
     for (name, flags) in [
         ("update_va_mapping", uvmf::NONE),
         ("update_va_mapping, local flush", uvmf::TLB_FLUSH),
         ("update_va_mapping, local page", uvmf::INVLPG),
         ("update_va_mapping, flush of all", uvmf::TLB_FLUSH | uvmf::ALL),
     ] {
-        bench.each(name, number::UPDATE_VA_MAPPING, |index| [
-            place,
-            if index % 2 == 0 { readable } else { writable },
-            flags,
-        ]);
+        bench.each(name, number::UPDATE_VA_MAPPING, |index| {
+            [place, if index % 2 == 0 { readable } else { writable }, flags]
+        });
     }
     let entry = tables::entry_machine(place, 1);
     let update = bench.put([entry, readable, entry, writable].map(u64::from));

@@ -69,7 +69,7 @@ pub(super) fn give_back(domain: &Domain) {
         m2p::set(frame.mfn(), m2p::INVALID);
     }
     // half-made page tables
-    while !frames::reap(&mut Budget::new(Budget::HYPERCALL)) {}
+    while !domain.teardown.advance(&mut Budget::new(Budget::HYPERCALL)) {}
 }
 
 /// Whether so many frames could be had; what other parts of a domain need comes on top.

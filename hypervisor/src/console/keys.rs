@@ -8,7 +8,7 @@ use machine::{frames, heap};
 
 use super::wire;
 use crate::domain::{self, Domain, Vcpu};
-use crate::{event_channel, grant_table, hypercall, scheduler};
+use crate::{event_channel, grant_table, hypercall, latency, scheduler};
 
 /// A key, what it does in words, and the function.
 type Key = (u8, &'static str, fn());
@@ -18,7 +18,7 @@ const KEYS: &[Key] = &[
     (b'q', "domains and their vCPUs", domains),
     (b'0', "registers of vCPUs that do not run", registers),
     (b'm', "memory", memory),
-    (b'l', "how long hypercalls took", longest),
+    (b'l', "longest waits, and how often hypercalls were made", latencies),
     (b'p', "performance counters", counters),
     (b'e', "event channels", || domain::for_each(|domain| event_channel::dump(domain))),
     (b'g', "grants", || domain::for_each(|domain| grant_table::dump(domain))),
@@ -55,14 +55,17 @@ pub(crate) fn press(key: u8) {
     }
 }
 
-fn longest() {
-    for call in hypercall::longest() {
+fn latencies() {
+    for line in latency::report() {
+        say(format_args!("{line}"));
+    }
+    for call in hypercall::counts() {
         say(format_args!(
-            "{}: {} goes, {} of them cut short, the longest {} us",
+            "{}: made {} times, {} of them continued, longest stretch {} us",
             call.name,
-            call.goes,
+            call.made,
             call.continued,
-            call.nanoseconds / 1000
+            call.longest / 1000
         ));
     }
 }

@@ -13,7 +13,10 @@ use machine::{console, m2p, power};
 use super::table::{self, Remains};
 use super::{Domain, Life, host_end};
 use crate::memory::{claim, mmuext};
-use crate::{event_channel, hypercall};
+use crate::{event_channel, latency};
+
+/// What giving a frame back costs, in units of the budget: its pin, its M2P entry, the allocator's lists.
+const COST_OF_FRAME: u32 = 16;
 
 /// Domains that have ended and are not gone yet.
 static ENDED: SpinLock<Vec<Arc<Domain>>> = SpinLock::new(Level::Ended, Vec::new());
@@ -46,10 +49,15 @@ pub fn destroy_some(budget: &mut Budget) {
             ENDED.lock().rotate_left(1);
         }
     }
+    conclude_emptied();
+    BUSY.store(false, Ordering::Release);
+}
+
+/// Frees the numbers of domains whose last frame has returned.
+pub fn conclude_emptied() {
     if frames::take_owner_emptied() {
         table::free_emptied(conclude);
     }
-    BUSY.store(false, Ordering::Release);
 }
 
 /// Leaves the number of a domain that has been taken apart, and tells the control domain.
@@ -111,13 +119,12 @@ fn take_apart(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
         m2p::set(frame.mfn(), m2p::INVALID);
         drop(allocation);
         drop(frame);
-        budget.spend(8);
+        budget.spend(COST_OF_FRAME);
         if budget.is_exhausted() {
             return false;
         }
     }
-    // Those in other pCPUs' queues are frames that others hold.
-    frames::reap(budget)
+    domain.teardown.advance(budget)
 }
 
 /// A number is free again. The host without a control domain is done when its last guest is.
@@ -125,9 +132,7 @@ fn conclude(id: DomainId) {
     log::info!("domain {} is gone, {} frames free", id.0, frames::free_frames());
     event_channel::raise_for_control(virq::DOM_EXC);
     if table::is_empty() {
-        if let Some(longest) = hypercall::longest().max_by_key(|call| call.nanoseconds) {
-            log::info!("the longest hypercall was a {} of {} us", longest.name, longest.nanoseconds / 1000);
-        }
+        latency::report().for_each(|line| log::info!("{line}"));
         console::announce(format_args!("no guest is left"));
         power::off();
     }

@@ -10,7 +10,7 @@ mod table;
 mod vcpu;
 
 pub use control::{Control, Handle};
-pub use destroy::{destroy_some, destruction_due};
+pub use destroy::{conclude_emptied, destroy_some, destruction_due};
 pub use life::{EndReason, Life};
 pub use refusals::Refusals;
 pub use table::{
@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::{DomainId, vm_assist};
-use machine::frames::{self, FrameList, FrameRef, L4, NoMemory, SharedPage, TypedRef};
+use machine::frames::{self, FrameList, FrameRef, L4, NoMemory, SharedPage, Teardown, TypedRef};
 use machine::paging::NoEntries;
 use machine::sync::{Level, SpinLock};
 
@@ -65,6 +65,8 @@ pub struct Domain {
     settings: Settings,
     /// The frames that it owns.
     pub frames: FrameList,
+    /// Its page tables that wait for teardown.
+    pub teardown: Teardown,
     max_frames: AtomicU32,
     shared_info: SharedPage,
     vcpus: Vec<Arc<Vcpu>>,
@@ -102,6 +104,7 @@ impl Domain {
     /// # Errors
     /// If there is no free frame.
     pub fn new(id: DomainId, settings: Settings) -> Result<Arc<Self>, NoMemory> {
+        let teardown = Teardown::of(id).ok_or(NoMemory)?;
         let shared_info = new_shared_page(id)?;
         let vcpus = settings.vcpus.clamp(1, MAX_VCPUS);
         let events = EventChannels::new(vcpus as usize, settings.privileged);
@@ -109,6 +112,7 @@ impl Domain {
         Ok(Arc::new_cyclic(|domain| Self {
             id,
             frames: FrameList::new(id),
+            teardown,
             max_frames: AtomicU32::new(settings.max_frames),
             vcpus: (0..vcpus)
                 .map(|number| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), &shared_info)))

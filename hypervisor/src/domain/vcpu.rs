@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::{DomainId, SharedInfo, VcpuInfo};
 use machine::context::GuestContext;
-use machine::frames::{Backlog, Promotion, SharedPage};
+use machine::frames::{Promotion, SharedPage};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::Domain;
@@ -102,8 +102,8 @@ pub struct Vcpu {
     pub promotion: SpinLock<Option<(Attempt, Promotion)>>,
     /// There may be one. Only the pCPU that runs the vCPU puts one there, or asks.
     has_promotion: AtomicBool,
-    /// What it has left to tear down on the pCPU that it was on last: it goes on when that is done.
-    pub backlog: SpinLock<Option<Backlog>>,
+    /// It has left tables behind whose teardown it must wait for before its guest runs (TD-2).
+    pub left_tables: AtomicBool,
     /// The domain that it is destroying, for when the hypercall is repeated.
     pub destroying: SpinLock<Option<(DomainId, Weak<Domain>)>>,
 }
@@ -132,7 +132,7 @@ impl Vcpu {
             scheduling: SchedulerState::new(),
             promotion: SpinLock::new(Level::Vcpu, None),
             has_promotion: AtomicBool::new(false),
-            backlog: SpinLock::new(Level::Vcpu, None),
+            left_tables: AtomicBool::new(false),
             destroying: SpinLock::new(Level::Vcpu, None),
         }
     }

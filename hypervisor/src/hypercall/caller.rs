@@ -54,11 +54,18 @@ impl PageOwner {
 }
 
 impl Caller<'_> {
-    /// Tears down the tables that nobody uses since the last step, as far as the budget goes. What the next step of the same call wants to do with
-    /// their frames may depend on it (Linux unpins a tree of tables and makes its pages writable in one multicall), so `false` means that the
-    /// call has to give way before that step.
-    pub fn settle(&mut self) -> bool {
-        !frames::reaping_due() || frames::reap(&mut self.budget)
+    /// Tears down the tables that earlier steps of the same call have left behind, as far as the budget goes; also those of `target`, whose
+    /// tables the call concerns, if that is another domain at rest, which cannot do it itself. `false` if the call has to give way before its
+    /// next step, which may depend on it (TD-2).
+    pub fn settle(&mut self, target: &Domain) -> bool {
+        if frames::left_tables() {
+            if !self.domain.teardown.advance(&mut self.budget) {
+                return false;
+            }
+            frames::note_settled();
+        }
+        let at_rest = target.id() != self.domain.id() && target.is_paused();
+        !at_rest || target.teardown.advance(&mut self.budget)
     }
 
     /// Only the control domain may.

@@ -6,9 +6,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use machine::context::Active;
 use machine::frames::Budget;
-use machine::time;
 
-use super::longest;
+use super::counts;
 use super::table::{self, Row};
 use super::{CallError, CallResult, Caller};
 use crate::domain::{Attempt, Domain, Vcpu};
@@ -25,7 +24,7 @@ pub fn short(cpu: &mut Active, domain: &Domain) -> bool {
     let number = cpu.registers().rax;
     let done = number == u64::from(hypercall::MMU_UPDATE) && mmu_update::single(cpu, domain, &arguments(cpu));
     if done {
-        longest::note(number, 0, false);
+        counts::note(number, false);
         cpu.registers_mut().rax = 0;
     }
     done
@@ -42,9 +41,8 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
     }
     let arguments = arguments(cpu);
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
-    let start = time::tsc();
     let result = call(&mut caller, number, arguments);
-    longest::note(number, time::tsc().wrapping_sub(start), matches!(result, Err(CallError::Continue { .. })));
+    counts::note(number, matches!(result, Err(CallError::Continue { .. })));
     let attempt = |arguments: [u64; 6]| {
         let [first, second, third, fourth, ..] = arguments;
         Attempt::Hypercall(number, [first, second, third, fourth])

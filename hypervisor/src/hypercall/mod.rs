@@ -3,12 +3,12 @@
 pub mod callback_op;
 mod caller;
 pub mod console_io;
+mod counts;
 pub mod debug_registers;
 pub mod descriptor_tables;
 mod dispatch;
 mod error;
 pub mod fpu_taskswitch;
-mod longest;
 mod multicall;
 pub mod nmi_op;
 pub mod physdev_op;
@@ -24,6 +24,6 @@ pub mod vm_assist;
 pub mod xen_version;
 
 pub use caller::{Caller, PageOwner};
+pub(crate) use counts::{counts, name};
 pub use dispatch::{dispatch, short};
 pub use error::{CallError, CallResult};
-pub use longest::{Longest, longest};

@@ -46,7 +46,7 @@ pub fn single(cpu: &Active, domain: &Domain, [list, count, done, foreign, ..]: &
     let table = domain.frame(frame).and_then(|frame| TypedRef::<L1>::existing(frame).ok());
     let index = (request.pointer >> 3 & 511) as u16;
     table.is_some_and(|table| {
-        let budget = &mut Budget::new(Budget::HYPERCALL);
+        let budget = &mut Budget::new(Budget::FAST);
         update::write_leaf(&table, index, change, &mut GuestAdmission::of(domain), budget).is_ok()
     })
 }
@@ -62,10 +62,12 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
     let mut admission = GuestAdmission::foreign(&parties.tables, &parties.frames);
     let mut updates = Updates::of(&parties.tables);
     let mut requests = Requests::of(list, count);
+    let is_foreign = parties.tables.id() != caller.domain.id();
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
-        if index != 0 && (updates.take_unsettled() && !caller.settle() || caller.budget.is_exhausted()) {
+        let settled = !(updates.take_unsettled() || is_foreign) || caller.settle(&parties.tables);
+        if !settled || index != 0 && caller.budget.is_exhausted() {
             outcome = Err(CallError::again());
             break;
         }

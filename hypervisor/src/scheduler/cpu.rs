@@ -10,6 +10,7 @@ use machine::{cpu, time};
 
 use super::queue::RunQueue;
 use crate::domain::Vcpu;
+use crate::latency::{self, Cause};
 
 /// What one pCPU runs, and who waits for it.
 pub(super) struct Queue {
@@ -136,7 +137,9 @@ pub(super) fn halt(cpu: CpuId) {
     let own = &CPUS[cpu.index()];
     let start = time::now();
     own.idle_since.store(start.max(1), Ordering::Relaxed);
+    latency::end();
     cpu::idle();
+    latency::begin(Cause::Wake);
     own.idle_since.store(0, Ordering::Relaxed);
     own.idle_time.fetch_add(time::now().saturating_sub(start), Ordering::Relaxed);
 }

@@ -26,7 +26,7 @@ fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
         || domain.is_paused()
         || domain.is_dying()
         || waiting(cpu) != 0
-        || frames::reaping_due()
+        || frames::left_tables()
         || domain::destruction_due()
 }
 
@@ -72,6 +72,7 @@ fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let goes_on = !state.is_blocked() && !has_to_leave(vcpu, domain, cpu);
     match domain.scheduling.allowance(now) {
         Ok(allowance) if goes_on => {
+            state.note_ready(now);
             run::begin(cpu, vcpu, domain, now, allowance);
             vcpu.time.start_periodic(vcpu);
         }

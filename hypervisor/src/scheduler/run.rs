@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 
 use machine::addr::{CpuId, CpuSet};
 use machine::cpu::Pending;
-use machine::frames::{self, Budget};
+use machine::frames::Budget;
 use machine::{cpu, time};
 
 use super::cpu::{Queue, both, either, halt, idle_cpus, leave_idle, queue, set_idle};
@@ -14,6 +14,7 @@ use super::runstate::Runstate;
 use super::state::{Place, may_run, why_not};
 use super::{balance, wake};
 use crate::domain::{self, Domain, Vcpu};
+use crate::latency::{self, Phase};
 use crate::time::timers;
 
 /// How long a vCPU runs while others wait.
@@ -23,6 +24,7 @@ const WORK_SLICE: u64 = 1_000_000;
 
 /// Runs vCPUs on this pCPU for ever.
 pub fn run_cpu() -> ! {
+    latency::start(time::now());
     loop {
         step(cpu::current(), run);
     }
@@ -30,15 +32,15 @@ pub fn run_cpu() -> ! {
 
 /// Lets `guest` run one vCPU until it has to stop, or halts until something comes in.
 pub(super) fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
+    // This may go round without a guest or a halt, and others may wait for this pCPU's flush meanwhile.
+    latency::window();
     poll();
-    let mut budget = Budget::new(Budget::HYPERCALL);
     if domain::destruction_due() {
-        domain::destroy_some(&mut budget);
+        latency::note(Phase::Destruction);
+        domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
+        latency::window();
     }
-    if frames::reaping_due() {
-        // What is left over is queued again.
-        frames::reap(&mut budget);
-    }
+    latency::note(Phase::Switch);
     let mut chosen = pick(cpu);
     if chosen.is_none() {
         set_idle(cpu);
@@ -51,7 +53,7 @@ pub(super) fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
         put_back(cpu, &vcpu, &domain);
         return;
     }
-    if !frames::reaping_due() && !domain::destruction_due() {
+    if !domain::destruction_due() {
         halt(cpu);
     }
     leave_idle(cpu);
@@ -130,6 +132,7 @@ pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowanc
     };
     drop(queue);
     vcpu.scheduling.enter(Runstate::Running, now);
+    latency::note_wait(domain, vcpu, vcpu.scheduling.ready_since(), now);
     if let Some(idle) = welcome.iter().next() {
         cpu::kick(idle);
     }
@@ -190,6 +193,7 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     if may_run(vcpu, domain) {
         state.set_place(Place::Queued);
         state.enter(Runstate::Runnable, now);
+        state.note_ready(now);
         if destination.is_none() && state.affinity().contains(cpu) {
             queue.run.put_back(virtual_time, Arc::clone(vcpu));
             queue.publish(cpu);
@@ -222,6 +226,7 @@ pub fn poll() {
 #[inline(never)]
 fn serve(pending: Pending) {
     let cpu = cpu::current();
+    latency::note(Phase::Service);
     if pending.contains(Pending::TIMER) {
         timers::run_due();
         deadline(cpu, domain::destruction_due());
@@ -270,6 +275,7 @@ fn deadline(cpu: CpuId, work: bool) {
         due = queue.aside.extract_if(.., |(until, _)| *until <= now).collect();
         for (_, vcpu) in &due {
             let lag = queue.run.lag(vcpu.scheduling.virtual_time());
+            vcpu.scheduling.note_ready(now);
             queue.run.admit(lag, Arc::clone(vcpu));
         }
         queue.publish(cpu);

@@ -31,6 +31,8 @@ pub struct SchedulerState {
     place: AtomicU8,
     home: AtomicU32,
     virtual_time: AtomicU64,
+    /// When it last came to have the right to run without a pCPU running it.
+    ready_since: AtomicU64,
     /// It waits for an event (`SCHEDOP_block`, `SCHEDOP_poll`).
     pub(super) blocked: AtomicBool,
     /// Something that `must_stop` looks at has changed.
@@ -60,6 +62,7 @@ impl SchedulerState {
             place: AtomicU8::new(Place::Off as u8),
             home: AtomicU32::new(0),
             virtual_time: AtomicU64::new(0),
+            ready_since: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             preempt: AtomicBool::new(false),
@@ -98,6 +101,15 @@ impl SchedulerState {
 
     pub(super) fn virtual_time(&self) -> u64 {
         self.virtual_time.load(Ordering::Relaxed)
+    }
+
+    /// When it last came to have the right to run without a pCPU running it.
+    pub(super) fn ready_since(&self) -> u64 {
+        self.ready_since.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_ready(&self, now: u64) {
+        self.ready_since.store(now, Ordering::Relaxed);
     }
 
     pub(super) fn set_virtual_time(&self, time: u64) {

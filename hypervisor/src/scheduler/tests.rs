@@ -20,7 +20,7 @@ use super::{
     block, doze, kick, may_doze, must_stop, poll, resume, set_affinity, set_rate_limit, set_soft_affinity, set_weight,
     start_polling, wait_until_parked, wake, wake_pollers, yield_now,
 };
-use crate::domain::{Domain, Settings, Vcpu};
+use crate::domain::{Domain, EndReason, Settings, Vcpu};
 use crate::testing::{rounds, start_machine};
 
 /// A domain whose vCPUs are up; nothing runs them but the closures here.
@@ -517,4 +517,41 @@ fn spin_until(vcpu: &Arc<Vcpu>, rounds: u64) {
         }
         core::hint::spin_loop();
     }
+}
+
+/// The initial domain has ended, one pCPU destroys it and waits for a flush of another, which looks for work meanwhile:
+/// without an interrupt window in its loop both wait for ever, and the host does not power off.
+#[test]
+fn a_pcpu_that_finds_nothing_to_run_serves_flushes() {
+    start_machine();
+    let settings =
+        Settings { name: String::from("initial"), privileged: true, vcpus: 1, max_frames: 16, weight: 256, cap: 0 };
+    let domain = Domain::new(DomainId(0), settings).expect("memory for a domain");
+    // It does not come to rest, so its destruction stays due and does not advance.
+    let context = domain.vcpus()[0].parked().take();
+    domain.end(EndReason::Poweroff);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (send, receive) = sync::mpsc::channel();
+    let other = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let cpu = cpu::current();
+            machine::hosted::tlb::with_interrupts_off(|| {
+                send.send(cpu).expect("the test waits");
+                while !stop.load(Ordering::SeqCst) {
+                    step(cpu, |_, _| panic!("no vCPU can run"));
+                }
+            });
+        }
+    });
+    let target = receive.recv().expect("the other pCPU has started");
+    let (done, flushed) = sync::mpsc::channel();
+    thread::spawn(move || {
+        (0..100).for_each(|_| machine::tlb::flush_cpus(only(target)));
+        done.send(()).expect("the test waits");
+    });
+    flushed.recv_timeout(Duration::from_secs(60)).expect("a pCPU that looks for work serves no flush");
+    stop.store(true, Ordering::SeqCst);
+    other.join().expect("the other pCPU fails no test");
+    drop(context);
 }

@@ -44,9 +44,10 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
     if state.place() != Place::Off || !may_run(vcpu, domain) {
         return;
     }
-    let lag = queue.run.lag(state.virtual_time());
+    let (lag, now) = (queue.run.lag(state.virtual_time()), time::now());
     state.set_place(Place::Queued);
-    state.enter(Runstate::Runnable, time::now());
+    state.enter(Runstate::Runnable, now);
+    state.note_ready(now);
     domain.scheduling.note_active(true);
     drop(queue);
     dispatch(vcpu, lag);

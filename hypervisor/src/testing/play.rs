@@ -12,7 +12,7 @@ use abi::vcpu::RegisterVcpuInfo;
 use abi::xen::{DomainId, MmuUpdate, MmuextOp, MulticallEntry, hypercall, mmuext};
 use machine::addr::{GuestVirt, Mfn};
 use machine::context::Active;
-use machine::frames::{self, Budget};
+use machine::frames::Budget;
 #[cfg(test)]
 use machine::frames::{L4, TypedRef};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
@@ -91,7 +91,7 @@ impl Player {
             if cpu.registers().rip != 0 {
                 return;
             }
-            frames::reap(&mut Budget::new(Budget::HYPERCALL));
+            self.domain.teardown.advance(&mut Budget::new(Budget::HYPERCALL));
         }
     }
 

@@ -4,7 +4,7 @@
 use std::thread;
 use std::vec::Vec;
 
-use machine::frames::{self, Budget};
+use machine::frames::Budget;
 use proptest::prelude::*;
 
 use super::pair::{Pair, all_is_back, destroy, free_frames, recount};
@@ -62,7 +62,7 @@ fn race(round: u64) {
                 player.activate();
                 player.play(&mut Script(&noise(round * 3 + number as u64 + 1, 6000)));
                 player.park();
-                frames::reap(&mut Budget::new(10_000));
+                player.domain.teardown.advance(&mut Budget::new(10_000));
             });
         }
     });

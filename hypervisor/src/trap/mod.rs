@@ -46,7 +46,7 @@ const OPCODE_INT: u8 = 0xcd;
 pub fn short(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
     number == vector::PAGE_FAULT
         && page_fault::is_kernel_write(cpu, error_code)
-        && emulate::short_page_table_write(cpu, domain, address, &mut instruction_budget())
+        && emulate::short_page_table_write(cpu, domain, address, &mut Budget::new(Budget::FAST))
 }
 
 /// Acts on an exception of the guest's.

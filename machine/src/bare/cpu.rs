@@ -61,12 +61,19 @@ pub fn start_others(main: fn() -> !) {
     smp::start_others(main);
 }
 
-/// Waits until something is pending. Interrupts are taken only in here and while a guest runs. No lock may be held.
+/// Waits until something is pending. Interrupts are taken in here, in [`interrupt_window`] and while a guest
+/// runs, and at no other time. No lock may be held.
 pub fn idle() {
     if !interrupts::any() {
         // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
         unsafe { registers::halt_for_interrupt() };
     }
+}
+
+/// Takes the interrupts that have come in, as [`idle`] does, without waiting for one. No lock may be held.
+pub fn interrupt_window() {
+    // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
+    unsafe { registers::open_for_interrupts() };
 }
 
 /// Makes `Pending::KICK` pending on a CPU: it leaves its guest or `idle`.

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "reaches this CPU's own page")]
 //! Interrupts of Paravane's own: acknowledged at once, recorded in this CPU's pending set, looked at by the hypervisor's loop.
-//! They arrive only while a guest runs or the CPU idles, so no lock is held here.
+//! They arrive only while a guest runs, the CPU idles, or in an interrupt window, so no lock is held here.
 
 use core::sync::atomic::Ordering;
 

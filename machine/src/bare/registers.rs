@@ -177,6 +177,15 @@ pub(crate) unsafe fn halt_for_interrupt() {
     unsafe { asm!("sti", "hlt", "cli") };
 }
 
+/// Lets pending interrupts in, then switches them off again.
+///
+/// # Safety
+/// As [`halt_for_interrupt`].
+pub(crate) unsafe fn open_for_interrupts() {
+    // SAFETY: interrupts are taken after the instruction behind STI, the NOP; the caller vouches for handlers and locks.
+    unsafe { asm!("sti", "nop", "cli") };
+}
+
 /// Stops this CPU for good.
 pub(crate) fn halt_forever() -> ! {
     loop {

@@ -8,7 +8,7 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use super::reference::maps_others;
+use super::owner::maps_others;
 use super::slot::{self, KindCode};
 use super::{access, allocator};
 use crate::addr::Mfn;

@@ -7,7 +7,8 @@
 //! Invariants; the property tests recount them from scratch.
 //!
 //! - **FT-1** A frame's existence count equals the number of live `FrameRef`s of it, where each of these holds one: an
-//!   `Allocation` (those of an `Extent` or `Chain` too), a `TypedRef`, a pin, a place in the reap queue, and a present leaf or table entry in an owned prefix (FT-5).
+//!   `Allocation` (those of an `Extent` or `Chain` too), a `TypedRef`, a pin, a place in a teardown queue, and a present
+//!   leaf or table entry in an owned prefix (FT-5).
 //! - **FT-2** A frame's use count equals the number of live `TypedRef`s of it, counting those inside pins and entries.
 //!   The kind changes only while it is zero.
 //! - **FT-3** A guest can write to a frame (through any translation, cached ones included) only while its kind is `Writable`
@@ -18,7 +19,7 @@
 //!   entry with R/W a `TypedRef<Writable>`, another present L1 entry a `FrameRef`, a present entry of level n a `TypedRef`
 //!   of level n-1. Entries of frames outside the table (devices) own nothing.
 //! - **FT-6** A frame with a use count above zero and a page-table kind has progress 512: tables in use are wholly valid.
-//! - **FT-7** A frame whose use count is zero and progress above zero is queued for reaping, or held by a `Promotion`.
+//! - **FT-7** A frame whose use count is zero and progress above zero is queued for teardown (TD-1), or held by a `Promotion`.
 //! - **FT-8** A frame with existence count zero is on a free list or in one `Buffer`, and nowhere else.
 
 mod access;
@@ -26,10 +27,11 @@ mod allocator;
 mod buffer;
 mod extent;
 mod list;
-mod queue;
+mod owner;
 mod reference;
 mod slot;
 mod table;
+mod teardown;
 mod transition;
 
 #[cfg(not(target_os = "none"))]
@@ -40,16 +42,18 @@ pub use allocator::{add_free_range, allocate, free_frames, total_frames};
 pub use buffer::Buffer;
 pub use extent::{Block, Chain, Extent};
 pub use list::FrameList;
-pub use queue::{Backlog, reap, reaping_anywhere, reaping_due};
+pub use owner::{note_owner_emptied, owned_by, owner_emptied, take_owner_emptied};
 pub use reference::{
     Allocation, Descriptor, FrameRef, Kind, L1, L2, L3, L4, Level, NoMemory, SharedReadOnly, TypedRef, Writable,
-    note_owner_emptied, owned_by, owner_emptied, take_owner_emptied,
 };
 pub use slot::{KindCode, is_ram, table_size};
 pub use table::{Leaf, ReplaceError, TableRef};
+#[cfg(not(target_os = "none"))]
+pub use teardown::any_waiting;
+pub use teardown::{Teardown, left_tables, note_settled};
 pub use transition::{AcquireError, Budget, Promotion};
 
-pub(crate) use reference::maps_others;
+pub(crate) use owner::maps_others;
 #[cfg(test)]
-pub(crate) use reference::note_maps_others;
+pub(crate) use owner::note_maps_others;
 pub(crate) use slot::Slot;

@@ -2,12 +2,12 @@
 
 use core::marker::PhantomData;
 use core::mem;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use abi::xen::DomainId;
 
 use super::slot::{self, KindCode, Slot, Use};
-use super::{allocator, queue};
+use super::{allocator, owner, teardown};
 use crate::addr::Mfn;
 use crate::tlb_clock;
 
@@ -57,62 +57,6 @@ kinds! {
     Descriptor;
     /// Written by Paravane, read by guests.
     SharedReadOnly;
-}
-
-/// Frames that each domain owns and that have not returned to the free lists yet, and the flag `MAPS_OTHERS`.
-static OWNED: [AtomicU32; 1 << 15] = [const { AtomicU32::new(0) }; 1 << 15];
-
-/// In a word of `OWNED`: tables of the domain's map frames of others, or have (TC-3).
-const MAPS_OTHERS: u32 = 1 << 31;
-
-/// Notes that a table of the domain's is about to map another's frame (TC-3). The domain owns that table, so it is not
-/// gone before the note stands.
-pub(crate) fn note_maps_others(domain: DomainId) {
-    if let Some(word) = OWNED.get(usize::from(domain.0))
-        && word.load(Ordering::SeqCst) & MAPS_OTHERS == 0
-    {
-        word.fetch_or(MAPS_OTHERS, Ordering::SeqCst);
-    }
-}
-
-/// Whether a table of the domain's maps frames of others, or has since the domain owned none.
-pub(crate) fn maps_others(domain: DomainId) -> bool {
-    OWNED.get(usize::from(domain.0)).is_none_or(|word| word.load(Ordering::SeqCst) & MAPS_OTHERS != 0)
-}
-
-/// One frame less; whether it was the last.
-fn count_down(domain: DomainId) -> bool {
-    let Some(word) = OWNED.get(usize::from(domain.0)) else { return false };
-    let before = word.fetch_sub(1, Ordering::SeqCst);
-    let last = before & !MAPS_OTHERS == 1;
-    if last && before != 1 {
-        // Without a table it maps nothing. If it has got a frame meanwhile, the note stays, which does no harm.
-        let _got_another = word.compare_exchange(MAPS_OTHERS, 0, Ordering::SeqCst, Ordering::SeqCst);
-    }
-    last
-}
-
-/// Some domain's last frame has returned, and nobody has taken notice.
-static OWNER_EMPTIED: AtomicBool = AtomicBool::new(false);
-
-/// Whether some domain's last frame has returned since [`take_owner_emptied`].
-pub fn owner_emptied() -> bool {
-    OWNER_EMPTIED.load(Ordering::SeqCst)
-}
-
-/// Says that some domain's last frame may have returned, for who could have missed it.
-pub fn note_owner_emptied() {
-    OWNER_EMPTIED.store(true, Ordering::SeqCst);
-}
-
-/// Whether some domain's last frame has returned since the last call.
-pub fn take_owner_emptied() -> bool {
-    owner_emptied() && OWNER_EMPTIED.swap(false, Ordering::SeqCst)
-}
-
-/// How many frames belong to `domain`, those included that it has given up but somebody still refers to.
-pub fn owned_by(domain: DomainId) -> u32 {
-    OWNED.get(usize::from(domain.0)).map_or(0, |word| word.load(Ordering::SeqCst) & !MAPS_OTHERS)
 }
 
 /// Counts up to here can be had by whoever asks; a guest with enough page tables to map one frame as often gets there. A power of two, so that the test for
@@ -263,10 +207,10 @@ fn end(slot: &'static Slot, before: u32) {
     assert!(before != 0, "reference count of {mfn:?} fell below zero");
     let usage = slot.usage();
     assert!(usage.count == 0 && !usage.owns_entries(), "{mfn:?} is freed while in use: {usage:?}");
-    let last = count_down(DomainId(slot.owner.load(Ordering::SeqCst)));
+    let last = owner::count_down(DomainId(slot.owner.load(Ordering::SeqCst)));
     allocator::free(mfn);
     if last {
-        note_owner_emptied();
+        owner::note_owner_emptied();
     }
 }
 
@@ -282,8 +226,8 @@ impl Allocation {
     pub(super) fn new(mfn: Mfn, owner: DomainId) -> Self {
         let slot = slot::referenced(mfn);
         slot.owner.store(owner.0, Ordering::SeqCst);
-        if let Some(count) = OWNED.get(usize::from(owner.0)) {
-            count.fetch_add(1, Ordering::SeqCst);
+        if let Some(owner) = owner::make(owner) {
+            owner.count_up();
         }
         let before = slot.refs.swap(1, Ordering::SeqCst);
         assert!(before == 0, "{mfn:?} was allocated while referenced");
@@ -401,7 +345,7 @@ impl<K: Kind> Drop for TypedRef<K> {
     }
 }
 
-/// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for tearing down.
+/// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for teardown.
 #[inline(always)]
 pub(super) fn release_use(frame: &FrameRef) {
     if !frame.slot().take_use() {
@@ -424,7 +368,7 @@ fn release_use_slowly(frame: &FrameRef) {
         let enqueue = current.count == 1 && current.owns_entries() && !current.queued;
         let next = Use { count: current.count - 1, queued: current.queued || enqueue, ..current };
         match slot.exchange_usage(current, next) {
-            Ok(()) if enqueue => return queue::push(frame.again()),
+            Ok(()) if enqueue => return teardown::push(frame.again()),
             Ok(()) => return,
             Err(found) => current = found,
         }

@@ -78,7 +78,7 @@ pub(crate) struct Use {
     pub(crate) busy: bool,
     /// One of the uses is the owner's pin.
     pub(crate) pinned: bool,
-    /// In the reap queue.
+    /// In its owner's teardown queue.
     pub(crate) queued: bool,
     /// A table of another domain than the owner has mapped it since it was given to that (TC-3).
     pub(crate) shared: bool,
@@ -148,7 +148,7 @@ pub(crate) struct Slot {
     /// Links of the list that the frame is on: its owner's, or a free list.
     pub(super) next: AtomicU32,
     pub(super) previous: AtomicU32,
-    /// Link of the reap queue.
+    /// Link of the teardown queue.
     pub(super) queue_next: AtomicU32,
 }
 

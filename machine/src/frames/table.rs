@@ -2,7 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
-use super::reference::{FrameRef, L1, L4, Level, TypedRef, note_maps_others, release_use};
+use super::owner::note_maps_others;
+use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
 use super::slot::Slot;
 use super::transition::ENTRIES;
 use super::{access, slot};
@@ -235,7 +236,7 @@ mod tests {
         let absent = || Entry::absent(RawEntry::new(0));
         let become_table_and_memory = || {
             drop(table::<L1>(&foreign));
-            assert!(crate::frames::reap(&mut Budget::new(10_000)));
+            assert!(crate::frames::Teardown::of(DomainId(2)).unwrap().advance(&mut Budget::new(10_000)));
             drop(TypedRef::<Writable>::acquire(foreign.again(), &mut NoEntries, &mut Budget::new(100)).unwrap());
         };
         assert_eq!(marks(&foreign), (false, false));

@@ -20,20 +20,21 @@ use alloc::vec::Vec;
 
 use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, MOST, TypedRef};
 use super::slot::{KindCode, Slot, Use};
-use super::{access, queue, table};
+use super::{access, table, teardown};
 use crate::addr::Mfn;
 use crate::paging::{self, Admission, Entry, RawEntry};
 
 /// Entries in a page table, and descriptors in a page of them.
 pub(super) const ENTRIES: u16 = 512;
 
-/// What looking for used entries in a table costs.
+/// What looking for used entries in a table costs, beside the entries.
 const EMPTY_TABLE: u32 = 32;
 
 /// What a change of kind costs, which may have to wait for other CPUs to flush.
 const CHANGE_OF_KIND: u32 = 64;
 
-/// How much work may still be done before the pCPU must look up from it. One unit is about one entry looked at.
+/// How much work may still be done before the pCPU must look up from it. One unit is about one used entry checked or
+/// given back.
 #[derive(Debug)]
 pub struct Budget {
     left: u32,
@@ -41,8 +42,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Work that one hypercall may do in one go: well below a millisecond.
-    pub const HYPERCALL: u32 = 16 * 1024;
+    /// Work between two interrupt windows. A unit is about 90 instructions, so all of it is half a million.
+    pub const HYPERCALL: u32 = 6 * 1024;
+    /// Work on a fast path, which gives up beyond it and leaves the rest to the slow one.
+    pub const FAST: u32 = 1024;
 
     /// A budget of `units`.
     pub const fn new(units: u32) -> Self {
@@ -130,7 +133,7 @@ impl Drop for Promotion {
         for frame in self.frames.drain(..) {
             let partial = |usage: Use| usage.count == 0 && usage.owns_entries() && !usage.busy && !usage.queued;
             if frame.slot().update_usage(|usage| partial(usage).then_some(Use { queued: true, ..usage })).is_ok() {
-                queue::push(frame);
+                teardown::push(frame);
             }
         }
     }
@@ -239,7 +242,7 @@ fn settle(frame: &FrameRef, outcome: Result<(), AcquireError>) -> Result<(), Acq
                 .slot()
                 .update_usage(|usage| Some(Use { busy: false, queued: usage.queued || enqueue(usage), ..usage }));
             if before.is_ok_and(enqueue) {
-                queue::push(frame.again());
+                teardown::push(frame.again());
             }
             Err(error)
         }
@@ -270,10 +273,10 @@ fn set_progress(frame: &FrameRef, progress: u16) {
 
 /// An L1 table is validated in one go: 512 entries are well within what may be done at once.
 fn validate_leaves<A: Admission>(frame: &FrameRef, admission: &mut A, budget: &mut Budget) -> Result<(), AcquireError> {
-    let start = frame.slot().usage().progress;
-    budget.spend(u32::from(ENTRIES - start));
-    let mut next = start;
+    budget.spend(EMPTY_TABLE);
+    let mut next = frame.slot().usage().progress;
     while let Some(index) = access::next_used(frame.mfn(), next) {
+        budget.spend(1);
         let raw = RawEntry::new(access::read_entry(frame.mfn(), index));
         match admission.leaf(raw, budget) {
             Ok(entry) => {
@@ -383,7 +386,7 @@ impl TypedRef<Descriptor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::{FrameList, Writable, allocate, free_frames};
+    use crate::frames::{FrameList, Teardown, Writable, allocate, free_frames};
     use crate::paging::NoEntries;
     use abi::xen::DomainId;
 
@@ -397,14 +400,15 @@ mod tests {
         // A root, since that has entries, those of Paravane's slots.
         let table = TypedRef::<L4>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)).unwrap();
         drop(table);
-        // The reaper finds the table while another CPU is at it, and takes it off its queue.
+        // Teardown finds the table while another CPU is at it, and takes it off its queue.
         frame.slot().update_usage(|usage| Some(Use { busy: true, ..usage })).unwrap();
-        assert!(queue::reap(&mut Budget::new(10_000)));
+        let waiting = Teardown::of(DomainId(1)).unwrap();
+        assert!(waiting.advance(&mut Budget::new(10_000)));
         finish_busy(&frame, |usage| usage);
         let result = TypedRef::<Writable>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(10));
         assert!(matches!(result, Err(AcquireError::Preempted(_))));
         drop(result);
-        assert!(queue::reap(&mut Budget::new(10_000)));
+        assert!(waiting.advance(&mut Budget::new(10_000)));
         drop(frame);
         assert_eq!(free_frames(), free);
     }

@@ -49,8 +49,8 @@ pub enum Level {
     Timer,
     /// A list of frames belonging to one domain.
     FrameList,
-    /// The queue of frames that wait to be torn down.
-    Reap,
+    /// One domain's queue of page tables that wait for teardown.
+    Teardown,
     /// The frame allocator's free lists.
     FrameAllocator,
     /// The heap.

@@ -43,6 +43,26 @@ impl<T> Once<T> {
         self.get()
     }
 
+    /// The value; if it has not been set, `make` makes it. Others who ask meanwhile wait.
+    pub fn get_or_set(&self, make: impl FnOnce() -> T) -> &T {
+        if let Some(value) = self.try_get() {
+            return value;
+        }
+        if self.state.load(Ordering::Acquire) == EMPTY {
+            // Made before the cell is claimed, so that nobody waits for it; a second one is dropped.
+            let value = make();
+            if self.state.compare_exchange(EMPTY, WRITING, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                // SAFETY: this thread alone moved the state from EMPTY to WRITING, so nobody else reads or writes the cell.
+                unsafe { (*self.value.get()).write(value) };
+                self.state.store(READY, Ordering::Release);
+            }
+        }
+        while self.state.load(Ordering::Acquire) != READY {
+            core::hint::spin_loop();
+        }
+        self.get()
+    }
+
     /// The value, if it has been set.
     pub fn try_get(&self) -> Option<&T> {
         if self.state.load(Ordering::Acquire) != READY {

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Bench, Outcome, Report, Test};
+use crate::bench::COUNTED;
 use crate::host::{GuestModule, Host, Load};
 use crate::machine::{self, Contents, Setup};
 use crate::session::{END_TIME, Limits};
@@ -35,6 +36,11 @@ struct Manifest {
     with: Vec<String>,
     /// Started only with others.
     helper: bool,
+    /// The emulator counts instructions.
+    counted: bool,
+    /// What the hypervisor's meter may report at most, in nanoseconds.
+    longest_stretch: Option<u64>,
+    longest_wait: Option<u64>,
 }
 
 /// Builds and boots them all, one by one.
@@ -100,7 +106,7 @@ fn boot(
         },
         raw: false,
         limits: Limits { boot: None, whole: Some(manifest.time), end },
-        arguments: Vec::new(),
+        arguments: if manifest.counted { COUNTED.map(String::from).to_vec() } else { Vec::new() },
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
     for (name, guest) in names.iter().zip(&started) {
@@ -126,8 +132,36 @@ fn boot(
     }
     if powers_off {
         life?;
+        if skipped.is_none() {
+            check_latency(manifest, booted.session.log_path())?;
+        }
     }
     Ok(skipped.map_or(Outcome::Success, Outcome::Skip))
+}
+
+/// Compares what the hypervisor's meter reports at the end with what the manifest allows.
+fn check_latency(manifest: &Manifest, log: &Path) -> Result<()> {
+    let text = fs::read_to_string(log)?;
+    let limits =
+        [("stretch without interrupts", manifest.longest_stretch), ("wait of a runnable vCPU", manifest.longest_wait)];
+    for (what, limit) in limits {
+        let Some(limit) = limit else { continue };
+        let mark = format!("longest {what} ");
+        let lines = text.lines().filter_map(|line| line.split_once(&mark)).map(|(_, rest)| rest);
+        let worst =
+            lines.max_by_key(|rest| nanoseconds(rest)).context("the hypervisor has not reported its longest waits")?;
+        ensure!(
+            nanoseconds(worst) <= limit,
+            "longest {what}: {worst}, {limit} ns are allowed (log: {})",
+            log.display()
+        );
+    }
+    Ok(())
+}
+
+/// The number that a line of the meter begins with.
+fn nanoseconds(text: &str) -> u64 {
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// Memory and program of a test guest that does what no guest should, if there is one.
@@ -174,6 +208,9 @@ impl Manifest {
             may_be_killed: false,
             with: Vec::new(),
             helper: false,
+            counted: false,
+            longest_stretch: None,
+            longest_wait: None,
         };
         for (key, value) in table {
             let wrong = || format!("{key} = {value} is not what that key takes");
@@ -199,6 +236,9 @@ impl Manifest {
                     manifest.with = list.iter().map(name).collect::<Result<_>>()?;
                 }
                 "helper" => manifest.helper = value.as_bool().with_context(wrong)?,
+                "counted" => manifest.counted = value.as_bool().with_context(wrong)?,
+                "longest_stretch" => manifest.longest_stretch = Some(number()?.into()),
+                "longest_wait" => manifest.longest_wait = Some(number()?.into()),
                 _ => bail!("package.metadata.paravane has an unknown key {key}"),
             }
         }

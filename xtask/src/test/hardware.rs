@@ -129,6 +129,10 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     }
     if bench.host.is_paravane() {
         test.on_machine(report, "a crash of the initial domain restarts the host", || crash(bench));
+        for cpus in [2, 4] {
+            let name = format!("the initial domain powers the host off with {cpus} pCPUs");
+            test.on_machine(report, &name, || power_off(bench, cpus));
+        }
     }
 }
 
@@ -242,16 +246,33 @@ fn crash(bench: &Bench) -> Result<Outcome> {
     let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.command("", &["sh", "-c", "echo c > /proc/sysrq-trigger; sleep 1000"].map(OsString::from))?;
     let setup = setup(bench, 1, ramdisk.finish()?)?;
-    let mut booted = setup.boot(&machine::log_file("test-logs", "crash-of-the-initial-domain")?)?;
+    ends_by_itself(setup, "crash", &["initial domain ended: crash", "d0v0 in its kernel at", "restarting in 5 seconds"])
+}
+
+/// All vCPUs run until the end, so every pCPU has one to take off while the domain is destroyed.
+fn power_off(bench: &Bench, cpus: u32) -> Result<Outcome> {
+    let mut ramdisk = Ramdisk::bootable()?;
+    let script =
+        format!("for cpu in $(seq {cpus}); do yes > /dev/null & done; echo o > /proc/sysrq-trigger; sleep 1000");
+    ramdisk.command("", &["sh", "-c", &script].map(OsString::from))?;
+    let setup = setup(bench, cpus, ramdisk.finish()?)?;
+    ends_by_itself(setup, &format!("power-off-{cpus}"), &["initial domain ended: poweroff"])
+}
+
+/// Follows a machine that ends although its initial domain has not reported a status: it has to say all that is
+/// `wanted`, and to go off.
+fn ends_by_itself(setup: Setup<'_>, name: &str, wanted: &[&str]) -> Result<Outcome> {
+    let mut booted = setup.boot(&machine::log_file("test-logs", name)?)?;
     let mut lines = Vec::new();
     let life = booted.session.follow(booted.limits, |_, happening| {
         if let Happening::Log(line) = happening {
             lines.push(line.to_owned());
         }
     });
-    ensure!(life.is_err(), "the crash was not noticed");
-    for wanted in ["initial domain ended: crash", "d0v0 in its kernel at", "restarting in 5 seconds"] {
-        if !lines.iter().any(|line| line.contains(wanted)) {
+    let error = life.err().context("the end was not noticed")?.to_string();
+    ensure!(error.contains(" still ran"), "the machine did not go off: {error}");
+    for wanted in wanted {
+        if !lines.iter().any(|line| line.contains(*wanted)) {
             return Ok(Outcome::Failure(format!(
                 "nothing said \"{wanted}\" (log: {})",
                 booted.session.log_path().display()

@@ -2,12 +2,19 @@
 
 use abi::errno::Errno;
 use abi::sysctl::{PerformanceCounter, PerformanceCounterOp, performance_counter};
-use machine::addr::GuestVirt;
+use machine::addr::{CpuId, GuestVirt};
 use machine::counters::{self, Counter};
 use machine::guest_memory::Fault;
 
 use super::{Request, host};
 use crate::hypercall::{CallResult, Caller};
+use crate::latency;
+
+/// What the meter of `latency` has seen on a pCPU, in nanoseconds.
+const LATENCIES: [(&str, fn(CpuId) -> u64); 2] = [
+    ("longest stretch without interrupts (ns)", latency::longest_stretch),
+    ("longest wait of a runnable vcpu (ns)", latency::longest_wait),
+];
 
 /// What it costs to name a counter, or to copy a value.
 const COST: u32 = 4;
@@ -16,11 +23,14 @@ const COST: u32 = 4;
 pub(super) fn counters(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: PerformanceCounterOp = request.argument();
     match argument.command {
-        performance_counter::RESET => counters::reset(),
+        performance_counter::RESET => {
+            counters::reset();
+            latency::reset();
+        }
         performance_counter::QUERY => {}
         _ => return Err(Errno::EINVAL.into()),
     }
-    argument.counter_count = Counter::ALL.len() as u32;
+    argument.counter_count = (Counter::ALL.len() + LATENCIES.len()) as u32;
     let cpus = host::cpus().count() as u32;
     argument.value_count = argument.counter_count * cpus;
     request.answer(caller, &argument)?;
@@ -37,19 +47,23 @@ pub(super) fn counters(caller: &mut Caller<'_>, request: &Request) -> CallResult
 }
 
 fn name(caller: &mut Caller<'_>, list: GuestVirt, value_count: u32) -> Result<(), Fault> {
-    for (index, counter) in (0..).zip(Counter::ALL) {
+    let names = Counter::ALL.iter().map(|counter| counter.name()).chain(LATENCIES.map(|(name, _)| name));
+    for (index, text) in (0..).zip(names) {
         let mut name = [0; 80];
-        name.iter_mut().zip(counter.name().bytes()).for_each(|(to, byte)| *to = byte);
+        name.iter_mut().zip(text.bytes()).for_each(|(to, byte)| *to = byte);
         caller.cpu.write_element(list, index, &PerformanceCounter { name, value_count })?;
     }
     Ok(())
 }
 
 fn copy_values(caller: &mut Caller<'_>, list: GuestVirt) -> Result<(), Fault> {
-    let values = Counter::ALL.iter().flat_map(|&counter| host::cpus().map(move |cpu| counters::of(cpu, counter)));
-    for (index, value) in (0..).zip(values) {
-        // The interface has room for the low half.
-        caller.cpu.write_element(list, index, &(value as u32))?;
+    // The interface has room for the low half of a counter.
+    let counters =
+        Counter::ALL.iter().flat_map(|&counter| host::cpus().map(move |cpu| counters::of(cpu, counter) as u32));
+    let largest = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let latencies = LATENCIES.iter().flat_map(|(_, of)| host::cpus().map(move |cpu| largest(of(cpu))));
+    for (index, value) in (0..).zip(counters.chain(latencies)) {
+        caller.cpu.write_element(list, index, &value)?;
     }
     Ok(())
 }

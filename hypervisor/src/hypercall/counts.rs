@@ -1,0 +1,76 @@
+//! How often each hypercall was made, and how often its budget ran out. How long they take is the meter's concern
+//! (`latency`).
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::table::{self, ROWS};
+use crate::latency;
+
+/// Numbers of hypercalls in the table are below this.
+const NUMBERS: usize = 64;
+
+struct Counter {
+    made: AtomicU64,
+    continued: AtomicU64,
+}
+
+static COUNTERS: [Counter; NUMBERS] =
+    [const { Counter { made: AtomicU64::new(0), continued: AtomicU64::new(0) } }; NUMBERS];
+
+/// Notes that hypercall `number` was made, or continued, and whether it has to be continued.
+pub(super) fn note(number: u64, continued: bool) {
+    let Some(counter) = usize::try_from(number).ok().and_then(|index| COUNTERS.get(index)) else { return };
+    counter.made.fetch_add(1, Ordering::Relaxed);
+    if continued {
+        counter.continued.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What has been counted for one hypercall.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Count {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// How often a guest has made or continued it.
+    pub(crate) made: u64,
+    /// How often its budget ran out.
+    pub(crate) continued: u64,
+    /// The longest stretch without interrupts that it began, in nanoseconds.
+    pub(crate) longest: u64,
+}
+
+/// The counters of all hypercalls that have been made.
+pub(crate) fn counts() -> impl Iterator<Item = Count> {
+    ROWS.iter().filter_map(|row| {
+        let counter = COUNTERS.get(usize::try_from(row.number).ok()?)?;
+        let made = counter.made.load(Ordering::Relaxed);
+        (made != 0).then(|| Count {
+            name: row.name,
+            made,
+            continued: counter.continued.load(Ordering::Relaxed),
+            longest: latency::longest_of_hypercall(row.number),
+        })
+    })
+}
+
+/// The name of a hypercall.
+pub(crate) fn name(number: u32) -> Option<&'static str> {
+    table::row(number.into()).map(|row| row.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_and_every_row_has_a_counter() {
+        assert!(ROWS.iter().all(|row| (row.number as usize) < NUMBERS));
+        machine::hosted::start(64);
+        let number = u64::from(ROWS[0].number);
+        note(number, false);
+        note(number, true);
+        note(u64::MAX, false);
+        let seen = counts().find(|row| row.name == ROWS[0].name).map(|row| (row.made, row.continued));
+        assert_eq!(seen, Some((2, 1)));
+    }
+}

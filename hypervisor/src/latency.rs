@@ -1,0 +1,269 @@
+//! The permanent meter of what guests wait for: per pCPU the longest stretch without an interrupt window, and the
+//! longest time that a vCPU with the right to run waited for the pCPU, each with what caused it.
+//!
+//! A stretch begins when the pCPU leaves a guest, wakes up, or closes a window, and ends when it enters a guest, halts,
+//! or opens one. The few exits that the vCPU's loop acts on at once (`run::act_fast`) are left out: each does a bounded
+//! piece of work, far below what this meter is for.
+//!
+//! Each pCPU writes its own record only.
+
+use alloc::format;
+use alloc::string::String;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use machine::addr::{CpuId, MAX_CPUS};
+use machine::{cpu, time};
+
+use crate::domain::{Domain, Vcpu};
+use crate::hypercall;
+
+/// What a stretch began with. The value of a variant with a number has it in its low byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// Start-up, or an interrupt that ended a halt.
+    Wake,
+    /// An interrupt window.
+    Window,
+    /// An interrupt while a guest ran.
+    Interrupt,
+    /// A hypercall.
+    Hypercall(u64),
+    /// An exception, by vector.
+    Trap(u8),
+    /// A system call.
+    SystemCall,
+}
+
+/// What a pCPU did in a stretch besides answering its cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Phase {
+    /// Tore down page tables.
+    Teardown = 1 << 16,
+    /// Destroyed a domain.
+    Destruction = 1 << 17,
+    /// Went from one vCPU to another, or looked for one.
+    Switch = 1 << 18,
+    /// Served timers, device interrupts, the console.
+    Service = 1 << 19,
+}
+
+const PHASES: [(Phase, &str); 4] = [
+    (Phase::Teardown, "teardown"),
+    (Phase::Destruction, "destruction"),
+    (Phase::Switch, "switch"),
+    (Phase::Service, "service"),
+];
+
+/// Hypercalls have numbers below this; others count as one.
+const HYPERCALLS: u32 = 64;
+const KINDS: u32 = 0xff00;
+
+impl Cause {
+    fn code(self) -> u32 {
+        match self {
+            Self::Wake => 0,
+            Self::Window => 0x100,
+            Self::Interrupt => 0x200,
+            Self::Hypercall(number) => {
+                0x300 | u32::try_from(number).map_or(HYPERCALLS, |number| number.min(HYPERCALLS))
+            }
+            Self::Trap(vector) => 0x400 | u32::from(vector),
+            Self::SystemCall => 0x500,
+        }
+    }
+}
+
+fn describe(code: u32) -> String {
+    let number = code & 0xff;
+    let mut text = match code & KINDS {
+        0 => String::from("wake-up"),
+        0x100 => String::from("window"),
+        0x200 => String::from("interrupt"),
+        0x300 => hypercall::name(number).map_or_else(|| String::from("unknown hypercall"), String::from),
+        0x400 => format!("exception {number}"),
+        _ => String::from("system call"),
+    };
+    for (phase, name) in PHASES {
+        if code & phase as u32 != 0 {
+            text.push('+');
+            text.push_str(name);
+        }
+    }
+    text
+}
+
+#[repr(align(64))]
+struct Record {
+    /// When the stretch began, in ticks of the time-stamp counter.
+    start: AtomicU64,
+    /// What has happened in it: a cause and phases.
+    code: AtomicU32,
+    longest: AtomicU64,
+    longest_code: AtomicU32,
+    /// Waits count from here on: the pCPU began to run vCPUs, or the meter was reset.
+    since: AtomicU64,
+    /// The vCPU that ran last: domain and number.
+    last: AtomicU32,
+    longest_wait: AtomicU64,
+    /// Who waited, and who ran before.
+    waiter: AtomicU32,
+    before: AtomicU32,
+}
+
+static RECORDS: [Record; MAX_CPUS] = [const {
+    Record {
+        start: AtomicU64::new(u64::MAX),
+        code: AtomicU32::new(0),
+        longest: AtomicU64::new(0),
+        longest_code: AtomicU32::new(0),
+        since: AtomicU64::new(0),
+        last: AtomicU32::new(0),
+        longest_wait: AtomicU64::new(0),
+        waiter: AtomicU32::new(0),
+        before: AtomicU32::new(0),
+    }
+}; MAX_CPUS];
+
+/// The longest stretch that began with each hypercall, in ticks, over all pCPUs.
+static HYPERCALL_LONGEST: [AtomicU64; HYPERCALLS as usize] = [const { AtomicU64::new(0) }; HYPERCALLS as usize];
+
+#[inline]
+fn own() -> &'static Record {
+    &RECORDS[cpu::current().index()]
+}
+
+/// A stretch begins.
+#[inline]
+pub(crate) fn begin(cause: Cause) {
+    let own = own();
+    own.code.store(cause.code(), Ordering::Relaxed);
+    own.start.store(time::tsc(), Ordering::Relaxed);
+}
+
+/// Notes what else is done in this stretch.
+#[inline]
+pub(crate) fn note(phase: Phase) {
+    let own = own();
+    own.code.store(own.code.load(Ordering::Relaxed) | phase as u32, Ordering::Relaxed);
+}
+
+/// The stretch ends.
+#[inline]
+pub(crate) fn end() {
+    let own = own();
+    let ticks = time::tsc().saturating_sub(own.start.load(Ordering::Relaxed));
+    let code = own.code.load(Ordering::Relaxed);
+    if ticks > own.longest.load(Ordering::Relaxed) {
+        own.longest.store(ticks, Ordering::Relaxed);
+        own.longest_code.store(code, Ordering::Relaxed);
+    }
+    if code & KINDS == 0x300
+        && let Some(longest) = HYPERCALL_LONGEST.get((code & 0xff) as usize)
+        && ticks > longest.load(Ordering::Relaxed)
+    {
+        longest.fetch_max(ticks, Ordering::Relaxed);
+    }
+}
+
+/// Lets interrupts in for a moment. No lock may be held.
+pub(crate) fn window() {
+    end();
+    cpu::interrupt_window();
+    begin(Cause::Window);
+}
+
+/// This pCPU begins to run vCPUs.
+pub(crate) fn start(now: u64) {
+    own().since.store(now, Ordering::Relaxed);
+}
+
+/// A vCPU gets this pCPU `now`; it has had the right to run since `ready`.
+pub(crate) fn note_wait(domain: &Domain, vcpu: &Vcpu, ready: u64, now: u64) {
+    let own = own();
+    let waited = now.saturating_sub(ready.max(own.since.load(Ordering::Relaxed)));
+    let identity = u32::from(domain.id().0) << 16 | vcpu.id().get();
+    if waited > own.longest_wait.load(Ordering::Relaxed) {
+        own.longest_wait.store(waited, Ordering::Relaxed);
+        own.waiter.store(identity, Ordering::Relaxed);
+        own.before.store(own.last.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+    own.last.store(identity, Ordering::Relaxed);
+}
+
+/// The longest stretch of a pCPU without an interrupt window, in nanoseconds.
+pub(crate) fn longest_stretch(cpu: CpuId) -> u64 {
+    time::scale().nanoseconds(RECORDS[cpu.index()].longest.load(Ordering::Relaxed))
+}
+
+/// The longest time that a vCPU with the right to run waited for the pCPU, in nanoseconds.
+pub(crate) fn longest_wait(cpu: CpuId) -> u64 {
+    RECORDS[cpu.index()].longest_wait.load(Ordering::Relaxed)
+}
+
+/// The longest stretch that began with a hypercall, in nanoseconds.
+pub(crate) fn longest_of_hypercall(number: u32) -> u64 {
+    let ticks = HYPERCALL_LONGEST.get(number as usize).map_or(0, |longest| longest.load(Ordering::Relaxed));
+    time::scale().nanoseconds(ticks)
+}
+
+/// What the meter has seen, one line for each pCPU and quantity.
+pub(crate) fn report() -> impl Iterator<Item = String> {
+    (0..cpu::online() as u32).filter_map(CpuId::new).flat_map(|cpu| {
+        let own = &RECORDS[cpu.index()];
+        let code = describe(own.longest_code.load(Ordering::Relaxed));
+        let [waiter, before] = [&own.waiter, &own.before].map(|word| word.load(Ordering::Relaxed));
+        let name = |identity: u32| format!("d{}v{}", identity >> 16, identity & 0xffff);
+        [
+            format!("pCPU {}: longest stretch without interrupts {} ns ({code})", cpu.index(), longest_stretch(cpu)),
+            format!(
+                "pCPU {}: longest wait of a runnable vCPU {} ns ({} behind {})",
+                cpu.index(),
+                longest_wait(cpu),
+                name(waiter),
+                name(before)
+            ),
+        ]
+    })
+}
+
+/// Forgets what has been seen so far.
+pub(crate) fn reset() {
+    let now = time::now();
+    for record in &RECORDS {
+        record.since.store(now, Ordering::Relaxed);
+        record.longest.store(0, Ordering::Relaxed);
+        record.longest_wait.store(0, Ordering::Relaxed);
+    }
+    HYPERCALL_LONGEST.iter().for_each(|longest| longest.store(0, Ordering::Relaxed));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_stretch_is_kept_with_its_cause() {
+        machine::hosted::start(64);
+        begin(Cause::Hypercall(12));
+        note(Phase::Teardown);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        end();
+        begin(Cause::Interrupt);
+        end();
+        let here = cpu::current();
+        assert!(longest_stretch(here) >= 10_000_000);
+        assert!(longest_of_hypercall(12) >= 10_000_000 && longest_of_hypercall(13) == 0);
+        let line = report().find(|line| line.starts_with(&format!("pCPU {}:", here.index())));
+        assert!(line.as_ref().is_some_and(|line| line.ends_with("(memory_op+teardown)")), "{line:?}");
+        reset();
+        assert_eq!(longest_stretch(here), 0);
+    }
+
+    #[test]
+    fn numbers_that_are_no_hypercalls_have_no_name_of_one() {
+        assert_eq!(describe(Cause::Hypercall(u64::MAX).code()), "unknown hypercall");
+        assert_eq!(describe(Cause::Hypercall(63).code()), "unknown hypercall");
+        assert_eq!(describe(Cause::Trap(14).code() | Phase::Switch as u32), "exception 14+switch");
+    }
+}

@@ -1,0 +1,158 @@
+//! Teardown of page tables: a table that nobody uses any more waits in its domain's queue to give back what its entries
+//! own, so dropping a reference is always short.
+//!
+//! - **TD-1** A table waits in the queue of the domain that owns it. Only that domain's vCPUs, and the destruction of
+//!   the domain, work on the queue; nobody else waits for it or pays for it.
+//! - **TD-2** A vCPU that has left tables behind neither enters its guest nor starts the next step of a multicall
+//!   until the queue of its domain is empty and nobody works on a table from it. What the guest does next may depend
+//!   on it: Linux unpins a tree of tables and makes its pages writable in one multicall.
+//! - **TD-3** Each piece of work has a budget. The caller opens an interrupt window between two pieces.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use abi::xen::DomainId;
+
+use super::list::link;
+use super::owner::{self, Owner};
+use super::reference::FrameRef;
+use super::slot::{self, NO_FRAME, Use};
+use super::transition::{self, Budget};
+use crate::addr::{MAX_CPUS, Mfn};
+use crate::sync::{Level, SpinLock};
+
+/// The page tables of one domain that wait for teardown, linked through the frame table.
+pub(super) struct Queue {
+    state: SpinLock<State>,
+}
+
+struct State {
+    head: u32,
+    /// Tables that CPUs have taken out and work on.
+    in_work: u32,
+}
+
+impl Queue {
+    pub(super) const fn new() -> Self {
+        Self { state: SpinLock::new(Level::Teardown, State { head: NO_FRAME, in_work: 0 }) }
+    }
+
+    fn push(&self, frame: FrameRef) {
+        self.state.lock().push(frame);
+    }
+
+    /// Takes a table out to work on it.
+    fn pop(&self) -> Option<FrameRef> {
+        let mut state = self.state.lock();
+        if state.head == NO_FRAME {
+            return None;
+        }
+        let mfn = Mfn::new(u64::from(state.head));
+        state.head = slot::referenced(mfn).queue_next.load(Ordering::Relaxed);
+        state.in_work += 1;
+        drop(state);
+        Some(FrameRef::from_counted(mfn))
+    }
+
+    /// Ends the work on a table; one that is not done is put back.
+    fn finish(&self, frame: FrameRef, done: bool) {
+        let mut state = self.state.lock();
+        state.in_work -= 1;
+        if !done {
+            state.push(frame);
+            return;
+        }
+        drop(state);
+        drop(frame);
+    }
+
+    fn is_finished(&self) -> bool {
+        let state = self.state.lock();
+        state.head == NO_FRAME && state.in_work == 0
+    }
+
+    /// Tears tables down until none is left or the budget is used up.
+    fn work(&self, budget: &mut Budget) {
+        while let Some(frame) = self.pop() {
+            let slot = frame.slot();
+            let claimed = slot.update_usage(|usage| {
+                let idle = usage.count == 0 && !usage.busy && usage.owns_entries();
+                Some(Use { queued: false, busy: usage.busy || idle, ..usage })
+            });
+            // `update_usage` always succeeds here; what it found tells whether the frame is ours to tear down.
+            let (Ok(before) | Err(before)) = claimed;
+            let mut done = true;
+            if before.count == 0 && !before.busy && before.owns_entries() {
+                done = transition::tear_down(&frame, budget);
+                transition::finish_busy(&frame, |usage| Use { queued: !done, ..usage });
+            }
+            self.finish(frame, done);
+            if !done {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, frame: FrameRef) {
+        frame.slot().queue_next.store(self.head, Ordering::Relaxed);
+        self.head = link(frame.into_counted());
+    }
+}
+
+/// CPUs on which tables have been queued since their vCPU last settled its account (TD-2).
+static LEFT_TABLES: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
+
+#[inline]
+fn left_tables_here() -> &'static AtomicBool {
+    &LEFT_TABLES[crate::cpu::current().index()]
+}
+
+/// Whether tables have been queued on this CPU since [`note_settled`].
+#[inline]
+pub fn left_tables() -> bool {
+    left_tables_here().load(Ordering::Relaxed)
+}
+
+/// The vCPU on this CPU has nothing left to wait for, or takes its debt elsewhere.
+pub fn note_settled() {
+    left_tables_here().store(false, Ordering::Relaxed);
+}
+
+/// Queues a frame whose `queued` bit the caller has just set; the queue owns the reference.
+pub(super) fn push(frame: FrameRef) {
+    let owner = owner::find(frame.owner()).expect("a page table belongs to a domain that owns frames");
+    owner.queue.push(frame);
+    left_tables_here().store(true, Ordering::Relaxed);
+}
+
+/// The teardown queue of one domain.
+#[derive(Clone, Copy)]
+pub struct Teardown {
+    owner: &'static Owner,
+}
+
+impl Teardown {
+    /// The queue of `domain`; `None` for numbers that stand for no domain.
+    pub fn of(domain: DomainId) -> Option<Self> {
+        owner::make(domain).map(|owner| Self { owner })
+    }
+
+    /// Whether no table waits, and nobody works on one.
+    pub fn is_finished(&self) -> bool {
+        self.owner.queue.is_finished()
+    }
+
+    /// Tears tables down until none is left or the budget is used up. `true` if nothing is left, with nobody else at
+    /// work on a table either.
+    pub fn advance(&self, budget: &mut Budget) -> bool {
+        self.owner.queue.work(budget);
+        self.is_finished()
+    }
+}
+
+/// Whether a table of any domain waits, or a CPU works on one.
+#[cfg(not(target_os = "none"))]
+pub fn any_waiting() -> bool {
+    (0..1 << 15).map(DomainId).filter_map(owner::find).any(|owner| !Teardown { owner }.is_finished())
+}
