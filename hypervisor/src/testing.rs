@@ -137,6 +137,14 @@ impl Guest {
         self.domain.frame(self.tables[0]).expect("the table").read_u64(self.address(page).index(1) as u16)
     }
 
+    /// The machine address and the bits of the L2 entry that leads to its pages.
+    #[cfg(test)]
+    pub(crate) fn upper_entry(&self) -> (u64, u64) {
+        let index = self.address(0).index(2);
+        let value = self.domain.frame(self.tables[1]).expect("the table").read_u64(index as u16);
+        (self.tables[1].address().get() + index as u64 * 8, value)
+    }
+
     /// The context of a hypercall.
     pub(crate) fn caller(&mut self) -> Caller<'_> {
         self.caller_with(Budget::HYPERCALL)

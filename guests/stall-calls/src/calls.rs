@@ -9,7 +9,7 @@ use kernel::abi::vcpu::{
 use kernel::abi::version::op as version;
 use kernel::abi::xen::{MmuUpdate, MmuextOp, uvmf, vm_assist, vm_assist_command};
 use kernel::call::number;
-use kernel::memory::{mfn_of, page, pages, poke, zeroed};
+use kernel::memory::{mfn_of, page, pages, peek, poke, zeroed};
 use kernel::tables::{self, mmuext};
 use kernel::trap;
 
@@ -99,13 +99,31 @@ fn mappings(bench: &Bench) {
         [update + index % 2 * size_of::<MmuUpdate>() as u64, 1, 0]
     });
     bench.same("mmu_update of two", number::MMU_UPDATE, [update, 2, 0]);
+    let other = tables::root();
+    let (other_entry, other_value) = (tables::entry_machine(other, 1), peek::<u64>(tables::entry(other, 1)));
+    bench.list("mmu_update of a list for one table", number::MMU_UPDATE, |index| MmuUpdate {
+        pointer: entry,
+        value: if index % 2 == 0 { readable } else { writable },
+    });
+    bench.list("mmu_update of a list for two tables", number::MMU_UPDATE, |index| match index % 4 {
+        0 => MmuUpdate { pointer: entry, value: readable },
+        2 => MmuUpdate { pointer: entry, value: writable },
+        _ => MmuUpdate { pointer: other_entry, value: other_value },
+    });
 }
 
 fn extended(bench: &Bench) {
+    let root = mfn_of(tables::root());
+    for (name, operation) in [
+        ("mmuext_op new_baseptr, a list", tables::operation(mmuext::NEW_BASEPTR, root, 0)),
+        ("mmuext_op set_ldt, a list", tables::operation(mmuext::SET_LDT, 0, 0)),
+        ("mmuext_op invlpg_local, a list", tables::operation(mmuext::INVLPG_LOCAL, bench.arguments, 0)),
+    ] {
+        bench.list(name, number::MMUEXT_OP, |_| operation);
+    }
     let (from, to) = (page(), page());
     let mask = bench.put([1u64]) + 8;
     poke(mask, 1u64);
-    let root = mfn_of(tables::root());
     let flush = |command, argument, second| tables::operation(command, argument, second);
     for (name, operation) in [
         ("mmuext_op tlb_flush_local", flush(mmuext::TLB_FLUSH_LOCAL, 0, 0)),
@@ -159,7 +177,7 @@ fn scheduling(bench: &Bench) {
     for id in 1..=2 {
         let _ = kernel::call!(number::SCHED_OP, sched::op::WATCHDOG, &Watchdog { id, timeout: 0 });
     }
-    bench.same("set_timer_op, far off", number::SET_TIMER_OP, [1 << 49, 0, 0]);
+    bench.same("set_timer_op", number::SET_TIMER_OP, [1, 0, 0]);
 }
 
 /// What an unprivileged guest is refused, and what does not exist.

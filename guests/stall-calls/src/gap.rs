@@ -50,6 +50,8 @@ fn note() {
 
 /// Begins a measurement.
 pub(crate) fn reset() {
+    // The call that was measured last may have taken the timer away.
+    arm();
     LAST.store(time::tsc(), Relaxed);
     LONGEST.store(0, Relaxed);
 }

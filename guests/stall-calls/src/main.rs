@@ -5,10 +5,11 @@
 mod calls;
 mod events;
 mod gap;
+mod privileged;
 
 use kernel::abi::xen::MulticallEntry;
 use kernel::call::number;
-use kernel::memory::{argument, pages, peek, poke};
+use kernel::memory::{argument, initial_domain, pages, peek, poke};
 use kernel::{call, check, say, time};
 
 kernel::guest!(main);
@@ -34,6 +35,9 @@ fn main() {
     };
     gap::start();
     calls::all(&bench);
+    if initial_domain() {
+        privileged::all(&bench);
+    }
     events::all(&bench);
 }
 
@@ -60,6 +64,20 @@ impl Bench {
         say!("{name}: {each} ticks each, {longest} without an event; results {} and {}", first as i64, last as i64);
         check!(result == 0, "{name}: the multicall returns {result}");
         check!((0..CALLS).all(|index| of(index) != NOTHING), "{name}: not all calls were made");
+        check!(longest <= self.limit, "{name}: no event for {longest} ticks, {} are allowed", self.limit);
+    }
+
+    /// Makes one call with a list that fills the room for it.
+    fn list<T: Copy>(&self, name: &str, operation: u32, element: impl Fn(u64) -> T) {
+        let size = size_of::<T>() as u64;
+        let count = CALLS * ENTRY / size;
+        (0..count).for_each(|index| poke(self.list + index * size, element(index)));
+        gap::reset();
+        let start = time::tsc();
+        let result = call!(operation, self.list, count, 0u64, kernel::call::DOMID_SELF);
+        let (each, longest) = ((time::tsc() - start) / count, gap::longest());
+        say!("{name}: {each} ticks for each of {count}, {longest} without an event");
+        check!(result == 0, "{name}: {result}");
         check!(longest <= self.limit, "{name}: no event for {longest} ticks, {} are allowed", self.limit);
     }
 

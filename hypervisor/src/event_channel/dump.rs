@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::ports::State;
+use super::ports::{BUCKET, State};
 use crate::console::keys::{MOST_LINES, say_list};
 use crate::domain::Domain;
 
@@ -15,13 +15,15 @@ pub fn dump(domain: &Domain) {
 }
 
 /// A line for each port in use, and how many are left out. Nothing is printed under the lock of the
-/// ports, which is taken for each port by itself.
+/// ports, which is taken for each port and each bucket by itself.
 fn lines(domain: &Domain) -> (Vec<String>, usize) {
-    let (valid, used) = {
-        let table = domain.events.lock();
-        (table.valid(), table.used() as usize)
-    };
-    let lines: Vec<_> = (1..valid).filter_map(|port| line(domain, port)).take(MOST_LINES).collect();
+    let used = domain.events.lock().used() as usize;
+    let buckets = (0..).map_while(|bucket| Some((bucket, domain.events.lock().used_in(bucket)?)));
+    let ports = buckets.flat_map(|(bucket, used)| {
+        let first = bucket as u32 * BUCKET;
+        (0..BUCKET).filter(move |bit| used >> bit & 1 != 0).map(move |bit| first + bit)
+    });
+    let lines: Vec<_> = ports.filter_map(|port| line(domain, port)).take(MOST_LINES).collect();
     let left_out = used.saturating_sub(lines.len());
     (lines, left_out)
 }

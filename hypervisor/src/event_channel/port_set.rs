@@ -67,6 +67,11 @@ impl PortSet {
         put(&mut self.top, group, any);
     }
 
+    /// The members that a word stands for, by bit; `None` if there is no such word.
+    pub(super) fn word(&self, index: usize) -> Option<u64> {
+        self.words.get(index).copied()
+    }
+
     /// The lowest member from `from` on.
     pub(super) fn first_from(&self, from: u32) -> Option<u32> {
         let (word, group) = (from / PORTS_PER_WORD, from / PORTS_PER_WORD / u64::BITS);

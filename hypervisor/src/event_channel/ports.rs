@@ -17,7 +17,7 @@ use crate::domain::Domain;
 use crate::hypercall::CallError;
 
 /// Ports in a bucket; a domain gets buckets as it needs them.
-const BUCKET: u32 = PORTS_PER_WORD;
+pub(super) const BUCKET: u32 = PORTS_PER_WORD;
 /// The highest port that a domain may have, unless its creator says otherwise.
 pub(super) const DEFAULT_LIMIT: u32 = 1023;
 /// The highest port that there can be, under the FIFO ABI.
@@ -230,6 +230,12 @@ impl Table {
     #[cfg(test)]
     pub(super) fn put_aside(&self) -> u32 {
         core::iter::successors(self.aside.first_from(0), |port| self.aside.first_from(port + 1)).count() as u32
+    }
+
+    /// The ports in use of the bucket with that index, by bit; `None` if there is no such bucket.
+    pub(super) fn used_in(&self, bucket: usize) -> Option<u64> {
+        let reserved = u64::from(bucket == 0);
+        Some(!(self.free.word(bucket)? | self.aside.word(bucket)? | reserved))
     }
 
     /// Ports in use.

@@ -50,6 +50,8 @@ const fn rest(list: GuestVirt, count: u32, promotion: Option<machine::frames::Pr
 }
 
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::Guest;

@@ -182,7 +182,7 @@ rows! {
         |c, a| update_va_mapping::update_va_mapping_otherdomain(c, at(a[0]), a[1], a[2], domain(a[3]));
     VCPU_OP "vcpu_op" Any true 16 "starts, stops and describes vCPUs"
         |c, a| vcpu_op::vcpu_op(c, low(a[0]), low(a[1]), at(a[2]));
-    SET_SEGMENT_BASE "set_segment_base" Any false 8 "sets FS and GS bases"
+    SET_SEGMENT_BASE "set_segment_base" Any false 16 "sets FS and GS bases"
         |c, a| segment_base::set_segment_base(c, low(a[0]), a[1]);
     MMUEXT_OP "mmuext_op" OwnOrControl true 8 "pins tables, changes roots, flushes translations"
         |c, a| mmuext::mmuext_op(c, at(a[0]), low(a[1]), at(a[2]), domain(a[3]));

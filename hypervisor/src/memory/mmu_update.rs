@@ -102,6 +102,9 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
     }
 }
 
+/// What it costs, in units of the budget, to set a frame's number.
+const COST_OF_NUMBER: u32 = 5;
+
 /// How many requests are copied in at a time.
 const CHUNK: usize = 8;
 
@@ -162,7 +165,7 @@ fn apply(
 }
 
 fn machphys_update(caller: &mut Caller<'_>, parties: &Parties, mfn: Mfn, pfn: Pfn) -> Result<(), CallError> {
-    caller.budget.spend(1);
+    caller.budget.spend(COST_OF_NUMBER);
     // The reference keeps the frame the domain's own until its number is set.
     let _owned = parties.frames.domain()?.frame(mfn).ok_or(Errno::EINVAL)?;
     m2p::set(mfn, pfn);

@@ -17,7 +17,8 @@ use crate::hypercall::{CallError, CallResult, Caller, PageOwner};
 const CONTINUED: u32 = 1 << 31;
 /// Descriptors in the largest LDT.
 const MAX_LDT_ENTRIES: u64 = 8192;
-/// What another root table and another LDT cost, in units of the budget.
+/// What every operation costs, in units of the budget, and what another root table and another LDT cost.
+const COST_OF_OPERATION: u32 = 8;
 const COST_OF_ROOT: u32 = 16;
 const COST_OF_LDT: u32 = 64;
 
@@ -43,7 +44,7 @@ pub fn mmuext_op(
             outcome = Err(CallError::again());
             break;
         }
-        caller.budget.spend(1);
+        caller.budget.spend(COST_OF_OPERATION);
         let step = match caller.cpu.read_element::<MmuextOp>(list, u64::from(index)) {
             Ok(operation) => perform(caller, &target, operation),
             Err(fault) => Err(fault.into()),

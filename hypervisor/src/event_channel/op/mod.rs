@@ -22,9 +22,8 @@ const RESET_CONTINUED: u32 = 14;
 /// spend what they do.
 const fn cost(operation: u32) -> u32 {
     match operation {
-        op::ALLOC_UNBOUND | op::BIND_INTERDOMAIN | op::BIND_VIRQ | op::BIND_PIRQ | op::BIND_IPI => 48,
-        op::CLOSE | op::EXPAND_ARRAY | op::INIT_CONTROL => 32,
-        op::SEND | op::UNMASK => 8,
+        op::ALLOC_UNBOUND | op::BIND_INTERDOMAIN | op::BIND_VIRQ | op::BIND_PIRQ | op::BIND_IPI => 16,
+        op::CLOSE | op::EXPAND_ARRAY | op::INIT_CONTROL => 8,
         _ => 0,
     }
 }
