@@ -158,7 +158,7 @@ fn multiboot2_tag(source: Source<'_>, kind: u32, tag: u64, size: u64, info: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::MemoryKind;
+    use crate::boot::{MemoryKind, Video};
     use std::boxed::Box;
     use std::vec::Vec;
 
@@ -274,9 +274,18 @@ mod tests {
                 let at = next() % bytes.len();
                 bytes[at] = if next() % 3 == 0 { 0xff } else { next() as u8 };
             }
+            if next() % 2 == 0 {
+                // a screen and what the VESA BIOS says of it
+                bytes[1] |= 0x18;
+            }
             bytes.truncate(next() % (bytes.len() + 1));
             let magic = if round % 2 == 0 { MULTIBOOT1_MAGIC } else { MULTIBOOT2_MAGIC };
-            parse_bytes(magic, &bytes);
+            let claimed = parse_bytes(magic, &bytes).and_then(|info| Some((info.video()?, info.memory_map().to_vec())));
+            if let Some(((claim, vesa), map)) = claimed
+                && let Ok(Video::Framebuffer(found)) = claim.check(&map, vesa, 1 << 40)
+            {
+                assert!(found.address + found.size() <= 1 << 40 && found.width * found.pixel_size() <= found.pitch);
+            }
         }
     }
 }

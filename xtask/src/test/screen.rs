@@ -63,7 +63,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     ];
     for (name, way, long) in ways {
         if test.full || !long {
-            test.on_machine(report, name, || log(bench, way));
+            test.on_machine(report, name, || if_possible(way, || log(bench, way)));
         }
     }
     test.on_machine(report, "screen, panic, BIOS text", || panic(bench, Way::Direct));
@@ -74,6 +74,17 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
         test.on_machine(report, "screen, initial domain, UEFI", || initial_domain(bench, Way::Uefi));
         test.on_machine(report, "screen, crash of the initial domain, UEFI", || crash(bench, Way::Uefi));
     }
+}
+
+/// The test, unless it takes GRUB and that is missing for good.
+fn if_possible(way: Way, test: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+    let firmware = way != Way::Uefi || Path::new(OVMF).exists() || rustix::process::geteuid().is_root();
+    if way == Way::Direct || (grub::can_be_used() && firmware) {
+        return test();
+    }
+    Ok(Outcome::Skip(
+        "needs Debian's grub-pc-bin, grub-efi-amd64-bin, xorriso, mtools and ovmf, or root to install them".into(),
+    ))
 }
 
 /// A machine with a screen, and its files.

@@ -51,6 +51,7 @@ static TERMINAL: SpinLock<Terminal> = SpinLock::new(Level::Screen, Terminal::new
 static EMERGENCY: SpinLock<Terminal> = SpinLock::new(Level::Screen, Terminal::new());
 
 /// What is drawn on.
+#[expect(clippy::large_enum_variant, reason = "there is one, in a static")]
 enum Surface {
     Text(TextMode),
     Pixels { format: Framebuffer, glyphs: Glyphs, lit: u32 },
