@@ -21,9 +21,19 @@ pub mod time;
 pub mod trap;
 pub mod user;
 
-/// Names the function that runs the guest's checks.
+/// Names the function that runs the guest's checks, of a kernel that has the usual notes.
 #[macro_export]
 macro_rules! guest {
+    ($main:path) => {
+        $crate::usual_notes!();
+        $crate::note_quad!(1, "_start");
+        $crate::guest_main!($main);
+    };
+}
+
+/// Names the function that runs the guest's checks, of a kernel that brings notes of its own.
+#[macro_export]
+macro_rules! guest_main {
     ($main:path) => {
         /// Entry of this guest's checks, called by the shared kernel.
         #[unsafe(no_mangle)]

@@ -1,4 +1,5 @@
-//! Entry: the ELF notes, the first instructions, and what the hypervisor handed over.
+//! Entry: the ELF notes (or the text that kernels had before them), the first instructions, and
+//! what the hypervisor handed over.
 //!
 //! `_start` gets the start info's address in RSI on a stack of the hypervisor's choosing; it keeps both for the checks
 //! and goes on with a stack of its own.
@@ -45,39 +46,49 @@ macro_rules! note_text {
     };
 }
 
+/// The notes that every guest has which is not a test of others: guest OS, its version, the
+/// interface's version, virtual base, offset of the file's addresses, hypercall page, features by
+/// name and by bit, page-table flavour, loader.
+#[macro_export]
+macro_rules! usual_notes {
+    () => {
+        $crate::note_text!(6, "paravane-test");
+        $crate::note_text!(7, "1");
+        $crate::note_text!(5, "xen-3.0");
+        $crate::note_quad!(3, 0xffffffff80000000);
+        $crate::note_quad!(4, 0);
+        $crate::note_quad!(2, "hypercall_page");
+        $crate::note_text!(10, "!writable_page_tables|pae_pgdir_above_4gb");
+        $crate::note_quad!(17, 0x8801);
+        $crate::note_text!(9, "yes");
+        $crate::note_text!(8, "generic");
+        // L1_MFN_VALID: an entry is a machine frame when the present bit is set.
+        core::arch::global_asm!(
+            ".pushsection .note.Xen,\"a\",@note",
+            ".balign 4",
+            ".long 4, 16, 13",
+            ".asciz \"Xen\"",
+            ".quad 1, 1",
+            ".popsection",
+        );
+    };
+}
+
+/// What a kernel from before there were notes says instead, with the hypercall page as the linker
+/// script places it.
+#[macro_export]
+macro_rules! legacy_text {
+    () => {
+        core::arch::global_asm!(
+            ".pushsection __xen_guest,\"\",@progbits",
+            ".ascii \"GUEST_OS=paravane-test,XEN_VER=xen-3.0,VIRT_BASE=0xffffffff80000000,ELF_PADDR_OFFSET=0x0,\"",
+            ".asciz \"HYPERCALL_PAGE=0x101,PAE=yes,FEATURES=!writable_page_tables|pae_pgdir_above_4gb,LOADER=generic\"",
+            ".popsection",
+        );
+    };
+}
+
 core::arch::global_asm!(
-    // Guest OS, its version, the interface's version, page-table flavour, loader, features.
-    ".macro xen_text type, text",
-    ".balign 4",
-    ".long 4, 7772f - 7771f, \\type",
-    ".asciz \"Xen\"",
-    "7771: .asciz \"\\text\"",
-    "7772: .balign 4",
-    ".endm",
-    ".macro xen_quad type, value",
-    ".balign 4",
-    ".long 4, 8, \\type",
-    ".asciz \"Xen\"",
-    ".quad \\value",
-    ".endm",
-    ".pushsection .note.Xen,\"a\",@note",
-    "xen_text 6, \"paravane-test\"",
-    "xen_text 7, \"1\"",
-    "xen_text 5, \"xen-3.0\"",
-    "xen_quad 3, {base}",
-    "xen_quad 4, 0",
-    "xen_quad 1, _start",
-    "xen_quad 2, hypercall_page",
-    "xen_text 10, \"!writable_page_tables|pae_pgdir_above_4gb\"",
-    "xen_quad 17, 0x8801",
-    "xen_text 9, \"yes\"",
-    "xen_text 8, \"generic\"",
-    // L1_MFN_VALID: an entry is a machine frame when the present bit is set.
-    ".balign 4",
-    ".long 4, 16, 13",
-    ".asciz \"Xen\"",
-    ".quad 1, 1",
-    ".popsection",
     ".pushsection .text.start,\"ax\",@progbits",
     ".globl _start, hypercall_page",
     "_start:",
@@ -92,7 +103,6 @@ core::arch::global_asm!(
     "hypercall_page:",
     ".fill 4096, 1, 0xcc",
     ".popsection",
-    base = const VIRT_BASE,
     stacks = sym STACKS,
     stack_size = const STACK_SIZE,
     first = sym first,

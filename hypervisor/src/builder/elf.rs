@@ -77,7 +77,8 @@ impl Kernel {
     }
 }
 
-/// Notes from the program headers or, if there are none of Xen's, from the sections.
+/// Notes from the program headers or, if there are none of Xen's, from the sections or, if there
+/// are none either, from the section that kernels had before there were notes.
 fn read_notes(file: &ElfBytes<'_, LittleEndian>) -> Result<Notes, ImageError> {
     let mut found = notes::Builder::default();
     for header in file.segments().into_iter().flatten().filter(|header| header.p_type == PT_NOTE).take(MAX_SEGMENTS) {
@@ -91,7 +92,24 @@ fn read_notes(file: &ElfBytes<'_, LittleEndian>) -> Result<Notes, ImageError> {
             }
         }
     }
-    found.finish().map_err(ImageError::Notes)
+    if !found.any()
+        && let Some(text) = legacy_section(file)?
+    {
+        found.read_legacy(text);
+    }
+    found.finish(file.ehdr.e_entry).map_err(ImageError::Notes)
+}
+
+/// The contents of the section that says what notes say, if there is one.
+fn legacy_section<'a>(file: &ElfBytes<'a, LittleEndian>) -> Result<Option<&'a [u8]>, ImageError> {
+    // a file with damaged sections is loaded by its segments all the same
+    let Ok((Some(sections), Some(names))) = file.section_headers_with_strtab() else { return Ok(None) };
+    let is_legacy = |name: u32| names.get_raw(name as usize).is_ok_and(|name| name == notes::LEGACY_SECTION);
+    let header = sections.iter().take(MAX_SECTIONS).find(|header| is_legacy(header.sh_name));
+    header.map_or(Ok(None), |header| match file.section_data(&header) {
+        Ok((bytes, None)) => Ok(Some(bytes)),
+        _ => Err(malformed("its __xen_guest section cannot be read")),
+    })
 }
 
 /// `length` bytes of the file from `offset`, if it has as many.

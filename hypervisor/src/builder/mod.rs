@@ -76,7 +76,9 @@ impl fmt::Display for BuildError {
             Self::CommandLine(length) => {
                 write!(f, "command line of {length} bytes, more than {}", MAX_GUEST_COMMAND_LINE - 1)
             }
-            Self::NotForInitialDomain => f.write_str("the kernel cannot be that of an initial domain"),
+            Self::NotForInitialDomain => f.write_str(
+                "its kernel's notes say that it cannot be an initial domain's; install one that can (linux-image-amd64)",
+            ),
             Self::NoPorts => f.write_str("no event channels for its console and store"),
             Self::Refused => f.write_str("the initial page tables were refused"),
         }

@@ -1,4 +1,9 @@
-//! The ELF notes with which a kernel says how it wants to be started (public header `elfnote.h`).
+//! What a kernel says of how it wants to be started: its ELF notes (public header `elfnote.h`) or,
+//! in kernels older than those, the text of its `__xen_guest` section.
+
+mod legacy;
+
+pub(super) use legacy::SECTION as LEGACY_SECTION;
 
 use alloc::string::String;
 use core::fmt;
@@ -35,27 +40,32 @@ const FEATURE_NAMES: [(&str, u32); 9] = [
 pub enum NoteError {
     /// There is no note of Xen's at all.
     NoNotes,
-    /// There are notes, but none that names an entry point.
-    NoEntry,
-    /// The kernel is for another version of the interface.
+    /// The only entry point that the notes name is the one for PVH.
+    OnlyPvh,
+    /// The kernel names another version of the interface, or none.
     Version(String),
-    /// The kernel wants another kind of loader.
+    /// The kernel names another kind of loader, or none.
     Loader(String),
     /// The kernel cannot do without a feature that does not exist here.
     Feature(String),
-    /// A note's value is not of the size that its type has, or no address that a guest can have.
-    Value(u32),
+    /// The value that has this name is malformed, or no address that a guest can have.
+    Value(&'static str),
+    /// The `__xen_guest` section is malformed.
+    Text(&'static str),
 }
 
 impl fmt::Display for NoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoNotes => f.write_str("the kernel has no ELF notes of Xen's (CONFIG_XEN_PV is not set?)"),
-            Self::NoEntry => f.write_str("the kernel's ELF notes name no entry point"),
+            Self::OnlyPvh => f.write_str("the kernel can be started as PVH only (CONFIG_XEN_PV is not set?)"),
             Self::Version(version) => write!(f, "the kernel is for the interface {version:?}, not \"xen-3.0\""),
-            Self::Loader(loader) => write!(f, "the kernel asks for the loader {loader:?}, not \"generic\""),
+            Self::Loader(loader) => {
+                write!(f, "the kernel asks for the loader {loader:?}, not \"generic\", and is not Linux")
+            }
             Self::Feature(name) => write!(f, "the kernel needs the feature {name}, which does not exist here"),
-            Self::Value(kind) => write!(f, "the value of ELF note {kind} makes no sense"),
+            Self::Value(name) => write!(f, "the kernel's value of {name} makes no sense"),
+            Self::Text(why) => write!(f, "the kernel's __xen_guest section is malformed: {why}"),
         }
     }
 }
@@ -83,13 +93,20 @@ pub(super) struct Notes {
 #[derive(Default)]
 pub(super) struct Builder {
     any: bool,
+    guest_os: String,
+    version: String,
+    loader: String,
+    pvh_entry: bool,
     entry: Option<u64>,
     virtual_base: Option<u64>,
     physical_offset: Option<u64>,
     hypercall_page: Option<u64>,
     list_address: Option<u64>,
     unmapped_ramdisk: bool,
+    /// Features of the note that lists them by bit, if there is one.
     supported: Option<u32>,
+    /// Features of the list of names.
+    named: u32,
     required: u32,
     error: Option<NoteError>,
 }
@@ -114,7 +131,7 @@ impl Builder {
     }
 
     fn take(&mut self, kind: u32, value: &[u8]) -> Result<(), NoteError> {
-        let number = || number(value).ok_or(NoteError::Value(kind));
+        let number = || number(value).ok_or(NoteError::Value(name(kind)));
         match kind {
             kind::ENTRY => self.entry = Some(number()?),
             kind::HYPERCALL_PAGE => self.hypercall_page = Some(number()?),
@@ -126,45 +143,63 @@ impl Builder {
                 let features = number()?;
                 self.supported = Some(u32::try_from(features & u64::from(u32::MAX)).unwrap_or_default());
             }
-            kind::FEATURES => self.take_features(value)?,
-            kind::XEN_VERSION => expect(value, "xen-3.0", NoteError::Version)?,
-            kind::LOADER => expect(value, "generic", NoteError::Loader)?,
+            kind::PHYS32_ENTRY => self.pvh_entry = true,
+            kind::FEATURES => self.take_features(text(value))?,
+            kind::GUEST_OS => self.guest_os = printable(text(value)),
+            kind::XEN_VERSION => self.version = printable(text(value)),
+            kind::LOADER => self.loader = printable(text(value)),
             _ => {}
         }
         Ok(())
     }
 
     /// `name|!name|…`: what the kernel can use and, with `!`, cannot do without.
-    fn take_features(&mut self, value: &[u8]) -> Result<(), NoteError> {
-        for name in text(value).split('|') {
-            let Some(name) = name.strip_prefix('!') else { continue };
-            let known = FEATURE_NAMES.iter().find(|(known, _)| *known == name);
-            self.required |= 1 << known.ok_or_else(|| NoteError::Feature(printable(name)))?.1;
+    fn take_features(&mut self, value: &str) -> Result<(), NoteError> {
+        for name in value.split('|') {
+            let (name, required) = name.strip_prefix('!').map_or((name, false), |name| (name, true));
+            match FEATURE_NAMES.iter().find(|(known, _)| *known == name) {
+                Some((_, bit)) => {
+                    self.named |= 1 << bit;
+                    self.required |= u32::from(required) << bit;
+                }
+                None if required => return Err(NoteError::Feature(printable(name))),
+                None => {}
+            }
         }
         Ok(())
     }
 
-    /// What all the notes come to.
-    pub(super) fn finish(self) -> Result<Notes, NoteError> {
+    /// What all the notes come to; the kernel begins at `file_entry`, the entry point of the ELF
+    /// header, unless they name another address.
+    pub(super) fn finish(self, file_entry: u64) -> Result<Notes, NoteError> {
         if let Some(error) = self.error {
             return Err(error);
         }
         if !self.any {
             return Err(NoteError::NoNotes);
         }
+        if self.entry.is_none() && self.pvh_entry {
+            return Err(NoteError::OnlyPvh);
+        }
+        if !self.loader.starts_with("generic") && !self.guest_os.starts_with("linux") {
+            return Err(NoteError::Loader(self.loader));
+        }
+        if !self.version.starts_with("xen-3.0") {
+            return Err(NoteError::Version(self.version));
+        }
         let missing = self.required & !AVAILABLE;
         if let Some((name, _)) = FEATURE_NAMES.iter().find(|(_, bit)| missing & 1 << bit != 0) {
             return Err(NoteError::Feature(String::from(*name)));
         }
         let notes = Notes {
-            entry: self.entry.ok_or(NoteError::NoEntry)?,
+            entry: self.entry.unwrap_or(file_entry),
             virtual_base: self.virtual_base.unwrap_or(0),
             physical_offset: self.physical_offset.unwrap_or(0),
             hypercall_page: self.hypercall_page,
             list_address: self.list_address,
             unmapped_ramdisk: self.unmapped_ramdisk,
             // kernels from before there was the note say nothing
-            initial_domain: self.supported.is_none_or(|features| features & 1 << feature::DOM0 != 0),
+            initial_domain: self.supported.is_none_or(|bits| (bits | self.named) & 1 << feature::DOM0 != 0),
         };
         let addresses = [
             (kind::ENTRY, Some(notes.entry), 1),
@@ -174,7 +209,7 @@ impl Builder {
         ];
         for (kind, address, alignment) in addresses {
             if address.is_some_and(|address| !GuestVirt::new(address).is_guest() || address % alignment != 0) {
-                return Err(NoteError::Value(kind));
+                return Err(NoteError::Value(name(kind)));
             }
         }
         Ok(notes)
@@ -195,6 +230,20 @@ fn split(bytes: &[u8]) -> Option<(&[u8], u32, &[u8], &[u8])> {
     Some((owner, kind, value, rest))
 }
 
+/// The name of a note with a number.
+const fn name(kind: u32) -> &'static str {
+    match kind {
+        kind::ENTRY => "ENTRY",
+        kind::HYPERCALL_PAGE => "HYPERCALL_PAGE",
+        kind::VIRT_BASE => "VIRT_BASE",
+        kind::PADDR_OFFSET => "PADDR_OFFSET",
+        kind::INIT_P2M => "INIT_P2M",
+        kind::MOD_START_PFN => "MOD_START_PFN",
+        kind::SUPPORTED_FEATURES => "SUPPORTED_FEATURES",
+        _ => "an ELF note",
+    }
+}
+
 fn number(value: &[u8]) -> Option<u64> {
     match value.len() {
         4 => Some(u64::from(u32::from_le_bytes(value.try_into().ok()?))),
@@ -211,11 +260,6 @@ fn text(value: &[u8]) -> &str {
 /// What of a kernel's text may stand in a message.
 fn printable(text: &str) -> String {
     text.chars().filter(char::is_ascii_graphic).take(40).collect()
-}
-
-fn expect(value: &[u8], wanted: &str, error: fn(String) -> NoteError) -> Result<(), NoteError> {
-    let found = text(value);
-    if found == wanted { Ok(()) } else { Err(error(printable(found))) }
 }
 
 #[cfg(test)]
@@ -235,10 +279,17 @@ pub(super) mod tests {
         bytes
     }
 
+    /// What `notes` come to in a kernel whose file names the entry point 0x1000, if they name no
+    /// other.
     fn parse(notes: &[Vec<u8>]) -> Result<Notes, NoteError> {
         let mut builder = Builder::default();
         builder.read(&notes.concat());
-        builder.finish()
+        builder.finish(0x1000)
+    }
+
+    /// What every kernel says.
+    pub(in crate::builder) fn identity() -> Vec<u8> {
+        [note(kind::XEN_VERSION, b"xen-3.0\0"), note(kind::LOADER, b"generic\0")].concat()
     }
 
     fn entry() -> Vec<u8> {
@@ -256,6 +307,7 @@ pub(super) mod tests {
             note(kind::INIT_P2M, &0x80_0000_0000u64.to_le_bytes()),
             note(kind::MOD_START_PFN, &1u32.to_le_bytes()),
             note(kind::XEN_VERSION, b"xen-3.0\0"),
+            note(kind::GUEST_OS, b"linux\0"),
         ])
         .unwrap();
         assert_eq!(notes.entry, 0xffff_ffff_8000_1000);
@@ -264,14 +316,42 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn kernels_without_an_entry_are_refused() {
+    fn a_kernel_without_an_entry_note_begins_where_its_file_says() {
+        assert_eq!(parse(&[identity()]).unwrap().entry, 0x1000);
+        assert_eq!(parse(&[identity(), entry()]).unwrap().entry, 0xffff_ffff_8000_1000);
+    }
+
+    #[test]
+    fn kernels_that_are_not_for_this_interface_are_refused() {
+        let version = |text: &[u8]| parse(&[entry(), note(kind::LOADER, b"generic"), note(kind::XEN_VERSION, text)]);
+        let loader = |os: &[u8], loader: &[u8]| {
+            let version = note(kind::XEN_VERSION, b"xen-3.0");
+            parse(&[entry(), version, note(kind::GUEST_OS, os), note(kind::LOADER, loader)])
+        };
         assert_eq!(parse(&[]), Err(NoteError::NoNotes));
-        assert_eq!(parse(&[note(kind::GUEST_OS, b"linux\0")]), Err(NoteError::NoEntry));
+        assert_eq!(version(b"xen-2.0"), Err(NoteError::Version(String::from("xen-2.0"))));
+        assert_eq!(version(b""), Err(NoteError::Version(String::new())));
+        assert!(version(b"xen-3.0-x86_64").is_ok());
+        assert_eq!(loader(b"other", b"own"), Err(NoteError::Loader(String::from("own"))));
+        assert_eq!(loader(b"other", b""), Err(NoteError::Loader(String::new())));
+        assert!(loader(b"linux", b"own").is_ok() && loader(b"other", b"generic").is_ok());
+        let pvh = note(kind::PHYS32_ENTRY, &0x10_0000u32.to_le_bytes());
+        assert_eq!(parse(&[identity(), pvh.clone()]), Err(NoteError::OnlyPvh));
+        assert!(parse(&[identity(), pvh, entry()]).is_ok());
+    }
+
+    #[test]
+    fn the_initial_domain_needs_the_feature_where_features_are_listed() {
+        let supported = |bits: u32| note(kind::SUPPORTED_FEATURES, &bits.to_le_bytes());
+        let can = |notes: &[Vec<u8>]| parse(&[&[identity()], notes].concat()).unwrap().initial_domain;
+        assert!(can(&[]) && can(&[supported(1 << feature::DOM0)]));
+        assert!(!can(&[supported(1)]) && !can(&[supported(1), note(kind::FEATURES, b"writable_page_tables")]));
+        assert!(can(&[supported(1), note(kind::FEATURES, b"writable_page_tables|dom0")]));
     }
 
     #[test]
     fn missing_features_are_named() {
-        let needs = |text: &[u8]| parse(&[entry(), note(kind::FEATURES, text)]);
+        let needs = |text: &[u8]| parse(&[identity(), entry(), note(kind::FEATURES, text)]);
         assert_eq!(
             needs(b"!auto_translated_physmap"),
             Err(NoteError::Feature(String::from("auto_translated_physmap")))
@@ -283,7 +363,8 @@ pub(super) mod tests {
     #[test]
     fn addresses_of_the_hypervisor_are_refused() {
         for address in [machine::addr::HYPERVISOR_START, machine::addr::HYPERVISOR_END - 1, 1 << 47] {
-            assert_eq!(parse(&[note(kind::ENTRY, &address.to_le_bytes())]), Err(NoteError::Value(kind::ENTRY)));
+            let notes = [identity(), note(kind::ENTRY, &address.to_le_bytes())];
+            assert_eq!(parse(&notes), Err(NoteError::Value("ENTRY")));
         }
     }
 

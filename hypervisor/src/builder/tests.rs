@@ -14,7 +14,7 @@ use machine::hosted::mmu::{Access, walk};
 use machine::{frames, hosted, m2p};
 use zerocopy::FromBytes;
 
-use super::notes::tests::note;
+use super::notes::tests::{identity, note};
 use super::*;
 use crate::domain::Settings;
 
@@ -81,7 +81,12 @@ fn quad(kind: u32, value: u64) -> Vec<u8> {
 }
 
 fn usual_notes() -> Vec<Vec<u8>> {
-    vec![quad(kind::VIRT_BASE, BASE), quad(kind::ENTRY, BASE + 0x10_0010), quad(kind::HYPERCALL_PAGE, BASE + 0x10_1000)]
+    vec![
+        identity(),
+        quad(kind::VIRT_BASE, BASE),
+        quad(kind::ENTRY, BASE + 0x10_0010),
+        quad(kind::HYPERCALL_PAGE, BASE + 0x10_1000),
+    ]
 }
 
 fn linux_notes() -> Vec<Vec<u8>> {
@@ -245,6 +250,7 @@ fn a_kernel_may_have_its_list_and_ramdisk_elsewhere() {
 fn a_small_domain_has_its_list_and_ramdisk_below_the_kernel() {
     let _machine = machine();
     let notes = [
+        identity(),
         quad(kind::VIRT_BASE, BASE),
         quad(kind::ENTRY, BASE + 0x30_0010),
         quad(kind::INIT_P2M, LIST),
@@ -266,6 +272,81 @@ fn a_small_domain_has_its_list_and_ramdisk_below_the_kernel() {
     let domain = self::domain(7, 4 << 20);
     let error = build(&domain, &open(&file), Some(&[7; 3 << 20]), "").unwrap_err();
     assert_eq!(error.to_string(), "too little memory: 4 MiB given, 8 MiB needed by kernel and ramdisk");
+}
+
+/// The same kernel, begun at `entry`, with `text` as its section of the old kind and physical
+/// addresses as such kernels have them.
+fn legacy_elf(entry: u64, text: &[u8]) -> Vec<u8> {
+    let mut file = elf(&[]);
+    file[24..32].copy_from_slice(&entry.to_le_bytes());
+    file[64 + 24..64 + 32].copy_from_slice(&(BASE + 0x10_0000).to_le_bytes());
+    let names = b"\0__xen_guest\0";
+    let (text_at, names_at) = (file.len(), file.len() + text.len());
+    file.extend([text, names].concat());
+    let table = file.len();
+    // a section is: name and type (contents of the program's own, or names), flags, address,
+    // offset, length, and more
+    let section = |kind: u64, offset: usize, length: usize| [kind, 0, 0, offset as u64, length as u64, 0, 1, 0];
+    let sections =
+        [section(0, 0, 0), section(1 | 1 << 32, text_at, text.len()), section(3 << 32, names_at, names.len())];
+    file.extend(sections.iter().flatten().flat_map(|word| word.to_le_bytes()));
+    file[40..48].copy_from_slice(&(table as u64).to_le_bytes());
+    file[58..64].copy_from_slice(&[64, 0, 3, 0, 2, 0]);
+    file
+}
+
+const TEXT: &str = "GUEST_OS=Mini-OS,XEN_VER=xen-3.0,VIRT_BASE=0xffffffff80000000,HYPERCALL_PAGE=0x101,LOADER=generic";
+
+#[test]
+fn kernels_with_no_entry_note_or_no_note_at_all_are_built() {
+    let _machine = machine();
+    let mut notes = usual_notes();
+    notes.remove(2);
+    let mut plain = elf(&notes);
+    plain[24..32].copy_from_slice(&(BASE + 0x10_0010).to_le_bytes());
+    for file in [
+        plain,
+        legacy_elf(BASE + 0x10_0010, TEXT.as_bytes()),
+        legacy_elf(0, &[TEXT.as_bytes(), b",VIRT_ENTRY=0xffffffff80100010\0"].concat()),
+    ] {
+        let domain = domain(1, 16 << 20);
+        build(&domain, &open(&file), None, "").unwrap();
+        let view = View::new(&domain);
+        view.check_memory();
+        assert_eq!(domain.vcpus()[0].parked().as_ref().unwrap().registers().rip, BASE + 0x10_0010);
+        assert_eq!(view.bytes::<4096>(BASE + 0x10_2000), [3; 4096]);
+        assert_eq!(view.bytes::<3>(BASE + 0x10_1000), [0x51, 0x41, 0x53]);
+        take_apart(&domain);
+    }
+    // the file's entry point is checked like a note's
+    for entry in [BASE, BASE + 0x10_4000] {
+        let file = legacy_elf(entry, TEXT.as_bytes());
+        let error = build(&domain(1, 16 << 20), &open(&file), None, "").unwrap_err();
+        assert_eq!(error.to_string(), "malformed layout: the entry point lies outside the kernel");
+    }
+}
+
+#[test]
+fn damaged_sections_are_no_notes() {
+    let _machine = machine();
+    let why = |file: &[u8]| Image::open(file).err().map(|error| error.to_string()).unwrap_or_default();
+    let good = legacy_elf(BASE + 0x10_0010, TEXT.as_bytes());
+    assert_eq!(why(&good), "");
+    let table = good.len() - 3 * 64;
+    for at in (24..64).chain(table..good.len()) {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut file = good.clone();
+            file[at] = value;
+            drop(Image::open(&file));
+        }
+    }
+    let mut file = good.clone();
+    // the place of the text
+    file[table + 64 + 24 + 7] = 1;
+    assert_eq!(why(&file), "malformed ELF file: its __xen_guest section cannot be read");
+    for length in 0..good.len() {
+        assert!(Image::open(&good[..length]).is_err(), "{length} of {} bytes are a kernel", good.len());
+    }
 }
 
 #[test]
@@ -310,7 +391,7 @@ fn what_fails_leaves_no_frame_behind() {
     assert!(refuse(&usual_notes(), 1, 16 << 20, 0, &"x".repeat(1024)).contains("1024 bytes"));
     let mut notes = usual_notes();
     notes.push(note(kind::SUPPORTED_FEATURES, &1u32.to_le_bytes()));
-    assert_eq!(refuse(&notes, 0, 16 << 20, 0, ""), "the kernel cannot be that of an initial domain");
+    assert!(refuse(&notes, 0, 16 << 20, 0, "").ends_with("install one that can (linux-image-amd64)"));
     for (kind, value) in [
         (kind::ENTRY, BASE),
         (kind::ENTRY, 0),

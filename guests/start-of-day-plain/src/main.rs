@@ -1,0 +1,10 @@
+//! The start of day of a kernel whose ELF header alone says where it begins; see README.md.
+#![no_std]
+#![no_main]
+
+kernel::usual_notes!();
+
+#[path = "../../start-of-day/src/checks.rs"]
+mod checks;
+
+kernel::guest_main!(checks::main);
