@@ -114,7 +114,45 @@ fn entry(op: u32, arguments: [u64; 6]) -> MulticallEntry {
     MulticallEntry { operation: u64::from(op), result: 0x77, arguments }
 }
 
+/// `iret` in a multicall is done, ends it, and gives its RAX as the result of both.
+fn iret_in_a_multicall() {
+    let mut calls =
+        [entry(number::XEN_VERSION, [0; 6]), entry(number::IRET, [0; 6]), entry(number::XEN_VERSION, [0; 6])];
+    let (rax, rcx, r11): (u64, u64, u64);
+    // SAFETY: the frame on the stack returns to the label that follows, with the stack of before.
+    unsafe {
+        core::arch::asm!(
+            "mov rax, rsp",
+            "push 0xe02b",
+            "push rax",
+            // without IF: events stay masked
+            "push 2",
+            "push 0xe030",
+            "lea rax, [rip + 3f]",
+            "push rax",
+            "push 0",
+            "push 0x22",
+            "push 0x11",
+            "push 0x33",
+            "mov eax, 13",
+            "syscall",
+            "ud2",
+            "3:",
+            in("rdi") &raw mut calls,
+            in("rsi") 3u64,
+            out("rax") rax,
+            out("rcx") rcx,
+            out("r11") r11,
+        );
+    }
+    check_eq!((rax, rcx, r11), (0x33, 0x22, 0x11), "registers behind an iret in a multicall");
+    check_eq!(calls[0].result, 4 << 16 | 17, "the call before an iret in a multicall");
+    check_eq!(calls[1].result, 0x33, "an iret in a multicall");
+    check_eq!(calls[2].result, 0x77, "the call behind an iret in a multicall");
+}
+
 pub(crate) fn multicall() {
+    iret_in_a_multicall();
     let mut calls = [
         entry(number::XEN_VERSION, [7, 0, 0, 0, 0, 0]),
         entry(number::MULTICALL, [0; 6]),

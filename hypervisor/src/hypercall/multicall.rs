@@ -8,11 +8,14 @@ use machine::addr::GuestVirt;
 
 use super::dispatch::{call, error_value};
 use super::{CallError, CallResult, Caller};
+use crate::trap;
 
 /// What a call costs beside what it says itself: most say nothing, being short, but thousands on end are not.
 const COST_OF_CALL: u32 = 16;
 
-/// Performs `count` calls from `list`, in order, whatever becomes of each.
+/// Performs `count` calls from `list`, in order, whatever becomes of each. `iret` among them ends
+/// the multicall: the guest goes on where its frame says, and what stands behind it in the list is
+/// not done.
 pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) -> CallResult {
     for index in 0..count {
         let entry_address = list.offset(u64::from(index) * size_of::<MulticallEntry>() as u64);
@@ -21,6 +24,9 @@ pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) ->
         }
         caller.budget.spend(COST_OF_CALL);
         let entry: MulticallEntry = caller.cpu.read(entry_address)?;
+        if entry.operation == u64::from(hypercall::IRET) {
+            return iret(caller, entry_address);
+        }
         let result = match entry.operation {
             operation if operation == u64::from(hypercall::MULTICALL) => Err(Errno::EINVAL.into()),
             operation => call(caller, operation, entry.arguments),
@@ -39,9 +45,24 @@ pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) ->
             }
             Err(kill) => return Err(kill),
         };
-        caller.cpu.write(entry_address.offset(offset_of!(MulticallEntry, result) as u64), &value)?;
+        caller.cpu.write(result_of(entry_address), &value)?;
     }
     Ok(0)
+}
+
+/// Performs the `iret` at `entry`. Its frame lies on the stack with which the multicall was made.
+/// The result, of the call and of the multicall, is the RAX that the frame asks for.
+fn iret(caller: &mut Caller<'_>, entry: GuestVirt) -> CallResult {
+    trap::iret(caller.cpu, caller.domain).map_err(CallError::Kill)?;
+    let value = caller.cpu.registers().rax;
+    // Where the guest now is, its list need not be mapped.
+    let _ = caller.cpu.write(result_of(entry), &value);
+    Ok(value)
+}
+
+/// Where the result of the call at `entry` goes.
+const fn result_of(entry: GuestVirt) -> GuestVirt {
+    entry.offset(offset_of!(MulticallEntry, result) as u64)
 }
 
 /// The same multicall from `list` on.
@@ -55,18 +76,55 @@ mod costs;
 mod tests {
     use super::*;
     use crate::testing::Guest;
+    use abi::arch_x86_64::IretContext;
+
+    fn call(operation: u32) -> MulticallEntry {
+        MulticallEntry { operation: operation.into(), result: 7, arguments: [0; 6] }
+    }
 
     #[test]
-    fn neither_iret_nor_another_multicall_is_done_within_one() {
+    fn no_other_multicall_is_done_within_one() {
         let mut guest = Guest::new(1, 2);
-        let call = |operation: u32| MulticallEntry { operation: operation.into(), result: 7, arguments: [0; 6] };
-        let list = guest.put(&[call(hypercall::IRET), call(hypercall::MULTICALL)]);
-        let before = guest.caller().cpu.registers().rip;
-        assert!(matches!(multicall(&mut guest.caller(), list, 2), Ok(0)));
-        let [iret, nested]: [MulticallEntry; 2] = guest.read(list);
-        assert_eq!((iret.result, nested.result), (error_value(Errno::ENOSYS), error_value(Errno::EINVAL)));
-        assert_eq!(guest.caller().cpu.registers().rip, before);
-        assert!(guest.caller().cpu.context().is_in_kernel());
+        let list = guest.put(&[call(hypercall::MULTICALL)]);
+        assert!(matches!(multicall(&mut guest.caller(), list, 1), Ok(0)));
+        let [nested]: [MulticallEntry; 1] = guest.read(list);
+        assert_eq!(nested.result, error_value(Errno::EINVAL));
+    }
+
+    #[test]
+    fn an_iret_within_a_multicall_is_done_and_ends_it() {
+        let mut guest = Guest::new(1, 3);
+        let frame = IretContext {
+            rax: 0x33,
+            r11: 0x11,
+            rcx: 0x22,
+            flags: 0,
+            rip: guest.address(1).get(),
+            cs: 0xe030,
+            rflags: 0x202,
+            rsp: guest.address(2).get(),
+            ss: 0xe02b,
+        };
+        let stack = guest.address(2);
+        let list = guest.put(&[call(hypercall::XEN_VERSION), call(hypercall::IRET), call(hypercall::XEN_VERSION)]);
+        let mut caller = guest.caller();
+        caller.cpu.write(stack, &frame).unwrap();
+        caller.cpu.registers_mut().rsp = stack.get();
+        assert!(matches!(multicall(&mut caller, list, 3), Ok(0x33)));
+        let registers = caller.cpu.registers();
+        assert_eq!((registers.rip, registers.rsp), (frame.rip, frame.rsp));
+        assert_eq!((registers.rcx, registers.r11, registers.rflags), (0x22, 0x11, 0x202));
+        let results = guest.read::<[MulticallEntry; 3]>(list).map(|entry| entry.result);
+        assert_eq!(results, [4 << 16 | 17, 0x33, 7]);
+    }
+
+    #[test]
+    fn an_iret_without_a_frame_ends_the_guest_within_a_multicall_too() {
+        let mut guest = Guest::new(1, 2);
+        let list = guest.put(&[call(hypercall::IRET)]);
+        let mut caller = guest.caller();
+        caller.cpu.registers_mut().rsp = 0x10_0000;
+        assert!(matches!(multicall(&mut caller, list, 1), Err(CallError::Kill(_))));
     }
 
     #[test]
