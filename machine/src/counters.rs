@@ -60,6 +60,8 @@ counters! {
     Flushes "flushes";
     /// Translations of single pages dropped.
     PageFlushes "invlpg";
+    /// Caches written back and emptied.
+    CacheFlushes "wbinvd";
     /// Writes of model-specific registers.
     MsrWrites "wrmsr";
     /// Interrupts sent to other pCPUs.

@@ -2,6 +2,8 @@
 
 use bitflags::bitflags;
 
+use crate::counters::{Counter, count};
+
 pub use crate::backend::cpu::{
     acpi_id, apic_id, current, features, idle, interrupt_window, kick, note_running, online, present, start_others,
     take_pending,
@@ -47,6 +49,13 @@ pub struct Features {
     pub xcr0: u64,
     /// Bytes that XSAVE writes for all of them; 512 without XSAVE.
     pub xsave_size: u32,
+}
+
+/// Writes back and empties the caches of this CPU and those that it shares. This can take
+/// milliseconds on a real machine, with interrupts off: only for who has devices.
+pub fn write_back_caches() {
+    count(Counter::CacheFlushes);
+    crate::backend::cpu::write_back_caches();
 }
 
 /// What this processor answers to CPUID: EAX, EBX, ECX, EDX.

@@ -1,11 +1,11 @@
-//! Forgetting cached translations, here and on other CPUs.
+//! Forgetting cached translations, and writing back caches, here and on other CPUs.
 //!
 //! A CPU asks others through a mailbox and an interrupt, and waits. Whoever waits (for this or for a lock) serves its own
 //! mailbox meanwhile, so two that ask each other both go on.
 
 use crate::tlb_clock;
 
-pub use crate::backend::tlb::{flush_cpus, serve};
+pub use crate::backend::tlb::{flush_cpus, serve, write_back_everywhere};
 
 /// Forgets every translation of guest memory that this CPU has cached.
 pub fn flush_local() {

@@ -5,8 +5,9 @@ use abi::xen::{DomainId, MmuextOp, mmuext};
 use alloc::sync::Arc;
 use machine::addr::{GuestVirt, Mfn};
 use machine::context::Ldt;
-use machine::frames::{AcquireError, FrameRef, Kind, L1, L2, L3, L4, TypedRef, Writable};
+use machine::frames::{AcquireError, Budget, FrameRef, Kind, L1, L2, L3, L4, TypedRef, Writable};
 use machine::paging::NoEntries;
+use machine::{cpu, tlb};
 
 use super::admission::GuestAdmission;
 use super::flush::{self, What, Whose};
@@ -88,9 +89,8 @@ fn perform(caller: &mut Caller<'_>, target: &Arc<Domain>, operation: MmuextOp) -
         mmuext::INVLPG_MULTI => flush_masked(caller, mask, What::Page(address)),
         mmuext::TLB_FLUSH_ALL => Ok(flush::flush(caller, Whose::All, What::Everything)?),
         mmuext::INVLPG_ALL => Ok(flush::flush(caller, Whose::All, What::Page(address))?),
-        // A domain without devices has only cached mappings; it has no business with the caches.
-        mmuext::FLUSH_CACHE => Err(Errno::EACCES.into()),
-        mmuext::FLUSH_CACHE_GLOBAL => Err(Errno::EINVAL.into()),
+        mmuext::FLUSH_CACHE => flush_caches(caller, Errno::EACCES, cpu::write_back_caches),
+        mmuext::FLUSH_CACHE_GLOBAL => flush_caches(caller, Errno::EINVAL, tlb::write_back_everywhere),
         mmuext::SET_LDT => set_ldt(caller, address, operation.argument2 & 0xffff_ffff),
         mmuext::CLEAR_PAGE => {
             writable(caller, mfn)?.clear();
@@ -106,6 +106,19 @@ fn perform(caller: &mut Caller<'_>, target: &Arc<Domain>, operation: MmuextOp) -
         mmuext::MARK_SUPER | mmuext::UNMARK_SUPER => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// Only a domain with devices has mappings that are not cached, and so business with the caches;
+/// another is refused.
+fn flush_caches(caller: &mut Caller<'_>, refusal: Errno, flush: fn()) -> Result<(), CallError> {
+    if !caller.domain.is_privileged() {
+        return Err(refusal.into());
+    }
+    flush();
+    // It may have taken milliseconds: what has come in meanwhile is looked at before anything else
+    // is done.
+    caller.budget.spend(Budget::HYPERCALL);
+    Ok(())
 }
 
 /// A mask that cannot be read is an invalid operation here, not a fault.

@@ -56,6 +56,11 @@ pub fn features() -> &'static Features {
     cpu_features::get()
 }
 
+/// Writes back and empties the caches of this CPU.
+pub(crate) fn write_back_caches() {
+    registers::wbinvd();
+}
+
 /// Starts the other CPUs; each runs `main`. Returns when all that answer are online.
 pub fn start_others(main: fn() -> !) {
     smp::start_others(main);

@@ -94,6 +94,12 @@ pub(crate) unsafe fn write_msr(number: u32, value: u64) {
     }
 }
 
+/// Writes back and empties the caches.
+pub(crate) fn wbinvd() {
+    // SAFETY: what is in the caches is in memory afterwards; nothing changes for the program.
+    unsafe { asm!("wbinvd", options(nostack, preserves_flags)) };
+}
+
 /// Reads a byte from an I/O port.
 pub(crate) fn port_read8(port: u16) -> u8 {
     let value: u8;

@@ -10,6 +10,9 @@ use crate::addr::{CpuSet, MAX_CPUS};
 static ASKED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
+/// The CPUs that are to write back their caches too when they are next asked to flush.
+static WRITE_BACK: AtomicU64 = AtomicU64::new(0);
+
 /// Drops everything that is cached of guests' memory. Their translations are never global, and no PCID is in use, so loading the root
 /// again does it; Paravane's own global ones never change.
 pub(crate) fn flush_all() {
@@ -25,7 +28,22 @@ pub fn serve() {
     let asked = ASKED[index].load(Ordering::Acquire);
     if SERVED[index].load(Ordering::Relaxed) != asked {
         crate::tlb::flush_local();
+        write_back_if_asked();
         SERVED[index].store(asked, Ordering::Release);
+    }
+}
+
+/// Returns when every CPU that is online has written back and emptied its caches.
+pub fn write_back_everywhere() {
+    WRITE_BACK.fetch_or(cpu::online_set().bits(), Ordering::AcqRel);
+    flush_cpus(CpuSet::ALL);
+    write_back_if_asked();
+}
+
+fn write_back_if_asked() {
+    let bit = 1 << cpu::current().index();
+    if WRITE_BACK.load(Ordering::Acquire) & bit != 0 && WRITE_BACK.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+        crate::cpu::write_back_caches();
     }
 }
 

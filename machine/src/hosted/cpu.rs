@@ -54,6 +54,9 @@ pub fn present() -> usize {
     online()
 }
 
+/// There is nothing to be written back.
+pub(crate) const fn write_back_caches() {}
+
 /// The number of a CPU's local APIC.
 pub const fn apic_id(cpu: CpuId) -> u32 {
     cpu.index() as u32

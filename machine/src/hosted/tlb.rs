@@ -51,6 +51,11 @@ pub fn serve() {
     std::thread::yield_now();
 }
 
+/// Stands for the same on every CPU.
+pub fn write_back_everywhere() {
+    crate::cpu::write_back_caches();
+}
+
 /// Returns when no CPU of the set relies on a walk that it made before the call.
 pub fn flush_cpus(set: CpuSet) {
     fence(Ordering::SeqCst);

@@ -3,6 +3,7 @@
 use abi::errno::Errno;
 use abi::xen::{DomainId, MmuextOp, mmuext};
 use machine::addr::GuestVirt;
+use machine::counters::{self, Counter};
 use machine::frames::FrameRef;
 
 use super::mmuext_op;
@@ -17,6 +18,29 @@ fn perform(guest: &mut Guest, command: u32, frame: &FrameRef) -> Result<u64, Err
         Ok(value) => Ok(value),
         Err(CallError::Errno(errno)) => Err(errno),
         Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn caches_are_written_back_for_the_hardware_domain_alone() {
+    let flushes = || counters::of(machine::cpu::current(), Counter::CacheFlushes);
+    let commands = [mmuext::FLUSH_CACHE, mmuext::FLUSH_CACHE_GLOBAL];
+    let mut guest = Guest::new(1, 2);
+    let before = flushes();
+    for (command, errno) in commands.into_iter().zip([Errno::EACCES, Errno::EINVAL]) {
+        let frame = guest.domain.frame(guest.mfn(1)).expect("its own frame");
+        assert_eq!(perform(&mut guest, command, &frame), Err(errno));
+    }
+    drop(guest);
+    let mut hardware = Guest::privileged(0, 2);
+    assert_eq!(flushes(), before);
+    for (done, command) in (1..).zip(commands) {
+        let operation = MmuextOp { command, _pad: 0, argument1: 0, argument2: 0 };
+        let list = hardware.put(&[operation, operation]);
+        // after the first of two the call gives way
+        let result = mmuext_op(&mut hardware.caller(), list, 2, GuestVirt::new(0), DomainId::SELF);
+        assert!(matches!(result, Err(CallError::Continue { .. })), "{result:?}");
+        assert_eq!(flushes() - before, done);
     }
 }
 

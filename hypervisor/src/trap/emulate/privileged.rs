@@ -49,8 +49,13 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
             cpu.set_task_switched(false);
             complete(cpu, instruction.length)
         }
-        // Without devices there is nothing that a cache must be written back for.
-        (0x0f09, _) => complete(cpu, instruction.length),
+        (0x0f09, _) => {
+            // without devices there is nothing that a cache must be written back for
+            if domain.is_privileged() {
+                machine::cpu::write_back_caches();
+            }
+            complete(cpu, instruction.length)
+        }
         (0x0f20, Some(modrm)) => control::read_control(cpu, vcpu, instruction, modrm),
         (0x0f21, Some(modrm)) => control::read_debug(cpu, vcpu, instruction, modrm),
         (0x0f22, Some(modrm)) => control::write_control(cpu, domain, vcpu, instruction, modrm),
