@@ -25,18 +25,21 @@ pub enum EndReason {
     SoftReset,
     /// It did what no guest may do, or could not be continued.
     Killed(String),
+    /// The control domain destroyed it before it ended.
+    Destroyed,
 }
 
 impl EndReason {
-    /// The number that the interface has for it.
-    pub const fn code(&self) -> u8 {
+    /// The number that the interface has for it; none for a domain that did not end by itself.
+    pub const fn code(&self) -> Option<u8> {
         match self {
-            Self::Poweroff => 0,
-            Self::Reboot => 1,
-            Self::Suspend => 2,
-            Self::Crash | Self::Killed(_) => 3,
-            Self::Watchdog => 4,
-            Self::SoftReset => 5,
+            Self::Poweroff => Some(0),
+            Self::Reboot => Some(1),
+            Self::Suspend => Some(2),
+            Self::Crash | Self::Killed(_) => Some(3),
+            Self::Watchdog => Some(4),
+            Self::SoftReset => Some(5),
+            Self::Destroyed => None,
         }
     }
 
@@ -64,6 +67,7 @@ impl fmt::Display for EndReason {
             Self::Watchdog => f.write_str("watchdog"),
             Self::SoftReset => f.write_str("soft reset"),
             Self::Killed(why) => write!(f, "killed: {why}"),
+            Self::Destroyed => f.write_str("destroyed"),
         }
     }
 }
@@ -156,7 +160,7 @@ impl Domain {
         let reason = match &*life {
             Life::Dying(_) => return false,
             Life::Ended(reason) => reason.clone(),
-            Life::Building | Life::Running => EndReason::Killed(String::from("destroyed")),
+            Life::Building | Life::Running => EndReason::Destroyed,
         };
         *life = Life::Dying(reason);
         drop(life);

@@ -29,7 +29,7 @@ pub(super) fn set_vcpu_affinity(caller: &mut Caller<'_>, request: &Request, targ
     if wanted.flags & !known != 0 || wanted.flags & (vcpu_affinity::HARD | vcpu_affinity::SOFT) == 0 {
         return Err(Errno::EINVAL.into());
     }
-    let vcpu = super::vcpu(target, wanted.vcpu)?;
+    let vcpu = super::numbered(target, wanted.vcpu)?;
     let wants = |flag, bitmap: &CpuBitmap| match wanted.flags & flag {
         0 => Ok(None),
         _ => cpu_bitmap::read(caller, bitmap).map(Some),
@@ -57,7 +57,7 @@ pub(super) fn set_vcpu_affinity(caller: &mut Caller<'_>, request: &Request, targ
 /// Tells the pCPUs that may run a vCPU, and those that suit it best.
 pub(super) fn get_vcpu_affinity(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let wanted: VcpuAffinity = request.argument();
-    let vcpu = super::vcpu(target, wanted.vcpu)?;
+    let vcpu = super::numbered(target, wanted.vcpu)?;
     if wanted.flags & vcpu_affinity::HARD != 0 {
         cpu_bitmap::write(caller, &wanted.hard, vcpu.scheduling.affinity())?;
     }

@@ -8,11 +8,13 @@ use core::sync::atomic::Ordering;
 use zerocopy::FromZeros;
 
 use crate::control::Request;
-use crate::domain::{self, Domain, Known, Life, Remains};
+use crate::domain::{self, Domain, EndReason, Known, Life, Remains};
 use crate::hypercall::{CallResult, Caller};
 
 /// Bits of a frame number's address that a guest can have.
 const ADDRESS_BITS: u8 = 52;
+/// What the highest number of a vCPU is where there is none.
+const NO_VCPU: u32 = u32::MAX;
 
 /// Describes the domain with the lowest number from the one asked for on.
 pub(super) fn get_domain_info(caller: &mut Caller<'_>, request: &Request) -> CallResult {
@@ -36,6 +38,8 @@ pub fn describe_from(first: DomainId) -> Option<GetDomainInfo> {
 fn describe(domain: &Arc<Domain>) -> GetDomainInfo {
     let mut info = GetDomainInfo::new_zeroed();
     info.domain = domain.id();
+    info.max_vcpu_id = NO_VCPU;
+    // Blocked are those domains of which all vCPUs that are up are, if there are any.
     info.flags = info_flags::BLOCKED;
     for vcpu in domain.vcpus() {
         info.cpu_time += vcpu.scheduling.run_time();
@@ -51,15 +55,19 @@ fn describe(domain: &Arc<Domain>) -> GetDomainInfo {
             info.flags |= info_flags::RUNNING;
         }
     }
+    if info.online_vcpu_count == 0 {
+        info.flags = 0;
+    }
     if domain.control.is_paused() {
         info.flags |= info_flags::PAUSED;
     }
     if domain.control.serves_store() {
         info.flags |= info_flags::XS_DOMAIN;
     }
-    if let Life::Ended(reason) | Life::Dying(reason) = domain.life() {
-        info.flags |= info_flags::SHUTDOWN | u32::from(reason.code()) << info_flags::SHUTDOWNSHIFT;
-    }
+    info.flags |= match domain.life() {
+        Life::Ended(reason) | Life::Dying(reason) => end_flags(&reason),
+        Life::Building | Life::Running => reason_bits(domain.scheduling.shutdown_code()),
+    };
     info.total_pages = domain.frames.len().into();
     info.max_pages = domain.max_frames().into();
     info.outstanding_pages = domain.claim.load(Ordering::Relaxed);
@@ -73,19 +81,31 @@ fn describe(domain: &Arc<Domain>) -> GetDomainInfo {
 fn describe_remains(id: DomainId, remains: &Remains) -> GetDomainInfo {
     let mut info = GetDomainInfo::new_zeroed();
     info.domain = id;
-    let code = u32::from(remains.reason.code()) << info_flags::SHUTDOWNSHIFT;
-    info.flags = info_flags::DYING | info_flags::SHUTDOWN | info_flags::BLOCKED | code;
-    info.max_vcpu_id = remains.vcpus.saturating_sub(1);
+    info.flags = info_flags::DYING | end_flags(&remains.reason);
+    info.max_vcpu_id = remains.vcpus.checked_sub(1).unwrap_or(NO_VCPU);
     info.shared_info_frame = u64::MAX;
     info.handle = remains.handle;
     info.guest_physical_address_bits = ADDRESS_BITS;
     info
 }
 
+/// The flags of a domain that has ended. One that was destroyed before it ended by itself does not
+/// count as shut down.
+fn end_flags(reason: &EndReason) -> u32 {
+    let shut_down = if reason.code().is_some() { info_flags::SHUTDOWN } else { 0 };
+    shut_down | reason_bits(reason.code().map(u32::from))
+}
+
+/// The bits for the reason that a domain has given; all of them are set as long as it has given
+/// none.
+fn reason_bits(code: Option<u32>) -> u32 {
+    code.unwrap_or(u32::MAX) << info_flags::SHUTDOWNSHIFT
+}
+
 /// Describes a vCPU.
 pub(super) fn get_vcpu_info(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let mut info: GetVcpuInfo = request.argument();
-    let vcpu = super::vcpu(target, info.vcpu)?;
+    let vcpu = super::numbered(target, info.vcpu)?;
     let state = &vcpu.scheduling;
     info.online = vcpu.is_up().into();
     info.blocked = state.is_blocked().into();

@@ -119,6 +119,11 @@ fn vcpu(target: &Arc<Domain>, number: u32) -> Result<&Arc<Vcpu>, Errno> {
     target.vcpu(number).ok_or(Errno::ESRCH)
 }
 
+/// The same, for the requests to which a number that no vCPU can have is an invalid argument.
+fn numbered(target: &Arc<Domain>, number: u32) -> Result<&Arc<Vcpu>, Errno> {
+    target.vcpu(number).ok_or(Errno::EINVAL)
+}
+
 /// The other domain that a request is about: a vCPU cannot do to its own what needs it at rest.
 fn other<'a>(caller: &Caller<'_>, target: &'a Arc<Domain>) -> Result<&'a Arc<Domain>, Errno> {
     if Arc::ptr_eq(caller.domain, target) { Err(Errno::EINVAL) } else { Ok(target) }

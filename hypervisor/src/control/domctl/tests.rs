@@ -182,5 +182,5 @@ fn affinities_are_set_told_and_answered_with_what_they_come_to() {
     let bad = VcpuAffinity { hard: bitmap(NOWHERE), ..ask(both) };
     assert_eq!(call(&mut control, op::SETVCPUAFFINITY, OTHER, &bad).0, Err(Errno::EFAULT));
     let none = VcpuAffinity { vcpu: 9, ..ask(both) };
-    assert_eq!(call(&mut control, op::SETVCPUAFFINITY, OTHER, &none).0, Err(Errno::ESRCH));
+    assert_eq!(call(&mut control, op::SETVCPUAFFINITY, OTHER, &none).0, Err(Errno::EINVAL));
 }

@@ -41,7 +41,7 @@ pub(super) fn at_rest<R>(
 /// Gives a vCPU its state.
 pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let VcpuContext { vcpu, context, .. } = request.argument();
-    let vcpu = super::vcpu(target, vcpu)?;
+    let vcpu = super::numbered(target, vcpu)?;
     if context == 0 {
         return Err(Errno::EOPNOTSUPP.into());
     }
@@ -60,7 +60,7 @@ pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
 /// Tells the state of a vCPU.
 pub(super) fn get(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let VcpuContext { vcpu, context, .. } = request.argument();
-    let vcpu = super::vcpu(target, vcpu)?;
+    let vcpu = super::numbered(target, vcpu)?;
     if !vcpu.is_initialised() {
         return Err(Errno::ENODATA.into());
     }

@@ -1,13 +1,14 @@
 //! The life of a domain that the control domain makes.
 
-use abi::domctl::{CreateDomain, Domctl, GetDomainInfo, MaxMemory, info_flags, interface, op};
+use abi::domctl::{CreateDomain, Domctl, GetDomainInfo, GetVcpuInfo, MaxMemory, info_flags, interface, op};
 use abi::errno::Errno;
 use abi::xen::{DomainId, hypercall};
 use machine::frames;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use crate::domain;
+use crate::domain::{self, EndReason};
 use crate::hypercall::{CallError, table};
+use crate::scheduler;
 use crate::testing::Guest;
 
 /// Makes a control call, to its end; the request as it stands in memory afterwards.
@@ -55,6 +56,67 @@ fn a_domain_is_made_watched_and_destroyed_and_nothing_is_lost() {
     assert!(call(&mut guest, op::DESTROYDOMAIN, id, &[0u8; 8]).is_ok());
     assert_eq!(call(&mut guest, op::PAUSEDOMAIN, id, &[0u8; 8]).err(), Some(Errno::ESRCH));
     assert_eq!(frames::free_frames(), free);
+}
+
+/// The flags of a domain, and the reason for its end that they carry.
+fn flags(guest: &mut Guest, domain: u16) -> (u32, u32) {
+    let flags = info(guest, domain).expect("it is there").flags;
+    (flags & 0xffff, flags >> info_flags::SHUTDOWNSHIFT)
+}
+
+#[test]
+fn the_flags_of_a_domain_are_those_that_xen_shows() {
+    use info_flags::{BLOCKED, PAUSED, RUNNING, SHUTDOWN};
+    const NO_REASON: u32 = 0xffff;
+    let mut guest = Guest::privileged(0, 4);
+    let id = call(&mut guest, op::CREATEDOMAIN, 0, &wanted()).expect("a domain").domain;
+    let made = domain::by_id(id).expect("it is there");
+    let vcpus = made.vcpus();
+    // neither blocked nor running without a vCPU that is up
+    assert_eq!(flags(&mut guest, id.0), (PAUSED, NO_REASON));
+    vcpus[0].set_up(true);
+    assert_eq!(flags(&mut guest, id.0), (PAUSED, NO_REASON));
+    scheduler::block(&vcpus[0]);
+    assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED, NO_REASON));
+    vcpus[1].set_up(true);
+    assert_eq!(flags(&mut guest, id.0), (PAUSED, NO_REASON), "one of two is blocked");
+    vcpus[1].set_up(false);
+    // a reason that is fixed before the end is shown, but is no end
+    made.scheduling.latch_shutdown_code(1);
+    assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED, 1));
+    made.end(EndReason::Reboot);
+    assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED | SHUTDOWN, 1));
+    made.resume();
+    assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED, NO_REASON), "it goes on");
+    assert_eq!(flags(&mut guest, id.0).0 & RUNNING, 0);
+    let one = GetVcpuInfo { vcpu: 0, ..GetVcpuInfo::new_zeroed() };
+    let answer = call(&mut guest, op::GETVCPUINFO, id.0, &one).expect("a vCPU");
+    let seen = GetVcpuInfo::read_from_prefix(&answer.argument).expect("long enough").0;
+    assert_eq!((seen.online, seen.blocked, seen.running), (1, 1, 0));
+    let none = GetVcpuInfo { vcpu: 2, ..one };
+    assert_eq!(call(&mut guest, op::GETVCPUINFO, id.0, &none).err(), Some(Errno::EINVAL));
+    drop(made);
+    assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok());
+}
+
+#[test]
+fn a_domain_that_is_destroyed_before_its_end_has_not_shut_down() {
+    let mut guest = Guest::privileged(0, 4);
+    for (end, shown) in
+        [(None, (info_flags::DYING, 0xffff)), (Some(EndReason::Crash), (info_flags::DYING | info_flags::SHUTDOWN, 3))]
+    {
+        let id = call(&mut guest, op::CREATEDOMAIN, 0, &wanted()).expect("a domain").domain;
+        let made = domain::by_id(id).expect("it is there");
+        let held = made.shared_info().frame().again();
+        if let Some(reason) = end {
+            made.end(reason);
+        }
+        drop(made);
+        assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok());
+        assert_eq!(flags(&mut guest, id.0), shown);
+        drop(held);
+        domain::destroy_some(&mut frames::Budget::new(1000));
+    }
 }
 
 #[test]
