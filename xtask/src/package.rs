@@ -45,7 +45,7 @@ fn control(size: u64) -> String {
          Section: admin\n\
          Priority: optional\n\
          Provides: xen-hypervisor, xen-hypervisor-4.17, xen-hypervisor-amd64\n\
-         Recommends: grub2-common, xen-utils-4.17\n\
+         Recommends: grub2-common, xen-utils-4.17, linux-image-amd64 | linux-image-rt-amd64\n\
          Description: hypervisor for unmodified Linux kernels without hardware virtualisation\n \
          Paravane boots this Debian as its control domain, in which the stock Xen tools\n \
          (package xen-utils-4.17) create and manage guests. It needs neither VT-x nor\n \
@@ -75,6 +75,7 @@ mod tests {
     #[test]
     fn continued_lines_of_the_control_file_begin_with_a_blank() {
         let text = control(7);
+        assert!(text.contains("linux-image-amd64"), "a kernel that can be the initial domain's is looked for");
         assert!(text.contains("\nInstalled-Size: 7\n") && text.ends_with("back.\n"));
         assert!(text.lines().all(|line| line.starts_with(' ') || line.contains(": ")), "{text}");
     }

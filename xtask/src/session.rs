@@ -271,6 +271,11 @@ impl Session {
                 return;
             }
         }
+        let initial = ["initial domain not started: ", "initial domain cannot work: "];
+        if let Some(reason) = initial.iter().find_map(|start| text.strip_prefix(start)) {
+            // there is no other guest then
+            self.guests.values_mut().for_each(|guest| guest.refused = Some(reason.trim().into()));
+        }
         if error.is_some() {
             self.host_error = Some(text.into());
         }

@@ -1,5 +1,5 @@
-//! What goes wrong is explained: a guest that dies, a kernel without PV notes, too little memory. Each ends in one clear
-//! line, soon.
+//! What goes wrong is explained: a guest that dies, a kernel without PV notes, one that cannot be
+//! an initial domain's, too little memory. Each ends in one clear line, soon.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{Bench, Outcome, Report, Test};
 use crate::host::{GuestModule, Host, Load};
-use crate::kernels::KERNELS;
+use crate::kernels::{self, KERNELS};
 use crate::machine::{self, Contents, Setup};
 use crate::ramdisk::Ramdisk;
 use crate::session::{END_TIME, Limits};
@@ -24,18 +24,22 @@ struct Case {
     /// The kernel; without one a stock kernel.
     kernel: Option<Contents>,
     command: &'static [&'static str],
+    /// It is the initial domain.
+    initial: bool,
     words: &'static str,
 }
 
 /// Runs them all, one by one.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     let Host::Paravane(image) = &bench.host else { return };
+    let Some(cloud) = report.prepared("Debian's cloud kernel", kernels::named("debian12-cloud")) else { return };
     let cases = [
         Case {
             name: "a guest that panics is reported",
             memory: Size::mib(256),
             kernel: None,
             command: &["sh", "-c", "echo c > /proc/sysrq-trigger; sleep 1000"],
+            initial: false,
             words: "died: crash",
         },
         Case {
@@ -43,6 +47,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
             memory: Size::mib(256),
             kernel: Some(Contents::File(image.clone())),
             command: &["true"],
+            initial: false,
             words: "was not started",
         },
         Case {
@@ -50,6 +55,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
             memory: Size::mib(256),
             kernel: Some(Contents::Bytes(b"#!/bin/sh\n".repeat(1000))),
             command: &["true"],
+            initial: false,
             words: "was not started",
         },
         Case {
@@ -57,6 +63,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
             memory: Size::mib(8),
             kernel: None,
             command: &["true"],
+            initial: false,
             words: "was not started",
         },
         Case {
@@ -64,7 +71,16 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
             memory: Size::mib(1 << 20),
             kernel: None,
             command: &["true"],
+            initial: false,
             words: "was not started",
+        },
+        Case {
+            name: "a kernel that cannot be an initial domain's is told from one that can",
+            memory: Size::mib(256),
+            kernel: Some(Contents::File(cloud)),
+            command: &["true"],
+            initial: true,
+            words: "(linux-image-amd64)",
         },
     ];
     for case in cases {
@@ -93,7 +109,7 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
         cpu: bench.cpu.clone(),
         cpus: 1,
         memory: Size::mib(768),
-        load: Load::Guests(vec![guest]),
+        load: if case.initial { Load::Initial(guest) } else { Load::Guests(vec![guest]) },
         files: vec![("vmlinuz", kernel), ("ramdisk", Contents::Bytes(ramdisk.finish()?))],
         disks: Vec::new(),
         options: String::new(),

@@ -1,5 +1,7 @@
 //! The operations that only tell.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use abi::arch_x86_64::address;
 use abi::errno::Errno;
 use abi::memory::{E820Entry, MachphysMapping, MachphysMfnList, MemoryDomain, MemoryMap, e820_type, op};
@@ -29,7 +31,7 @@ pub(super) fn reservation(caller: &mut Caller<'_>, operation: u32, argument: Gue
         _ => target
             .shared_info()
             .atomic_u64(core::mem::offset_of!(abi::xen::SharedInfo, arch))
-            .load(core::sync::atomic::Ordering::Relaxed)
+            .load(Ordering::Relaxed)
             .saturating_sub(1),
     })
 }
@@ -80,6 +82,7 @@ pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRe
     let given = caller.domain.control.record().memory_map.clone();
     if given.is_none() && caller.domain.is_privileged() {
         // The initial domain has the machine's.
+        note_guest_kernel();
         return Err(Errno::ENOSYS.into());
     }
     let size = u64::from(caller.domain.max_frames()) << PAGE_SHIFT;
@@ -98,6 +101,19 @@ pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRe
     request.entry_count = written;
     caller.cpu.write(argument, &request)?;
     Ok(0)
+}
+
+/// Linux asks for a guest's memory map in the initial domain, and so early that nothing of it has
+/// been seen yet, only if it is built without `CONFIG_XEN_DOM0`. It takes itself for an
+/// unprivileged guest then, has no console, and never comes up. Its notes do not tell.
+fn note_guest_kernel() {
+    static NOTED: AtomicBool = AtomicBool::new(false);
+    if !NOTED.swap(true, Ordering::Relaxed) {
+        log::error!(
+            "initial domain cannot work: its kernel takes itself for a guest's (Linux without CONFIG_XEN_DOM0, as \
+             Debian's linux-image-cloud-amd64); install one that can be an initial domain's (linux-image-amd64)"
+        );
+    }
 }
 
 /// The machine's memory as the firmware describes it, and what Paravane keeps for itself as reserved.
