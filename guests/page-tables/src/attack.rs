@@ -3,7 +3,7 @@
 use kernel::abi::memory::op;
 use kernel::call::{error, number};
 use kernel::memory::{initial_domain, m2p, machine_of, mfn_of, page, peek, poke};
-use kernel::tables::{self, ADDRESS, LARGE, PRESENT, READABLE, TABLE, USER, WRITABLE, WRITE, mmuext};
+use kernel::tables::{self, LARGE, READABLE, TABLE, WRITABLE, WRITE, mmuext};
 use kernel::{attempt, call, check, check_eq};
 
 use crate::{Region, is_free, writable};
@@ -177,16 +177,6 @@ fn superpages() {
 
 /// A table that refers to a table of its own level: refused, or read-only and removable.
 fn recursion() {
-    let root = tables::root();
-    let slot = machine_of(root) + 300 * 8;
-    check!(tables::update(slot, tables::entry_for(root, TABLE)) < 0, "the root inside itself, writable");
-    if tables::update(slot, tables::entry_for(root, PRESENT | USER)) == 0 {
-        let view = 0xffff_0000_0000_0000u64 | 300 << 39 | 300 << 30 | 300 << 21 | 300 << 12;
-        check_eq!(peek::<u64>(view + 300 * 8) & ADDRESS, machine_of(root), "the root through itself");
-        check!(!writable(view), "read-only it is");
-        check_eq!(tables::update(slot, 0), 0, "taken out again");
-        check_eq!(tables::extended(mmuext::TLB_FLUSH_LOCAL, 0, 0), 0, "flush");
-    }
     for command in [mmuext::PIN_L2_TABLE, mmuext::PIN_L3_TABLE, mmuext::PIN_L4_TABLE] {
         let (one, two) = (page(), page());
         poke(one, tables::entry_for(two, TABLE));

@@ -6,6 +6,7 @@ mod attack;
 mod emulate;
 mod frames;
 mod pin;
+mod recursive;
 mod update;
 
 use kernel::memory::{self, PAGE, mfn_of, page, peek, poke};
@@ -18,6 +19,7 @@ fn main() {
     update::all();
     pin::all();
     attack::all();
+    recursive::all();
     emulate::all();
     frames::all();
 }
