@@ -3,7 +3,8 @@ here=/run/xtask
 trap 'test $? = 0 || dmesg | tail -n 3' EXIT
 consoles=/var/log/xen/console
 
-# config NAME [LINE...]: a guest's configuration; the lines override what is usual.
+# config NAME [LINE...]: a guest's configuration; the lines override what is usual. The TSC is native, since Xen would
+# emulate it on a processor without an invariant one, such as the emulated one, and be slow in comparisons.
 config() {
     file=/tmp/$1.cfg
     {
@@ -12,6 +13,7 @@ config() {
         echo "ramdisk = '$here/guest.ramdisk'"
         echo "memory = 160"
         echo "vcpus = 1"
+        echo "tsc_mode = 'native'"
         echo "extra = 'console=hvc0'"
     } > "$file"
     shift

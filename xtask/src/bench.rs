@@ -18,7 +18,7 @@ use clap::Args;
 
 use self::figures::Figures;
 pub(crate) use self::program::ramdisk;
-pub(crate) use self::way::{COUNTED, Way};
+pub(crate) use self::way::{COUNTED, UNDEFENDED, Way};
 use crate::packages;
 use crate::qemu;
 
@@ -93,14 +93,17 @@ impl Bench {
         let wanted = |rows: &[&str]| rows.iter().any(|row| self.is_wanted(row));
         let of_program: Vec<String> = self.only.iter().filter(|row| exists_on_bare(row)).cloned().collect();
         let program = self.only.is_empty() || !of_program.is_empty();
-        if program && way != Way::XenGuest {
-            program::measure(way, &of_program, way.is_paravane() && !self.no_counters, figures)?;
+        if program && matches!(way, Way::Bare | Way::XenDom0 | Way::ParavaneDom0) {
+            program::measure(way, &of_program, figures)?;
+        }
+        if program && way.is_paravane() && !self.no_counters {
+            program::count(way, &of_program, figures)?;
         }
         if matches!(way, Way::XenDom0 | Way::ParavaneDom0) && wanted(kernel::ROWS) {
             kernel::measure(way, figures)?;
         }
         let in_guest = [control::ROWS, kernel::HYPERCALLS].concat();
-        if matches!(way, Way::XenGuest | Way::ParavaneGuest) && (wanted(&in_guest) || program && way == Way::XenGuest) {
+        if matches!(way, Way::XenGuest | Way::ParavaneGuest) && (wanted(&in_guest) || program) {
             control::measure(way, &of_program, |row| self.is_wanted(row), figures)?;
         }
         Ok(())

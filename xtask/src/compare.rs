@@ -93,6 +93,7 @@ impl Compare {
         name: &str,
     ) -> Result<Vec<Time>> {
         let mut hardware = self.hardware.clone();
+        hardware.host_append = format!("{} {}", bench::UNDEFENDED, hardware.host_append);
         if self.counted {
             hardware.cpus = Some(1);
             hardware.arguments.extend(bench::COUNTED.map(String::from));

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::figures::{BYTES, Figures};
-use super::way::{COUNTED, MEMORY, TIME, Way, command_line};
+use super::way::{COUNTED, MEMORY, TIME, UNDEFENDED, Way, command_line};
 use super::{kernel, program};
 use crate::accelerator::Accelerator;
 use crate::control_domain::{ControlDomain, Disk, Job};
@@ -28,7 +28,7 @@ const EVENTS: &[&str] = &["event-ping-pong"];
 pub(super) const ROWS: &[&str] =
     &[EVENTS[0], DEVICES[0], DEVICES[1], DEVICES[2], DEVICES[3], CREATE[0], CROWD[0], CROWD[1]];
 
-/// Measures the wanted rows; on Xen also those of the program, `of_program` or all, which elsewhere need no control domain.
+/// Measures the wanted rows, and those of the program: `of_program` or all.
 pub(super) fn measure(
     way: Way,
     of_program: &[String],
@@ -41,8 +41,7 @@ pub(super) fn measure(
     let kinds =
         [("costs", kernel::HYPERCALLS), ("events", EVENTS), ("devices", DEVICES), ("create", CREATE), ("crowd", CROWD)];
     parts.extend(kinds.into_iter().filter(|(_, rows)| wanted(rows)).map(|(part, _)| part));
-    let whole = wanted(&["getppid"]) || !of_program.is_empty();
-    if way == Way::XenGuest && whole {
+    if wanted(&["getppid"]) || !of_program.is_empty() {
         parts.push("program");
     }
     let disk = Disk::prepared(&[])?;
@@ -56,7 +55,7 @@ pub(super) fn measure(
     let host = way.host()?;
     let hardware = Hardware {
         cpus: Some(1),
-        host_append: way.options().into(),
+        host_append: UNDEFENDED.into(),
         timeout: Some(TIME.as_secs()),
         arguments: COUNTED.map(String::from).to_vec(),
         ..Hardware::default()

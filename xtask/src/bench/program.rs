@@ -19,19 +19,21 @@ const COUNTERS_KEY: &[u8] = b"\x01\x01\x01p\x01\x01\x01";
 /// Where Debian's programs look for their libraries.
 const LIBRARIES: &str = "lib/x86_64-linux-gnu";
 
-/// Measures the wanted rows, and, with `counters`, what Paravane counts for each.
-pub(super) fn measure(way: Way, wanted: &[String], counters: bool, figures: &mut Figures) -> Result<()> {
+/// Measures the wanted rows.
+pub(super) fn measure(way: Way, wanted: &[String], figures: &mut Figures) -> Result<()> {
     eprintln!("{way}: measuring");
     for line in run(way, "measure", wanted)? {
         if let Some((row, ticks)) = row(&line) {
             figures.add(row, way, ticks);
         }
     }
-    if counters {
-        eprintln!("{way}: counting");
-        counts::add(way, &run(way, "steps", wanted)?, figures)?;
-    }
     Ok(())
+}
+
+/// Adds what Paravane counts for each of the wanted rows.
+pub(super) fn count(way: Way, wanted: &[String], figures: &mut Figures) -> Result<()> {
+    eprintln!("{way}: counting");
+    counts::add(way, &run(way, "steps", wanted)?, figures)
 }
 
 /// The row that a line of the program's tells of, and its figure.

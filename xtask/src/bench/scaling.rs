@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Error, Result, ensure};
 
 use super::figures::{Figures, PER_SECOND};
-use super::way::{HOST_MEMORY, INITIAL, MEMORY, TIME, Way, command_line};
+use super::way::{HOST_MEMORY, INITIAL, MEMORY, TIME, UNDEFENDED, Way, command_line};
 use super::{control, program};
 use crate::control_domain::Disk;
 use crate::host::{GuestModule, Load};
@@ -87,7 +87,7 @@ fn crowd(way: Way, figures: &mut Figures) -> Result<()> {
     let hardware = Hardware {
         cpus: Some(CROWD_CPUS),
         host_memory: Some(CROWD_MEMORY),
-        host_append: way.options().into(),
+        host_append: UNDEFENDED.into(),
         timeout: Some(TIME.as_secs()),
         ..Hardware::default()
     };

@@ -23,6 +23,8 @@ pub(super) const TIME: Duration = Duration::from_secs(3600);
 /// What makes QEMU count instructions and start every machine from the same moment; and the board that a control domain's disk needs.
 pub(crate) const COUNTED: [&str; 6] =
     ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-machine", "q35"];
+/// Options that switch a hypervisor's defences against speculation off, Xen's and Paravane's alike.
+pub(crate) const UNDEFENDED: &str = "xpti=off spec-ctrl=no";
 /// The initial domain's name.
 pub(super) const INITIAL: &str = "Domain-0";
 
@@ -80,14 +82,6 @@ impl Way {
         })
     }
 
-    /// Words for the hypervisor's command line.
-    pub(super) const fn options(self) -> &'static str {
-        match self {
-            Self::XenDom0 | Self::XenGuest => "xpti=off spec-ctrl=no",
-            Self::Bare | Self::ParavaneDom0 | Self::ParavaneGuest => "",
-        }
-    }
-
     /// Boots the kernel with a ramdisk, without a control domain; the session is the caller's to follow.
     pub(crate) fn boot(self, ramdisk: Ramdisk, arguments: Vec<String>) -> Result<machine::Booted> {
         let host = self.host()?;
@@ -127,7 +121,7 @@ impl Way {
             load,
             disks: Vec::new(),
             files,
-            options: self.options().into(),
+            options: UNDEFENDED.into(),
             raw: false,
             limits: Limits { boot: Some(TIME), whole: Some(TIME), end: END_TIME },
             arguments: COUNTED.map(String::from).to_vec(),
