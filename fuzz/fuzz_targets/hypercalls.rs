@@ -2,5 +2,6 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    hypervisor::testing::play(bytes);
+    hypervisor::testing::play(bytes, fuzz::recount());
+    fuzz::note_calls();
 });

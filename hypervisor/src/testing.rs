@@ -1,16 +1,24 @@
 //! Guests for tests on the host: a domain with some memory and page tables of its own, whose vCPU 0 is active on the
 //! thread that made it, so that hypercalls can be made for it.
 
+mod control;
+mod events;
 mod held;
 mod pair;
 mod parsers;
 mod play;
 #[cfg(test)]
 mod play_tests;
+mod player;
+mod race;
 
+pub use control::control;
+pub use events::events;
 pub use held::Tally;
-pub use parsers::{emulate, plan, rings};
-pub use play::play;
+pub use parsers::{build, emulate, plan, rings};
+pub use play::{Recount, play};
+pub use player::calls;
+pub use race::race;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -52,11 +60,18 @@ pub(crate) struct Guest {
     tables: [Mfn; TABLES],
 }
 
+/// Frames of the machine. A recount looks at all of them, so a fuzz target has few.
+const FRAMES: u64 = if cfg!(test) { 4096 } else { 1024 };
+
 /// Brings the machine up, once for the process.
-pub(crate) fn start_machine() {
+pub fn start_machine() {
+    start_machine_with(FRAMES);
+}
+
+fn start_machine_with(frames: u64) {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        machine::hosted::start(4096);
+        machine::hosted::start(frames);
         crate::cpu_policy::init();
     });
 }
@@ -72,7 +87,6 @@ impl Guest {
     }
 
     /// The same, with control over others.
-    #[cfg(test)]
     pub(crate) fn privileged(id: u16, pages: usize) -> Self {
         crate::hardware::init();
         Self::with(id, pages, true)

@@ -6,7 +6,7 @@
 pub(crate) mod acpi;
 mod contents;
 mod efi;
-mod multiboot;
+pub(crate) mod multiboot;
 pub mod options;
 pub(crate) mod ranges;
 pub(crate) mod video;

@@ -14,6 +14,7 @@ mod compare;
 mod control_domain;
 mod debian;
 mod dialogue;
+mod fuzz;
 mod grub;
 mod host;
 mod image;
@@ -67,8 +68,8 @@ enum Command {
     Image,
     /// Check format, lints, unsafe code, generated files and dependencies
     Check(check::Check),
-    /// Run the fuzz targets, each for a given time
-    Fuzz(nightly::Fuzz),
+    /// Run the fuzz targets: for a time or a number of hypercalls; or show what they reach
+    Fuzz(Box<fuzz::Fuzz>),
     /// Run the host tests under Miri
     Miri(nightly::Miri),
     /// Compare boot times on Paravane and on Debian's Xen

@@ -1,24 +1,13 @@
-//! `cargo xtask fuzz` and `cargo xtask miri`: what needs the nightly toolchain.
+//! The nightly toolchain, and `cargo xtask miri`, which needs it.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::progress::Step;
 use crate::{command, packages, workspace};
-
-/// Options of `fuzz`.
-#[derive(Args, Debug)]
-pub(crate) struct Fuzz {
-    /// Seconds for each target
-    #[arg(long, value_name = "S", default_value_t = 600)]
-    time: u64,
-    /// Only this target
-    #[arg(long, value_name = "NAME")]
-    target: Option<String>,
-}
 
 /// Options of `miri`.
 #[derive(Args, Debug)]
@@ -35,52 +24,10 @@ pub(crate) struct Miri {
 /// code, begin with CPUID, which Miri has not got.
 const PACKAGES: [&str; 2] = ["abi", "machine"];
 
-impl Fuzz {
-    /// Runs each target; a crash leaves its input under `target/fuzz/`.
-    pub(crate) fn execute(&self) -> Result<ExitCode> {
-        need_nightly(&[])?;
-        packages::need_cargo("fuzz", "cargo-fuzz")?;
-        // The fuzzer's own library is C++ that cargo builds.
-        packages::need_program("c++", "g++")?;
-        let folder = workspace::root().join("fuzz");
-        ensure!(folder.join("Cargo.toml").exists(), "there are no fuzz targets: fuzz/Cargo.toml is missing");
-        let output = command::quiet(cargo(workspace::root()).args(["fuzz", "list"]))?;
-        let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-        let targets: Vec<&str> =
-            listed.lines().filter(|name| self.target.as_ref().is_none_or(|target| target == name)).collect();
-        ensure!(!targets.is_empty(), "no such target; there are: {}", listed.trim().replace('\n', ", "));
-        let mut failed = Vec::new();
-        for target in &targets {
-            eprintln!("fuzzing {target} for {} s", self.time);
-            let corpus = workspace::made(workspace::target().join("fuzz/corpus").join(target))?;
-            let crashes = workspace::made(workspace::target().join("fuzz/crashes").join(target))?;
-            let result = command::shown(
-                cargo(workspace::root())
-                    .args(["fuzz", "run", "--target-dir"])
-                    .arg(workspace::target().join("fuzz/build"))
-                    .arg(target)
-                    .arg(&corpus)
-                    .arg("--")
-                    .arg(format!("-max_total_time={}", self.time))
-                    .arg(format!("-artifact_prefix={}/", crashes.display())),
-            );
-            match result {
-                Ok(()) => println!("PASS fuzz {target} ({} s)", self.time),
-                Err(error) => {
-                    println!("FAIL fuzz {target}: {error:#} (inputs: {})", crashes.display());
-                    failed.push(*target);
-                }
-            }
-        }
-        println!("{} passed, {} failed", targets.len() - failed.len(), failed.len());
-        Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-}
-
 impl Miri {
     /// Runs the host tests under Miri.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        need_nightly(&["miri", "rust-src"])?;
+        need(&["miri", "rust-src"])?;
         packages::need_cargo("nextest", "cargo-nextest")?;
         let mut miri = cargo(workspace::root());
         miri.args(["miri", "nextest", "run", "--no-fail-fast", "--no-tests", "pass", "--target-dir"]);
@@ -97,7 +44,7 @@ impl Miri {
 }
 
 /// The nightly toolchain's cargo, free of what our own has put into the environment.
-fn cargo(folder: &Path) -> Command {
+pub(crate) fn cargo(folder: &Path) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo"]).current_dir(folder);
     command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC").env_remove("RUSTDOC");
@@ -105,7 +52,7 @@ fn cargo(folder: &Path) -> Command {
 }
 
 /// Makes sure of the nightly toolchain and its components.
-fn need_nightly(components: &[&str]) -> Result<()> {
+pub(crate) fn need(components: &[&str]) -> Result<()> {
     if !command::exists("rustup") {
         bail!("rustup is missing: the nightly toolchain is needed");
     }

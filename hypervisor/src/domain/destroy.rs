@@ -60,6 +60,25 @@ pub fn conclude_emptied() {
     }
 }
 
+/// Takes the initial domain apart as if it were any. On a machine its end is the host's.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn destroy_initial(domain: &Arc<Domain>) {
+    domain.start_dying();
+    ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, domain));
+    while !take_apart(domain, &mut Budget::new(Budget::HYPERCALL)) {}
+}
+
+/// Frees the numbers of all domains that have been taken apart, the initial domain's last.
+///
+/// # Panics
+/// If somebody still has frames of one.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn forget_all() {
+    destroy_some(&mut Budget::new(Budget::HYPERCALL));
+    assert!(table::first_from(DomainId(1)).is_none(), "a domain is dead, but not gone");
+    table::forget(DomainId(0));
+}
+
 /// Leaves the number of a domain that has been taken apart, and tells the control domain.
 fn bury(domain: Arc<Domain>) {
     let Life::Dying(reason) = domain.life() else { return };

@@ -11,6 +11,8 @@ mod vcpu;
 
 pub use control::{Control, Handle};
 pub use destroy::{conclude_emptied, destroy_some, destruction_due};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use destroy::{destroy_initial, forget_all};
 pub use life::{EndReason, Life};
 pub use refusals::Refusals;
 pub use table::{

@@ -169,6 +169,13 @@ pub(super) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
     }
 }
 
+/// Frees a number, whatever is left of its domain.
+#[cfg(any(test, feature = "testing"))]
+pub(super) fn forget(id: DomainId) {
+    let removed = DOMAINS.lock().entries.remove(&id);
+    drop(removed);
+}
+
 /// Whether there is no domain.
 pub fn is_empty() -> bool {
     DOMAINS.lock().entries.is_empty()

@@ -35,6 +35,8 @@ pub use pause::wait_until_parked;
 pub(crate) use poll::poll_timeout;
 pub use poll::{start_polling, wake_pollers};
 pub(crate) use run::note_leaving;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use run::turn;
 pub use run::{must_stop, poll, run_cpu, yield_now};
 pub use runstate::Runstate;
 pub use settings::{

@@ -59,6 +59,14 @@ pub(super) fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
     leave_idle(cpu);
 }
 
+/// Gives the pCPU to one vCPU, which gives it up at once.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn turn(cpu: CpuId) {
+    if let Some((vcpu, domain)) = pick(cpu) {
+        put_back(cpu, &vcpu, &domain);
+    }
+}
+
 /// Chooses the vCPU that is to run; its place is `Running` then.
 fn pick(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     loop {

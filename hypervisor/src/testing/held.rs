@@ -1,8 +1,8 @@
 //! What domains hold of frames as values: the part of the frame table's counts that page tables, pins and lists do not
 //! explain. With it a test recounts the whole table.
 
-use std::collections::HashMap;
 use std::string::String;
+use std::vec::Vec;
 
 use machine::addr::Mfn;
 use machine::context::GuestContext;
@@ -10,21 +10,29 @@ use machine::frames::audit::{self, Held};
 
 use crate::domain::Domain;
 
-/// References and uses by frame.
+/// References and uses, by frame number.
 #[derive(Default)]
 pub struct Tally {
-    frames: HashMap<u64, Held>,
+    frames: Vec<Held>,
 }
 
 impl Tally {
+    fn held(&mut self, mfn: Mfn) -> &mut Held {
+        let index = usize::try_from(mfn.get()).expect("a frame of a small machine");
+        if index >= self.frames.len() {
+            self.frames.resize(index + 1, Held::default());
+        }
+        &mut self.frames[index]
+    }
+
     /// Counts a `FrameRef`.
     pub(crate) fn reference(&mut self, mfn: Mfn) {
-        self.frames.entry(mfn.get()).or_default().references += 1;
+        self.held(mfn).references += 1;
     }
 
     /// Counts a `TypedRef`.
     pub(crate) fn typed(&mut self, mfn: Mfn) {
-        let held = self.frames.entry(mfn.get()).or_default();
+        let held = self.held(mfn);
         held.references += 1;
         held.uses += 1;
     }
@@ -61,6 +69,6 @@ impl Tally {
     /// # Errors
     /// All differences, one line each.
     pub(crate) fn recount(&self) -> Result<(), String> {
-        audit::recount(|mfn| self.frames.get(&mfn.get()).copied().unwrap_or_default())
+        audit::recount(&self.frames)
     }
 }

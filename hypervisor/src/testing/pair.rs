@@ -10,7 +10,7 @@ use machine::addr::Mfn;
 use machine::context::Active;
 use machine::frames::{self, Budget};
 
-use super::play::Player;
+use super::player::Player;
 use super::{Guest, Tally};
 use crate::domain::{self, Domain, EndReason};
 
@@ -29,7 +29,15 @@ impl Pair {
     pub(super) fn new() -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let id = domain_number(NEXT.fetch_add(2, Ordering::Relaxed));
-        let guests = [Guest::new(id, PAGES), Guest::new(id + 1, PAGES)];
+        Self::of([Guest::new(id, PAGES), Guest::new(id + 1, PAGES)])
+    }
+
+    /// A control domain and a guest.
+    pub(super) fn with_control() -> Self {
+        Self::of([Guest::privileged(0, PAGES), Guest::new(16, PAGES)])
+    }
+
+    fn of(guests: [Guest; 2]) -> Self {
         for guest in &guests {
             for index in 0..GRANTS {
                 let to = guests[index as usize % 2].domain.id();

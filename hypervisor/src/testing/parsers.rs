@@ -2,13 +2,17 @@
 //! panic; what else must be true is the tests' of the modules themselves.
 
 use std::cell::RefCell;
+use std::string::String;
 
 use abi::xen::{DomainId, MmuextOp, mmuext};
+use abi::xenstore::MessageHeader;
 use machine::addr::GuestVirt;
-use machine::frames::{Budget, SharedPage};
+use machine::frames::{self, Budget, SharedPage, TypedRef, Writable};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Guest, writable};
+use super::{Guest, start_machine_with, writable};
+use crate::builder::{self, Image};
+use crate::domain::{self, Domain, Settings};
 use crate::event_channel::Port;
 use crate::memory::{mmuext::mmuext_op, update_va_mapping::update_va_mapping};
 use crate::{console, start, store, trap::emulate};
@@ -119,14 +123,21 @@ pub fn rings(bytes: &[u8]) {
                     index.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
                     page.copy_in(at, &index);
                 }
-                // A request, as those who keep the protocol send one.
-                1 if store => {
-                    let producer = page.frame().read_u64(256) >> 32;
-                    for (at, byte) in (producer..).zip(data) {
-                        page.copy_in((at % 1024) as usize, &[*byte]);
-                    }
-                    let next = (producer as u32).wrapping_add(data.len() as u32);
-                    page.copy_in(2052, next.as_bytes());
+                // Bytes of requests, as those who keep the protocol send them.
+                1 if store => send(&page, data),
+                // A whole request: what is asked for and in which transaction is in the second byte.
+                2 if store => {
+                    let header = MessageHeader {
+                        kind: u32::from(offset % 32),
+                        request_id: 1,
+                        transaction_id: u32::from(offset / 32),
+                        length: data.len() as u32,
+                    };
+                    send(&page, header.as_bytes());
+                    send(&page, data);
+                    // The answers have been read.
+                    let answered = page.frame().read_u64(257) >> 32;
+                    page.copy_in(2056, (answered as u32).as_bytes());
                 }
                 _ => page.copy_in(usize::from(offset) * 8, &data[..data.len().min(2048)]),
             }
@@ -139,7 +150,45 @@ pub fn rings(bytes: &[u8]) {
     });
 }
 
+/// Puts bytes on the store's ring behind those that are there.
+fn send(page: &TypedRef<Writable>, bytes: &[u8]) {
+    let producer = page.frame().read_u64(256) >> 32;
+    for (at, byte) in (producer..).zip(bytes) {
+        page.copy_in((at % 1024) as usize, &[*byte]);
+    }
+    let next = (producer as u32).wrapping_add(bytes.len() as u32);
+    page.copy_in(2052, next.as_bytes());
+}
+
 /// Reads the arguments of modules.
 pub fn plan(modules: &[&str]) {
     start::plan_of(modules);
+}
+
+/// Frames of a machine on which kernels are unpacked, and of the domain that is built.
+const BUILDER_FRAMES: u64 = 32 * 1024;
+const DOMAIN_FRAMES: u32 = 1024;
+
+/// Builds a domain from a boot module. Whatever comes of it, all frames are free again afterwards.
+///
+/// # Panics
+/// If frames are lost.
+pub fn build(module: &[u8]) {
+    start_machine_with(BUILDER_FRAMES);
+    let free = frames::free_frames();
+    for privileged in [false, true] {
+        let Ok(image) = Image::open(module) else { break };
+        let settings = Settings {
+            name: String::from("test"),
+            privileged,
+            vcpus: 1,
+            max_frames: DOMAIN_FRAMES,
+            weight: 256,
+            cap: 0,
+        };
+        let domain = Domain::new(DomainId(GUEST), settings).expect("memory for a domain");
+        let _ = builder::build(&domain, &image, Some(&module[..module.len().min(5000)]), "console=hvc0");
+        domain::destroy_initial(&domain);
+    }
+    assert_eq!(frames::free_frames(), free, "frames are lost");
 }

@@ -1,9 +1,5 @@
 //! Plays guests that make hypercalls as a string of bytes says: the same for property tests, where the bytes are random,
-//! and for fuzzing, where they evolve. Arguments lean towards what gets far: frames that exist, tables, flags that make
-//! sense.
-
-use std::sync::Arc;
-use std::vec::Vec;
+//! and for fuzzing, where they evolve.
 
 use abi::arch_x86_64::VcpuGuestContext;
 use abi::grant_table::{CopyPointer, GrantCopy, MapGrantRef, SetupTable, Transfer, UnmapGrantRef, map_flags};
@@ -11,114 +7,15 @@ use abi::memory::{Exchange, Reservation};
 use abi::vcpu::RegisterVcpuInfo;
 use abi::xen::{DomainId, MmuUpdate, MmuextOp, MulticallEntry, hypercall, mmuext};
 use machine::addr::{GuestVirt, Mfn};
-use machine::context::Active;
-use machine::frames::Budget;
-#[cfg(test)]
-use machine::frames::{L4, TypedRef};
-use zerocopy::{FromZeros, Immutable, IntoBytes};
+use zerocopy::FromZeros;
 
-use super::BASE;
 use super::pair::{FIRST_GRANT, GRANTS, Pair, all_is_back, destroy, free_frames, recount};
-use crate::domain::{Domain, EndReason, Life, Vcpu};
-use crate::hypercall::{dispatch, short};
-
-/// How often a call that is to be continued is repeated before the player goes on with something else.
-const REPEATS: usize = 200;
-
-/// What is played, byte by byte; zeros when it is used up.
-pub(super) struct Script<'a>(pub(super) &'a [u8]);
-
-impl Script<'_> {
-    fn byte(&mut self) -> u8 {
-        self.0.split_off_first().copied().unwrap_or(0)
-    }
-
-    fn word(&mut self) -> u64 {
-        (0..8).fold(0, |word, _| word << 8 | u64::from(self.byte()))
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::from(self.byte()) % from.len()]
-    }
-
-    /// A list of up to `most`.
-    fn list<T>(&mut self, most: u8, mut element: impl FnMut(&mut Self) -> T) -> Vec<T> {
-        (0..=self.byte() % most).map(|_| element(self)).collect()
-    }
-}
-
-/// A vCPU that plays.
-pub(super) struct Player {
-    pub(super) domain: Arc<Domain>,
-    pub(super) vcpu: Arc<Vcpu>,
-    pub(super) cpu: Option<Active>,
-    /// It has ended, or has lost the memory for its arguments.
-    pub(super) over: bool,
-    /// Where arguments are put: two pages.
-    pub(super) scratch: u64,
-    /// Frames that it likes to name: the own tables first, then pages, then what it should not have.
-    pub(super) frames: Vec<Mfn>,
-    pub(super) domains: [DomainId; 4],
-}
+use super::player::{Player, Script};
+use crate::domain::Life;
 
 impl Player {
-    pub(super) fn page(page: usize) -> u64 {
-        BASE + page as u64 * 4096
-    }
-
-    /// Where a page is mapped, or nothing yet; seldom where arguments are put.
-    fn any_page(script: &mut Script<'_>) -> u64 {
-        let number = script.byte();
-        Self::page(if number == 255 { 0 } else { 4 + usize::from(number) % 32 })
-    }
-
-    /// Makes a hypercall, to its end if it has one.
-    fn call(&mut self, number: u32, arguments: [u64; 6]) {
-        let Some(cpu) = &mut self.cpu else { return };
-        let registers = cpu.registers_mut();
-        registers.rax = number.into();
-        [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = arguments;
-        for _ in 0..REPEATS {
-            let registers = cpu.registers_mut();
-            (registers.rip, registers.rax) = (2, number.into());
-            if short(cpu, &self.domain) {
-                return;
-            }
-            if let Err(why) = dispatch(cpu, &self.domain, &self.vcpu) {
-                self.domain.end(EndReason::Killed(why));
-                return;
-            }
-            if cpu.registers().rip != 0 {
-                return;
-            }
-            self.domain.teardown.advance(&mut Budget::new(Budget::HYPERCALL));
-        }
-    }
-
-    /// Puts a value where hypercalls can read it, if anything is mapped there.
-    fn put<T: IntoBytes + Immutable + ?Sized>(&mut self, value: &T) -> u64 {
-        if let Some(cpu) = &mut self.cpu {
-            self.over |= cpu.write(GuestVirt::new(self.scratch), value).is_err();
-        }
-        self.scratch
-    }
-
-    fn frame(&self, script: &mut Script<'_>) -> Mfn {
-        script.pick(&self.frames)
-    }
-
-    fn entry(&self, script: &mut Script<'_>) -> u64 {
-        const FLAGS: [u64; 16] =
-            [0x67, 0x67, 0x67, 0x67, 0x65, 0x65, 0x65, 0x25, 0x61, 0x63, 0x7, 0x5, 0xe7, 0x77, 1 << 63 | 0x67, 0xe67];
-        match script.byte() % 8 {
-            0 => 0,
-            1 if script.byte().is_multiple_of(8) => script.word(),
-            _ => self.frame(script).get() << 12 | script.pick(&FLAGS),
-        }
-    }
-
     /// Makes one step.
-    fn step(&mut self, script: &mut Script<'_>) {
+    pub(super) fn step(&mut self, script: &mut Script<'_>) {
         match script.byte() % 20 {
             0..=2 => self.mmu_update(script),
             3..=5 => self.update_va_mapping(script),
@@ -147,13 +44,6 @@ impl Player {
         let at = self.put(list.as_slice());
         let domain = script.pick(&[0x7ff0, 0x7ff0, 0x7ff0, u64::from(self.domains[1].0), 0]);
         self.call(hypercall::MMU_UPDATE, [at, list.len() as u64, 0, domain, 0, 0]);
-    }
-
-    fn index(script: &mut Script<'_>) -> u64 {
-        match script.pick(&[3u64, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 100, 255, 256, 271, 272, 511]) {
-            100 => script.word() % 512,
-            index => index,
-        }
     }
 
     fn update_va_mapping(&mut self, script: &mut Script<'_>) {
@@ -401,27 +291,7 @@ impl Player {
         self.call(number, arguments);
     }
 
-    /// A further reference to the root table that it uses.
-    #[cfg(test)]
-    pub(super) fn root(&self) -> Option<TypedRef<L4>> {
-        self.cpu.as_ref().and_then(|cpu| cpu.context().kernel_root()).map(TypedRef::again)
-    }
-
-    /// Loads the vCPU into the pCPU that this thread is.
-    #[cfg(test)]
-    pub(super) fn activate(&mut self) {
-        self.cpu = self.vcpu.parked().take().and_then(|context| context.activate().ok());
-    }
-
-    /// Takes the vCPU off its pCPU for good.
-    pub(super) fn park(&mut self) {
-        if let Some(cpu) = self.cpu.take() {
-            *self.vcpu.parked() = Some(cpu.deactivate());
-        }
-    }
-
     /// Plays until the script ends, or the player.
-    #[cfg(test)]
     pub(super) fn play(&mut self, script: &mut Script<'_>) {
         while !script.0.is_empty() && !self.over {
             self.step(script);
@@ -429,11 +299,20 @@ impl Player {
     }
 }
 
-/// Plays two guests as `bytes` says, and checks the frame table after each step and at the end, when both are gone.
+/// When the frame table is recounted while guests play. It always is at the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recount {
+    /// After each step: slow, and names the step that went wrong.
+    EachStep,
+    /// When the script has ended.
+    AtEnd,
+}
+
+/// Plays two guests as `bytes` says, and checks the frame table and that every frame comes back when both are gone.
 ///
 /// # Panics
 /// If a count is wrong or a frame is lost.
-pub fn play(bytes: &[u8]) {
+pub fn play(bytes: &[u8], when: Recount) {
     let free = free_frames();
     let mut script = Script(bytes);
     while !script.0.is_empty() {
@@ -443,10 +322,13 @@ pub fn play(bytes: &[u8]) {
         while !script.0.is_empty() && !players[0].over {
             let who = usize::from(script.byte().is_multiple_of(4) && !players[1].over);
             players[who].step(&mut script);
-            recount(&domains, &players);
+            if when == Recount::EachStep {
+                recount(&domains, &players);
+            }
         }
+        recount(&domains, &players);
         drop(domains);
         destroy(pair, players);
-        all_is_back(free);
     }
+    all_is_back(free);
 }

@@ -9,7 +9,7 @@ use crate::addr::MAX_CPUS;
 const MAX_TABLE: u32 = 8 << 20;
 
 /// Gives the bytes of a physical range, or `None` where there are none to be had.
-pub(crate) type Map<'a> = &'a dyn Fn(u64, u64) -> Option<&'static [u8]>;
+pub(crate) type Map<'a> = &'a dyn Fn(u64, u64) -> Option<&'a [u8]>;
 
 /// An I/O APIC and the first interrupt number it serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +75,7 @@ fn sums_to_zero(bytes: &[u8]) -> bool {
     bytes.iter().fold(0u8, |sum, &byte| sum.wrapping_add(byte)) == 0
 }
 
-fn table(map: Map<'_>, address: u64) -> Option<&'static [u8]> {
+fn table<'a>(map: Map<'a>, address: u64) -> Option<&'a [u8]> {
     let length = u32_at(map(address, 36)?, 4)?;
     if !(36..=MAX_TABLE).contains(&length) {
         return None;

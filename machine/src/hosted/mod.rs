@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod device_memory;
 pub mod heap;
 pub mod io_apic;
+pub mod loader;
 pub mod mmu;
 pub mod ports;
 pub mod power;

@@ -1,0 +1,37 @@
+//! Three vCPUs that play at the same time on threads of their own: two of one guest, on the same tables, and one of
+//! another guest.
+
+use std::thread;
+
+use machine::frames::Budget;
+
+use super::pair::{Pair, all_is_back, destroy, free_frames, recount};
+use super::player::{Player, Script};
+
+/// Plays the scripts, one for each vCPU, then checks the frame table and that every frame comes back.
+///
+/// # Panics
+/// If a count is wrong or a frame is lost.
+pub fn race(scripts: [&[u8]; 3]) {
+    let free = free_frames();
+    let mut pair = Pair::new();
+    let root = pair.player(0, 0);
+    if let Some(context) = root.domain.vcpu(1).expect("two vCPUs").parked().as_mut() {
+        drop(context.set_roots(root.root(), None));
+    }
+    let mut players = std::vec![root, pair.player_of(0, 1, None, 2), pair.player(1, 0)];
+    players.iter_mut().for_each(Player::park);
+    thread::scope(|scope| {
+        for (player, script) in players.iter_mut().zip(scripts) {
+            scope.spawn(move || {
+                player.activate();
+                player.play(&mut Script(script));
+                player.park();
+                player.domain.teardown.advance(&mut Budget::new(10_000));
+            });
+        }
+    });
+    recount(&pair.domains(), &players);
+    destroy(pair, players);
+    all_is_back(free);
+}
