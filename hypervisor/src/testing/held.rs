@@ -69,6 +69,6 @@ impl Tally {
     /// # Errors
     /// All differences, one line each.
     pub(crate) fn recount(&self) -> Result<(), String> {
-        audit::recount(&self.frames)
+        audit::recount(|mfn| self.frames.get(mfn.get() as usize).copied().unwrap_or_default())
     }
 }

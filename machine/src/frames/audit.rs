@@ -24,17 +24,16 @@ pub struct Held {
     pub uses: u32,
 }
 
-/// Compares every frame's counts with what pins, queues, lists, page-table entries and `held`, by frame number, account
-/// for.
+/// Compares every frame's counts with what pins, queues, lists, page-table entries and `held` account for.
 ///
 /// # Errors
 /// All differences, one line each.
-pub fn recount(held: &[Held]) -> Result<(), String> {
+pub fn recount(held: impl Fn(Mfn) -> Held) -> Result<(), String> {
     let frames = slot::table_size();
     let mut expected: Vec<Held> = vec![Held::default(); usize::try_from(frames).expect("a small machine")];
     let mut complaints = String::new();
     for (number, own) in (0..frames).zip(&mut expected) {
-        *own = held.get(number as usize).copied().unwrap_or_default();
+        *own = held(Mfn::new(number));
     }
     for number in 0..frames {
         let mfn = Mfn::new(number);
