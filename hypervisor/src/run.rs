@@ -12,7 +12,7 @@ use crate::domain::{self, Domain, EndReason, Vcpu};
 use crate::latency::{self, Cause, Phase};
 use crate::trap::upcall_storm::{UpcallStorm, Verdict};
 use crate::{hypercall, scheduler, time, trap};
-use abi::xen::{hypercall as number, vm_assist};
+use abi::xen::{hypercall as numbers, vm_assist};
 
 /// Runs the vCPU until it has to give the pCPU up; takes and returns its state at rest.
 pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContext>) -> Box<GuestContext> {
@@ -25,6 +25,7 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
     };
     time::refresh(vcpu, &mut cpu);
     cpu.allow_short_ways(!domain.has_assist(vm_assist::ARCHITECTURAL_IOPL));
+    let meter = latency::own();
     let mut storm = UpcallStorm::default();
     let mut returned = false;
     // What this pCPU has queued until now was others' doing.
@@ -55,7 +56,7 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
             continue;
         }
         let step = deliver(&mut cpu, domain, vcpu, &mut storm, returned).and_then(|()| {
-            latency::end();
+            meter.end();
             let exit = loop {
                 let exit = cpu.run();
                 if !short(&mut cpu, domain, exit) {
@@ -65,8 +66,9 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
                     break None;
                 }
             };
-            latency::begin(exit.map_or(Cause::Interrupt, |exit| cause(exit, cpu.registers().rax)));
-            returned = exit == Some(Exit::Hypercall) && cpu.registers().rax == u64::from(number::IRET);
+            let number = cpu.registers().rax;
+            meter.begin(exit.map_or(Cause::Interrupt, |exit| cause(exit, number)));
+            returned = exit == Some(Exit::Hypercall) && number == u64::from(numbers::IRET);
             exit.map_or(Ok(()), |exit| act(&mut cpu, domain, vcpu, exit))
         });
         if let Err(why) = step {
@@ -90,10 +92,11 @@ fn tear_down(domain: &Domain) -> bool {
     done
 }
 
-fn cause(exit: Exit, rax: u64) -> Cause {
+#[inline]
+fn cause(exit: Exit, number: u64) -> Cause {
     match exit {
         Exit::Interrupt => Cause::Interrupt,
-        Exit::Hypercall => Cause::Hypercall(rax),
+        Exit::Hypercall => Cause::Hypercall(number),
         Exit::Syscall | Exit::Syscall32 | Exit::Sysenter => Cause::SystemCall,
         Exit::Trap { vector, .. } => Cause::Trap(vector),
         Exit::BadSelectors => Cause::Trap(13),

@@ -14,7 +14,7 @@ kernel::guest!(main);
 
 const MILLISECOND: u64 = 1_000_000;
 /// How long it goes on unless `seconds=` says otherwise.
-const SECONDS: u64 = 6;
+const SECONDS: u64 = 9;
 
 fn main() {
     if initial_domain() {
