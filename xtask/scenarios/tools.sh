@@ -235,6 +235,34 @@ sum=$(head -c 4M /tmp/disk | md5sum | cut -d ' ' -f 1)
 ask web 'head -c 4194304 /dev/xvdb | md5sum' | grep "$sum"
 rm /tmp/web.save
 
+#: pci-assignable-add refuses before the device is touched
+# The SMBus controller of q35.
+smbus=/sys/bus/pci/devices/0000:00:1f.3
+modprobe i2c-i801
+driver=$(readlink -f $smbus/driver)
+test "$(basename "$driver")" = i801_smbus
+if is_paravane; then
+    cp /run/xtask/modprobe.conf /etc/modprobe.d/paravane.conf
+    fails modprobe xen-pciback
+    test ! -e /sys/bus/pci/drivers/pciback
+fi
+fails xl pci-assignable-add 00:1f.3
+test "$(readlink -f $smbus/driver)" = "$driver"
+
+#: pci-assignable-remove gives the device back where pciback is loaded all the same
+if is_paravane; then
+    rm /etc/modprobe.d/paravane.conf
+    modprobe xen-pciback
+    fails xl pci-assignable-add 00:1f.3
+    xl pci-assignable-remove -r 00:1f.3
+    test "$(basename "$(readlink -f /sys/bus/pci/devices/0000:00:1f.3/driver)")" = i801_smbus
+    config passed "pci = ['00:1f.3']"
+    fails xl create /tmp/passed.cfg
+    gone passed
+    test "$(basename "$(readlink -f /sys/bus/pci/devices/0000:00:1f.3/driver)")" = i801_smbus
+    rmmod xen-pciback
+fi
+
 #: reboot
 old=$(xl domid web)
 rm -f $consoles/guest-web.log

@@ -12,6 +12,7 @@ use crate::{command, image, packages, workspace};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const GRUB_DEFAULTS: &str = "etc/default/grub.d/paravane.cfg";
+const MODPROBE: &str = "etc/modprobe.d/paravane.conf";
 
 /// Builds the image and the package with it; returns the package's path.
 pub(crate) fn build() -> Result<PathBuf> {
@@ -23,10 +24,11 @@ pub(crate) fn build() -> Result<PathBuf> {
     let put = |path: &str, mode: u32, contents: &[u8]| put(&root.join(path), mode, contents);
     put(&format!("boot/xen-paravane-{VERSION}"), 0o644, &fs::read(&image)?)?;
     put(GRUB_DEFAULTS, 0o644, include_bytes!("../package/paravane.cfg"))?;
+    put(MODPROBE, 0o644, include_bytes!("../package/modprobe.conf"))?;
     put("usr/share/doc/paravane/copyright", 0o644, copyright()?.as_bytes())?;
     let size: u64 = fs::metadata(&image)?.len().div_ceil(1024) + 16;
     put("DEBIAN/control", 0o644, control(size).as_bytes())?;
-    put("DEBIAN/conffiles", 0o644, format!("/{GRUB_DEFAULTS}\n").as_bytes())?;
+    put("DEBIAN/conffiles", 0o644, format!("/{GRUB_DEFAULTS}\n/{MODPROBE}\n").as_bytes())?;
     put("DEBIAN/postinst", 0o755, include_bytes!("../package/postinst"))?;
     put("DEBIAN/postrm", 0o755, include_bytes!("../package/postrm"))?;
     let package = workspace::target().join(format!("paravane_{VERSION}_amd64.deb"));

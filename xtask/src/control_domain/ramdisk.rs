@@ -9,6 +9,8 @@ use crate::ramdisk::Ramdisk;
 const INIT: &[u8] = include_bytes!("../../controldomain/init");
 const START: &[u8] = include_bytes!("../../controldomain/start");
 const DEMO: &[u8] = include_bytes!("../../controldomain/demo.cfg");
+/// What the package has for `/etc/modprobe.d`, for a step that tries it.
+const MODPROBE: &[u8] = include_bytes!("../../package/modprobe.conf");
 
 /// What stands between the kernel and its disk.
 const MODULES: [&str; 4] = ["crc32c_generic", "ahci", "sd_mod", "ext4"];
@@ -25,6 +27,7 @@ pub(crate) fn ramdisk(disk: &Disk, job: Job<'_>, files: &[(String, Vec<u8>)]) ->
     ramdisk.modules(&disk.modules, &MODULES)?;
     ramdisk.file("run/start", 0o755, START)?;
     ramdisk.file("run/demo.cfg", 0o644, DEMO)?;
+    ramdisk.file("run/modprobe.conf", 0o644, MODPROBE)?;
     for (name, contents) in files {
         ramdisk.file(&format!("run/{name}"), 0o644, contents)?;
     }

@@ -28,7 +28,7 @@ const DISK: usize = 8 << 20;
 const FILE: usize = 1 << 20;
 
 /// Modules of Debian 12's kernel, in the order in which they can be loaded.
-const MODULES: [&str; 24] = [
+const MODULES: [&str; 25] = [
     "scsi_common",
     "scsi_mod",
     "libata",
@@ -50,6 +50,7 @@ const MODULES: [&str; 24] = [
     "virtio_pci_legacy_dev",
     "virtio_pci",
     "virtio_blk",
+    "virtio_scsi",
     "failover",
     "net_failover",
     "virtio_net",
@@ -89,7 +90,7 @@ struct Case {
     arguments: &'static [&'static str],
 }
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 6] = [
     Case {
         name: "hardware q35 with AHCI and e1000",
         cpus: 2,
@@ -103,6 +104,53 @@ const CASES: [Case; 3] = [
         disk: "sda",
         ahci: false,
         arguments: &["-drive", "file=disk,format=raw,if=ide,snapshot=on", "-device", "e1000,netdev=net"],
+    },
+    // as cloud machines have them: nothing tells the guest that device addresses are not its own
+    Case {
+        name: "hardware q35 with virtio without iommu_platform",
+        cpus: 2,
+        disk: "vda",
+        ahci: false,
+        arguments: &[
+            "-machine",
+            "q35",
+            "-drive",
+            "file=disk,format=raw,if=none,id=disk,snapshot=on",
+            "-device",
+            "virtio-blk-pci,drive=disk,disable-legacy=on",
+            "-device",
+            "virtio-net-pci,netdev=net,disable-legacy=on",
+        ],
+    },
+    Case {
+        name: "hardware pc with legacy virtio",
+        cpus: 2,
+        disk: "vda",
+        ahci: false,
+        arguments: &[
+            "-drive",
+            "file=disk,format=raw,if=none,id=disk,snapshot=on",
+            "-device",
+            "virtio-blk-pci,drive=disk,disable-modern=on,disable-legacy=off",
+            "-device",
+            "virtio-net-pci,netdev=net,disable-modern=on,disable-legacy=off",
+        ],
+    },
+    Case {
+        name: "hardware pc with virtio-scsi without iommu_platform",
+        cpus: 1,
+        disk: "sda",
+        ahci: false,
+        arguments: &[
+            "-drive",
+            "file=disk,format=raw,if=none,id=disk,snapshot=on",
+            "-device",
+            "virtio-scsi-pci",
+            "-device",
+            "scsi-hd,drive=disk",
+            "-device",
+            "virtio-net-pci,netdev=net",
+        ],
     },
     Case {
         name: "hardware q35 with virtio",

@@ -18,6 +18,7 @@ mod vcpu_context;
 
 use abi::domctl::op;
 use abi::errno::Errno;
+use abi::xen::DomainId;
 use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 
@@ -38,11 +39,14 @@ pub fn domctl(caller: &mut Caller<'_>, address: GuestVirt) -> CallResult {
 }
 
 fn perform(caller: &mut Caller<'_>, request: &Request) -> CallResult {
-    // These three are not about a domain that must be there.
+    // These are not about a domain that must be there.
     match request.command {
         op::CREATEDOMAIN => return create::create(caller, request),
         op::DESTROYDOMAIN => return destroy::destroy(caller, request),
         op::GETDOMAININFO => return info::get_domain_info(caller, request),
+        op::ASSIGN_DEVICE | op::DEASSIGN_DEVICE if request.domain == DomainId::IO => {
+            return devices::quarantine(request);
+        }
         _ => {}
     }
     let target = &caller.target(request.domain)?;

@@ -49,6 +49,19 @@ fn write<T: IntoBytes + Immutable>(guest: &mut Guest, page: usize, list: &[T]) -
 }
 
 #[test]
+fn a_device_is_assigned_to_nobody_and_can_always_be_taken_back() {
+    let (mut control, mut other) = two();
+    let device = AssignDevice { machine_sbdf: 0xfb, ..AssignDevice::new_zeroed() };
+    for domain in [OTHER, DomainId::IO] {
+        assert_eq!(call(&mut control, op::ASSIGN_DEVICE, domain, &device).0, Err(Errno::EOPNOTSUPP));
+    }
+    assert_eq!(call(&mut control, op::DEASSIGN_DEVICE, DomainId::IO, &device).0, Ok(0));
+    let other_kind = AssignDevice { device_kind: device_kind::DT, ..device };
+    assert_eq!(call(&mut control, op::DEASSIGN_DEVICE, DomainId::IO, &other_kind).0, Err(Errno::EOPNOTSUPP));
+    assert_eq!(call(&mut other, op::DEASSIGN_DEVICE, DomainId::IO, &device).0, Err(Errno::EPERM));
+}
+
+#[test]
 fn a_policy_is_set_within_the_maximum_and_read_back() {
     let (mut control, other) = two();
     let mut leaves: Vec<CpuidLeaf> = system().usual.list().collect();
