@@ -55,6 +55,28 @@ constants! {
         UPDATE_CAPSULE = 11, "XEN_EFI_update_capsule";
     }
 
+    /// Bits of `misc` after `get_time`.
+    pub mod efi_get_time: u32 {
+        SET_CLEARS_NS = 1, "XEN_EFI_GET_TIME_SET_CLEARS_NS";
+    }
+
+    /// Bits of `misc` after `get_wakeup_time`.
+    pub mod efi_get_wakeup_time: u32 {
+        ENABLED = 1, "XEN_EFI_GET_WAKEUP_TIME_ENABLED";
+        PENDING = 2, "XEN_EFI_GET_WAKEUP_TIME_PENDING";
+    }
+
+    /// Bits of `misc` for `set_wakeup_time`.
+    pub mod efi_set_wakeup_time: u32 {
+        ENABLE = 1, "XEN_EFI_SET_WAKEUP_TIME_ENABLE";
+        ENABLE_ONLY = 2, "XEN_EFI_SET_WAKEUP_TIME_ENABLE_ONLY";
+    }
+
+    /// Bits of `misc` for `query_variable_info`.
+    pub mod efi_variable_info: u32 {
+        BOOT_SNAPSHOT = 1, "XEN_EFI_VARINFO_BOOT_SNAPSHOT";
+    }
+
     /// Values of `firmware_type` in the firmware structures.
     pub mod firmware: u32 {
         DISK_INFO = 1, "XEN_FW_DISK_INFO";

@@ -18,7 +18,7 @@ use arrayvec::ArrayVec;
 use crate::addr::{MachineAddr, Mfn};
 use crate::sync::Once;
 pub use contents::ModuleContents;
-pub use efi::{Efi, VENDOR_LENGTH};
+pub use efi::{Efi, EfiRange, RuntimeTable, VENDOR_LENGTH};
 #[cfg(target_os = "none")]
 pub(crate) use multiboot::parse;
 pub use options::Options;
@@ -28,6 +28,8 @@ pub use video::{Channel, Framebuffer, TextMode, Vesa, Video};
 pub const MAX_MODULES: usize = 64;
 /// The most memory map entries that are kept.
 pub const MAX_MEMORY_RANGES: usize = 128;
+/// The most ranges of EFI's runtime services that are kept.
+const MAX_EFI_RANGES: usize = 64;
 /// The local APIC and the I/O APICs.
 pub(crate) const MAX_OWN_DEVICES: usize = 17;
 const STRING_SPACE: usize = 32 * 1024;
@@ -128,6 +130,7 @@ pub struct BootInfo {
     efi_system_table: Option<u64>,
     video: Option<video::Claim>,
     vesa: Vesa,
+    efi_runtime: ArrayVec<EfiRange, MAX_EFI_RANGES>,
     strings: ArrayVec<u8, STRING_SPACE>,
     omitted: usize,
 }
@@ -171,6 +174,18 @@ impl BootInfo {
     /// What the loader says of the screen, unchecked.
     pub(crate) fn video(&self) -> Option<(video::Claim, Vesa)> {
         Some((self.video?, self.vesa))
+    }
+
+    /// The memory and devices that EFI's runtime services use.
+    pub fn efi_runtime(&self) -> &[EfiRange] {
+        &self.efi_runtime
+    }
+
+    fn add_efi_memory(&mut self, kind: u32, start: u64, pages: u64, attributes: u64) {
+        match EfiRange::of_runtime(kind, start, pages, attributes) {
+            Some(range) if self.efi_runtime.try_push(range).is_err() => self.omitted += 1,
+            _ => {}
+        }
     }
 
     fn text(&self, text: Text) -> &str {
@@ -229,6 +244,8 @@ pub struct Memory {
     pub(crate) own_devices: ArrayVec<u64, MAX_OWN_DEVICES>,
     /// The frames of the timer, which firmware's own code looks at, and of the code that CPUs start with, among tables that are searched.
     pub(crate) read_only: ArrayVec<u64, 2>,
+    /// The frames of the firmware's code and data that run in ring 0: others may look at them.
+    pub(crate) firmware: ArrayVec<Range<u64>, MAX_EFI_RANGES>,
     pub(crate) m2p: u64,
     pub(crate) frame_table: u64,
 }

@@ -508,6 +508,13 @@ impl Active {
         vcpu::enter_root(self.context());
     }
 
+    /// Takes the vCPU off this pCPU while `act` runs, with all that it has loaded there.
+    pub(crate) fn set_aside_for(&mut self, act: impl FnOnce()) {
+        vcpu::deactivate(self.context_mut());
+        act();
+        vcpu::activate(self.context_mut());
+    }
+
     /// Runs the guest until something needs Paravane.
     pub fn run(&mut self) -> Exit {
         let context = self.context_mut();

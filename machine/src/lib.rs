@@ -26,6 +26,7 @@ pub mod context;
 pub mod counters;
 pub mod cpu;
 mod extended_state;
+pub mod firmware;
 pub mod frames;
 pub mod guest_memory;
 pub mod hardware;

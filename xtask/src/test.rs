@@ -15,6 +15,7 @@ mod consoles;
 mod control_domain;
 mod crowd;
 mod debian_guests;
+mod efi;
 mod errors;
 mod guests;
 mod hardware;
@@ -35,7 +36,7 @@ pub(crate) struct Test {
     /// Stock kernels to user space with a process-heavy script, eight guests at once, and the errors that 'run' explains
     #[arg(long)]
     kernels: bool,
-    /// Consoles, and the initial domain with disks and networks of several kinds
+    /// Consoles, and the initial domain with disks and networks of several kinds and with EFI variables
     #[arg(long)]
     hardware: bool,
     /// Debian's control domain with the stock Xen tools; without a choice only the short scenarios
@@ -119,6 +120,7 @@ impl Test {
                 consoles::run(self, &bench, &mut report);
                 screen::run(self, &bench, &mut report);
                 hardware::run(self, &bench, &mut report);
+                efi::run(self, &bench, &mut report);
             }
             if all || self.control_domain {
                 control_domain::run(self, &bench, &mut report);

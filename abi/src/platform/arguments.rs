@@ -77,6 +77,69 @@ structs! {
         [16] argument: [u64; 5] = "u",
     }
 
+    /// `efi_runtime_call` of the clock and the wake-up time.
+    pub struct EfiTimeCall = "struct xenpf_efi_runtime_call" [56] {
+        [0] function: u32,
+        [4] misc: u32,
+        /// Out: EFI status.
+        [8] status: u64,
+        /// Laid out as EFI's own structure.
+        [16] time: [u8; 16] = "u.get_time.time",
+        /// Out, of `get_time`.
+        [32] resolution: u32 = "u.get_time.resolution",
+        /// Out, of `get_time`.
+        [36] accuracy: u32 = "u.get_time.accuracy",
+        [40] _pad: [u8; 16],
+    }
+
+    /// `efi_runtime_call` of a variable.
+    pub struct EfiVariable = "struct xenpf_efi_runtime_call" [56] {
+        [0] function: u32,
+        /// Attributes.
+        [4] misc: u32,
+        /// Out: EFI status.
+        [8] status: u64,
+        /// Guest address of the name, in 16-bit characters with a zero behind.
+        [16] name: u64 = "u.get_variable.name",
+        /// In: size of the buffer, or of the contents. Out: size of the contents.
+        [24] size: u64 = "u.get_variable.size",
+        /// Guest address of the contents.
+        [32] data: u64 = "u.get_variable.data",
+        [40] vendor: [u8; 16] = "u.get_variable.vendor_guid",
+    }
+
+    /// `efi_runtime_call` of the name of the next variable.
+    pub struct EfiGetNextVariableName = "struct xenpf_efi_runtime_call" [56] {
+        [0] function: u32,
+        [4] misc: u32,
+        /// Out: EFI status.
+        [8] status: u64,
+        /// In: size of the buffer in bytes. Out: size of the name.
+        [16] size: u64 = "u.get_next_variable_name.size",
+        /// Guest address of the name, the last one and then the next.
+        [24] name: u64 = "u.get_next_variable_name.name",
+        [32] vendor: [u8; 16] = "u.get_next_variable_name.vendor_guid",
+        [48] _pad: u64,
+    }
+
+    /// `efi_runtime_call` of the room for variables.
+    pub struct EfiVariableInfo = "struct xenpf_efi_runtime_call" [56] {
+        [0] function: u32,
+        /// Bits of [`super::efi_variable_info`].
+        [4] misc: u32,
+        /// Out: EFI status.
+        [8] status: u64,
+        [16] attributes: u32 = "u.query_variable_info.attr",
+        [20] _pad: u32,
+        /// Out.
+        [24] max_store_size: u64 = "u.query_variable_info.max_store_size",
+        /// Out.
+        [32] remain_store_size: u64 = "u.query_variable_info.remain_store_size",
+        /// Out.
+        [40] max_size: u64 = "u.query_variable_info.max_size",
+        [48] _pad2: u64,
+    }
+
     /// `firmware_info` of a disk.
     pub struct FirmwareDiskInfo = "struct xenpf_firmware_info" [40] {
         [0] firmware_type: u32 = "type",

@@ -36,6 +36,9 @@ fn usable(info: &BootInfo) -> RangeSet {
     for range in info.memory_map().iter().filter(|range| range.kind != MemoryKind::Usable) {
         set.remove(range.start, range.end);
     }
+    for range in info.efi_runtime() {
+        set.remove(range.start, range.end);
+    }
     set
 }
 

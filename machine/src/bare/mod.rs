@@ -11,6 +11,7 @@ pub(crate) mod device_memory;
 mod early;
 mod entry;
 mod extended_state;
+pub(crate) mod firmware;
 pub(crate) mod heap;
 mod interrupts;
 pub(crate) mod io_apic;

@@ -91,6 +91,20 @@ impl Mapper {
         Self { root, no_execute, gib_pages: features.gib_pages, mmio_next: layout::MMIO_BASE }
     }
 
+    /// Starts another root with the same tables in Paravane's slots, and nothing besides.
+    pub(crate) fn with_same_slots(&self, memory: &mut Early) -> Self {
+        let root = memory.take_zeroed(4096, 4096);
+        for slot in layout::FIRST_SLOT..layout::FIRST_SLOT + layout::SLOTS {
+            write(root, slot, read(self.root, slot));
+        }
+        Self { root, ..*self }
+    }
+
+    /// The root table.
+    pub(crate) const fn root(&self) -> u64 {
+        self.root
+    }
+
     /// Flags of writable data.
     pub(crate) const fn data(&self) -> u64 {
         PRESENT | WRITABLE | self.no_execute

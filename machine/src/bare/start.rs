@@ -10,7 +10,8 @@ use super::early::Early;
 use super::paging::{self, Mapper};
 use super::ram::{self, Ram};
 use super::{
-    apic, boot_memory, console, cpu_features, entry, heap, io_apic, layout, registers, smp, time, traps, windows,
+    apic, boot_memory, console, cpu_features, entry, firmware, heap, io_apic, layout, registers, smp, time, traps,
+    windows,
 };
 use crate::addr::{CpuId, MAX_CPUS, Mfn};
 use crate::boot::acpi::Acpi;
@@ -89,6 +90,8 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     bring_up_devices(acpi, &mut mapper, &mut memory);
     described.ram = boot_memory::ram(info);
     described.own_devices = own_devices(acpi);
+    let firmware = info.efi_runtime().iter().filter(|range| range.is_memory());
+    described.firmware = firmware.map(|range| range.start >> 12..range.end >> 12).collect();
     described.read_only = [acpi.hpet, low_page].into_iter().flatten().map(|address| address >> 12).collect();
     build_windows(&mut mapper, &mut memory);
     if let Some(page) = low_page {
@@ -164,9 +167,13 @@ fn read_acpi(info: &BootInfo, tables: &RefCell<(Mapper, Early)>) -> Option<Acpi>
         boot_memory::map_firmware(address, length, mapper, memory)
     };
     let acpi = Acpi::read(&map, info.rsdp());
-    let efi = info.efi_system_table().and_then(|address| Efi::read(&map, address));
+    let efi = info.efi_system_table().and_then(|address| Efi::read(&map, address, info.efi_runtime()));
     if let Some(efi) = &efi {
         log::debug!("{efi:x?}");
+        if boot::options().efi_runtime_services {
+            let (mapper, memory) = &mut *tables.borrow_mut();
+            firmware::init(info, efi, mapper, memory);
+        }
     }
     boot::seal_efi(efi);
     match &acpi {

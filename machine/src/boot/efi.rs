@@ -1,5 +1,5 @@
 //! What EFI firmware tells of itself in its system table (UEFI 2.10, 4.3), for the hardware domain: its kernel finds the firmware's other tables, ACPI's among
-//! them, from here. Paravane itself calls no firmware.
+//! them, from here, and has the runtime services called.
 
 use arrayvec::ArrayVec;
 
@@ -14,6 +14,84 @@ const MAX_TABLES: u64 = 1024;
 /// Characters of the vendor's name that are kept.
 pub const VENDOR_LENGTH: usize = 100;
 
+/// A range of EFI's memory map that the runtime services use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EfiRange {
+    /// First byte, at the boundary of a page.
+    pub start: u64,
+    /// First byte behind it.
+    pub end: u64,
+    /// What it is, by EFI's numbers (UEFI 2.10, 7.2).
+    pub kind: u32,
+    /// EFI's attributes.
+    pub attributes: u64,
+}
+
+impl EfiRange {
+    const RUNTIME_CODE: u32 = 5;
+    const RUNTIME_DATA: u32 = 6;
+    const WRITE_BACK: u64 = 1 << 3;
+    const NO_EXECUTE: u64 = 1 << 14;
+    const READ_ONLY: u64 = 1 << 17;
+    const RUNTIME: u64 = 1 << 63;
+    /// Physical addresses above cannot be virtual addresses of the lower half.
+    const LIMIT: u64 = 1 << 47;
+
+    /// An entry of the memory map, if the runtime services use it.
+    pub(crate) fn of_runtime(kind: u32, start: u64, pages: u64, attributes: u64) -> Option<Self> {
+        let end = pages.checked_mul(4096).and_then(|size| start.checked_add(size)).filter(|&end| end <= Self::LIMIT)?;
+        let used = attributes & Self::RUNTIME != 0 && start.is_multiple_of(4096) && start < end;
+        used.then_some(Self { start, end, kind, attributes })
+    }
+
+    /// Whether it is the firmware's code or data, as against a device.
+    pub const fn is_memory(&self) -> bool {
+        matches!(self.kind, Self::RUNTIME_CODE | Self::RUNTIME_DATA)
+    }
+
+    pub(crate) const fn is_executable(&self) -> bool {
+        self.kind == Self::RUNTIME_CODE && self.attributes & Self::NO_EXECUTE == 0
+    }
+
+    pub(crate) const fn is_read_only(&self) -> bool {
+        self.attributes & Self::READ_ONLY != 0
+    }
+
+    pub(crate) const fn is_cached(&self) -> bool {
+        self.attributes & Self::WRITE_BACK != 0
+    }
+}
+
+/// The table of the runtime services (UEFI 2.10, 4.5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuntimeTable {
+    /// Version of the specification.
+    pub revision: u32,
+    /// Addresses of the functions in their order there; zero for one that is not in the firmware's code.
+    pub functions: [u64; FUNCTIONS],
+}
+
+const FUNCTIONS: usize = 14;
+const RUNTIME_SIGNATURE: &[u8] = b"RUNTSERV";
+/// Bytes of the table: a header and the functions.
+const RUNTIME_TABLE: u64 = 24 + FUNCTIONS as u64 * 8;
+
+impl RuntimeTable {
+    /// Reads the table at a physical address, where `ranges` are the runtime services' part of the memory map.
+    fn read(map: Map<'_>, address: u64, ranges: &[EfiRange]) -> Option<Self> {
+        let table = map(address, RUNTIME_TABLE).filter(|table| table.starts_with(RUNTIME_SIGNATURE))?;
+        let is_code = |address: &u64| {
+            ranges.iter().any(|range| range.is_executable() && (range.start..range.end).contains(address))
+        };
+        let mut functions = [0; FUNCTIONS];
+        for (function, bytes) in functions.iter_mut().zip(table.get(24..)?.chunks_exact(8)) {
+            *function = Some(u64::from_le_bytes(bytes.try_into().ok()?)).filter(is_code).unwrap_or(0);
+        }
+        let revision = u32::from_le_bytes(table.get(8..12)?.try_into().ok()?);
+        functions.iter().any(|&function| function != 0).then_some(Self { revision, functions })
+    }
+}
+
 /// The firmware's description of itself.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Efi {
@@ -27,11 +105,14 @@ pub struct Efi {
     pub firmware_revision: u32,
     /// Who made it, in 16-bit characters.
     pub vendor: ArrayVec<u16, VENDOR_LENGTH>,
+    /// Its runtime services, if they can be called.
+    pub runtime: Option<RuntimeTable>,
 }
 
 impl Efi {
     /// Reads the system table at a physical address; `None` if there is none, or its list of tables is out of reach.
-    pub(crate) fn read(map: Map<'_>, address: u64) -> Option<Self> {
+    /// `ranges` are the runtime services' part of the memory map.
+    pub(crate) fn read(map: Map<'_>, address: u64, ranges: &[EfiRange]) -> Option<Self> {
         let table = map(address, SYSTEM_TABLE)?;
         let u64_at = |at: usize| Some(u64::from_le_bytes(table.get(at..at + 8)?.try_into().ok()?));
         let u32_at = |at: usize| Some(u32::from_le_bytes(table.get(at..at + 4)?.try_into().ok()?));
@@ -55,6 +136,7 @@ impl Efi {
             table_count: count as u32,
             firmware_revision: u32_at(32)?,
             vendor,
+            runtime: RuntimeTable::read(map, u64_at(88)?, ranges),
         })
     }
 }
@@ -76,6 +158,11 @@ mod tests {
         put(112, &0x200u64.to_le_bytes());
         let name: Vec<u8> = "EDK II".encode_utf16().flat_map(u16::to_le_bytes).collect();
         put(0x100, &name);
+        put(88, &0x800u64.to_le_bytes());
+        put(0x800, RUNTIME_SIGNATURE);
+        put(0x808, &(2u32 << 16 | 70).to_le_bytes());
+        put(0x818 + 6 * 8, &0x10_1234u64.to_le_bytes());
+        put(0x818 + 7 * 8, &0x20_0000u64.to_le_bytes());
         memory.leak()
     }
 
@@ -83,10 +170,33 @@ mod tests {
     fn the_system_table_leads_to_the_others() {
         let memory = memory();
         let map = |start: u64, length: u64| memory.get(start as usize..start.checked_add(length)? as usize);
-        let efi = Efi::read(&map, 0).expect("a system table");
+        let code = EfiRange::of_runtime(5, 0x10_0000, 2, 1 << 63 | 8).expect("the runtime services use it");
+        let efi = Efi::read(&map, 0, &[code]).expect("a system table");
         assert_eq!((efi.revision, efi.tables, efi.table_count), (2 << 16 | 70, 0x200, 3));
         assert_eq!(core::char::decode_utf16(efi.vendor).flatten().collect::<std::string::String>(), "EDK II");
-        assert_eq!(Efi::read(&map, 8), None, "no signature");
-        assert_eq!(Efi::read(&map, 0x10_0000), None, "out of reach");
+        assert_eq!(Efi::read(&map, 8, &[]), None, "no signature");
+        assert_eq!(Efi::read(&map, 0x10_0000, &[]), None, "out of reach");
+        let runtime = efi.runtime.expect("a table");
+        assert_eq!((runtime.revision, runtime.functions[6], runtime.functions[7]), (2 << 16 | 70, 0x10_1234, 0));
+        assert_eq!(
+            Efi::read(&map, 0, &[]).expect("a system table").runtime,
+            None,
+            "no function in the firmware's code"
+        );
+    }
+
+    #[test]
+    fn ranges_of_the_runtime_services_are_kept() {
+        let range = |kind, start, pages, attributes| EfiRange::of_runtime(kind, start, pages, attributes);
+        assert_eq!(range(5, 0x1000, 1, 8), None, "not used at run time");
+        assert_eq!(range(5, 0x1000, 0, 1 << 63), None, "empty");
+        assert_eq!(range(5, 0x1001, 1, 1 << 63), None, "not a page");
+        assert_eq!(range(5, 0x1000, u64::MAX, 1 << 63), None, "too long");
+        assert_eq!(range(5, !0xfff, 1, 1 << 63), None, "too high");
+        let code = range(5, 0x1000, 3, 1 << 63 | 8).expect("good");
+        assert_eq!((code.end, code.is_memory(), code.is_executable(), code.is_cached()), (0x4000, true, true, true));
+        let flash = range(11, 0xffc0_0000, 0x400, 1 << 63 | 1).expect("good");
+        assert!(!flash.is_memory() && !flash.is_executable() && !flash.is_cached());
+        assert!(!range(5, 0x1000, 1, 1 << 63 | 1 << 14).expect("good").is_executable());
     }
 }

@@ -150,6 +150,17 @@ fn multiboot2_tag(source: Source<'_>, kind: u32, tag: u64, size: u64, info: &mut
         // a copy of ACPI's root pointer, old (14) or new (15); the new one is preferred
         14 if info.rsdp.is_none() => info.rsdp = Some(tag + 8),
         15 => info.rsdp = Some(tag + 8),
+        // EFI's memory map, of which the runtime services' part matters
+        17 if size >= 16 => {
+            let entry_size = u64::from(source.u32(tag + 8)?);
+            let mut entry = 16;
+            while entry_size >= 40 && entry + entry_size <= size {
+                let at = tag + entry;
+                let (start, pages) = (source.u64(at + 8)?, source.u64(at + 24)?);
+                info.add_efi_memory(source.u32(at)?, start, pages, source.u64(at + 32)?);
+                entry += entry_size;
+            }
+        }
         _ => {}
     }
     Some(())

@@ -40,6 +40,8 @@ pub struct Options<'a> {
     pub dom0_vcpus: RangeInclusive<u32>,
     /// Whether each vCPU of the control domain keeps to one pCPU.
     pub dom0_vcpus_pinned: bool,
+    /// Whether the firmware's runtime services may be called.
+    pub efi_runtime_services: bool,
     /// The most physical CPUs to start.
     pub max_cpus: Option<u32>,
     /// What stands behind the word `--`: the end of the initial domain's command line.
@@ -59,6 +61,7 @@ impl Default for Options<'_> {
             dom0_memory: Dom0Memory::default(),
             dom0_vcpus: 1..=u32::MAX,
             dom0_vcpus_pinned: false,
+            efi_runtime_services: true,
             max_cpus: None,
             dom0_command_line: "",
         }

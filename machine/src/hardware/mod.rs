@@ -54,7 +54,9 @@ impl Hardware {
         let in_reach = mfn.get() >> (crate::cpu::features().physical_bits - crate::addr::PAGE_SHIFT) == 0;
         if !in_reach || is_ram || memory.own_devices.contains(&mfn.get()) {
             DeviceFrame::Refused
-        } else if memory.read_only.contains(&mfn.get()) {
+        } else if memory.read_only.contains(&mfn.get())
+            || memory.firmware.iter().any(|range| range.contains(&mfn.get()))
+        {
             DeviceFrame::ReadOnly
         } else {
             DeviceFrame::Writable

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use crate::boot::acpi::Acpi;
-use crate::boot::{BootInfo, Efi, multiboot};
+use crate::boot::{BootInfo, Efi, EfiRange, multiboot};
 
 /// Where the made up memory begins: where a BIOS has ACPI's root pointer.
 const BASE: u64 = 0xe_0000;
@@ -35,7 +35,8 @@ pub fn firmware(memory: &[u8]) {
         memory.get(start..)?.get(..usize::try_from(length).ok()?)
     };
     let _ = Acpi::read(&map, Some(BASE));
-    let _ = Efi::read(&map, BASE);
+    let code = EfiRange::of_runtime(5, 0, 1 << 32, 1 << 63);
+    let _ = Efi::read(&map, BASE, code.as_slice());
 }
 
 /// A memory with tables of these names and contents, whose sums are right, that the root pointer leads to. Addresses in

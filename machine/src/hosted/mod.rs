@@ -4,6 +4,7 @@
 pub mod console;
 pub mod cpu;
 pub mod device_memory;
+pub mod firmware;
 pub mod heap;
 pub mod io_apic;
 pub mod loader;

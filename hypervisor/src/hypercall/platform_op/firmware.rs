@@ -40,7 +40,7 @@ const fn efi_kind(kind: MemoryKind) -> u32 {
     }
 }
 
-/// What EFI tells of itself. Its runtime services are not called, so they have no version.
+/// What EFI tells of itself.
 fn efi_info(caller: &Caller<'_>, request: &mut Request, efi: &Efi, index: u32) -> CallResult {
     match index {
         firmware_efi::VERSION => {
@@ -67,13 +67,25 @@ fn efi_info(caller: &Caller<'_>, request: &mut Request, efi: &Efi, index: u32) -
         }
         firmware_efi::MEM_INFO => {
             let mut arguments: FirmwareEfiMemory = request.arguments()?;
+            // The loader's map has no runtime services in it.
+            let mut runtime = boot::info().efi_runtime().iter();
+            if let Some(range) = runtime.find(|range| (range.start..range.end).contains(&arguments.address)) {
+                (arguments.address, arguments.size) = (range.start, range.end - range.start);
+                (arguments.attributes, arguments.kind) = (range.attributes, range.kind);
+                return request.answer(caller, &arguments);
+            }
             let mut map = boot::info().memory_map().iter();
             let range = map.find(|range| (range.start..range.end).contains(&arguments.address)).ok_or(Errno::ENOENT)?;
             (arguments.address, arguments.size) = (range.start, range.end - range.start);
             (arguments.attributes, arguments.kind) = (0, efi_kind(range.kind));
             request.answer(caller, &arguments)
         }
-        firmware_efi::RT_VERSION => Err(Errno::EOPNOTSUPP.into()),
+        firmware_efi::RT_VERSION => {
+            let hardware = hardware::of(caller.domain).ok_or(Errno::EOPNOTSUPP)?;
+            let mut arguments: FirmwareEfiVersion = request.arguments()?;
+            arguments.version = hardware.runtime_services().ok_or(Errno::EOPNOTSUPP)?;
+            request.answer(caller, &arguments)
+        }
         _ => Err(Errno::EINVAL.into()),
     }
 }

@@ -1,6 +1,7 @@
 //! `platform_op`: the machine's firmware, clock and power, for the initial domain (public header `platform.h`).
 
 mod cpus;
+mod efi;
 mod firmware;
 mod symbols;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
             set_time(caller, seconds, nanoseconds, system_time)
         }
         op::FIRMWARE_INFO => firmware::info(caller, &mut request),
+        op::EFI_RUNTIME_CALL => efi::runtime_call(caller, &mut request),
         op::ENTER_ACPI_SLEEP => sleep(caller, request.arguments()?),
         op::SET_PROCESSOR_PMINFO => cpus::power_management(caller, request.arguments()?),
         op::GETIDLETIME => cpus::idle_time(caller, &mut request),
@@ -76,7 +78,7 @@ pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
         // Memory types stand in page tables here, not in range registers.
         op::READ_MEMTYPE | op::DEL_MEMTYPE | op::PLATFORM_QUIRK => Err(Errno::EINVAL.into()),
         op::ADD_MEMTYPE | op::MICROCODE_UPDATE | op::CPU_HOTADD | op::MEM_HOTADD => Err(Errno::EOPNOTSUPP.into()),
-        // No governors of frequency and idle states, and no runtime services of firmware.
+        // No governors of frequency and idle states.
         _ => Err(Errno::ENOSYS.into()),
     }
 }

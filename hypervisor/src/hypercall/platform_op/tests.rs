@@ -1,6 +1,9 @@
 //! Who may ask, and what is answered.
 
-use abi::platform::{PcpuInfo, SymbolData, efi_function, pcpu};
+use abi::platform::{
+    EfiGetNextVariableName, EfiTimeCall, EfiVariable, EfiVariableInfo, PcpuInfo, SymbolData, efi_function, pcpu,
+};
+use machine::firmware::status;
 use zerocopy::FromZeros;
 
 use super::*;
@@ -74,7 +77,7 @@ fn what_is_not_supported_does_not_pretend_to_be() {
     for (command, errno) in [
         (op::MICROCODE_UPDATE, Errno::EOPNOTSUPP),
         (op::SET_PROCESSOR_PMINFO, Errno::ENOSYS),
-        (op::EFI_RUNTIME_CALL, Errno::ENOSYS),
+        (op::EFI_RUNTIME_CALL, Errno::EOPNOTSUPP),
         (u32::MAX, Errno::ENOSYS),
     ] {
         let result = call(&mut guest, command, &[efi_function::GET_TIME; 4]);
@@ -82,6 +85,115 @@ fn what_is_not_supported_does_not_pretend_to_be() {
     }
     let sleep = EnterAcpiSleep { value_a: 0, value_b: 0, sleep_state: 3, flags: 0 };
     assert_eq!(error(&call(&mut guest, op::ENTER_ACPI_SLEEP, &sleep)), Some(Errno::EOPNOTSUPP));
+}
+
+/// A privileged guest, on a machine with EFI's runtime services.
+fn with_firmware() -> Guest {
+    let guest = Guest::privileged(0, 4);
+    crate::hardware::init();
+    machine::hosted::firmware::install();
+    guest
+}
+
+const NAME_PAGE: usize = 1;
+const DATA_PAGE: usize = 2;
+
+fn put_name(guest: &mut Guest, name: &str) -> u64 {
+    let base = guest.address(NAME_PAGE);
+    for (character, at) in name.encode_utf16().chain([0]).zip(0..) {
+        guest.caller().cpu.write_element(base, at, &character).expect("a mapped page");
+    }
+    base.get()
+}
+
+fn variable(guest: &mut Guest, function: u32, name: &str, size: u64) -> EfiVariable {
+    let name = put_name(guest, name);
+    let data = guest.address(DATA_PAGE).get();
+    EfiVariable { function, name, size, data, vendor: [5; 16], ..EfiVariable::new_zeroed() }
+}
+
+#[test]
+fn variables_are_set_listed_read_and_removed() {
+    let mut guest = with_firmware();
+    let data = guest.address(DATA_PAGE);
+    guest.caller().cpu.write(data, b"contents").expect("a mapped page");
+    let set = EfiVariable { misc: 7, ..variable(&mut guest, efi_function::SET_VARIABLE, "Test", 8) };
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &set), Ok(0)));
+    assert_eq!(answer::<EfiVariable>(&mut guest).status, status::SUCCESS);
+
+    let name = put_name(&mut guest, "");
+    let next = EfiGetNextVariableName {
+        function: efi_function::GET_NEXT_VARIABLE_NAME,
+        name,
+        size: 64,
+        ..EfiGetNextVariableName::new_zeroed()
+    };
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &next), Ok(0)));
+    let found = answer::<EfiGetNextVariableName>(&mut guest);
+    assert_eq!((found.status, found.size, found.vendor), (status::SUCCESS, 10, [5; 16]));
+    assert_eq!(guest.read::<[u16; 5]>(GuestVirt::new(name)), *b"Test\0".map(u16::from).as_slice());
+    assert!(matches!(
+        call(&mut guest, op::EFI_RUNTIME_CALL, &EfiGetNextVariableName { vendor: [5; 16], ..next }),
+        Ok(0)
+    ));
+    assert_eq!(answer::<EfiGetNextVariableName>(&mut guest).status, status::NOT_FOUND, "it was the last");
+
+    guest.caller().cpu.write(data, &[0u8; 8]).expect("a mapped page");
+    let get = variable(&mut guest, efi_function::GET_VARIABLE, "Test", 4);
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &get), Ok(0)));
+    let small = answer::<EfiVariable>(&mut guest);
+    assert_eq!((small.status, small.size), (status::BUFFER_TOO_SMALL, 8));
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &EfiVariable { size: 1 << 40, ..get }), Ok(0)));
+    let read = answer::<EfiVariable>(&mut guest);
+    assert_eq!((read.status, read.size, read.misc), (status::SUCCESS, 8, 7));
+    assert_eq!(&guest.read::<[u8; 8]>(data), b"contents");
+
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &EfiVariable { size: 0, ..set }), Ok(0)));
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &get), Ok(0)));
+    assert_eq!(answer::<EfiVariable>(&mut guest).status, status::NOT_FOUND, "removed");
+}
+
+#[test]
+fn hostile_calls_of_the_firmware_are_refused() {
+    let mut guest = with_firmware();
+    let set = variable(&mut guest, efi_function::SET_VARIABLE, "Test", 8);
+    let get = variable(&mut guest, efi_function::GET_VARIABLE, "Test", 8);
+    let outside = 0x7fff_f000_0000;
+    for (wrong, errno) in [
+        (EfiVariable { size: u64::MAX, ..set }, Errno::E2BIG),
+        (EfiVariable { name: outside, ..set }, Errno::EFAULT),
+        (EfiVariable { data: outside, ..set }, Errno::EFAULT),
+        (EfiVariable { misc: 1, ..get }, Errno::EINVAL),
+        (EfiVariable { function: efi_function::UPDATE_CAPSULE, ..get }, Errno::ENOSYS),
+        (EfiVariable { function: u32::MAX, ..get }, Errno::ENOSYS),
+    ] {
+        assert_eq!(error(&call(&mut guest, op::EFI_RUNTIME_CALL, &wrong)), Some(errno), "{wrong:?}");
+    }
+    let endless = [u16::from(b'x'); 2048];
+    let name = guest.address(NAME_PAGE);
+    guest.caller().cpu.write(name, &endless).expect("a mapped page");
+    assert_eq!(error(&call(&mut guest, op::EFI_RUNTIME_CALL, &get)), Some(Errno::EINVAL));
+    let mut other = Guest::new(1, 4);
+    assert_eq!(error(&call(&mut other, op::EFI_RUNTIME_CALL, &get)), Some(Errno::EPERM));
+}
+
+#[test]
+fn clock_count_and_room_come_from_the_firmware() {
+    let mut guest = with_firmware();
+    let time = EfiTimeCall { function: efi_function::GET_TIME, ..EfiTimeCall::new_zeroed() };
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &time), Ok(0)));
+    let told = answer::<EfiTimeCall>(&mut guest);
+    assert_eq!((told.time, told.resolution, told.misc), ([7; 16], 1, 1));
+    let room = EfiVariableInfo { function: efi_function::QUERY_VARIABLE_INFO, ..EfiVariableInfo::new_zeroed() };
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &room), Ok(0)));
+    assert_eq!(answer::<EfiVariableInfo>(&mut guest).remain_store_size, 60 << 10);
+    let snapshot = EfiVariableInfo { misc: 1, ..room };
+    assert_eq!(error(&call(&mut guest, op::EFI_RUNTIME_CALL, &snapshot)), Some(Errno::EOPNOTSUPP));
+    let count = EfiTimeCall { function: efi_function::GET_NEXT_HIGH_MONOTONIC_COUNT, ..time };
+    assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &count), Ok(0)));
+    assert_eq!(answer::<EfiTimeCall>(&mut guest).misc, 9);
+    let wakeup = EfiTimeCall { function: efi_function::SET_WAKEUP_TIME, misc: 4, ..time };
+    assert_eq!(error(&call(&mut guest, op::EFI_RUNTIME_CALL, &wakeup)), Some(Errno::EINVAL));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! All options that are known, each once: dispatch and `docs/options.md` come from here.
 
-use super::value::{level, number};
+use super::value::{boolean, level, number};
 use super::{Argument, Consoles, NotTaken, Options, SerialSettings, VideoSettings};
 
 /// One option.
@@ -52,7 +52,7 @@ const FEATURES: &str = "which of the processor's features are used and shown to 
 const SPECULATION: &str = "there are no mitigations for speculative execution to choose from";
 const MACHINE_CHECK: &str = "machine checks are not looked into";
 const WATCHDOG: &str = "no watchdog looks after the pCPUs";
-const CRASH: &str = "no crash kernel can be loaded (docs/decisions/)";
+const CRASH: &str = "no crash kernel can be loaded (docs/decisions/0006-no-crash-kernel.md)";
 const DEBUG: &str = "there is no such debugging aid";
 const MEMORY: &str = "all memory that the firmware reports is used";
 const BIOS: &str = "the BIOS is not called";
@@ -167,13 +167,18 @@ pub const TABLE: &[Row] = &[
         "dom0_vcpus_pin",
         "BOOL",
         dom0_vcpus_pin,
-        "vCPU n of the initial domain runs on pCPU n only, or begins anew from pCPU 0 where there are fewer",
+        "vCPU n of the initial domain runs on pCPU n only; where there are fewer pCPUs, counting starts over at pCPU 0",
     ),
     none("e820-mtrr-clip", "BOOL", MEMORY),
     none("e820-verbose", "BOOL", DEBUG),
     none("edd", "STRING", BIOS),
     none("edid", "STRING", BIOS),
-    none("efi", "LIST", "runtime services of the firmware are not called"),
+    taken(
+        "efi",
+        "rs=BOOL|rs|no-rs|attr=no|attr=uc,...",
+        efi,
+        "whether the initial domain may have the firmware's runtime services called, for EFI variables; the default is `rs`. `attr=` has no effect: memory of unknown cacheability is mapped uncached",
+    ),
     none("ept", "LIST", HVM),
     none("extra_guest_irqs", "NUMBER[,NUMBER]", LIMIT),
     none("flask", "STRING", SECURITY),
@@ -350,6 +355,19 @@ fn dom0_mem<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(),
 
 fn dom0_vcpus_pin<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
     options.dom0_vcpus_pinned = argument.boolean()?;
+    Ok(())
+}
+
+fn efi<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+    for word in argument.text()?.split(',') {
+        match word.split_once('=') {
+            Some(("rs", value)) => options.efi_runtime_services = boolean(value).ok_or(NotTaken::Senseless)?,
+            None if word == "rs" => options.efi_runtime_services = true,
+            None if word == "no-rs" => options.efi_runtime_services = false,
+            Some(("attr", "no" | "uc")) => {}
+            _ => return Err(NotTaken::Senseless),
+        }
+    }
     Ok(())
 }
 
