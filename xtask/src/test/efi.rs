@@ -60,11 +60,6 @@ fi
 ls | grep -q "^$mine"
 [ "$(tail -c +5 $mine | wc -c)" = 3000 ]
 [ "$(tail -c +5 $mine | tr -d x | wc -c)" = 0 ]
-if [ $boot = second ]; then
-    chattr -i $mine 2>/dev/null || true
-    rm $mine
-    [ ! -e $mine ]
-fi
 efibootmgr -v | tee /tmp/boot
 grep -q '^BootOrder: ' /tmp/boot
 grep -q '^Boot0000.*FvVol' /tmp/boot
