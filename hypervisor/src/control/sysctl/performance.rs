@@ -10,8 +10,11 @@ use super::{Request, host};
 use crate::hypercall::{CallResult, Caller};
 use crate::latency;
 
-/// What the meter of `latency` has seen on a pCPU, in nanoseconds.
-const LATENCIES: [(&str, fn(CpuId) -> u64); 2] = [
+/// A reading of the meter in `latency`: its name, and what it says of a pCPU.
+type Reading = (&'static str, fn(CpuId) -> u64);
+
+/// What the meter has seen on a pCPU, in nanoseconds.
+const LATENCIES: [Reading; 2] = [
     ("longest stretch without interrupts (ns)", latency::longest_stretch),
     ("longest wait of a runnable vcpu (ns)", latency::longest_wait),
 ];
