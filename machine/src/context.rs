@@ -6,6 +6,7 @@
 //! it and to reach its memory. All that a guest may choose is made harmless on the way in, so every value may be put into
 //! the registers here.
 
+mod control;
 mod short_ways;
 
 use core::mem::ManuallyDrop;
@@ -15,6 +16,8 @@ use alloc::boxed::Box;
 use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, flat};
 use abi::xen::DomainId;
 
+#[cfg(target_os = "none")]
+pub(crate) use self::control::CONTROL4_LOADED;
 #[cfg(target_os = "none")]
 pub(crate) use self::short_ways::FRAME_ROOM;
 pub(crate) use self::short_ways::{ShortCounts, ShortWays};
@@ -187,6 +190,8 @@ pub struct GuestContext {
     pub(crate) handlers: Handlers,
     /// CR0.TS as the guest wants it.
     pub(crate) task_switched: bool,
+    /// The bits of CR4 that the guest has chosen.
+    pub(crate) control4: u64,
     pub(crate) debug_registers: [u64; 8],
     pub(crate) iopl: u8,
     pub(crate) extended: vcpu::ExtendedState,
@@ -198,9 +203,6 @@ pub struct GuestContext {
     pub(crate) ldt: Ldt,
     pub(crate) backend: vcpu::BackendState,
 }
-
-/// DR6 and DR7 have bits that are always one.
-const DEBUG_REGISTERS_AT_REST: [u64; 8] = [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400];
 
 const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
 
@@ -241,7 +243,8 @@ impl GuestContext {
                 nmi: NO_HANDLER,
             },
             task_switched: false,
-            debug_registers: DEBUG_REGISTERS_AT_REST,
+            control4: 0,
+            debug_registers: control::DEBUG_REGISTERS_AT_REST,
             iopl: 0,
             extended: vcpu::ExtendedState::new(),
             kernel_root: None,
@@ -434,33 +437,6 @@ impl GuestContext {
     /// Sets x87 and SSE state of a vCPU at rest. `false`, and nothing changed, if the processor would not load it.
     pub fn set_legacy_state(&mut self, image: &[u8; LEGACY]) -> bool {
         self.extended.set_legacy(image)
-    }
-
-    /// Sets CR0.TS of a vCPU at rest.
-    pub const fn set_task_switched(&mut self, set: bool) {
-        self.task_switched = set;
-    }
-
-    /// Sets the debug registers of a vCPU at rest. `false`, and nothing changed, if a value could watch Paravane itself or is not legal.
-    pub fn set_debug_registers(&mut self, values: &[u64; 8]) -> bool {
-        const USED: [usize; 6] = [0, 1, 2, 3, 6, 7];
-        if !USED.into_iter().all(|index| debug_register_is_legal(index, values[index])) {
-            return false;
-        }
-        for index in USED {
-            self.debug_registers[index] = fixed_debug_register(index, values[index]);
-        }
-        true
-    }
-
-    /// CR0.TS as the guest has set it.
-    pub const fn task_switched(&self) -> bool {
-        self.task_switched
-    }
-
-    /// The debug registers as the guest has set them; 4 and 5 are zero.
-    pub const fn debug_registers(&self) -> &[u64; 8] {
-        &self.debug_registers
     }
 }
 
@@ -694,34 +670,6 @@ impl Active {
         vcpu::live_segment_bases(self.context())
     }
 
-    /// Sets CR0.TS as the guest wants it: the next use of extended state traps.
-    pub fn set_task_switched(&mut self, set: bool) {
-        let context = self.context_mut();
-        context.task_switched = set;
-        vcpu::load_task_switched(context);
-    }
-
-    /// Sets debug register `index`, 0 to 3, 6 or 7. `false` if the value could watch Paravane itself or is not legal.
-    pub fn set_debug_register(&mut self, index: usize, value: u64) -> bool {
-        if !debug_register_is_legal(index, value) {
-            return false;
-        }
-        let context = self.context_mut();
-        context.debug_registers[index] = fixed_debug_register(index, value);
-        vcpu::load_debug_registers(context);
-        true
-    }
-
-    /// Debug register `index`, DR6 as the processor has it.
-    pub fn debug_register(&self, index: usize) -> u64 {
-        vcpu::debug_register(self.context(), index)
-    }
-
-    /// Records DR6 after a debug exception, and clears the processor's.
-    pub fn latch_debug_status(&mut self) {
-        vcpu::latch_debug_status(self.context_mut());
-    }
-
     /// The enabled extended states; `false` from the setter if the processor has not got them or the combination is illegal.
     pub fn set_xcr0(&mut self, value: u64) -> bool {
         vcpu::set_xcr0(self.context_mut(), value)
@@ -748,33 +696,5 @@ impl Drop for Active {
         vcpu::deactivate(&mut self.context);
         // SAFETY: the value ends here, so this is the only time.
         unsafe { ManuallyDrop::drop(&mut self.context) };
-    }
-}
-
-/// The value with the bits that are always set or clear.
-const fn fixed_debug_register(index: usize, value: u64) -> u64 {
-    match index {
-        6 => value & 0xe00f | 0xffff_0ff0,
-        7 => value & 0xffff_27ff | 1 << 10,
-        _ => value,
-    }
-}
-
-/// A breakpoint may watch guest addresses only, and DR7 may ask neither for the general detect trap nor for I/O breakpoints.
-const fn debug_register_is_legal(index: usize, value: u64) -> bool {
-    match index {
-        0..=3 => GuestVirt::new(value).is_guest() && is_canonical(value),
-        6 => value >> 32 == 0,
-        7 => {
-            let mut legal = value >> 32 == 0 && value & 1 << 13 == 0;
-            let mut breakpoint = 0;
-            while breakpoint < 4 {
-                // Type 2 is an I/O breakpoint.
-                legal &= (value >> (16 + 4 * breakpoint)) & 3 != 2;
-                breakpoint += 1;
-            }
-            legal
-        }
-        _ => false,
     }
 }

@@ -110,7 +110,14 @@ pub(crate) struct Setup<'a> {
 pub(crate) struct Booted {
     pub(crate) session: Session,
     pub(crate) limits: Limits,
-    _folder: TempDir,
+    folder: TempDir,
+}
+
+impl Booted {
+    /// The folder that the machine's files are in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
 }
 
 /// How long a guest may take to user space unless a timeout is given.
@@ -147,7 +154,7 @@ impl Setup<'_> {
         };
         let alone = self.raw || self.host.is_console_alone() || matches!(self.load, Load::Initial(_));
         let session = Session::new(machine.start()?, &names, alone, log)?;
-        Ok(Booted { session, limits: self.limits, _folder: folder })
+        Ok(Booted { session, limits: self.limits, folder })
     }
 }
 

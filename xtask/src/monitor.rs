@@ -86,4 +86,13 @@ impl Monitor {
         self.execute("pmemsave", json!({ "val": address, "size": length, "filename": "memory" }))?;
         Ok(fs::read(self.folder.join("memory"))?)
     }
+
+    /// Gives all CPUs an NMI after each pause until the machine has ended.
+    pub(crate) fn keep_sending_nmis(mut self, pause: Duration) {
+        thread::spawn(move || {
+            while self.command("nmi").is_ok() {
+                thread::sleep(pause);
+            }
+        });
+    }
 }

@@ -1,9 +1,69 @@
 //! Which feature bits a guest may see: those of instructions that work in ring 3 as they are, and of those that Paravane emulates. The
-//! names and places are those of `arch-x86/cpufeatureset.h`. A bit that is not listed is hidden.
+//! names and places are those of `arch-x86/cpufeatureset.h`. A bit that is not listed is hidden. `docs/processor.md` lists the tables.
 //!
 //! Hidden on purpose: what only ring 0 can use (VME, PSE, PGE, MTRR, MONITOR, VMX, SVM, PCID, SMEP, SMAP, UMIP, PKU, LA57, CET, TSC
 //! deadline, x2APIC), what has no handling of its MSRs here (machine check, RDTSCP and RDPID, speculation control), and extended
 //! states beyond AVX-512 (MPX, PKU, AMX).
+
+use super::evidence::Evidence::{self, Guest, Host};
+
+/// A feature that guests may be told of.
+#[derive(Clone, Copy, Debug)]
+pub struct Feature {
+    /// Its bit.
+    pub bit: u32,
+    /// Its name.
+    pub name: &'static str,
+    /// What makes it work.
+    pub kind: Kind,
+}
+
+/// What makes a feature work.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// Its instructions run in ring 3 as they are.
+    Runs,
+    /// It describes the processor; nothing has to be done for it.
+    Tells,
+    /// Paravane does something for it.
+    Done(&'static str, Evidence),
+}
+
+/// The features in one register of a leaf.
+#[derive(Debug)]
+pub struct Word {
+    /// Leaf and subleaf.
+    pub leaf: (u32, u32),
+    /// Name of the register.
+    pub register: &'static str,
+    /// Those that guests may be told of.
+    pub features: &'static [Feature],
+}
+
+const fn runs(bit: u32, name: &'static str) -> Feature {
+    Feature { bit, name, kind: Kind::Runs }
+}
+
+const fn tells(bit: u32, name: &'static str) -> Feature {
+    Feature { bit, name, kind: Kind::Tells }
+}
+
+const fn done(bit: u32, name: &'static str, what: &'static str, test: Evidence) -> Feature {
+    Feature { bit, name, kind: Kind::Done(what, test) }
+}
+
+/// The bits of the features.
+const fn mask(features: &[Feature]) -> u32 {
+    let mut all = 0;
+    let mut at = 0;
+    while at < features.len() {
+        all |= 1 << features[at].bit;
+        at += 1;
+    }
+    all
+}
+
+const SAVED: &str = "its state is saved and loaded whole";
 
 /// The bits at the positions listed.
 const fn bits(positions: &[u32]) -> u32 {
@@ -16,11 +76,156 @@ const fn bits(positions: &[u32]) -> u32 {
     all
 }
 
-/// Leaf 1, EDX: FPU DE TSC MSR PAE CX8 APIC SEP CMOV PAT CLFLUSH MMX FXSR SSE SSE2 SS.
-pub(super) const BASIC_EDX: u32 = bits(&[0, 2, 4, 5, 6, 8, 9, 11, 15, 16, 19, 23, 24, 25, 26, 27]);
-/// Leaf 1, ECX: SSE3 PCLMULQDQ SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE POPCNT AESNI XSAVE AVX F16C RDRAND. OSXSAVE is what the
-/// operating system does, so no policy has it.
-pub(super) const BASIC_ECX: u32 = bits(&[0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30]);
+/// All features that guests may be told of.
+pub static WORDS: &[Word] = &[
+    Word { leaf: (1, 0), register: "EDX", features: LEAF_1_EDX },
+    Word { leaf: (1, 0), register: "ECX", features: LEAF_1_ECX },
+    Word { leaf: (7, 0), register: "EBX", features: LEAF_7_EBX },
+    Word { leaf: (7, 0), register: "ECX", features: LEAF_7_ECX },
+    Word { leaf: (7, 0), register: "EDX", features: LEAF_7_EDX },
+    Word { leaf: (7, 1), register: "EAX", features: LEAF_7_1_EAX },
+    Word { leaf: (0xd, 1), register: "EAX", features: LEAF_D_EAX },
+    Word { leaf: (0x8000_0001, 0), register: "EDX", features: LEAF_E1_EDX },
+    Word { leaf: (0x8000_0001, 0), register: "ECX", features: LEAF_E1_ECX },
+    Word { leaf: (0x8000_0007, 0), register: "EDX", features: LEAF_E7_EDX },
+    Word { leaf: (0x8000_0008, 0), register: "EBX", features: LEAF_E8_EBX },
+    Word { leaf: (0x8000_0021, 0), register: "EAX", features: LEAF_E21_EAX },
+];
+
+const LEAF_1_EDX: &[Feature] = &[
+    done(0, "FPU", SAVED, Guest("fpu", "two")),
+    done(2, "DE", "see CR4.DE", Guest("processor", "ports")),
+    done(4, "TSC", "see CR4.TSD", Guest("processor", "tsd")),
+    done(5, "MSR", "see the table of MSRs", Guest("privileged", "bases")),
+    done(6, "PAE", "see CR4.PAE", Guest("privileged", "cr4")),
+    runs(8, "CX8"),
+    done(
+        9,
+        "APIC",
+        "kernels for this interface ask for it before they start vCPUs; the APIC's place is taken by event channels and `vcpu_op`, its registers cannot be reached",
+        Guest("smp", "main"),
+    ),
+    done(11, "SEP", "SYSENTER of 32-bit code enters the guest's handler", Guest("traps", "system_calls")),
+    runs(15, "CMOV"),
+    done(
+        16,
+        "PAT",
+        "the MSR reads as the interface has it and cannot be changed; guests with devices may use the types",
+        Host("memory_types_are_not_a_guests_to_choose"),
+    ),
+    runs(19, "CLFLUSH"),
+    runs(23, "MMX"),
+    runs(24, "FXSR"),
+    runs(25, "SSE"),
+    runs(26, "SSE2"),
+    tells(27, "SS"),
+];
+const LEAF_1_ECX: &[Feature] = &[
+    runs(0, "SSE3"),
+    runs(1, "PCLMULQDQ"),
+    runs(9, "SSSE3"),
+    runs(12, "FMA"),
+    runs(13, "CX16"),
+    runs(19, "SSE4_1"),
+    runs(20, "SSE4_2"),
+    runs(22, "MOVBE"),
+    runs(23, "POPCNT"),
+    runs(25, "AESNI"),
+    done(26, "XSAVE", "see XCR0; OSXSAVE is shown with it", Guest("fpu", "xsave")),
+    runs(28, "AVX"),
+    runs(29, "F16C"),
+    runs(30, "RDRAND"),
+    done(
+        31,
+        "HYPERVISOR",
+        "always shown: leaf 0x40000000 names the interface",
+        Guest("privileged", "hypervisor_leaves"),
+    ),
+];
+const LEAF_7_EBX: &[Feature] = &[
+    done(0, "FSGSBASE", "see CR4.FSGSBASE", Guest("processor", "fsgsbase")),
+    runs(3, "BMI1"),
+    tells(4, "HLE"),
+    runs(5, "AVX2"),
+    tells(6, "FDP_EXCP_ONLY"),
+    runs(8, "BMI2"),
+    tells(9, "ERMS"),
+    runs(11, "RTM"),
+    tells(13, "NO_FPU_SEL"),
+    runs(16, "AVX512F"),
+    runs(17, "AVX512DQ"),
+    runs(18, "RDSEED"),
+    runs(19, "ADX"),
+    runs(21, "AVX512_IFMA"),
+    runs(23, "CLFLUSHOPT"),
+    runs(24, "CLWB"),
+    runs(26, "AVX512PF"),
+    runs(27, "AVX512ER"),
+    runs(28, "AVX512CD"),
+    runs(29, "SHA"),
+    runs(30, "AVX512BW"),
+    runs(31, "AVX512VL"),
+];
+const LEAF_7_ECX: &[Feature] = &[
+    runs(0, "PREFETCHWT1"),
+    runs(1, "AVX512_VBMI"),
+    runs(6, "AVX512_VBMI2"),
+    runs(8, "GFNI"),
+    runs(9, "VAES"),
+    runs(10, "VPCLMULQDQ"),
+    runs(11, "AVX512_VNNI"),
+    runs(12, "AVX512_BITALG"),
+    runs(14, "AVX512_VPOPCNTDQ"),
+    runs(25, "CLDEMOTE"),
+    runs(27, "MOVDIRI"),
+    runs(28, "MOVDIR64B"),
+];
+const LEAF_7_EDX: &[Feature] = &[
+    runs(2, "AVX512_4VNNIW"),
+    runs(3, "AVX512_4FMAPS"),
+    tells(4, "FSRM"),
+    runs(8, "AVX512_VP2INTERSECT"),
+    tells(10, "MD_CLEAR"),
+    runs(14, "SERIALIZE"),
+    runs(16, "TSXLDTRK"),
+];
+const LEAF_7_1_EAX: &[Feature] =
+    &[runs(4, "AVX_VNNI"), runs(5, "AVX512_BF16"), tells(10, "FZRM"), tells(11, "FSRS"), tells(12, "FSRCS")];
+const LEAF_D_EAX: &[Feature] = &[runs(0, "XSAVEOPT"), runs(1, "XSAVEC"), runs(2, "XGETBV1")];
+const LEAF_E1_EDX: &[Feature] = &[
+    done(11, "SYSCALL", "enters the guest's handler", Guest("traps", "system_calls")),
+    done(20, "NX", "the bit of page-table entries works", Guest("traps", "page_faults")),
+    runs(22, "MMXEXT"),
+    tells(29, "LM"),
+    runs(30, "3DNOWEXT"),
+    runs(31, "3DNOW"),
+];
+const LEAF_E1_ECX: &[Feature] = &[
+    runs(0, "LAHF_LM"),
+    runs(5, "ABM"),
+    runs(6, "SSE4A"),
+    tells(7, "MISALIGNSSE"),
+    runs(8, "3DNOWPREFETCH"),
+    runs(11, "XOP"),
+    runs(16, "FMA4"),
+    runs(21, "TBM"),
+];
+const LEAF_E7_EDX: &[Feature] = &[done(
+    8,
+    "ITSC",
+    "shown to whose configuration asks for it",
+    Host("what_is_the_usual_is_within_the_maximum_and_settles_to_itself"),
+)];
+const LEAF_E8_EBX: &[Feature] =
+    &[runs(0, "CLZERO"), tells(2, "RSTR_FP_ERR_PTRS"), tells(26, "SSB_NO"), tells(29, "BTC_NO")];
+const LEAF_E21_EAX: &[Feature] = &[tells(2, "LFENCE_DISPATCH"), tells(6, "NSCB"), tells(29, "SRSO_NO")];
+
+/// Leaf 1.
+pub(super) const BASIC_EDX: u32 = mask(LEAF_1_EDX);
+/// OSXSAVE is what the operating system does, so no policy has it.
+pub(super) const BASIC_ECX: u32 = mask(LEAF_1_ECX);
+pub(super) const DEBUG_EXTENSIONS: u32 = bits(&[2]);
+pub(super) const TSC: u32 = bits(&[4]);
 pub(super) const XSAVE: u32 = bits(&[26]);
 pub(super) const OSXSAVE: u32 = bits(&[27]);
 pub(super) const AVX: u32 = bits(&[28]);
@@ -33,46 +238,40 @@ pub(super) const HYPERVISOR: u32 = bits(&[31]);
 pub(super) const HYPER_THREADING: u32 = bits(&[28]);
 pub(super) const LEGACY_CORES: u32 = bits(&[1]);
 
-/// Leaf 7, EBX: FSGSBASE BMI1 HLE AVX2 FDP_EXCP_ONLY BMI2 ERMS RTM NO_FPU_SEL AVX512F AVX512DQ RDSEED ADX AVX512_IFMA CLFLUSHOPT
-/// CLWB AVX512PF AVX512ER AVX512CD SHA AVX512BW AVX512VL.
-pub(super) const STRUCTURED_EBX: u32 =
-    bits(&[0, 3, 4, 5, 6, 8, 9, 11, 13, 16, 17, 18, 19, 21, 23, 24, 26, 27, 28, 29, 30, 31]);
+/// Leaf 7.
+pub(super) const STRUCTURED_EBX: u32 = mask(LEAF_7_EBX);
 pub(super) const AVX512F: u32 = bits(&[16]);
 pub(super) const STRUCTURED_EBX_AVX: u32 = bits(&[5]);
 pub(super) const STRUCTURED_EBX_AVX512: u32 = bits(&[16, 17, 21, 26, 27, 28, 30, 31]);
 pub(super) const FSGSBASE: u32 = bits(&[0]);
 pub(super) const SMAP: u32 = bits(&[20]);
-/// Leaf 7, ECX: PREFETCHWT1 AVX512_VBMI AVX512_VBMI2 GFNI VAES VPCLMULQDQ AVX512_VNNI AVX512_BITALG AVX512_VPOPCNTDQ CLDEMOTE MOVDIRI
-/// MOVDIR64B.
-pub(super) const STRUCTURED_ECX: u32 = bits(&[0, 1, 6, 8, 9, 10, 11, 12, 14, 25, 27, 28]);
+pub(super) const STRUCTURED_ECX: u32 = mask(LEAF_7_ECX);
 pub(super) const STRUCTURED_ECX_AVX: u32 = bits(&[9, 10]);
 pub(super) const STRUCTURED_ECX_AVX512: u32 = bits(&[1, 6, 11, 12, 14]);
-/// Leaf 7, EDX: AVX512_4VNNIW AVX512_4FMAPS FSRM AVX512_VP2INTERSECT MD_CLEAR SERIALIZE TSXLDTRK.
-pub(super) const STRUCTURED_EDX: u32 = bits(&[2, 3, 4, 8, 10, 14, 16]);
+pub(super) const STRUCTURED_EDX: u32 = mask(LEAF_7_EDX);
 pub(super) const STRUCTURED_EDX_AVX512: u32 = bits(&[2, 3, 8]);
-/// Leaf 7 subleaf 1, EAX: AVX_VNNI AVX512_BF16 FZRM FSRS FSRCS.
-pub(super) const STRUCTURED_1_EAX: u32 = bits(&[4, 5, 10, 11, 12]);
+/// Leaf 7 subleaf 1.
+pub(super) const STRUCTURED_1_EAX: u32 = mask(LEAF_7_1_EAX);
 pub(super) const STRUCTURED_1_EAX_AVX: u32 = bits(&[4]);
 pub(super) const STRUCTURED_1_EAX_AVX512: u32 = bits(&[5]);
 
-/// Leaf 13 subleaf 1, EAX: XSAVEOPT XSAVEC XGETBV1.
-pub(super) const XSAVE_EAX: u32 = bits(&[0, 1, 2]);
+/// Leaf 13 subleaf 1.
+pub(super) const XSAVE_EAX: u32 = mask(LEAF_D_EAX);
 
-/// Leaf 0x80000001, EDX: SYSCALL NX MMXEXT LM 3DNOWEXT 3DNOW.
-pub(super) const EXTENDED_EDX: u32 = bits(&[11, 20, 22, 29, 30, 31]);
+/// Leaf 0x80000001.
+pub(super) const EXTENDED_EDX: u32 = mask(LEAF_E1_EDX);
 /// The same leaf on AMD's: the bits of leaf 1 that it repeats there.
 pub(super) const EXTENDED_EDX_REPEATED: u32 = BASIC_EDX & 0x0183_f3ff;
 pub(super) const SYSCALL: u32 = bits(&[11]);
 pub(super) const NO_EXECUTE: u32 = bits(&[20]);
-/// Leaf 0x80000001, ECX: LAHF_LM ABM SSE4A MISALIGNSSE 3DNOWPREFETCH XOP FMA4 TBM.
-pub(super) const EXTENDED_ECX: u32 = bits(&[0, 5, 6, 7, 8, 11, 16, 21]);
+pub(super) const EXTENDED_ECX: u32 = mask(LEAF_E1_ECX);
 pub(super) const EXTENDED_ECX_AVX: u32 = bits(&[11, 16]);
-/// Leaf 0x80000007, EDX: ITSC.
-pub(super) const INVARIANT_TSC: u32 = bits(&[8]);
-/// Leaf 0x80000008, EBX: CLZERO RSTR_FP_ERR_PTRS SSB_NO BTC_NO.
-pub(super) const ADDRESS_EBX: u32 = bits(&[0, 2, 26, 29]);
-/// Leaf 0x80000021, EAX: LFENCE_DISPATCH NSCB SRSO_NO.
-pub(super) const EXTENDED_21_EAX: u32 = bits(&[2, 6, 29]);
+/// Leaf 0x80000007.
+pub(super) const INVARIANT_TSC: u32 = mask(LEAF_E7_EDX);
+/// Leaf 0x80000008.
+pub(super) const ADDRESS_EBX: u32 = mask(LEAF_E8_EBX);
+/// Leaf 0x80000021.
+pub(super) const EXTENDED_21_EAX: u32 = mask(LEAF_E21_EAX);
 
 /// What no guest has unless its configuration asks for it, by word of the feature set and bits there: what another processor of the same kind may lack
 /// (HLE, AVX512_VP2INTERSECT, MOVDIRI, MOVDIR64B, TSXLDTRK), and ITSC, which a guest that is moved cannot rely on.

@@ -6,12 +6,14 @@
 //! The policies (`policy`) are the processor's and the host's (`system`), the most that a guest may have (`leaves`), and each domain's, which the tools
 //! set within that (`settle`).
 
+pub mod evidence;
 mod feature_set;
-mod features;
+pub mod features;
 mod hypervisor;
 mod leaves;
 pub mod msr;
 mod policy;
+pub mod registers;
 mod settle;
 mod states;
 mod system;
@@ -22,12 +24,11 @@ pub use settle::Excess;
 pub use system::{SystemPolicies, init, system};
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
 use abi::arch_x86_64::CpuidLeaf;
 use abi::errno::Errno;
-use machine::context::Active;
-use machine::cpu::{self, Features};
+use machine::context::{Active, GuestContext};
+use machine::cpu;
 
 use crate::domain::{Domain, Vcpu};
 
@@ -93,25 +94,32 @@ pub fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (Errno, E
     settle::settle(&wanted, &system().maximum).map_err(|excess| (Errno::EINVAL, excess))
 }
 
-/// CR4 as a guest sees it: PAE, MCE, OSFXSR and OSXMMEXCPT are always set, TSD, DE, FSGSBASE and OSXSAVE are its choice, where the
-/// processor has them, and all others are clear. For now the choice shows in what is read back, in the names of debug registers 4
-/// and 5, and nowhere else.
-pub fn control4(vcpu: &Vcpu) -> u64 {
-    CONTROL4_FIXED | vcpu.control4.load(Ordering::Relaxed)
+/// CR4 as a guest sees it: PAE, MCE, OSFXSR and OSXMMEXCPT are always set, and what it has chosen.
+pub const fn control4(context: &GuestContext) -> u64 {
+    registers::CONTROL4_FIXED | context.control4()
 }
 
-/// Sets CR4. Bits that are no guest's choice are ignored.
-pub fn set_control4(vcpu: &Vcpu, value: u64) {
-    vcpu.control4.store(value & control4_choice(cpu::features()), Ordering::Relaxed);
+/// What a domain may choose of a value for CR4: TSD, DE, FSGSBASE and OSXSAVE, where it is told of the
+/// feature. The processor acts on TSD and FSGSBASE as long as the vCPU runs; DE decides on I/O
+/// breakpoints and on the names of debug registers 4 and 5, OSXSAVE on XSETBV. All other bits are
+/// ignored.
+pub fn control4_choice(domain: &Domain, value: u64) -> u64 {
+    let policy = domain.cpu_policy();
+    let [_, _, ecx, edx] = policy.leaf(1, 0);
+    let [_, structured, ..] = policy.leaf(policy::STRUCTURED, 0);
+    let choice = [
+        (edx & features::TSC, 1 << 2),
+        (edx & features::DEBUG_EXTENSIONS, CONTROL4_DEBUG_EXTENSIONS),
+        (structured & features::FSGSBASE, 1 << 16),
+        (ecx & features::XSAVE, CONTROL4_OSXSAVE),
+    ];
+    choice.into_iter().filter(|(told, bit)| *told != 0 && value & bit != 0).map(|(_, bit)| bit).sum()
 }
 
-const CONTROL4_FIXED: u64 = 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10;
-
-fn control4_choice(features: &Features) -> u64 {
-    let fsgsbase = if features.fsgsbase { 1 << 16 } else { 0 };
-    let extended_states = if features.xcr0 != 0 { 1 << 18 } else { 0 };
-    1 << 2 | 1 << 3 | fsgsbase | extended_states
-}
+/// CR4: debug extensions.
+pub const CONTROL4_DEBUG_EXTENSIONS: u64 = 1 << 3;
+/// CR4: the operating system saves extended states.
+pub const CONTROL4_OSXSAVE: u64 = 1 << 18;
 
 /// Who made the processor, as far as it matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

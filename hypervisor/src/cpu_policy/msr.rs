@@ -6,50 +6,138 @@ use alloc::sync::Arc;
 use machine::context::Active;
 use machine::cpu;
 
-use super::Vendor;
+use super::evidence::Evidence::{self, Guest, Host};
+use super::{Vendor, registers};
 use crate::domain::{Domain, Vcpu};
 
-/// Numbers, by Intel's and AMD's manuals.
+/// Those that code names. Numbers are by Intel's and AMD's manuals.
 mod number {
-    pub(super) const TSC: u32 = 0x10;
-    pub(super) const PLATFORM_ID: u32 = 0x17;
-    pub(super) const APIC_BASE: u32 = 0x1b;
-    pub(super) const FEATURE_CONTROL: u32 = 0x3a;
-    pub(super) const MICROCODE_REVISION: u32 = 0x8b;
     pub(super) const PLATFORM_INFO: u32 = 0xce;
     pub(super) const ARCH_CAPABILITIES: u32 = 0x10a;
-    pub(super) const MISC_FEATURES: u32 = 0x140;
-    pub(super) const MISC_ENABLE: u32 = 0x1a0;
-    pub(super) const PAT: u32 = 0x277;
-    pub(super) const PERF_CAPABILITIES: u32 = 0x345;
-    pub(super) const EFER: u32 = 0xc000_0080;
-    pub(super) const FS_BASE: u32 = 0xc000_0100;
-    pub(super) const GS_BASE: u32 = 0xc000_0101;
     pub(super) const KERNEL_GS_BASE: u32 = 0xc000_0102;
-    pub(super) const HARDWARE_CONFIGURATION: u32 = 0xc001_0015;
-    /// Frequency and voltage control and status.
-    pub(super) const FREQUENCY: [u32; 2] = [0xc001_0041, 0xc001_0042];
-    /// Performance states: limit, control, status, and eight definitions.
-    pub(super) const P_STATES: core::ops::RangeInclusive<u32> = 0xc001_0061..=0xc001_006b;
-    pub(super) const DECODE_CONFIGURATION: u32 = 0xc001_1029;
 }
+
+/// What a read gives.
+#[derive(Clone, Copy, Debug)]
+pub enum Value {
+    /// Always this.
+    Constant(u64),
+    /// SYSCALL, long mode and, where the processor has it, no-execute.
+    Efer,
+    /// The local APIC's usual address, enabled, and whether it is the first vCPU.
+    ApicBase,
+    /// The time-stamp counter.
+    Counter,
+    /// The live FS base.
+    FsBase,
+    /// The live GS base of the kernel.
+    GsBase,
+    /// The GS base of processes.
+    UserGsBase,
+}
+
+/// What a write does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// It is #GP.
+    Refused,
+    /// It is #GP unless it changes nothing.
+    Same,
+    /// Nothing: whatever a guest wants of it, it has already, or goes without.
+    Ignored,
+    /// It is #GP unless it is zero, which asks for the value to be read again.
+    Zero,
+    /// It sets the base; #GP for an address that is not canonical.
+    Base,
+}
+
+/// On whose processors the MSR is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Maker {
+    /// On all.
+    Any,
+    /// On Intel's.
+    Intel,
+    /// On AMD's and Hygon's.
+    Amd,
+}
+
+/// MSRs that a guest's kernel can read.
+#[derive(Debug)]
+pub struct Msr {
+    /// The first and the last number.
+    pub numbers: (u32, u32),
+    /// Its name.
+    pub name: &'static str,
+    /// On whose processors.
+    pub maker: Maker,
+    /// What a read gives.
+    pub value: Value,
+    /// What a write does.
+    pub write: Write,
+    /// What shows it.
+    pub test: Evidence,
+}
+
+const fn msr(number: u32, name: &'static str, maker: Maker, value: Value, write: Write, test: Evidence) -> Msr {
+    Msr { numbers: (number, number), name, maker, value, write, test }
+}
+
+const READ: Evidence = Host("model_specific_registers");
+const TABLE: Evidence = Host("msrs_are_what_the_table_says");
+
+/// All of them.
+pub static TABLE_OF_MSRS: &[Msr] = &[
+    msr(0x10, "TSC", Maker::Any, Value::Counter, Write::Refused, Guest("privileged", "all")),
+    msr(0x17, "PLATFORM_ID", Maker::Intel, Value::Constant(0), Write::Refused, TABLE),
+    msr(0x1b, "APIC_BASE", Maker::Any, Value::ApicBase, Write::Refused, READ),
+    // Locked, with nothing switched on.
+    msr(0x3a, "FEATURE_CONTROL", Maker::Intel, Value::Constant(1), Write::Refused, TABLE),
+    msr(0x8b, "microcode revision (Intel)", Maker::Intel, Value::Constant(0), Write::Zero, TABLE),
+    msr(0x8b, "microcode revision (AMD)", Maker::Amd, Value::Constant(0), Write::Refused, TABLE),
+    msr(number::PLATFORM_INFO, "PLATFORM_INFO", Maker::Intel, Value::Constant(0), Write::Refused, TABLE),
+    msr(0x140, "MISC_FEATURES_ENABLES", Maker::Intel, Value::Constant(0), Write::Same, TABLE),
+    // Fast strings; no branch trace, no precise sampling, no task priority messages.
+    msr(0x1a0, "MISC_ENABLE", Maker::Intel, Value::Constant(0x80_1801), Write::Ignored, TABLE),
+    // The page attributes of the interface.
+    msr(0x277, "PAT", Maker::Any, Value::Constant(0x0000_0501_0007_0406), Write::Same, READ),
+    msr(0x345, "PERF_CAPABILITIES", Maker::Intel, Value::Constant(0), Write::Refused, TABLE),
+    msr(0xc000_0080, "EFER", Maker::Any, Value::Efer, Write::Same, READ),
+    msr(0xc000_0100, "FS_BASE", Maker::Any, Value::FsBase, Write::Base, Guest("privileged", "bases")),
+    msr(0xc000_0101, "GS_BASE", Maker::Any, Value::GsBase, Write::Base, Guest("privileged", "bases")),
+    msr(
+        number::KERNEL_GS_BASE,
+        "KERNEL_GS_BASE",
+        Maker::Any,
+        Value::UserGsBase,
+        Write::Base,
+        Guest("privileged", "bases"),
+    ),
+    // The TSC counts at the frequency of performance state 0.
+    msr(0xc001_0015, "HWCR", Maker::Amd, Value::Constant(1 << 24), Write::Refused, TABLE),
+    Msr {
+        numbers: (0xc001_0041, 0xc001_0042),
+        name: "FIDVID_CTL, FIDVID_STATUS",
+        maker: Maker::Amd,
+        value: Value::Constant(0),
+        write: Write::Refused,
+        test: TABLE,
+    },
+    Msr {
+        numbers: (0xc001_0061, 0xc001_006b),
+        name: "P-state limit, control, status and definitions",
+        maker: Maker::Amd,
+        value: Value::Constant(0),
+        write: Write::Refused,
+        test: TABLE,
+    },
+    // LFENCE waits for everything before it.
+    msr(0xc001_1029, "DE_CFG", Maker::Amd, Value::Constant(1 << 1), Write::Ignored, TABLE),
+];
 
 /// The local APIC's usual address, and that it is enabled.
 const APIC_BASE: u64 = 0xfee0_0000 | 1 << 11;
 const APIC_BASE_BOOT_CPU: u64 = 1 << 8;
-/// SYSCALL, long mode enabled and active, no-execute.
-const EFER: u64 = 1 << 0 | 1 << 8 | 1 << 10;
-const EFER_NO_EXECUTE: u64 = 1 << 11;
-/// The page attributes of the interface.
-const PAT: u64 = 0x0000_0501_0007_0406;
-/// Locked, with nothing switched on.
-const FEATURE_CONTROL: u64 = 1;
-/// Fast strings; no branch trace, no precise sampling, no task priority messages.
-const MISC_ENABLE: u64 = 1 << 0 | 1 << 11 | 1 << 12 | 1 << 23;
-/// The TSC counts at the frequency of performance state 0.
-const CONFIGURATION_TSC: u64 = 1 << 24;
-/// LFENCE waits for everything before it.
-const DECODE_LFENCE: u64 = 1 << 1;
 
 /// The MSRs of which the interface's lists tell. There is nothing in them that a guest could have.
 pub const LISTED: [MsrEntry; 2] = [
@@ -70,52 +158,88 @@ fn vendor() -> Vendor {
     Vendor::of(cpu::cpuid(0, 0))
 }
 
-/// What the kernel reads from MSR `number`; `None` if that faults.
-pub fn read(cpu: &Active, _: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Option<u64> {
-    Some(match number {
-        number::FS_BASE => cpu.live_segment_bases().0,
-        number::GS_BASE => cpu.live_segment_bases().1,
-        number::KERNEL_GS_BASE => cpu.live_user_gs_base(),
-        number::APIC_BASE => APIC_BASE | if vcpu.id().get() == 0 { APIC_BASE_BOOT_CPU } else { 0 },
-        number::TSC => machine::time::tsc(),
-        _ => return constant(number, vendor(), cpu::features().no_execute),
-    })
+/// The row of a number on a processor of this vendor.
+fn find(number: u32, vendor: Vendor) -> Option<&'static Msr> {
+    let is_there = |maker| match maker {
+        Maker::Any => true,
+        Maker::Intel => vendor == Vendor::Intel,
+        Maker::Amd => vendor == Vendor::Amd,
+    };
+    TABLE_OF_MSRS.iter().find(|row| (row.numbers.0..=row.numbers.1).contains(&number) && is_there(row.maker))
 }
 
-/// MSRs that always read the same.
-fn constant(number: u32, vendor: Vendor, no_execute: bool) -> Option<u64> {
-    match (number, vendor) {
-        (number::EFER, _) => Some(EFER | if no_execute { EFER_NO_EXECUTE } else { 0 }),
-        (number::PAT, _) => Some(PAT),
-        (number::MISC_ENABLE, Vendor::Intel) => Some(MISC_ENABLE),
-        (number::FEATURE_CONTROL, Vendor::Intel) => Some(FEATURE_CONTROL),
-        (number::MICROCODE_REVISION, Vendor::Intel | Vendor::Amd) => Some(0),
-        (
-            number::PLATFORM_ID | number::PLATFORM_INFO | number::MISC_FEATURES | number::PERF_CAPABILITIES,
-            Vendor::Intel,
-        ) => Some(0),
-        (number::HARDWARE_CONFIGURATION, Vendor::Amd) => Some(CONFIGURATION_TSC),
-        (number::DECODE_CONFIGURATION, Vendor::Amd) => Some(DECODE_LFENCE),
-        (number, Vendor::Amd) if number::FREQUENCY.contains(&number) || number::P_STATES.contains(&number) => Some(0),
-        _ => None,
+fn efer() -> u64 {
+    if cpu::features().no_execute { registers::EFER } else { registers::EFER & !registers::EFER_NO_EXECUTE }
+}
+
+/// What the kernel reads from MSR `number`; `None` if that faults.
+pub fn read(cpu: &Active, _: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Option<u64> {
+    // Linux reads it at each switch between processes: it need not be looked for.
+    if number == number::KERNEL_GS_BASE {
+        return Some(cpu.live_user_gs_base());
     }
+    Some(match find(number, vendor())?.value {
+        Value::Constant(value) => value,
+        Value::Efer => efer(),
+        Value::ApicBase => APIC_BASE | if vcpu.id().get() == 0 { APIC_BASE_BOOT_CPU } else { 0 },
+        Value::Counter => machine::time::tsc(),
+        Value::FsBase => cpu.live_segment_bases().0,
+        Value::GsBase => cpu.live_segment_bases().1,
+        Value::UserGsBase => cpu.live_user_gs_base(),
+    })
 }
 
 /// Writes MSR `number` for the kernel; `false` if that faults.
 pub fn write(cpu: &mut Active, _: &Arc<Domain>, _: &Arc<Vcpu>, number: u32, value: u64) -> bool {
-    match number {
-        number::FS_BASE => cpu.set_fs_base(value),
-        number::GS_BASE => cpu.set_kernel_gs_base(value),
-        number::KERNEL_GS_BASE => cpu.set_user_gs_base(value),
-        // Zero asks for the revision to be read anew.
-        number::MICROCODE_REVISION => value == 0 && vendor() == Vendor::Intel,
-        // Whatever a guest wants of these, it has already, or goes without.
-        number::DECODE_CONFIGURATION => vendor() == Vendor::Amd,
-        number::MISC_ENABLE => vendor() == Vendor::Intel,
-        // What would change nothing is no harm.
-        number::EFER | number::PAT | number::MISC_FEATURES => {
-            constant(number, vendor(), cpu::features().no_execute) == Some(value)
+    let Some(row) = find(number, vendor()) else { return false };
+    match (row.write, row.value) {
+        (Write::Base, Value::FsBase) => cpu.set_fs_base(value),
+        (Write::Base, Value::GsBase) => cpu.set_kernel_gs_base(value),
+        (Write::Base, _) => cpu.set_user_gs_base(value),
+        (Write::Same, Value::Efer) => value == efer(),
+        (Write::Same, Value::Constant(same)) => value == same,
+        (Write::Zero, _) => value == 0,
+        (Write::Ignored, _) => true,
+        (Write::Refused | Write::Same, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn msrs_are_what_the_table_says() {
+        let constant = |number, vendor| match find(number, vendor)?.value {
+            Value::Constant(value) => Some((value, find(number, vendor)?.write)),
+            _ => None,
+        };
+        for (number, intel, amd) in [
+            (0x17, Some((0, Write::Refused)), None),
+            (0x3a, Some((1, Write::Refused)), None),
+            (0x8b, Some((0, Write::Zero)), Some((0, Write::Refused))),
+            (0xce, Some((0, Write::Refused)), None),
+            (0x140, Some((0, Write::Same)), None),
+            (0x1a0, Some((0x80_1801, Write::Ignored)), None),
+            (0x277, Some((0x0501_0007_0406, Write::Same)), Some((0x0501_0007_0406, Write::Same))),
+            (0x345, Some((0, Write::Refused)), None),
+            (0xc001_0015, None, Some((1 << 24, Write::Refused))),
+            (0xc001_0042, None, Some((0, Write::Refused))),
+            (0xc001_006b, None, Some((0, Write::Refused))),
+            (0xc001_006c, None, None),
+            (0xc001_1029, None, Some((2, Write::Ignored))),
+        ] {
+            assert_eq!((constant(number, Vendor::Intel), constant(number, Vendor::Amd)), (intel, amd), "{number:#x}");
         }
-        _ => false,
+    }
+
+    #[test]
+    fn hidden_msrs_are_in_no_row() {
+        // Speculation control, machine check, SYSENTER, debug control, performance counters, x2APIC, XSS, SYSCALL, TSC_AUX, SVM.
+        let hidden = [0x48, 0x49, 0x10a, 0x10b, 0x174, 0x179, 0x186, 0x1d9, 0x38f, 0x400, 0x6e0, 0x802, 0xda0];
+        let hidden = hidden.into_iter().chain(0xc000_0081..=0xc000_0084).chain([0xc000_0103, 0xc001_0114, 0xc001_0117]);
+        for number in hidden {
+            assert!(find(number, Vendor::Intel).is_none() && find(number, Vendor::Amd).is_none(), "{number:#x}");
+        }
     }
 }

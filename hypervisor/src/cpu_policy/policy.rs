@@ -33,7 +33,7 @@ pub const MOST_LEAVES: u32 = (LAST_BASIC - 3)
     + (LAST_EXTENDED - FIRST_EXTENDED + 1);
 
 /// EAX, EBX, ECX, EDX.
-pub(super) type Registers = [u32; 4];
+pub(crate) type Registers = [u32; 4];
 
 /// What CPUID says, by leaf and subleaf; a leaf without subleaves counts as its subleaf 0. What is not there reads as zeros.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -85,7 +85,7 @@ impl Policy {
     }
 
     /// Changes one leaf.
-    pub(super) fn update(&mut self, leaf: u32, subleaf: u32, change: impl FnOnce(&mut Registers)) {
+    pub(crate) fn update(&mut self, leaf: u32, subleaf: u32, change: impl FnOnce(&mut Registers)) {
         let mut registers = self.leaf(leaf, subleaf);
         change(&mut registers);
         self.set(leaf, subleaf, registers);

@@ -2,6 +2,8 @@
 
 use std::vec::Vec;
 
+use machine::cpu::Features;
+
 use super::*;
 
 /// A processor with every feature that there could be.

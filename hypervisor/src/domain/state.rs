@@ -91,6 +91,7 @@ pub fn apply(
     set_handlers(context, state);
     set_registers(context, state);
     context.set_task_switched(state.control_registers[0] & CR0_TASK_SWITCHED != 0);
+    context.set_control4(cpu_policy::control4_choice(domain, state.control_registers[4]));
     // What could watch Paravane is left out, as if it had not been asked for.
     context.set_debug_registers(&state.debug_registers);
     Ok(())
@@ -98,7 +99,6 @@ pub fn apply(
 
 /// Takes over what does not stand in the context: the control domain has given a vCPU its state, the first one perhaps.
 pub fn apply_to_vcpu(domain: &Domain, vcpu: &Vcpu, state: &VcpuGuestContext) {
-    cpu_policy::set_control4(vcpu, state.control_registers[4]);
     if vcpu.id().get() == 0 && !vcpu.is_initialised() {
         domain.assists.store(state.vm_assist & vm_assist::AVAILABLE, Ordering::SeqCst);
     }
@@ -138,7 +138,7 @@ pub fn describe(domain: &Domain, vcpu: &Vcpu, context: &GuestContext) -> Box<Vcp
     state.control_registers[0] = trap::control0(context.task_switched());
     state.control_registers[1] = root(context.user_root());
     state.control_registers[3] = root(context.kernel_root());
-    state.control_registers[4] = cpu_policy::control4(vcpu);
+    state.control_registers[4] = cpu_policy::control4(context);
     state.debug_registers = *context.debug_registers();
     state.event_callback_rip = handlers.event.address;
     state.failsafe_callback_rip = handlers.failsafe.address;

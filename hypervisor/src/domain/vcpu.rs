@@ -90,8 +90,6 @@ pub struct Vcpu {
     gone: AtomicBool,
     /// An NMI that the guest has not seen yet.
     pub nmi_pending: AtomicBool,
-    /// The bits of CR4 that the guest has chosen (`cpu_policy::control4`).
-    pub control4: AtomicU64,
     /// Which ports its processes may use: address of a bitmap, a set bit forbids, and for how many ports it has bits.
     pub port_bitmap: (AtomicU64, AtomicU32),
     /// Time areas and timers.
@@ -126,7 +124,6 @@ impl Vcpu {
             initialised: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             nmi_pending: AtomicBool::new(false),
-            control4: AtomicU64::new(0),
             port_bitmap: (AtomicU64::new(0), AtomicU32::new(0)),
             time: VcpuTime::new(),
             scheduling: SchedulerState::new(),

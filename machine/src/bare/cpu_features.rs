@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::debug_registers;
 use super::registers::{self, cpuid, msr};
 use crate::cpu::Features;
 use crate::sync::Once;
@@ -19,7 +20,6 @@ const CR4_MACHINE_CHECK: u64 = 1 << 6;
 const CR4_GLOBAL_PAGES: u64 = 1 << 7;
 const CR4_SSE: u64 = 1 << 9 | 1 << 10;
 const CR4_UMIP: u64 = 1 << 11;
-const CR4_FSGSBASE: u64 = 1 << 16;
 const CR4_XSAVE: u64 = 1 << 18;
 const CR4_SMEP: u64 = 1 << 20;
 const CR4_SMAP: u64 = 1 << 21;
@@ -113,7 +113,7 @@ pub(crate) fn detect() -> &'static Features {
     FEATURES.set(features)
 }
 
-/// Sets this CPU's control registers. No-execute has been switched on by the entry code already, where there is such a thing.
+/// Sets this CPU's control and debug registers. CR4.FSGSBASE and TSD are each vCPU's own. No-execute has been switched on by the entry code already, where there is such a thing.
 pub(crate) fn enable() {
     let features = get();
     let mut cr4 = CR4_PAE | CR4_SSE | CR4_DEBUG_EXTENSIONS;
@@ -121,7 +121,6 @@ pub(crate) fn enable() {
         (features.machine_check, CR4_MACHINE_CHECK),
         (features.global_pages, CR4_GLOBAL_PAGES),
         (features.umip, CR4_UMIP),
-        (features.fsgsbase, CR4_FSGSBASE),
         (features.xcr0 != 0, CR4_XSAVE),
         (features.smep, CR4_SMEP),
         (features.smap, CR4_SMAP),
@@ -141,6 +140,7 @@ pub(crate) fn enable() {
     unsafe { registers::write_msr(msr::EFER, efer) };
     // SAFETY: attribute 0 keeps its meaning, write-back; the others are not in use yet.
     unsafe { registers::write_msr(msr::PAT, PAT) };
+    debug_registers::reset();
     SMAP.store(features.smap, Ordering::Relaxed);
     NO_EXECUTE.store(features.no_execute, Ordering::Relaxed);
 }

@@ -379,6 +379,7 @@ iret_to_kernel:
     guest_access iret_refused, iretq
 
 # The processor refused the frame on Paravane's stack: nothing has left ring 0 and all other registers are the guest's already. Records both.
+    .global iret_refused
 iret_refused:
     push rbx
     mov rbx, rsp

@@ -6,6 +6,7 @@ pub(crate) mod console;
 pub(crate) mod cpu;
 mod cpu_features;
 mod cpu_info;
+mod debug_registers;
 mod descriptor_window;
 pub(crate) mod device_memory;
 mod early;

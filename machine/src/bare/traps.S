@@ -11,7 +11,9 @@ trap_stubs:
         pushq $0
     .endif
     pushq $vector
-    .if vector == 2 || vector == 8 || vector == 18
+    .if vector == 2
+        jmp trap_nmi
+    .elseif vector == 8 || vector == 18
         jmp trap_from_host
     .elseif vector == 1
         jmp trap_debug
@@ -29,9 +31,9 @@ trap_common:
     testl $0x20000, 32(%rsp)
     jnz guest_trap_entry
 
-# Entry: from ring 0, or on a stack of its own from anywhere. Saves all registers as a `Registers` for
-# host_trap(&mut Registers), which may change them.
-trap_from_host:
+# Calls host_trap(&mut Registers), which may change the registers of what was interrupted. Leaves the stack as the processor
+# pushed it.
+.macro call_host_trap
     pushq %rdi
     pushq %rsi
     pushq %rdx
@@ -69,7 +71,40 @@ trap_from_host:
     popq %rsi
     popq %rdi
     addq $16, %rsp
+.endm
+
+# Entry: from ring 0, or on a stack of its own from anywhere.
+trap_from_host:
+    call_host_trap
     iretq
+
+# An NMI, on a stack of its own. What it has interrupted in ring 3 may have lost its code segment meanwhile: the processor
+# refuses the return then and lets NMIs in again, the next of which would overwrite this stack. So that return is made from
+# the active context's host_stack, which is free while a guest runs, and a refusal ends as that of any other return to a guest.
+trap_nmi:
+    testb $3, 24(%rsp)
+    jz trap_from_host
+    call_host_trap
+    pushq %rax
+    pushq %rcx
+    movq %rsp, %rax
+    andq ${window_mask}, %rax
+    movq {context}(%rax), %rax
+    movq {host_stack}(%rax), %rax
+.irp word, 0, 1, 2, 3, 4
+    movq 16 + 8 * \word(%rsp), %rcx
+    movq %rcx, 8 * \word - 40(%rax)
+.endr
+    movq 8(%rsp), %rcx
+    movq %rcx, -48(%rax)
+    movq (%rsp), %rcx
+    leaq -48(%rax), %rsp
+    popq %rax
+1:  iretq
+    .pushsection .ex_table, "a"
+    .long 1b - .
+    .long iret_refused - .
+    .popsection
 
 # Debug exceptions have a stack of their own, because a guest can make one hit the first instruction of a system-call entry,
 # which still has the guest's stack pointer. One that really comes from ring 3 moves to where other entries begin.

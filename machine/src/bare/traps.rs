@@ -7,8 +7,8 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::cpu_info::{self, CpuInfo};
-use super::{interrupts, layout, panic, windows};
-use crate::context::Registers;
+use super::{debug_registers, interrupts, layout, panic, windows};
+use crate::context::{GuestContext, Registers};
 
 const DEBUG: u64 = 1;
 const NMI: u64 = 2;
@@ -23,6 +23,8 @@ global_asm!(
     host_trap = sym host_trap,
     window_mask = const -(layout::PER_CPU_SIZE as i64),
     registers_end = const cpu_info::OFFSET as usize + offset_of!(CpuInfo, registers_end),
+    context = const cpu_info::OFFSET as usize + offset_of!(CpuInfo, context),
+    host_stack = const offset_of!(GuestContext, host_stack),
     options(att_syntax)
 );
 
@@ -69,8 +71,8 @@ pub(crate) struct DescriptorTable {
 /// Called by the stubs with the registers of what was interrupted.
 extern "C" fn host_trap(registers: &mut Registers) {
     match registers.vector {
-        // A guest's data breakpoint can hit while its memory is copied; nothing of Paravane's can be watched.
-        DEBUG => {}
+        // A guest's data breakpoint can hit while its memory is copied; nothing of Paravane's can be watched. No vCPU is told.
+        DEBUG => debug_registers::clear_status(),
         NMI => panic::on_nmi(registers),
         vector @ 32..=255 if registers.cs & 3 == 0 => interrupts::host_interrupt(vector as u8),
         vector => match fixup(registers.rip) {

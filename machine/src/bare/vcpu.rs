@@ -6,11 +6,14 @@ use core::arch::asm;
 use super::registers;
 use super::{cpu_features, cpu_info, descriptor_window, entry, interrupts};
 use crate::addr::GuestVirt;
-use crate::context::{Exit, FLAGS_ALLOWED, FLAGS_FORCED, GuestContext, Registers, Selectors, ShortCounts};
+use crate::context::{
+    CONTROL4_LOADED, Exit, FLAGS_ALLOWED, FLAGS_FORCED, GuestContext, Registers, Selectors, ShortCounts,
+};
 use crate::counters::{self, Counter};
 use crate::frames::{Descriptor, SharedPage, TypedRef};
 use crate::tlb_clock;
 
+pub(crate) use super::debug_registers::{clear_breakpoints, latch_debug_status, load_breakpoints};
 pub(crate) use super::extended_state::supported as supported_states;
 pub(crate) use crate::extended_state::ExtendedState;
 pub(crate) use descriptor_window::LdtPages as BackendState;
@@ -78,7 +81,8 @@ pub(crate) fn activate(context: &mut GuestContext) {
     context.selectors_refused = !load_data_segments(context);
     context.extended.load();
     load_task_switched(context);
-    load_debug_registers(context);
+    load_control4(context);
+    load_breakpoints(context);
 }
 
 /// Loads the selectors of the last activation and the bases; `false` if one was refused and is null.
@@ -106,8 +110,8 @@ pub(crate) fn deactivate(context: &mut GuestContext) {
     }
     let (fs, gs_kernel, gs_user) = live_segment_bases(context);
     (context.fs_base, context.gs_base_kernel, context.gs_base_user) = (fs, gs_kernel, gs_user);
-    if context.debug_registers[7] & 0xff != 0 {
-        write_debug_register(7, 0);
+    if context.watching().is_some() {
+        clear_breakpoints();
     }
     clear_live_selectors();
     descriptor_window::clear(context);
@@ -280,46 +284,14 @@ pub(crate) fn load_task_switched(context: &GuestContext) {
     set_task_switched_bit(context.task_switched);
 }
 
-fn write_debug_register(index: usize, value: u64) {
-    macro_rules! write {
-        ($register:literal) => {
-            // SAFETY: the values have been checked to watch guest addresses only (`debug_register_is_legal`).
-            unsafe { asm!(concat!("mov ", $register, ", {}"), in(reg) value, options(nomem, nostack, preserves_flags)) }
-        };
+/// The bits of CR4 that the guest has chosen. Writing the register is slow, and most guests choose alike.
+pub(crate) fn load_control4(context: &GuestContext) {
+    let current = registers::read_cr4();
+    let wanted = current & !CONTROL4_LOADED | context.control4 & CONTROL4_LOADED;
+    if wanted != current {
+        // SAFETY: changes what ring 3 may do with the TSC and its segment bases, nothing for Paravane's code.
+        unsafe { registers::write_cr4(wanted) };
     }
-    match index {
-        0 => write!("dr0"),
-        1 => write!("dr1"),
-        2 => write!("dr2"),
-        3 => write!("dr3"),
-        6 => write!("dr6"),
-        _ => write!("dr7"),
-    }
-}
-
-/// The processor gets the breakpoints only while one is enabled.
-pub(crate) fn load_debug_registers(context: &GuestContext) {
-    let control = context.debug_registers[7];
-    if control & 0xff != 0 {
-        for index in [0, 1, 2, 3, 6] {
-            write_debug_register(index, context.debug_registers[index]);
-        }
-        write_debug_register(7, control);
-    } else {
-        write_debug_register(7, 0x400);
-    }
-}
-
-pub(crate) fn debug_register(context: &GuestContext, index: usize) -> u64 {
-    context.debug_registers[index & 7]
-}
-
-pub(crate) fn latch_debug_status(context: &mut GuestContext) {
-    let status: u64;
-    // SAFETY: reads a debug register.
-    unsafe { asm!("mov {}, dr6", out(reg) status, options(nomem, nostack, preserves_flags)) };
-    context.debug_registers[6] |= status & 0xe00f;
-    write_debug_register(6, 0xffff_0ff0);
 }
 
 pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {

@@ -102,11 +102,11 @@ pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {
 
 pub(crate) fn load_task_switched(_: &GuestContext) {}
 
-pub(crate) fn load_debug_registers(_: &GuestContext) {}
+pub(crate) fn load_control4(_: &GuestContext) {}
 
-pub(crate) fn debug_register(context: &GuestContext, index: usize) -> u64 {
-    context.debug_registers[index & 7]
-}
+pub(crate) fn load_breakpoints(_: &GuestContext) {}
+
+pub(crate) fn clear_breakpoints() {}
 
 pub(crate) fn latch_debug_status(_: &mut GuestContext) {}
 

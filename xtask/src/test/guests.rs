@@ -12,12 +12,16 @@ use super::{Bench, Outcome, Report, Test};
 use crate::bench::COUNTED;
 use crate::host::{GuestModule, Host, Load};
 use crate::machine::{self, Contents, Setup};
-use crate::session::{END_TIME, Limits};
+use crate::monitor::{self, Monitor};
+use crate::session::{END_TIME, Happening, Limits};
 use crate::size::Size;
 use crate::{programs, workspace};
 
 /// How long a guest may take unless its manifest says otherwise.
 const TIME: Duration = Duration::from_secs(60);
+
+/// What a guest says that wants NMIs from then on.
+const READY_FOR_NMIS: &str = "ready for NMIs";
 
 /// A test guest's manifest.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ struct Manifest {
     command_line: String,
     /// A file of its folder that it gets as its ramdisk.
     ramdisk: Option<PathBuf>,
+    /// The machine's CPUs get an NMI after each such time.
+    nmi: Option<Duration>,
     /// The hypervisor may end it instead of it ending with success.
     may_be_killed: bool,
     /// Other guests, started behind it; each has to succeed too.
@@ -90,6 +96,9 @@ fn boot(
     // Another hypervisor need not power off when its initial domain does.
     let powers_off = bench.host.is_paravane();
     let end = if powers_off { END_TIME } else { Duration::from_secs(1) };
+    let counted: &[&str] = if manifest.counted { &COUNTED } else { &[] };
+    let watched: &[&str] = if manifest.nmi.is_some() { &monitor::ARGUMENTS } else { &[] };
+    let arguments = counted.iter().chain(watched).map(ToString::to_string).collect();
     let memory: u64 = started.iter().map(|guest| guest.memory.in_mib()).sum();
     let setup = Setup {
         host: &bench.host,
@@ -106,7 +115,7 @@ fn boot(
         },
         raw: false,
         limits: Limits { boot: None, whole: Some(manifest.time), end },
-        arguments: if manifest.counted { COUNTED.map(String::from).to_vec() } else { Vec::new() },
+        arguments,
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
     for (name, guest) in names.iter().zip(&started) {
@@ -114,7 +123,21 @@ fn boot(
             booted.session.may_be_killed(name);
         }
     }
-    let life = booted.session.follow(booted.limits, |_, _| {});
+    // Firmware does not survive an NMI, so the guest says when it is ready for them.
+    let folder = booted.folder().to_owned();
+    let mut nmis = manifest.nmi;
+    let mut trouble = None;
+    let life = booted.session.follow(booted.limits, |_, happening| {
+        if let Happening::Log(line) = happening
+            && line.contains(READY_FOR_NMIS)
+            && let Some(pause) = nmis.take()
+        {
+            trouble = Monitor::connect(&folder).map(|monitor| monitor.keep_sending_nmis(pause)).err();
+        }
+    });
+    if let Some(trouble) = trouble {
+        return Err(trouble);
+    }
     let log = booted.session.log_path().display();
     let mut skipped = None;
     for (name, guest) in names.iter().zip(&started) {
@@ -205,6 +228,7 @@ impl Manifest {
             time: TIME,
             command_line: String::new(),
             ramdisk: None,
+            nmi: None,
             may_be_killed: false,
             with: Vec::new(),
             helper: false,
@@ -222,6 +246,7 @@ impl Manifest {
                 "cpus" => manifest.cpus = number()?,
                 "timeout" => manifest.time = Duration::from_secs(number()?.into()),
                 "cmdline" => manifest.command_line = string()?,
+                "nmi" => manifest.nmi = Some(Duration::from_millis(number()?.into())),
                 "ramdisk" => manifest.ramdisk = Some(folder.join(string()?)),
                 "expect" => {
                     manifest.may_be_killed = match string()?.as_str() {

@@ -1,5 +1,6 @@
 //! Control and debug registers as a guest sees them.
 
+use abi::errno::Errno;
 use alloc::sync::Arc;
 use machine::addr::{MachineAddr, Mfn};
 use machine::context::Active;
@@ -8,21 +9,14 @@ use machine::frames::Budget;
 use super::decode::{Instruction, ModRm, Operand};
 use super::{Emulation, INVALID_OPCODE, PROTECTION_FAULT, complete, fault_address, registers, set_fault_address};
 use crate::cpu_policy;
+use crate::cpu_policy::registers::{CONTROL0_CHOICE, CONTROL0_FIXED};
 use crate::domain::{Attempt, Domain, Vcpu};
-use crate::hypercall::{CallError, Caller};
+use crate::hypercall::{CallError, Caller, debug_registers};
 use crate::memory::mmuext;
-
-/// Paging, alignment mask, write protection, numeric errors, extension type, monitor coprocessor, protection.
-const CR0: u64 = 0x8005_0033;
-const CR0_TASK_SWITCHED: u64 = 1 << 3;
-const CR4_DEBUG_EXTENSIONS: u64 = 1 << 3;
-/// Bits of DR6 and DR7 that are always set.
-const DR6_FIXED: u64 = 0xffff_0ff0;
-const DR7_FIXED: u64 = 0x400;
 
 /// CR0 with its one bit that changes.
 pub(crate) const fn control0(task_switched: bool) -> u64 {
-    CR0 | if task_switched { CR0_TASK_SWITCHED } else { 0 }
+    CONTROL0_FIXED | if task_switched { CONTROL0_CHOICE } else { 0 }
 }
 
 /// CR0.
@@ -32,20 +26,20 @@ pub(super) fn read_cr0(cpu: &Active) -> u64 {
 
 /// Sets CR0, of which only TS can change; `false` if another bit would.
 pub(super) fn write_cr0(cpu: &mut Active, value: u64) -> bool {
-    let allowed = value & !CR0_TASK_SWITCHED == CR0;
+    let allowed = value & !CONTROL0_CHOICE == CONTROL0_FIXED;
     if allowed {
-        cpu.set_task_switched(value & CR0_TASK_SWITCHED != 0);
+        cpu.set_task_switched(value & CONTROL0_CHOICE != 0);
     }
     allowed
 }
 
 /// `mov` from a control register.
-pub(super) fn read_control(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction, modrm: &ModRm) -> Emulation {
+pub(super) fn read_control(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
     let value = match modrm.register {
         0 => read_cr0(cpu),
         2 => fault_address(cpu),
         3 => cpu.context().kernel_root().map_or(0, |root| root.mfn().address().get()),
-        4 => cpu_policy::control4(vcpu),
+        4 => cpu_policy::control4(cpu.context()),
         // CR8 is the priority of a local APIC that a guest has not got.
         _ => return Emulation::Refused,
     };
@@ -66,7 +60,7 @@ pub(super) fn write_control(
         0 => {}
         2 => set_fault_address(cpu, value),
         3 => return write_root(cpu, domain, vcpu, instruction, value),
-        4 => cpu_policy::set_control4(vcpu, value),
+        4 => cpu.set_control4(cpu_policy::control4_choice(domain, value)),
         _ => return Emulation::Refused,
     }
     complete(cpu, instruction.length)
@@ -96,35 +90,21 @@ fn write_root(
     }
 }
 
-/// Which debug register a number means: 4 and 5 are other names of 6 and 7, unless the guest has chosen them not to be.
-fn debug_number(vcpu: &Vcpu, number: u8) -> Option<usize> {
-    let extensions = cpu_policy::control4(vcpu) & CR4_DEBUG_EXTENSIONS != 0;
-    match number {
-        0..=3 | 6 | 7 => Some(usize::from(number)),
-        4 | 5 if !extensions => Some(usize::from(number + 2)),
-        _ => None,
+/// `mov` from a debug register.
+pub(super) fn read_debug(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
+    match debug_registers::get(cpu, modrm.register.into()) {
+        Ok(value) => put(cpu, instruction, modrm, value),
+        Err(_) => INVALID_OPCODE,
     }
 }
 
-/// `mov` from a debug register.
-pub(super) fn read_debug(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction, modrm: &ModRm) -> Emulation {
-    let Some(number) = debug_number(vcpu, modrm.register) else { return INVALID_OPCODE };
-    let fixed = match number {
-        6 => DR6_FIXED,
-        7 => DR7_FIXED,
-        _ => 0,
-    };
-    let value = cpu.debug_register(number) | fixed;
-    put(cpu, instruction, modrm, value)
-}
-
 /// `mov` to a debug register.
-pub(super) fn write_debug(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction, modrm: &ModRm) -> Emulation {
+pub(super) fn write_debug(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
     let value = operand(cpu, modrm);
-    match debug_number(vcpu, modrm.register) {
-        None => INVALID_OPCODE,
-        Some(number) if cpu.set_debug_register(number, value) => complete(cpu, instruction.length),
-        Some(_) => PROTECTION_FAULT,
+    match debug_registers::set(cpu, modrm.register.into(), value) {
+        Ok(()) => complete(cpu, instruction.length),
+        Err(Errno::ENODEV) => INVALID_OPCODE,
+        Err(_) => PROTECTION_FAULT,
     }
 }
 

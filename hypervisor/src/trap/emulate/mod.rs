@@ -79,16 +79,22 @@ fn is_stepping(cpu: &Active) -> bool {
 
 /// The instruction of `length` bytes has been performed: goes on behind it.
 fn complete(cpu: &mut Active, length: u8) -> Emulation {
+    complete_with(cpu, length, 0)
+}
+
+/// The same for one that has hit these breakpoints, as bits of DR6.
+fn complete_with(cpu: &mut Active, length: u8, breakpoints: u64) -> Emulation {
     counters::count(Counter::Emulations);
     let registers = cpu.registers_mut();
     registers.rip = registers.rip.wrapping_add(u64::from(length));
     registers.rflags &= !FLAG_RESUME;
-    if !is_stepping(cpu) {
+    let step = if is_stepping(cpu) { SINGLE_STEP } else { 0 };
+    let reported = step | breakpoints;
+    if reported == 0 {
         return Emulation::Done;
     }
-    let status = cpu.debug_register(6) | SINGLE_STEP;
-    // Bits above the low half do not exist; the processor hands none out.
-    cpu.set_debug_register(6, status & 0xffff_ffff);
+    let status = cpu.debug_register(6) | reported;
+    cpu.set_debug_register(6, status);
     Emulation::Inject { vector: vector::DEBUG, error_code: None }
 }
 

@@ -10,7 +10,8 @@ use machine::hardware::ports::Width;
 
 use super::decode::Instruction;
 use super::registers::{self, RAX};
-use super::{Emulation, complete, page_fault};
+use super::{Emulation, complete_with, is_stepping, page_fault};
+use crate::cpu_policy::CONTROL4_DEBUG_EXTENSIONS;
 use crate::domain::{Domain, Vcpu};
 use crate::hardware;
 
@@ -69,8 +70,9 @@ pub(super) fn operands(cpu: &Active, instruction: &Instruction) -> (u16, Width) 
 pub(super) fn access(cpu: &mut Active, domain: &Domain, instruction: &Instruction) -> Emulation {
     let (port, width) = operands(cpu, instruction);
     let ports = Ports { hardware: hardware::of(domain), port, width };
+    let breakpoints = breakpoints(cpu, port, width);
     if is_string(instruction.opcode) {
-        return access_memory(cpu, &ports, instruction);
+        return access_memory(cpu, &ports, instruction, breakpoints);
     }
     // A 32-bit result clears the upper half.
     let size = width.bytes() as u8;
@@ -81,7 +83,15 @@ pub(super) fn access(cpu: &mut Active, domain: &Domain, instruction: &Instructio
         // Cut to at most 32 bits.
         ports.write(registers::read(cpu.registers(), RAX, size, true) as u32);
     }
-    complete(cpu, instruction.length)
+    complete_with(cpu, instruction.length, breakpoints)
+}
+
+/// The breakpoints that an access hits, as bits of DR6.
+fn breakpoints(cpu: &Active, port: u16, width: Width) -> u64 {
+    if cpu.context().control4() & CONTROL4_DEBUG_EXTENSIONS == 0 {
+        return 0;
+    }
+    cpu.port_breakpoints(port, width.bytes())
 }
 
 /// A port, real or not.
@@ -103,8 +113,9 @@ impl Ports {
     }
 }
 
-/// `ins` and `outs`. Where a repetition stops early, the registers say how far it came, and the guest executes the rest.
-fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction) -> Emulation {
+/// `ins` and `outs`. Where a repetition stops early, the registers say how far it came, and the guest executes the rest. A step and
+/// a breakpoint are reported after each access.
+fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction, breakpoints: u64) -> Emulation {
     if instruction.narrow {
         return Emulation::Refused;
     }
@@ -115,7 +126,8 @@ fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction) -> 
     };
     let is_out = instruction.opcode & 2 != 0;
     let count = if instruction.repeat { cpu.registers().rcx } else { 1 };
-    for _ in 0..count.min(MAX_REPEATS) {
+    let most = if breakpoints != 0 || is_stepping(cpu) { 1 } else { MAX_REPEATS };
+    for _ in 0..count.min(most) {
         let mut bytes = [0; 4];
         let Some(bytes) = bytes.get_mut(..size) else { return Emulation::Refused };
         let address = if is_out {
@@ -135,10 +147,12 @@ fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction) -> 
             registers.rcx = registers.rcx.wrapping_sub(1);
         }
     }
-    if count > MAX_REPEATS {
-        return Emulation::Done;
+    // A repetition of none hits nothing.
+    let breakpoints = if count == 0 { 0 } else { breakpoints };
+    match count > most {
+        true if most == MAX_REPEATS => Emulation::Done,
+        rest => complete_with(cpu, if rest { 0 } else { instruction.length }, breakpoints),
     }
-    complete(cpu, instruction.length)
 }
 
 fn output(cpu: &Active, ports: &Ports, address: GuestVirt, bytes: &mut [u8]) -> bool {

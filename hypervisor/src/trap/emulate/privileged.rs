@@ -14,7 +14,8 @@ use crate::domain::{Domain, Vcpu};
 
 /// The ModRM byte that makes `xsetbv` of its group.
 const XSETBV: u8 = 0xd1;
-const CR4_OSXSAVE: u64 = 1 << 18;
+/// The one that makes `rdtscp`.
+const RDTSCP: u8 = 0xf9;
 /// What `sgdt` and `sidt` show: an empty table at an address that says nothing.
 const TABLE_BASE: u64 = 0xffff_8000_0000_0000;
 
@@ -44,7 +45,7 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
         }
         (0x0f00 | 0x0f01, Some(modrm)) if stores_table(instruction, modrm) => store_table(cpu, instruction, modrm),
         _ if !kernel => Emulation::Refused,
-        (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, domain, vcpu, instruction),
+        (0x0f01, Some(ModRm { byte: XSETBV, .. })) => set_extended_states(cpu, domain, instruction),
         (0x0f06, _) => {
             cpu.set_task_switched(false);
             complete(cpu, instruction.length)
@@ -56,14 +57,21 @@ pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> E
             }
             complete(cpu, instruction.length)
         }
-        (0x0f20, Some(modrm)) => control::read_control(cpu, vcpu, instruction, modrm),
-        (0x0f21, Some(modrm)) => control::read_debug(cpu, vcpu, instruction, modrm),
+        (0x0f20, Some(modrm)) => control::read_control(cpu, instruction, modrm),
+        (0x0f21, Some(modrm)) => control::read_debug(cpu, instruction, modrm),
         (0x0f22, Some(modrm)) => control::write_control(cpu, domain, vcpu, instruction, modrm),
-        (0x0f23, Some(modrm)) => control::write_debug(cpu, vcpu, instruction, modrm),
+        (0x0f23, Some(modrm)) => control::write_debug(cpu, instruction, modrm),
         (0x0f30, _) => write_msr(cpu, domain, vcpu, instruction),
         (0x0f32, _) => read_msr(cpu, domain, vcpu, instruction.length),
+        // CR4.TSD keeps the counter from processes, and from all of ring 3 in the processor.
         (0x0f31, _) => {
             registers::write_pair(cpu.registers_mut(), machine::time::tsc());
+            complete(cpu, instruction.length)
+        }
+        (0x0f01, Some(ModRm { byte: RDTSCP, .. })) => {
+            registers::write_pair(cpu.registers_mut(), machine::time::tsc());
+            // There is no TSC_AUX.
+            cpu.registers_mut().rcx = 0;
             complete(cpu, instruction.length)
         }
         (0x0fa2, _) => {
@@ -87,8 +95,8 @@ fn has_io_privilege(cpu: &Active, domain: &Domain) -> bool {
 }
 
 /// `xsetbv`, which is there once the guest has set CR4.OSXSAVE.
-fn set_extended_states(cpu: &mut Active, domain: &Domain, vcpu: &Vcpu, instruction: &Instruction) -> Emulation {
-    if cpu_policy::control4(vcpu) & CR4_OSXSAVE == 0 {
+fn set_extended_states(cpu: &mut Active, domain: &Domain, instruction: &Instruction) -> Emulation {
+    if cpu.context().control4() & cpu_policy::CONTROL4_OSXSAVE == 0 {
         return INVALID_OPCODE;
     }
     let registers = cpu.registers();

@@ -114,7 +114,7 @@ fn extended_states() {
     let registers = guest.cpu.registers_mut();
     (registers.rax, registers.rcx, registers.rdx) = (3, 0, 0);
     assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), INVALID_OPCODE, "before CR4.OSXSAVE is set");
-    guest.vcpu().control4.store(1 << 18, Ordering::Relaxed);
+    guest.cpu.set_control4(1 << 18);
     assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), Emulation::Done);
     assert_eq!(guest.cpu.xcr0(), 3);
     for (rcx, rax, rdx) in [(0, 0, 0), (0, 5, 0), (1, 3, 0), (0, 3, 1), (0, 1 << 9 | 3, 0)] {
@@ -123,6 +123,116 @@ fn extended_states() {
         assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), PROTECTION_FAULT);
         assert_eq!(guest.cpu.xcr0(), 3);
     }
+}
+
+/// The guest in a process of its own.
+fn in_a_process(guest: Guest) -> Guest {
+    let Guest { domain, cpu, frames } = guest;
+    let mut context = Active::deactivate(cpu);
+    let root = || context.kernel_root().map(TypedRef::again);
+    let (kernel, user) = (root(), root());
+    drop(context.set_roots(kernel, user));
+    context.start_in_kernel(false);
+    let cpu = GuestContext::activate(context).ok().expect("the context is complete");
+    Guest { domain, cpu, frames }
+}
+
+#[test]
+fn the_tsc_is_the_kernels_when_it_is_kept_from_processes() {
+    let mut guest = Guest::new();
+    guest.cpu.set_control4(1 << 2);
+    let (rdtsc, rdtscp) = ([0x0f, 0x31], [0x0f, 0x01, 0xf9]);
+    let mut last = 0;
+    for code in [&rdtsc[..], &rdtscp] {
+        let registers = guest.cpu.registers_mut();
+        (registers.rax, registers.rcx, registers.rdx) = (u64::MAX, u64::MAX, u64::MAX);
+        assert_eq!(guest.privileged(code), Emulation::Done);
+        let registers = guest.cpu.registers();
+        assert!(registers.rax >> 32 == 0 && registers.rdx >> 32 == 0);
+        let now = registers.rdx << 32 | registers.rax;
+        assert!(now > last, "{now} after {last}");
+        last = now;
+    }
+    assert_eq!(guest.cpu.registers().rcx, 0, "TSC_AUX");
+    let mut guest = in_a_process(guest);
+    for code in [&rdtsc[..], &rdtscp] {
+        assert_eq!(guest.privileged(code), Emulation::Refused);
+    }
+}
+
+#[test]
+fn cr4_offers_what_cpuid_tells() {
+    let guest = Guest::new();
+    let domain = &guest.domain;
+    let with = |leaf, change: fn(&mut [u32; 4])| {
+        let mut policy = (*domain.cpu_policy()).clone();
+        policy.update(leaf, 0, change);
+        domain.set_cpu_policy(policy);
+        crate::cpu_policy::control4_choice(domain, u64::MAX)
+    };
+    with(1, |[_, _, ecx, edx]| (*ecx, *edx) = (*ecx | 1 << 26, *edx | 0x14));
+    assert_eq!(with(7, |[_, ebx, ..]| *ebx |= 1), 0x5_000c);
+    assert_eq!(with(7, |[_, ebx, ..]| *ebx &= !1), 0x4_000c);
+    assert_eq!(with(1, |[_, _, ecx, _]| *ecx &= !(1 << 26)), 0xc);
+    assert_eq!(with(1, |[.., edx]| *edx &= !4), 4);
+    assert_eq!(with(1, |[.., edx]| *edx &= !0x10), 0);
+}
+
+#[test]
+fn io_breakpoints_are_hit_by_any_byte_of_the_access() {
+    let mut guest = Guest::new();
+    guest.cpu.set_iopl(1);
+    guest.cpu.set_control4(1 << 3);
+    let hit = Emulation::Inject { vector: vector::DEBUG, error_code: None };
+    // Breakpoint 0: two ports from 0x60 on. Breakpoint 1: one port, for writes of memory. Breakpoint 2: four ports from 0x70 on.
+    for (register, value) in [(0, 0x61), (1, 0x80), (2, 0x70), (7, 0x0e16_0415)] {
+        assert!(guest.cpu.set_debug_register(register, value));
+    }
+    let mut access = |port: u64, code: &[u8]| {
+        guest.cpu.set_debug_register(6, 0);
+        guest.cpu.registers_mut().rdx = port;
+        let outcome = guest.privileged(code);
+        assert_eq!(guest.advance(), code.len() as u64, "it is a trap, not a fault");
+        (outcome, guest.cpu.debug_register(6) & 0xf)
+    };
+    let (read_byte, read_double, write_word) = (&[0xec][..], &[0xed][..], &[0x66, 0xef][..]);
+    assert_eq!(access(0x5f, read_byte), (Emulation::Done, 0));
+    assert_eq!(access(0x60, read_byte), (hit.clone(), 1));
+    assert_eq!(access(0x61, read_byte), (hit.clone(), 1));
+    assert_eq!(access(0x62, read_byte), (Emulation::Done, 0));
+    assert_eq!(access(0x5d, read_double), (hit.clone(), 1));
+    assert_eq!(access(0x6f, write_word), (hit.clone(), 4));
+    assert_eq!(access(0x73, write_word), (hit.clone(), 4));
+    assert_eq!(access(0x80, write_word), (Emulation::Done, 0), "that one is for memory");
+    assert_eq!(access(0xffff, read_byte), (Emulation::Done, 0));
+    guest.cpu.set_control4(0);
+    guest.cpu.registers_mut().rdx = 0x60;
+    assert_eq!(guest.privileged(read_byte), Emulation::Done, "without debug extensions");
+}
+
+#[test]
+fn a_repeated_port_access_stops_at_a_breakpoint_and_at_a_step() {
+    let mut guest = Guest::new();
+    guest.cpu.set_iopl(1);
+    let reported = Emulation::Inject { vector: vector::DEBUG, error_code: None };
+    let outs = [0xf3, 0x6e];
+    for (control, stepping, status) in [(0x0002_0401, 0, 1), (0x400, 0x100, SINGLE_STEP)] {
+        guest.cpu.set_control4(1 << 3);
+        for (register, value) in [(0, 0x60), (6, 0), (7, control)] {
+            assert!(guest.cpu.set_debug_register(register, value));
+        }
+        let registers = guest.cpu.registers_mut();
+        (registers.rsi, registers.rcx, registers.rdx) = (DATA << 12, 2, 0x60);
+        registers.rflags = 0x202 | stepping;
+        assert_eq!(guest.privileged(&outs), reported);
+        let registers = guest.cpu.registers();
+        assert_eq!((registers.rsi, registers.rcx), ((DATA << 12) + 1, 1));
+        assert_eq!((guest.advance(), guest.cpu.debug_register(6) & 0x400f), (0, status));
+        assert_eq!(guest.privileged(&outs), reported);
+        assert_eq!((guest.cpu.registers().rcx, guest.advance()), (0, 2));
+    }
+    guest.cpu.registers_mut().rflags = 0x202;
+    assert_eq!(guest.privileged(&outs), Emulation::Done, "a repetition of none");
 }
 
 #[test]
@@ -227,13 +337,7 @@ fn what_is_not_emulated_is_refused() {
 
 #[test]
 fn processes_get_nothing_but_dummies() {
-    let mut guest = Guest::new();
-    let mut context = Active::deactivate(guest.cpu);
-    let root = context.kernel_root().map(TypedRef::again);
-    let kernel = context.kernel_root().map(TypedRef::again);
-    drop(context.set_roots(kernel, root));
-    context.start_in_kernel(false);
-    guest.cpu = GuestContext::activate(context).ok().expect("the context is complete");
+    let mut guest = in_a_process(Guest::new());
     for bytes in [&[0x0f, 0x32][..], &[0x0f, 0x20, 0xc0], &[0x0f, 0x09], &[0xfa], &[0x0f, 0xa2], &[0x0f, 0x06]] {
         assert_eq!(guest.privileged(bytes), Emulation::Refused);
     }
