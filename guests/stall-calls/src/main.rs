@@ -5,6 +5,7 @@
 mod calls;
 mod events;
 mod gap;
+mod memory;
 mod privileged;
 
 use kernel::abi::xen::MulticallEntry;
@@ -38,6 +39,7 @@ fn main() {
     if initial_domain() {
         privileged::all(&bench);
     }
+    memory::all(&bench);
     events::all(&bench);
 }
 

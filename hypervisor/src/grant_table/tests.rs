@@ -1,5 +1,6 @@
 //! Grant tables as guests see them: domain 1 grants, domain 2 uses.
 
+mod bounds;
 mod hostile;
 mod moving;
 

@@ -9,6 +9,8 @@ use abi::xen::DomainId;
 use machine::addr::{GuestVirt, Mfn};
 use machine::context::Active;
 use machine::frames::{Budget, L4, TypedRef};
+use machine::heap;
+use machine::hosted::heap::most_allocated;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::BASE;
@@ -86,7 +88,11 @@ impl Player {
             if short(cpu, &self.domain) {
                 return;
             }
-            if let Err(why) = dispatch(cpu, &self.domain, &self.vcpu) {
+            let (result, allocated) = most_allocated(|| dispatch(cpu, &self.domain, &self.vcpu));
+            // The control domain makes domains.
+            let is_bounded = allocated <= heap::UNASKED || self.domain.is_privileged();
+            assert!(is_bounded, "hypercall {number} {arguments:x?} has allocated {allocated} bytes");
+            if let Err(why) = result {
                 self.domain.end(EndReason::Killed(why));
                 return;
             }

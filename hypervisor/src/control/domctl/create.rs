@@ -19,6 +19,10 @@ const GRANT_VERSION: u32 = 1;
 const POOLS: [u32; 2] = [0, u32::MAX];
 /// Frames that a domain takes before it has any memory of its own, and some for what else is going on.
 const RESERVE: u64 = 64;
+/// What Paravane keeps of a domain in its heap, and of each of its vCPUs, with all that it may come to have later without
+/// asking.
+const SIZE: usize = 64 << 10;
+const SIZE_OF_VCPU: usize = 24 << 10;
 /// A domain's share of CPU time, unless the tools say otherwise.
 const WEIGHT: u16 = 256;
 
@@ -26,7 +30,8 @@ const WEIGHT: u16 = 256;
 pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let wanted: CreateDomain = request.argument();
     check(&wanted)?;
-    if frames::free_frames() < RESERVE || heap::is_short() {
+    let size = SIZE + SIZE_OF_VCPU * wanted.max_vcpus as usize;
+    if frames::free_frames() < RESERVE || !heap::has_room(size) {
         return Err(Errno::ENOMEM.into());
     }
     let number = match request.domain {
@@ -81,4 +86,29 @@ pub(super) fn max_vcpus(request: &Request, target: &Arc<Domain>) -> CallResult {
         return Err(Errno::EINVAL.into());
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use machine::hosted::heap::most_allocated;
+
+    #[test]
+    fn a_domain_takes_no_more_of_the_heap_than_was_asked_for() {
+        crate::testing::start_machine();
+        for vcpus in [1, MAX_VCPUS] {
+            let settings = Settings {
+                name: String::from("large"),
+                privileged: false,
+                vcpus,
+                max_frames: 0,
+                weight: WEIGHT,
+                cap: 0,
+            };
+            let (domain, allocated) = most_allocated(|| Domain::new(DomainId(7), settings));
+            assert!(allocated <= SIZE + SIZE_OF_VCPU * vcpus as usize, "{allocated} bytes for {vcpus} vCPUs");
+            assert!(domain.is_ok());
+        }
+    }
 }

@@ -1,0 +1,84 @@
+//! Calls about memory and grants: lists that are told a thousand times, and extents of 2 MiB, which are
+//! as much as one hypercall gives or takes.
+
+use kernel::abi::grant_table::{SetupTable, op as grant_op, status};
+use kernel::abi::memory::{Exchange, MachphysMfnList, Reservation, op};
+use kernel::abi::xen::DomainId;
+use kernel::call::number;
+use kernel::memory::{m2p, p2m, page, peek, poke, total_pages, zeroed};
+use kernel::{call, check, check_eq, say, time};
+
+use crate::{Bench, gap};
+
+const ORDER: u32 = 9;
+/// Frames in an extent.
+const EXTENT: u64 = 1 << ORDER;
+
+pub(crate) fn all(bench: &Bench) {
+    let list = page();
+    let argument = bench.put(MachphysMfnList { max_extents: u32::MAX, extent_start: list, ..zeroed() });
+    bench.same("machphys_mfn_list", number::MEMORY_OP, [op::MACHPHYS_MFN_LIST.into(), argument, 0]);
+    let table = SetupTable { domain: DomainId::SELF, frame_count: 32, frame_list: list, ..zeroed() };
+    let argument = bench.put(table);
+    bench.same("setup_table", number::GRANT_TABLE_OP, [grant_op::SETUP_TABLE.into(), argument, 1]);
+    check_eq!(peek::<SetupTable>(argument).status, status::OKAY, "setup_table");
+    // More than it may have: nothing is given.
+    let argument = bench.put(side(list, 1, ORDER));
+    bench.same("populate_physmap in vain", number::MEMORY_OP, [op::POPULATE_PHYSMAP.into(), argument, 0]);
+    extents(bench);
+}
+
+fn side(list: u64, count: u64, order: u32) -> Reservation {
+    Reservation { extent_start: list, extent_count: count, extent_order: order, domain: DomainId::SELF, ..zeroed() }
+}
+
+/// Does `work`, a hypercall, and looks for how long no event came.
+fn alone(bench: &Bench, name: &str, work: impl FnOnce()) {
+    gap::reset();
+    let start = time::tsc();
+    work();
+    let (took, longest) = (time::tsc() - start, gap::longest());
+    say!("{name}: {took} ticks, {longest} without an event");
+    check!(longest <= bench.limit, "{name}: no event for {longest} ticks, {} are allowed", bench.limit);
+}
+
+/// The last frames that the guest was given, which nothing maps: exchanged for an extent, that for
+/// single ones, given back, and had again.
+fn extents(bench: &Bench) {
+    let first = total_pages() - EXTENT;
+    let (singles, extents) = (page(), page());
+    let exchange = |name: &str, input: Reservation, output: Reservation| {
+        let mut request = Exchange { input, output, ..zeroed() };
+        alone(bench, name, || check_eq!(call!(number::MEMORY_OP, op::EXCHANGE, &mut request), 0, "exchange"));
+        check_eq!(request.exchanged_count, input.extent_count, "exchanged extents");
+    };
+    let change = |name: &str, operation: u32, wanted: Reservation| {
+        alone(bench, name, || {
+            let done = call!(number::MEMORY_OP, operation, &wanted) as u64;
+            check_eq!(done, wanted.extent_count, "extents of operation {operation}");
+        });
+    };
+    (0..EXTENT).for_each(|offset| poke(singles + offset * 8, p2m(first + offset)));
+    for round in 0..4u64 {
+        poke(extents, first);
+        exchange("exchange for an extent", side(singles, EXTENT, 0), side(extents, 1, ORDER));
+        let extent: u64 = peek(extents);
+        check!(extent.is_multiple_of(EXTENT), "the extent {extent:#x} is not aligned");
+        check_eq!(m2p(extent + EXTENT - 1), first + EXTENT - 1, "the number of its last frame");
+        (0..EXTENT).for_each(|offset| poke(singles + offset * 8, first + offset));
+        if round % 2 == 0 {
+            exchange("exchange of an extent", side(extents, 1, ORDER), side(singles, EXTENT, 0));
+            check_eq!(m2p(peek(singles)), first, "the number of a single frame");
+            continue;
+        }
+        change("decrease by an extent", op::DECREASE_RESERVATION, side(extents, 1, ORDER));
+        if round == 1 {
+            poke(extents, first);
+            change("populate with an extent", op::POPULATE_PHYSMAP, side(extents, 1, ORDER));
+            let extent: u64 = peek(extents);
+            (0..EXTENT).for_each(|offset| poke(singles + offset * 8, extent + offset));
+        } else {
+            change("populate with single frames", op::POPULATE_PHYSMAP, side(singles, EXTENT, 0));
+        }
+    }
+}
