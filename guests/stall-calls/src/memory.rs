@@ -49,7 +49,9 @@ fn extents(bench: &Bench) {
     let (singles, extents) = (page(), page());
     let exchange = |name: &str, input: Reservation, output: Reservation| {
         let mut request = Exchange { input, output, ..zeroed() };
-        alone(bench, name, || check_eq!(call!(number::MEMORY_OP, op::EXCHANGE, &mut request), 0, "exchange"));
+        alone(bench, name, || {
+            check_eq!(call!(number::MEMORY_OP, op::EXCHANGE, &mut request), 0, "exchange");
+        });
         check_eq!(request.exchanged_count, input.extent_count, "exchanged extents");
     };
     let change = |name: &str, operation: u32, wanted: Reservation| {
