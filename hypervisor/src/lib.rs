@@ -17,6 +17,7 @@ pub mod grant_table;
 pub mod hardware;
 pub mod hypercall;
 mod latency;
+pub mod limits;
 pub mod memory;
 pub mod run;
 pub mod scheduler;

@@ -18,6 +18,7 @@ use machine::{cpu, frames, heap};
 use crate::builder::{self, Image};
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
 use crate::scheduler;
+pub(crate) use plan::LONGEST_NAME;
 use plan::{Guest, InitialDomain, Plan};
 
 /// Reads the arguments of modules, for the fuzz targets.

@@ -83,19 +83,25 @@ fn writable(frame: FrameRef) -> TypedRef<Writable> {
 impl Guest {
     /// A guest with `pages` pages of memory, which its only L1 table maps, writable, one behind the other.
     pub(crate) fn new(id: u16, pages: usize) -> Self {
-        Self::with(id, pages, false)
+        Self::with(id, pages, false, 2)
+    }
+
+    /// The same, with so many vCPUs; the first is the one that runs.
+    #[cfg(test)]
+    pub(crate) fn with_vcpus(id: u16, pages: usize, vcpus: u32) -> Self {
+        Self::with(id, pages, false, vcpus)
     }
 
     /// The same, with control over others.
     pub(crate) fn privileged(id: u16, pages: usize) -> Self {
         crate::hardware::init();
-        Self::with(id, pages, true)
+        Self::with(id, pages, true, 2)
     }
 
-    fn with(id: u16, pages: usize, privileged: bool) -> Self {
+    fn with(id: u16, pages: usize, privileged: bool, vcpus: u32) -> Self {
         start_machine();
         let settings =
-            Settings { name: String::from("test"), privileged, vcpus: 2, max_frames: 1024, weight: 256, cap: 0 };
+            Settings { name: String::from("test"), privileged, vcpus, max_frames: 1024, weight: 256, cap: 0 };
         let domain = Domain::new(DomainId(id), settings).expect("memory for a domain");
         let frames: Vec<Mfn> = (0..pages + TABLES)
             .map(|_| {

@@ -17,11 +17,13 @@ use arrayvec::ArrayVec;
 
 use crate::addr::{MachineAddr, Mfn};
 use crate::sync::Once;
+pub use acpi::{MAX_IO_APICS, MAX_OVERRIDES};
 pub use contents::ModuleContents;
 pub use efi::{Efi, EfiRange, RuntimeTable, VENDOR_LENGTH};
 #[cfg(target_os = "none")]
 pub(crate) use multiboot::parse;
-pub use options::Options;
+pub use options::{MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES, Options};
+pub use ranges::MAX_RANGES;
 pub use video::{Channel, Framebuffer, TextMode, Vesa, Video};
 
 /// The most boot modules that are kept.
@@ -30,9 +32,12 @@ pub const MAX_MODULES: usize = 64;
 pub const MAX_MEMORY_RANGES: usize = 128;
 /// The most ranges of EFI's runtime services that are kept.
 const MAX_EFI_RANGES: usize = 64;
+/// No RAM above is used: what ten root-table slots of direct map hold.
+pub const MAX_MEMORY: u64 = 10 << 39;
 /// The local APIC and the I/O APICs.
-pub(crate) const MAX_OWN_DEVICES: usize = 17;
-const STRING_SPACE: usize = 32 * 1024;
+pub(crate) const MAX_OWN_DEVICES: usize = 1 + MAX_IO_APICS;
+/// Bytes of all command lines together.
+pub const STRING_SPACE: usize = 32 * 1024;
 
 /// A string in the string space.
 #[derive(Clone, Copy, Default, Debug)]
@@ -322,7 +327,7 @@ pub(crate) fn seal_efi(efi: Option<Efi>) {
 }
 
 /// The options, for paths that may run before there are any.
-pub(crate) fn try_options() -> Option<&'static Options<'static>> {
+pub fn try_options() -> Option<&'static Options<'static>> {
     OPTIONS.try_get()
 }
 

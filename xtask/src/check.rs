@@ -27,7 +27,7 @@ const WORKSPACES: [&str; 3] = [".", "guests", "fuzz"];
 const BARE: [&str; 4] = ["abi", "machine", "hypervisor", "image"];
 
 /// What examples of `hypervisor` print is in the documents of their names.
-const GENERATED: [&str; 3] = ["hypercalls", "options", "processor"];
+const GENERATED: [&str; 4] = ["hypercalls", "limits", "options", "processor"];
 
 /// A file longer than this is two files.
 const LONGEST_FILE: usize = 800;

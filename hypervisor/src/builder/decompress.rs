@@ -18,7 +18,7 @@ use machine::frames::Buffer;
 use super::bzimage::read_u32;
 
 /// The largest kernel that is decompressed.
-const MAX_SIZE: usize = 512 << 20;
+pub(crate) const MAX_SIZE: usize = 512 << 20;
 
 /// Why compressed data could not be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

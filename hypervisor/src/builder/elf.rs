@@ -12,9 +12,9 @@ use super::image::ImageError;
 use super::notes::{self, Notes};
 
 /// More segments than any kernel has.
-const MAX_SEGMENTS: usize = 64;
+pub(crate) const MAX_SEGMENTS: usize = 64;
 /// More section headers than are looked through for notes.
-const MAX_SECTIONS: usize = 4096;
+pub(crate) const MAX_SECTIONS: usize = 4096;
 
 /// Bytes of the file that go to a place in the guest.
 #[derive(Clone, PartialEq, Eq, Debug)]

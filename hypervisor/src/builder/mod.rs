@@ -2,8 +2,8 @@
 //! is checked, every size has a limit, and a guest that cannot be built leaves nothing behind.
 
 mod bzimage;
-mod decompress;
-mod elf;
+pub(crate) mod decompress;
+pub(crate) mod elf;
 pub mod hypercall_page;
 mod image;
 mod layout;

@@ -14,7 +14,7 @@ use super::Domain;
 pub type Handle = [u8; DOMAIN_HANDLE_LENGTH];
 
 /// The most pauses that the control domain may pile up.
-const MAX_PAUSES: u32 = 255;
+pub const MAX_PAUSES: u32 = 255;
 
 /// What the control domain has set for a domain.
 pub struct Control {

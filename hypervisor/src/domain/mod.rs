@@ -4,17 +4,15 @@ mod control;
 mod destroy;
 mod host_end;
 mod life;
-mod refusals;
 pub mod state;
 mod table;
 mod vcpu;
 
-pub use control::{Control, Handle};
+pub use control::{Control, Handle, MAX_PAUSES};
 pub use destroy::{conclude_emptied, destroy_some, destruction_due};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use destroy::{destroy_initial, forget_all};
 pub use life::{EndReason, Life};
-pub use refusals::Refusals;
 pub use table::{
     Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames,
     reserve, reserve_next,
@@ -28,6 +26,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::{DomainId, vm_assist};
 use machine::frames::{self, FrameList, FrameRef, L4, NoMemory, SharedPage, Teardown, TypedRef};
+use machine::heap;
 use machine::paging::NoEntries;
 use machine::sync::{Level, SpinLock};
 
@@ -35,11 +34,12 @@ use crate::console::GuestConsole;
 use crate::cpu_policy::{self, Policy};
 use crate::event_channel::EventChannels;
 use crate::grant_table::GrantTable;
+use crate::limits::Said;
 use crate::scheduler::DomainScheduling;
 use crate::store::Store;
 
 /// The most vCPUs that a domain can have.
-pub const MAX_VCPUS: u32 = 32;
+pub const MAX_VCPUS: u32 = 128;
 
 /// Frames that a domain may have beside those that it is counted for: Paravane's for it, and given up ones that are still mapped for a moment.
 const SPARE_FRAMES: u32 = 1024;
@@ -74,8 +74,6 @@ pub struct Domain {
     vcpus: Vec<Arc<Vcpu>>,
     /// Its event channels.
     pub events: EventChannels,
-    /// Limits that it has met.
-    pub refusals: Refusals,
     /// Its grant table.
     pub grants: GrantTable,
     /// Its console.
@@ -96,6 +94,8 @@ pub struct Domain {
     pub claim: AtomicU64,
     /// `vm_assist` types that it has enabled, by bit.
     pub assists: AtomicU64,
+    /// Which limits it has met, for the log.
+    pub limits_said: Said,
     /// What CPUID tells its kernel.
     cpu_policy: SpinLock<Arc<Policy>>,
 }
@@ -104,24 +104,26 @@ impl Domain {
     /// A domain with its vCPUs, paused once, without memory but for its shared info page.
     ///
     /// # Errors
-    /// If there is no free frame.
+    /// If there is no free frame, or no memory for all vCPUs.
     pub fn new(id: DomainId, settings: Settings) -> Result<Arc<Self>, NoMemory> {
         let teardown = Teardown::of(id).ok_or(NoMemory)?;
         let shared_info = new_shared_page(id)?;
-        let vcpus = settings.vcpus.clamp(1, MAX_VCPUS);
-        let events = EventChannels::new(vcpus as usize, settings.privileged);
+        let vcpus = settings.vcpus.clamp(1, MAX_VCPUS) as usize;
+        let places = vcpu::first_places(id, &shared_info, vcpus)?;
+        let events = EventChannels::new(vcpus, settings.privileged);
         let grants = GrantTable::new(id)?;
-        Ok(Arc::new_cyclic(|domain| Self {
+        let domain = Arc::new_cyclic(|domain| Self {
             id,
             frames: FrameList::new(id),
             teardown,
             max_frames: AtomicU32::new(settings.max_frames),
-            vcpus: (0..vcpus)
-                .map(|number| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), &shared_info)))
+            vcpus: (0..)
+                .zip(places)
+                .take_while(|_| !heap::is_short())
+                .map(|(number, place)| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), place)))
                 .collect(),
             shared_info,
             events,
-            refusals: Refusals::new(),
             grants,
             console: GuestConsole::new(&settings.name),
             store: Store::new(),
@@ -134,8 +136,10 @@ impl Domain {
             control: Control::new(),
             claim: AtomicU64::new(0),
             assists: AtomicU64::new(0),
+            limits_said: Said::default(),
             cpu_policy: SpinLock::new(Level::CpuPolicy, Arc::clone(&cpu_policy::system().initial)),
-        }))
+        });
+        if domain.vcpus.len() == vcpus { Ok(domain) } else { Err(NoMemory) }
     }
 
     /// The domain's number.

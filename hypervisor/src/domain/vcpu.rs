@@ -2,12 +2,14 @@
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use abi::xen::{DomainId, SharedInfo, VcpuInfo};
+use abi::xen::{DomainId, LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo};
+use machine::addr::PAGE_SIZE;
 use machine::context::GuestContext;
-use machine::frames::{Promotion, SharedPage};
+use machine::frames::{NoMemory, Promotion, SharedPage};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::Domain;
@@ -67,6 +69,32 @@ impl InfoPlace {
     }
 }
 
+/// Where the `vcpu_info` of each vCPU lies until the guest says otherwise: in the shared info page, as far as there is room, else
+/// in pages that the guest does not see. A vCPU beyond that room must be given a place before it is brought up.
+///
+/// # Errors
+/// If there is no free frame.
+pub(super) fn first_places(
+    owner: DomainId,
+    shared_info: &SharedPage,
+    vcpus: usize,
+) -> Result<Vec<InfoPlace>, NoMemory> {
+    const IN_PAGE: usize = PAGE_SIZE / VCPU_INFO_SIZE;
+    let mut places = Vec::new();
+    places.try_reserve_exact(vcpus).map_err(|_| NoMemory)?;
+    for number in 0..vcpus.min(LEGACY_MAX_VCPUS) {
+        let offset = offset_of!(SharedInfo, vcpu_info) + number * VCPU_INFO_SIZE;
+        places.push(InfoPlace { page: shared_info.again(), offset });
+    }
+    while places.len() < vcpus {
+        let page = super::new_shared_page(owner)?;
+        let missing = vcpus - places.len();
+        let offsets = (0..IN_PAGE).take(missing).map(|place| place * VCPU_INFO_SIZE);
+        places.extend(offsets.map(|offset| InfoPlace { page: page.again(), offset }));
+    }
+    Ok(places)
+}
+
 /// What a guest executes again if there was too much to do at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Attempt {
@@ -83,6 +111,8 @@ pub struct Vcpu {
     /// The state at rest; `None` while a pCPU has it.
     context: SpinLock<Option<Box<GuestContext>>>,
     info: SpinLock<InfoPlace>,
+    /// The guest has said where its `vcpu_info` lies.
+    info_registered: AtomicBool,
     /// Whether the guest has brought it up.
     up: AtomicBool,
     initialised: AtomicBool,
@@ -107,12 +137,10 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// A vCPU that is down, its `vcpu_info` in the domain's shared info page.
-    pub(super) fn new(id: VcpuId, domain: Weak<Domain>, shared_info: &SharedPage) -> Self {
-        let offset = offset_of!(SharedInfo, vcpu_info) + id.index() * VCPU_INFO_SIZE;
-        let info = InfoPlace { page: shared_info.again(), offset };
+    /// A vCPU that is down, its `vcpu_info` at one of the [`first_places`].
+    pub(super) fn new(id: VcpuId, domain: Weak<Domain>, info: InfoPlace) -> Self {
         let mut context = GuestContext::new();
-        context.set_vcpu_info(info.page.again(), offset);
+        context.set_vcpu_info(info.page.again(), info.offset);
         // Events are masked until the guest says otherwise.
         info.upcall_mask().store(1, Ordering::Relaxed);
         Self {
@@ -120,6 +148,7 @@ impl Vcpu {
             domain,
             context: SpinLock::new(Level::Vcpu, Some(context)),
             info: SpinLock::new(Level::VcpuInfo, info),
+            info_registered: AtomicBool::new(false),
             up: AtomicBool::new(false),
             initialised: AtomicBool::new(false),
             gone: AtomicBool::new(false),
@@ -211,9 +240,20 @@ impl Vcpu {
         self.info.lock()
     }
 
+    /// Whether the guest has said where the `vcpu_info` lies. It does so once at most.
+    pub fn has_registered_info(&self) -> bool {
+        self.info_registered.load(Ordering::SeqCst)
+    }
+
+    /// Whether the guest can see the `vcpu_info`: it lies in the shared info page, or where the guest has said.
+    pub fn has_visible_info(&self) -> bool {
+        self.id.index() < LEGACY_MAX_VCPUS || self.has_registered_info()
+    }
+
     /// Moves the `vcpu_info`: copies it there and hands back a second reference for the context.
     pub fn move_info(&self, to: InfoPlace) -> InfoPlace {
         let mut place = self.info.lock();
+        self.info_registered.store(true, Ordering::SeqCst);
         for offset in (0..VCPU_INFO_SIZE).step_by(8) {
             let word = place.page.atomic_u64(place.offset + offset).load(Ordering::Relaxed);
             to.page.atomic_u64(to.offset + offset).store(word, Ordering::Relaxed);

@@ -37,6 +37,7 @@ use self::ports::{NoPort, State, Table};
 use crate::domain::{Domain, Vcpu};
 use crate::hardware;
 use crate::hypercall::CallError;
+use crate::limits::{self, Limit};
 
 /// What it costs, in units of the budget, to close a port, and to give up the memory of 64.
 const CLOSE_COST: u32 = 64;
@@ -173,10 +174,9 @@ fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<u32, NoPort
     domain.events.make_room()?;
     let mut table = domain.events.lock();
     let found = table.find_free(domain);
-    let highest = table.highest();
     let Ok(port) = found else {
         drop(table);
-        note_refusal(domain, &found, highest);
+        note_refusal(domain, &found);
         return found;
     };
     table.occupy(port, state, vcpu)?;
@@ -184,9 +184,9 @@ fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<u32, NoPort
 }
 
 /// Says that a domain has no port left, if that is the reason.
-fn note_refusal<T>(domain: &Domain, result: &Result<T, NoPort>, highest: u32) {
+fn note_refusal<T>(domain: &Domain, result: &Result<T, NoPort>) {
     if matches!(result, Err(NoPort::Errno(Errno::ENOSPC))) {
-        domain.refusals.note(domain.id(), format_args!("no event channel is left: its limit is {highest}"));
+        limits::met(domain, Limit::EventChannels);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The grantee's side: which grants it has mapped, by the handles that it was given.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use machine::addr::Mfn;
@@ -7,15 +8,12 @@ use machine::frames::{FrameRef, TypedRef, Writable};
 use machine::heap;
 
 use super::pin::Pin;
+use crate::limits::Limit;
 
-/// Mappings that a domain may have at a time, unless its creator says otherwise.
-const DEFAULT_LIMIT: u32 = 16 * 1024;
 /// Mappings that the interface counts as one frame of records.
-pub(super) const PER_FRAME: u32 = 256;
-/// The most mappings that a domain can be allowed: they take room in Paravane's heap.
-const MOST: u32 = 64 * 1024;
+pub(crate) const PER_FRAME: u32 = 256;
 /// Records in a chunk of the table.
-const CHUNK: u32 = 128;
+const CHUNK: u32 = PER_FRAME;
 
 /// A granted frame, held as it is mapped.
 pub(super) enum Hold {
@@ -60,7 +58,7 @@ pub(super) enum Popped {
 
 /// All mappings of a domain.
 pub(super) struct Maptrack {
-    chunks: Vec<Vec<Slot>>,
+    chunks: Vec<Box<[Slot]>>,
     free: Option<u32>,
     limit: u32,
     /// Where `pop` goes on.
@@ -68,12 +66,12 @@ pub(super) struct Maptrack {
 }
 
 impl Maptrack {
-    pub(super) const fn new() -> Self {
-        Self { chunks: Vec::new(), free: None, limit: DEFAULT_LIMIT, popped: 0 }
+    pub(super) const fn new(limit: u32) -> Self {
+        Self { chunks: Vec::new(), free: None, limit, popped: 0 }
     }
 
-    pub(super) fn set_limit(&mut self, limit: u32) {
-        self.limit = limit.min(MOST);
+    pub(super) const fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
     }
 
     fn len(&self) -> u32 {
@@ -85,31 +83,40 @@ impl Maptrack {
         self.chunks.get_mut((handle / CHUNK) as usize)?.get_mut((handle % CHUNK) as usize)
     }
 
-    /// A new handle; `None` if there are no more.
-    pub(super) fn reserve(&mut self) -> Option<u32> {
-        if self.free.is_none() {
-            self.add_chunk()?;
+    /// A new handle.
+    ///
+    /// # Errors
+    /// The limit that is in the way.
+    pub(super) fn reserve(&mut self) -> Result<u32, Limit> {
+        let handle = match self.free {
+            Some(handle) => handle,
+            None => self.add_chunk()?,
+        };
+        if let Some(slot) = self.slot(handle)
+            && let Slot::Free(next) = *slot
+        {
+            *slot = Slot::Reserved;
+            self.free = next;
         }
-        let handle = self.free?;
-        let slot = self.slot(handle)?;
-        let Slot::Free(next) = *slot else { return None };
-        *slot = Slot::Reserved;
-        self.free = next;
-        Some(handle)
+        Ok(handle)
     }
 
-    fn add_chunk(&mut self) -> Option<()> {
+    /// Adds a chunk of free handles, and returns the first.
+    fn add_chunk(&mut self) -> Result<u32, Limit> {
         let first = self.len();
-        if first.saturating_add(CHUNK) > self.limit || heap::is_short() {
-            return None;
+        if first.saturating_add(CHUNK) > self.limit {
+            return Err(Limit::GrantMappings);
+        }
+        if heap::is_short() {
+            return Err(Limit::OwnMemory);
         }
         let mut chunk = Vec::new();
-        self.chunks.try_reserve(1).ok()?;
-        chunk.try_reserve_exact(CHUNK as usize).ok()?;
+        self.chunks.try_reserve(1).map_err(|_| Limit::OwnMemory)?;
+        chunk.try_reserve_exact(CHUNK as usize).map_err(|_| Limit::OwnMemory)?;
         chunk.extend((1..=CHUNK).map(|next| Slot::Free((next < CHUNK).then_some(first + next))));
-        self.chunks.push(chunk);
+        self.chunks.push(chunk.into_boxed_slice());
         self.free = Some(first);
-        Some(())
+        Ok(first)
     }
 
     /// Gives a handle from `reserve` or `take` back.

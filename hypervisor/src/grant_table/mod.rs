@@ -13,6 +13,7 @@
 //!   frame number is read once, and what it names must belong to the granter.
 
 mod dump;
+mod limits;
 mod mapping;
 mod maptrack;
 pub mod op;
@@ -22,6 +23,8 @@ mod table;
 mod tests;
 
 pub use dump::dump;
+pub use limits::Limits;
+pub(crate) use maptrack::PER_FRAME as MAPPINGS_PER_FRAME;
 pub use op::grant_table_op;
 
 use alloc::sync::Arc;
@@ -29,6 +32,7 @@ use alloc::sync::Arc;
 use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::Mfn;
+use machine::boot::MAX_GRANT_FRAMES;
 use machine::frames::{Budget, FrameRef, NoMemory};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
@@ -40,6 +44,8 @@ use crate::domain::{self, Domain};
 /// number.
 const COST_OF_FRAME: u32 = 96;
 const COST_OF_LISTING: u32 = 4;
+// The whole of the largest table is listed in one call.
+const _: () = assert!(MAX_GRANT_FRAMES * COST_OF_LISTING <= Budget::HYPERCALL / 2);
 
 /// A domain's grants: those it gives and those it has mapped.
 pub struct GrantTable {
@@ -54,36 +60,20 @@ impl GrantTable {
     /// # Errors
     /// If there is no free frame.
     pub fn new(owner: DomainId) -> Result<Self, NoMemory> {
-        let mut table = Table::new();
+        let limits = Limits::of_host();
+        let mut table = Table::new(limits.frames);
         table.add_frame(Frame::new(domain::new_shared_page(owner)?)?, 1)?;
         Ok(Self {
             owner,
             table: SpinLock::new(Level::Grant, table),
-            maptrack: SpinLock::new(Level::GrantPeer, Maptrack::new()),
+            maptrack: SpinLock::new(Level::GrantPeer, Maptrack::new(limits.mappings)),
         })
     }
 
-    /// Sets how many frames the table may grow to, and how many grants of others may be mapped at a time.
-    pub fn set_limits(&self, frames: u32, mappings: u32) {
-        self.table().set_limit(frames);
-        self.maptrack().set_limit(mappings);
-    }
-
-    /// Sets the limits that the control domain wants, in frames of the table and frames' worth of mappings; `None` for the usual.
-    ///
-    /// # Errors
-    /// `EINVAL` for a table that cannot be.
-    pub fn limit(&self, frames: Option<u32>, mapping_frames: Option<u32>) -> Result<(), Errno> {
-        if let Some(frames) = frames {
-            if !(1..=table::MAX_FRAMES).contains(&frames) {
-                return Err(Errno::EINVAL);
-            }
-            self.table().set_limit(frames);
-        }
-        if let Some(frames) = mapping_frames {
-            self.maptrack().set_limit(frames.saturating_mul(maptrack::PER_FRAME));
-        }
-        Ok(())
+    /// Sets how far both sides may grow.
+    pub fn set_limits(&self, limits: Limits) {
+        self.table().set_limit(limits.frames);
+        self.maptrack().set_limit(limits.mappings);
     }
 
     /// Fills in an entry on the domain's behalf, before it runs: `to` may read and write `frame`. `false` if there is
@@ -110,9 +100,17 @@ impl GrantTable {
                 Popped::NoneLeft => break,
             }
         }
-        let frames = self.table().close();
-        drop(frames);
-        true
+        self.table().close();
+        loop {
+            if budget.is_exhausted() {
+                return false;
+            }
+            budget.spend(COST_OF_FRAME);
+            let frame = self.table().pop();
+            if frame.is_none() {
+                return true;
+            }
+        }
     }
 
     /// What both sides hold, for the recount of the frame table.

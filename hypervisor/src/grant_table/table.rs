@@ -16,10 +16,6 @@ use super::frame_of;
 
 /// Entries in a frame of the table.
 pub(super) const ENTRIES_PER_FRAME: u32 = (PAGE_SIZE / size_of::<EntryV1>()) as u32;
-/// Frames that a table may have, unless the domain's creator says otherwise.
-const DEFAULT_LIMIT: u32 = 32;
-/// The most frames that a table can be allowed.
-pub(super) const MAX_FRAMES: u32 = 64;
 /// How often an entry that the guest changes is tried again: often enough for all it may do by the protocol.
 const ATTEMPTS: u32 = 5;
 const MAX_PINS: u32 = u32::MAX / 2;
@@ -93,12 +89,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) const fn new() -> Self {
-        Self { frames: Vec::new(), limit: DEFAULT_LIMIT, closed: false }
+    pub(super) const fn new(limit: u32) -> Self {
+        Self { frames: Vec::new(), limit, closed: false }
     }
 
-    pub(super) fn set_limit(&mut self, frames: u32) {
-        self.limit = frames.min(MAX_FRAMES);
+    pub(super) const fn set_limit(&mut self, frames: u32) {
+        self.limit = frames;
     }
 
     pub(super) const fn limit(&self) -> u32 {
@@ -106,7 +102,7 @@ impl Table {
     }
 
     pub(super) fn frames(&self) -> u32 {
-        // At most MAX_FRAMES.
+        // At most the limit, or as many as there were when it was set.
         self.frames.len() as u32
     }
 
@@ -153,14 +149,21 @@ impl Table {
         self.in_use().take(most).map(in_words).collect()
     }
 
-    /// Empties the table and hands its frames out; who still uses an entry keeps the frame, not the entry.
-    pub(super) fn close(&mut self) -> Vec<Frame> {
+    /// Ends the table: it has no entries any more; who still uses one keeps the frame, not the entry.
+    pub(super) const fn close(&mut self) {
         self.closed = true;
-        core::mem::take(&mut self.frames)
+    }
+
+    /// Takes a frame of a closed table out.
+    pub(super) fn pop(&mut self) -> Option<Frame> {
+        self.frames.pop()
     }
 
     /// An entry's words and use.
     fn entry(&mut self, reference: u32) -> Result<(Words<'_>, &mut Active), Status> {
+        if self.closed {
+            return Err(status::BAD_GNTREF);
+        }
         let frame = self.frames.get_mut((reference / ENTRIES_PER_FRAME) as usize).ok_or(status::BAD_GNTREF)?;
         let index = (reference % ENTRIES_PER_FRAME) as usize;
         let active = frame.active.get_mut(index).ok_or(status::BAD_GNTREF)?;

@@ -17,7 +17,7 @@ use machine::frames::{self, Budget, L1};
 use machine::paging::{Entry, RawEntry};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use super::grant_table_op;
+use super::{Limits, grant_table_op};
 use crate::hypercall::CallError;
 use crate::memory::admission::GuestAdmission;
 use crate::memory::update;
@@ -250,11 +250,11 @@ fn tables_grow_to_their_limit() {
         assert_eq!(element.status, status::OKAY);
         (element.frame_count, element.max_frame_count)
     };
-    assert_eq!(size(&mut a), (1, 32));
-    let all = setup(&mut a, 32).expect("within the limit");
+    assert_eq!(size(&mut a), (1, 64));
+    let all = setup(&mut a, 64).expect("within the limit");
     assert_eq!(setup(&mut a, 5).expect("it only tells"), all[..5]);
-    assert_eq!(size(&mut a), (32, 32));
-    assert_eq!(setup(&mut a, 33), Err(status::GENERAL_ERROR));
+    assert_eq!(size(&mut a), (64, 64));
+    assert_eq!(setup(&mut a, 65), Err(status::GENERAL_ERROR));
     for frame in all {
         map_own(&mut a, TABLE_PAGE, frame);
     }
@@ -265,6 +265,60 @@ fn tables_grow_to_their_limit() {
         element.domain = DomainId(domain);
         assert_eq!(call(&mut a, op::SETUP_TABLE, element).expect("one").status, expected);
     }
+}
+
+#[test]
+fn a_large_table_grows_in_pieces_and_goes_in_pieces() {
+    let mut a = Guest::new(GRANTER.0, 3);
+    a.domain.grants.set_limits(Limits { frames: 700, mappings: 256 });
+    let free = frames::free_frames();
+    let list = a.address(1);
+    let mut element = SetupTable::new_zeroed();
+    (element.domain, element.frame_count, element.frame_list) = (DomainId::SELF, 700, list.get());
+    let array = a.put(&element);
+    let (mut rounds, mut before) = (1, 1);
+    while let Err(error) = grant_table_op(&mut a.caller(), op::SETUP_TABLE, array, 1) {
+        assert!(matches!(error, CallError::Continue { arguments: [None, None, None, None], .. }), "{error:?}");
+        let frames = a.domain.grants.table().frames();
+        assert!(frames > before, "each round adds to it");
+        (rounds, before) = (rounds + 1, frames);
+    }
+    assert_eq!(a.read::<SetupTable>(array).status, status::OKAY);
+    assert!(rounds > 2, "{rounds}");
+    let numbers: [u64; 700] = a.read(list);
+    assert_eq!(numbers.map(Mfn::new).to_vec(), setup_numbers(&a));
+    assert!(!a.domain.grants.release_all(&a.domain, &mut Budget::new(Budget::HYPERCALL)), "in pieces too");
+    assert_eq!(map(&mut a, 8, 0), Err(status::BAD_GNTREF), "a table that ends has no entries");
+    while !a.domain.grants.release_all(&a.domain, &mut Budget::new(Budget::HYPERCALL)) {}
+    assert_eq!(frames::free_frames(), free + 1, "the first frame was there before");
+}
+
+#[test]
+fn as_many_grants_can_be_mapped_as_under_xen_and_all_are_let_go_in_pieces() {
+    const MOST: usize = 262_144;
+    let (mut a, mut b) = pair();
+    let mut element = MapGrantRef::new_zeroed();
+    (element.reference, element.domain, element.flags) = (8, GRANTER, map_flags::DEVICE_MAP);
+    let elements = [element; 64];
+    let array = b.put(&elements);
+    for round in 0..MOST / 64 {
+        assert!(grant_table_op(&mut b.caller_with(u32::MAX), op::MAP_GRANT_REF, array, 64).is_ok());
+        let done: [MapGrantRef; 64] = b.read(array);
+        assert!(done.iter().all(|element| element.status == status::OKAY), "{round}");
+    }
+    assert_eq!(map(&mut b, 8, 0), Err(status::NO_SPACE));
+    assert_eq!(b.domain.grants.maptrack().mapped(), MOST);
+    let mut rounds = 0;
+    while !b.domain.grants.release_all(&b.domain, &mut Budget::new(Budget::HYPERCALL)) {
+        rounds += 1;
+    }
+    assert!(rounds >= 256, "{rounds}");
+    assert_eq!(flags_of(&mut a, 8) & IN_USE, 0);
+}
+
+fn setup_numbers(guest: &Guest) -> Vec<Mfn> {
+    let table = guest.domain.grants.table();
+    (0..table.frames()).map_while(|index| table.frame_number(index)).collect()
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::domain::Domain;
 use crate::event_channel;
 
 /// Numbers above those of lines.
-const MESSAGES: u32 = 256;
+pub(crate) const MESSAGES: u32 = 256;
 /// Interrupts in a row that came in on another pCPU than the vCPU's before they are sent after it.
 const PATIENCE: u32 = 64;
 

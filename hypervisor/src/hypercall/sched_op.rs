@@ -11,10 +11,11 @@ use zerocopy::IntoBytes;
 
 use super::{CallError, CallResult, Caller};
 use crate::domain::{Domain, EndReason};
+use crate::limits::{self, Limit};
 use crate::{event_channel, scheduler};
 
 /// The most ports that one poll may name.
-const MAX_POLL_PORTS: u32 = 128;
+pub(crate) const MAX_POLL_PORTS: u32 = 128;
 /// Ports that can be looked at for a unit of the budget.
 const PORTS_PER_UNIT: u32 = 2;
 
@@ -81,6 +82,7 @@ fn end(domain: &Arc<Domain>, reason: u32) -> CallResult {
 fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let poll: Poll = caller.cpu.read(argument)?;
     if poll.port_count > MAX_POLL_PORTS {
+        limits::met(caller.domain, Limit::PolledPorts);
         return Err(Errno::EINVAL.into());
     }
     caller.budget.spend(poll.port_count / PORTS_PER_UNIT);

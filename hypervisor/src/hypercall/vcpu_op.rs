@@ -74,6 +74,9 @@ fn own(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> Result<(), Errno> {
 }
 
 fn initialise(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    if !vcpu.has_visible_info() {
+        return Err(Errno::EINVAL.into());
+    }
     caller.budget.spend(COST_OF_STATE);
     let wanted: VcpuGuestContext = caller.cpu.read(argument)?;
     // The lock is held to the end: two of the guest's vCPUs may be here at once.
@@ -167,7 +170,7 @@ fn register_vcpu_info(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: Guest
     if !is_own(caller, vcpu) && !scheduler::wait_until_parked(vcpu) {
         return Err(CallError::again());
     }
-    if vcpu.info().page.frame().mfn() != caller.domain.shared_info().frame().mfn() {
+    if vcpu.has_registered_info() {
         return Err(Errno::EINVAL.into());
     }
     let frame = caller.domain.frame(Mfn::new(place.mfn)).ok_or(Errno::EINVAL)?;

@@ -12,6 +12,10 @@ use crate::scheduler;
 const COST_HERE: u32 = 16;
 const COST_ELSEWHERE: u32 = 128;
 
+/// A bit for each vCPU, as in guest memory.
+type Mask = [u8; MAX_VCPUS.div_ceil(8) as usize];
+const ALL: Mask = [u8::MAX; size_of::<Mask>()];
+
 /// Whose translations are to be forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Whose {
@@ -33,10 +37,10 @@ pub enum What {
 }
 
 /// The pCPUs that run vCPUs of the caller's domain, those in the bitmap or all.
-fn cpus(caller: &Caller<'_>, mask: u64) -> CpuSet {
+fn cpus(caller: &Caller<'_>, mask: &Mask) -> CpuSet {
     let mut set = CpuSet::EMPTY;
-    for vcpu in caller.domain.vcpus() {
-        if mask & 1 << vcpu.id().get() != 0
+    for (number, vcpu) in caller.domain.vcpus().iter().enumerate() {
+        if mask.get(number / 8).is_some_and(|byte| byte & 1 << (number % 8) != 0)
             && let Some(cpu) = scheduler::running_on(vcpu)
         {
             set.insert(cpu);
@@ -59,10 +63,10 @@ pub fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result<(), Er
             }
             return Ok(());
         }
-        Whose::All => u64::MAX,
+        Whose::All => ALL,
         Whose::Mask(address) => read_mask(caller, address)?,
     };
-    let mut set = cpus(caller, mask);
+    let mut set = cpus(caller, &mask);
     let here = machine::cpu::current();
     if set.contains(here) {
         set.remove(here);
@@ -79,10 +83,29 @@ pub fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result<(), Er
 }
 
 /// Reads as much of a vCPU bitmap as the domain has vCPUs.
-fn read_mask(caller: &Caller<'_>, address: GuestVirt) -> Result<u64, Errno> {
-    const { assert!(MAX_VCPUS <= 64) };
-    let mut bytes = [0; 8];
+fn read_mask(caller: &Caller<'_>, address: GuestVirt) -> Result<Mask, Errno> {
+    let mut mask = [0; size_of::<Mask>()];
     let needed = caller.domain.vcpus().len().div_ceil(8);
-    caller.cpu.read_bytes(address, &mut bytes[..needed])?;
-    Ok(u64::from_le_bytes(bytes))
+    caller.cpu.read_bytes(address, &mut mask[..needed])?;
+    Ok(mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Guest;
+
+    #[test]
+    fn a_bitmap_of_vcpus_is_read_as_far_as_the_domain_has_vcpus() {
+        for (vcpus, bytes) in [(1, 1), (8, 1), (9, 2), (64, 8), (65, 9), (MAX_VCPUS, 16)] {
+            let mut guest = Guest::with_vcpus(vcpus as u16, 2, vcpus);
+            let end = guest.address(2);
+            let mut flush_by = |length: u64| {
+                let mask = GuestVirt::new(end.get() - length);
+                flush(&mut guest.caller(), Whose::Mask(mask), What::Everything)
+            };
+            assert_eq!(flush_by(bytes), Ok(()), "{vcpus}");
+            assert_eq!(flush_by(bytes - 1), Err(Errno::EFAULT), "{vcpus}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::domain::MAX_VCPUS;
 
 const DEFAULT_MEMORY: u64 = 256 << 20;
-const LONGEST_NAME: usize = 32;
+pub(crate) const LONGEST_NAME: usize = 32;
 const USUAL_WEIGHT: u16 = 256;
 
 /// A guest that a module asks for.
@@ -144,7 +144,7 @@ impl Guest<'_> {
             "memory" => self.memory = size(value).ok_or_else(|| bad("a size such as 256M"))?,
             "vcpus" => {
                 let vcpus = value.parse().ok().filter(|vcpus| (1..=MAX_VCPUS).contains(vcpus));
-                self.vcpus = vcpus.ok_or_else(|| bad("a number from 1 to 32"))?;
+                self.vcpus = vcpus.ok_or_else(|| bad(&format!("a number from 1 to {MAX_VCPUS}")))?;
             }
             "weight" => {
                 let weight = value.parse().ok().filter(|&weight| weight != 0);
@@ -156,8 +156,6 @@ impl Guest<'_> {
         Ok(())
     }
 }
-
-const _: () = assert!(MAX_VCPUS == 32);
 
 /// Options, and the kernel's command line behind the word `--`, as it stands.
 fn split_command_line(arguments: &str) -> (&str, &str) {
@@ -232,8 +230,8 @@ mod tests {
             ("memory=0M", "memory=\"0M\" is not a size such as 256M"),
             ("memory=99999999999999999999G", "memory=\"99999999999999999999G\" is not a size such as 256M"),
             ("memory=99999999T", "memory=\"99999999T\" is not a size such as 256M"),
-            ("vcpus=0", "vcpus=\"0\" is not a number from 1 to 32"),
-            ("vcpus=33", "vcpus=\"33\" is not a number from 1 to 32"),
+            ("vcpus=0", "vcpus=\"0\" is not a number from 1 to 128"),
+            ("vcpus=129", "vcpus=\"129\" is not a number from 1 to 128"),
             ("weight=-1", "weight=\"-1\" is not a number from 1 to 65535"),
             ("colour=blue", "unknown option \"colour\""),
             ("quiet", "option \"quiet\" has no value"),

@@ -7,10 +7,10 @@
 //!   request waits for those).
 
 mod connection;
-mod session;
+pub(crate) mod session;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -25,6 +25,7 @@ use self::tree::Tree;
 use crate::domain::Domain;
 use crate::event_channel::{self, Port};
 use crate::guest_log;
+use crate::limits::{self, Limit};
 
 /// A guest's store.
 pub struct Store {
@@ -76,7 +77,11 @@ pub fn notified(domain: &Arc<Domain>) {
     let port = *port;
     let session = session.get_or_insert_with(|| Session::new(domain.id(), Tree::of(domain, nodes)));
     let served = connection.serve(session);
+    let refused = session.take_refusal();
     drop(state);
+    if refused {
+        limits::met(domain, Limit::Store);
+    }
     if served.is_err() {
         guest_log!(domain, Warn, "store ring with impossible indices or lengths");
     }

@@ -11,13 +11,13 @@ use zerocopy::IntoBytes;
 
 use super::tree::{Error, Tree, concerns};
 
-const MOST_TRANSACTIONS: usize = 4;
-const MOST_WATCHES: usize = 128;
+pub(crate) const MOST_TRANSACTIONS: usize = 4;
+pub(crate) const MOST_WATCHES: usize = 128;
 /// Bytes of paths and tokens of all watches.
-const MOST_WATCH_BYTES: usize = 16 * 1024;
+pub(crate) const MOST_WATCH_BYTES: usize = 16 * 1024;
 /// Paths that one transaction may change, and their bytes: each is told to each watch that it concerns.
-const MOST_CHANGES: usize = 64;
-const MOST_CHANGE_BYTES: usize = 4 * 1024;
+pub(crate) const MOST_CHANGES: usize = 64;
+pub(crate) const MOST_CHANGE_BYTES: usize = 4 * 1024;
 
 const DONE: &[u8] = b"OK\0";
 
@@ -28,6 +28,8 @@ pub(super) struct Session {
     watches: Vec<Watch>,
     transactions: Vec<Transaction>,
     last_transaction: u32,
+    /// A request has been refused at a limit since that was last asked.
+    refused: bool,
 }
 
 struct Watch {
@@ -51,7 +53,7 @@ struct Transaction {
 
 impl Session {
     pub(super) const fn new(domain: DomainId, tree: Tree) -> Self {
-        Self { domain, tree, watches: Vec::new(), transactions: Vec::new(), last_transaction: 0 }
+        Self { domain, tree, watches: Vec::new(), transactions: Vec::new(), last_transaction: 0, refused: false }
     }
 
     /// Forgets what the guest has under way, as for a new kernel in the same domain.
@@ -72,8 +74,16 @@ impl Session {
                     reply(output, &WATCH_EVENT, message::WATCH_EVENT, event);
                 }
             }
-            Err(name) => reply(output, header, message::ERROR, format!("{name}\0").as_bytes()),
+            Err(name) => {
+                self.refused |= matches!(name, error::NO_SPACE | error::TOO_BIG);
+                reply(output, header, message::ERROR, format!("{name}\0").as_bytes());
+            }
         }
+    }
+
+    /// Whether a request has been refused at a limit since this was last asked.
+    pub(super) fn take_refusal(&mut self) -> bool {
+        core::mem::take(&mut self.refused)
     }
 
     fn perform(&mut self, header: &MessageHeader, payload: &[u8]) -> Result<Answer, Error> {

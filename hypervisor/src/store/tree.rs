@@ -12,9 +12,9 @@ use abi::xenstore::{error, limit};
 use crate::domain::Domain;
 
 /// Nodes that a guest may have made.
-const MOST_NODES: usize = 128;
+pub(crate) const MOST_NODES: usize = 128;
 /// Bytes of paths and values that a guest may have written.
-const MOST_BYTES: usize = 16 * 1024;
+pub(crate) const MOST_BYTES: usize = 16 * 1024;
 
 /// Directories in which a guest may write.
 const WRITABLE: [&str; 6] = ["attr", "control", "data", "drivers", "error", "feature"];

@@ -9,18 +9,18 @@ use machine::time;
 use super::timers::{self, Action, Token};
 use crate::domain::{Domain, EndReason};
 
-/// How many a domain has.
-const COUNT: usize = 2;
-
 /// The watchdogs of one domain.
 pub struct Watchdogs {
-    tokens: SpinLock<[Option<Token>; COUNT]>,
+    tokens: SpinLock<[Option<Token>; Self::COUNT]>,
 }
 
 impl Watchdogs {
+    /// How many a domain has.
+    pub(crate) const COUNT: usize = 2;
+
     /// None is in use.
     pub const fn new() -> Self {
-        Self { tokens: SpinLock::new(Level::Vcpu, [None; COUNT]) }
+        Self { tokens: SpinLock::new(Level::Vcpu, [None; Self::COUNT]) }
     }
 
     /// Starts a free watchdog; its number, from 1.

@@ -9,10 +9,8 @@ use super::early::Early;
 use super::layout;
 use super::paging::{self, Mapper};
 use crate::boot::ranges::{MAX_RANGES, RangeSet};
-use crate::boot::{BootInfo, MemoryKind};
+use crate::boot::{BootInfo, MAX_MEMORY, MemoryKind};
 
-/// No RAM above is used: what ten root-table slots of direct map hold.
-pub(crate) const LIMIT: u64 = 10 << 39;
 const LOW: u64 = 1 << 20;
 const FOUR_GIB: u64 = 1 << 32;
 
@@ -31,7 +29,7 @@ pub(crate) fn read_low(address: u64, into: &mut [u8]) -> bool {
 fn usable(info: &BootInfo) -> RangeSet {
     let mut set = RangeSet::default();
     for range in info.memory_map().iter().filter(|range| range.kind == MemoryKind::Usable) {
-        set.add(range.start, range.end.min(LIMIT));
+        set.add(range.start, range.end.min(MAX_MEMORY));
     }
     for range in info.memory_map().iter().filter(|range| range.kind != MemoryKind::Usable) {
         set.remove(range.start, range.end);
@@ -103,7 +101,7 @@ pub(crate) fn map_firmware(
     mapper: &mut Mapper,
     memory: &mut Early,
 ) -> Option<&'static [u8]> {
-    let end = address.checked_add(length).filter(|&end| end <= LIMIT)?;
+    let end = address.checked_add(length).filter(|&end| end <= MAX_MEMORY)?;
     let first = address & !0xfff;
     mapper.map(
         memory,

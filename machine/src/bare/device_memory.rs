@@ -5,10 +5,11 @@ use arrayvec::ArrayVec;
 
 use super::paging;
 use crate::addr::{Mfn, PAGE_SIZE};
+use crate::hardware::MAX_DEVICE_PAGES;
 use crate::sync::{Level, SpinLock};
 
-/// Pages that one page table maps.
-const PAGES: usize = 512;
+/// As many as one page table maps.
+const PAGES: usize = MAX_DEVICE_PAGES;
 
 static MAPPED: SpinLock<ArrayVec<Mfn, PAGES>> = SpinLock::new(Level::DeviceWindow, ArrayVec::new_const());
 

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use super::registers::port_write8;
 use super::{cpu, start};
 use crate::addr::{CpuId, MachineAddr};
-use crate::boot::acpi::Acpi;
+use crate::boot::acpi::{Acpi, MAX_IO_APICS};
 use crate::boot::options::SERIAL_PORTS;
 use crate::hardware::lines::Wiring;
 use crate::hardware::vector::Trigger;
@@ -37,7 +37,7 @@ struct Controller {
 
 /// The lines that Paravane uses itself: those of serial ports.
 static OWN_LINES: [AtomicU32; SERIAL_PORTS] = [const { AtomicU32::new(u32::MAX) }; SERIAL_PORTS];
-static CONTROLLERS: Once<SpinLock<ArrayVec<Controller, 16>>> = Once::new();
+static CONTROLLERS: Once<SpinLock<ArrayVec<Controller, MAX_IO_APICS>>> = Once::new();
 
 impl Controller {
     fn read(&self, register: u32) -> u32 {

@@ -118,7 +118,7 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     mapper.map(memory, layout::direct(0), 0, 1 << 20, mapper.data() | paging::GLOBAL);
     for range in info.memory_map() {
         if matches!(range.kind, MemoryKind::Usable | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs) {
-            let (start, end) = (range.start & !0xfff, range.end.min(boot_memory::LIMIT).next_multiple_of(4096));
+            let (start, end) = (range.start & !0xfff, range.end.min(boot::MAX_MEMORY).next_multiple_of(4096));
             if start < end {
                 mapper.map(memory, layout::direct(start), start, end - start, mapper.data() | paging::GLOBAL);
             }
@@ -177,7 +177,12 @@ fn read_acpi(info: &BootInfo, tables: &RefCell<(Mapper, Early)>) -> Option<Acpi>
     }
     boot::seal_efi(efi);
     match &acpi {
-        Some(acpi) => log::debug!("{acpi:?}"),
+        Some(acpi) => {
+            log::debug!("{acpi:?}");
+            if acpi.cpus_left_out > 0 {
+                log::warn!("{} CPUs stay off: no more than {MAX_CPUS} are started", acpi.cpus_left_out);
+            }
+        }
         None => log::warn!("no ACPI tables: one CPU, no switching off"),
     }
     acpi

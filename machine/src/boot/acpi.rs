@@ -34,6 +34,11 @@ pub(crate) struct Register {
     pub(crate) address: u64,
 }
 
+/// The most I/O APICs that are used.
+pub const MAX_IO_APICS: usize = 16;
+/// The most lines whose wiring differs from the usual.
+pub const MAX_OVERRIDES: usize = 16;
+
 /// What the tables say.
 #[derive(Default, Debug)]
 pub(crate) struct Acpi {
@@ -41,9 +46,11 @@ pub(crate) struct Acpi {
     pub(crate) cpus: ArrayVec<u32, MAX_CPUS>,
     /// The numbers that ACPI has for the same processors.
     pub(crate) cpu_numbers: ArrayVec<u32, MAX_CPUS>,
+    /// How many usable processors there are beyond those.
+    pub(crate) cpus_left_out: usize,
     pub(crate) local_apic: Option<u64>,
-    pub(crate) io_apics: ArrayVec<IoApic, 16>,
-    pub(crate) overrides: ArrayVec<Override, 16>,
+    pub(crate) io_apics: ArrayVec<IoApic, MAX_IO_APICS>,
+    pub(crate) overrides: ArrayVec<Override, MAX_OVERRIDES>,
     /// I/O port of the 3.58 MHz timer, and whether it has 32 bits rather than 24.
     pub(crate) pm_timer: Option<(u16, bool)>,
     /// Port and value that hand power management over to the operating system.
@@ -149,7 +156,10 @@ impl Acpi {
         if flags & 1 == 0 || self.cpus.contains(&apic) {
             return None;
         }
-        self.cpus.try_push(apic).ok()?;
+        if self.cpus.try_push(apic).is_err() {
+            self.cpus_left_out += 1;
+            return None;
+        }
         self.cpu_numbers.try_push(number).ok()
     }
 

@@ -15,7 +15,7 @@ use log::LevelFilter;
 
 pub use consoles::{Consoles, PciSerial, SERIAL_PORTS, SerialAddress, SerialSettings, VideoMode, VideoSettings};
 pub use dom0_memory::{Amount, Dom0Memory};
-pub use table::{Apply, Effect, Row, TABLE};
+pub use table::{Apply, Effect, MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES, Row, TABLE};
 
 /// Options of the command line, with defaults for those not given.
 #[derive(Clone, Debug)]
@@ -44,6 +44,10 @@ pub struct Options<'a> {
     pub efi_runtime_services: bool,
     /// The most physical CPUs to start.
     pub max_cpus: Option<u32>,
+    /// Frames that a domain's grant table may have.
+    pub grant_frames: u32,
+    /// Frames' worth of grants that a domain may map at a time, 256 mappings each.
+    pub maptrack_frames: u32,
     /// What stands behind the word `--`: the end of the initial domain's command line.
     pub dom0_command_line: &'a str,
 }
@@ -63,6 +67,8 @@ impl Default for Options<'_> {
             dom0_vcpus_pinned: false,
             efi_runtime_services: true,
             max_cpus: None,
+            grant_frames: 64,
+            maptrack_frames: 1024,
             dom0_command_line: "",
         }
     }

@@ -5,7 +5,7 @@ use core::ops::Range;
 use arrayvec::ArrayVec;
 
 /// The most separate ranges a set can hold.
-pub(crate) const MAX_RANGES: usize = 256;
+pub const MAX_RANGES: usize = 256;
 
 const PAGE: u64 = 4096;
 

@@ -16,6 +16,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::addr::Mfn;
 use crate::boot;
 
+pub use vector::VECTORS;
+
+/// The most pages of devices' memory that Paravane maps for itself, for their MSI-X tables.
+pub const MAX_DEVICE_PAGES: usize = 512;
+
 /// The right to deal with devices.
 #[derive(Debug)]
 pub struct Hardware {

@@ -10,7 +10,9 @@ use machine::{frames, heap};
 
 use crate::control::Request;
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
+use crate::grant_table;
 use crate::hypercall::{CallResult, Caller};
+use crate::limits::{self, Limit};
 use crate::time;
 
 /// The one version of grant tables.
@@ -29,16 +31,27 @@ const WEIGHT: u16 = 256;
 /// Makes a domain without memory, paused, with all its vCPUs down.
 pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let wanted: CreateDomain = request.argument();
+    if wanted.max_vcpus > MAX_VCPUS {
+        limits::met(caller.domain, Limit::Vcpus);
+    }
     check(&wanted)?;
+    let number = |wanted: i32| u32::try_from(wanted).ok();
+    let (frames, maptrack_frames) = (number(wanted.max_grant_frames), number(wanted.max_maptrack_frames));
+    let grant_limits = grant_table::Limits::of_host().within(frames, maptrack_frames).map_err(|limit| {
+        limits::met(caller.domain, limit);
+        Errno::EINVAL
+    })?;
     let size = SIZE + SIZE_OF_VCPU * wanted.max_vcpus as usize;
     if frames::free_frames() < RESERVE || !heap::has_room(size) {
         return Err(Errno::ENOMEM.into());
     }
-    let number = match request.domain {
-        id if id.0 == 0 || id >= DomainId::FIRST_RESERVED => domain::reserve_next()?,
+    let id = match request.domain {
+        id if id.0 == 0 || id >= DomainId::FIRST_RESERVED => {
+            domain::reserve_next().inspect_err(|_| limits::met(caller.domain, Limit::Domains))?
+        }
         id => domain::reserve(id)?,
     };
-    let id = number.id();
+    let (id, reserved) = (id.id(), id);
     let settings = Settings {
         name: format!("d{}", id.0),
         privileged: false,
@@ -48,8 +61,7 @@ pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
         cap: 0,
     };
     let domain = Domain::new(id, settings).map_err(|_| Errno::ENOMEM)?;
-    let limit = |wanted: i32| u32::try_from(wanted).ok();
-    domain.grants.limit(limit(wanted.max_grant_frames), limit(wanted.max_maptrack_frames))?;
+    domain.grants.set_limits(grant_limits);
     domain.events.set_limit(wanted.max_event_channel_port);
     domain.control.record().handle = wanted.handle;
     if wanted.flags & create_flags::XS_DOMAIN != 0 {
@@ -58,7 +70,7 @@ pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     domain.control.own_first_pause();
     time::init_domain(&domain);
     domain::add(&domain);
-    drop(number);
+    drop(reserved);
     request.answer_domain(caller, id)?;
     Ok(0)
 }

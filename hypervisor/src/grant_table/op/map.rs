@@ -11,6 +11,7 @@ use crate::grant_table::maptrack::{Hold, Record};
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Use;
 use crate::hypercall::{CallError, Caller};
+use crate::limits;
 use machine::frames::TypedRef;
 use machine::paging::NoEntries;
 
@@ -25,7 +26,11 @@ fn map_one(caller: &mut Caller<'_>, element: &mut MapGrantRef) -> Result<(), Fai
         return Err(status::GENERAL_ERROR.into());
     }
     let granter = domain::by_id(element.domain).ok_or(status::BAD_DOMAIN)?;
-    let handle = caller.domain.grants.maptrack().reserve().ok_or(status::NO_SPACE)?;
+    let reserved = caller.domain.grants.maptrack().reserve();
+    let handle = reserved.map_err(|limit| {
+        limits::met(caller.domain, limit);
+        status::NO_SPACE
+    })?;
     let made = make(caller, &granter, element);
     let mut maptrack = caller.domain.grants.maptrack();
     match made {

@@ -11,6 +11,7 @@ use super::{Failure, settle};
 use crate::domain::Domain;
 use crate::grant_table::table::Status;
 use crate::hypercall::{CallError, CallResult, Caller};
+use crate::limits::{self, Limit};
 
 /// The domain whose table is meant.
 pub(super) fn target(caller: &Caller<'_>, id: DomainId) -> Result<Arc<Domain>, Status> {
@@ -34,7 +35,11 @@ pub(super) fn setup_table(caller: &mut Caller<'_>, array: GuestVirt, count: u32)
 
 fn setup(caller: &mut Caller<'_>, element: &SetupTable) -> Result<(), Failure> {
     let domain = target(caller, element.domain)?;
-    if element.frame_count > domain.grants.table().limit() || domain.is_dying() {
+    if element.frame_count > domain.grants.most_frames() {
+        limits::met(&domain, Limit::GrantFrames);
+        return Err(status::GENERAL_ERROR.into());
+    }
+    if domain.is_dying() {
         return Err(status::GENERAL_ERROR.into());
     }
     let has_grown = domain.grants.grow(element.frame_count, &mut caller.budget);

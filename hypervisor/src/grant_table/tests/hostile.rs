@@ -7,7 +7,7 @@ use machine::frames::{self, Budget};
 use machine::paging::{Entry, RawEntry};
 
 use super::{
-    FREE_PAGE, GRANTEE, GRANTER, IN_USE, flags_of, map, map_at, pair, set_word, setup, unmap, word, write_entry,
+    FREE_PAGE, GRANTEE, GRANTER, IN_USE, Limits, flags_of, map, map_at, pair, set_word, setup, unmap, word, write_entry,
 };
 use crate::memory::update;
 use crate::testing::rounds;
@@ -75,7 +75,7 @@ fn an_entry_rewritten_while_in_use_gives_nothing_else() {
 #[test]
 fn handles_run_out_and_come_back() {
     let (_a, mut b) = pair();
-    b.domain.grants.set_limits(1, 256);
+    b.domain.grants.set_limits(Limits { frames: 1, mappings: 256 });
     let mut handles = std::vec::Vec::new();
     let refused = loop {
         let element = map_at(&mut b, 8, map_flags::DEVICE_MAP, 0);

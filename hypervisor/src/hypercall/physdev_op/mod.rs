@@ -14,8 +14,9 @@ use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 use machine::hardware::Hardware;
 
-use super::{CallResult, Caller};
+use super::{CallError, CallResult, Caller};
 use crate::hardware;
+use crate::limits::{self, Limit};
 
 const IO_PORTS: u32 = 1 << 16;
 
@@ -44,7 +45,13 @@ pub fn physdev_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) 
             Ok(0)
         }
         _ => match hardware::of(caller.domain) {
-            Some(hardware) => of_hardware_domain(caller, hardware, operation, argument),
+            Some(hardware) => {
+                let result = of_hardware_domain(caller, hardware, operation, argument);
+                if matches!(result, Err(CallError::Errno(Errno::ENOSPC))) {
+                    limits::met(caller.domain, Limit::InterruptMessages);
+                }
+                result
+            }
             None => without_devices(caller, operation, argument),
         },
     }

@@ -11,7 +11,7 @@ use machine::time;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::vcpu_op;
-use crate::domain::{EndReason, Life};
+use crate::domain::{EndReason, Life, MAX_VCPUS};
 use crate::hypercall::{CallError, CallResult};
 use crate::scheduler;
 use crate::testing::{Guest, rounds};
@@ -72,6 +72,29 @@ fn a_vcpu_comes_up_only_after_it_was_initialised_and_only_once() {
     assert!(matches!(guest.domain.life(), Life::Ended(EndReason::Poweroff)));
     let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
     drop(parked);
+}
+
+#[test]
+fn a_vcpu_that_has_no_room_in_the_shared_info_page_is_given_a_place_before_it_comes_up() {
+    let mut guest = Guest::with_vcpus(1, 5, MAX_VCPUS);
+    let at = guest.address(2);
+    let mut state = VcpuGuestContext::new_zeroed();
+    let root = guest.caller().cpu.context().kernel_root().map(|root| root.mfn()).expect("a root table");
+    state.control_registers[3] = crate::domain::state::cr3_of_frame(root);
+    state.flags = abi::arch_x86_64::vgcf::IN_KERNEL;
+    guest.caller().cpu.write(at, &state).expect("mapped pages");
+    refused(vcpu_op(&mut guest.caller(), op::IS_UP, MAX_VCPUS, NULL), Errno::ENOENT);
+    assert!(vcpu_op(&mut guest.caller(), op::INITIALISE, 31, at).is_ok());
+    for vcpu in [32, 33, 95, 96, MAX_VCPUS - 1] {
+        refused(vcpu_op(&mut guest.caller(), op::INITIALISE, vcpu, at), Errno::EINVAL);
+        let place = RegisterVcpuInfo { mfn: guest.mfn(4).get(), offset: vcpu % 64 * 64, reserved: 0 };
+        assert!(call(&mut guest, op::REGISTER_VCPU_INFO, vcpu, &place).is_ok());
+        refused(call(&mut guest, op::REGISTER_VCPU_INFO, vcpu, &place), Errno::EINVAL);
+        assert!(vcpu_op(&mut guest.caller(), op::INITIALISE, vcpu, at).is_ok());
+    }
+    for vcpu in guest.domain.vcpus() {
+        drop(vcpu.parked().take());
+    }
 }
 
 #[test]

@@ -8,10 +8,11 @@ use machine::heap;
 
 use super::information::COST_OF_RANGE;
 use crate::hypercall::{CallError, CallResult, Caller};
+use crate::limits::{self, Limit};
 use crate::memory::claim;
 
 /// The longest memory map that a guest can be shown.
-const MOST_RANGES: u32 = 128;
+pub(crate) const MOST_RANGES: u32 = 128;
 
 /// `claim_pages`: sets frames aside.
 pub(super) fn claim_pages(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
@@ -29,6 +30,7 @@ pub(super) fn set_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> Ca
     caller.check_control()?;
     let wanted: ForeignMemoryMap = caller.cpu.read(argument)?;
     if wanted.map.entry_count > MOST_RANGES {
+        limits::met(caller.domain, Limit::MemoryMapEntries);
         return Err(Errno::EINVAL.into());
     }
     let target = caller.target(wanted.domain)?;

@@ -12,6 +12,7 @@ use machine::m2p;
 use super::reservation::{COST_OF_NEW, MAX_ORDER, address_bits};
 use crate::domain::Domain;
 use crate::hypercall::{CallError, CallResult, Caller};
+use crate::limits::{self, Limit};
 use crate::memory::claim;
 
 /// What a frame costs that is taken from the domain, beside the one that it gets for it.
@@ -51,6 +52,7 @@ pub(super) fn exchange(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResu
 fn check(caller: &Caller<'_>, input: &Reservation, output: &Reservation) -> Result<Arc<Domain>, Errno> {
     let orders = [input.extent_order, output.extent_order];
     if orders.iter().any(|&order| order > MAX_ORDER) {
+        limits::met(caller.domain, Limit::ExtentOrder);
         return Err(Errno::EPERM);
     }
     let frames = |side: &Reservation| side.extent_count.checked_mul(1 << side.extent_order);

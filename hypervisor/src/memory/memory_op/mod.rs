@@ -1,9 +1,9 @@
 //! `memory_op`: how much memory a domain has, and changes of it. One file for each group of operations.
 
-mod control;
-mod exchange;
+pub(crate) mod control;
+pub(crate) mod exchange;
 mod information;
-mod reservation;
+pub(crate) mod reservation;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ use machine::m2p;
 use super::{EXTENT_SHIFT, continue_from};
 use crate::domain::Domain;
 use crate::hypercall::{CallResult, Caller};
+use crate::limits::{self, Limit};
 use crate::memory::{claim, mmuext};
 
 /// The part of the flags that limits addresses; zero means no limit.
@@ -18,7 +19,7 @@ const ADDRESS_BITS: u32 = 0xff;
 
 /// The largest extent that can be had or given back: 2 MiB, which is what Linux and the tools use. An extent is cleared
 /// without a pause.
-pub(super) const MAX_ORDER: u32 = 9;
+pub(crate) const MAX_ORDER: u32 = 9;
 /// What a frame costs that is taken, cleared and given to its owner, and one that is given back.
 pub(super) const COST_OF_NEW: u32 = 32;
 const COST_OF_OLD: u32 = 8;
@@ -36,6 +37,7 @@ pub(super) fn change(caller: &mut Caller<'_>, operation: u32, start: u64, argume
     }
     let Ok(target) = caller.target(reservation.domain) else { return Ok(start) };
     if reservation.extent_order > MAX_ORDER {
+        limits::met(caller.domain, Limit::ExtentOrder);
         return Ok(start);
     }
     let cost =

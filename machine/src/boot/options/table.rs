@@ -64,7 +64,7 @@ const MASKS: &str = "CPUID is intercepted or shown as it is, never masked";
 const LIMIT: &str = "the limit is fixed";
 const LOG: &str = "every line is written at once, and the last 128 KiB are kept";
 const NUMA: &str = "the whole machine is one node";
-const GRANTS: &str = "grant tables have fixed limits and both versions";
+const GRANTS: &str = "no part of the grant tables can be switched off";
 
 /// By name, where a hyphen and an underscore are alike.
 pub const TABLE: &[Row] = &[
@@ -187,8 +187,19 @@ pub const TABLE: &[Row] = &[
     none("gdb", "PORT", "there is no stub for a debugger"),
     none("global-pages", "BOOL", "guests' pages are never global"),
     none("gnttab", "LIST", GRANTS),
-    none("gnttab_max_frames", "NUMBER", GRANTS),
-    none("gnttab_max_maptrack_frames", "NUMBER", GRANTS),
+    taken(
+        "gnttab_max_frames",
+        "NUMBER",
+        gnttab_max_frames,
+        "frames that a domain's grant table may have, 512 grants each (64; 2048 at most); the tools may give a guest up to that by \
+         `max_grant_frames`",
+    ),
+    taken(
+        "gnttab_max_maptrack_frames",
+        "NUMBER",
+        gnttab_max_maptrack_frames,
+        "the same for grants of others that a domain maps, 256 each (1024; 16384 at most; `max_maptrack_frames`)",
+    ),
     taken(
         "guest_console",
         "raw:NAME",
@@ -383,6 +394,27 @@ fn guest_loglvl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result
 
 fn loglvl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
     options.log_level = argument.parse(level)?;
+    Ok(())
+}
+
+/// The most that `gnttab_max_frames=` can allow: 1,048,576 grants of a domain.
+pub const MAX_GRANT_FRAMES: u32 = 2048;
+/// The most that `gnttab_max_maptrack_frames=` can allow: 4,194,304 grants that a domain has mapped.
+pub const MAX_MAPTRACK_FRAMES: u32 = 16 * 1024;
+
+/// A number of frames, `most` for anything above that. Xen takes numbers up to `i32::MAX`.
+fn frames(text: &str, most: u32) -> Option<u32> {
+    let wanted = i32::try_from(number(text)?).ok()?;
+    Some(wanted.unsigned_abs().min(most))
+}
+
+fn gnttab_max_frames<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+    options.grant_frames = argument.parse(|text| frames(text, MAX_GRANT_FRAMES).filter(|&frames| frames > 0))?;
+    Ok(())
+}
+
+fn gnttab_max_maptrack_frames<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+    options.maptrack_frames = argument.parse(|text| frames(text, MAX_MAPTRACK_FRAMES))?;
     Ok(())
 }
 

@@ -128,3 +128,19 @@ fn names_are_unique_and_in_order() {
         assert!(key(&pair[0]) < key(&pair[1]), "{} before {}", pair[0].name, pair[1].name);
     }
 }
+
+#[test]
+fn limits_of_grants_are_xens_unless_told_otherwise() {
+    let limits = |text| {
+        let options = Options::parse(text);
+        (options.grant_frames, options.maptrack_frames)
+    };
+    assert_eq!(limits(""), (64, 1024));
+    assert_eq!(limits("gnttab_max_frames=2048 gnttab_max_maptrack_frames=0x1000"), (2048, 4096));
+    assert_eq!(limits("gnttab_max_frames=2147483647"), (MAX_GRANT_FRAMES, 1024));
+    assert_eq!(limits("gnttab_max_maptrack_frames=2147483647"), (64, MAX_MAPTRACK_FRAMES));
+    for wrong in ["gnttab_max_frames=0", "gnttab_max_frames=-1", "gnttab_max_frames=2147483648", "gnttab_max_frames"] {
+        assert_eq!(limits(wrong), (64, 1024), "{wrong}");
+    }
+    assert_eq!(limits("gnttab_max_maptrack_frames=0"), (64, 0), "no domain maps any grant");
+}

@@ -1,0 +1,227 @@
+//! The table of all fixed limits. Values come from the constants that the code uses, so that `docs/limits.md` cannot be wrong
+//! about them; Xen's are those of version 4.17.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use abi::event_channel::{fifo, two_level};
+use abi::xen::DomainId;
+use machine::boot::{self, Options};
+use machine::{addr, console, hardware};
+
+use super::Limit;
+use crate::builder::{decompress, elf};
+use crate::domain::{self, MAX_VCPUS};
+use crate::hardware::interrupts;
+use crate::hypercall::sched_op;
+use crate::memory::memory_op::{control, reservation};
+use crate::store::{session, tree};
+use crate::time::Watchdogs;
+use crate::{grant_table, start};
+
+/// One limit.
+pub struct Row {
+    /// What is limited.
+    pub what: &'static str,
+    /// Paravane's value.
+    pub value: String,
+    /// Xen 4.17's.
+    pub xen: &'static str,
+    /// What happens at it.
+    pub at: &'static str,
+    /// Whether a refusal is logged by [`super::met`].
+    pub logged: bool,
+}
+
+/// Rows about one thing, under a heading.
+pub struct Section {
+    /// The heading.
+    pub title: &'static str,
+    /// The limits.
+    pub rows: Vec<Row>,
+}
+
+fn row(what: &'static str, value: impl ToString, xen: &'static str, at: &'static str) -> Row {
+    Row { what, value: value.to_string(), xen, at, logged: false }
+}
+
+/// A limit whose refusals are logged.
+fn logged(limit: Limit, value: impl ToString, xen: &'static str, at: &'static str) -> Row {
+    Row { logged: true, ..row(limit.name(), value, xen, at) }
+}
+
+/// All limits.
+pub fn sections() -> [Section; 6] {
+    [
+        Section { title: "The machine", rows: machine_rows() },
+        Section { title: "What the boot loader hands over", rows: boot_rows() },
+        Section { title: "Domains and vCPUs", rows: domain_rows() },
+        Section { title: "Grants and events", rows: grant_and_event_rows() },
+        Section { title: "Memory calls", rows: memory_rows() },
+        Section { title: "Without a control domain", rows: store_rows() },
+    ]
+}
+
+fn machine_rows() -> Vec<Row> {
+    [
+        row("pCPUs", addr::MAX_CPUS, "256 (`NR_CPUS`, up to 4095)", "the others stay off; the log says how many"),
+        row(
+            "memory",
+            format!("{} TiB", boot::MAX_MEMORY >> 40),
+            "16 TiB (123 TiB with `BIGMEM`)",
+            "what lies above is not used",
+        ),
+        row("separate ranges of memory", boot::MAX_RANGES, "1024 (E820)", "what does not fit is not used"),
+        row("I/O APICs", boot::MAX_IO_APICS, "128", "lines of the others cannot be bound"),
+        row("interrupt source overrides", boot::MAX_OVERRIDES, "256", "the others are not heeded"),
+        row(
+            "pages of devices' MSI-X tables",
+            hardware::MAX_DEVICE_PAGES,
+            "none",
+            "the device's messages are refused (`-ENXIO`)",
+        ),
+        logged(
+            Limit::InterruptMessages,
+            format!("{} in all, {} vectors of each pCPU", interrupts::MESSAGES, hardware::VECTORS),
+            "`extra_guest_irqs=` (256 and more), about 190 vectors of each pCPU",
+            "`-ENOSPC`",
+        ),
+        row(
+            "console log",
+            format!("{} KiB", console::history::HISTORY_SIZE >> 10),
+            "16 KiB and more",
+            "the oldest text goes",
+        ),
+        row("CPU pools", 1, "none", "operations on other pools are refused"),
+    ]
+    .into()
+}
+
+fn boot_rows() -> Vec<Row> {
+    [
+        row("boot modules", boot::MAX_MODULES, "63", "the others are ignored; a line of the log counts them"),
+        row("entries of the memory map", boot::MAX_MEMORY_RANGES, "1024", "as above; what does not fit is not used"),
+        row(
+            "command lines, all together",
+            format!("{} KiB", boot::STRING_SPACE >> 10),
+            "1023 bytes for Xen's own",
+            "cut; a line of the log counts them",
+        ),
+        row("kernel, unpacked", format!("{} MiB", decompress::MAX_SIZE >> 20), "none", "the kernel is refused"),
+        row("program headers of a kernel", elf::MAX_SEGMENTS, "none", "the kernel is refused"),
+        row("section headers of a kernel", elf::MAX_SECTIONS, "none", "the kernel is refused"),
+        row("name of a guest", format!("{} bytes", start::LONGEST_NAME), "none", "the guest is not started"),
+    ]
+    .into()
+}
+
+fn domain_rows() -> Vec<Row> {
+    [
+        logged(Limit::Domains, DomainId::FIRST_RESERVED.0 - 1, "32751", "`createdomain`: `-ENOMEM`"),
+        logged(Limit::Vcpus, MAX_VCPUS, "8192 (PV)", "`createdomain`: `-EINVAL`; `dom0_max_vcpus=` is cut"),
+        row("timers of a vCPU", "1 single-shot, 1 periodic", "the same", "the former setting is replaced"),
+        row("watchdogs of a domain", Watchdogs::COUNT, "2", "`-ENOSPC`"),
+        row("pauses by the control domain", domain::MAX_PAUSES, "255", "`pausedomain`: `-EUSERS`"),
+        logged(Limit::PolledPorts, sched_op::MAX_POLL_PORTS, "128", "`-EINVAL`"),
+        row("LDT entries, GDT frames", "8192, 14", "the same", "`-EINVAL`"),
+        logged(
+            Limit::OwnMemory,
+            "as long as there is free memory",
+            "the same",
+            "`-ENOMEM`, or the status of the call; nothing else is affected",
+        ),
+    ]
+    .into()
+}
+
+fn grant_and_event_rows() -> Vec<Row> {
+    let usual = Options::default();
+    [
+        logged(
+            Limit::GrantFrames,
+            format!("{}; `gnttab_max_frames=`, up to {}", usual.grant_frames, boot::MAX_GRANT_FRAMES),
+            "64; `gnttab_max_frames=`",
+            "`createdomain`: `-EINVAL`; `setup_table`: `GNTST_general_error`",
+        ),
+        logged(
+            Limit::GrantMappings,
+            format!(
+                "{}; {} for each of `gnttab_max_maptrack_frames=`, up to {}",
+                usual.maptrack_frames * grant_table::MAPPINGS_PER_FRAME,
+                grant_table::MAPPINGS_PER_FRAME,
+                boot::MAX_MAPTRACK_FRAMES
+            ),
+            "262144; `gnttab_max_maptrack_frames=`",
+            "`createdomain`: `-EINVAL`; `map_grant_ref`: `GNTST_no_space`",
+        ),
+        row("uses of one grant", "2147483647 for reading, as many for writing", "255", "`GNTST_general_error`"),
+        logged(
+            Limit::EventChannels,
+            format!(
+                "{} by the FIFO ABI, {} by the two-level ABI, or what the tools say",
+                fifo::NR_CHANNELS - 1,
+                two_level::NR_CHANNELS - 1
+            ),
+            "the same",
+            "`-ENOSPC`",
+        ),
+    ]
+    .into()
+}
+
+fn memory_rows() -> Vec<Row> {
+    [
+        logged(
+            Limit::ExtentOrder,
+            reservation::MAX_ORDER,
+            "12 for the control domain, 9 for others and `exchange` (`memop-max-order=`)",
+            "no extent is done; `exchange`: `-EPERM`",
+        ),
+        logged(Limit::MemoryMapEntries, control::MOST_RANGES, "1024", "`set_memory_map`: `-EINVAL`"),
+    ]
+    .into()
+}
+
+fn store_rows() -> Vec<Row> {
+    [
+        logged(
+            Limit::Store,
+            format!(
+                "{} nodes, {} watches, {} transactions, {} paths changed in one",
+                tree::MOST_NODES,
+                session::MOST_WATCHES,
+                session::MOST_TRANSACTIONS,
+                session::MOST_CHANGES
+            ),
+            "of `xenstored`: 1000 nodes, 128 watches, 10 transactions",
+            "`ENOSPC`; watches: `E2BIG`",
+        ),
+        row(
+            "bytes in a guest's own store",
+            format!(
+                "{} KiB in nodes, {} KiB in watches, {} KiB of paths changed in one transaction",
+                tree::MOST_BYTES >> 10,
+                session::MOST_WATCH_BYTES >> 10,
+                session::MOST_CHANGE_BYTES >> 10
+            ),
+            "2048 bytes in each node",
+            "as above",
+        ),
+    ]
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_whose_refusals_are_logged_stands_in_the_table_once() {
+        let sections = sections();
+        for limit in Limit::ALL {
+            let rows = sections.iter().flat_map(|section| &section.rows);
+            assert_eq!(rows.filter(|row| row.what == limit.name()).count(), 1, "{limit:?}");
+        }
+    }
+}
