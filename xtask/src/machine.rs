@@ -61,7 +61,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) guests: u32,
     /// Virtual CPUs of each guest, or of the control domain [default: 1; the control domain as many as there are CPUs]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=128))]
     pub(crate) vcpus: Option<u32>,
     /// Memory of each guest, or of the control domain, for example 256M or 2G [default: 256M; the control domain 768M]
     #[arg(long, value_name = "SIZE")]

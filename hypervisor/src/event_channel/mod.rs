@@ -15,7 +15,7 @@ mod fifo;
 mod global;
 pub mod op;
 mod port_set;
-mod ports;
+pub(crate) mod ports;
 #[cfg(test)]
 mod tests;
 mod two_level;

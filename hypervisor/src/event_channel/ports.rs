@@ -19,9 +19,9 @@ use crate::hypercall::CallError;
 /// Ports in a bucket; a domain gets buckets as it needs them.
 pub(super) const BUCKET: u32 = PORTS_PER_WORD;
 /// The highest port that a domain may have, unless its creator says otherwise.
-pub(super) const DEFAULT_LIMIT: u32 = 1023;
+pub(crate) const DEFAULT_LIMIT: u32 = 1023;
 /// The highest port that there can be, under the FIFO ABI.
-pub(super) const HIGHEST: u32 = fifo_abi::NR_CHANNELS - 1;
+pub(crate) const HIGHEST: u32 = fifo_abi::NR_CHANNELS - 1;
 /// Virtual interrupts.
 pub(super) const VIRQS: usize = virq::COUNT as usize;
 

@@ -307,3 +307,13 @@ fn ports_do_not_grow_while_paravane_has_hardly_any_memory_left() {
     machine::hosted::heap::set_short(false);
     assert!(bind_ipi(&mut guest, 0).is_ok());
 }
+
+#[test]
+fn the_log_says_why_a_port_is_refused() {
+    let mut a = Guest::new(1, 1);
+    a.domain.events.set_limit(2);
+    assert_eq!((bind_ipi(&mut a, 0), bind_ipi(&mut a, 0)), (Ok(1), Ok(2)));
+    assert!(!a.domain.limits_said.has(crate::limits::Limit::EventChannels));
+    assert_eq!(bind_ipi(&mut a, 0), Err(Errno::ENOSPC));
+    assert!(a.domain.limits_said.has(crate::limits::Limit::EventChannels));
+}

@@ -29,7 +29,6 @@ pub use op::grant_table_op;
 
 use alloc::sync::Arc;
 
-use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::Mfn;
 use machine::boot::MAX_GRANT_FRAMES;
@@ -43,9 +42,9 @@ use crate::domain::{self, Domain};
 /// What it costs to add a frame to a table, which is cleared, and the records of its entries; and to tell a frame's
 /// number.
 const COST_OF_FRAME: u32 = 96;
-const COST_OF_LISTING: u32 = 4;
+const COST_OF_LISTING: u32 = 2;
 // The whole of the largest table is listed in one call.
-const _: () = assert!(MAX_GRANT_FRAMES * COST_OF_LISTING <= Budget::HYPERCALL / 2);
+const _: () = assert!(MAX_GRANT_FRAMES * COST_OF_LISTING <= Budget::HYPERCALL / 4 * 3);
 
 /// A domain's grants: those it gives and those it has mapped.
 pub struct GrantTable {

@@ -86,6 +86,14 @@ impl Said {
     }
 }
 
+#[cfg(test)]
+impl Said {
+    /// Whether it has ever been said.
+    pub(crate) fn has(&self, limit: Limit) -> bool {
+        self.0[limit as usize].load(Ordering::Relaxed) != 0
+    }
+}
+
 /// Says in the log that a call of `domain` has been refused because of `limit`. No lock may be held.
 #[cold]
 pub fn met(domain: &Domain, limit: Limit) {

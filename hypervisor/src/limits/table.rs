@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use abi::event_channel::{fifo, two_level};
+use abi::event_channel::two_level;
 use abi::xen::DomainId;
 use machine::boot::{self, Options};
 use machine::{addr, console, hardware};
@@ -13,6 +13,7 @@ use machine::{addr, console, hardware};
 use super::Limit;
 use crate::builder::{decompress, elf};
 use crate::domain::{self, MAX_VCPUS};
+use crate::event_channel::ports;
 use crate::hardware::interrupts;
 use crate::hypercall::sched_op;
 use crate::memory::memory_op::{control, reservation};
@@ -100,7 +101,7 @@ fn machine_rows() -> Vec<Row> {
 
 fn boot_rows() -> Vec<Row> {
     [
-        row("boot modules", boot::MAX_MODULES, "63", "the others are ignored; a line of the log counts them"),
+        row("boot modules", boot::MAX_MODULES, "64", "the others are ignored; a line of the log counts them"),
         row("entries of the memory map", boot::MAX_MEMORY_RANGES, "1024", "as above; what does not fit is not used"),
         row(
             "command lines, all together",
@@ -155,12 +156,13 @@ fn grant_and_event_rows() -> Vec<Row> {
             "262144; `gnttab_max_maptrack_frames=`",
             "`createdomain`: `-EINVAL`; `map_grant_ref`: `GNTST_no_space`",
         ),
-        row("uses of one grant", "2147483647 for reading, as many for writing", "255", "`GNTST_general_error`"),
+        row("uses of one grant", "2147483647 for reading, as many for writing", "fewer", "`GNTST_general_error`"),
         logged(
             Limit::EventChannels,
             format!(
-                "{} by the FIFO ABI, {} by the two-level ABI, or what the tools say",
-                fifo::NR_CHANNELS - 1,
+                "{} of the initial domain, {} of others unless the tools say otherwise; {} by the two-level ABI",
+                ports::HIGHEST,
+                ports::DEFAULT_LIMIT,
                 two_level::NR_CHANNELS - 1
             ),
             "the same",

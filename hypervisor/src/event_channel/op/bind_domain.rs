@@ -36,9 +36,7 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
     let remote = domain::by_id(resolve(caller, arguments.remote_domain)).ok_or(Errno::ESRCH)?;
     let remote_port = arguments.remote_port;
     domain.events.make_room()?;
-    let mut highest = 0;
     let bound = with_both(domain, &remote, |local, other| {
-        highest = local.highest();
         let port = local.find_free(domain)?;
         let accepts = |state: &State| matches!(state, State::Unbound(id) if *id == domain.id());
         let theirs = match other {
@@ -53,7 +51,7 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
         // What the other end sent before it was bound was dropped; the guest looks once more.
         Ok((port, local.raise(domain, port)))
     });
-    note_refusal(domain, &bound, highest);
+    note_refusal(domain, &bound);
     let (port, raised) = bound?;
     raised.act(domain);
     arguments.local_port = port;

@@ -9,6 +9,7 @@ use machine::paging::{Entry, RawEntry};
 use super::{
     FREE_PAGE, GRANTEE, GRANTER, IN_USE, Limits, flags_of, map, map_at, pair, set_word, setup, unmap, word, write_entry,
 };
+use crate::limits::Limit;
 use crate::memory::update;
 use crate::testing::rounds;
 
@@ -85,6 +86,7 @@ fn handles_run_out_and_come_back() {
         handles.push((element.handle, element.device_bus_address));
     };
     assert_eq!((refused, handles.len()), (status::NO_SPACE, 256));
+    assert!(b.domain.limits_said.has(Limit::GrantMappings), "and the log says why");
     let mut seen: std::vec::Vec<u32> = handles.iter().map(|(handle, _)| *handle).collect();
     seen.sort_unstable();
     seen.dedup();
@@ -146,6 +148,7 @@ fn tables_and_handles_do_not_grow_while_paravane_has_hardly_any_memory_left() {
     let (mut a, mut b) = pair();
     machine::hosted::heap::set_short(true);
     assert_eq!(map(&mut b, 8, 0), Err(status::NO_SPACE));
+    assert!(b.domain.limits_said.has(Limit::OwnMemory) && !b.domain.limits_said.has(Limit::GrantMappings));
     assert_eq!(setup(&mut a, 2), Err(status::GENERAL_ERROR));
     machine::hosted::heap::set_short(false);
     assert!(map(&mut b, 8, 0).is_ok());

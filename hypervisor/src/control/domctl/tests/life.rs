@@ -8,6 +8,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::domain::{self, EndReason};
 use crate::hypercall::{CallError, table};
+use crate::limits::Limit;
 use crate::scheduler;
 use crate::testing::Guest;
 
@@ -136,6 +137,9 @@ fn what_this_host_cannot_give_is_refused_and_takes_nothing() {
         let mut wanted = wanted();
         change(&mut wanted);
         assert_eq!(call(&mut guest, op::CREATEDOMAIN, 0, &wanted).err(), Some(Errno::EINVAL), "{index}");
+    }
+    for limit in [Limit::Vcpus, Limit::GrantFrames] {
+        assert!(guest.domain.limits_said.has(limit), "the log says of {limit:?}");
     }
     assert_eq!(frames::free_frames(), free);
     assert_eq!(call(&mut guest, op::DESTROYDOMAIN, 0, &[0u8; 8]).err(), Some(Errno::EINVAL), "the caller's own");
