@@ -11,7 +11,7 @@ mod vcpu;
 pub use control::{Control, Handle, MAX_PAUSES};
 pub use destroy::{conclude_emptied, destroy_some, destruction_due};
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use destroy::{destroy_initial, forget_all};
+pub(crate) use destroy::{destroy_initial, forget_all, withdraw_initial};
 pub use life::{EndReason, Life};
 pub use table::{
     Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames,
