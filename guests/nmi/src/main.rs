@@ -3,7 +3,7 @@
 #![no_main]
 
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use kernel::call::{number, stack_switch};
 use kernel::memory::{machine_of, mfn_of, page, peek, poke};
@@ -44,6 +44,8 @@ unsafe extern "C" {
 /// Where the process counts, as the kernel sees it.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 static GDT: AtomicU64 = AtomicU64::new(0);
+/// vCPU 1 has loaded the GDT: from then on its descriptors can be changed one by one.
+static LOADED: AtomicBool = AtomicBool::new(false);
 /// Rounds that the process may begin, and those that it has ended.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
@@ -55,6 +57,10 @@ fn main() {
     GDT.store(gdt, SeqCst);
     COUNTER.store(page(), SeqCst);
     check_eq!(smp::start(1, runs), 0, "start vCPU 1");
+    let end = time::now() + 5_000_000_000;
+    while !LOADED.load(SeqCst) && time::now() < end {
+        core::hint::spin_loop();
+    }
     say!("ready for NMIs");
     for round in 1..=ROUNDS {
         check_eq!(descriptor(PRESENT), 0, "the descriptor is there");
@@ -85,6 +91,7 @@ fn runs() {
     let (gdt, list) = (GDT.load(SeqCst), page());
     poke(list, mfn_of(gdt));
     check_eq!(call!(number::SET_GDT, list, 512u32), 0, "set_gdt");
+    LOADED.store(true, SeqCst);
     let _ = Space::new(&[
         tables::entry_for(&raw const counting as u64, READABLE),
         tables::entry_for(COUNTER.load(SeqCst), WRITABLE | NX),
