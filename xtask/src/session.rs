@@ -77,6 +77,8 @@ pub(crate) struct Session {
     host_panic: Option<String>,
     /// The hypervisor's last complaint that concerns no guest.
     host_error: Option<String>,
+    /// The machine has gone off by itself.
+    off: bool,
 }
 
 /// Limits on a machine's time.
@@ -103,6 +105,7 @@ impl Session {
             alone: names.first().filter(|_| alone).cloned(),
             host_panic: None,
             host_error: None,
+            off: false,
         })
     }
 
@@ -138,6 +141,11 @@ impl Session {
         &self.log_path
     }
 
+    /// Whether the machine has gone off by itself.
+    pub(crate) fn is_off(&self) -> bool {
+        self.off
+    }
+
     /// Follows the machine until it is off. An error is a sentence on what went wrong; a guest's command that fails is none.
     pub(crate) fn follow(&mut self, limits: Limits, mut act: impl FnMut(&mut Self, Happening<'_>)) -> Result<()> {
         let start = Instant::now();
@@ -162,7 +170,10 @@ impl Session {
                     self.decoder.push(&bytes)
                 }
                 Event::Timeout => self.decoder.idle(),
-                Event::Ended => break,
+                Event::Ended => {
+                    self.off = true;
+                    break;
+                }
             };
             for piece in pieces {
                 self.piece(piece, &mut act);

@@ -317,8 +317,8 @@ fn ends_by_itself(setup: Setup<'_>, name: &str, wanted: &[&str]) -> Result<Outco
             lines.push(line.to_owned());
         }
     });
-    let error = life.err().context("the end was not noticed")?.to_string();
-    ensure!(error.contains(" still ran"), "the machine did not go off: {error}");
+    let error = life.err().context("the end was not noticed")?;
+    ensure!(booted.session.is_off(), "the machine did not go off: {error:#}");
     for wanted in wanted {
         if !lines.iter().any(|line| line.contains(*wanted)) {
             return Ok(Outcome::Failure(format!(
