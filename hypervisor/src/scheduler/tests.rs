@@ -337,8 +337,8 @@ fn a_sleeper_wakes_soon_beside_busy_vcpus() {
     let mut waits = waits.into_inner();
     waits.sort_unstable();
     assert!(waits.len() > 150, "woken {} times", waits.len());
-    // A busy host delays some of them; a sleeper that waited for slices would be late each time.
-    assert!(waits[waits.len() / 2] < 1_000_000, "{waits:?}");
+    // The last few may have been hit by whatever else the host does.
+    assert!(waits[waits.len() * 9 / 10] < 1_000_000, "{waits:?}");
 }
 
 #[test]

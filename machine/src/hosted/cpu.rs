@@ -106,19 +106,19 @@ pub fn start_others(main: fn() -> !) {
 /// Waits until something is pending.
 pub fn idle() {
     let here = current();
-    super::tlb::serve();
+    super::tlb::serve_request();
     let mut guard = WAKE.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     while PENDING[here.index()].load(Ordering::SeqCst) == 0 && !time::is_due(here) {
         // short, since the deadline may move with the clock
         let waited = WAKE.1.wait_timeout(guard, Duration::from_millis(1));
         guard = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        super::tlb::serve();
+        super::tlb::serve_request();
     }
 }
 
 /// Takes what has come in; here only requests to flush.
 pub fn interrupt_window() {
-    super::tlb::serve();
+    super::tlb::serve_request();
 }
 
 /// Makes something pending on a CPU.

@@ -34,7 +34,7 @@ pub fn with_interrupts_off<T>(act: impl FnOnce() -> T) -> T {
     MASKED[here].store(true, Ordering::SeqCst);
     let result = act();
     MASKED[here].store(false, Ordering::SeqCst);
-    serve();
+    serve_request();
     result
 }
 
@@ -42,13 +42,18 @@ pub(crate) const fn flush_all() {}
 
 /// Flushes if another CPU waits for it. Callers wait for another thread, which may have no processor: it gets this one's.
 pub fn serve() {
+    serve_request();
+    std::thread::yield_now();
+}
+
+/// The same for a caller that waits for nobody.
+pub(super) fn serve_request() {
     let here = cpu::current().index();
     let asked = ASKED[here].load(Ordering::SeqCst);
     if SERVED[here].load(Ordering::SeqCst) != asked {
         crate::tlb::flush_local();
         SERVED[here].store(asked, Ordering::SeqCst);
     }
-    std::thread::yield_now();
 }
 
 /// Stands for the same on every CPU.
