@@ -1,4 +1,5 @@
-//! The bytes are a boot module, from which domains are built: bzImage, decompression, ELF, notes, layout.
+//! The bytes are a boot module, from which domains are built: bzImage, decompression, ELF, notes,
+//! layout.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,5 @@
-//! Three vCPUs make hypercalls at the same time, on threads of their own: each has a third of the bytes.
+//! Three vCPUs make hypercalls at the same time, on threads of their own: each has a third of the
+//! bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

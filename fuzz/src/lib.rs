@@ -1,4 +1,5 @@
-//! What the fuzz targets share: how they are told what to do, and how they report hypercalls to `cargo xtask fuzz`.
+//! What the fuzz targets share: how they are told what to do, and how they report hypercalls to
+//! `cargo xtask fuzz`.
 
 use std::env;
 use std::fs;
@@ -32,7 +33,8 @@ pub fn quiet() {
     log::set_max_level(log::LevelFilter::Off);
 }
 
-/// Writes how many hypercalls the targets have made to the file that the caller of the process has named.
+/// Writes how many hypercalls the targets have made to the file that the caller of the process has
+/// named.
 pub fn note_calls() {
     static FILE: OnceLock<Option<String>> = OnceLock::new();
     static WRITTEN: AtomicU64 = AtomicU64::new(0);

@@ -1,9 +1,11 @@
-//! The permanent meter of what guests wait for: per pCPU the longest stretch without an interrupt window, and the
-//! longest time that a vCPU with the right to run waited for the pCPU, each with what caused it.
+//! The permanent meter of what guests wait for: per pCPU the longest stretch without an interrupt
+//! window, and the longest time that a vCPU with the right to run waited for the pCPU, each with
+//! what caused it.
 //!
-//! A stretch begins when the pCPU leaves a guest, wakes up, or closes a window, and ends when it enters a guest, halts,
-//! or opens one. The few exits that the vCPU's loop acts on at once (`run::act_fast`) are left out: each does a bounded
-//! piece of work, far below what this meter is for.
+//! A stretch begins when the pCPU leaves a guest, wakes up, or closes a window, and ends when it
+//! enters a guest, halts, or opens one. The few exits that the vCPU's loop acts on at once
+//! (`run::short`) are left out: each does a bounded piece of work, far below what this meter is
+//! for.
 //!
 //! Each pCPU writes its own record only.
 

@@ -80,7 +80,8 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
     cpu.deactivate()
 }
 
-/// Does a piece of the teardown that the vCPU has to wait for (TD-2); `true` when there is nothing left.
+/// Does a piece of the teardown that the vCPU has to wait for (TD-2); `true` when there is nothing
+/// left.
 fn tear_down(domain: &Domain) -> bool {
     // The exit may have used up its own budget.
     latency::window();
@@ -174,7 +175,8 @@ mod tests {
         drop(tables);
     }
 
-    /// Runs vCPU 0 of the guest on a thread of its own, with an NMI pending, until that has been delivered.
+    /// Runs vCPU 0 of the guest on a thread of its own, with an NMI pending, until that has been
+    /// delivered.
     fn run_until_nmi(mut guest: Guest, and_then: impl FnOnce()) {
         let stack = guest.address(1).offset(2048).get();
         let context = guest.park();

@@ -127,14 +127,14 @@ fn start_initial_domain(wanted: &InitialDomain<'_>) -> Result<(), String> {
     })
 }
 
-/// How much memory the initial domain gets, in bytes: what it is told to, but not what is not there; else all but a
-/// reserve. Its kernel is unpacked when this is asked.
+/// How much memory the initial domain gets, in bytes: what it is told to, but not what is not
+/// there; else all but a reserve. Its kernel is unpacked when this is asked.
 fn initial_memory(wanted: Dom0Memory) -> u64 {
     memory_for(wanted, frames::free_frames(), frames::total_frames())
 }
 
-/// The same, with so many frames `free` of a `total`. What its kernel and modules take now is free afterwards: it
-/// counts as part of the reserve, and of what amounts of memory are relative to.
+/// The same, with so many frames `free` of a `total`. What its kernel and modules take now is free
+/// afterwards: it counts as part of the reserve, and of what amounts of memory are relative to.
 fn memory_for(wanted: Dom0Memory, free: u64, total: u64) -> u64 {
     let reserve = Amount::all_but((total / RESERVE_FRACTION).min(LARGEST_RESERVE) * PAGE_SIZE as u64);
     let bytes = |amount: Amount| amount.bytes(total * PAGE_SIZE as u64);
@@ -143,7 +143,8 @@ fn memory_for(wanted: Dom0Memory, free: u64, total: u64) -> u64 {
     initial.max(wanted.min.map_or(0, bytes)).min(wanted.max.map_or(u64::MAX, bytes)).min(available)
 }
 
-/// Binds vCPU n to the pCPU of that number, and from the first again where there are only `cpus` of them.
+/// Binds vCPU n to the pCPU of that number, and from the first again where there are only `cpus` of
+/// them.
 fn pin(domain: &Domain, cpus: usize) {
     for (vcpu, number) in domain.vcpus().iter().zip((0..cpus as u32).cycle()) {
         if scheduler::set_affinity(vcpu, CpuSet::from_bits(1 << number)).is_err() {

@@ -39,13 +39,15 @@ pub fn write_unkept(bytes: &[u8]) {
 /// Bytes that fit the buffer while there is room.
 pub const ROOM: usize = 8 * 1024;
 
-/// Whether [`ROOM`] bytes can be written at once. If not, `Pending::SERIAL` tells when there is room again. A writer that can wait for it does: without
-/// room a write takes until the serial port has sent enough.
+/// Whether [`ROOM`] bytes can be written at once. If not, `Pending::SERIAL` tells when there is
+/// room again. A writer that can wait for it does: without room a write takes until the serial port
+/// has sent enough.
 pub fn has_room() -> bool {
     backend::has_room()
 }
 
-/// Looks after the consoles that no interrupt serves. The answer says in how many nanoseconds to do so again, if there are any.
+/// Looks after the consoles that no interrupt serves. The answer says in how many nanoseconds to do
+/// so again, if there are any.
 pub fn poll() -> Option<u64> {
     backend::poll()
 }

@@ -1,8 +1,11 @@
-//! EFI's runtime services (UEFI 2.10, chapter 8), for the hardware domain. The firmware runs in ring 0 and is trusted with all it can reach, as the hardware is; what is kept
-//! here is that it gets pointers to nothing but the buffers of a call, one call at a time, and that no guest can have changed its code.
+//! EFI's runtime services (UEFI 2.10, chapter 8), for the hardware domain. The firmware runs in
+//! ring 0 and is trusted with all it can reach, as the hardware is; what is kept here is that it
+//! gets pointers to nothing but the buffers of a call, one call at a time, and that no guest can
+//! have changed its code.
 //!
-//! A call takes as long as the firmware likes (writing flash memory takes milliseconds and more). Interrupts are taken meanwhile, so other pCPUs do not wait for this one; what wants
-//! this pCPU does.
+//! A call takes as long as the firmware likes (writing flash memory takes milliseconds and more).
+//! Interrupts are taken meanwhile, so other pCPUs do not wait for this one; what wants this pCPU
+//! does.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -107,7 +110,8 @@ impl Hardware {
         backend::revision()
     }
 
-    /// Calls a service and gives EFI's status. `cpu`, the vCPU on whose behalf that is, is taken off this pCPU meanwhile.
+    /// Calls a service and gives EFI's status. `cpu`, the vCPU on whose behalf that is, is taken
+    /// off this pCPU meanwhile.
     ///
     /// # Errors
     /// If it was not called.

@@ -1,9 +1,10 @@
 //! How much is left of Paravane's own heap.
 //!
-//! Allocations come in three kinds. What a guest can make Paravane keep, and what is large, asks here first and is refused
-//! when the heap is short. What a call needs only while it lasts, and what is kept but small, is bounded by
-//! [`UNASKED`] for each pCPU, whatever its guest does: the reserve has room for that, and the hosted heap lets tests
-//! measure it. What is allocated once for each domain or vCPU was asked for when that was made.
+//! Allocations come in three kinds. What a guest can make Paravane keep, and what is large, asks
+//! here first and is refused when the heap is short. What a call needs only while it lasts, and
+//! what is kept but small, is bounded by [`UNASKED`] for each pCPU, whatever its guest does: the
+//! reserve has room for that, and the hosted heap lets tests measure it. What is allocated once for
+//! each domain or vCPU was asked for when that was made.
 
 /// Bytes that a pCPU may have allocated at a time without having asked.
 pub const UNASKED: usize = 32 << 10;

@@ -12,25 +12,27 @@
 //! references the vCPU that is loaded there holds. It notes that *after* it has left the guest's root with
 //! a flush, and takes it back *before* it loads one: who finds it noted has done his unmapping before any walk of that CPU's.
 //!
-//! TC-3: while a CPU runs a guest, its translations come from tables of the domain in `holder[cpu]`, noted *before* a
-//! root of that domain's is loaded. The frames that they lead to are that domain's own; or, *before* the entry stood in
-//! the table, the frame was marked as shared, until it is given to its next owner, and the domain was noted as one that
-//! maps frames of others, until it owns no frame and so no table (`frames::maps_others`). What is no memory is neither,
-//! and never becomes memory while it is mapped.
+//! TC-3: while a CPU runs a guest, its translations come from tables of the domain in
+//! `holder[cpu]`, noted *before* a root of that domain's is loaded. The frames that they lead to
+//! are that domain's own; or, *before* the entry stood in the table, the frame was marked as
+//! shared, until it is given to its next owner, and the domain was noted as one that maps frames of
+//! others, until it owns no frame and so no table (`frames::maps_others`). What is no memory is
+//! neither, and never becomes memory while it is mapped.
 //!
-//! TC-4: a translation that can be written through and leads to another domain's frame comes from an entry that stood
-//! in a table after the frame was marked as shared for writing, and that has used the frame as `Writable` while it
-//! stood. The mark is taken back by a change of kind from `Writable`, which excludes such uses (FT-2, BUSY), after it
-//! has flushed the CPUs of all domains that map frames of others. So without the mark there is no such translation.
+//! TC-4: a translation that can be written through and leads to another domain's frame comes from
+//! an entry that stood in a table after the frame was marked as shared for writing, and that has
+//! used the frame as `Writable` while it stood. The mark is taken back by a change of kind from
+//! `Writable`, which excludes such uses (FT-2, BUSY), after it has flushed the CPUs of all domains
+//! that map frames of others. So without the mark there is no such translation.
 //!
-//! What each mark is for: a frame that goes to another owner must not even be read through a stale translation, so
-//! `shared` counts (`Slot::ensure_flushed`). One that changes its kind may be read: a translation does harm if it can
-//! be written through, so `shared_writable` counts, and where the frame was a table, what the owner's CPUs have cached
-//! of walking it (`Slot::ensure_flushed_of`).
+//! What each mark is for: a frame that goes to another owner must not even be read through a stale
+//! translation, so `shared` counts (`Slot::ensure_flushed`). One that changes its kind may be read:
+//! a translation does harm if it can be written through, so `shared_writable` counts, and where the
+//! frame was a table, what the owner's CPUs have cached of walking it (`Slot::ensure_flushed_of`).
 //!
-//! Whom a guest can interrupt by this: CPUs that run the guest itself; and those that run domains which map frames of
-//! others, once for each time that one of them maps a frame of the guest's. A guest that maps frames of its own only is
-//! never interrupted for another's.
+//! Whom a guest can interrupt by this: CPUs that run the guest itself; and those that run domains
+//! which map frames of others, once for each time that one of them maps a frame of the guest's. A
+//! guest that maps frames of its own only is never interrupted for another's.
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 

@@ -216,6 +216,14 @@ impl World {
         }
     }
 
+    /// A further frame of the guest's, listed.
+    fn frame(&self) -> FrameRef {
+        let allocation = frames::allocate(GUEST).expect("a frame");
+        let frame = allocation.reference();
+        self.list.push(allocation);
+        frame
+    }
+
     fn check(&self) -> Result<(), String> {
         audit::recount(|mfn| {
             self.held.iter().fold(Held::default(), |sum, value| {
@@ -343,12 +351,7 @@ fn a_page_table_has_no_writable_mapping_and_a_mapped_page_becomes_no_table() {
 #[test]
 fn a_root_may_map_itself_for_reading_and_goes_all_the_same() {
     let world = World::new();
-    let frame = || {
-        let allocation = frames::allocate(GUEST).expect("a frame");
-        let frame = allocation.reference();
-        world.list.push(allocation);
-        frame
-    };
+    let frame = || world.frame();
     let (root, other) = (frame(), frame());
     let own = |frame: &FrameRef, flags: u64| frame.mfn().address().get() | flags;
     let promote = |frame: &FrameRef| TypedRef::<L4>::acquire(frame.again(), &mut Own, &mut Budget::new(100_000));
@@ -454,12 +457,7 @@ fn a_mapping_may_go_while_its_right_to_write_is_taken_away() {
 #[test]
 fn a_promotion_in_many_attempts_comes_to_its_end() {
     let world = World::new();
-    let frame = || {
-        let allocation = frames::allocate(GUEST).expect("a frame");
-        let frame = allocation.reference();
-        world.list.push(allocation);
-        frame
-    };
+    let frame = || world.frame();
     let (l3, l2) = (frame(), frame());
     let write = |table: &FrameRef, index: u16, lower: &FrameRef| {
         let page = TypedRef::<Writable>::acquire(table.again(), &mut NoEntries, &mut Budget::new(1)).expect("fresh");

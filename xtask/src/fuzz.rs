@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, how many hypercalls they make, and what of the code they reach.
+//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, how many hypercalls they make, and what of
+//! the code they reach.
 
 mod build;
 mod campaign;

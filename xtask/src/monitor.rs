@@ -1,4 +1,5 @@
-//! QEMU's monitor protocol, for what only the emulator can tell: what its screen shows, and what is in memory.
+//! QEMU's monitor protocol, for what only the emulator can tell: what its screen shows, and what is
+//! in memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -1,4 +1,5 @@
-//! Pictures of a screen, and the text in them: read by the font that it is drawn with, or compared with what should stand there.
+//! Pictures of a screen, and the text in them: read by the font that it is drawn with, or compared
+//! with what should stand there.
 
 use std::collections::HashMap;
 
@@ -90,7 +91,8 @@ impl Picture {
         lines.flat_map(|start| self.pixels[start..start + width].iter().map(|&pixel| pixel >= LIT)).collect()
     }
 
-    /// The text of Paravane's console on a screen of this width, row by row; what is no character is a `\u{fffd}`.
+    /// The text of Paravane's console on a screen of this width, row by row; what is no character
+    /// is a `\u{fffd}`.
     pub(crate) fn text(&self) -> Vec<String> {
         let font = if self.width < 1280 { &FONT_8X13 } else { &FONT_10X20 };
         let alphabet = alphabet(font);
@@ -104,7 +106,8 @@ impl Picture {
         .collect()
     }
 
-    /// Whether the picture is that of `rows` of text in some font of cells of one size: equal characters look equal, others differ.
+    /// Whether the picture is that of `rows` of text in some font of cells of one size: equal
+    /// characters look equal, others differ.
     pub(crate) fn shows(&self, rows: &[String], columns: usize) -> Result<(), String> {
         let size = (self.width / columns, self.height / rows.len());
         let mut looks: HashMap<u8, HashMap<Cell, usize>> = HashMap::new();

@@ -36,7 +36,8 @@ pub(crate) struct Test {
     /// Stock kernels to user space with a process-heavy script, eight guests at once, and the errors that 'run' explains
     #[arg(long)]
     kernels: bool,
-    /// Consoles, and the initial domain with disks and networks of several kinds and with EFI variables
+    /// Consoles, and the initial domain with disks and networks of several kinds and with EFI
+    /// variables
     #[arg(long)]
     hardware: bool,
     /// Debian's control domain with the stock Xen tools; without a choice only the short scenarios

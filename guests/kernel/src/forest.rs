@@ -1,5 +1,5 @@
-//! A tree of page tables as large as the guest's memory allows, every entry used: what costs the hypervisor most to
-//! check and to tear down.
+//! A tree of page tables as large as the guest's memory allows, every entry used: what costs the
+//! hypervisor most to check and to tear down.
 
 use crate::memory::{PAGE, mfn_of, p2m, page, peek, poke, total_pages};
 use crate::start::VIRT_BASE;

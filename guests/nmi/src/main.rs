@@ -1,4 +1,5 @@
-//! NMIs while a code segment is away; see README.md. The machine gets them all the time (`nmi` in the manifest).
+//! NMIs while a code segment is away; see README.md. The machine gets them all the time (`nmi` in
+//! the manifest).
 #![no_std]
 #![no_main]
 

@@ -126,7 +126,8 @@ fn copies() {
     set(6, STATUS_AT_REST);
 }
 
-/// Watches a page of the calling vCPU's, or nothing while DR0 still has its address; returns the page.
+/// Watches a page of the calling vCPU's, or nothing while DR0 still has its address; returns the
+/// page.
 pub(crate) fn choose(on: bool) -> u64 {
     let slot = &WATCHED[vcpu()];
     if slot.load(SeqCst) == 0 {

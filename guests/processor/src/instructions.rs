@@ -4,7 +4,8 @@ use kernel::memory::page;
 use kernel::trap::Trap;
 use kernel::{attempt, check, check_eq, say};
 
-/// A feature: leaf, subleaf, register (0 for EAX), bit, name, and an instruction, which gets an aligned place in memory.
+/// A feature: leaf, subleaf, register (0 for EAX), bit, name, and an instruction, which gets an
+/// aligned place in memory.
 type Feature = (u32, u32, usize, u32, &'static str, fn(u64) -> Option<Trap>);
 
 macro_rules! features {

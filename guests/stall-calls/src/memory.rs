@@ -1,5 +1,5 @@
-//! Calls about memory and grants: lists that are told a thousand times, and extents of 2 MiB, which are
-//! as much as one hypercall gives or takes.
+//! Calls about memory and grants: lists that are told a thousand times, and extents of 2 MiB, which
+//! are as much as one hypercall gives or takes.
 
 use kernel::abi::grant_table::{SetupTable, op as grant_op, status};
 use kernel::abi::memory::{Exchange, MachphysMfnList, Reservation, op};

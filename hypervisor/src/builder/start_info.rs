@@ -41,7 +41,8 @@ pub(super) fn start_info(
     }
     if domain.is_privileged() {
         info.flags |= sif::PRIVILEGED | sif::INITDOMAIN;
-        // the screen's description stands behind this structure; its size, in the high half, is zero if there is none
+        // the screen's description stands behind this structure; its size, in the high half, is
+        // zero if there is none
         info.console_mfn = size_of::<StartInfo>() as u64 | (screen.map_or(0, <[u8]>::len) as u64) << 32;
     }
     info.page_table_base = layout.address(layout.tables.start);

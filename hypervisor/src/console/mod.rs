@@ -1,4 +1,5 @@
-//! Consoles: what guests print and Paravane passes on to its own (serial ports, the screen), and who gets what is typed there.
+//! Consoles: what guests print and Paravane passes on to its own (serial ports, the screen), and
+//! who gets what is typed there.
 //!
 //! - What a guest prints stands behind its name on every line (see `line`), save the initial domain's and the one guest that
 //!   `guest_console=raw:NAME` names: their bytes pass as they are, both ways.
@@ -32,7 +33,8 @@ use crate::event_channel;
 use crate::guest_log;
 use crate::time::timers;
 
-/// Nanoseconds from a line's being written until the screen shows it: lines that come together are drawn together.
+/// Nanoseconds from a line's being written until the screen shows it: lines that come together are
+/// drawn together.
 const DRAWING_DELAY: u64 = 16_000_000;
 
 /// A pCPU's timer will call [`serve_devices`].
@@ -75,8 +77,8 @@ pub fn has_news() -> bool {
     news::any()
 }
 
-/// Tells the initial domain that there is something new for its `xl dmesg`, and sees to it that the screen is drawn; the scheduler
-/// calls this as it does [`serve_deferred`].
+/// Tells the initial domain that there is something new for its `xl dmesg`, and sees to it that the
+/// screen is drawn; the scheduler calls this as it does [`serve_deferred`].
 pub fn tell_news() {
     let news = news::take();
     if news.contains(News::HISTORY) {
@@ -87,7 +89,8 @@ pub fn tell_news() {
     }
 }
 
-/// Looks after the consoles that no interrupt serves, now and by a timer for as long as there is something to do.
+/// Looks after the consoles that no interrupt serves, now and by a timer for as long as there is
+/// something to do.
 pub fn serve_devices() {
     TIMER_SET.store(false, Ordering::SeqCst);
     if let Some(delay) = machine::console::poll() {

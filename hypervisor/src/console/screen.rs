@@ -1,5 +1,5 @@
-//! The screen as the initial domain is told of it (public header `xen.h`, `dom0_vga_console_info`), so that its kernel can go on where
-//! Paravane stops.
+//! The screen as the initial domain is told of it (public header `xen.h`, `dom0_vga_console_info`),
+//! so that its kernel can go on where Paravane stops.
 
 use abi::xen::{VgaConsoleFramebuffer, VgaConsoleTextMode, vga_type};
 use machine::boot::{self, Framebuffer, TextMode, Video};

@@ -99,8 +99,8 @@ pub const fn control4(context: &GuestContext) -> u64 {
     registers::CONTROL4_FIXED | context.control4()
 }
 
-/// What a domain may choose of a value for CR4: TSD, DE, FSGSBASE and OSXSAVE, where it is told of the
-/// feature. The processor acts on TSD and FSGSBASE as long as the vCPU runs; DE decides on I/O
+/// What a domain may choose of a value for CR4: TSD, DE, FSGSBASE and OSXSAVE, where it is told of
+/// the feature. The processor acts on TSD and FSGSBASE as long as the vCPU runs; DE decides on I/O
 /// breakpoints and on the names of debug registers 4 and 5, OSXSAVE on XSETBV. All other bits are
 /// ignored.
 pub fn control4_choice(domain: &Domain, value: u64) -> u64 {

@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn hidden_msrs_are_in_no_row() {
-        // Speculation control, machine check, SYSENTER, debug control, performance counters, x2APIC, XSS, SYSCALL, TSC_AUX, SVM.
+        // Speculation control, machine check, SYSENTER, debug control, performance counters,
+        // x2APIC, XSS, SYSCALL, TSC_AUX, SVM.
         let hidden = [0x48, 0x49, 0x10a, 0x10b, 0x174, 0x179, 0x186, 0x1d9, 0x38f, 0x400, 0x6e0, 0x802, 0xda0];
         let hidden = hidden.into_iter().chain(0xc000_0081..=0xc000_0084).chain([0xc000_0103, 0xc001_0114, 0xc001_0117]);
         for number in hidden {

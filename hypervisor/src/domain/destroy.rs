@@ -15,7 +15,8 @@ use super::{Domain, Life, host_end};
 use crate::memory::{claim, mmuext};
 use crate::{event_channel, latency};
 
-/// What giving a frame back costs, in units of the budget: its pin, its M2P entry, the allocator's lists.
+/// What giving a frame back costs, in units of the budget: its pin, its M2P entry, the allocator's
+/// lists.
 const COST_OF_FRAME: u32 = 16;
 
 /// Domains that have ended and are not gone yet.
@@ -60,8 +61,8 @@ pub fn conclude_emptied() {
     }
 }
 
-/// Forgets that the initial domain has ended, if it has: others that have ended wait for it, as on a machine the host
-/// ends with it.
+/// Forgets that the initial domain has ended, if it has: others that have ended wait for it, as on
+/// a machine the host ends with it.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn withdraw_initial(domain: &Arc<Domain>) {
     ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, domain));
@@ -74,7 +75,7 @@ pub(crate) fn destroy_initial(domain: &Arc<Domain>) {
     while !take_apart(domain, &mut Budget::new(Budget::HYPERCALL)) {}
 }
 
-/// Frees the numbers of all domains that have been taken apart, the initial domain's last.
+/// Frees the numbers of all domains that have been destroyed, the initial domain's last.
 ///
 /// # Panics
 /// If somebody still has frames of one.

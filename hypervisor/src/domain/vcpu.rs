@@ -69,8 +69,9 @@ impl InfoPlace {
     }
 }
 
-/// Where the `vcpu_info` of each vCPU lies until the guest says otherwise: in the shared info page, as far as there is room, else
-/// in pages that the guest does not see. A vCPU beyond that room must be given a place before it is brought up.
+/// Where the `vcpu_info` of each vCPU lies until the guest says otherwise: in the shared info page,
+/// as far as there is room, else in pages that the guest does not see. A vCPU beyond that room must
+/// be given a place before it is brought up.
 ///
 /// # Errors
 /// If there is no free frame.
@@ -245,7 +246,8 @@ impl Vcpu {
         self.info_registered.load(Ordering::SeqCst)
     }
 
-    /// Whether the guest can see the `vcpu_info`: it lies in the shared info page, or where the guest has said.
+    /// Whether the guest can see the `vcpu_info`: it lies in the shared info page, or where the
+    /// guest has said.
     pub fn has_visible_info(&self) -> bool {
         self.id.index() < LEGACY_MAX_VCPUS || self.has_registered_info()
     }

@@ -8,7 +8,7 @@
 //! - **EC-3** A port that is not in use is pending for nobody: its pending bit is cleared when it is closed.
 //! - **EC-4** Nothing read from guest memory is followed or used as an index.
 //! - **EC-5** What is done under the lock takes no longer for a domain having more ports, or for
-//!   what it writes into its event words: whoever sends to a domain waits for this lock.
+//!   what it writes into its event words: every sender to the domain waits for this lock.
 
 mod dump;
 mod fifo;
@@ -169,7 +169,7 @@ fn raise_bound(domain: &Arc<Domain>, vcpu: u32, virq: u32) {
 /// Gives a domain a port for what `state` says, which notifies `vcpu`.
 ///
 /// # Errors
-/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being taken apart, `ENOMEM`.
+/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being destroyed, `ENOMEM`.
 fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<u32, NoPort> {
     domain.events.make_room()?;
     let mut table = domain.events.lock();
@@ -193,7 +193,7 @@ fn note_refusal<T>(domain: &Domain, result: &Result<T, NoPort>) {
 /// Gives a domain a port whose other end is Paravane itself; vCPU 0 is notified unless the guest says otherwise.
 ///
 /// # Errors
-/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being taken apart, `EAGAIN` if its
+/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being destroyed, `EAGAIN` if its
 /// guest keeps the free ones linked.
 pub fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result<Port, Errno> {
     match allocate(domain, State::Paravane(consumer), 0) {

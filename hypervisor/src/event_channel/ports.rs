@@ -133,7 +133,7 @@ pub(super) const LOOKS: u32 = 16;
 const SECOND_LOOKS: u32 = 2;
 const LAST_LOOKS: u32 = 32;
 
-/// Why there is no port to be had.
+/// Why no port is available.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NoPort {
     /// There will not be any.
@@ -329,7 +329,7 @@ impl Table {
     /// A port that can be occupied.
     ///
     /// # Errors
-    /// `ENOSPC` if the domain has used up its ports, `EINVAL` if it is being taken apart.
+    /// `ENOSPC` if the domain has used up its ports, `EINVAL` if it is being destroyed.
     pub(super) fn find_free(&mut self, domain: &Domain) -> Result<u32, NoPort> {
         if domain.is_dying() {
             return Err(Errno::EINVAL.into());

@@ -15,8 +15,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What the command line says (`gnttab_max_frames=`, `gnttab_max_maptrack_frames=`): for domains of which nothing else is
-    /// said, and the most that the tools can ask for.
+    /// What the command line says (`gnttab_max_frames=`, `gnttab_max_maptrack_frames=`): for
+    /// domains of which nothing else is said, and the most that the tools can ask for.
     pub fn of_host() -> Self {
         let (frames, maptrack_frames) = match boot::try_options() {
             Some(options) => (options.grant_frames, options.maptrack_frames),
@@ -25,11 +25,12 @@ impl Limits {
         Self { frames, mappings: maptrack_frames * maptrack::PER_FRAME }
     }
 
-    /// What the tools ask for within these limits: frames of the table, and frames' worth of mappings; `None` for as many as
-    /// these limits allow.
+    /// What the tools ask for within these limits: frames of the table, and frames' worth of
+    /// mappings; `None` for as many as these limits allow.
     ///
     /// # Errors
-    /// The limit that is in the way, if more is asked for than these limits allow, or a table without frames.
+    /// The limit that is in the way, if more is asked for than these limits allow, or a table
+    /// without frames.
     pub fn within(self, frames: Option<u32>, maptrack_frames: Option<u32>) -> Result<Self, Limit> {
         let frames = frames.unwrap_or(self.frames);
         let mappings = maptrack_frames.map_or(self.mappings, |frames| frames.saturating_mul(maptrack::PER_FRAME));

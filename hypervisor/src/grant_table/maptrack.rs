@@ -147,7 +147,8 @@ impl Maptrack {
         }
     }
 
-    /// Takes any one record out, for a domain that ends. It looks for one in a chunk at most, since others need the lock.
+    /// Takes any one record out, for a domain that ends. It looks for one in a chunk at most, since
+    /// others need the lock.
     pub(super) fn pop(&mut self) -> Popped {
         let end = self.len().min((self.popped / CHUNK + 1) * CHUNK);
         while self.popped < end {

@@ -39,8 +39,8 @@ use self::maptrack::{Maptrack, Popped};
 use self::table::{Frame, Table};
 use crate::domain::{self, Domain};
 
-/// What it costs to add a frame to a table, which is cleared, and the records of its entries; and to tell a frame's
-/// number.
+/// What it costs to add a frame to a table, which is cleared, and the records of its entries; and
+/// to tell a frame's number.
 const COST_OF_FRAME: u32 = 96;
 const COST_OF_LISTING: u32 = 2;
 // The whole of the largest table is listed in one call.
@@ -126,8 +126,8 @@ impl GrantTable {
         self.table().limit()
     }
 
-    /// Makes the table have `frames` frames at least, if the budget allows. `false` if it ended it before the end, or
-    /// does not suffice to list the frames: then it is called again.
+    /// Makes the table have `frames` frames at least, if the budget allows. `false` if it ended it
+    /// before the end, or does not suffice to list the frames: then it is called again.
     ///
     /// # Errors
     /// If there is no free frame.

@@ -149,7 +149,8 @@ impl Table {
         self.in_use().take(most).map(in_words).collect()
     }
 
-    /// Ends the table: it has no entries any more; who still uses one keeps the frame, not the entry.
+    /// Ends the table: it has no entries any more; who still uses one keeps the frame, not the
+    /// entry.
     pub(super) const fn close(&mut self) {
         self.closed = true;
     }

@@ -54,8 +54,9 @@ impl PageOwner {
 }
 
 impl Caller<'_> {
-    /// Tears down the tables that earlier steps of the same call have left behind, as far as the budget goes; also those of `target`, whose
-    /// tables the call concerns, if that is another domain at rest, which cannot do it itself. `false` if the call has to give way before its
+    /// Tears down the tables that earlier steps of the same call have left behind, as far as the
+    /// budget goes; also those of `target`, whose tables the call concerns, if that is another
+    /// domain at rest, which cannot do it itself. `false` if the call has to give way before its
     /// next step, which may depend on it (TD-2).
     pub fn settle(&mut self, target: &Domain) -> bool {
         if frames::left_tables() {

@@ -1,5 +1,5 @@
-//! How often each hypercall was made, and how often its budget ran out. How long they take is the meter's concern
-//! (`latency`).
+//! How often each hypercall was made, and how often its budget ran out. How long they take is the
+//! meter's concern (`latency`).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -29,7 +29,8 @@ fn index(cpu: &Active, register: u32) -> Result<usize, Errno> {
 ///
 /// # Errors
 /// `ENODEV` if there is no such register, `EINVAL` for a bit that no register has, `EPERM` for what
-/// could watch Paravane itself, for the general detect trap, and for I/O breakpoints without CR4.DE.
+/// could watch Paravane itself, for the general detect trap, and for I/O breakpoints without
+/// CR4.DE.
 pub fn set(cpu: &mut Active, register: u32, value: u64) -> Result<(), Errno> {
     let index = index(cpu, register)?;
     if index >= 6 && value > LOW_HALF {

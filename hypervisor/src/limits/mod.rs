@@ -1,5 +1,6 @@
-//! The fixed limits of the host and of its domains: one table of them all, from which `docs/limits.md` is generated, and one
-//! mechanism that says in the log which of them a refused call has met.
+//! The fixed limits of the host and of its domains: one table of them all, from which
+//! `docs/limits.md` is generated, and one mechanism that says in the log which of them a refused
+//! call has met.
 
 pub mod table;
 
@@ -69,7 +70,8 @@ impl Limit {
     }
 }
 
-/// A domain meets the same limit again and again while it stays there: it is said once in so many nanoseconds.
+/// A domain meets the same limit again and again while it stays there: it is said once in so many
+/// nanoseconds.
 const INTERVAL: u64 = 60_000_000_000;
 
 /// When it was last said of a domain that it had met each limit.
@@ -80,7 +82,8 @@ impl Said {
     /// Whether it is time to say it.
     fn is_due(&self, limit: Limit, now: u64) -> bool {
         let Some(last) = self.0.get(limit as usize) else { return false };
-        // Zero for never. The moment is kept only if it is said: a flood does not put the next line off.
+        // Zero for never. The moment is kept only if it is said: a flood does not put the next line
+        // off.
         let due = |last: u64| (last == 0 || now >= last.saturating_add(INTERVAL)).then_some(now.max(1));
         last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
     }
@@ -94,7 +97,8 @@ impl Said {
     }
 }
 
-/// Says in the log that a call of `domain` has been refused because of `limit`. No lock may be held.
+/// Says in the log that a call of `domain` has been refused because of `limit`. No lock may be
+/// held.
 #[cold]
 pub fn met(domain: &Domain, limit: Limit) {
     if domain.limits_said.is_due(limit, machine::time::now()) {

@@ -1,5 +1,5 @@
-//! The table of all fixed limits. Values come from the constants that the code uses, so that `docs/limits.md` cannot be wrong
-//! about them; Xen's are those of version 4.17.
+//! The table of all fixed limits. Values come from the constants that the code uses, so that
+//! `docs/limits.md` cannot be wrong about them; Xen's are those of version 4.17.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -47,8 +47,8 @@ pub fn release(domain: &Domain) {
     *outstanding -= domain.claim.swap(0, Ordering::Relaxed);
 }
 
-/// Takes 2^order frames for the domain, with addresses of at most so many bits: they are set aside for it, or not for
-/// others. `None` if there are none such.
+/// Takes 2^order frames for the domain, with addresses of at most so many bits: they are set aside
+/// for it, or not for others. `None` if there are none such.
 pub fn take(domain: &Domain, order: u8, address_bits: u32) -> Option<Block> {
     // Two that take at the same time must not both count on the same frames; taking is short.
     let outstanding = OUTSTANDING.lock();

@@ -18,7 +18,8 @@ use crate::hypercall::{CallError, CallResult, Caller, PageOwner};
 const CONTINUED: u32 = 1 << 31;
 /// Descriptors in the largest LDT.
 const MAX_LDT_ENTRIES: u64 = 8192;
-/// What every operation costs, in units of the budget, and what another root table and another LDT cost.
+/// What every operation costs, in units of the budget, and what another root table and another LDT
+/// cost.
 const COST_OF_OPERATION: u32 = 8;
 const COST_OF_ROOT: u32 = 16;
 const COST_OF_LDT: u32 = 64;

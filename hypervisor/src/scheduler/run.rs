@@ -32,7 +32,8 @@ pub fn run_cpu() -> ! {
 
 /// Lets `guest` run one vCPU until it has to stop, or halts until something comes in.
 pub(super) fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
-    // This may go round without a guest or a halt, and others may wait for this pCPU's flush meanwhile.
+    // This may go round without a guest or a halt, and others may wait for this pCPU's flush
+    // meanwhile.
     latency::window();
     poll();
     if domain::destruction_due() {

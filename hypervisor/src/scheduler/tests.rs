@@ -519,8 +519,9 @@ fn spin_until(vcpu: &Arc<Vcpu>, rounds: u64) {
     }
 }
 
-/// The initial domain has ended, one pCPU destroys it and waits for a flush of another, which looks for work meanwhile:
-/// without an interrupt window in its loop both wait for ever, and the host does not power off.
+/// The initial domain has ended, one pCPU destroys it and waits for a flush of another, which looks
+/// for work meanwhile: without an interrupt window in its loop both wait for ever, and the host
+/// does not power off.
 #[test]
 fn a_pcpu_that_finds_nothing_to_run_serves_flushes() {
     start_machine();

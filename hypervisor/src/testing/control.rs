@@ -1,5 +1,6 @@
-//! A control domain that asks for anything at all: `domctl`, `sysctl` and `platform_op` with arguments that are nearly
-//! right, page tables, memory and events of other domains; and a guest beside it.
+//! A control domain that asks for anything at all: `domctl`, `sysctl` and `platform_op` with
+//! arguments that are nearly right, page tables, memory and events of other domains; and a guest
+//! beside it.
 
 use std::sync::Arc;
 use std::vec::Vec;
@@ -30,8 +31,8 @@ const DEBUG_KEYS: u32 = sysctl::op::DEBUG_KEYS;
 /// The host's own number for one who makes domains may not grow without limit.
 const MOST_DOMAINS: usize = 8;
 
-/// Plays a control domain and a guest as `bytes` says; in the end all domains are destroyed and every frame must come
-/// back.
+/// Plays a control domain and a guest as `bytes` says; in the end all domains are destroyed and
+/// every frame must come back.
 ///
 /// # Panics
 /// If a count is wrong or a frame is lost.
@@ -129,7 +130,8 @@ impl Player {
         self.over |= !matches!(self.domain.life(), Life::Building | Life::Running);
     }
 
-    /// Puts a request at the start of the memory for arguments, and a buffer that it may name behind.
+    /// Puts a request at the start of the memory for arguments, and a buffer that it may name
+    /// behind.
     fn put_request<T: IntoBytes + Immutable>(&mut self, request: &T, script: &mut Script<'_>) -> u64 {
         let buffer = script.list(8, |script| self.argument(script));
         if let Some(cpu) = &mut self.cpu {
@@ -263,7 +265,8 @@ impl Player {
 
     fn physdev(&mut self, script: &mut Script<'_>) {
         let command = Self::command(script, physdev::op::NAMES);
-        // The host keeps that page for as long as it runs, whatever becomes of the control domain played here.
+        // The host keeps that page for as long as it runs, whatever becomes of the control domain
+        // played here.
         if matches!(command, physdev::op::PIRQ_EOI_GMFN_V1 | physdev::op::PIRQ_EOI_GMFN_V2) {
             return;
         }

@@ -1,5 +1,5 @@
-//! Two guests that deal with event channels most of all: ports, the FIFO ABI's control blocks and event words, which
-//! they also write to as they like.
+//! Two guests that deal with event channels most of all: ports, the FIFO ABI's control blocks and
+//! event words, which they also write to as they like.
 
 use abi::event_channel::{Status, op, status};
 use abi::vcpu::RegisterVcpuInfo;
@@ -17,8 +17,8 @@ const WORDS: [usize; 3] = [14, 15, 16];
 /// Ports that are looked at in the end.
 const LOOKED_AT: u32 = 64;
 
-/// Plays two guests as `bytes` says. In the end the ports of both must agree on who is connected with whom (EC-1), and
-/// every frame must come back.
+/// Plays two guests as `bytes` says. In the end the ports of both must agree on who is connected
+/// with whom (EC-1), and every frame must come back.
 ///
 /// # Panics
 /// If they don't, a count is wrong or a frame is lost.

@@ -125,7 +125,8 @@ pub fn rings(bytes: &[u8]) {
                 }
                 // Bytes of requests, as those who keep the protocol send them.
                 1 if store => send(&page, data),
-                // A whole request: what is asked for and in which transaction is in the second byte.
+                // A whole request: what is asked for and in which transaction is in the second
+                // byte.
                 2 if store => {
                     let header = MessageHeader {
                         kind: u32::from(offset % 32),

@@ -308,7 +308,8 @@ pub enum Recount {
     AtEnd,
 }
 
-/// Plays two guests as `bytes` says, and checks the frame table and that every frame comes back when both are gone.
+/// Plays two guests as `bytes` says, and checks the frame table and that every frame comes back
+/// when both are gone.
 ///
 /// # Panics
 /// If a count is wrong or a frame is lost.

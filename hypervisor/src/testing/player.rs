@@ -1,5 +1,5 @@
-//! A vCPU that plays: it makes hypercalls as a script says. Arguments lean towards what gets far: frames that exist,
-//! tables, flags that make sense.
+//! A vCPU that plays: it makes hypercalls as a script says. Arguments lean towards what gets far:
+//! frames that exist, tables, flags that make sense.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use super::BASE;
 use crate::domain::{Domain, EndReason, Vcpu};
 use crate::hypercall::{dispatch, short};
 
-/// How often a call that is to be continued is repeated before the player goes on with something else.
+/// How often a call that is to be continued is repeated before the player goes on with something
+/// else.
 const REPEATS: usize = 200;
 
 /// Hypercalls that players have made since the process began. One that is continued counts once.
@@ -59,7 +60,8 @@ pub(super) struct Player {
     pub(super) over: bool,
     /// Where arguments are put: two pages.
     pub(super) scratch: u64,
-    /// Frames that it likes to name: the own tables first, then pages, then what it should not have.
+    /// Frames that it likes to name: the own tables first, then pages, then what it should not
+    /// have.
     pub(super) frames: Vec<Mfn>,
     pub(super) domains: [DomainId; 4],
 }

@@ -1,5 +1,5 @@
-//! Three vCPUs that play at the same time on threads of their own: two of one guest, on the same tables, and one of
-//! another guest.
+//! Three vCPUs that play at the same time on threads of their own: two of one guest, on the same
+//! tables, and one of another guest.
 
 use std::thread;
 
@@ -8,7 +8,8 @@ use machine::frames::Budget;
 use super::pair::{Pair, all_is_back, destroy, free_frames, recount};
 use super::player::{Player, Script};
 
-/// Plays the scripts, one for each vCPU, then checks the frame table and that every frame comes back.
+/// Plays the scripts, one for each vCPU, then checks the frame table and that every frame comes
+/// back.
 ///
 /// # Panics
 /// If a count is wrong or a frame is lost.

@@ -66,8 +66,8 @@ pub fn start_others(main: fn() -> !) {
     smp::start_others(main);
 }
 
-/// Waits until something is pending. Interrupts are taken in here, in [`interrupt_window`] and while a guest
-/// runs, and at no other time. No lock may be held.
+/// Waits until something is pending. Interrupts are taken in here, in [`interrupt_window`] and
+/// while a guest runs, and at no other time. No lock may be held.
 pub fn idle() {
     if !interrupts::any() {
         // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
@@ -75,7 +75,8 @@ pub fn idle() {
     }
 }
 
-/// Takes the interrupts that have come in, as [`idle`] does, without waiting for one. No lock may be held.
+/// Takes the interrupts that have come in, as [`idle`] does, without waiting for one. No lock may
+/// be held.
 pub fn interrupt_window() {
     // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
     unsafe { registers::open_for_interrupts() };

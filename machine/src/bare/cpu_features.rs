@@ -113,7 +113,8 @@ pub(crate) fn detect() -> &'static Features {
     FEATURES.set(features)
 }
 
-/// Sets this CPU's control and debug registers. CR4.FSGSBASE and TSD are each vCPU's own. No-execute has been switched on by the entry code already, where there is such a thing.
+/// Sets this CPU's control and debug registers. CR4.FSGSBASE and TSD are each vCPU's own.
+/// No-execute has been switched on by the entry code already, where there is such a thing.
 pub(crate) fn enable() {
     let features = get();
     let mut cr4 = CR4_PAE | CR4_SSE | CR4_DEBUG_EXTENSIONS;

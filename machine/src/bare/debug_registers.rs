@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "writes debug registers")]
-//! The processor's debug registers. A vCPU's breakpoints are in them only while it is active and has
-//! one enabled; otherwise they are at rest, so that no vCPU meets another's.
+//! The processor's debug registers. A vCPU's breakpoints are in them only while it is active and
+//! has one enabled; otherwise they are at rest, so that no vCPU meets another's.
 
 use core::arch::asm;
 

@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "calls EFI firmware in ring 0")]
-//! Calls of EFI's runtime services. The firmware runs in a root table of its own: Paravane's slots, and its regions at
-//! their physical addresses, where it has been since boot (`SetVirtualAddressMap` is never called).
+//! Calls of EFI's runtime services. The firmware runs in a root table of its own: Paravane's slots,
+//! and its regions at their physical addresses, where it has been since boot
+//! (`SetVirtualAddressMap` is never called).
 
 use core::arch::asm;
 
@@ -69,8 +70,9 @@ pub(crate) fn call(service: Service<'_>) -> u64 {
         }
     };
     match table.functions.get(function) {
-        // SAFETY: the function is the table's for this service, and the arguments are what UEFI says that it takes: pointers made
-        // from the references of `service`, which live as long as the call.
+        // SAFETY: the function is the table's for this service, and the arguments are what UEFI
+        // says that it takes: pointers made from the references of `service`, which live as long as
+        // the call.
         Some(&address) if address != 0 => unsafe { enter(*root, address, &arguments) },
         _ => status::UNSUPPORTED,
     }
@@ -84,8 +86,8 @@ fn input<T>(place: &T) -> u64 {
     core::ptr::from_ref(place) as u64
 }
 
-/// Calls a function of the firmware's with up to five arguments, in its root table, with clean floating-point state and
-/// interrupts on.
+/// Calls a function of the firmware's with up to five arguments, in its root table, with clean
+/// floating-point state and interrupts on.
 ///
 /// # Safety
 /// The function must take these arguments, and write to nothing of Paravane's but where they point.
@@ -93,9 +95,10 @@ unsafe fn enter(root: u64, function: u64, arguments: &[u64; 5]) -> u64 {
     let [first, second, third, fourth, fifth] = *arguments;
     let control: u32 = 0x1f80;
     let status;
-    // SAFETY: the root shows Paravane's slots as every root does, so code, stack and arguments stay mapped; no lock is held and no
-    // vCPU loaded, so interrupts and the floating-point registers are free; the stack is that of the calling convention
-    // (UEFI 2.10, 2.3.4: room for four registers below the fifth argument, aligned to 16), and the firmware preserves r12 and r13.
+    // SAFETY: the root shows Paravane's slots as every root does, so code, stack and arguments stay
+    // mapped; no lock is held and no vCPU loaded, so interrupts and the floating-point registers
+    // are free; the stack is that of the calling convention (UEFI 2.10, 2.3.4: room for four
+    // registers below the fifth argument, aligned to 16), and the firmware preserves r12 and r13.
     unsafe {
         asm!(
             "fninit",

@@ -1,8 +1,9 @@
 #![expect(unsafe_code, reason = "the global allocator")]
-//! Paravane's own heap: a region of RAM reserved at boot, and pieces of free memory that are added before it is used up,
-//! or where it has no room for an allocation. Where no memory is free, what guests can make grow stops growing while the
-//! reserve is left. An allocation that fails even so ends the host, if it is one that cannot fail; so what guests can
-//! make Paravane allocate without a look at the reserve is bounded by the hypervisor, for each pCPU.
+//! Paravane's own heap: a region of RAM reserved at boot, and pieces of free memory that are added
+//! before it is used up, or where it has no room for an allocation. Where no memory is free, what
+//! guests can make grow stops growing while the reserve is left. An allocation that fails even so
+//! ends the host, if it is one that cannot fail; so what guests can make Paravane allocate without
+//! a look at the reserve is bounded by the hypervisor, for each pCPU.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};

@@ -185,7 +185,8 @@ impl Mapper {
         virt + offset
     }
 
-    /// Maps video memory so that writes to it are combined, and gives its address. Pages are small: in entries of larger ones the bit means their size.
+    /// Maps video memory so that writes to it are combined, and gives its address. Pages are small:
+    /// in entries of larger ones the bit means their size.
     pub(crate) fn map_write_combining(&mut self, memory: &mut Early, phys: u64, size: u64) -> u64 {
         let offset = phys & 0xfff;
         let size = (offset + size).next_multiple_of(4096);

@@ -188,7 +188,8 @@ pub(crate) unsafe fn halt_for_interrupt() {
 /// # Safety
 /// As [`halt_for_interrupt`].
 pub(crate) unsafe fn open_for_interrupts() {
-    // SAFETY: interrupts are taken after the instruction behind STI, the NOP; the caller vouches for handlers and locks.
+    // SAFETY: interrupts are taken after the instruction behind STI, the NOP; the caller vouches
+    // for handlers and locks.
     unsafe { asm!("sti", "nop", "cli") };
 }
 

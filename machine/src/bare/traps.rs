@@ -71,7 +71,8 @@ pub(crate) struct DescriptorTable {
 /// Called by the stubs with the registers of what was interrupted.
 extern "C" fn host_trap(registers: &mut Registers) {
     match registers.vector {
-        // A guest's data breakpoint can hit while its memory is copied; nothing of Paravane's can be watched. No vCPU is told.
+        // A guest's data breakpoint can hit while its memory is copied; nothing of Paravane's can
+        // be watched. No vCPU is told.
         DEBUG => debug_registers::clear_status(),
         NMI => panic::on_nmi(registers),
         vector @ 32..=255 if registers.cs & 3 == 0 => interrupts::host_interrupt(vector as u8),

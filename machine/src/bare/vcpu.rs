@@ -284,12 +284,14 @@ pub(crate) fn load_task_switched(context: &GuestContext) {
     set_task_switched_bit(context.task_switched);
 }
 
-/// The bits of CR4 that the guest has chosen. Writing the register is slow, and most guests choose alike.
+/// The bits of CR4 that the guest has chosen. Writing the register is slow, and most guests choose
+/// alike.
 pub(crate) fn load_control4(context: &GuestContext) {
     let current = registers::read_cr4();
     let wanted = current & !CONTROL4_LOADED | context.control4 & CONTROL4_LOADED;
     if wanted != current {
-        // SAFETY: changes what ring 3 may do with the TSC and its segment bases, nothing for Paravane's code.
+        // SAFETY: changes what ring 3 may do with the TSC and its segment bases, nothing for
+        // Paravane's code.
         unsafe { registers::write_cr4(wanted) };
     }
 }

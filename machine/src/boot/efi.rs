@@ -67,7 +67,8 @@ impl EfiRange {
 pub struct RuntimeTable {
     /// Version of the specification.
     pub revision: u32,
-    /// Addresses of the functions in their order there; zero for one that is not in the firmware's code.
+    /// Addresses of the functions in their order there; zero for one that is not in the firmware's
+    /// code.
     pub functions: [u64; FUNCTIONS],
 }
 
@@ -77,7 +78,8 @@ const RUNTIME_SIGNATURE: &[u8] = b"RUNTSERV";
 const RUNTIME_TABLE: u64 = 24 + FUNCTIONS as u64 * 8;
 
 impl RuntimeTable {
-    /// Reads the table at a physical address, where `ranges` are the runtime services' part of the memory map.
+    /// Reads the table at a physical address, where `ranges` are the runtime services' part of the
+    /// memory map.
     fn read(map: Map<'_>, address: u64, ranges: &[EfiRange]) -> Option<Self> {
         let table = map(address, RUNTIME_TABLE).filter(|table| table.starts_with(RUNTIME_SIGNATURE))?;
         let is_code = |address: &u64| {

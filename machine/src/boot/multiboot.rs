@@ -39,7 +39,8 @@ impl Source<'_> {
     }
 }
 
-/// The screen, as both versions lay it out from its address on; `colors` is where red, green and blue are described.
+/// The screen, as both versions lay it out from its address on; `colors` is where red, green and
+/// blue are described.
 fn video(source: Source<'_>, at: u64, colors: u64) -> Option<Claim> {
     let [depth, kind] = source.bytes(at + 20)?;
     Some(Claim {

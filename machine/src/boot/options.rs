@@ -1,7 +1,8 @@
-//! The command line: options with Xen's names and meanings, read as Xen reads them. [`TABLE`] has all that are known.
+//! The command line: options with Xen's names and meanings, read as Xen reads them. [`TABLE`] has
+//! all that are known.
 //!
-//! The line may be of any length and say anything. What cannot be acted on is reported by [`complaints`], each option
-//! once, and is without effect.
+//! The line may be of any length and say anything. What cannot be acted on is reported by
+//! [`complaints`], each option once, and is without effect.
 
 mod consoles;
 mod dom0_memory;
@@ -171,7 +172,8 @@ impl fmt::Display for Complaint<'_> {
 /// So much of a word is shown.
 const MAX_SHOWN: usize = 100;
 
-/// What is to be said about a command line: an option without effect is told of where it first stands.
+/// What is to be said about a command line: an option without effect is told of where it first
+/// stands.
 pub fn complaints(line: &str) -> impl Iterator<Item = Complaint<'_>> {
     let (line, _) = split(line);
     let mut options = Options::default();
@@ -190,8 +192,8 @@ fn split(line: &str) -> (&str, &str) {
     line.split_once(" -- ").map_or((line, ""), |(own, other)| (own, other.trim_ascii_start()))
 }
 
-/// The options of a line. Its first word is none if it is the loader's name for the image, which has a slash in it, or
-/// `placeholder`, which Debian's GRUB menu has in its place.
+/// The options of a line. Its first word is none if it is the loader's name for the image, which
+/// has a slash in it, or `placeholder`, which Debian's GRUB menu has in its place.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     let no_option = |word: &str| word == "placeholder" || (word.contains('/') && !word.contains('='));
     let mut words = line.split_ascii_whitespace().peekable();
@@ -203,7 +205,8 @@ fn name_and_value(word: &str) -> (&str, Option<&str>) {
     word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)))
 }
 
-/// The option of that name, and whether it is its negation. An index (`ivrs_ioapic[4]=`) is not part of the name.
+/// The option of that name, and whether it is its negation. An index (`ivrs_ioapic[4]=`) is not
+/// part of the name.
 fn look_up(name: &str) -> Option<(&'static Row, bool)> {
     let name = name.split('[').next()?;
     let find = |name| TABLE.iter().find(|row| same_name(row.name, name));

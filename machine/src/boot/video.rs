@@ -1,4 +1,5 @@
-//! The screen as the boot loader left it. What the loader says of it is checked once, before anything draws.
+//! The screen as the boot loader left it. What the loader says of it is checked once, before
+//! anything draws.
 
 use core::fmt;
 
@@ -63,7 +64,8 @@ pub struct TextMode {
     pub font_height: u16,
 }
 
-/// A framebuffer of direct colour. It lies in no memory of the memory map, and all its lines are within its size.
+/// A framebuffer of direct colour. It lies in no memory of the memory map, and all its lines are
+/// within its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Framebuffer {
     /// Physical address of the first pixel.
@@ -127,7 +129,8 @@ impl fmt::Display for Video {
 }
 
 impl Claim {
-    /// The screen, if the claim makes sense on a machine with that memory and addresses below `limit`.
+    /// The screen, if the claim makes sense on a machine with that memory and addresses below
+    /// `limit`.
     pub(crate) fn check(&self, memory: &[MemoryRange], vesa: Vesa, limit: u64) -> Result<Video, Unusable> {
         match self.kind {
             KIND_TEXT => self.text(),

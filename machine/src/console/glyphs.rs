@@ -1,4 +1,5 @@
-//! The characters as pixels, from the fonts of `embedded-graphics`: picked by the screen's size, so that text stays legible.
+//! The characters as pixels, from the fonts of `embedded-graphics`: picked by the screen's size, so
+//! that text stays legible.
 
 use core::iter::repeat_n;
 
@@ -12,7 +13,8 @@ const FIRST: u8 = b' ';
 const COUNT: usize = 95;
 const TALLEST: usize = 20;
 
-/// Screens of at least this many pixels in a line get the larger font, and each time as many more a further pixel for each of its pixels.
+/// Screens of at least this many pixels in a line get the larger font, and each time as many more a
+/// further pixel for each of its pixels.
 const WIDE: u32 = 1280;
 
 /// The printable characters of ASCII as bit maps of one size.
@@ -54,7 +56,8 @@ impl Glyphs {
         (self.width * self.scale, self.height * self.scale)
     }
 
-    /// The lines of a character on the screen, from the top, and of each its pixels from the left: whether they are lit.
+    /// The lines of a character on the screen, from the top, and of each its pixels from the left:
+    /// whether they are lit.
     pub(crate) fn lines(&self, character: u8) -> impl Iterator<Item = impl Iterator<Item = bool>> {
         let glyph = self.rows.get(usize::from(character.wrapping_sub(FIRST))).unwrap_or(&[0; TALLEST]);
         let (width, scale) = (self.width, self.scale as usize);

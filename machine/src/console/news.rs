@@ -1,5 +1,5 @@
-//! What happens on the consoles that the scheduler's loop is to hear of. Writers only leave a note, since they hold locks; the loop looks often,
-//! so all notes are in one word.
+//! What happens on the consoles that the scheduler's loop is to hear of. Writers only leave a note,
+//! since they hold locks; the loop looks often, so all notes are in one word.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,5 +1,6 @@
-//! What stands on the screen, as characters: a terminal that knows as much as a log needs. Writing changes it in memory
-//! only; [`Terminal::draw`] then tells which cells differ from what is shown, so that scrolling costs a writer next to nothing.
+//! What stands on the screen, as characters: a terminal that knows as much as a log needs. Writing
+//! changes it in memory only; [`Terminal::draw`] then tells which cells differ from what is shown,
+//! so that scrolling costs a writer next to nothing.
 
 /// The most cells that a screen has.
 pub(crate) const MAX_CELLS: usize = 16 * 1024;
@@ -155,8 +156,8 @@ impl Terminal {
         (self.top + row) % self.rows * self.columns
     }
 
-    /// Hands `put` what cells have to be drawn: row, column, character. Goes on where it stopped, until all is shown or, every
-    /// few cells, `may_go_on` is false; tells whether all is shown.
+    /// Hands `put` what cells have to be drawn: row, column, character. Goes on where it stopped,
+    /// until all is shown or, every few cells, `may_go_on` is false; tells whether all is shown.
     pub(crate) fn draw(&mut self, mut may_go_on: impl FnMut() -> bool, mut put: impl FnMut(usize, usize, u8)) -> bool {
         let count = self.columns * self.rows;
         while self.changed || self.next != 0 {

@@ -5,8 +5,8 @@
 //! - `CR4.TSD` and `CR4.FSGSBASE` are loaded when a vCPU becomes active and when it changes them.
 //! - Breakpoints watch guest addresses only. Without one enabled, DR0 to DR3 are zero and DR7 is at
 //!   rest, whatever the vCPU keeps in them; reads are emulated.
-//! - I/O breakpoints never reach the processor, because ports are accessed by Paravane in the guest's
-//!   stead.
+//! - I/O breakpoints never reach the processor, because ports are accessed by Paravane in the
+//!   guest's stead.
 //! - DR6 is at rest in the processor but from a debug exception to the record of it.
 
 use super::{Active, GuestContext, is_canonical};
@@ -103,8 +103,8 @@ impl Active {
         vcpu::load_control4(context);
     }
 
-    /// Sets debug register `index`, 0 to 3, 6 or 7. `false` if the value could watch Paravane itself
-    /// or is not legal.
+    /// Sets debug register `index`, 0 to 3, 6 or 7. `false` if the value could watch Paravane
+    /// itself or is not legal.
     pub fn set_debug_register(&mut self, index: usize, value: u64) -> bool {
         if !debug_register_is_legal(index, value) {
             return false;

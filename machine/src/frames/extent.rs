@@ -10,8 +10,8 @@ use super::reference::{Allocation, FrameRef};
 use super::slot::NO_FRAME;
 use crate::addr::Mfn;
 
-/// A run of free frames that has been taken from the free lists. Nothing has been done to the frames yet, so taking them
-/// is short; dropping the value gives them back.
+/// A run of free frames that has been taken from the free lists. Nothing has been done to the
+/// frames yet, so taking them is short; dropping the value gives them back.
 #[derive(Debug)]
 pub struct Block {
     first: u64,
@@ -19,8 +19,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// 2^order free frames at a boundary of that many, with addresses of at most so many bits; the highest there are.
-    /// `None` if there is no such run.
+    /// 2^order free frames at a boundary of that many, with addresses of at most so many bits; the
+    /// highest there are. `None` if there is no such run.
     pub fn take(order: u8, address_bits: u32) -> Option<Self> {
         allocator::take(order, address_bits).map(|first| Self { first, order })
     }
@@ -44,7 +44,8 @@ impl Drop for Block {
     }
 }
 
-/// Allocations of frames one behind the other, taken out from the first on. What is not taken out is given up.
+/// Allocations of frames one behind the other, taken out from the first on. What is not taken out
+/// is given up.
 #[derive(Debug)]
 pub struct Extent {
     next: u64,
@@ -82,7 +83,8 @@ impl Drop for Extent {
     }
 }
 
-/// Allocations that are on no domain's list, the last one first. They are linked through the frame table.
+/// Allocations that are on no domain's list, the last one first. They are linked through the frame
+/// table.
 #[derive(Debug)]
 pub struct Chain {
     head: u32,

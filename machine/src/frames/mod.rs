@@ -20,7 +20,8 @@
 //!   of level n-1. Entries of frames outside the table (devices) own nothing.
 //!   One entry of a root owns nothing: the one of FT-9.
 //! - **FT-6** A frame with a use count above zero and a page-table kind has progress 512: tables in use are wholly valid.
-//! - **FT-7** A frame whose use count is zero and progress above zero is queued for teardown (TD-1), or held by a `Promotion`.
+//! - **FT-7** A frame whose use count is zero and progress above zero is queued for teardown
+//!   (TD-1), or held by a `Promotion`.
 //! - **FT-8** A frame with existence count zero is on a free list or in one `Buffer`, and nowhere else.
 //! - **FT-9** An entry of a root (level 4) that names the root's own frame, a *recursive* entry, is
 //!   read-only and owns nothing. No other entry names a root. So a root never keeps itself alive,

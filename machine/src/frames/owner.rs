@@ -1,7 +1,8 @@
-//! What the frame table keeps for each domain: how many frames it owns, and which of its page tables wait for teardown.
+//! What the frame table keeps for each domain: how many frames it owns, and which of its page
+//! tables wait for teardown.
 //!
-//! Domain numbers go up to 32,751, most of them never used, so the records come in blocks that are allocated when
-//! the first frame of a domain in the block is. They are never freed.
+//! Domain numbers go up to 32,751, most of them never used, so the records come in blocks that are
+//! allocated when the first frame of a domain in the block is. They are never freed.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -18,7 +19,8 @@ const BLOCKS: usize = (1 << 15) / BLOCK;
 
 /// One domain's record.
 pub(super) struct Owner {
-    /// Frames that the domain owns and that have not returned to the free lists yet, and the flag `MAPS_OTHERS`.
+    /// Frames that the domain owns and that have not returned to the free lists yet, and the flag
+    /// `MAPS_OTHERS`.
     owned: AtomicU32,
     /// Its page tables that wait for teardown.
     pub(super) queue: Queue,
@@ -62,14 +64,15 @@ pub(super) fn count_down(domain: DomainId) -> bool {
     let before = owned.fetch_sub(1, Ordering::SeqCst);
     let last = before & !MAPS_OTHERS == 1;
     if last && before != 1 {
-        // Without a table it maps nothing. If it has got a frame meanwhile, the note stays, which does no harm.
+        // Without a table it maps nothing. If it has got a frame meanwhile, the note stays, which
+        // does no harm.
         let _got_another = owned.compare_exchange(MAPS_OTHERS, 0, Ordering::SeqCst, Ordering::SeqCst);
     }
     last
 }
 
-/// Notes that a table of `domain` is about to map another's frame (TC-3). The domain owns that table, so it cannot be
-/// gone before the note stands.
+/// Notes that a table of `domain` is about to map another's frame (TC-3). The domain owns that
+/// table, so it cannot be gone before the note stands.
 pub(crate) fn note_maps_others(domain: DomainId) {
     if let Some(Owner { owned, .. }) = make(domain)
         && owned.load(Ordering::SeqCst) & MAPS_OTHERS == 0
@@ -99,7 +102,8 @@ pub fn take_owner_emptied() -> bool {
     owner_emptied() && OWNER_EMPTIED.swap(false, Ordering::SeqCst)
 }
 
-/// How many frames belong to `domain`, those included that it has given up but somebody still refers to.
+/// How many frames belong to `domain`, those included that it has given up but somebody still
+/// refers to.
 pub fn owned_by(domain: DomainId) -> u32 {
     find(domain).map_or(0, |owner| owner.owned.load(Ordering::SeqCst) & !MAPS_OTHERS)
 }

@@ -345,7 +345,8 @@ impl<K: Kind> Drop for TypedRef<K> {
     }
 }
 
-/// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for teardown.
+/// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for
+/// teardown.
 #[inline(always)]
 pub(super) fn release_use(frame: &FrameRef) {
     if !frame.slot().take_use() {

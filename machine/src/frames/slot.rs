@@ -68,8 +68,8 @@ impl KindCode {
 
 /// The state of a frame's use, unpacked from its word.
 ///
-/// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 39 shared, 40 shared for writing,
-/// 48-57 progress.
+/// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 39 shared, 40 shared for
+/// writing, 48-57 progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Use {
     pub(crate) count: u32,
@@ -197,22 +197,24 @@ impl Slot {
     /// Notes that a table of another domain is about to map the frame.
     pub(super) fn mark_shared(&self, writable: bool) {
         let marks = if writable { SHARED | SHARED_WRITABLE } else { SHARED };
-        // Once is enough. `SHARED` goes only when nobody refers to the frame any more, and the caller does;
-        // `SHARED_WRITABLE` only while nobody uses it as writable memory, and for a writable entry the caller does.
+        // Once is enough. `SHARED` goes only when nobody refers to the frame any more, and the
+        // caller does; `SHARED_WRITABLE` only while nobody uses it as writable memory, and for a
+        // writable entry the caller does.
         if self.use_word.load(Ordering::SeqCst) & marks != marks {
             self.use_word.fetch_or(marks, Ordering::SeqCst);
         }
     }
 
-    /// Returns when no CPU holds a translation of the frame that is older than the end of its last use: for a new
-    /// owner, who must not be read either.
+    /// Returns when no CPU holds a translation of the frame that is older than the end of its last
+    /// use: for a new owner, who must not be read either.
     pub(super) fn ensure_flushed(&self) {
         self.flush_stale(self.usage().shared);
     }
 
-    /// Returns when no CPU holds a translation from the frame's use as `from`, which has ended, that does harm in its
-    /// next: one that can be written through, or one that was made by walking the frame as a table. The latter is
-    /// the owner's in any case. The caller has set BUSY, and takes the mark `shared_writable` back afterwards.
+    /// Returns when no CPU holds a translation from the frame's use as `from`, which has ended,
+    /// that does harm in its next: one that can be written through, or one that was made by walking
+    /// the frame as a table. The latter is the owner's in any case. The caller has set BUSY, and
+    /// takes the mark `shared_writable` back afterwards.
     pub(super) fn ensure_flushed_of(&self, from: KindCode) {
         let usage = self.usage();
         self.flush_stale(from == KindCode::Writable && usage.shared_writable);

@@ -1,12 +1,14 @@
-//! Teardown of page tables: a table that nobody uses any more waits in its domain's queue to give back what its entries
-//! own, so dropping a reference is always short.
+//! Teardown of page tables: a table that nobody uses any more waits in its domain's queue to give
+//! back what its entries own, so dropping a reference is always short.
 //!
-//! - **TD-1** A table waits in the queue of the domain that owns it. Only that domain's vCPUs, and the destruction of
-//!   the domain, work on the queue; nobody else waits for it or pays for it.
-//! - **TD-2** A vCPU that has left tables behind neither enters its guest nor starts the next step of a multicall
-//!   until the queue of its domain is empty and nobody works on a table from it. What the guest does next may depend
-//!   on it: Linux unpins a tree of tables and makes its pages writable in one multicall.
-//! - **TD-3** Each piece of work has a budget. The caller opens an interrupt window between two pieces.
+//! - **TD-1** A table waits in the queue of the domain that owns it. Only that domain's vCPUs, and
+//!   the destruction of the domain, work on the queue; nobody else waits for it or pays for it.
+//! - **TD-2** A vCPU that has left tables behind neither enters its guest nor starts the next step
+//!   of a multicall until the queue of its domain is empty and nobody works on a table from it.
+//!   What the guest does next may depend on it: Linux unpins a tree of tables and makes its pages
+//!   writable in one multicall.
+//! - **TD-3** Each piece of work has a budget. The caller opens an interrupt window between two
+//!   pieces.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -78,7 +80,8 @@ impl Queue {
                 let idle = usage.count == 0 && !usage.busy && usage.owns_entries();
                 Some(Use { queued: false, busy: usage.busy || idle, ..usage })
             });
-            // `update_usage` always succeeds here; what it found tells whether the frame is ours to tear down.
+            // `update_usage` always succeeds here; what it found tells whether the frame is ours to
+            // tear down.
             let (Ok(before) | Err(before)) = claimed;
             let mut done = true;
             if before.count == 0 && !before.busy && before.owns_entries() {
@@ -143,8 +146,8 @@ impl Teardown {
         self.owner.queue.is_finished()
     }
 
-    /// Tears tables down until none is left or the budget is used up. `true` if nothing is left, with nobody else at
-    /// work on a table either.
+    /// Tears tables down until none is left or the budget is used up. `true` if nothing is left,
+    /// with nobody else at work on a table either.
     pub fn advance(&self, budget: &mut Budget) -> bool {
         self.owner.queue.work(budget);
         self.is_finished()

@@ -33,8 +33,8 @@ const EMPTY_TABLE: u32 = 32;
 /// What a change of kind costs, which may have to wait for other CPUs to flush.
 const CHANGE_OF_KIND: u32 = 64;
 
-/// How much work may still be done before the pCPU must look up from it. One unit is about one used entry checked or
-/// given back.
+/// How much work may still be done before the pCPU must look up from it. One unit is about one used
+/// entry checked or given back.
 #[derive(Debug)]
 pub struct Budget {
     left: u32,
@@ -42,7 +42,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Work between two interrupt windows. A unit is about 90 instructions, so all of it is half a million.
+    /// Work between two interrupt windows. A unit is about 90 instructions, so all of it is half a
+    /// million.
     pub const HYPERCALL: u32 = 6 * 1024;
     /// Work on a fast path, which gives up beyond it and leaves the rest to the slow one.
     pub const FAST: u32 = 1024;
@@ -62,8 +63,9 @@ impl Budget {
         self.left
     }
 
-    /// Whether a step that takes `units` and cannot be interrupted may begin: they are left, or hardly anything has been
-    /// spent, so that there will not be more another time. What the step takes is still to be spent.
+    /// Whether a step that takes `units` and cannot be interrupted may begin: they are left, or
+    /// hardly anything has been spent, so that there will not be more another time. What the step
+    /// takes is still to be spent.
     pub const fn has_room(&self, units: u32) -> bool {
         let most = self.whole - self.whole / 8;
         self.left >= if units < most { units } else { most }

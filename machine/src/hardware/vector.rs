@@ -12,7 +12,8 @@ use crate::backend::{self, io_apic};
 
 /// Vectors for devices: above exceptions and the old controllers', below Paravane's own.
 const DEVICES: RangeInclusive<u8> = 0x30..=0xef;
-/// Vectors of each CPU that interrupts of devices can have: that of guests' system calls stays free.
+/// Vectors of each CPU that interrupts of devices can have: that of guests' system calls stays
+/// free.
 pub const VECTORS: usize = (*DEVICES.end() - *DEVICES.start()) as usize;
 /// The vector that guests may raise themselves.
 const SYSTEM_CALL: u8 = 0x80;

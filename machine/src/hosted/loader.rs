@@ -1,4 +1,5 @@
-//! What a loader and firmware leave in memory, read as at boot: for fuzz targets, which make that memory up.
+//! What a loader and firmware leave in memory, read as at boot: for fuzz targets, which make that
+//! memory up.
 
 use std::vec::Vec;
 
@@ -12,7 +13,8 @@ const HEADER: usize = 36;
 /// Where the root table points to its first entry.
 const SUM: usize = 9;
 
-/// Reads Multiboot information, of the second kind or the first, that begins a physical memory of these bytes.
+/// Reads Multiboot information, of the second kind or the first, that begins a physical memory of
+/// these bytes.
 pub fn multiboot(second: bool, memory: &[u8]) {
     let read = |address: u64, to: &mut [u8]| {
         let start = address.checked_sub(BASE).and_then(|start| usize::try_from(start).ok());
@@ -39,8 +41,8 @@ pub fn firmware(memory: &[u8]) {
     let _ = Efi::read(&map, BASE, code.as_slice());
 }
 
-/// A memory with tables of these names and contents, whose sums are right, that the root pointer leads to. Addresses in
-/// a FADT lead to the table behind it.
+/// A memory with tables of these names and contents, whose sums are right, that the root pointer
+/// leads to. Addresses in a FADT lead to the table behind it.
 pub fn tables(contents: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let mut memory = root_pointer();
     let mut entries = Vec::new();

@@ -1,9 +1,9 @@
 //! The simulated walk caches nothing, but an access that has walked already may still be under way. A flush waits for
 //! those, as a real shoot-down waits for the other CPU's instruction to end.
 //!
-//! A thread is taken to have interrupts on, so a request to flush is served at once, but for the time in which it has
-//! said otherwise by [`with_interrupts_off`]: then it serves requests where the real CPU would, in [`serve`] and in
-//! interrupt windows.
+//! A thread is taken to have interrupts on, so a request to flush is served at once, but for the
+//! time in which it has said otherwise by [`with_interrupts_off`]: then it serves requests where
+//! the real CPU would, in [`serve`] and in interrupt windows.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
@@ -14,7 +14,8 @@ use crate::addr::{CpuSet, MAX_CPUS};
 static ACCESSES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// CPUs that have their interrupts off.
 static MASKED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
-/// How often each CPU has been asked to flush while its interrupts were off, and how many of those it has served.
+/// How often each CPU has been asked to flush while its interrupts were off, and how many of those
+/// it has served.
 static ASKED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
@@ -40,7 +41,8 @@ pub fn with_interrupts_off<T>(act: impl FnOnce() -> T) -> T {
 
 pub(crate) const fn flush_all() {}
 
-/// Flushes if another CPU waits for it. Callers wait for another thread, which may have no processor: it gets this one's.
+/// Flushes if another CPU waits for it. Callers wait for another thread, which may have no
+/// processor: it gets this one's.
 pub fn serve() {
     serve_request();
     std::thread::yield_now();

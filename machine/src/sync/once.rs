@@ -49,10 +49,12 @@ impl<T> Once<T> {
             return value;
         }
         if self.state.load(Ordering::Acquire) == EMPTY {
-            // Made before the cell is claimed, so that nobody waits for it; a second one is dropped.
+            // Made before the cell is claimed, so that nobody waits for it; a second one is
+            // dropped.
             let value = make();
             if self.state.compare_exchange(EMPTY, WRITING, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                // SAFETY: this thread alone moved the state from EMPTY to WRITING, so nobody else reads or writes the cell.
+                // SAFETY: this thread alone moved the state from EMPTY to WRITING, so nobody else
+                // reads or writes the cell.
                 unsafe { (*self.value.get()).write(value) };
                 self.state.store(READY, Ordering::Release);
             }

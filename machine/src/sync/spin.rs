@@ -1,11 +1,12 @@
 #![expect(unsafe_code, reason = "a lock hands out exclusive references to what it protects")]
 //! A fair spin lock with a place in the lock order.
 //!
-//! Each CPU that comes draws a ticket and waits until that number is served, so CPUs get the lock in the order in which
-//! they asked for it: one that takes it again and again cannot keep another away.
+//! Each CPU that comes draws a ticket and waits until that number is served, so CPUs get the lock
+//! in the order in which they asked for it: one that takes it again and again cannot keep another
+//! away.
 //!
-//! - **SL-1** `serving` is changed only by the holder, who moves it on by one. `next` is never behind it, and equal to it
-//!   when nobody holds the lock or waits for it.
+//! - **SL-1** `serving` is changed only by the holder, who moves it on by one. `next` is never
+//!   behind it, and equal to it when nobody holds the lock or waits for it.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -15,7 +16,8 @@ use super::level::{self, Level};
 
 /// Mutual exclusion by spinning, first come, first served; see [`Level`] for the order of locks.
 pub struct SpinLock<T> {
-    /// The next ticket to be drawn. There are far fewer CPUs than tickets, so no two that wait have the same one.
+    /// The next ticket to be drawn. There are far fewer CPUs than tickets, so no two that wait have
+    /// the same one.
     next: AtomicU32,
     /// The ticket of the holder.
     serving: AtomicU32,
@@ -85,7 +87,8 @@ impl<T> Deref for SpinLockGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the guard exists only while its ticket is served (SL-1), so no other reference to the value does.
+        // SAFETY: the guard exists only while its ticket is served (SL-1), so no other reference to
+        // the value does.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -148,7 +151,8 @@ mod tests {
                 }
             });
             for _ in 0..50 {
-                // From the moment at which the ticket is drawn, the other gets the lock once at most.
+                // From the moment at which the ticket is drawn, the other gets the lock once at
+                // most.
                 let ticket = lock.next.fetch_add(1, Ordering::SeqCst);
                 let before = lock.serving.load(Ordering::SeqCst);
                 assert!(ticket.wrapping_sub(before) <= 1, "{ticket} drawn while {before} is served");
@@ -164,7 +168,8 @@ mod tests {
     fn one_cpu_at_a_time_holds_the_lock_and_sees_what_the_one_before_did() {
         const THREADS: u32 = 4;
         const TURNS: u32 = if cfg!(miri) { 20 } else { 2000 };
-        // Two halves that are equal whenever nobody holds the lock; the count starts shortly before the tickets wrap.
+        // Two halves that are equal whenever nobody holds the lock; the count starts shortly before
+        // the tickets wrap.
         let lock = SpinLock::new(Level::Domains, (0u32, 0u32));
         let start = u32::MAX - 10;
         lock.next.store(start, Ordering::SeqCst);

@@ -1,4 +1,5 @@
-//! A target's processes, from their start until they have run for long enough, have made enough calls, or one has failed.
+//! A target's processes, from their start until they have run for long enough, have made enough
+//! calls, or one has failed.
 
 use std::fmt;
 use std::fs::{self, File};

@@ -1,5 +1,5 @@
-//! The corpora: what libFuzzer has found, under `target/fuzz/corpus/`, and the little of it that the repository keeps in
-//! `fuzz/corpus/`.
+//! The corpora: what libFuzzer has found, under `target/fuzz/corpus/`, and the little of it that
+//! the repository keeps in `fuzz/corpus/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,15 @@ use super::build::{self, Instrumentation, Target};
 use super::campaign;
 use crate::{command, workspace};
 
-/// The folders that a target's inputs are found in: the one that it writes to, and the repository's.
+/// The folders that a target's inputs are found in: the one that it writes to, and the
+/// repository's.
 pub(super) fn folders(target: &Target) -> Result<(PathBuf, PathBuf)> {
     let working = workspace::made(workspace::target().join("fuzz/corpus").join(target.name))?;
     Ok((working, workspace::root().join("fuzz/corpus").join(target.name)))
 }
 
-/// Replaces what the repository keeps by few inputs that reach the same edges as all that there are.
+/// Replaces what the repository keeps by few inputs that reach the same edges as all that there
+/// are.
 pub(super) fn minimise(target: &Target) -> Result<()> {
     let program = build::program(target, Instrumentation::Counters)?;
     let (working, kept) = folders(target)?;

@@ -1,4 +1,5 @@
-//! What the corpora reach, by room of the house: a folder or file directly below `src/` of `hypervisor` or `machine`.
+//! What the corpora reach, by room of the house: a folder or file directly below `src/` of
+//! `hypervisor` or `machine`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

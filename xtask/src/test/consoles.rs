@@ -1,4 +1,5 @@
-//! Paravane's consoles: each one that the options name carries the log, all of a list at the same time, and no other does.
+//! Paravane's consoles: each one that the options name carries the log, all of a list at the same
+//! time, and no other does.
 
 use std::fs;
 use std::io::{Read, Write};

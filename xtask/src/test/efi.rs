@@ -1,5 +1,6 @@
-//! The firmware's runtime services: under OVMF GRUB boots Paravane and a stock kernel from its own image; the initial domain lists EFI variables, writes one, reads it back, and
-//! finds it in the flash memory after a restart.
+//! The firmware's runtime services: under OVMF GRUB boots Paravane and a stock kernel from its own
+//! image; the initial domain lists EFI variables, writes one, reads it back, and finds it in the
+//! flash memory after a restart.
 
 use std::ffi::OsString;
 use std::fs;

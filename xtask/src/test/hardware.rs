@@ -307,8 +307,8 @@ fn power_off(bench: &Bench, cpus: u32) -> Result<Outcome> {
     ends_by_itself(setup, &format!("power-off-{cpus}"), &["initial domain ended: poweroff"])
 }
 
-/// Follows a machine that ends although its initial domain has not reported a status: it has to say all that is
-/// `wanted`, and to go off.
+/// Follows a machine that ends although its initial domain has not reported a status: it has to say
+/// all that is `wanted`, and to go off.
 fn ends_by_itself(setup: Setup<'_>, name: &str, wanted: &[&str]) -> Result<Outcome> {
     let mut booted = setup.boot(&machine::log_file("test-logs", name)?)?;
     let mut lines = Vec::new();

@@ -1,5 +1,6 @@
-//! The screen: the log from its first line, a panic, and the initial domain's kernel going on there, under BIOS and UEFI. The emulator
-//! tells what its screen shows, and the text in it is read.
+//! The screen: the log from its first line, a panic, and the initial domain's kernel going on
+//! there, under BIOS and UEFI. The emulator tells what its screen shows, and the text in it is
+//! read.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -129,7 +130,8 @@ impl Watched {
         Ok(Self { running, monitor, serial: String::new(), way, _folder: folder })
     }
 
-    /// The text that the screen shows now: in video memory, if it is VGA text, and then the picture agrees with that.
+    /// The text that the screen shows now: in video memory, if it is VGA text, and then the picture
+    /// agrees with that.
     fn text(&mut self) -> Result<Vec<String>> {
         let picture = self.monitor.picture()?;
         if !matches!(self.way, Way::Direct | Way::Bios("text")) {
@@ -255,7 +257,8 @@ mount -t proc none /proc
 mount -t devtmpfs none /dev
 ";
 
-/// Runs in the initial domain: says which driver has the screen, and what the kernel takes to stand on it.
+/// Runs in the initial domain: says which driver has the screen, and what the kernel takes to stand
+/// on it.
 const SCRIPT: &str = "
 dmesg | grep -i -e fb -e simple-framebuffer -e 'Console: ' -e drm
 echo MARK-ON-SCREEN-0123456789 > /dev/tty1

@@ -21,8 +21,8 @@ const GRANT_VERSION: u32 = 1;
 const POOLS: [u32; 2] = [0, u32::MAX];
 /// Frames that a domain takes before it has any memory of its own, and some for what else is going on.
 const RESERVE: u64 = 64;
-/// What Paravane keeps of a domain in its heap, and of each of its vCPUs, with all that it may come to have later without
-/// asking.
+/// What Paravane keeps of a domain in its heap, and of each of its vCPUs, with all that it may come
+/// to have later without asking.
 const SIZE: usize = 64 << 10;
 const SIZE_OF_VCPU: usize = 24 << 10;
 /// A domain's share of CPU time, unless the tools say otherwise.

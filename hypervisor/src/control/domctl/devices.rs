@@ -36,9 +36,9 @@ pub(super) fn io_port_permission(request: &Request) -> CallResult {
     permit(allow_access)
 }
 
-/// Assigns a device to no domain, or takes it back. Without an IOMMU nothing can keep a device from memory, so that is
-/// refused. A device that is taken back is in the state that was asked for: `xl pci-assignable-remove` gives it to its
-/// driver again only if this succeeds.
+/// Assigns a device to no domain, or takes it back. Without an IOMMU nothing can keep a device from
+/// memory, so that is refused. A device that is taken back is in the state that was asked for: `xl
+/// pci-assignable-remove` gives it to its driver again only if this succeeds.
 pub(super) fn quarantine(request: &Request) -> CallResult {
     let AssignDevice { device_kind: kind, .. } = request.argument();
     match request.command {

@@ -80,7 +80,7 @@ fn words_that_are_all_linked_make_no_call_long() {
             other => panic!("{other:?}"),
         }
         let put = guest.domain.events.lock().put_aside() - aside;
-        assert!(put <= LOOKS, "{put} ports put aside in one go");
+        assert!(put <= LOOKS, "{put} ports put aside at once");
     };
     assert_eq!(errno, Errno::ENOSPC);
     assert!(goes >= DEFAULT_LIMIT / LOOKS, "{goes} goes");

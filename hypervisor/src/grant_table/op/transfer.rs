@@ -40,7 +40,8 @@ fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failu
     }
     let given = copy_of(caller, &receiver, &taken)?;
     let (mfn, frame) = (given.mfn(), given.reference());
-    // The receiver's first, as long as it may have another: several may be giving to it, and itself asking for more.
+    // The receiver's first, as long as it may have another: several may be giving to it, and itself
+    // asking for more.
     if !receiver.frames.push_within(core::iter::once(given), receiver.max_frames()) {
         return Err(status::GENERAL_ERROR.into());
     }

@@ -1,4 +1,5 @@
-//! What a guest decides the size of: how far it goes at a time, and what happens where there is no memory for it.
+//! What a guest decides the size of: how far it goes at a time, and what happens where there is no
+//! memory for it.
 
 use abi::grant_table::{SetupTable, map_flags, op, status};
 use abi::xen::DomainId;

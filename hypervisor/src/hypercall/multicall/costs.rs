@@ -1,5 +1,5 @@
-//! What hypercalls cost is what they spend: of a thousand of them in a multicall no more are made at once than a millisecond
-//! allows. The test guest `stall-calls` measures the same on a machine.
+//! What hypercalls cost is what they spend: of a thousand of them in a multicall no more are made
+//! at once than a millisecond allows. The test guest `stall-calls` measures the same on a machine.
 
 use std::string::String;
 use std::vec::Vec;
@@ -25,7 +25,8 @@ const PAGES: usize = LIST + 16;
 /// Instructions between two looks whether somebody else wants the pCPU.
 const MOST: u64 = 500_000;
 
-/// A call, and what it takes on a machine by `stall-calls`: instructions, those of the multicall's own for it included.
+/// A call, and what it takes on a machine by `stall-calls`: instructions, those of the multicall's
+/// own for it included.
 struct Measured {
     name: &'static str,
     operation: u32,

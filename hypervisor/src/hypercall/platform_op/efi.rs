@@ -1,4 +1,5 @@
-//! `efi_runtime_call`: the firmware's runtime services, called on the initial domain's behalf with copies of its buffers.
+//! `efi_runtime_call`: the firmware's runtime services, called on the initial domain's behalf with
+//! copies of its buffers.
 
 use abi::errno::Errno;
 use abi::platform::{

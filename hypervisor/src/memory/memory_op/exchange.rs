@@ -80,7 +80,8 @@ fn chunk(
         return Err(Errno::ENOMEM);
     }
     let address_bits = address_bits(caller.domain, output)?;
-    // The new frames first: without them, nothing has happened. They come out in the opposite order.
+    // The new frames first: without them, nothing has happened. They come out in the opposite
+    // order.
     let mut fresh = Chain::new();
     for extent in 0..out_extents {
         let pfn: u64 = caller.cpu.read_element(out_list, index * out_extents + extent)?;

@@ -17,8 +17,8 @@ use crate::memory::{claim, mmuext};
 /// The part of the flags that limits addresses; zero means no limit.
 const ADDRESS_BITS: u32 = 0xff;
 
-/// The largest extent that can be had or given back: 2 MiB, which is what Linux and the tools use. An extent is cleared
-/// without a pause.
+/// The largest extent that can be had or given back: 2 MiB, which is what Linux and the tools use.
+/// An extent is cleared without a pause.
 pub(crate) const MAX_ORDER: u32 = 9;
 /// What a frame costs that is taken, cleared and given to its owner, and one that is given back.
 pub(super) const COST_OF_NEW: u32 = 32;
@@ -99,8 +99,9 @@ fn allocate(caller: &Caller<'_>, target: &Domain, wanted: &Reservation) -> Resul
     Ok(block.give_to(target.id()))
 }
 
-/// How many bits the frames' addresses may have. Frames with short addresses are for devices: what has none gets none,
-/// since it would have them all, and the hardware domain's drivers could not work.
+/// How many bits the frames' addresses may have. Frames with short addresses are for devices: what
+/// has none gets none, since it would have them all, and the hardware domain's drivers could not
+/// work.
 ///
 /// # Errors
 /// `ENOMEM` for a domain without devices that asks for less than all memory.

@@ -1,4 +1,5 @@
-//! Changes of a domain's memory: whose they may be, how far they go at a time, and what is left when they fail.
+//! Changes of a domain's memory: whose they may be, how far they go at a time, and what is left
+//! when they fail.
 
 use abi::errno::Errno;
 use abi::memory::{Exchange, Reservation, op};
@@ -99,7 +100,8 @@ fn extents_are_given_out_in_pieces_that_fit_the_budget() {
     let (rounds, done) = to_the_end(&mut guest, op::DECREASE_RESERVATION, &wanted, 2100);
     assert_eq!((rounds, done), (3, 6), "1024 units each");
     assert_eq!(guest.domain.frames.len(), before);
-    // An extent that costs more than there ever is goes all the same, where hardly anything was done before.
+    // An extent that costs more than there ever is goes all the same, where hardly anything was
+    // done before.
     let wanted = reservation(&guest, INPUT, 1, 7, 0);
     assert!(matches!(change(&mut guest, op::POPULATE_PHYSMAP.into(), &wanted, 1000), Ok(1)));
     let argument = guest.put(&wanted);

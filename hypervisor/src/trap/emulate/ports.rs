@@ -113,8 +113,8 @@ impl Ports {
     }
 }
 
-/// `ins` and `outs`. Where a repetition stops early, the registers say how far it came, and the guest executes the rest. A step and
-/// a breakpoint are reported after each access.
+/// `ins` and `outs`. Where a repetition stops early, the registers say how far it came, and the
+/// guest executes the rest. A step and a breakpoint are reported after each access.
 fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction, breakpoints: u64) -> Emulation {
     if instruction.narrow {
         return Emulation::Refused;

@@ -19,7 +19,8 @@ pub(crate) struct Report {
     screen: Result<Option<&'static Video>, Unusable>,
 }
 
-/// Sets the consoles up. What there is of a screen is known afterwards, whether it is a console or not.
+/// Sets the consoles up. What there is of a screen is known afterwards, whether it is a console or
+/// not.
 pub(crate) fn init(options: &Options<'_>, info: &BootInfo) -> Report {
     let mut serial = [Ok(()); SERIAL_PORTS];
     for (index, result) in serial.iter_mut().enumerate().filter(|(index, _)| options.consoles.serial[*index]) {

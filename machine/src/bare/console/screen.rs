@@ -1,7 +1,8 @@
 #![expect(unsafe_code, reason = "writes to video memory")]
-//! The screen: VGA text or a linear framebuffer, as the loader left it. Text is kept in a [`Terminal`] and drawn from there: at
-//! once while the machine boots, later by [`poll`] in pieces of a bounded length. Drawing stops when the initial domain gets the
-//! screen; a panic draws all the same, with a terminal of its own, so that it needs no lock that another CPU may hold.
+//! The screen: VGA text or a linear framebuffer, as the loader left it. Text is kept in a
+//! [`Terminal`] and drawn from there: at once while the machine boots, later by [`poll`] in pieces
+//! of a bounded length. Drawing stops when the initial domain gets the screen; a panic draws all
+//! the same, with a terminal of its own, so that it needs no lock that another CPU may hold.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -124,7 +125,8 @@ impl Surface {
         }
         let at = address + offset;
         match bytes {
-            // SAFETY: `ADDRESS` is where `size` bytes of video memory are mapped, and the offset was checked; no Rust object is there.
+            // SAFETY: `ADDRESS` is where `size` bytes of video memory are mapped, and the offset
+            // was checked; no Rust object is there.
             4 => unsafe { (at as *mut u32).write_volatile(value) },
             // SAFETY: as above.
             2 => unsafe { (at as *mut u16).write_volatile(value as u16) },
@@ -138,8 +140,8 @@ impl Surface {
     }
 }
 
-/// Takes the screen up as the loader has left it, in the first lines of the boot. Video memory above 4 GiB cannot be drawn on before
-/// [`map`] has been called.
+/// Takes the screen up as the loader has left it, in the first lines of the boot. Video memory
+/// above 4 GiB cannot be drawn on before [`map`] has been called.
 pub(crate) fn init(video: &Video, is_console: bool) {
     let surface = SURFACE.set(Surface::new(video));
     let start = match video {
@@ -163,7 +165,8 @@ pub(crate) fn is_console() -> bool {
     CONSOLE.load(Ordering::SeqCst)
 }
 
-/// The screen of a machine whose loader says nothing of it: VGA text, if the BIOS says that it is on, and there is memory.
+/// The screen of a machine whose loader says nothing of it: VGA text, if the BIOS says that it is
+/// on, and there is memory.
 pub(crate) fn bios_text(info: &BootInfo) -> Option<TextMode> {
     let (mut mode, mut columns, mut last_row) = ([0; 1], [0; 2], [0; 1]);
     boot_memory::read_low(BIOS_MODE, &mut mode);
@@ -189,7 +192,8 @@ fn has_text_memory() -> bool {
     found == pattern
 }
 
-/// Maps a framebuffer in the tables that are being built. To be followed by [`use_mapping`] as soon as they are in use.
+/// Maps a framebuffer in the tables that are being built. To be followed by [`use_mapping`] as soon
+/// as they are in use.
 pub(crate) fn map(mapper: &mut Mapper, memory: &mut Early) -> Option<u64> {
     match SURFACE.try_get()? {
         // the first MiB is in the direct map

@@ -1,5 +1,6 @@
-//! 8250 serial ports. A port is written synchronously during boot; after that its interrupt serves both directions, or, where
-//! it has none, the hypervisor's timer by way of [`poll`]. A panic writes past all this.
+//! 8250 serial ports. A port is written synchronously during boot; after that its interrupt serves
+//! both directions, or, where it has none, the hypervisor's timer by way of [`poll`]. A panic
+//! writes past all this.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -32,11 +33,13 @@ const FIFO_SIZE: usize = 16;
 const OUTPUT: usize = 16384;
 const INPUT: usize = 1024;
 
-/// Nanoseconds until a port without an interrupt is looked at again: while it sends, and when only input can come.
+/// Nanoseconds until a port without an interrupt is looked at again: while it sends, and when only
+/// input can come.
 const SENDING: u64 = 1_000_000;
 const LISTENING: u64 = 10_000_000;
 
-/// How often a transmitter is asked for room before what waits for it is given up. A port that works answers within some hundred.
+/// How often a transmitter is asked for room before what waits for it is given up. A port that
+/// works answers within some hundred.
 const PATIENCE: u32 = 1_000_000;
 
 /// Only one of these locks is held at a time.
@@ -233,7 +236,8 @@ pub(crate) fn bases() -> impl Iterator<Item = u16> {
     BASES.iter().map(|base| base.load(Ordering::Relaxed)).filter(|&base| base != 0)
 }
 
-/// From here on nobody waits for a port: its interrupt serves it if it can be routed, else [`poll`].
+/// From here on nobody waits for a port: its interrupt serves it if it can be routed, else
+/// [`poll`].
 pub(crate) fn end_of_boot(settings: &[SerialSettings; SERIAL_PORTS]) {
     for (port, settings) in PORTS.iter().zip(settings).filter(|(port, _)| port.lock().base != 0) {
         let by_interrupt = settings.irq != 0
@@ -263,7 +267,8 @@ pub(crate) fn service() -> bool {
     PORTS.iter().fold(false, |any, port| any | serve(port))
 }
 
-/// Serves the ports without an interrupt; after how many nanoseconds to do so again, if there are any.
+/// Serves the ports without an interrupt; after how many nanoseconds to do so again, if there are
+/// any.
 pub(crate) fn poll() -> Option<u64> {
     let serve = |port: &SpinLock<Port>| {
         let mut port = port.lock();

@@ -1,4 +1,5 @@
-//! What the command line says about consoles: `console=`, `com1=`, `com2=` and `vga=`, by Xen's names.
+//! What the command line says about consoles: `console=`, `com1=`, `com2=` and `vga=`, by Xen's
+//! names.
 
 use super::value::number;
 
@@ -18,12 +19,14 @@ impl Consoles {
     /// Without the option.
     pub(super) const DEFAULT: Self = Self { serial: [true, false], vga: true };
 
-    /// The consoles of a list, and whether all of its words are known. A list without any known word changes nothing.
+    /// The consoles of a list, and whether all of its words are known. A list without any known
+    /// word changes nothing.
     pub(super) fn parse(list: &str) -> (Option<Self>, bool) {
         let mut consoles = Self { serial: [false; SERIAL_PORTS], vga: false };
         let (mut any, mut all) = (list.is_empty(), true);
         for word in list.split(',') {
-            // `H` and `L`: half of the characters each, for two users of one line; both are this console here
+            // `H` and `L`: half of the characters each, for two users of one line; both are this
+            // console here
             match word.trim_end_matches(['H', 'L']) {
                 "com1" => consoles.serial[0] = true,
                 "com2" => consoles.serial[1] = true,
@@ -65,7 +68,8 @@ pub enum PciSerial {
     },
 }
 
-/// How a serial port is set up: `com1=BAUD[/CLOCK][,FRAMING[,PORT|pci|amt[,IRQ[,BUS:DEVICE.FUNCTION]]]]`.
+/// How a serial port is set up:
+/// `com1=BAUD[/CLOCK][,FRAMING[,PORT|pci|amt[,IRQ[,BUS:DEVICE.FUNCTION]]]]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SerialSettings {
     /// Bits a second; `None` leaves the port as the firmware set it (`auto`).
@@ -129,7 +133,8 @@ impl SerialSettings {
         Some(())
     }
 
-    /// A card's line is polled, unless the option says otherwise: which line its pin leads to, the ACPI tables say in a language of their own.
+    /// A card's line is polled, unless the option says otherwise: which line its pin leads to, the
+    /// ACPI tables say in a language of their own.
     const fn set_card(&mut self, card: PciSerial) {
         self.address = SerialAddress::Pci(card);
         self.irq = 0;

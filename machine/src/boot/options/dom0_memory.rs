@@ -2,8 +2,8 @@
 
 use super::value::{number, size};
 
-/// An amount of memory: `[-]TERM[+TERM]`, where a term is a size or a percentage. With a minus it is what is left of
-/// the memory without that much.
+/// An amount of memory: `[-]TERM[+TERM]`, where a term is a size or a percentage. With a minus it
+/// is what is left of the memory without that much.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Amount {
     bytes: u64,
@@ -43,8 +43,8 @@ impl Amount {
     }
 }
 
-/// `dom0_mem=[min:AMOUNT|max:AMOUNT|AMOUNT],...`. Several of these options add to each other; what is said again
-/// replaces what was said before.
+/// `dom0_mem=[min:AMOUNT|max:AMOUNT|AMOUNT],...`. Several of these options add to each other; what
+/// is said again replaces what was said before.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Dom0Memory {
     /// What the control domain starts with.

@@ -8,7 +8,8 @@ use super::{Argument, Consoles, NotTaken, Options, SerialSettings, VideoSettings
 pub struct Row {
     /// Its name in Xen's documentation.
     pub name: &'static str,
-    /// What may stand behind `=`; `BOOL` may be left out, and `no-` in front of the name negates it.
+    /// What may stand behind `=`; `BOOL` may be left out, and `no-` in front of the name negates
+    /// it.
     pub form: &'static str,
     /// What it does.
     pub effect: Effect,
@@ -399,7 +400,8 @@ fn loglvl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), N
 
 /// The most that `gnttab_max_frames=` can allow: 1,048,576 grants of a domain.
 pub const MAX_GRANT_FRAMES: u32 = 2048;
-/// The most that `gnttab_max_maptrack_frames=` can allow: 4,194,304 grants that a domain has mapped.
+/// The most that `gnttab_max_maptrack_frames=` can allow: 4,194,304 grants that a domain has
+/// mapped.
 pub const MAX_MAPTRACK_FRAMES: u32 = 16 * 1024;
 
 /// A number of frames, `most` for anything above that. Xen takes numbers up to `i32::MAX`.

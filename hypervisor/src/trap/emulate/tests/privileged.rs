@@ -184,7 +184,8 @@ fn io_breakpoints_are_hit_by_any_byte_of_the_access() {
     guest.cpu.set_iopl(1);
     guest.cpu.set_control4(1 << 3);
     let hit = Emulation::Inject { vector: vector::DEBUG, error_code: None };
-    // Breakpoint 0: two ports from 0x60 on. Breakpoint 1: one port, for writes of memory. Breakpoint 2: four ports from 0x70 on.
+    // Breakpoint 0: two ports from 0x60 on. Breakpoint 1: one port, for writes of memory.
+    // Breakpoint 2: four ports from 0x70 on.
     for (register, value) in [(0, 0x61), (1, 0x80), (2, 0x70), (7, 0x0e16_0415)] {
         assert!(guest.cpu.set_debug_register(register, value));
     }
