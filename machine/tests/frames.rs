@@ -75,11 +75,7 @@ enum Step {
     Pin(usize),
     Unpin(u64),
     Poke(u64, u16, u64),
-    /// Writes an entry that names the frame that it stands in, with these flags.
-    PokeOwn(u64, u16, u64),
     Replace(usize, u16, u64),
-    /// The same in a table in use.
-    ReplaceOwn(usize, u16, u64),
     TearDown(u32),
 }
 
@@ -89,10 +85,6 @@ fn raw_entry() -> impl Strategy<Value = u64> {
         6 => (0..FRAMES, prop_oneof![Just(1u64), Just(3), Just(7), Just(0x67), Just(5)]).prop_map(|(frame, flags)| frame << 12 | flags),
         1 => any::<u64>(),
     ]
-}
-
-fn own_flags() -> impl Strategy<Value = u64> {
-    prop_oneof![4 => Just(0x65u64), 1 => Just(0x67), 1 => Just(0xe5), 1 => Just(5), 1 => Just(0x64)]
 }
 
 fn index() -> impl Strategy<Value = u16> {
@@ -109,9 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Pin),
         2 => (0..FRAMES).prop_map(Step::Unpin),
         6 => (0..FRAMES, index(), raw_entry()).prop_map(|(frame, index, raw)| Step::Poke(frame, index, raw)),
-        2 => (0..FRAMES, index(), own_flags()).prop_map(|(frame, index, flags)| Step::PokeOwn(frame, index, flags)),
         4 => (any::<usize>(), index(), raw_entry()).prop_map(|(table, index, raw)| Step::Replace(table, index, raw)),
-        3 => (any::<usize>(), index(), own_flags()).prop_map(|(table, index, flags)| Step::ReplaceOwn(table, index, flags)),
         2 => prop_oneof![Just(1u32), Just(300), Just(100_000)].prop_map(Step::TearDown),
     ]
 }
@@ -177,19 +167,20 @@ impl World {
                     unpin(&frame);
                 }
             }
-            Step::Poke(frame, index, raw) => poke(frame, index, raw),
-            Step::PokeOwn(frame, index, flags) => poke(frame, index, frame << 12 | flags),
-            Step::Replace(number, index, raw) => self.replace(number, index, |_| RawEntry::new(raw)),
-            Step::ReplaceOwn(number, index, flags) => {
-                self.replace(number, index, |table| RawEntry::new(table.address().get() | flags));
+            Step::Poke(frame, index, raw) => {
+                let Some(frame) = FrameRef::get(Mfn::new(frame), GUEST) else { return };
+                if let Ok(page) = TypedRef::<Writable>::acquire(frame, &mut NoEntries, &mut Budget::new(4096)) {
+                    page.write_u64(index, raw);
+                }
             }
+            Step::Replace(number, index, raw) => self.replace(number, index, RawEntry::new(raw)),
             Step::TearDown(budget) => {
                 tables_of(GUEST).advance(&mut Budget::new(budget));
             }
         }
     }
 
-    fn replace(&mut self, number: usize, index: u16, raw: impl FnOnce(Mfn) -> RawEntry) {
+    fn replace(&mut self, number: usize, index: u16, raw: RawEntry) {
         if self.held.is_empty() {
             return;
         }
@@ -197,20 +188,16 @@ impl World {
         let budget = &mut Budget::new(100_000);
         match &self.held[number] {
             Value::L1(table) => {
-                let raw = raw(table.mfn());
                 drop(Entry::<L1>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
             }
             Value::L2(table) => {
-                let raw = raw(table.mfn());
                 drop(Entry::<L2>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
             }
             Value::L3(table) => {
-                let raw = raw(table.mfn());
                 drop(Entry::<L3>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
             }
             Value::L4(table) => {
-                let raw = raw(table.mfn());
-                drop(Entry::<L4>::admit(table, raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
+                drop(Entry::<L4>::admit(raw, &mut Own, budget).map(|entry| table.replace(index, entry)))
             }
             _ => {}
         }
@@ -230,15 +217,6 @@ impl World {
                 let more = value.held(mfn);
                 Held { references: sum.references + more.references, uses: sum.uses + more.uses }
             })
-        })
-    }
-
-    /// The same, while a test holds these as well.
-    fn check_with(&self, roots: &[&TypedRef<L4>], frames: &[&FrameRef]) -> Result<(), String> {
-        audit::recount(|mfn| {
-            let uses = roots.iter().filter(|root| root.mfn() == mfn).count() as u32;
-            let references = uses + frames.iter().filter(|frame| frame.mfn() == mfn).count() as u32;
-            Held { references, uses }
         })
     }
 
@@ -263,13 +241,6 @@ impl World {
 
 fn tables_of(domain: DomainId) -> Teardown {
     Teardown::of(domain).expect("a domain's number")
-}
-
-fn poke(frame: u64, index: u16, raw: u64) {
-    let Some(frame) = FrameRef::get(Mfn::new(frame), GUEST) else { return };
-    if let Ok(page) = TypedRef::<Writable>::acquire(frame, &mut NoEntries, &mut Budget::new(4096)) {
-        page.write_u64(index, raw);
-    }
 }
 
 fn unpin(frame: &FrameRef) {
@@ -346,77 +317,6 @@ fn a_page_table_has_no_writable_mapping_and_a_mapped_page_becomes_no_table() {
     assert!(matches!(refused, Err(AcquireError::Conflict)));
     drop((table, page));
     world.end();
-}
-
-#[test]
-fn a_root_may_map_itself_for_reading_and_goes_all_the_same() {
-    let world = World::new();
-    let frame = || world.frame();
-    let (root, other) = (frame(), frame());
-    let own = |frame: &FrameRef, flags: u64| frame.mfn().address().get() | flags;
-    let promote = |frame: &FrameRef| TypedRef::<L4>::acquire(frame.again(), &mut Own, &mut Budget::new(100_000));
-    // A table that is full of such entries: one may be written through, one is Paravane's slot and
-    // replaced, the rest stay.
-    poke(root.mfn().get(), 3, own(&root, 0x67));
-    assert!(matches!(promote(&root), Err(AcquireError::Refused(Errno::EINVAL))), "writable");
-    let second = promote(&other).expect("an empty root");
-    poke(root.mfn().get(), 3, own(&other, 0x65));
-    assert!(matches!(promote(&root), Err(AcquireError::Conflict)), "another root");
-    for index in [0, 3, 255, 256, 511] {
-        poke(root.mfn().get(), index, own(&root, 1));
-    }
-    let table = promote(&root).expect("its own entries are in order");
-    assert_eq!(root.current_kind(), (frames::KindCode::L4, 1), "they are no uses of it");
-    for index in [0, 3, 255, 511] {
-        let entry = table.entry(index);
-        assert!(entry.frame() == root.mfn() && entry.is_present() && !entry.is_writable());
-    }
-    assert_ne!(table.entry(256).frame(), root.mfn());
-    // What is absent is the guest's, whatever its bits.
-    for raw in [own(&root, 0x80), own(&root, 0xfe), own(&other, 0x80)] {
-        let entry = Entry::<L4>::admit(&table, RawEntry::new(raw), &mut Own, &mut Budget::new(100));
-        assert!(table.replace(7, entry.expect("it maps nothing")).is_ok());
-        assert_eq!(table.entry(7).get(), raw);
-        let old = table.replace(7, Entry::absent(RawEntry::new(0))).expect("a slot of the guest's");
-        assert_eq!(old.raw().get(), raw);
-    }
-    // Changed while in use.
-    let admit =
-        |table: &TypedRef<L4>, raw: u64| Entry::<L4>::admit(table, RawEntry::new(raw), &mut Own, &mut Budget::new(100));
-    assert!(matches!(admit(&table, own(&root, 0x67)), Err(AcquireError::Refused(Errno::EINVAL))), "writable");
-    assert!(matches!(admit(&table, own(&root, 0xe5)), Err(AcquireError::Refused(Errno::EINVAL))), "large");
-    assert!(matches!(admit(&table, own(&other, 0x65)), Err(AcquireError::Conflict)), "another root");
-    let old = table.replace(3, Entry::absent(RawEntry::new(0))).expect("a slot of the guest's");
-    assert_eq!((old.raw().frame(), old.raw().get() & 0x83), (root.mfn(), 1), "what stood there is told as it stood");
-    drop(old);
-    let seen = table.entry(3);
-    let entry = admit(&table, own(&root, 5)).expect("for reading");
-    let entry = match table.exchange(3, RawEntry::new(seen.get() | 0x1000), entry) {
-        Err(frames::ReplaceError::Changed(_, entry)) => entry,
-        other => panic!("{other:?}"),
-    };
-    assert!(table.exchange(3, seen, entry).is_ok());
-    assert_eq!(world.check_with(&[&table, &second], &[&root, &other]), Ok(()));
-    drop((table, second));
-    // Nobody uses it any more: it can become another kind, though all its entries stand.
-    let page = TypedRef::<Writable>::acquire(root.again(), &mut NoEntries, &mut Budget::new(100_000));
-    assert!(page.is_ok());
-    drop((page, root, other));
-    world.end();
-}
-
-#[test]
-#[should_panic(expected = "is to stand in")]
-fn the_recursive_entry_of_one_root_does_not_stand_in_another() {
-    let _world = World::new();
-    let root = || {
-        let frame = frames::allocate(GUEST).expect("a frame").into_reference();
-        TypedRef::<L4>::acquire(frame, &mut Own, &mut Budget::new(100_000)).expect("an empty root")
-    };
-    let (one, other) = (root(), root());
-    let raw = RawEntry::new(one.mfn().address().get() | 5);
-    let entry = Entry::<L4>::admit(&one, raw, &mut Own, &mut Budget::new(100)).expect("for reading");
-    let _ = other.replace(3, entry);
 }
 
 #[test]

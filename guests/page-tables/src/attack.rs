@@ -3,7 +3,7 @@
 use kernel::abi::memory::op;
 use kernel::call::{error, number};
 use kernel::memory::{initial_domain, m2p, machine_of, mfn_of, page, peek, poke};
-use kernel::tables::{self, LARGE, READABLE, TABLE, WRITABLE, WRITE, mmuext};
+use kernel::tables::{self, LARGE, PRESENT, READABLE, TABLE, USER, WRITABLE, WRITE, mmuext};
 use kernel::{attempt, call, check, check_eq};
 
 use crate::{Region, is_free, writable};
@@ -175,8 +175,14 @@ fn superpages() {
     check_eq!(peek::<u64>(tables::entry(address, 3)), before, "the entry is as it was");
 }
 
-/// A table that refers to a table of its own level: refused, or read-only and removable.
+/// A table that refers to a table of its own level is refused, for reading too (docs/decisions/0007).
 fn recursion() {
+    let root = tables::root();
+    let slot = machine_of(root) + 300 * 8;
+    for (flags, what) in [(TABLE, "writable"), (PRESENT | USER, "read-only"), (PRESENT, "supervisor's")] {
+        check_eq!(tables::update(slot, tables::entry_for(root, flags)), error::EINVAL, "the root inside itself, {what}");
+        check_eq!(peek::<u64>(root + 300 * 8), 0, "the slot is empty");
+    }
     for command in [mmuext::PIN_L2_TABLE, mmuext::PIN_L3_TABLE, mmuext::PIN_L4_TABLE] {
         let (one, two) = (page(), page());
         poke(one, tables::entry_for(two, TABLE));

@@ -6,7 +6,6 @@ mod attack;
 mod emulate;
 mod frames;
 mod pin;
-mod recursive;
 mod update;
 
 use kernel::memory::{self, PAGE, mfn_of, page, peek, poke};
@@ -19,7 +18,6 @@ fn main() {
     update::all();
     pin::all();
     attack::all();
-    recursive::all();
     emulate::all();
     frames::all();
 }

@@ -14,7 +14,6 @@ use zerocopy::FromZeros;
 use super::memory_op::memory_op;
 use super::mmu_update::{mmu_update, single};
 use super::mmuext::mmuext_op;
-use super::update_va_mapping::update_va_mapping;
 use crate::hypercall::{CallError, CallResult};
 use crate::testing::{Guest, MAPPED};
 
@@ -47,40 +46,6 @@ fn an_entry_is_named_by_an_aligned_address() {
     let entry = guest.entry(2);
     assert!(update(&mut guest, at, entry, u32::from(domid::SELF)).is_ok());
     refused(update(&mut guest, at | 4, entry, u32::from(domid::SELF)), Errno::ENOSYS);
-}
-
-/// The address at which a root that maps itself in `slot` shows the entry of `level` for `address`.
-fn view(slot: u64, address: GuestVirt, level: u32) -> GuestVirt {
-    let base = 0xffff << 48 | slot << 39;
-    GuestVirt::new((0..level).fold(address.get(), |at, _| base | at >> 9 & 0x7f_ffff_fff8))
-}
-
-#[test]
-fn a_guest_reads_its_tables_through_a_recursive_entry_and_changes_them_by_calls_alone() {
-    const SLOT: u64 = 300;
-    let own = u32::from(domid::SELF);
-    let mut guest = Guest::new(1, 4);
-    let root = guest.caller().cpu.context().kernel_root().map(TypedRef::mfn).expect("a root");
-    let at = root.address().get() | SLOT << 3;
-    refused(update(&mut guest, at, root.address().get() | MAPPED, own), Errno::EINVAL);
-    refused(update(&mut guest, at, root.address().get() | 0xe5, own), Errno::EINVAL);
-    assert!(update(&mut guest, at, root.address().get() | 0x65, own).is_ok());
-    let address = guest.address(2);
-    assert_eq!(guest.read::<u64>(view(SLOT, address, 1)), guest.entry(2));
-    for level in 1..=4 {
-        let place = view(SLOT, address, level);
-        let seen: u64 = guest.read(place);
-        assert!(guest.caller().cpu.write(place, &seen).is_err(), "level {level}");
-        let entry = guest.entry(3);
-        let result = update_va_mapping(&mut guest.caller(), place, entry, 0);
-        refused(result, Errno::EINVAL);
-    }
-    let entry = guest.entry(2) & !2;
-    let leaf = guest.entry_address(2);
-    assert!(update(&mut guest, leaf, entry, own).is_ok());
-    assert_eq!(guest.read::<u64>(view(SLOT, address, 1)) & !0x60, entry & !0x60, "a change is seen");
-    assert!(update(&mut guest, at, 0, own).is_ok());
-    assert!(guest.caller().cpu.read::<u64>(view(SLOT, address, 1)).is_err());
 }
 
 /// The short way of a single update changes what the long one would, or nothing.

@@ -93,7 +93,7 @@ pub fn write_entry(
         }
         KindCode::L4 => {
             let table = TypedRef::<L4>::existing(table).map_err(|_| AcquireError::Conflict)?;
-            let entry = Entry::<L4>::admit(&table, change.wanted(), admission, budget)?;
+            let entry = Entry::<L4>::admit(change.wanted(), admission, budget)?;
             put(&table, index, change, entry)
         }
         KindCode::None | KindCode::Writable => {

@@ -34,12 +34,8 @@ impl Player {
 
     fn mmu_update(&mut self, script: &mut Script<'_>) {
         let list = script.list(6, |script| {
-            let table = self.frame(script).get() << 12;
-            let pointer = table | Self::index(script) << 3 | script.pick(&[0, 0, 0, 2, 1, 3]);
-            // A table that names itself, now and then.
-            let value =
-                if script.byte().is_multiple_of(8) { table | script.pick(&[0x65, 0x67]) } else { self.entry(script) };
-            MmuUpdate { pointer, value }
+            let pointer = self.frame(script).get() << 12 | Self::index(script) << 3 | script.pick(&[0, 0, 0, 2, 1, 3]);
+            MmuUpdate { pointer, value: self.entry(script) }
         });
         let at = self.put(list.as_slice());
         let domain = script.pick(&[0x7ff0, 0x7ff0, 0x7ff0, u64::from(self.domains[1].0), 0]);

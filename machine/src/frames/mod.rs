@@ -18,19 +18,10 @@
 //! - **FT-5** Entries `[0, progress)` of a page-table frame own the references that their bits stand for: a present L1
 //!   entry with R/W a `TypedRef<Writable>`, another present L1 entry a `FrameRef`, a present entry of level n a `TypedRef`
 //!   of level n-1. Entries of frames outside the table (devices) own nothing.
-//!   One entry of a root owns nothing: the one of FT-9.
 //! - **FT-6** A frame with a use count above zero and a page-table kind has progress 512: tables in use are wholly valid.
 //! - **FT-7** A frame whose use count is zero and progress above zero is queued for teardown
 //!   (TD-1), or held by a `Promotion`.
 //! - **FT-8** A frame with existence count zero is on a free list or in one `Buffer`, and nowhere else.
-//! - **FT-9** An entry of a root (level 4) that names the root's own frame, a *recursive* entry, is
-//!   read-only and owns nothing. No other entry names a root. So a root never keeps itself alive,
-//!   and goes like any other when its last use ends. What the hardware reaches through a recursive
-//!   entry are tables of the tree that it walks, at most for reading, and only while that root is
-//!   loaded, hence in use: the tree holds these frames (FT-5), they are the same domain's (TC-3),
-//!   and the end of their use as tables is stamped after the last entry that led to them has gone
-//!   (TC-1). No entry that leads to Paravane's memory, the M2P excepted, is open to ring 3, on this
-//!   way or another.
 
 mod access;
 mod allocator;

@@ -100,8 +100,7 @@ impl<K: Level> TypedRef<K> {
             return Err(ReplaceError::Reserved(entry));
         }
         note_mapping(self.frame(), K::LEVEL, entry.raw());
-        let table = self.mfn();
-        Ok(Entry::from_table(table, access::swap_entry(table, index, entry.into_table(table))))
+        Ok(Entry::from_owned_bits(access::swap_entry(self.mfn(), index, entry.into_raw())))
     }
 
     /// Puts an entry in if `expected` still stands there.
@@ -121,11 +120,10 @@ impl<K: Level> TypedRef<K> {
         if !expected.keeps_mapping(entry.raw()) {
             note_mapping(self.frame(), K::LEVEL, entry.raw());
         }
-        let table = self.mfn();
-        let bits = entry.into_table(table);
-        match access::exchange_entry(table, index, expected.get(), bits) {
-            Ok(old) => Ok(Entry::from_table(table, old)),
-            Err(found) => Err(ReplaceError::Changed(RawEntry::new(found), Entry::from_table(table, bits))),
+        let bits = entry.into_raw();
+        match access::exchange_entry(self.mfn(), index, expected.get(), bits) {
+            Ok(old) => Ok(Entry::from_owned_bits(old)),
+            Err(found) => Err(ReplaceError::Changed(RawEntry::new(found), Entry::from_owned_bits(bits))),
         }
     }
 }

@@ -283,7 +283,7 @@ fn validate_leaves<A: Admission>(frame: &FrameRef, admission: &mut A, budget: &m
         match admission.leaf(raw, budget) {
             Ok(entry) => {
                 table::note_mapping(frame, 1, entry.raw());
-                access::write_entry(frame.mfn(), index, entry.into_table(frame.mfn()));
+                access::write_entry(frame.mfn(), index, entry.into_raw());
             }
             Err(error) => {
                 set_progress(frame, index);
@@ -315,13 +315,7 @@ fn validate_tables<Lower: super::Level, A: Admission>(
             return Err(AcquireError::Preempted(Promotion::empty()));
         }
         budget.spend(1);
-        let recursive = if level == 4 { paging::admit_recursive(frame.mfn(), raw) } else { Ok(None) };
-        let admitted = match recursive {
-            Ok(Some(bits)) => Ok(bits),
-            Ok(None) => paging::admit_table_entry::<Lower, A>(raw, admission, budget),
-            Err(errno) => Err(errno.into()),
-        };
-        match admitted {
+        match paging::admit_table_entry::<Lower, A>(raw, admission, budget) {
             Ok(bits) => {
                 table::note_mapping(frame, level, RawEntry::new(bits));
                 access::write_entry(frame.mfn(), index, bits);
@@ -373,10 +367,10 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
         }
         let raw = access::read_entry(frame.mfn(), index);
         match level {
-            1 => drop(Entry::<L1>::from_table(frame.mfn(), raw)),
-            2 => drop(Entry::<L2>::from_table(frame.mfn(), raw)),
-            3 => drop(Entry::<L3>::from_table(frame.mfn(), raw)),
-            _ => drop(Entry::<L4>::from_table(frame.mfn(), raw)),
+            1 => drop(Entry::<L1>::from_owned_bits(raw)),
+            2 => drop(Entry::<L2>::from_owned_bits(raw)),
+            3 => drop(Entry::<L3>::from_owned_bits(raw)),
+            _ => drop(Entry::<L4>::from_owned_bits(raw)),
         }
     }
     set_progress(frame, 0);

@@ -118,11 +118,6 @@ impl RawEntry {
     }
 }
 
-/// In a present value of level 4, never in a table: the entry is recursive and owns nothing (FT-9).
-/// Present entries of roots do not have the bit, which is reserved there; in absent ones it is the
-/// guest's.
-const RECURSIVE: u64 = LeafFlags::PAT_OR_SIZE.bits();
-
 /// A page-table entry of level `K`, with the reference that its bits stand for.
 #[derive(Debug)]
 pub struct Entry<K: Level> {
@@ -136,49 +131,28 @@ impl<K: Level> Entry<K> {
         Self::from_owned_bits(raw.0 & !LeafFlags::PRESENT.bits())
     }
 
-    /// Takes over bits that own their references.
-    const fn from_owned_bits(raw: u64) -> Self {
+    /// Takes over bits that own their references: read from the owned part of a table, or made by `into_raw`.
+    pub(crate) const fn from_owned_bits(raw: u64) -> Self {
         Self { raw, level: PhantomData }
     }
 
-    /// Takes over bits out of the owned part of `table`, or such as were about to be put there.
-    #[inline]
-    pub(crate) fn from_table(table: Mfn, raw: u64) -> Self {
-        let recursive = K::LEVEL == 4 && RawEntry(raw).is_present() && RawEntry(raw).frame() == table;
-        Self::from_owned_bits(if recursive { raw | RECURSIVE } else { raw })
-    }
-
-    /// The bits for an entry of `table`; what the entry owns is theirs now.
-    ///
-    /// # Panics
-    /// If the entry names `table` but is no recursive one, or is the recursive one of
-    /// another root (FT-9).
-    #[inline]
-    pub(crate) fn into_table(self, table: Mfn) -> u64 {
-        let raw = self.raw();
-        if K::LEVEL == 4 {
-            let names_table = raw.is_present() && raw.frame() == table;
-            assert!(names_table == self.is_recursive(), "{raw:x?} is to stand in {table:?}");
-        }
+    /// The bits, which now own the reference.
+    pub(crate) fn into_raw(self) -> u64 {
+        let raw = self.raw;
         mem::forget(self);
-        raw.0
-    }
-
-    const fn is_recursive(&self) -> bool {
-        K::LEVEL == 4 && RawEntry(self.raw).is_present() && self.raw & RECURSIVE != 0
+        raw
     }
 
     /// The bits, for looking at.
-    #[inline]
     pub const fn raw(&self) -> RawEntry {
-        RawEntry(if self.is_recursive() { self.raw & !RECURSIVE } else { self.raw })
+        RawEntry(self.raw)
     }
 
     /// The same entry with the accessed and dirty bits of `seen` added.
     #[must_use]
     pub const fn with_accessed_dirty(mut self, seen: RawEntry) -> Self {
         if self.raw().is_present() {
-            self.raw = RawEntry(self.raw).with_accessed_dirty(seen).0;
+            self.raw = self.raw().with_accessed_dirty(seen).0;
         }
         self
     }
@@ -263,42 +237,6 @@ pub(crate) fn admit_table_entry<Lower: Level, A: Admission>(
     Ok(table_bits(lower.into_counted(), raw))
 }
 
-/// The bits of a recursive entry, which own nothing, if that is what `raw` is to be in the root
-/// `table` (FT-9).
-///
-/// # Errors
-/// `EINVAL` if it may be written through, or is a large page.
-pub(crate) fn admit_recursive(table: Mfn, raw: RawEntry) -> Result<Option<u64>, Errno> {
-    if !raw.is_present() || raw.frame() != table {
-        return Ok(None);
-    }
-    if raw.flags().intersects(LeafFlags::WRITABLE | LeafFlags::PAT_OR_SIZE) {
-        return Err(Errno::EINVAL);
-    }
-    Ok(Some(table_bits(table, raw)))
-}
-
-impl Entry<frames::L4> {
-    /// Decides on an entry that a guest asks for in the root `table`: absent, a link to a lower
-    /// table that is promoted if need be, or the root itself for reading.
-    ///
-    /// # Errors
-    /// Of [`TypedRef::acquire`]; `EINVAL` for a large page, and for a recursive entry that
-    /// may be written through.
-    pub fn admit<A: Admission>(
-        table: &TypedRef<frames::L4>,
-        raw: RawEntry,
-        admission: &mut A,
-        budget: &mut Budget,
-    ) -> Result<Self, AcquireError> {
-        let bits = match admit_recursive(table.mfn(), raw)? {
-            Some(bits) => bits,
-            None => admit_table_entry::<frames::L3, A>(raw, admission, budget)?,
-        };
-        Ok(Self::from_table(table.mfn(), bits))
-    }
-}
-
 macro_rules! table_entries {
     ($($level:ident -> $lower:ident),*) => {$(
         impl Entry<frames::$level> {
@@ -317,7 +255,7 @@ macro_rules! table_entries {
     )*};
 }
 
-table_entries!(L2 -> L1, L3 -> L2);
+table_entries!(L2 -> L1, L3 -> L2, L4 -> L3);
 
 impl Entry<L1> {
     /// A read-only mapping of a frame of the M2P; `None` if the frame is none of these. The M2P stays for ever, so the entry owns nothing.
@@ -338,7 +276,7 @@ impl<K: Level> Drop for Entry<K> {
     #[inline]
     fn drop(&mut self) {
         let raw = self.raw();
-        if !raw.is_present() || self.is_recursive() {
+        if !raw.is_present() {
             return;
         }
         let Some(frame) = FrameRef::from_entry(raw.frame()) else { return };

@@ -7,7 +7,7 @@ use abi::errno::Errno;
 
 pub use descriptor::check_descriptor;
 pub use entry::{Entry, LeafFlags, RawEntry};
-pub(crate) use entry::{admit_recursive, admit_table_entry, leaf_with_flags};
+pub(crate) use entry::{admit_table_entry, leaf_with_flags};
 
 use crate::addr::Mfn;
 use crate::backend::ram;
