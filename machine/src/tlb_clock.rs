@@ -64,6 +64,12 @@ pub(crate) fn now() -> Stamp {
     clock() as Stamp
 }
 
+/// Moves the clock on, as a flush by another CPU would.
+#[cfg(test)]
+pub(crate) fn advance() {
+    CLOCK.fetch_add(1, Ordering::SeqCst);
+}
+
 /// The last moment at which a stamp can have been read. One that is older by a whole round of its bits seems younger than it is, which causes a flush
 /// too many, never one too few.
 const fn latest(stamp: Stamp, clock: u64) -> u64 {

@@ -9,7 +9,6 @@ use abi::xen::DomainId;
 use super::slot::{self, KindCode, Slot, Use};
 use super::{allocator, owner, teardown};
 use crate::addr::Mfn;
-use crate::tlb_clock;
 
 /// A use that a frame can be held in.
 pub trait Kind: sealed::Sealed {
@@ -357,15 +356,10 @@ pub(super) fn release_use(frame: &FrameRef) {
 #[inline(never)]
 fn release_use_slowly(frame: &FrameRef) {
     let slot = frame.slot();
-    // The stamp is read after the last mapping was taken away and written before the count falls, so whoever finds the count
-    // at zero finds a stamp that demands a flush of every translation that could still exist. Losing the race below only
-    // leaves a later stamp than needed.
+    slot.raise_stamp();
     let mut current = slot.usage();
     loop {
         assert!(current.count != 0, "use count of {:?} fell below zero", frame.mfn());
-        if current.count == 1 {
-            slot.stamp.store(tlb_clock::now(), Ordering::SeqCst);
-        }
         let enqueue = current.count == 1 && current.owns_entries() && !current.queued;
         let next = Use { count: current.count - 1, queued: current.queued || enqueue, ..current };
         match slot.exchange_usage(current, next) {

@@ -188,10 +188,27 @@ impl Slot {
         match word & COUNT_MASK {
             0 => return false,
             1 if word & (0x3ff << 48) != 0 => return false,
-            1 => self.stamp.store(tlb_clock::now(), Ordering::SeqCst),
             _ => {}
         }
+        self.raise_stamp();
         self.use_word.compare_exchange(word, word - ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Notes the clock for a use that is about to end, whose mapping has been taken away. Every use
+    /// does, not only the last: that one may have read the clock long before it counts down, while
+    /// others came and went, and their number is all that it compares. So whoever finds the count
+    /// at zero finds a stamp that demands a flush of every translation that could still exist.
+    ///
+    /// The stamp is never set back: the clock is read after the stamp that it replaces.
+    #[inline]
+    pub(super) fn raise_stamp(&self) {
+        loop {
+            let stamp = self.stamp.load(Ordering::SeqCst);
+            let now = tlb_clock::now();
+            if stamp == now || self.stamp.compare_exchange(stamp, now, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                return;
+            }
+        }
     }
 
     /// Notes that a table of another domain is about to map the frame.
@@ -347,6 +364,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_use_that_comes_and_goes_while_the_last_one_ends_is_in_the_stamp() {
+        let usage = Use { kind: KindCode::Writable, count: 1, ..Use::unpack(0) };
+        let slot = slot(usage);
+        // One CPU has read the clock and is about to count down.
+        slot.raise_stamp();
+        let word = slot.use_word.load(Ordering::SeqCst);
+        tlb_clock::advance();
+        assert!(slot.add_use(KindCode::Writable, false) && slot.take_use(), "on another CPU");
+        assert!(slot.use_word.compare_exchange(word, word - ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok());
+        assert_eq!((slot.usage().count, slot.stamp.load(Ordering::SeqCst)), (0, tlb_clock::now()));
     }
 
     #[test]
