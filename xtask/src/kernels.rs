@@ -14,15 +14,22 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     release: &'static str,
     package: &'static str,
+    /// It preempts a process in the middle of an exec, which a paravirtualised kernel does not
+    /// survive (docs/known-problems.md): programs that shall come to their end run unpreempted.
+    pub(crate) is_real_time: bool,
 }
 
 /// The kernels that are tested; the first is the one that `run` boots.
 pub(crate) const KERNELS: [Kernel; 4] = [
-    Kernel { name: "debian12", release: "bookworm", package: "linux-image-amd64" },
-    Kernel { name: "debian12-cloud", release: "bookworm", package: "linux-image-cloud-amd64" },
-    Kernel { name: "debian12-rt", release: "bookworm", package: "linux-image-rt-amd64" },
-    Kernel { name: "debian13", release: "trixie", package: "linux-image-amd64" },
+    kernel("debian12", "bookworm", "linux-image-amd64"),
+    kernel("debian12-cloud", "bookworm", "linux-image-cloud-amd64"),
+    Kernel { is_real_time: true, ..kernel("debian12-rt", "bookworm", "linux-image-rt-amd64") },
+    kernel("debian13", "trixie", "linux-image-amd64"),
 ];
+
+const fn kernel(name: &'static str, release: &'static str, package: &'static str) -> Kernel {
+    Kernel { name, release, package, is_real_time: false }
+}
 
 impl Kernel {
     /// The package that has the kernel itself: the release's newest.

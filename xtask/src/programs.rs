@@ -13,7 +13,8 @@ use crate::{command, image, packages, toolchain, workspace};
 pub(crate) const EXERCISE: &[u8] = include_bytes!("../programs/exercise");
 
 /// The programs in assembly, and whether they are 32-bit.
-const ASSEMBLED: [(&str, bool); 3] = [("compat32", true), ("memory", false), ("vectors", false)];
+const ASSEMBLED: [(&str, bool); 4] =
+    [("compat32", true), ("memory", false), ("unpreempted", false), ("vectors", false)];
 
 /// A program of a package, built for the guest.
 pub(crate) fn built(package: &str, name: &str) -> Result<PathBuf> {
