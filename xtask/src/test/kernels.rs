@@ -23,9 +23,8 @@ const MEMORY: Size = Size::mib(256);
 const LIMITS: Limits =
     Limits { boot: Some(Duration::from_secs(180)), whole: Some(Duration::from_secs(420)), end: END_TIME };
 
-/// The log has the kernel's warnings, which tell more than what comes of them later. A real-time
-/// kernel lets unpreempted programs have all of the time.
-const KERNEL_OPTIONS: &str = "ignore_loglevel sysctl.kernel.sched_rt_runtime_us=-1";
+/// Lets all processes of a real-time kernel run above the kernel's own threads, for all of the time.
+const UNPREEMPTED: &str = "sysctl.kernel.sched_rt_runtime_us=-1 rdinit=/programs/unpreempted -- /init";
 
 /// Numbers of virtual CPUs.
 const VCPUS: [u32; 3] = [1, 2, 4];
@@ -45,16 +44,19 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
 fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
     let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.programs()?;
-    let vcpus_word = vcpus.to_string();
-    let exercise = ["/programs/unpreempted", "/programs/exercise", &vcpus_word].map(OsString::from);
-    ramdisk.command("", if kernel.is_real_time { &exercise } else { &exercise[1..] })?;
+    ramdisk.command("", &["/programs/exercise", &vcpus.to_string()].map(OsString::from))?;
     let guest = GuestModule {
         name: "linux".into(),
         memory: MEMORY,
         vcpus,
         kernel: "vmlinuz".into(),
         ramdisk: Some("ramdisk".into()),
-        command_line: format!("console={} {KERNEL_OPTIONS}", bench.host.console()),
+        // The log has the kernel's warnings, which tell more than what comes of them later.
+        command_line: format!(
+            "console={} ignore_loglevel {}",
+            bench.host.console(),
+            if kernel.is_real_time { UNPREEMPTED } else { "" }
+        ),
     };
     let setup = Setup {
         host: &bench.host,
