@@ -119,7 +119,7 @@ pub(crate) struct Record {
 
 static RECORDS: [Record; MAX_CPUS] = [const {
     Record {
-        start: AtomicU64::new(u64::MAX),
+        start: AtomicU64::new(0),
         code: AtomicU32::new(0),
         longest: AtomicU64::new(0),
         longest_code: AtomicU32::new(0),
@@ -145,13 +145,13 @@ impl Record {
     #[inline]
     pub(crate) fn begin(&self, cause: Cause) {
         self.code.store(cause.code(), Ordering::Relaxed);
-        self.start.store(time::tsc(), Ordering::Relaxed);
+        self.start.store(time::ticks(), Ordering::Relaxed);
     }
 
     /// The stretch ends.
     #[inline]
     pub(crate) fn end(&self) {
-        let ticks = time::tsc().saturating_sub(self.start.load(Ordering::Relaxed));
+        let ticks = time::ticks().wrapping_sub(self.start.load(Ordering::Relaxed));
         if ticks > NOTABLE {
             self.keep(ticks);
         }
@@ -198,6 +198,7 @@ pub(crate) fn window() {
 
 /// This pCPU begins to run vCPUs.
 pub(crate) fn start(now: u64) {
+    begin(Cause::Wake);
     own().since.store(now, Ordering::Relaxed);
 }
 

@@ -1,6 +1,6 @@
 //! Time: nanoseconds since boot from the time-stamp counter, the deadline of this CPU, and the wall clock.
 
-pub use crate::backend::time::{now, scale, set_deadline, tsc, wall_clock_at_boot};
+pub use crate::backend::time::{now, scale, set_deadline, ticks, tsc, wall_clock_at_boot};
 
 /// How counter ticks become nanoseconds, in the form that the interface hands to guests: shift the ticks left by `shift`
 /// (right if it is negative), multiply by `mul`, drop 32 bits.

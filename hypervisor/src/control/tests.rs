@@ -9,7 +9,7 @@ use crate::testing::Guest;
 
 fn call(guest: &mut Guest, number: u32, argument: GuestVirt) -> CallResult {
     let row = table::row(number.into()).expect("a call that exists");
-    (row.handler)(&mut guest.caller(), [argument.get(), 0, 0, 0, 0, 0])
+    (row.handler)(&mut guest.caller(), &[argument.get(), 0, 0, 0, 0, 0])
 }
 
 fn errno(result: CallResult) -> Option<Errno> {

@@ -221,9 +221,9 @@ impl Vcpu {
 
     /// Gives up what was kept for an attempt that is over.
     #[inline]
-    pub fn end_attempt(&self, attempt: Attempt) {
+    pub fn end_attempt(&self, attempt: impl FnOnce() -> Attempt) {
         if self.has_promotion.load(Ordering::Relaxed) {
-            self.end_kept_attempt(attempt);
+            self.end_kept_attempt(attempt());
         }
     }
 
@@ -301,10 +301,10 @@ mod tests {
         vcpu.keep_promotion(next, promotion);
         for other in [Attempt::Hypercall(1, [1, 2, 3, 5]), Attempt::Hypercall(2, [1, 2, 3, 4]), Attempt::Instruction(1)]
         {
-            vcpu.end_attempt(other);
+            vcpu.end_attempt(|| other);
             assert!(vcpu.promotion.lock().is_some(), "{other:?}");
         }
-        vcpu.end_attempt(next);
+        vcpu.end_attempt(|| next);
         assert!(vcpu.promotion.lock().is_none());
     }
 }

@@ -55,18 +55,24 @@ impl PageOwner {
 
 impl Caller<'_> {
     /// Tears down the tables that earlier steps of the same call have left behind, as far as the
-    /// budget goes; also those of `target`, whose tables the call concerns, if that is another
-    /// domain at rest, which cannot do it itself. `false` if the call has to give way before its
-    /// next step, which may depend on it (TD-2).
-    pub fn settle(&mut self, target: &Domain) -> bool {
+    /// budget goes. `false` if the call has to give way before its next step, which may depend on
+    /// it (TD-2).
+    #[inline]
+    pub fn settle_own(&mut self) -> bool {
         if frames::left_tables() {
             if !self.domain.teardown.advance(&mut self.budget) {
                 return false;
             }
             frames::note_settled();
         }
+        true
+    }
+
+    /// The same, and for the tables of `target` too, which the call concerns, if that is another
+    /// domain at rest, which cannot do it itself.
+    pub fn settle(&mut self, target: &Domain) -> bool {
         let at_rest = target.id() != self.domain.id() && target.is_paused();
-        !at_rest || target.teardown.advance(&mut self.budget)
+        self.settle_own() && (!at_rest || target.teardown.advance(&mut self.budget))
     }
 
     /// Only the control domain may.

@@ -41,15 +41,15 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
     }
     let arguments = arguments(cpu);
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
-    let result = call(&mut caller, number, arguments);
+    let result = call(&mut caller, number, &arguments, 0);
     counts::note(number, matches!(result, Err(CallError::Continue { .. })));
-    let attempt = |arguments: [u64; 6]| {
-        let [first, second, third, fourth, ..] = arguments;
+    let attempt = |arguments: &[u64; 6]| {
+        let [first, second, third, fourth, ..] = *arguments;
         Attempt::Hypercall(number, [first, second, third, fourth])
     };
     if !matches!(result, Err(CallError::Continue { promotion: Some(_), .. })) {
         // What was left half validated for this call has been taken up by now, or is given up.
-        vcpu.end_attempt(attempt(arguments));
+        vcpu.end_attempt(|| attempt(&arguments));
     }
     match result {
         Ok(value) => cpu.registers_mut().rax = value,
@@ -57,7 +57,7 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
         Err(CallError::Continue { arguments, promotion }) => {
             repeat(cpu, arguments);
             if let Some(promotion) = promotion {
-                vcpu.keep_promotion(attempt(self::arguments(cpu)), promotion);
+                vcpu.keep_promotion(attempt(&self::arguments(cpu)), promotion);
             }
         }
         Err(CallError::Kill(why)) => return Err(why),
@@ -71,10 +71,13 @@ fn arguments(cpu: &Active) -> [u64; 6] {
     [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9]
 }
 
-/// Calls the handler for `number`.
-pub(super) fn call(caller: &mut Caller<'_>, number: u64, arguments: [u64; 6]) -> CallResult {
-    let Some(Row { handler, cost, .. }) = table::row(number) else { return Err(Errno::ENOSYS.into()) };
-    caller.budget.spend(*cost);
+/// Calls the handler for `number`. That it is called at all costs `overhead`, in units of the budget.
+pub(super) fn call(caller: &mut Caller<'_>, number: u64, arguments: &[u64; 6], overhead: u32) -> CallResult {
+    let Some(Row { handler, cost, .. }) = table::row(number) else {
+        caller.budget.spend(overhead);
+        return Err(Errno::ENOSYS.into());
+    };
+    caller.budget.spend(overhead + *cost);
     handler(caller, arguments)
 }
 

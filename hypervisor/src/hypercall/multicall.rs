@@ -19,17 +19,19 @@ const COST_OF_CALL: u32 = 16;
 pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) -> CallResult {
     for index in 0..count {
         let entry_address = list.offset(u64::from(index) * size_of::<MulticallEntry>() as u64);
-        if index != 0 && (!caller.settle(caller.domain) || caller.budget.is_exhausted()) {
+        if index != 0 && (!caller.settle_own() || caller.budget.is_exhausted()) {
             return Err(rest(entry_address, count - index, None));
         }
-        caller.budget.spend(COST_OF_CALL);
         let entry: MulticallEntry = caller.cpu.read(entry_address)?;
         if entry.operation == u64::from(hypercall::IRET) {
             return iret(caller, entry_address);
         }
         let result = match entry.operation {
-            operation if operation == u64::from(hypercall::MULTICALL) => Err(Errno::EINVAL.into()),
-            operation => call(caller, operation, entry.arguments),
+            operation if operation == u64::from(hypercall::MULTICALL) => {
+                caller.budget.spend(COST_OF_CALL);
+                Err(Errno::EINVAL.into())
+            }
+            operation => call(caller, operation, &entry.arguments, COST_OF_CALL),
         };
         let value = match result {
             Ok(value) => value,

@@ -12,7 +12,7 @@ use crate::memory::{memory_op, mmu_update, mmuext, update_va_mapping};
 use crate::{control, event_channel, grant_table};
 
 /// What handles a hypercall: it gets the six argument registers.
-pub type HandlerFunction = fn(&mut Caller<'_>, [u64; 6]) -> CallResult;
+pub type HandlerFunction = fn(&mut Caller<'_>, &[u64; 6]) -> CallResult;
 
 /// One hypercall.
 pub struct Row {

@@ -151,6 +151,15 @@ pub(crate) fn read_tsc() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
+/// The time-stamp counter, read before or after what stands around it.
+#[inline]
+pub(crate) fn read_tsc_unordered() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a counter.
+    unsafe { asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
 /// CPUID; returns eax, ebx, ecx, edx.
 pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     let result = core::arch::x86_64::__cpuid_count(leaf, subleaf);

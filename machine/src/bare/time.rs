@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "reads the HPET's registers in memory")]
 //! The clock of the machine: the time-stamp counter, measured once at boot against a timer of known frequency.
 
-use super::registers::{port_read8, port_read32, port_write8, read_tsc};
+use super::registers::{port_read8, port_read32, port_write8, read_tsc, read_tsc_unordered};
 use super::{apic, cpu_features};
 use crate::boot::acpi::Acpi;
 use crate::sync::Once;
@@ -186,6 +186,11 @@ pub fn now() -> u64 {
 /// The time-stamp counter.
 pub fn tsc() -> u64 {
     read_tsc()
+}
+
+/// The time-stamp counter, without regard to what the processor executes at the same time.
+pub fn ticks() -> u64 {
+    read_tsc_unordered()
 }
 
 /// How ticks of the time-stamp counter become nanoseconds.

@@ -4,12 +4,10 @@ use core::sync::atomic::Ordering;
 
 use super::owner::note_maps_others;
 use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
-use super::slot::Slot;
 use super::transition::ENTRIES;
 use super::{access, slot};
 use crate::addr::{GuestVirt, Mfn};
 use crate::paging::{self, Entry, RawEntry};
-use abi::xen::DomainId;
 
 /// The entry of a table of `level` that `address` goes through; nine bits.
 const fn index(address: GuestVirt, level: u32) -> u16 {
@@ -23,19 +21,21 @@ const fn index(address: GuestVirt, level: u32) -> u16 {
 #[inline]
 pub(super) fn note_mapping(table: &FrameRef, level: u8, entry: RawEntry) {
     if entry.is_present()
-        && let Some(mapped) = slot::ram_slot(entry.frame())
+        && let Some(mapped) = slot::slot(entry.frame())
         && mapped.owner.load(Ordering::Relaxed) != table.slot().owner.load(Ordering::Relaxed)
     {
-        assert!(level == 1, "{:?} is to be linked by a table of {:?}", entry.frame(), table.owner());
-        mark_foreign(mapped, table.owner(), entry.is_writable());
+        note_foreign(table, level, entry);
     }
 }
 
-/// The marks of a frame that a table of `by` is about to map (TC-3, TC-4).
+/// See [`note_mapping`]: what is mapped may be no memory, and has no owner then.
+#[cold]
 #[inline(never)]
-fn mark_foreign(mapped: &Slot, by: DomainId, writable: bool) {
-    note_maps_others(by);
-    mapped.mark_shared(writable);
+fn note_foreign(table: &FrameRef, level: u8, entry: RawEntry) {
+    let Some(mapped) = slot::ram_slot(entry.frame()) else { return };
+    assert!(level == 1, "{:?} is to be linked by a table of {:?}", entry.frame(), table.owner());
+    note_maps_others(table.owner());
+    mapped.mark_shared(entry.is_writable());
 }
 
 /// A page table in use.
@@ -169,6 +169,7 @@ mod tests {
     use crate::frames::{AcquireError, Budget, FrameList, L2, Writable, allocate};
     use crate::paging::{Admission, LeafFlags, NoEntries};
     use abi::errno::Errno;
+    use abi::xen::DomainId;
 
     /// Allows everything, whoever owns it.
     struct Everything;

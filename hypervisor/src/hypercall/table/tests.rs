@@ -27,7 +27,7 @@ fn is_refused(guest: &mut Guest, row: &Row, operation: u32) -> bool {
         hypercall::VM_ASSIST => [operation.into(), 4, 0, 0, 0, 0],
         _ => [operation.into(), 0, 0, 0, 0, 0],
     };
-    let outcome = (row.handler)(&mut guest.caller(), arguments);
+    let outcome = (row.handler)(&mut guest.caller(), &arguments);
     matches!(outcome, Err(CallError::Errno(Errno::ENOSYS | Errno::EOPNOTSUPP)))
 }
 

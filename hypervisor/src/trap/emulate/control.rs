@@ -81,7 +81,7 @@ fn write_root(
         vcpu.keep_promotion(attempt, promotion);
         return Emulation::Done;
     }
-    vcpu.end_attempt(attempt);
+    vcpu.end_attempt(|| attempt);
     match outcome {
         Ok(()) => complete(cpu, instruction.length),
         Err(CallError::Errno(_)) => PROTECTION_FAULT,

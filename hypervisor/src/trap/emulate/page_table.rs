@@ -168,7 +168,7 @@ pub(super) fn decoded(
         vcpu.keep_promotion(attempt, promotion);
         return Emulation::Done;
     }
-    vcpu.end_attempt(attempt);
+    vcpu.end_attempt(|| attempt);
     match outcome {
         Ok(()) => {
             let repeats = instruction.repeat && after.rcx != 0 && instruction.modrm.is_none();

@@ -20,7 +20,7 @@ fn call<T: IntoBytes + Immutable>(guest: &mut Guest, command: u32, domain: u16, 
     let address = guest.put(&request);
     let row = table::row(hypercall::DOMCTL.into()).expect("a call that exists");
     loop {
-        match (row.handler)(&mut guest.caller(), [address.get(), 0, 0, 0, 0, 0]) {
+        match (row.handler)(&mut guest.caller(), &[address.get(), 0, 0, 0, 0, 0]) {
             Ok(_) => return Ok(guest.read(address)),
             Err(CallError::Errno(errno)) => return Err(errno),
             Err(CallError::Continue { .. }) => {}
