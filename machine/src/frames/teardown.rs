@@ -7,8 +7,8 @@
 //!   of a multicall until the queue of its domain is empty and nobody works on a table from it.
 //!   What the guest does next may depend on it: Linux unpins a tree of tables and makes its pages
 //!   writable in one multicall.
-//! - **TD-3** Each piece of work has a budget. The caller opens an interrupt window between two
-//!   pieces.
+//! - **TD-3** Each piece of work has a budget. No table is begun when it is used up. The caller
+//!   opens an interrupt window between two pieces.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +21,9 @@ use super::slot::{self, NO_FRAME, Use};
 use super::transition::{self, Budget};
 use crate::addr::{MAX_CPUS, Mfn};
 use crate::sync::{Level, SpinLock};
+
+/// What it costs to take a table out of the queue, beside its teardown.
+const QUEUED_TABLE: u32 = 8;
 
 /// The page tables of one domain that wait for teardown, linked through the frame table.
 pub(super) struct Queue {
@@ -74,7 +77,12 @@ impl Queue {
 
     /// Tears tables down until none is left or the budget is used up.
     fn work(&self, budget: &mut Budget) {
-        while let Some(frame) = self.pop() {
+        // The budget is looked at before each table: one without entries is always torn down whole,
+        // and one that is in use again needs nothing done.
+        while !budget.is_exhausted()
+            && let Some(frame) = self.pop()
+        {
+            budget.spend(QUEUED_TABLE);
             let slot = frame.slot();
             let claimed = slot.update_usage(|usage| {
                 let idle = usage.count == 0 && !usage.busy && usage.owns_entries();
@@ -89,9 +97,6 @@ impl Queue {
                 transition::finish_busy(&frame, |usage| Use { queued: !done, ..usage });
             }
             self.finish(frame, done);
-            if !done {
-                return;
-            }
         }
     }
 }
@@ -158,4 +163,67 @@ impl Teardown {
 #[cfg(not(target_os = "none"))]
 pub fn any_waiting() -> bool {
     (0..1 << 15).map(DomainId).filter_map(owner::find).any(|owner| !Teardown { owner }.is_finished())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::{FrameList, L1, TypedRef, allocate, free_frames};
+    use crate::paging::NoEntries;
+    use std::vec::Vec;
+
+    const GUEST: DomainId = DomainId(1);
+    const TABLES: usize = 1000;
+
+    /// Frames that are tables without entries, queued.
+    fn queued_tables() -> Vec<FrameRef> {
+        let list = FrameList::new(GUEST);
+        let frame = || {
+            list.push(allocate(GUEST).expect("a free frame"));
+            list.pop().expect("just pushed").into_reference()
+        };
+        let frames: Vec<FrameRef> = (0..TABLES).map(|_| frame()).collect();
+        let tables: Vec<TypedRef<L1>> = frames.iter().map(used_again).collect();
+        tables.into_iter().for_each(|table| table.pin().expect("not pinned yet"));
+        frames.iter().for_each(|frame| drop(TypedRef::<L1>::unpin(frame)));
+        frames
+    }
+
+    fn used_again(frame: &FrameRef) -> TypedRef<L1> {
+        TypedRef::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)).expect("an empty table")
+    }
+
+    fn still_queued(frames: &[FrameRef]) -> usize {
+        frames.iter().filter(|frame| frame.slot().usage().queued).count()
+    }
+
+    #[test]
+    fn tables_without_entries_are_torn_down_a_budget_at_a_time() {
+        crate::hosted::start(2048);
+        let free = free_frames();
+        let frames = queued_tables();
+        let waiting = Teardown::of(GUEST).expect("a domain's number");
+        assert!(!waiting.advance(&mut Budget::new(100)));
+        let left = still_queued(&frames);
+        assert!((TABLES - 10..TABLES).contains(&left), "{left} are left");
+        drop(frames);
+        while !waiting.advance(&mut Budget::new(1000)) {}
+        assert_eq!(free_frames(), free);
+    }
+
+    #[test]
+    fn tables_that_are_in_use_again_leave_the_queue_a_budget_at_a_time() {
+        crate::hosted::start(2048);
+        let free = free_frames();
+        let frames = queued_tables();
+        let tables: Vec<TypedRef<L1>> = frames.iter().map(used_again).collect();
+        let waiting = Teardown::of(GUEST).expect("a domain's number");
+        assert!(!waiting.advance(&mut Budget::new(100)));
+        let left = still_queued(&frames);
+        assert!((TABLES - 20..TABLES).contains(&left), "{left} are left");
+        while !waiting.advance(&mut Budget::new(1000)) {}
+        drop((tables, frames));
+        while !waiting.advance(&mut Budget::new(1000)) {}
+        assert_eq!(free_frames(), free);
+    }
 }

@@ -30,6 +30,9 @@ pub(super) const ENTRIES: u16 = 512;
 /// What looking for used entries in a table costs, beside the entries.
 const EMPTY_TABLE: u32 = 32;
 
+/// What it costs to give back the use of a table, which is queued if that was its last.
+const LINKED_TABLE: u32 = 3;
+
 /// What a change of kind costs, which may have to wait for other CPUs to flush.
 const CHANGE_OF_KIND: u32 = 64;
 
@@ -359,7 +362,7 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
             set_progress(frame, index + 1);
             return false;
         }
-        budget.spend(1);
+        budget.spend(if level == 1 { 1 } else { LINKED_TABLE });
         end = index;
         if level == 4 && paging::is_hypervisor_slot(index) {
             access::write_entry(frame.mfn(), index, 0);
