@@ -18,6 +18,8 @@ use crate::{event_channel, latency};
 /// What giving a frame back costs, in units of the budget: its pin, its M2P entry, the allocator's
 /// lists.
 const COST_OF_FRAME: u32 = 16;
+/// The same for a vCPU: its state, root tables and descriptor pages.
+const COST_OF_VCPU: u32 = 64;
 
 /// Domains that have ended and are not gone yet.
 static ENDED: SpinLock<Vec<Arc<Domain>>> = SpinLock::new(Level::Ended, Vec::new());
@@ -126,14 +128,18 @@ fn take_apart(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
     // Contexts first: they hold root tables, descriptor pages and the places of vcpu_info.
     for vcpu in domain.vcpus() {
         vcpu.time.cancel_all();
+        if vcpu.is_gone() {
+            continue;
+        }
+        if budget.is_exhausted() {
+            return false;
+        }
+        budget.spend(COST_OF_VCPU);
         let parked = vcpu.parked().take();
         let promotion = vcpu.promotion.lock().take();
         drop(promotion);
-        match parked {
-            Some(context) => drop(context),
-            None if !vcpu.is_gone() => return false,
-            None => {}
-        }
+        let Some(context) = parked else { return false };
+        drop(context);
         vcpu.set_gone();
     }
     if !domain.events.close_all(domain, budget) || !domain.grants.release_all(domain, budget) {
@@ -161,5 +167,28 @@ fn conclude(id: DomainId) {
         latency::report().for_each(|line| log::info!("{line}"));
         console::announce(format_args!("no guest is left"));
         power::off();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::MAX_VCPUS;
+    use crate::testing::Guest;
+
+    #[test]
+    fn the_vcpus_of_a_domain_are_given_up_a_budget_at_a_time() {
+        let mut guest = Guest::with_vcpus(1, 2, MAX_VCPUS);
+        let domain = Arc::clone(&guest.domain);
+        let context = guest.park();
+        *domain.vcpus()[0].parked() = Some(context);
+        let gone = || domain.vcpus().iter().filter(|vcpu| vcpu.is_gone()).count();
+        domain.destroy();
+        destroy_some(&mut Budget::new(10 * COST_OF_VCPU));
+        assert_eq!(gone(), 10);
+        while table::by_id(domain.id()).is_some() {
+            destroy_some(&mut Budget::new(10 * COST_OF_VCPU));
+        }
+        assert_eq!(gone(), domain.vcpus().len());
     }
 }
