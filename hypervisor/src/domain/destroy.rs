@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use machine::frames::{self, Budget};
+use machine::frames::{self, Budget, Teardown};
 use machine::sync::{Level, SpinLock};
 use machine::{console, m2p, power};
 
@@ -31,9 +31,10 @@ pub(super) fn note_ended(domain: &Arc<Domain>) {
     ENDED.lock().push(Arc::clone(domain));
 }
 
-/// Whether there is a domain to be taken apart, or one's last frame has returned.
+/// Whether there is a domain to be destroyed, a table that others have given back of one that has
+/// been, or one's last frame has returned.
 pub fn destruction_due() -> bool {
-    frames::owner_emptied() || !ENDED.lock().is_empty()
+    frames::owner_emptied() || frames::orphaned_tables() || !ENDED.lock().is_empty()
 }
 
 /// Does a piece of the work, if no other pCPU is at it.
@@ -52,8 +53,22 @@ pub fn destroy_some(budget: &mut Budget) {
             ENDED.lock().rotate_left(1);
         }
     }
+    tear_down_remains(budget);
     conclude_emptied();
     BUSY.store(false, Ordering::Release);
+}
+
+/// Tears down what others held of destroyed domains as tables, and have given back. `true` if
+/// nothing is left.
+pub fn tear_down_remains(budget: &mut Budget) -> bool {
+    if !frames::take_orphaned_tables() {
+        return true;
+    }
+    let done = table::remains().filter_map(Teardown::of).all(|teardown| teardown.advance(budget));
+    if !done {
+        frames::note_orphaned_tables();
+    }
+    done
 }
 
 /// Frees the numbers of domains whose last frame has returned.
@@ -84,6 +99,9 @@ pub(crate) fn destroy_initial(domain: &Arc<Domain>) {
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn forget_all() {
     destroy_some(&mut Budget::new(Budget::HYPERCALL));
+    while frames::orphaned_tables() {
+        destroy_some(&mut Budget::new(Budget::HYPERCALL));
+    }
     assert!(table::first_from(DomainId(1)).is_none(), "a domain is dead, but not gone");
     table::forget(DomainId(0));
 }
@@ -93,7 +111,11 @@ fn bury(domain: Arc<Domain>) {
     let Life::Dying(reason) = domain.life() else { return };
     let handle = domain.control.record().handle;
     let id = domain.id();
+    // While nobody else can get the number.
+    domain.teardown.orphan();
     table::bury(id, Remains { reason, handle, vcpus: domain.settings().vcpus });
+    // A table may have been queued since the queue was empty, and before it could be found.
+    frames::note_orphaned_tables();
     drop(domain);
     event_channel::raise_for_control(virq::DOM_EXC);
     if frames::owned_by(id) == 0 {
@@ -173,8 +195,21 @@ fn conclude(id: DomainId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::MAX_VCPUS;
+    use crate::domain::{Attempt, MAX_VCPUS};
+    use crate::memory::admission::GuestAdmission;
     use crate::testing::Guest;
+    use machine::frames::{AcquireError, FrameRef, L2, TypedRef, Writable};
+    use machine::paging::NoEntries;
+
+    /// Leaves a domain without a vCPU that is on a pCPU, and destroys it as far as it goes.
+    fn destroy(mut guest: Guest) {
+        let context = guest.park();
+        *guest.domain.vcpus()[0].parked() = Some(context);
+        guest.domain.destroy();
+        while table::by_id(guest.domain.id()).is_some() {
+            destroy_some(&mut Budget::new(Budget::HYPERCALL));
+        }
+    }
 
     #[test]
     fn the_vcpus_of_a_domain_are_given_up_a_budget_at_a_time() {
@@ -190,5 +225,39 @@ mod tests {
             destroy_some(&mut Budget::new(10 * COST_OF_VCPU));
         }
         assert_eq!(gone(), domain.vcpus().len());
+    }
+
+    #[test]
+    fn tables_that_are_given_back_after_their_domain_was_destroyed_are_torn_down() {
+        let builder = Guest::new(1, 2);
+        let vcpu = builder.domain.vcpu(0).expect("a vCPU");
+        let free = frames::free_frames();
+        let guest = Guest::new(2, 2);
+        let id = guest.domain.id();
+        let frame = || {
+            let allocation = frames::allocate(id).expect("a free frame");
+            let frame = allocation.reference();
+            guest.domain.frames.push(allocation);
+            frame
+        };
+        let (upper, lower) = (frame(), [frame(), frame()]);
+        let page = TypedRef::<Writable>::acquire(upper.again(), &mut NoEntries, &mut Budget::new(100));
+        let page = page.expect("a frame that can be written");
+        for (index, table) in (0..).zip(lower.iter().map(FrameRef::mfn)) {
+            page.write_u64(index, table.address().get() | 7);
+        }
+        drop((page, lower));
+        // The control domain pins a table of the guest's and has not come to the end of it.
+        let pin = TypedRef::<L2>::acquire(upper, &mut GuestAdmission::of(&guest.domain), &mut Budget::new(1));
+        let Err(AcquireError::Preempted(promotion)) = pin else { panic!("not preempted: {pin:?}") };
+        let attempt = Attempt::Hypercall(1, [0; 4]);
+        vcpu.keep_promotion(attempt, promotion);
+        destroy(guest);
+        assert!(table::is_gone_but_for_frames(id) && !destruction_due());
+        vcpu.end_attempt(|| attempt);
+        assert!(destruction_due());
+        destroy_some(&mut Budget::new(1000));
+        assert!(!table::is_gone_but_for_frames(id), "its number is still taken");
+        assert_eq!(frames::free_frames(), free);
     }
 }

@@ -9,7 +9,7 @@ mod table;
 mod vcpu;
 
 pub use control::{Control, Handle, MAX_PAUSES};
-pub use destroy::{conclude_emptied, destroy_some, destruction_due};
+pub use destroy::{conclude_emptied, destroy_some, destruction_due, tear_down_remains};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use destroy::{destroy_initial, forget_all, withdraw_initial};
 pub use life::{EndReason, Life};
@@ -107,6 +107,7 @@ impl Domain {
     /// If there is no free frame, or no memory for all vCPUs.
     pub fn new(id: DomainId, settings: Settings) -> Result<Arc<Self>, NoMemory> {
         let teardown = Teardown::of(id).ok_or(NoMemory)?;
+        teardown.adopt();
         let shared_info = new_shared_page(id)?;
         let vcpus = settings.vcpus.clamp(1, MAX_VCPUS) as usize;
         let places = vcpu::first_places(id, &shared_info, vcpus)?;

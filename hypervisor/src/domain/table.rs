@@ -156,9 +156,14 @@ pub(super) fn bury(id: DomainId, remains: Remains) {
     drop(removed);
 }
 
+/// The numbers of domains of which there is nothing but frames that others hold.
+pub(super) fn remains() -> impl Iterator<Item = DomainId> {
+    each(|entry| matches!(entry, Entry::Remains(_))).filter_map(|(id, is_gone)| is_gone.then_some(id))
+}
+
 /// Frees the numbers whose domains' last frames have returned, and calls `conclude` for each.
 pub(super) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
-    for (id, _) in each(|entry| matches!(entry, Entry::Remains(_))).filter(|(_, is_gone)| *is_gone) {
+    for id in remains() {
         let mut table = DOMAINS.lock();
         if frames::owned_by(id) == 0 && matches!(table.entries.get(&id), Some(Entry::Remains(_))) {
             let removed = table.entries.remove(&id);

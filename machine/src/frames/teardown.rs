@@ -3,6 +3,8 @@
 //!
 //! - **TD-1** A table waits in the queue of the domain that owns it. Only that domain's vCPUs, and
 //!   the destruction of the domain, work on the queue; nobody else waits for it or pays for it.
+//!   The destruction goes on while others hold frames of the domain: what they still used as a
+//!   table is queued when they give it back.
 //! - **TD-2** A vCPU that has left tables behind neither enters its guest nor starts the next step
 //!   of a multicall until the queue of its domain is empty and nobody works on a table from it.
 //!   What the guest does next may depend on it: Linux unpins a tree of tables and makes its pages
@@ -34,15 +36,26 @@ struct State {
     head: u32,
     /// Tables that CPUs have taken out and work on.
     in_work: u32,
+    /// The domain has been destroyed but for frames that others hold: nobody works on the queue
+    /// unless told to.
+    is_orphan: bool,
 }
 
 impl Queue {
     pub(super) const fn new() -> Self {
-        Self { state: SpinLock::new(Level::Teardown, State { head: NO_FRAME, in_work: 0 }) }
+        Self { state: SpinLock::new(Level::Teardown, State::new()) }
     }
 
     fn push(&self, frame: FrameRef) {
-        self.state.lock().push(frame);
+        let mut state = self.state.lock();
+        state.push(frame);
+        if state.is_orphan {
+            note_orphaned_tables();
+        }
+    }
+
+    fn set_orphan(&self, is_orphan: bool) {
+        self.state.lock().is_orphan = is_orphan;
     }
 
     /// Takes a table out to work on it.
@@ -102,6 +115,10 @@ impl Queue {
 }
 
 impl State {
+    const fn new() -> Self {
+        Self { head: NO_FRAME, in_work: 0, is_orphan: false }
+    }
+
     fn push(&mut self, frame: FrameRef) {
         frame.slot().queue_next.store(self.head, Ordering::Relaxed);
         self.head = link(frame.into_counted());
@@ -127,6 +144,24 @@ pub fn note_settled() {
     left_tables_here().store(false, Ordering::Relaxed);
 }
 
+/// A table has been queued for a domain that has been destroyed, and nobody has taken notice.
+static ORPHANED_TABLES: AtomicBool = AtomicBool::new(false);
+
+/// Whether tables wait that belonged to a domain which has been destroyed.
+pub fn orphaned_tables() -> bool {
+    ORPHANED_TABLES.load(Ordering::SeqCst)
+}
+
+/// Whether there may be such tables since the last call.
+pub fn take_orphaned_tables() -> bool {
+    orphaned_tables() && ORPHANED_TABLES.swap(false, Ordering::SeqCst)
+}
+
+/// Notes that such tables may wait.
+pub fn note_orphaned_tables() {
+    ORPHANED_TABLES.store(true, Ordering::SeqCst);
+}
+
 /// Queues a frame whose `queued` bit the caller has just set; the queue owns the reference.
 pub(super) fn push(frame: FrameRef) {
     let owner = owner::find(frame.owner()).expect("a page table belongs to a domain that owns frames");
@@ -144,6 +179,17 @@ impl Teardown {
     /// The queue of `domain`; `None` for numbers that stand for no domain.
     pub fn of(domain: DomainId) -> Option<Self> {
         owner::make(domain).map(|owner| Self { owner })
+    }
+
+    /// The domain has been destroyed but for frames that others hold: a table that is queued from
+    /// now on shows in [`orphaned_tables`].
+    pub fn orphan(&self) {
+        self.owner.queue.set_orphan(true);
+    }
+
+    /// A new domain has the number.
+    pub fn adopt(&self) {
+        self.owner.queue.set_orphan(false);
     }
 
     /// Whether no table waits, and nobody works on one.
