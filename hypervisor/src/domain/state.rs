@@ -40,16 +40,21 @@ pub const fn cr3_of_frame(frame: Mfn) -> u64 {
     frame.get() << 12
 }
 
-/// Puts `state` into the context of a vCPU at rest. Nothing is changed unless all of it can be.
+/// What a state needs, checked and held.
+pub struct Prepared {
+    kernel_root: TypedRef<L4>,
+    user_root: Option<TypedRef<L4>>,
+    gdt: Vec<TypedRef<Descriptor>>,
+    gdt_entries: u16,
+    ldt: Ldt,
+}
+
+/// Validates the tables that `state` needs. No lock may be held meanwhile, as this can use up a
+/// whole budget and wait for other pCPUs.
 ///
 /// # Errors
 /// `EINVAL` for tables, descriptors or addresses that the domain may not use; continuations if the budget ends.
-pub fn apply(
-    domain: &Domain,
-    context: &mut GuestContext,
-    state: &VcpuGuestContext,
-    budget: &mut Budget,
-) -> Result<(), CallError> {
+pub fn prepare(domain: &Domain, state: &VcpuGuestContext, budget: &mut Budget) -> Result<Prepared, CallError> {
     if !addresses_are_canonical(state) {
         return Err(Errno::EINVAL.into());
     }
@@ -64,11 +69,7 @@ pub fn apply(
             Err(error) => return Err(error.into()),
         },
     };
-    let in_kernel = state.flags & vgcf::IN_KERNEL != 0;
-    if !in_kernel && user_root.is_none() {
-        return Err(Errno::EINVAL.into());
-    }
-    if state.flags & vgcf::I387_VALID != 0 && !context.set_legacy_state(&state.fpu_context) {
+    if !is_in_kernel(state) && user_root.is_none() {
         return Err(Errno::EINVAL.into());
     }
     let gdt_entries = u16::try_from(state.gdt_entries)
@@ -77,7 +78,27 @@ pub fn apply(
         .ok_or(Errno::EINVAL)?;
     let pages = usize::from(gdt_entries).div_ceil(DESCRIPTORS_PER_PAGE as usize);
     let gdt = descriptor_pages(domain, state.gdt_frames.iter().take(pages).copied(), budget)?;
-    let ldt = ldt(state)?;
+    Ok(Prepared { kernel_root, user_root, gdt, gdt_entries, ldt: ldt(state)? })
+}
+
+const fn is_in_kernel(state: &VcpuGuestContext) -> bool {
+    state.flags & vgcf::IN_KERNEL != 0
+}
+
+/// Puts `state` into the context of a vCPU at rest. Nothing is changed unless all of it can be.
+///
+/// # Errors
+/// `EINVAL` for an extended state that the processor would refuse.
+pub fn apply(
+    domain: &Domain,
+    context: &mut GuestContext,
+    state: &VcpuGuestContext,
+    prepared: Prepared,
+) -> Result<(), Errno> {
+    let Prepared { kernel_root, user_root, gdt, gdt_entries, ldt } = prepared;
+    if state.flags & vgcf::I387_VALID != 0 && !context.set_legacy_state(&state.fpu_context) {
+        return Err(Errno::EINVAL);
+    }
     domain.prepare_kernel_root(&kernel_root);
     if let Some(root) = &user_root {
         domain.prepare_user_root(root, Some(&kernel_root));
@@ -85,7 +106,7 @@ pub fn apply(
     drop(context.set_roots(Some(kernel_root), user_root));
     context.set_gdt(gdt, gdt_entries);
     context.set_ldt(ldt);
-    context.start_in_kernel(in_kernel);
+    context.start_in_kernel(is_in_kernel(state));
     context.set_kernel_stack(state.kernel_sp);
     context.set_segment_bases(state.fs_base, state.gs_base_kernel, state.gs_base_user);
     set_handlers(context, state);
@@ -274,7 +295,8 @@ mod tests {
         state.flags = vgcf::IN_KERNEL;
         state.traps[NMI_VECTOR].address = 0xffff_ffff_8100_0000;
         let mut context = GuestContext::new();
-        assert!(apply(&guest.domain, &mut context, &state, &mut Budget::new(100_000)).is_ok());
+        let prepared = prepare(&guest.domain, &state, &mut Budget::new(100_000)).expect("a state in order");
+        assert_eq!(apply(&guest.domain, &mut context, &state, prepared), Ok(()));
         assert_eq!(context.handlers().nmi.address, 0xffff_ffff_8100_0000);
         drop(context.set_roots(None, None));
     }

@@ -79,13 +79,17 @@ fn initialise(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) ->
     }
     caller.budget.spend(COST_OF_STATE);
     let wanted: VcpuGuestContext = caller.cpu.read(argument)?;
+    if vcpu.is_initialised() {
+        return Err(Errno::EEXIST.into());
+    }
+    let prepared = state::prepare(caller.domain, &wanted, &mut caller.budget)?;
     // The lock is held to the end: two of the guest's vCPUs may be here at once.
     let mut parked = vcpu.parked();
     if vcpu.is_initialised() {
         return Err(Errno::EEXIST.into());
     }
     let context = parked.as_mut().ok_or(Errno::EINVAL)?;
-    state::apply(caller.domain, context, &wanted, &mut caller.budget)?;
+    state::apply(caller.domain, context, &wanted, prepared)?;
     vcpu.set_initialised();
     Ok(0)
 }

@@ -13,26 +13,29 @@ use crate::domain::{Domain, Vcpu, state};
 use crate::hypercall::{CallError, CallResult, Caller};
 use crate::scheduler;
 
-/// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile.
+/// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile, and what
+/// `prepare` has made for it. The state is locked for `act` only.
 ///
 /// # Errors
-/// `EINVAL` for the caller's own domain and for one that is being taken apart; a continuation if the vCPU does not come to rest at once; those of `act`.
-pub(super) fn at_rest<R>(
+/// `EINVAL` for the caller's own domain and for one that is being destroyed; a continuation if the
+/// vCPU does not come to rest at once; those of `prepare` and `act`.
+pub(super) fn at_rest<P, R>(
     caller: &mut Caller<'_>,
     target: &Arc<Domain>,
     vcpu: &Arc<Vcpu>,
-    act: impl FnOnce(&mut Caller<'_>, &mut GuestContext) -> Result<R, CallError>,
+    prepare: impl FnOnce(&mut Caller<'_>) -> Result<P, CallError>,
+    act: impl FnOnce(&mut GuestContext, P) -> Result<R, CallError>,
 ) -> Result<R, CallError> {
     super::other(caller, target)?;
     target.pause();
     let result = if !scheduler::wait_until_parked(vcpu) {
         Err(CallError::again())
     } else {
-        match vcpu.parked().as_deref_mut() {
-            Some(context) => act(caller, context),
+        prepare(caller).and_then(|prepared| match vcpu.parked().as_deref_mut() {
+            Some(context) => act(context, prepared),
             None if target.is_dying() => Err(Errno::EINVAL.into()),
             None => Err(CallError::again()),
-        }
+        })
     };
     target.unpause();
     result
@@ -46,8 +49,9 @@ pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
         return Err(Errno::EOPNOTSUPP.into());
     }
     let wanted: Box<VcpuGuestContext> = Box::new(caller.cpu.read(GuestVirt::new(context))?);
-    at_rest(caller, target, vcpu, |caller, context| {
-        state::apply(target, context, &wanted, &mut caller.budget)?;
+    let prepare = |caller: &mut Caller<'_>| state::prepare(target, &wanted, &mut caller.budget);
+    at_rest(caller, target, vcpu, prepare, |context, prepared| {
+        state::apply(target, context, &wanted, prepared)?;
         state::apply_to_vcpu(target, vcpu, &wanted);
         Ok(())
     })?;
@@ -64,7 +68,23 @@ pub(super) fn get(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
     if !vcpu.is_initialised() {
         return Err(Errno::ENODATA.into());
     }
-    let state = at_rest(caller, target, vcpu, |_, context| Ok(state::describe(target, vcpu, context)))?;
+    let state = at_rest(caller, target, vcpu, |_| Ok(()), |context, ()| Ok(state::describe(target, vcpu, context)))?;
     caller.cpu.write(GuestVirt::new(context), &*state)?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Guest;
+
+    #[test]
+    fn what_a_state_needs_is_prepared_without_the_vcpus_lock() {
+        let mut control = Guest::privileged(0, 2);
+        let guest = Guest::new(1, 2);
+        let vcpu = guest.domain.vcpu(1).expect("a vCPU at rest");
+        let prepare = |_: &mut Caller<'_>| Ok(vcpu.parked().is_some());
+        let done = at_rest(&mut control.caller(), &guest.domain, vcpu, prepare, |_, is_parked| Ok(is_parked));
+        assert!(matches!(done, Ok(true)), "{done:?}");
+    }
 }

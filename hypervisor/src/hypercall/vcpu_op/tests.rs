@@ -5,8 +5,11 @@ use abi::vcpu::{
     SetSingleshotTimer, op, runstate, singleshot_timer,
 };
 use abi::xen::VcpuTimeInfo;
+use alloc::sync::Arc;
 use machine::addr::GuestVirt;
+use machine::frames::{self, Budget, TypedRef, Writable};
 use machine::hosted::time::advance;
+use machine::paging::NoEntries;
 use machine::time;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -72,6 +75,36 @@ fn a_vcpu_comes_up_only_after_it_was_initialised_and_only_once() {
     assert!(matches!(guest.domain.life(), Life::Ended(EndReason::Poweroff)));
     let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
     drop(parked);
+}
+
+#[test]
+fn a_root_table_is_validated_without_the_lock_of_the_vcpu_that_starts_with_it() {
+    let mut guest = Guest::new(1, 4);
+    let at = guest.address(2);
+    let frame = || {
+        let allocation = frames::allocate(guest.domain.id()).expect("a free frame");
+        let frame = allocation.reference();
+        guest.domain.frames.push(allocation);
+        frame
+    };
+    let (root, lower) = (frame(), [frame(), frame()]);
+    let page = TypedRef::<Writable>::acquire(root.again(), &mut NoEntries, &mut Budget::new(100));
+    let page = page.expect("a frame that can be written");
+    for (index, table) in (0..).zip(&lower) {
+        page.write_u64(index, table.mfn().address().get() | 7);
+    }
+    drop((page, lower));
+    let mut state = VcpuGuestContext::new_zeroed();
+    state.control_registers[3] = crate::domain::state::cr3_of_frame(root.mfn());
+    state.flags = abi::arch_x86_64::vgcf::IN_KERNEL;
+    guest.caller().cpu.write(at, &state).expect("mapped pages");
+    let vcpu = Arc::clone(guest.domain.vcpu(1).expect("a vCPU"));
+    let locked = vcpu.parked();
+    let begun = vcpu_op(&mut guest.caller_with(1), op::INITIALISE, 1, at);
+    assert!(matches!(begun, Err(CallError::Continue { promotion: Some(_), .. })), "{begun:?}");
+    drop(locked);
+    assert!(vcpu_op(&mut guest.caller(), op::INITIALISE, 1, at).is_ok());
+    drop((begun, root, vcpu.parked().take()));
 }
 
 #[test]
