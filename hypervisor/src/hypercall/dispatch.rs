@@ -47,21 +47,26 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
         let [first, second, third, fourth, ..] = *arguments;
         Attempt::Hypercall(number, [first, second, third, fourth])
     };
-    if !matches!(result, Err(CallError::Continue { promotion: Some(_), .. })) {
-        // What was left half validated for this call has been taken up by now, or is given up.
-        vcpu.end_attempt(|| attempt(&arguments));
-    }
-    match result {
-        Ok(value) => cpu.registers_mut().rax = value,
-        Err(CallError::Errno(errno)) => cpu.registers_mut().rax = error_value(errno),
+    let this = || attempt(&arguments);
+    let value = match result {
+        Ok(value) => value,
+        Err(CallError::Errno(errno)) => error_value(errno),
         Err(CallError::Continue { arguments, promotion }) => {
             repeat(cpu, arguments);
-            if let Some(promotion) = promotion {
-                vcpu.keep_promotion(attempt(&self::arguments(cpu)), promotion);
+            let next = attempt(&self::arguments(cpu));
+            match promotion {
+                Some(promotion) => vcpu.keep_promotion(next, promotion),
+                // The call has not come to what is kept for it.
+                None if next == this() => {}
+                None => vcpu.end_attempt(this),
             }
+            return Ok(());
         }
         Err(CallError::Kill(why)) => return Err(why),
-    }
+    };
+    // What was left half validated for this call has been taken up by now, or is given up.
+    vcpu.end_attempt(this);
+    cpu.registers_mut().rax = value;
     Ok(())
 }
 
@@ -102,6 +107,11 @@ fn repeat(cpu: &mut Active, arguments: [Option<u64>; 4]) {
 mod tests {
     use super::*;
     use crate::testing::Guest;
+    use abi::xen::{MmuextOp, mmuext};
+    use alloc::vec::Vec;
+    use machine::frames::{self, AcquireError, L1, L4, TypedRef, Writable};
+    use machine::paging::NoEntries;
+    use zerocopy::FromZeros;
 
     #[test]
     fn the_number_of_a_call_is_the_whole_register() {
@@ -112,5 +122,38 @@ mod tests {
             assert!(dispatch(cpu, domain, vcpu).is_ok());
             assert_eq!(cpu.registers().rax, error_value(Errno::ENOSYS), "{number:#x}");
         }
+    }
+
+    #[test]
+    fn what_is_half_validated_outlasts_an_attempt_that_does_not_come_to_it() {
+        let mut guest = Guest::privileged(0, 2);
+        let other = Guest::new(1, 2);
+        let frame = || frames::allocate(guest.domain.id()).expect("a free frame").into_reference();
+        let half = frame();
+        drop(TypedRef::<L4>::acquire(half.again(), &mut NoEntries, &mut Budget::new(1000)));
+        let attempt = TypedRef::<Writable>::acquire(half, &mut NoEntries, &mut Budget::new(1));
+        let Err(AcquireError::Preempted(promotion)) = attempt else { panic!("not preempted: {attempt:?}") };
+        let empty = || TypedRef::<L1>::acquire(frame(), &mut NoEntries, &mut Budget::new(1000));
+        let tables: Vec<TypedRef<L1>> = (0..1000).map(|_| empty().expect("an empty table")).collect();
+        let operation = MmuextOp { command: mmuext::UNPIN_TABLE, ..MmuextOp::new_zeroed() };
+        let list = guest.put(&[operation]).get();
+        // An operation on another domain's tables, repeated.
+        let continued = 1 | 1 << 31;
+        let number = u64::from(hypercall::MMUEXT_OP);
+        let Caller { domain, vcpu, cpu, .. } = guest.caller();
+        vcpu.keep_promotion(Attempt::Hypercall(number, [list, continued, 0, 1]), promotion);
+        // These must be torn down first, which takes more than one budget.
+        drop(tables);
+        let mut attempts = 0;
+        while attempts == 0 || cpu.registers().rax == number {
+            let registers = cpu.registers_mut();
+            (registers.rax, registers.rdi, registers.rsi, registers.rdx, registers.r10) =
+                (number, list, continued, 0, 1);
+            assert!(dispatch(cpu, domain, vcpu).is_ok());
+            attempts += 1;
+            assert_eq!(vcpu.promotion.lock().is_some(), cpu.registers().rax == number, "{attempts}");
+        }
+        assert!(attempts > 1, "the test needs several attempts");
+        drop(other);
     }
 }
