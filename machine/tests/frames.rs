@@ -375,7 +375,7 @@ fn a_promotion_in_many_attempts_comes_to_its_end() {
         assert!(attempts < 20, "each attempt undoes what the last one has done");
         match TypedRef::<L3>::acquire(l3.again(), &mut Own, &mut Budget::new(80)) {
             Ok(table) => break table,
-            Err(AcquireError::Preempted(promotion)) => {
+            Err(AcquireError::Preempted(mut promotion)) => {
                 if let Some(earlier) = earlier.take() {
                     promotion.supersede(earlier);
                 }
@@ -387,5 +387,52 @@ fn a_promotion_in_many_attempts_comes_to_its_end() {
     };
     assert!(attempts > 2, "the test needs several attempts");
     drop((earlier, table, l3, l2));
+    world.end();
+}
+
+#[test]
+fn those_who_race_to_validate_one_root_all_come_to_its_end() {
+    let world = World::new();
+    let link = |table: &FrameRef, index: u16, lower: &FrameRef| {
+        let page = TypedRef::<Writable>::acquire(table.again(), &mut NoEntries, &mut Budget::new(1)).expect("fresh");
+        page.write_u64(index, lower.mfn().address().get() | 7);
+    };
+    let root = world.frame();
+    for index in 0..3 {
+        let l3 = world.frame();
+        link(&root, index, &l3);
+        for index in 0..4 {
+            let l2 = world.frame();
+            link(&l3, index, &l2);
+            link(&l2, 0, &world.frame());
+        }
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut earlier: Option<Promotion> = None;
+                let mut attempts = 0;
+                let root = loop {
+                    attempts += 1;
+                    assert!(attempts < 100_000, "no attempt comes to the end");
+                    match TypedRef::<L4>::acquire(root.again(), &mut Own, &mut Budget::new(80)) {
+                        Ok(root) => break root,
+                        Err(AcquireError::Preempted(mut promotion)) => {
+                            if let Some(earlier) = earlier.take() {
+                                promotion.supersede(earlier);
+                            }
+                            earlier = Some(promotion);
+                        }
+                        // Another is about to make a table of the frame.
+                        Err(AcquireError::Conflict) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                    while !tables_of(GUEST).advance(&mut Budget::new(100_000)) {}
+                };
+                drop((earlier, root));
+            });
+        }
+    });
+    drop(root);
     world.end();
 }

@@ -210,7 +210,7 @@ impl Vcpu {
     }
 
     /// Keeps what was left half validated until the guest makes the attempt `next`, whatever else it does before: an event may come in between.
-    pub fn keep_promotion(&self, next: Attempt, promotion: Promotion) {
+    pub fn keep_promotion(&self, next: Attempt, mut promotion: Promotion) {
         let former = self.promotion.lock().take();
         if let Some((_, former)) = former {
             promotion.supersede(former);

@@ -14,7 +14,7 @@
 //! - **FT-3** A guest can write to a frame (through any translation, cached ones included) only while its kind is `Writable`
 //!   with a use count above zero, or until the flush that the next change of kind performs (see `tlb_clock`, TC-4).
 //! - **FT-4** Only a thread that set BUSY changes the progress of a table; nobody waits for a BUSY frame of another kind
-//!   or a higher level, so waiting forms no cycle.
+//!   or a higher level, so waiting forms no cycle. A wait ends with the budget.
 //! - **FT-5** Entries `[0, progress)` of a page-table frame own the references that their bits stand for: a present L1
 //!   entry with R/W a `TypedRef<Writable>`, another present L1 entry a `FrameRef`, a present entry of level n a `TypedRef`
 //!   of level n-1. Entries of frames outside the table (devices) own nothing.

@@ -33,6 +33,12 @@ const EMPTY_TABLE: u32 = 32;
 /// What it costs to give back the use of a table, which is queued if that was its last.
 const LINKED_TABLE: u32 = 3;
 
+/// How often a busy frame is looked at for a unit of the budget. All of a hypercall's budget is
+/// then about a millisecond, longer than most others are busy with a frame.
+const LOOKS_PER_UNIT: u32 = 4;
+/// How often it is looked at even if the budget is used up: what ends a busy phase is short.
+const FEWEST_LOOKS: u32 = 64;
+
 /// What a change of kind costs, which may have to wait for other CPUs to flush.
 const CHANGE_OF_KIND: u32 = 64;
 
@@ -103,11 +109,21 @@ pub struct Promotion {
     frames: Vec<FrameRef>,
     /// A root that is done, for a call that needs two.
     root: Option<TypedRef<L4>>,
+    /// It ended at a frame that another CPU was busy with.
+    gave_way: bool,
 }
+
+/// The most frames that a promotion takes over from another. A tree has four that are not done.
+const MOST_TAKEN_OVER: usize = 16;
 
 impl Promotion {
     const fn empty() -> Self {
-        Self { frames: Vec::new(), root: None }
+        Self { frames: Vec::new(), root: None, gave_way: false }
+    }
+
+    /// One that ends at a frame which another CPU is busy with.
+    const fn giving_way() -> Self {
+        Self { frames: Vec::new(), root: None, gave_way: true }
     }
 
     /// Keeps a root that the same call has got before: without a use it would be torn down, and the call never come to its end.
@@ -123,8 +139,15 @@ impl Promotion {
     }
 
     /// Takes the place of the promotion of the attempt before: progress that both keep stays, or an attempt could undo the last one's for ever.
-    pub fn supersede(&self, mut former: Self) {
+    /// All of it stays if this one gave way to another CPU, since it may not have come as far.
+    pub fn supersede(&mut self, mut former: Self) {
         former.frames.retain(|frame| !self.frames.contains(frame));
+        if self.gave_way {
+            // Those that are done by now need nobody to keep them.
+            let unfinished = former.frames.extract_if(.., |frame| frame.slot().usage().count == 0);
+            self.frames.extend(unfinished.take(MOST_TAKEN_OVER));
+            self.root = self.root.take().or_else(|| former.root.take());
+        }
     }
 
     /// The frames whose progress it keeps.
@@ -171,11 +194,20 @@ fn acquire<A: Admission>(
     budget: &mut Budget,
 ) -> Result<(), AcquireError> {
     let slot = frame.slot();
+    let mut looks = 0_u32;
     loop {
         let usage = slot.usage();
         if usage.busy {
             if usage.kind != kind {
                 return Err(AcquireError::Conflict);
+            }
+            // Others may take turns at the frame, each for a whole budget.
+            if looks >= FEWEST_LOOKS && budget.is_exhausted() {
+                return Err(AcquireError::Preempted(Promotion::giving_way()));
+            }
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(LOOKS_PER_UNIT) {
+                budget.spend(1);
             }
             crate::tlb::serve();
             core::hint::spin_loop();
@@ -198,7 +230,8 @@ fn acquire<A: Admission>(
             budget.spend(CHANGE_OF_KIND);
             if !tear_down(frame, budget) {
                 // The reaper may have come by meanwhile and left the frame to whoever was at it.
-                let promotion = Promotion { frames: alloc::vec![frame.again()], root: None };
+                let mut promotion = Promotion::empty();
+                promotion.frames.push(frame.again());
                 finish_busy(frame, |usage| usage);
                 return Err(AcquireError::Preempted(promotion));
             }
@@ -394,6 +427,106 @@ mod tests {
     use crate::frames::{FrameList, Teardown, Writable, allocate, free_frames};
     use crate::paging::NoEntries;
     use abi::xen::DomainId;
+    use core::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    const GUEST: DomainId = DomainId(1);
+
+    /// Allows every table.
+    struct Tables;
+
+    impl Admission for Tables {
+        fn leaf(&mut self, _: RawEntry, _: &mut Budget) -> Result<Entry<L1>, AcquireError> {
+            Err(Errno::EINVAL.into())
+        }
+
+        fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {
+            FrameRef::get_any(mfn).ok_or(Errno::EINVAL)
+        }
+    }
+
+    fn frame() -> FrameRef {
+        let list = FrameList::new(GUEST);
+        list.push(allocate(GUEST).unwrap());
+        list.pop().unwrap().into_reference()
+    }
+
+    /// A frame that links `tables` once it is a table.
+    fn linking(tables: &[FrameRef]) -> FrameRef {
+        let upper = frame();
+        for (index, table) in (0..).zip(tables) {
+            access::write_entry(upper.mfn(), index, table.mfn().address().get() | 7);
+        }
+        upper
+    }
+
+    fn set_busy(frame: &FrameRef) {
+        frame.slot().update_usage(|usage| Some(Use { busy: true, ..usage })).unwrap();
+    }
+
+    /// Tries to get a table which another CPU is busy with until `until_over`, or for so long that
+    /// a wait has come to no end.
+    fn acquire_busy<K: Kind>(
+        frame: &FrameRef,
+        budget: u32,
+        until_over: impl Fn() -> bool + Sync,
+    ) -> Result<TypedRef<K>, AcquireError> {
+        set_busy(frame);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let start = Instant::now();
+                while !over.load(Ordering::Relaxed) && !until_over() && start.elapsed() < Duration::from_secs(10) {
+                    std::thread::yield_now();
+                }
+                finish_busy(frame, |usage| usage);
+            });
+            let result = TypedRef::acquire(frame.again(), &mut Tables, &mut Budget::new(budget));
+            over.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+
+    #[test]
+    fn a_wait_for_a_busy_frame_ends_with_the_budget() {
+        crate::hosted::start(64);
+        let table = frame();
+        drop(TypedRef::<L1>::acquire(table.again(), &mut Tables, &mut Budget::new(1000)).unwrap());
+        let result = acquire_busy::<L1>(&table, 1000, || false);
+        assert!(matches!(&result, Err(AcquireError::Preempted(promotion)) if promotion.frames().next().is_none()));
+    }
+
+    #[test]
+    fn a_wait_for_a_busy_frame_within_the_budget_gets_it() {
+        crate::hosted::start(64);
+        let table = frame();
+        drop(TypedRef::<L1>::acquire(table.again(), &mut Tables, &mut Budget::new(1000)).unwrap());
+        let start = Instant::now();
+        let result = acquire_busy::<L1>(&table, u32::MAX, || start.elapsed() > Duration::from_millis(2));
+        assert!(result.is_ok(), "{result:?}");
+    }
+
+    #[test]
+    fn an_attempt_that_gives_way_loses_nothing_of_the_one_before() {
+        crate::hosted::start(64);
+        let free = free_frames();
+        let leaves = [frame(), frame()];
+        let lower = linking(&leaves);
+        let upper = linking(&[lower.again()]);
+        let attempt = TypedRef::<L3>::acquire(upper.again(), &mut Tables, &mut Budget::new(1));
+        let Err(AcquireError::Preempted(former)) = attempt else { panic!("{attempt:?}") };
+        assert_eq!(former.frames().count(), 2);
+        let attempt = acquire_busy::<L3>(&upper, 100, || false);
+        let Err(AcquireError::Preempted(mut promotion)) = attempt else { panic!("{attempt:?}") };
+        promotion.supersede(former);
+        let waiting = Teardown::of(GUEST).unwrap();
+        assert!(waiting.advance(&mut Budget::new(10_000)));
+        assert_eq!(lower.slot().usage().progress, 1, "its first entry is kept");
+        let table = TypedRef::<L3>::acquire(upper.again(), &mut Tables, &mut Budget::new(1000)).unwrap();
+        drop((promotion, table, upper, lower, leaves));
+        while !waiting.advance(&mut Budget::new(10_000)) {}
+        assert_eq!(free_frames(), free);
+    }
 
     #[test]
     fn a_table_that_is_torn_down_in_part_is_taken_up_by_somebody() {
