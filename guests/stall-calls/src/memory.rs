@@ -1,18 +1,25 @@
-//! Calls about memory and grants: lists that are told a thousand times, and extents of 2 MiB, which
-//! are as much as one hypercall gives or takes.
+//! Calls about memory and grants: lists that are told a thousand times, a frame that is searched for
+//! among many mappings, and extents of 2 MiB, which are as much as one hypercall gives or takes.
 
-use kernel::abi::grant_table::{SetupTable, op as grant_op, status};
+use kernel::abi::grant_table::{
+    CacheFlush, MapGrantRef, SetupTable, cache_flush, entry_flags, map_flags, op as grant_op, status,
+};
 use kernel::abi::memory::{Exchange, MachphysMfnList, Reservation, op};
 use kernel::abi::xen::DomainId;
 use kernel::call::number;
-use kernel::memory::{m2p, p2m, page, peek, poke, total_pages, zeroed};
+use kernel::grants;
+use kernel::memory::{m2p, mfn_of, p2m, page, peek, poke, total_pages, zeroed};
 use kernel::{call, check, check_eq, say, time};
 
-use crate::{Bench, gap};
+use crate::{Bench, CALLS, ENTRY, gap};
 
 const ORDER: u32 = 9;
 /// Frames in an extent.
 const EXTENT: u64 = 1 << ORDER;
+/// Mappings at least among which a frame is searched for.
+const MAPPINGS: u64 = 40_000;
+/// The grant that is mapped so often.
+const REFERENCE: u32 = 100;
 
 pub(crate) fn all(bench: &Bench) {
     let list = page();
@@ -25,7 +32,37 @@ pub(crate) fn all(bench: &Bench) {
     // More than it may have: nothing is given.
     let argument = bench.put(side(list, 1, ORDER));
     bench.same("populate_physmap in vain", number::MEMORY_OP, [op::POPULATE_PHYSMAP.into(), argument, 0]);
+    searched(bench);
     extents(bench);
+}
+
+/// Searches for a frame that is not there among many mappings, for devices, of one grant that the
+/// guest gives itself.
+fn searched(bench: &Bench) {
+    grants::start();
+    let frame = mfn_of(page());
+    // Another domain has granted nothing, so the number with which a mapping succeeds is its own.
+    let own = (0..64).find(|&domain| {
+        grants::grant(REFERENCE, domain, frame, entry_flags::PERMIT_ACCESS);
+        map_for_devices(bench, DomainId(domain), 1) == status::OKAY
+    });
+    let own = DomainId(own.unwrap_or(0));
+    let room = CALLS * ENTRY / size_of::<MapGrantRef>() as u64;
+    for _ in 0..MAPPINGS.div_ceil(room) {
+        check_eq!(map_for_devices(bench, own, room), status::OKAY, "map_grant_ref");
+    }
+    let search = CacheFlush { address_or_reference: 0, offset: 0, length: 1, operation: cache_flush::CLEAN };
+    let argument = bench.put(search);
+    bench.same("cache_flush, not mapped", number::GRANT_TABLE_OP, [grant_op::CACHE_FLUSH.into(), argument, 1]);
+}
+
+/// Maps the grant `count` times; the last status.
+fn map_for_devices(bench: &Bench, domain: DomainId, count: u64) -> i16 {
+    let size = size_of::<MapGrantRef>() as u64;
+    let map = MapGrantRef { flags: map_flags::DEVICE_MAP, reference: REFERENCE, domain, ..zeroed() };
+    (0..count).for_each(|index| poke(bench.list + index * size, map));
+    check_eq!(call!(number::GRANT_TABLE_OP, grant_op::MAP_GRANT_REF, bench.list, count), 0, "map_grant_ref");
+    peek::<MapGrantRef>(bench.list + (count - 1) * size).status
 }
 
 fn side(list: u64, count: u64, order: u32) -> Reservation {

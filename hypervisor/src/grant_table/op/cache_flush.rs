@@ -1,15 +1,43 @@
-//! `cache_flush`. Caches are coherent on this architecture and guests map memory write-back only, so when the caller
-//! has been found to have a right to the frame there is nothing to do.
+//! `cache_flush`. Caches are coherent on this architecture and guests map memory write-back only,
+//! so when the caller has been found to have a right to the frame there is nothing to do.
+//!
+//! A caller may have mapped millions of grants, so the search for a frame gives way. The chunk of
+//! mappings at which it continues stands in the upper bits of the command, as under Xen. A guest
+//! that puts another number there is refused what it has a right to, or searches for longer.
 
 use abi::errno::Errno;
-use abi::grant_table::{CacheFlush, cache_flush as operation};
-use machine::addr::{MachineAddr, Mfn, PAGE_SIZE};
+use abi::grant_table::{CacheFlush, cache_flush as operation, op};
+use machine::addr::{GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
+use machine::boot::MAX_MAPTRACK_FRAMES;
 
-use crate::hypercall::{CallError, Caller};
+use super::batch;
+use crate::hypercall::{CallError, CallResult, Caller};
 
 const COST_PER_CHUNK: u32 = 128;
+/// The lowest bit of the chunk's number in a command.
+const CHUNK_SHIFT: u32 = 12;
+// One number more than there are chunks: behind the last one the search ends.
+const _: () = assert!(MAX_MAPTRACK_FRAMES < 1 << (u32::BITS - CHUNK_SHIFT));
 
-pub(super) fn cache_flush(caller: &mut Caller<'_>, element: &mut CacheFlush) -> Result<(), CallError> {
+/// Whether the command is a cache flush, wherever it continues.
+pub(super) const fn is_meant(command: u32) -> bool {
+    command & ((1 << CHUNK_SHIFT) - 1) == op::CACHE_FLUSH
+}
+
+pub(super) fn cache_flush(caller: &mut Caller<'_>, command: u32, array: GuestVirt, count: u32) -> CallResult {
+    let mut chunk = command >> CHUNK_SHIFT;
+    let result = batch::each(caller, array, count, |caller, element| flush_one(caller, element, &mut chunk));
+    result.map_err(|error| match error {
+        CallError::Continue { arguments: [_, rest, left, last], promotion } => {
+            let command = op::CACHE_FLUSH | chunk << CHUNK_SHIFT;
+            CallError::Continue { arguments: [Some(command.into()), rest, left, last], promotion }
+        }
+        other => other,
+    })
+}
+
+/// Searches from `chunk` on, which is zero again when the element is done.
+fn flush_one(caller: &mut Caller<'_>, element: &CacheFlush, chunk: &mut u32) -> Result<(), CallError> {
     let (offset, length) = (usize::from(element.offset), usize::from(element.length));
     if offset >= PAGE_SIZE || length > PAGE_SIZE - offset {
         return Err(Errno::EINVAL.into());
@@ -24,22 +52,24 @@ pub(super) fn cache_flush(caller: &mut Caller<'_>, element: &mut CacheFlush) -> 
         return Err(Errno::EINVAL.into());
     }
     let mfn = Mfn::containing(MachineAddr::new(element.address_or_reference));
-    if caller.domain.frame(mfn).is_some() || has_mapped(caller, mfn) {
-        return Ok(());
-    }
-    Err(Errno::EINVAL.into())
+    let has_right = caller.domain.frame(mfn).is_some() || has_mapped(caller, mfn, chunk)?;
+    *chunk = 0;
+    if has_right { Ok(()) } else { Err(Errno::EINVAL.into()) }
 }
 
-/// Whether the caller has mapped a grant of the frame.
-fn has_mapped(caller: &mut Caller<'_>, mfn: Mfn) -> bool {
-    for chunk in 0.. {
+/// Whether the caller has mapped a grant of the frame, by the chunks from `chunk` on. One at least
+/// is looked through, so that the smallest budget comes to the end.
+fn has_mapped(caller: &mut Caller<'_>, mfn: Mfn, chunk: &mut u32) -> Result<bool, CallError> {
+    loop {
         caller.budget.spend(COST_PER_CHUNK);
         // The lock is let go between two chunks.
-        match caller.domain.grants.maptrack().chunk_has(chunk, mfn) {
-            Some(false) => {}
-            Some(true) => return true,
-            None => return false,
+        match caller.domain.grants.maptrack().chunk_has(*chunk as usize, mfn) {
+            Some(false) => *chunk += 1,
+            Some(true) => return Ok(true),
+            None => return Ok(false),
+        }
+        if caller.budget.is_exhausted() {
+            return Err(CallError::again());
         }
     }
-    false
 }

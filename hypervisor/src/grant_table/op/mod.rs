@@ -11,7 +11,7 @@ mod unmap;
 mod version;
 
 use abi::errno::Errno;
-use abi::grant_table::{CacheFlush, op, status};
+use abi::grant_table::{op, status};
 use machine::addr::GuestVirt;
 use machine::frames::AcquireError;
 
@@ -38,9 +38,7 @@ pub fn grant_table_op(caller: &mut Caller<'_>, command: u32, array: GuestVirt, c
         op::GET_STATUS_FRAMES => version::get_status_frames(caller, array, count),
         op::GET_VERSION => version::get_version(caller, array),
         op::SWAP_GRANT_REF => batch::each(caller, array, count, swap::swap),
-        op::CACHE_FLUSH => batch::each(caller, array, count, |caller, element: &mut CacheFlush| {
-            cache_flush::cache_flush(caller, element)
-        }),
+        _ if cache_flush::is_meant(command) => cache_flush::cache_flush(caller, command, array, count),
         // Xen has a number for `dump_table` and nothing behind it.
         _ => Err(Errno::ENOSYS.into()),
     }

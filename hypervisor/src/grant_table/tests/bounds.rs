@@ -1,13 +1,17 @@
 //! What a guest decides the size of: how far it goes at a time, and what happens where there is no
 //! memory for it.
 
-use abi::grant_table::{SetupTable, map_flags, op, status};
+use abi::errno::Errno;
+use abi::grant_table::{CacheFlush, MapGrantRef, SetupTable, cache_flush, entry_flags, map_flags, op, status};
 use abi::xen::DomainId;
+use machine::addr::{GuestVirt, Mfn};
 use machine::frames::Budget;
 use machine::hosted::heap::{refusing, set_short};
 use zerocopy::FromZeros;
 
-use super::{grant_table_op, map, map_at, pair, setup, unmap};
+use super::{
+    FREE_PAGE, GRANTEE, GRANTER, Limits, grant_table_op, map, map_at, pair, setup, unmap, unmap_at, write_entry,
+};
 use crate::grant_table::COST_OF_LISTING;
 use crate::hypercall::CallError;
 use crate::testing::Guest;
@@ -70,4 +74,66 @@ fn the_mappings_of_a_domain_that_ends_are_looked_through_a_chunk_at_a_time() {
     // Each record, the end of the first of two chunks, and the one frame of the table.
     assert_eq!(rounds, 300 + 1 + 1);
     drop((a, b));
+}
+
+/// Chunks that are looked through in more than one call.
+const CHUNKS: u32 = 120;
+
+/// Maps entry 8 for devices, `count` times.
+fn map_for_devices(guest: &mut Guest, count: u32) {
+    let mut element = MapGrantRef::new_zeroed();
+    (element.reference, element.domain, element.flags) = (8, GRANTER, map_flags::DEVICE_MAP);
+    let array = guest.put(&[element; 64]);
+    for _ in 0..count / 64 {
+        assert!(grant_table_op(&mut guest.caller_with(u32::MAX), op::MAP_GRANT_REF, array, 64).is_ok());
+    }
+}
+
+/// Has caches flushed until the call ends, with the arguments that each round asks for; how many
+/// rounds that takes, and the error.
+fn flush_all(guest: &mut Guest, units: u32, array: GuestVirt, count: u32) -> (u32, Option<Errno>) {
+    let (mut command, mut array, mut count) = (op::CACHE_FLUSH, array, count);
+    for rounds in 1..1000 {
+        match grant_table_op(&mut guest.caller_with(units), command, array, count) {
+            Ok(_) => return (rounds, None),
+            Err(CallError::Errno(errno)) => return (rounds, Some(errno)),
+            Err(CallError::Continue { arguments: [Some(next), Some(rest), Some(left), None], promotion: None }) => {
+                assert!((next as u32, rest) != (command, array.get()), "no progress");
+                (command, array, count) = (next as u32, GuestVirt::new(rest), left as u32);
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("there is no end to it");
+}
+
+#[test]
+fn a_search_through_many_mappings_gives_way_and_ends() {
+    let (mut a, mut b) = pair();
+    b.domain.grants.set_limits(Limits { frames: 1, mappings: (CHUNKS + 1) * 256 });
+    map_for_devices(&mut b, CHUNKS * 256);
+    let address = b.address(FREE_PAGE).get();
+    let mfn = a.mfn(2);
+    write_entry(&mut a, 9, entry_flags::PERMIT_ACCESS, GRANTEE, mfn);
+    // The only mapping of that frame is in the last chunk.
+    let last = map_at(&mut b, 9, map_flags::HOST_MAP, address);
+    assert_eq!(last.status, status::OKAY);
+    let of = |mfn: Mfn| CacheFlush {
+        address_or_reference: mfn.address().get(),
+        offset: 0,
+        length: 1,
+        operation: cache_flush::CLEAN,
+    };
+    let array = b.put(&[of(mfn), of(b.mfn(1)), of(mfn), of(a.mfn(1)), of(a.mfn(3))]);
+    let (rounds, errno) = flush_all(&mut b, Budget::HYPERCALL, array, 3);
+    assert_eq!(errno, None, "each search begins at the first chunk");
+    assert!(rounds >= 5, "{rounds} rounds");
+    let (rounds, errno) = flush_all(&mut b, 1, array, 5);
+    assert_eq!(errno, Some(Errno::EINVAL), "the last frame is mapped nowhere");
+    assert!(rounds > 3 * CHUNKS, "a chunk at a time: {rounds} rounds");
+    // A number that no chunk has.
+    let command = op::CACHE_FLUSH | u32::MAX << 12;
+    let refused = grant_table_op(&mut b.caller(), command, array, 1);
+    assert!(matches!(refused, Err(CallError::Errno(Errno::EINVAL))), "{refused:?}");
+    assert_eq!(unmap_at(&mut b, last.handle, address), status::OKAY);
 }
