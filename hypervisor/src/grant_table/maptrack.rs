@@ -180,8 +180,8 @@ impl Maptrack {
         }
     }
 
-    /// How many grants are mapped.
-    pub(super) fn mapped(&self) -> usize {
-        self.chunks.iter().flatten().filter(|slot| matches!(slot, Slot::Mapped(_))).count()
+    /// How many records there are in a chunk; `None` behind the last chunk.
+    pub(super) fn mapped_in(&self, chunk: usize) -> Option<usize> {
+        Some(self.chunks.get(chunk)?.iter().filter(|slot| matches!(slot, Slot::Mapped(_))).count())
     }
 }

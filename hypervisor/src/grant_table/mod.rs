@@ -114,6 +114,11 @@ impl GrantTable {
         }
     }
 
+    /// How many grants of others are mapped. The lock is taken for each chunk by itself.
+    fn mapped(&self) -> usize {
+        (0..).map_while(|chunk| self.maptrack().mapped_in(chunk)).sum()
+    }
+
     /// What both sides hold, for the recount of the frame table.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn count_held(&self, tally: &mut crate::testing::Tally) {

@@ -129,24 +129,16 @@ impl Table {
         Ok(None)
     }
 
-    /// The entries that somebody uses, and their numbers.
-    fn in_use(&self) -> impl Iterator<Item = (u32, &Active)> {
-        let active = self.frames.iter().flat_map(|frame| &frame.active);
-        (0u32..).zip(active).filter(|(_, active)| active.is_pinned())
-    }
-
-    /// How many entries somebody uses.
-    pub(super) fn count_in_use(&self) -> usize {
-        self.in_use().count()
-    }
-
-    /// The first of them in words, no more than `most`.
-    pub(super) fn describe_in_use(&self, most: usize) -> Vec<String> {
+    /// How many entries in a frame of the table somebody uses, and the first of them in words, no
+    /// more than `most`; `None` behind the last frame.
+    pub(super) fn describe_in_use(&self, frame: u32, most: usize) -> Option<(usize, Vec<String>)> {
+        let active = &self.frames.get(frame as usize)?.active;
+        let in_use = || (frame * ENTRIES_PER_FRAME..).zip(active).filter(|(_, active)| active.is_pinned());
         let in_words = |(reference, active): (u32, &Active)| {
             let Active { readers, writers, grantee, frame } = active;
             format!("grant {reference}: frame {frame:#x} to d{}, {readers} readers, {writers} writers", grantee.0)
         };
-        self.in_use().take(most).map(in_words).collect()
+        Some((in_use().count(), in_use().take(most).map(in_words).collect()))
     }
 
     /// Ends the table: it has no entries any more; who still uses one keeps the frame, not the

@@ -222,7 +222,7 @@ fn bad_maps_are_refused_and_leave_nothing() {
     (element.domain, element.flags) = (DomainId(9), map_flags::HOST_MAP);
     assert_eq!(call(&mut b, op::MAP_GRANT_REF, element).expect("one element").status, status::BAD_DOMAIN);
     assert_eq!(flags_of(&mut a, 8), entry_flags::PERMIT_ACCESS);
-    assert_eq!(b.domain.grants.maptrack().mapped(), 0);
+    assert_eq!(b.domain.grants.mapped(), 0);
     assert_eq!(unmap(&mut b, 0), status::BAD_HANDLE);
     assert_eq!(unmap(&mut b, u32::MAX), status::BAD_HANDLE);
 }
@@ -312,7 +312,7 @@ fn as_many_grants_can_be_mapped_as_under_xen_and_all_are_let_go_in_pieces() {
         assert!(done.iter().all(|element| element.status == status::OKAY), "{round}");
     }
     assert_eq!(map(&mut b, 8, 0), Err(status::NO_SPACE));
-    assert_eq!(b.domain.grants.maptrack().mapped(), MOST);
+    assert_eq!(b.domain.grants.mapped(), MOST);
     let mut rounds = 0;
     while !b.domain.grants.release_all(&b.domain, &mut Budget::new(Budget::HYPERCALL)) {
         rounds += 1;

@@ -1,6 +1,9 @@
 //! What a guest decides the size of: how far it goes at a time, and what happens where there is no
 //! memory for it.
 
+use std::format;
+use std::vec::Vec;
+
 use abi::errno::Errno;
 use abi::grant_table::{CacheFlush, MapGrantRef, SetupTable, cache_flush, entry_flags, map_flags, op, status};
 use abi::xen::DomainId;
@@ -10,9 +13,11 @@ use machine::hosted::heap::{refusing, set_short};
 use zerocopy::FromZeros;
 
 use super::{
-    FREE_PAGE, GRANTEE, GRANTER, Limits, grant_table_op, map, map_at, pair, setup, unmap, unmap_at, write_entry,
+    FREE_PAGE, GRANTEE, GRANTER, Limits, TABLE_PAGE, grant_table_op, map, map_at, map_own, pair, setup, unmap,
+    unmap_at, write_entry,
 };
 use crate::grant_table::COST_OF_LISTING;
+use crate::grant_table::dump::in_use;
 use crate::hypercall::CallError;
 use crate::testing::Guest;
 
@@ -136,4 +141,24 @@ fn a_search_through_many_mappings_gives_way_and_ends() {
     let refused = grant_table_op(&mut b.caller(), command, array, 1);
     assert!(matches!(refused, Err(CallError::Errno(Errno::EINVAL))), "{refused:?}");
     assert_eq!(unmap_at(&mut b, last.handle, address), status::OKAY);
+}
+
+#[test]
+fn grants_are_counted_in_all_frames_and_chunks() {
+    let (mut a, mut b) = pair();
+    let frames = setup(&mut a, 3).expect("a table of three frames");
+    map_own(&mut a, TABLE_PAGE + 1, frames[1]);
+    assert_eq!(in_use(&a.domain), (0, Vec::new()));
+    map_for_devices(&mut b, 320);
+    let mfn = a.mfn(2);
+    write_entry(&mut a, 600, entry_flags::PERMIT_ACCESS, GRANTEE, mfn);
+    let address = b.address(FREE_PAGE).get();
+    assert_eq!(map_at(&mut b, 600, map_flags::HOST_MAP | map_flags::READONLY, address).status, status::OKAY);
+    assert_eq!(b.domain.grants.mapped(), 321);
+    let line = |reference, mfn: Mfn, readers, writers| {
+        let (mfn, grantee) = (mfn.get(), GRANTEE.0);
+        format!("grant {reference}: frame {mfn:#x} to d{grantee}, {readers} readers, {writers} writers")
+    };
+    let lines = [line(8, a.mfn(1), 0, 320), line(600, mfn, 1, 0)];
+    assert_eq!(in_use(&a.domain), (2, lines.into()));
 }

@@ -116,7 +116,7 @@ fn a_granter_that_scribbles_confuses_only_itself() {
                     assert_eq!(unmap(&mut b, handle), status::OKAY);
                 }
             }
-            assert_eq!(b.domain.grants.maptrack().mapped(), 0);
+            assert_eq!(b.domain.grants.mapped(), 0);
             done.store(true, Ordering::SeqCst);
             // The rest of the thread's state goes with it.
             std::mem::forget(b);
