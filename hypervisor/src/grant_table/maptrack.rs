@@ -41,13 +41,16 @@ pub(super) struct Record {
     pub(super) contains_pte: bool,
 }
 
-enum Slot {
+pub(super) enum Slot {
     /// With the next free one, or none.
     Free(Option<u32>),
     /// Given out, the record in somebody's hands.
     Reserved,
     Mapped(Record),
 }
+
+/// Records that come into being together.
+pub(super) type Chunk = Box<[Slot]>;
 
 /// What [`Maptrack::pop`] has found.
 pub(super) enum Popped {
@@ -58,7 +61,7 @@ pub(super) enum Popped {
 
 /// All mappings of a domain.
 pub(super) struct Maptrack {
-    chunks: Vec<Box<[Slot]>>,
+    chunks: Vec<Chunk>,
     free: Option<u32>,
     limit: u32,
     /// Where `pop` goes on.
@@ -160,6 +163,13 @@ impl Maptrack {
             self.popped += 1;
         }
         if self.popped < self.len() { Popped::NoneInChunk } else { Popped::NoneLeft }
+    }
+
+    /// Takes the last chunk out, for a domain that ends and has no records left.
+    pub(super) fn pop_chunk(&mut self) -> Option<Chunk> {
+        // The free handles lead through all chunks.
+        self.free = None;
+        self.chunks.pop()
     }
 
     /// Whether one of the records of a chunk is of a frame; `None` behind the last chunk.

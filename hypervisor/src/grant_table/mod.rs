@@ -43,6 +43,10 @@ use crate::domain::{self, Domain};
 /// to tell a frame's number.
 const COST_OF_FRAME: u32 = 96;
 const COST_OF_LISTING: u32 = 2;
+/// What it costs to let go of a mapping, or to find that a chunk has none left; and to give the
+/// memory of a chunk back.
+const COST_OF_RECORD: u32 = 16;
+const COST_OF_CHUNK: u32 = 16;
 // The whole of the largest table is listed in one call.
 const _: () = assert!(MAX_GRANT_FRAMES * COST_OF_LISTING <= Budget::HYPERCALL / 4 * 3);
 
@@ -81,7 +85,7 @@ impl GrantTable {
         self.table().seed(reference, to, frame)
     }
 
-    /// Lets go of all that a domain that is being taken apart has mapped, and of its table. No pCPU may have
+    /// Lets go of all that a domain that is being destroyed has mapped, and of its table. No pCPU may have
     /// translations of the domain's cached any more. `false` if the budget ended it before the end; then it is called
     /// again.
     pub fn release_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
@@ -90,7 +94,7 @@ impl GrantTable {
             if budget.is_exhausted() {
                 return false;
             }
-            budget.spend(16);
+            budget.spend(COST_OF_RECORD);
             // Dropped without the lock: its pins take the granter's.
             let record = self.maptrack().pop();
             match record {
@@ -99,9 +103,20 @@ impl GrantTable {
                 Popped::NoneLeft => break,
             }
         }
+        // One chunk or frame at least, so that even the smallest budget comes to the end some time.
+        loop {
+            let chunk = self.maptrack().pop_chunk();
+            if chunk.is_none() {
+                break;
+            }
+            drop(chunk);
+            budget.spend(COST_OF_CHUNK);
+            if budget.is_exhausted() {
+                return false;
+            }
+        }
         self.table().close();
         loop {
-            // One at least, so that even the smallest budget comes to the end some time.
             let frame = self.table().pop();
             if frame.is_none() {
                 return true;

@@ -16,8 +16,8 @@ use super::{
     FREE_PAGE, GRANTEE, GRANTER, Limits, TABLE_PAGE, grant_table_op, map, map_at, map_own, pair, setup, unmap,
     unmap_at, write_entry,
 };
-use crate::grant_table::COST_OF_LISTING;
 use crate::grant_table::dump::in_use;
+use crate::grant_table::{COST_OF_CHUNK, COST_OF_FRAME, COST_OF_LISTING, COST_OF_RECORD};
 use crate::hypercall::CallError;
 use crate::testing::Guest;
 
@@ -72,12 +72,12 @@ fn the_mappings_of_a_domain_that_ends_are_looked_through_a_chunk_at_a_time() {
     drop(b.park());
     let domain = std::sync::Arc::clone(&b.domain);
     let mut rounds = 0;
-    while !domain.grants.release_all(&domain, &mut Budget::new(16)) {
+    while !domain.grants.release_all(&domain, &mut Budget::new(1)) {
         rounds += 1;
         assert!(rounds < 1000, "there is no end to it");
     }
-    // Each record, the end of the first of two chunks, and the one frame of the table.
-    assert_eq!(rounds, 300 + 1 + 1);
+    // Each record, the end of the first of two chunks, both chunks, and the one frame of the table.
+    assert_eq!(rounds, 300 + 1 + 2 + 1);
     drop((a, b));
 }
 
@@ -161,4 +161,27 @@ fn grants_are_counted_in_all_frames_and_chunks() {
     };
     let lines = [line(8, a.mfn(1), 0, 320), line(600, mfn, 1, 0)];
     assert_eq!(in_use(&a.domain), (2, lines.into()));
+}
+
+#[test]
+fn the_memory_for_mappings_goes_a_chunk_at_a_time() {
+    let (a, mut b) = pair();
+    b.domain.grants.set_limits(Limits { frames: 1, mappings: CHUNKS * 256 });
+    map_for_devices(&mut b, CHUNKS * 256);
+    drop(b.park());
+    let release = |units| {
+        let mut budget = Budget::new(units);
+        (b.domain.grants.release_all(&b.domain, &mut budget), units - budget.left())
+    };
+    // Up to the last record. The chunks are still there.
+    let records = CHUNKS * 256 * COST_OF_RECORD + (CHUNKS - 1) * COST_OF_RECORD;
+    assert_eq!(release(records), (false, records));
+    assert_eq!(b.domain.grants.maptrack().chunk_has(CHUNKS as usize - 1, Mfn::new(0)), Some(false));
+    let rest = COST_OF_RECORD + CHUNKS * COST_OF_CHUNK;
+    assert_eq!(release(rest / 2), (false, rest / 2));
+    let left = (0..CHUNKS).filter(|&chunk| b.domain.grants.maptrack().mapped_in(chunk as usize).is_some()).count();
+    assert!((CHUNKS as usize / 2..CHUNKS as usize / 2 + 2).contains(&left), "{left} chunks left");
+    assert!(release(rest + COST_OF_FRAME).0);
+    assert_eq!(b.domain.grants.maptrack().chunk_has(0, Mfn::new(0)), None);
+    drop((a, b));
 }
