@@ -279,13 +279,14 @@ fn close(domain: &Arc<Domain>, port: u32) -> Result<(), CallError> {
     })
 }
 
-/// Delivers to the other end of a channel, if it is still bound to the sender's port.
-fn deliver(remote: &Arc<Domain>, port: u32, sender: DomainId, sender_port: u32) {
+/// Delivers to the other end of a channel, if it is still bound to the sender's port. What that
+/// costs is as [`Raised::act`](ports::Raised::act) says.
+fn deliver(remote: &Arc<Domain>, port: u32, sender: DomainId, sender_port: u32) -> u32 {
     let mut table = remote.events.lock();
     if !matches!(table.peer(port), Ok(Some(peer)) if peer.id == sender && peer.port == sender_port) {
-        return;
+        return 0;
     }
     let raised = table.raise(remote, port);
     drop(table);
-    raised.act(remote);
+    raised.act(remote)
 }

@@ -115,16 +115,18 @@ impl Raised {
         Self { port, notify: None, newly: false }
     }
 
-    /// Tells the vCPU and whoever polls.
-    pub(super) fn act(self, domain: &Arc<Domain>) {
+    /// Tells the vCPU and those that poll; what the latter costs, in units of the budget, since a
+    /// guest decides how many they are.
+    pub(super) fn act(self, domain: &Arc<Domain>) -> u32 {
         if let Some(vcpu) = self.notify.and_then(|number| domain.vcpu(number)) {
             vcpu.notify();
         }
-        if self.newly {
-            crate::scheduler::wake_pollers(domain, self.port);
-        }
+        if self.newly { crate::scheduler::wake_pollers(domain, self.port) * COST_OF_WAKING } else { 0 }
     }
 }
+
+/// What it costs, in units of the budget, to wake a vCPU that polls.
+pub(super) const COST_OF_WAKING: u32 = 8;
 
 /// Free ports whose FIFO words are looked at before a call gives way.
 pub(super) const LOOKS: u32 = 16;

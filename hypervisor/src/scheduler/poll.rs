@@ -43,15 +43,19 @@ pub(crate) fn poll_timeout(vcpu: &Arc<Vcpu>) {
     }
 }
 
-/// `port` of the domain has become pending: wakes those that poll it. To be called after the pending bit has been set.
-pub fn wake_pollers(domain: &Arc<Domain>, port: u32) {
+/// `port` of the domain has become pending: wakes those that poll it, and tells how many they were.
+/// To be called after the pending bit has been set.
+pub fn wake_pollers(domain: &Arc<Domain>, port: u32) -> u32 {
     if domain.scheduling.pollers.load(Ordering::SeqCst) == 0 {
-        return;
+        return 0;
     }
+    let mut woken = 0;
     for vcpu in domain.vcpus() {
         let polled = vcpu.scheduling.polling.load(Ordering::SeqCst);
         if polled == ANY_PORT || polled == u64::from(port) + 1 {
             super::wake(vcpu);
+            woken += 1;
         }
     }
+    woken
 }

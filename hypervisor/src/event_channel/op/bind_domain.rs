@@ -53,7 +53,7 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
     });
     note_refusal(domain, &bound);
     let (port, raised) = bound?;
-    raised.act(domain);
+    caller.budget.spend(raised.act(domain));
     arguments.local_port = port;
     hand_out(caller, argument, &arguments, port)
 }

@@ -56,7 +56,7 @@ pub(super) fn expand_array(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
     for port in first..end {
         caller.budget.spend(1);
         let raised = domain.events.lock().raise_remembered(domain, port);
-        raised.act(domain);
+        caller.budget.spend(raised.act(domain));
     }
     Ok(0)
 }

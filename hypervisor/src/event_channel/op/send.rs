@@ -19,13 +19,13 @@ pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
         State::Ipi => {
             let raised = table.raise(domain, port);
             drop(table);
-            raised.act(domain);
+            caller.budget.spend(raised.act(domain));
         }
         State::Interdomain(peer) => {
             let (remote, remote_port) = (peer.domain.upgrade(), peer.port);
             drop(table);
             if let Some(remote) = remote {
-                deliver(&remote, remote_port, domain.id(), port);
+                caller.budget.spend(deliver(&remote, remote_port, domain.id(), port));
             }
         }
         // Nobody hears it.
@@ -47,6 +47,6 @@ pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
 pub(super) fn unmask(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let Unmask { port } = caller.cpu.read(argument)?;
     let raised = caller.domain.events.lock().unmask(caller.domain, port)?;
-    raised.act(caller.domain);
+    caller.budget.spend(raised.act(caller.domain));
     Ok(0)
 }

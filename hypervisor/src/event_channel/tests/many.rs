@@ -1,14 +1,16 @@
 //! More ports than the 2-level ABI has, and guests that make looking for a free one hard.
 
 use abi::errno::Errno;
-use abi::event_channel::{BindIpi, Close, ExpandArray, fifo, op};
+use abi::event_channel::{BindIpi, Close, ExpandArray, Send, fifo, op};
 use machine::frames::Budget;
 
 use super::fifo::{LINKED, WORDS, expand, get, guest as fifo_guest, init_control, set};
-use super::{alloc, bind_ipi, call, close, pending, send, status_of, upcall};
+use super::{alloc, bind, bind_ipi, call, close, pending, send, status_of, upcall};
 use crate::event_channel::event_channel_op;
-use crate::event_channel::ports::{DEFAULT_LIMIT, LOOKS};
+use crate::event_channel::ports::{COST_OF_WAKING, DEFAULT_LIMIT, LOOKS};
+use crate::event_channel::two_level::clear_pending;
 use crate::hypercall::CallError;
+use crate::scheduler::start_polling;
 use crate::testing::Guest;
 
 /// Pages of event words that the guest gives: for fewer ports than it uses.
@@ -91,6 +93,31 @@ fn words_that_are_all_linked_make_no_call_long() {
         assert_eq!(found, port);
     }
     assert_eq!(bind_ipi(&mut guest, 0), Err(Errno::ENOSPC));
+}
+
+#[test]
+fn waking_many_vcpus_that_poll_is_counted() {
+    let mut guest = Guest::with_vcpus(1, 4, 128);
+    let mut other = Guest::new(2, 4);
+    let open = alloc(&mut guest, 2);
+    let their_port = bind(&mut other, 1, open).expect("open to domain 2");
+    let own_port = bind_ipi(&mut guest, 0).expect("a port");
+    let spent = |sender: &mut Guest, port| {
+        let argument = sender.put(&Send { port });
+        let mut caller = sender.caller();
+        assert!(matches!(event_channel_op(&mut caller, op::SEND, argument), Ok(0)));
+        Budget::HYPERCALL - caller.budget.left()
+    };
+    assert_eq!((spent(&mut guest, own_port), spent(&mut other, their_port)), (0, 0), "nobody polls");
+    for port in [open, own_port] {
+        clear_pending(&guest.domain, port);
+        for vcpu in guest.domain.vcpus().iter().skip(1) {
+            start_polling(vcpu, &guest.domain, &[port]);
+        }
+        let spent = if port == open { spent(&mut other, their_port) } else { spent(&mut guest, own_port) };
+        assert_eq!(spent, 127 * COST_OF_WAKING);
+        assert!(guest.domain.vcpus().iter().all(|vcpu| !vcpu.scheduling.is_blocked()));
+    }
 }
 
 #[test]
