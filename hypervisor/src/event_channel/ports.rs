@@ -234,6 +234,12 @@ impl Table {
         core::iter::successors(self.aside.first_from(0), |port| self.aside.first_from(port + 1)).count() as u32
     }
 
+    /// Ports put aside are looked at next from there on.
+    #[cfg(test)]
+    pub(super) fn look_from(&mut self, port: u32) {
+        (self.next_aside, self.from_first) = (port, false);
+    }
+
     /// The ports in use of the bucket with that index, by bit; `None` if there is no such bucket.
     pub(super) fn used_in(&self, bucket: usize) -> Option<u64> {
         let reserved = u64::from(bucket == 0);
@@ -336,9 +342,9 @@ impl Table {
         if domain.is_dying() {
             return Err(Errno::EINVAL.into());
         }
-        self.take_back(SECOND_LOOKS);
+        let all = self.take_back(SECOND_LOOKS);
         if self.first_free().is_none() && !self.needs_bucket() {
-            let all = self.take_back(LAST_LOOKS);
+            let all = all || self.take_back(LAST_LOOKS);
             if self.first_free().is_none() {
                 return Err(if all { Errno::ENOSPC.into() } else { NoPort::Later });
             }

@@ -96,6 +96,28 @@ fn words_that_are_all_linked_make_no_call_long() {
 }
 
 #[test]
+fn however_many_ports_are_linked_the_search_for_one_ends() {
+    let mut guest = fifo_guest();
+    for count in 1..=70 {
+        // One more than before is linked and free, and no other may be used.
+        guest.domain.events.set_limit(count);
+        assert_eq!(bind_ipi(&mut guest, 0), Ok(count));
+        close(&mut guest, count).expect("open");
+        set(&mut guest, WORDS, count, LINKED);
+        let argument = guest.put(&BindIpi { vcpu: 0, port: 0 });
+        for first in 0..=count + 1 {
+            guest.domain.events.lock().look_from(first);
+            let end = (0..10).find_map(|_| match event_channel_op(&mut guest.caller(), op::BIND_IPI, argument) {
+                Err(CallError::Continue { .. }) => None,
+                end => Some(end),
+            });
+            let is_refused = matches!(end, Some(Err(CallError::Errno(Errno::ENOSPC))));
+            assert!(is_refused, "{count} ports, looked at from {first}: {end:?}");
+        }
+    }
+}
+
+#[test]
 fn waking_many_vcpus_that_poll_is_counted() {
     let mut guest = Guest::with_vcpus(1, 4, 128);
     let mut other = Guest::new(2, 4);
