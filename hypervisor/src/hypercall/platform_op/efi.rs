@@ -9,6 +9,8 @@ use abi::platform::{
 use alloc::vec::Vec;
 use machine::addr::GuestVirt;
 use machine::firmware::{Name, NotCalled, Service, TimeCapabilities, status};
+use machine::frames::Budget;
+use machine::heap;
 
 use super::Request;
 use crate::hardware;
@@ -17,6 +19,10 @@ use crate::hypercall::{CallError, CallResult, Caller};
 /// The longest name of a variable, in characters with the zero, and the largest contents.
 const LONGEST_NAME: usize = 1024;
 const LARGEST_VARIABLE: u64 = 128 << 10;
+/// How many characters of a name are read, and bytes of contents cleared and copied, for a unit of
+/// the budget.
+const CHARACTERS_PER_UNIT: usize = 2;
+const BYTES_PER_UNIT: u64 = 64;
 
 pub(super) fn runtime_call(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     let hardware = hardware::of(caller.domain).ok_or(Errno::EOPNOTSUPP)?;
@@ -40,11 +46,15 @@ pub(super) fn runtime_call(caller: &mut Caller<'_>, request: &mut Request) -> Ca
 /// Calls a service; its status.
 fn call(caller: &mut Caller<'_>, service: Service<'_>) -> Result<u64, CallError> {
     let hardware = hardware::of(caller.domain).ok_or(Errno::EOPNOTSUPP)?;
-    hardware.call_firmware(caller.cpu, service).map_err(|why| match why {
+    let status = hardware.call_firmware(caller.cpu, service).map_err(|why| match why {
         NotCalled::None => Errno::EOPNOTSUPP.into(),
         NotCalled::BadName => Errno::EINVAL.into(),
         NotCalled::Busy => CallError::again(),
-    })
+    })?;
+    // It may have taken milliseconds: what has come in meanwhile is looked at before anything else
+    // is done.
+    caller.budget.spend(Budget::HYPERCALL);
+    Ok(status)
 }
 
 /// Refuses flags that the function has not got.
@@ -102,7 +112,7 @@ fn get_variable(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     let mut arguments: EfiVariable = request.arguments()?;
     check_flags(arguments.misc, 0)?;
     let characters = read_name(caller, arguments.name)?;
-    let mut data = buffer(arguments.size.min(LARGEST_VARIABLE))?;
+    let mut data = buffer(caller, arguments.size.min(LARGEST_VARIABLE))?;
     arguments.status = call(
         caller,
         Service::GetVariable {
@@ -126,7 +136,7 @@ fn set_variable(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     if arguments.size > LARGEST_VARIABLE {
         return Err(Errno::E2BIG.into());
     }
-    let mut data = buffer(arguments.size)?;
+    let mut data = buffer(caller, arguments.size)?;
     caller.cpu.read_bytes(GuestVirt::new(arguments.data), &mut data)?;
     arguments.status = call(
         caller,
@@ -185,12 +195,15 @@ fn variable_info(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
 }
 
 /// A variable's name with the zero at its end.
-fn read_name(caller: &Caller<'_>, address: u64) -> Result<Vec<u16>, Errno> {
+fn read_name(caller: &mut Caller<'_>, address: u64) -> Result<Vec<u16>, Errno> {
     let place = GuestVirt::new(address);
     let mut name = Vec::new();
     name.try_reserve_exact(LONGEST_NAME).map_err(|_| Errno::ENOMEM)?;
-    for at in 0..LONGEST_NAME as u64 {
-        let character: u16 = caller.cpu.read_element(place, at)?;
+    for at in 0..LONGEST_NAME {
+        if at % CHARACTERS_PER_UNIT == 0 {
+            caller.budget.spend(1);
+        }
+        let character: u16 = caller.cpu.read_element(place, at as u64)?;
         name.push(character);
         if character == 0 {
             return Ok(name);
@@ -199,8 +212,14 @@ fn read_name(caller: &Caller<'_>, address: u64) -> Result<Vec<u16>, Errno> {
     Err(Errno::EINVAL)
 }
 
-fn buffer(size: u64) -> Result<Vec<u8>, Errno> {
+/// Room for a variable's contents, `size` being no more than [`LARGEST_VARIABLE`]. That is too much
+/// to be allocated without a look at what there is.
+fn buffer(caller: &mut Caller<'_>, size: u64) -> Result<Vec<u8>, Errno> {
+    caller.budget.spend(u32::try_from(size / BYTES_PER_UNIT).unwrap_or(u32::MAX));
     let size = usize::try_from(size).map_err(|_| Errno::E2BIG)?;
+    if !heap::has_room(size) {
+        return Err(Errno::ENOMEM);
+    }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
     bytes.resize(size, 0);

@@ -4,6 +4,7 @@ use abi::platform::{
     EfiGetNextVariableName, EfiTimeCall, EfiVariable, EfiVariableInfo, PcpuInfo, SymbolData, efi_function, pcpu,
 };
 use machine::firmware::status;
+use machine::frames::Budget;
 use zerocopy::FromZeros;
 
 use super::*;
@@ -175,6 +176,54 @@ fn hostile_calls_of_the_firmware_are_refused() {
     assert_eq!(error(&call(&mut guest, op::EFI_RUNTIME_CALL, &get)), Some(Errno::EINVAL));
     let mut other = Guest::new(1, 4);
     assert_eq!(error(&call(&mut other, op::EFI_RUNTIME_CALL, &get)), Some(Errno::EPERM));
+}
+
+/// What is left of the budget after a call, and the error.
+fn left_after<T: IntoBytes + Immutable>(guest: &mut Guest, arguments: &T) -> (u32, Option<Errno>) {
+    let mut call = PlatformOp::new_zeroed();
+    (call.command, call.interface_version) = (op::EFI_RUNTIME_CALL, interface::VERSION);
+    assert!(arguments.write_to_prefix(&mut call.argument).is_ok());
+    let place = guest.put(&call);
+    let mut caller = guest.caller();
+    let result = platform_op(&mut caller, place);
+    (caller.budget.left(), error(&result))
+}
+
+#[test]
+fn a_call_of_the_firmware_uses_up_the_budget() {
+    let mut guest = with_firmware();
+    let time = EfiTimeCall { function: efi_function::GET_TIME, ..EfiTimeCall::new_zeroed() };
+    assert_eq!(left_after(&mut guest, &time), (0, None));
+    let get = variable(&mut guest, efi_function::GET_VARIABLE, "Test", 8);
+    assert_eq!(left_after(&mut guest, &get), (0, None), "not found, but looked for");
+}
+
+#[test]
+fn what_a_call_of_the_firmware_reads_is_counted_though_it_is_refused() {
+    let mut guest = with_firmware();
+    let spent = |guest: &mut Guest, arguments, expected| {
+        let (left, errno) = left_after(guest, arguments);
+        assert_eq!(errno, Some(expected));
+        Budget::HYPERCALL - left
+    };
+    let outside = 0x7fff_f000_0000;
+    let set = EfiVariable { data: outside, ..variable(&mut guest, efi_function::SET_VARIABLE, "Test", 128 << 10) };
+    assert_eq!(spent(&mut guest, &set, Errno::EFAULT), 3 + 2048, "five characters, 128 KiB");
+    let name = guest.address(NAME_PAGE);
+    guest.caller().cpu.write(name, &[u16::from(b'x'); 2048]).expect("a mapped page");
+    assert_eq!(spent(&mut guest, &set, Errno::EINVAL), 512, "a name without end");
+}
+
+#[test]
+fn a_variable_for_which_the_heap_has_no_room_is_refused() {
+    let mut guest = with_firmware();
+    let set = variable(&mut guest, efi_function::SET_VARIABLE, "Test", 8);
+    let get = variable(&mut guest, efi_function::GET_VARIABLE, "Test", 8);
+    machine::hosted::heap::set_short(true);
+    let refused = [set, get].map(|call| left_after(&mut guest, &call).1);
+    machine::hosted::heap::set_short(false);
+    assert_eq!(refused, [Some(Errno::ENOMEM); 2]);
+    assert_eq!(left_after(&mut guest, &set).1, None);
 }
 
 #[test]
