@@ -164,6 +164,8 @@ impl Terminal {
             self.changed &= self.next != 0;
             while self.next < count {
                 if self.next.is_multiple_of(AT_ONCE) && !may_go_on() {
+                    // At the first cell it has not begun.
+                    self.changed |= self.next == 0;
                     return false;
                 }
                 let (row, column) = (self.next / self.columns, self.next % self.columns);
@@ -259,6 +261,16 @@ mod tests {
         pair.terminal.write(b"\rlast");
         while !pair.draw(4) {}
         assert!(pair.shows(b"").last().is_some_and(|row| row.starts_with("lastx")));
+    }
+
+    #[test]
+    fn what_there_was_no_time_to_begin_with_is_drawn_later() {
+        let mut pair = Pair::new(8, 2);
+        pair.shows(b"");
+        pair.terminal.write(b"x");
+        assert!(!pair.draw(0));
+        assert!(!pair.draw(0), "it is still to be drawn");
+        assert_eq!(pair.shows(b""), ["x", ""]);
     }
 
     #[test]
