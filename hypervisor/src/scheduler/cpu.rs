@@ -132,8 +132,12 @@ pub(super) fn leave_idle(cpu: CpuId) {
     clear_idle(cpu);
 }
 
-/// Halts until an interrupt comes, and counts the time.
+/// Halts until an interrupt comes, and counts the time. The caller polls next, so it does not halt
+/// if something was logged since the last poll: the screen would not show that before the interrupt.
 pub(super) fn halt(cpu: CpuId) {
+    if crate::console::has_news() {
+        return;
+    }
     let own = &CPUS[cpu.index()];
     let start = time::now();
     own.idle_since.store(start.max(1), Ordering::Relaxed);

@@ -15,6 +15,7 @@ use machine::cpu;
 use machine::hosted::time::advance;
 use machine::time::now;
 
+use super::cpu::halt;
 use super::run::step;
 use super::{
     block, doze, kick, may_doze, must_stop, poll, resume, set_affinity, set_rate_limit, set_soft_affinity, set_weight,
@@ -555,4 +556,20 @@ fn a_pcpu_that_finds_nothing_to_run_serves_flushes() {
     stop.store(true, Ordering::SeqCst);
     other.join().expect("the other pCPU fails no test");
     drop(context);
+}
+
+#[test]
+fn a_pcpu_that_has_just_logged_something_sees_to_the_screen_before_it_halts() {
+    start_machine();
+    let (done, awake) = sync::mpsc::channel();
+    thread::spawn(move || {
+        let cpu = cpu::current();
+        poll();
+        machine::console::write(b"the domain is gone\n");
+        halt(cpu);
+        poll();
+        done.send(crate::console::has_news()).expect("the test waits");
+    });
+    let is_left = awake.recv_timeout(Duration::from_secs(10)).expect("it halts, and nobody interrupts it");
+    assert!(!is_left);
 }
