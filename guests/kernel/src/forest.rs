@@ -27,7 +27,7 @@ impl Window {
     /// Writes the entries of a table that is to be in frame `mfn`; those from `count` on are empty.
     fn fill(&self, mfn: u64, count: u64, entry: impl Fn(u64) -> u64) {
         let map = |entry| check_eq!(tables::update_va(self.0, entry, FLUSH_PAGE), 0, "the window shows frame {mfn:#x}");
-        map(mfn * PAGE | TABLE);
+        map((mfn * PAGE) | TABLE);
         for index in 0..ENTRIES {
             poke(self.0 + index * 8, if index < count { entry(index) } else { 0 });
         }
@@ -49,14 +49,14 @@ impl Forest {
     #[must_use]
     pub fn grow(spare: u64) -> Self {
         let window = Window(page());
-        let target = mfn_of(page()) * PAGE | READABLE;
+        let target = (mfn_of(page()) * PAGE) | READABLE;
         let first = first_free();
         let free = total_pages() - first - spare;
         let l1_count = (free - 2) * ENTRIES / (ENTRIES + 1) - 1;
         let l2_count = l1_count.div_ceil(ENTRIES);
         check!(l2_count <= ENTRIES, "one table of level 3 is enough");
         let (root, l3, l2, l1) = (first, first + 1, first + 2, first + 2 + l2_count);
-        let lower = |pfn: u64| move |index: u64| p2m(pfn + index) * PAGE | TABLE;
+        let lower = |pfn: u64| move |index: u64| (p2m(pfn + index) * PAGE) | TABLE;
         for number in 0..l1_count {
             window.fill(p2m(l1 + number), ENTRIES, |_| target);
         }

@@ -180,7 +180,11 @@ fn recursion() {
     let root = tables::root();
     let slot = machine_of(root) + 300 * 8;
     for (flags, what) in [(TABLE, "writable"), (PRESENT | USER, "read-only"), (PRESENT, "supervisor's")] {
-        check_eq!(tables::update(slot, tables::entry_for(root, flags)), error::EINVAL, "the root inside itself, {what}");
+        check_eq!(
+            tables::update(slot, tables::entry_for(root, flags)),
+            error::EINVAL,
+            "the root inside itself, {what}"
+        );
         check_eq!(peek::<u64>(root + 300 * 8), 0, "the slot is empty");
     }
     for command in [mmuext::PIN_L2_TABLE, mmuext::PIN_L3_TABLE, mmuext::PIN_L4_TABLE] {

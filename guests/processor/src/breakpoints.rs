@@ -12,6 +12,8 @@ use kernel::{attempt, call, check, check_eq, say};
 use crate::process::{IN, Process};
 
 const DEBUG: u64 = 1;
+/// CR4.DE.
+const DEBUG_EXTENSIONS: u64 = 8;
 const STATUS_AT_REST: u64 = 0xffff_0ff0;
 /// Breakpoint 0: four bytes, for writes; two ports.
 const WRITES: u64 = 0x000d_0401;
@@ -32,12 +34,11 @@ fn get(register: u32) -> u64 {
 }
 
 fn set_debug_extensions(on: bool) {
+    let wanted = if on { DEBUG_EXTENSIONS } else { 0 };
     // SAFETY: changes what is tested here.
     unsafe {
-        match on {
-            true => asm!("mov {cr4}, cr4", "or {cr4}, 8", "mov cr4, {cr4}", cr4 = out(reg) _),
-            false => asm!("mov {cr4}, cr4", "and {cr4}, ~8", "mov cr4, {cr4}", cr4 = out(reg) _),
-        }
+        asm!("mov {cr4}, cr4", "and {cr4}, ~{bit}", "or {cr4}, {wanted}", "mov cr4, {cr4}",
+             cr4 = out(reg) _, bit = const DEBUG_EXTENSIONS, wanted = in(reg) wanted);
     }
 }
 

@@ -47,7 +47,7 @@ fn other() {
 /// Chooses one thing in one round and the opposite in the next, the other vCPU the other way round.
 fn side_by_side(process: &Process, number: u64) {
     for round in 0..ROUNDS {
-        let on = (round + number) % 2 == 0;
+        let on = (round + number).is_multiple_of(2);
         control::choose(on);
         let watched = breakpoints::choose(on);
         yield_now();

@@ -17,7 +17,7 @@ const ORDER: u32 = 9;
 /// Frames in an extent.
 const EXTENT: u64 = 1 << ORDER;
 /// Mappings at least among which a frame is searched for.
-const MAPPINGS: u64 = 40_000;
+const MAPPINGS: u64 = 120_000;
 /// The grant that is mapped so often.
 const REFERENCE: u32 = 100;
 
