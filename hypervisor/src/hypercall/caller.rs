@@ -55,24 +55,22 @@ impl PageOwner {
 
 impl Caller<'_> {
     /// Tears down the tables that earlier steps of the same call have left behind, as far as the
-    /// budget goes. `false` if the call has to give way before its next step, which may depend on
-    /// it (TD-2).
+    /// budget goes; also those of `foreign`, the other domain whose tables the call concerns, if
+    /// that is at rest and cannot do it itself. `false` if the call has to give way before its next
+    /// step, which may depend on it (TD-2).
     #[inline]
-    pub fn settle_own(&mut self) -> bool {
-        if frames::left_tables() {
-            if !self.domain.teardown.advance(&mut self.budget) {
-                return false;
-            }
-            frames::note_settled();
-        }
-        true
+    pub fn settle(&mut self, foreign: Option<&Domain>) -> bool {
+        (!frames::left_tables() || self.tear_down())
+            && foreign.is_none_or(|target| !target.is_paused() || target.teardown.advance(&mut self.budget))
     }
 
-    /// The same, and for the tables of `target` too, which the call concerns, if that is another
-    /// domain at rest, which cannot do it itself.
-    pub fn settle(&mut self, target: &Domain) -> bool {
-        let at_rest = target.id() != self.domain.id() && target.is_paused();
-        self.settle_own() && (!at_rest || target.teardown.advance(&mut self.budget))
+    #[inline(never)]
+    fn tear_down(&mut self) -> bool {
+        let done = self.domain.teardown.advance(&mut self.budget);
+        if done {
+            frames::note_settled();
+        }
+        done
     }
 
     /// Only the control domain may.

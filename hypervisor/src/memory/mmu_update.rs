@@ -62,11 +62,11 @@ pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: Gu
     let mut admission = GuestAdmission::foreign(&parties.tables, &parties.frames);
     let mut updates = Updates::of(&parties.tables);
     let mut requests = Requests::of(list, count);
-    let is_foreign = parties.tables.id() != caller.domain.id();
+    let foreign = (parties.tables.id() != caller.domain.id()).then_some(&*parties.tables);
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
-        let settled = !(updates.take_unsettled() || is_foreign) || caller.settle(&parties.tables);
+        let settled = !(updates.take_unsettled() || foreign.is_some()) || caller.settle(foreign);
         if !settled || index != 0 && caller.budget.is_exhausted() {
             outcome = Err(CallError::again());
             break;

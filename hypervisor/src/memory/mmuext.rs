@@ -38,11 +38,11 @@ pub fn mmuext_op(
     }
     let count = count & !CONTINUED;
     let PageOwner::Domain(target) = caller.page_owner(foreign)? else { return Err(Errno::ESRCH.into()) };
-    let is_foreign = target.id() != caller.domain.id();
+    let foreign = (target.id() != caller.domain.id()).then_some(&*target);
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
-        if (index != 0 || is_foreign) && (!caller.settle(&target) || caller.budget.is_exhausted()) {
+        if (index != 0 || foreign.is_some()) && (!caller.settle(foreign) || caller.budget.is_exhausted()) {
             outcome = Err(CallError::again());
             break;
         }
