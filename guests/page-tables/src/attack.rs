@@ -175,7 +175,8 @@ fn superpages() {
     check_eq!(peek::<u64>(tables::entry(address, 3)), before, "the entry is as it was");
 }
 
-/// A table that refers to a table of its own level is refused, for reading too (docs/decisions/0007).
+/// A table that refers to a table of its own level is refused, for reading too
+/// (docs/decisions/0007).
 fn recursion() {
     let root = tables::root();
     let slot = machine_of(root) + 300 * 8;

@@ -1,4 +1,4 @@
-//! Calls about memory and grants: lists that are told a thousand times, a frame that is searched for
+//! Calls about memory and grants: lists told a thousand times, a frame that is searched for
 //! among many mappings, and extents of 2 MiB, which are as much as one hypercall gives or takes.
 
 use kernel::abi::grant_table::{

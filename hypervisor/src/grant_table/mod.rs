@@ -85,9 +85,9 @@ impl GrantTable {
         self.table().seed(reference, to, frame)
     }
 
-    /// Lets go of all that a domain that is being destroyed has mapped, and of its table. No pCPU may have
-    /// translations of the domain's cached any more. `false` if the budget ended it before the end; then it is called
-    /// again.
+    /// Lets go of all that a domain that is being destroyed has mapped, and of its table. No pCPU
+    /// may have translations of the domain's cached any more. `false` if the budget ended it before
+    /// the end; then it is called again.
     pub fn release_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
         debug_assert!(domain.id() == self.owner);
         loop {

@@ -76,7 +76,8 @@ fn arguments(cpu: &Active) -> [u64; 6] {
     [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9]
 }
 
-/// Calls the handler for `number`. That it is called at all costs `overhead`, in units of the budget.
+/// Calls the handler for `number`. That it is called at all costs `overhead`, in units of the
+/// budget.
 pub(super) fn call(caller: &mut Caller<'_>, number: u64, arguments: &[u64; 6], overhead: u32) -> CallResult {
     let Some(Row { handler, cost, .. }) = table::row(number) else {
         caller.budget.spend(overhead);

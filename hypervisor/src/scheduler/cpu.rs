@@ -133,7 +133,7 @@ pub(super) fn leave_idle(cpu: CpuId) {
 }
 
 /// Halts until an interrupt comes, and counts the time. The caller polls next, so it does not halt
-/// if something was logged since the last poll: the screen would not show that before the interrupt.
+/// if something was logged since the last poll: the screen would not show it before the interrupt.
 pub(super) fn halt(cpu: CpuId) {
     if crate::console::has_news() {
         return;

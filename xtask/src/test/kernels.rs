@@ -23,7 +23,8 @@ const MEMORY: Size = Size::mib(256);
 const LIMITS: Limits =
     Limits { boot: Some(Duration::from_secs(180)), whole: Some(Duration::from_secs(420)), end: END_TIME };
 
-/// Lets all processes of a real-time kernel run above the kernel's own threads, for all of the time.
+/// Lets all processes of a real-time kernel run above the kernel's own threads, for all of the
+/// time.
 const UNPREEMPTED: &str = "sysctl.kernel.sched_rt_runtime_us=-1 rdinit=/programs/unpreempted -- /init";
 
 /// Numbers of virtual CPUs.
