@@ -22,25 +22,19 @@ const SMALLEST_IMAGE: usize = 576;
 pub(super) fn get_callbacks(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let asked: ExtendedVcpuContext = request.argument();
     let vcpu = super::vcpu(target, asked.vcpu)?;
-    let answer = at_rest(
-        caller,
-        target,
-        vcpu,
-        |_| Ok(()),
-        |context, ()| {
-            let (syscall, sysenter) = (context.handlers().syscall32, context.handlers().sysenter);
-            let mut answer = ExtendedVcpuContext::new_zeroed();
-            answer.vcpu = asked.vcpu;
-            answer.size = size_of::<ExtendedVcpuContext>() as u32;
-            answer.syscall32_callback_rip = syscall.address;
-            answer.syscall32_callback_cs = syscall.cs;
-            answer.syscall32_disables_events = syscall.mask_events;
-            answer.sysenter_callback_rip = sysenter.address;
-            answer.sysenter_callback_cs = sysenter.cs;
-            answer.sysenter_disables_events = sysenter.mask_events;
-            Ok(answer)
-        },
-    )?;
+    let answer = at_rest(caller, target, vcpu, |context| {
+        let (syscall, sysenter) = (context.handlers().syscall32, context.handlers().sysenter);
+        let mut answer = ExtendedVcpuContext::new_zeroed();
+        answer.vcpu = asked.vcpu;
+        answer.size = size_of::<ExtendedVcpuContext>() as u32;
+        answer.syscall32_callback_rip = syscall.address;
+        answer.syscall32_callback_cs = syscall.cs;
+        answer.syscall32_disables_events = syscall.mask_events;
+        answer.sysenter_callback_rip = sysenter.address;
+        answer.sysenter_callback_cs = sysenter.cs;
+        answer.sysenter_disables_events = sysenter.mask_events;
+        Ok(answer)
+    })?;
     request.answer(caller, &answer)?;
     Ok(0)
 }
@@ -59,28 +53,22 @@ pub(super) fn set_callbacks(caller: &mut Caller<'_>, request: &Request, target: 
     if wanted.size == whole && wanted.machine_check_capabilities != 0 {
         return Err(Errno::EPERM.into());
     }
-    at_rest(
-        caller,
-        target,
-        vcpu,
-        |_| Ok(()),
-        |context, ()| {
-            let handlers = context.handlers_mut();
-            handlers.syscall32 = Handler::new(
-                wanted.syscall32_callback_rip,
-                wanted.syscall32_callback_cs,
-                wanted.syscall32_disables_events != 0,
-                0,
-            );
-            handlers.sysenter = Handler::new(
-                wanted.sysenter_callback_rip,
-                wanted.sysenter_callback_cs,
-                wanted.sysenter_disables_events != 0,
-                0,
-            );
-            Ok(())
-        },
-    )?;
+    at_rest(caller, target, vcpu, |context| {
+        let handlers = context.handlers_mut();
+        handlers.syscall32 = Handler::new(
+            wanted.syscall32_callback_rip,
+            wanted.syscall32_callback_cs,
+            wanted.syscall32_disables_events != 0,
+            0,
+        );
+        handlers.sysenter = Handler::new(
+            wanted.sysenter_callback_rip,
+            wanted.sysenter_callback_cs,
+            wanted.sysenter_disables_events != 0,
+            0,
+        );
+        Ok(())
+    })?;
     Ok(0)
 }
 
@@ -89,22 +77,16 @@ pub(super) fn get_state(caller: &mut Caller<'_>, request: &Request, target: &Arc
     let mut asked: VcpuExtendedState = request.argument();
     let vcpu = super::vcpu(target, asked.vcpu)?;
     let states = GuestContext::supported_states();
-    let bytes = at_rest(
-        caller,
-        target,
-        vcpu,
-        |_| Ok(()),
-        |context, ()| {
-            let (xcr0, image) = context.extended_state();
-            let mut bytes = Vec::new();
-            if !image.is_empty() {
-                bytes.extend_from_slice(&xcr0.to_le_bytes());
-                bytes.extend_from_slice(&states.to_le_bytes());
-                bytes.extend_from_slice(image);
-            }
-            Ok(bytes)
-        },
-    )?;
+    let bytes = at_rest(caller, target, vcpu, |context| {
+        let (xcr0, image) = context.extended_state();
+        let mut bytes = Vec::new();
+        if !image.is_empty() {
+            bytes.extend_from_slice(&xcr0.to_le_bytes());
+            bytes.extend_from_slice(&states.to_le_bytes());
+            bytes.extend_from_slice(image);
+        }
+        Ok(bytes)
+    })?;
     if (asked.size == 0 && asked.feature_mask == 0) || asked.buffer == 0 {
         (asked.size, asked.feature_mask) = (bytes.len() as u64, states);
         request.answer(caller, &asked)?;
@@ -133,15 +115,9 @@ pub(super) fn set_state(caller: &mut Caller<'_>, request: &Request, target: &Arc
         // Nothing but x87 and SSE has been used: that stands in the other context.
         return Ok(0);
     }
-    at_rest(
-        caller,
-        target,
-        vcpu,
-        |_| Ok(()),
-        |context, ()| {
-            if context.set_extended_state(xcr0, image) { Ok(()) } else { Err(Errno::EINVAL.into()) }
-        },
-    )?;
+    at_rest(caller, target, vcpu, |context| {
+        if context.set_extended_state(xcr0, image) { Ok(()) } else { Err(Errno::EINVAL.into()) }
+    })?;
     Ok(0)
 }
 

@@ -13,13 +13,25 @@ use crate::domain::{Domain, Vcpu, state};
 use crate::hypercall::{CallError, CallResult, Caller};
 use crate::scheduler;
 
-/// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile, and what
-/// `prepare` has made for it. The state is locked for `act` only.
+/// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile.
+///
+/// # Errors
+/// As those of [`at_rest_prepared`].
+pub(super) fn at_rest<R>(
+    caller: &mut Caller<'_>,
+    target: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    act: impl FnOnce(&mut GuestContext) -> Result<R, CallError>,
+) -> Result<R, CallError> {
+    at_rest_prepared(caller, target, vcpu, |_| Ok(()), |context, ()| act(context))
+}
+
+/// The same, and hands `act` what `prepare` has made for it. The state is locked for `act` only.
 ///
 /// # Errors
 /// `EINVAL` for the caller's own domain and for one that is being destroyed; a continuation if the
 /// vCPU does not come to rest at once; those of `prepare` and `act`.
-pub(super) fn at_rest<P, R>(
+fn at_rest_prepared<P, R>(
     caller: &mut Caller<'_>,
     target: &Arc<Domain>,
     vcpu: &Arc<Vcpu>,
@@ -50,7 +62,7 @@ pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
     }
     let wanted: Box<VcpuGuestContext> = Box::new(caller.cpu.read(GuestVirt::new(context))?);
     let prepare = |caller: &mut Caller<'_>| state::prepare(target, &wanted, &mut caller.budget);
-    at_rest(caller, target, vcpu, prepare, |context, prepared| {
+    at_rest_prepared(caller, target, vcpu, prepare, |context, prepared| {
         state::apply(target, context, &wanted, prepared)?;
         state::apply_to_vcpu(target, vcpu, &wanted);
         Ok(())
@@ -68,7 +80,7 @@ pub(super) fn get(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
     if !vcpu.is_initialised() {
         return Err(Errno::ENODATA.into());
     }
-    let state = at_rest(caller, target, vcpu, |_| Ok(()), |context, ()| Ok(state::describe(target, vcpu, context)))?;
+    let state = at_rest(caller, target, vcpu, |context| Ok(state::describe(target, vcpu, context)))?;
     caller.cpu.write(GuestVirt::new(context), &*state)?;
     Ok(0)
 }
@@ -84,7 +96,7 @@ mod tests {
         let guest = Guest::new(1, 2);
         let vcpu = guest.domain.vcpu(1).expect("a vCPU at rest");
         let prepare = |_: &mut Caller<'_>| Ok(vcpu.parked().is_some());
-        let done = at_rest(&mut control.caller(), &guest.domain, vcpu, prepare, |_, is_parked| Ok(is_parked));
+        let done = at_rest_prepared(&mut control.caller(), &guest.domain, vcpu, prepare, |_, is_parked| Ok(is_parked));
         assert!(matches!(done, Ok(true)), "{done:?}");
     }
 }
