@@ -1,5 +1,6 @@
-//! Recounts the frame table from scratch: what the invariants FT-1, FT-2, FT-5, FT-6, FT-8, TC-3 and TC-4 say about every
-//! frame, from the contents of all page tables. For tests, while no other CPU works on the table.
+//! Recounts the frame table from scratch: what the invariants FT-1, FT-2, FT-5, FT-6, FT-8, TC-3
+//! and TC-4 say about every frame, from the contents of all page tables. For tests, while no other
+//! CPU works on the table.
 
 use abi::xen::DomainId;
 use core::sync::atomic::Ordering;

@@ -373,15 +373,13 @@ fn release_use_slowly(frame: &FrameRef) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::{Budget, FrameList, allocate};
+    use crate::frames::{Budget, allocate};
     use crate::paging::NoEntries;
 
     #[test]
     fn a_frame_that_a_guest_has_mapped_as_often_as_it_can_is_no_trouble_to_paravane() {
         crate::hosted::start(64);
-        let list = FrameList::new(DomainId(1));
-        list.push(allocate(DomainId(1)).unwrap());
-        let frame = list.pop().unwrap().into_reference();
+        let frame = allocate(DomainId(1)).expect("a free frame").into_reference();
         let page = TypedRef::<Writable>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1)).unwrap();
         let slot = frame.slot();
         let references = slot.refs.swap(MOST, Ordering::SeqCst);

@@ -196,8 +196,9 @@ impl Slot {
 
     /// Notes the clock for a use that is about to end, whose mapping has been taken away. Every use
     /// does, not only the last: that one may have read the clock long before it counts down, while
-    /// others came and went, and their number is all that it compares. So a CPU that finds the count
-    /// at zero finds a stamp that demands a flush of every translation that could still exist.
+    /// others came and went, and their number is all that it compares. So a CPU that finds the
+    /// count at zero finds a stamp that demands a flush of every translation that could still
+    /// exist.
     ///
     /// The stamp is never set back: the clock is read after the stamp that it replaces.
     #[inline]

@@ -166,7 +166,7 @@ impl TypedRef<L4> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::{AcquireError, Budget, FrameList, L2, Writable, allocate};
+    use crate::frames::{AcquireError, Budget, L2, Writable, allocate};
     use crate::paging::{Admission, LeafFlags, NoEntries};
     use abi::errno::Errno;
     use abi::xen::DomainId;
@@ -185,9 +185,7 @@ mod tests {
     }
 
     fn frame(owner: u16) -> FrameRef {
-        let list = FrameList::new(DomainId(owner));
-        list.push(allocate(DomainId(owner)).expect("a free frame"));
-        list.pop().expect("just pushed").into_reference()
+        allocate(DomainId(owner)).expect("a free frame").into_reference()
     }
 
     fn table<K: Level>(frame: &FrameRef) -> TypedRef<K> {

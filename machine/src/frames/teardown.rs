@@ -214,7 +214,7 @@ pub fn any_waiting() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::{FrameList, L1, TypedRef, allocate, free_frames};
+    use crate::frames::{L1, TypedRef, allocate, free_frames};
     use crate::paging::NoEntries;
     use std::vec::Vec;
 
@@ -223,11 +223,7 @@ mod tests {
 
     /// Frames that are tables without entries, queued.
     fn queued_tables() -> Vec<FrameRef> {
-        let list = FrameList::new(GUEST);
-        let frame = || {
-            list.push(allocate(GUEST).expect("a free frame"));
-            list.pop().expect("just pushed").into_reference()
-        };
+        let frame = || allocate(GUEST).expect("a free frame").into_reference();
         let frames: Vec<FrameRef> = (0..TABLES).map(|_| frame()).collect();
         let tables: Vec<TypedRef<L1>> = frames.iter().map(used_again).collect();
         tables.into_iter().for_each(|table| table.pin().expect("not pinned yet"));

@@ -424,7 +424,7 @@ impl TypedRef<Descriptor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::{FrameList, Teardown, Writable, allocate, free_frames};
+    use crate::frames::{Teardown, Writable, allocate, free_frames};
     use crate::paging::NoEntries;
     use abi::xen::DomainId;
     use core::sync::atomic::{AtomicBool, Ordering};
@@ -446,9 +446,7 @@ mod tests {
     }
 
     fn frame() -> FrameRef {
-        let list = FrameList::new(GUEST);
-        list.push(allocate(GUEST).unwrap());
-        list.pop().unwrap().into_reference()
+        allocate(GUEST).expect("a free frame").into_reference()
     }
 
     /// A frame that links `tables` once it is a table.
@@ -532,9 +530,7 @@ mod tests {
     fn a_table_that_is_torn_down_in_part_is_taken_up_by_somebody() {
         crate::hosted::start(1024);
         let free = free_frames();
-        let list = FrameList::new(DomainId(1));
-        list.push(allocate(DomainId(1)).unwrap());
-        let frame = list.pop().unwrap().into_reference();
+        let frame = frame();
         // A root, since that has entries, those of Paravane's slots.
         let table = TypedRef::<L4>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)).unwrap();
         drop(table);

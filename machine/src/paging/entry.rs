@@ -131,7 +131,8 @@ impl<K: Level> Entry<K> {
         Self::from_owned_bits(raw.0 & !LeafFlags::PRESENT.bits())
     }
 
-    /// Takes over bits that own their references: read from the owned part of a table, or made by `into_raw`.
+    /// Takes over bits that own their references: read from the owned part of a table, or made by
+    /// `into_raw`.
     pub(crate) const fn from_owned_bits(raw: u64) -> Self {
         Self { raw, level: PhantomData }
     }
