@@ -174,6 +174,11 @@ impl Vcpu {
         self.domain.upgrade()
     }
 
+    /// Whether it is a vCPU of `domain`.
+    pub fn belongs_to(&self, domain: &Domain) -> bool {
+        core::ptr::eq(self.domain.as_ptr(), domain)
+    }
+
     /// Whether it is up, as the guest sees it.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::SeqCst)

@@ -62,7 +62,7 @@ pub(super) fn push(cpu: CpuId) {
     queue.publish(cpu);
     drop(queue);
     if let Some((vcpu, lag)) = taken {
-        wake::send(&vcpu, lag, target);
+        wake::send(&vcpu, lag, target, time::now());
     }
 }
 

@@ -9,6 +9,7 @@ use machine::sync::{Level, SpinLock, SpinLockGuard};
 use machine::{cpu, time};
 
 use super::queue::RunQueue;
+use super::share::SLICE;
 use crate::domain::Vcpu;
 use crate::latency::{self, Cause};
 
@@ -19,6 +20,10 @@ pub(super) struct Queue {
     /// When the present slice ends; `u64::MAX` if nobody waits for its end.
     pub(super) slice_end: u64,
     pub(super) slice_start: u64,
+    /// How long the current vCPU runs once somebody waits.
+    pub(super) slice: u64,
+    /// A vCPU of the same domain has woken that ran less than the current one.
+    pub(super) overtaken: bool,
     /// vCPUs whose domain has reached its cap, with the time when to look again.
     pub(super) aside: Vec<(u64, Arc<Vcpu>)>,
 }
@@ -36,7 +41,15 @@ static CPUS: [Cpu; MAX_CPUS] = [const {
     Cpu {
         queue: SpinLock::new(
             Level::Scheduler,
-            Queue { run: RunQueue::new(), current: None, slice_end: u64::MAX, slice_start: 0, aside: Vec::new() },
+            Queue {
+                run: RunQueue::new(),
+                current: None,
+                slice_end: u64::MAX,
+                slice_start: 0,
+                slice: SLICE,
+                overtaken: false,
+                aside: Vec::new(),
+            },
         ),
         waiting: AtomicU32::new(0),
         idle_time: AtomicU64::new(0),
@@ -74,7 +87,7 @@ impl Queue {
     /// When one that waits takes the pCPU from the one that runs, if it is to do so before the end of the slice.
     pub(super) fn takeover(&self) -> Option<u64> {
         let held = if self.current.is_some() { u64::from(super::rate_limit()) * 1000 } else { 0 };
-        self.run.preempts().then_some(self.slice_start + held)
+        (self.overtaken || self.run.preempts()).then_some(self.slice_start + held)
     }
 }
 

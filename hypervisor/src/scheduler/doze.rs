@@ -66,7 +66,7 @@ fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     domain.scheduling.note_active(true);
     let mut queue = queue(cpu);
-    let virtual_time = queue.run.after_sleep(state.virtual_time());
+    let virtual_time = domain.scheduling.after_sleep(cpu, state.virtual_time(), queue.run.earliest());
     run::make_current(&mut queue, vcpu, virtual_time, now);
     drop(queue);
     let goes_on = !state.is_blocked() && !has_to_leave(vcpu, domain, cpu);

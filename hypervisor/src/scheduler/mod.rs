@@ -5,6 +5,9 @@
 //! somebody waits; then queues whose vCPUs get less than others' hand one over (`balance`). Idle pCPUs take from all queues. A vCPU that waits where nobody
 //! else wants the pCPU stays loaded there (`doze`).
 //!
+//! A domain gains nothing by spreading its work over vCPUs that wake each other: the credit that a
+//! sleeper wakes with, and the slice, are the domain's on each pCPU (`share`).
+//!
 //! - **SC-1** A vCPU is in at most one queue, or runs or dozes on one pCPU, or is `Off` (or on its way, by one pCPU's hand). Its place
 //!   changes only under the lock of its home queue; two queues are never locked at once.
 //! - **SC-2** No wake-up is lost: whoever makes a vCPU runnable does so before it looks at its place, and who takes it

@@ -11,11 +11,16 @@ use alloc::collections::BTreeMap;
 /// The weight for which virtual time passes like real time.
 pub(super) const USUAL_WEIGHT: u32 = 256;
 /// How far behind the others a vCPU may be that has slept, in nanoseconds of virtual time.
-pub(super) const CREDIT: u64 = 10_000_000;
+pub(super) const CREDIT: u64 = 5_000_000;
 /// By how much a waking vCPU must be behind the running one to take its place.
 pub(super) const PREEMPTION: u64 = 1_000_000;
 /// Where clocks start: far enough from zero that nothing before the clock is below zero.
 const EPOCH: u64 = 1 << 50;
+
+/// Virtual time that passes while a vCPU of this weight runs for `time` nanoseconds, at most two years.
+pub(super) fn virtual_time(time: u64, weight: u32) -> u64 {
+    time.saturating_mul(u64::from(USUAL_WEIGHT)) / u64::from(weight.max(1))
+}
 
 /// The vCPU that has the pCPU.
 struct Running {
@@ -72,9 +77,9 @@ impl<T> RunQueue<T> {
         self.insert(virtual_time, item);
     }
 
-    /// The virtual time with which one goes on that has slept on its pCPU.
-    pub(super) fn after_sleep(&self, virtual_time: u64) -> u64 {
-        self.clock.saturating_add_signed(self.lag(virtual_time))
+    /// The least virtual time with which a vCPU resumes that has slept.
+    pub(super) const fn earliest(&self) -> u64 {
+        self.clock - CREDIT
     }
 
     fn insert(&mut self, virtual_time: u64, item: T) {
@@ -120,11 +125,12 @@ impl<T> RunQueue<T> {
     pub(super) fn charge(&mut self, now: u64) {
         if let Some(running) = &mut self.running {
             let time = now.saturating_sub(running.since);
+            if time == 0 {
+                return;
+            }
             running.since = running.since.max(now);
             running.unbilled += time;
-            let virtual_time = u128::from(time) * u128::from(USUAL_WEIGHT) / u128::from(running.weight);
-            running.virtual_time =
-                running.virtual_time.saturating_add(virtual_time.try_into().unwrap_or(u64::MAX >> 1));
+            running.virtual_time = running.virtual_time.saturating_add(virtual_time(time, running.weight));
         }
         let first = self.waiting.first_key_value().map(|((time, _), _)| *time);
         let running = self.running.as_ref().map(|running| running.virtual_time);
@@ -136,9 +142,20 @@ impl<T> RunQueue<T> {
         }
     }
 
-    /// Real time that the one that runs has used since this was last asked.
-    pub(super) fn bill(&mut self) -> u64 {
-        self.running.as_mut().map_or(0, |running| core::mem::take(&mut running.unbilled))
+    /// Real time that the one that runs has used since the last call, and its virtual time, as of the
+    /// last `charge`.
+    pub(super) fn bill(&mut self) -> (u64, u64) {
+        let clock = self.clock;
+        self.running
+            .as_mut()
+            .map_or((0, clock), |running| (core::mem::take(&mut running.unbilled), running.virtual_time))
+    }
+
+    /// Whether the one that runs is so far ahead of `virtual_time`, at which a sleeper would resume,
+    /// that the sleeper takes its place.
+    pub(super) fn yields_to(&self, virtual_time: u64) -> bool {
+        let sleeper = virtual_time.max(self.earliest());
+        self.running.as_ref().is_some_and(|running| sleeper + PREEMPTION < running.virtual_time)
     }
 
     /// The one that runs stops; its virtual time, after a last `charge`.
@@ -178,7 +195,7 @@ mod tests {
             let (index, time) = queue.next().unwrap();
             queue.start(time, weights[index], now);
             queue.charge(now + SLICE);
-            got[index] += queue.bill();
+            got[index] += queue.bill().0;
             let time = queue.stop();
             queue.put_back(time, index);
         }
@@ -229,7 +246,7 @@ mod tests {
             queue.start(time, USUAL_WEIGHT, now);
             now += SLICE / 2;
             queue.charge(now);
-            used[usize::from(item == "naps")] += queue.bill();
+            used[usize::from(item == "naps")] += queue.bill().0;
             let time = queue.stop();
             let lag = queue.lag(time);
             queue.admit(lag, item);

@@ -10,15 +10,15 @@ use machine::frames::Budget;
 use machine::{cpu, time};
 
 use super::cpu::{Queue, both, either, halt, idle_cpus, leave_idle, queue, set_idle};
+use super::queue::RunQueue;
 use super::runstate::Runstate;
+use super::share::SLICE;
 use super::state::{Place, may_run, why_not};
 use super::{balance, wake};
 use crate::domain::{self, Domain, Vcpu};
 use crate::latency::{self, Phase};
 use crate::time::timers;
 
-/// How long a vCPU runs while others wait.
-pub(super) const SLICE: u64 = 5_000_000;
 /// How long a vCPU runs between two pieces of work on domains that have ended.
 const WORK_SLICE: u64 = 1_000_000;
 
@@ -115,6 +115,7 @@ pub(super) fn make_current(queue: &mut Queue, vcpu: &Arc<Vcpu>, virtual_time: u6
     vcpu.scheduling.set_place(Place::Running);
     queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, now);
     queue.slice_start = now;
+    queue.overtaken = false;
     queue.current = Some(Arc::clone(vcpu));
 }
 
@@ -125,10 +126,13 @@ pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowanc
     let virtual_time = queue.run.stop();
     queue.run.start(virtual_time, domain.scheduling.vcpu_weight(), now);
     queue.slice_start = now;
-    let slice = match queue.run.waiting() {
-        _ if work => WORK_SLICE,
-        0 => u64::MAX,
-        _ => SLICE,
+    let waiting = queue.run.waiting() != 0;
+    let others = waiting && queue.run.iter().any(|waiting| !waiting.belongs_to(domain));
+    queue.slice = if others { domain.scheduling.slice() } else { SLICE };
+    let slice = match (work, waiting) {
+        (true, _) => WORK_SLICE,
+        (false, true) => queue.slice,
+        (false, false) => u64::MAX,
     };
     queue.slice_end = now.saturating_add(slice.min(allowance));
     set_deadline(&queue);
@@ -175,13 +179,19 @@ fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.stop_periodic_ticks();
 }
 
-/// The current vCPU gives up the pCPU: its time is accounted for, and its place not changed yet. Its virtual time, and the queue's reference to it, which is to be
-/// dropped without the lock.
-pub(super) fn vacate(queue: &mut Queue, vcpu: &Vcpu, domain: &Domain, now: u64) -> (u64, Option<Arc<Vcpu>>) {
-    queue.run.charge(now);
-    let time = queue.run.bill();
+/// Accounts for the time that the current vCPU has run up to `now`.
+pub(super) fn account(queue: &mut RunQueue<Arc<Vcpu>>, vcpu: &Vcpu, domain: &Domain, now: u64) {
+    queue.charge(now);
+    let (time, virtual_time) = queue.bill();
     domain.scheduling.bill(time);
+    domain.scheduling.note_run(vcpu.scheduling.home(), time, virtual_time);
     vcpu.scheduling.note_usage(time, domain.scheduling.vcpu_weight(), now);
+}
+
+/// The current vCPU gives up the pCPU: its time is accounted for, and its place not changed yet.
+/// Returns its virtual time, and the queue's reference to it, which is to be dropped without the lock.
+pub(super) fn vacate(queue: &mut Queue, vcpu: &Vcpu, domain: &Domain, now: u64) -> (u64, Option<Arc<Vcpu>>) {
+    account(&mut queue.run, vcpu, domain, now);
     queue.slice_end = u64::MAX;
     (queue.run.stop(), queue.current.take())
 }
@@ -217,8 +227,8 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     drop(current);
     if let Some(lag) = elsewhere {
         match destination {
-            Some(target) => wake::send(vcpu, lag, target),
-            None => wake::dispatch(vcpu, lag),
+            Some(target) => wake::send(vcpu, lag, target, now),
+            None => wake::dispatch(vcpu, lag, now),
         }
     }
 }
@@ -265,7 +275,7 @@ pub(super) fn look(target: CpuId) {
 fn arrange_slice(cpu: CpuId) {
     let mut queue = queue(cpu);
     if queue.current.is_some() && queue.run.waiting() != 0 {
-        let end = queue.takeover().unwrap_or(queue.slice_start + SLICE);
+        let end = queue.takeover().unwrap_or(queue.slice_start + queue.slice);
         if end < queue.slice_end {
             queue.slice_end = end;
             set_deadline(&queue);

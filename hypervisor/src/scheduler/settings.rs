@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use abi::errno::Errno;
 use machine::addr::{CpuId, CpuSet};
-use machine::cpu;
+use machine::{cpu, time};
 
 use super::cpu::{both, home_queue, online};
 use super::state::Place;
@@ -72,7 +72,7 @@ pub fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
             queue.publish(home);
             drop(queue);
             if let Some((vcpu, lag)) = taken {
-                wake::dispatch(&vcpu, lag);
+                wake::dispatch(&vcpu, lag, time::now());
             }
         }
     }

@@ -1,11 +1,17 @@
 //! A domain's claim on CPU time: its weight against other domains, and its cap.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use machine::addr::{CpuId, MAX_CPUS};
 use machine::sync::{Level, SpinLock};
 
+use super::queue::virtual_time;
 use crate::time::Watchdogs;
 
+/// How long the vCPUs of a domain run while others wait.
+pub(super) const SLICE: u64 = 5_000_000;
+/// The least that a vCPU runs, however many share its domain's slice.
+const SHORTEST_SLICE: u64 = 100_000;
 /// The span over which a cap holds.
 const PERIOD: u64 = 30_000_000;
 const NO_CODE: u32 = u32::MAX;
@@ -22,6 +28,10 @@ pub struct DomainScheduling {
     shutdown_code: AtomicU32,
     /// The domain's watchdog timers.
     pub watchdogs: Watchdogs,
+    /// How far the domain as a whole has come in the virtual time of each pCPU's queue: what its vCPUs
+    /// have run there at the domain's whole weight, but never beyond the furthest of them. Changes
+    /// only under the lock of that queue.
+    reached: [AtomicU64; MAX_CPUS],
 }
 
 /// What a capped domain has used of the current period.
@@ -51,6 +61,7 @@ impl DomainScheduling {
             pollers: AtomicU32::new(0),
             shutdown_code: AtomicU32::new(NO_CODE),
             watchdogs: Watchdogs::new(),
+            reached: [const { AtomicU64::new(0) }; MAX_CPUS],
         }
     }
 
@@ -81,6 +92,28 @@ impl DomainScheduling {
     pub(super) fn vcpu_weight(&self) -> u32 {
         let weight = self.weight.load(Ordering::Relaxed);
         (weight / self.active.load(Ordering::Relaxed).max(1)).max(1)
+    }
+
+    /// A vCPU of the domain has run for `time` on the pCPU, up to `own` in the virtual time of its queue.
+    pub(super) fn note_run(&self, cpu: CpuId, time: u64, own: u64) {
+        let reached = &self.reached[cpu.index()];
+        let before = reached.load(Ordering::Relaxed);
+        let used = virtual_time(time, self.weight.load(Ordering::Relaxed));
+        reached.store(before.saturating_add(used).min(own).max(before), Ordering::Relaxed);
+    }
+
+    /// The virtual time with which a vCPU of the domain resumes that went to sleep at `own`, in a
+    /// queue where none resumes before `earliest`. All vCPUs of the domain share that credit.
+    pub(super) fn after_sleep(&self, cpu: CpuId, own: u64, earliest: u64) -> u64 {
+        let reached = &self.reached[cpu.index()];
+        let least = earliest.max(reached.load(Ordering::Relaxed));
+        reached.store(least, Ordering::Relaxed);
+        own.max(least)
+    }
+
+    /// How long one of its vCPUs runs while vCPUs of other domains wait: they share a slice.
+    pub(super) fn slice(&self) -> u64 {
+        (SLICE / u64::from(self.active.load(Ordering::Relaxed).max(1))).max(SHORTEST_SLICE)
     }
 
     fn quota(&self) -> Option<u64> {

@@ -17,6 +17,7 @@ use machine::time::now;
 
 use super::cpu::halt;
 use super::run::step;
+use super::share::SLICE;
 use super::{
     block, doze, kick, may_doze, must_stop, poll, resume, set_affinity, set_rate_limit, set_soft_affinity, set_weight,
     start_polling, wait_until_parked, wake, wake_pollers, yield_now,
@@ -340,6 +341,64 @@ fn a_sleeper_wakes_soon_beside_busy_vcpus() {
     assert!(waits.len() > 150, "woken {} times", waits.len());
     // The last few may have been hit by whatever else the host does.
     assert!(waits[waits.len() * 9 / 10] < 1_000_000, "{waits:?}");
+}
+
+/// One vCPU that never waits beside a domain of eight that take turns: each runs for `turn` and
+/// wakes the next before it sleeps; after a round all of them sleep for `rest`. The time that each
+/// domain got, and the longest that the first vCPU waited.
+fn beside_a_relay(turn: u64, rest: u64, weight: u16) -> (Vec<u64>, u64) {
+    let domains = [domain(1, 1, 256, 0), domain(2, 8, weight, 0)];
+    let busy = domains[0].vcpu(0).expect("a vCPU");
+    domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
+    let (left, longest, resumes) = (Cell::new(now()), Cell::new(0), Cell::new(u64::MAX));
+    let (holder, ran) = (Cell::new(0), Cell::new(0));
+    simulate(5_000_000_000, |vcpu| {
+        if Arc::ptr_eq(vcpu, busy) {
+            longest.set(longest.get().max(now() - left.get()));
+            work(vcpu, || {
+                if now() >= resumes.get() {
+                    resumes.set(u64::MAX);
+                    domains[1].vcpu(holder.get()).expect("a vCPU").notify();
+                }
+            });
+            left.set(now());
+            return;
+        }
+        while holder.get() == vcpu.id().get() && resumes.get() == u64::MAX {
+            poll();
+            if must_stop(vcpu) {
+                return;
+            }
+            advance(100_000);
+            ran.set(ran.get() + 100_000);
+            if ran.get() >= turn {
+                ran.set(0);
+                holder.set((holder.get() + 1) % 8);
+                if holder.get() == 0 && rest != 0 {
+                    resumes.set(now() + rest);
+                } else {
+                    domains[1].vcpu(holder.get()).expect("a vCPU").notify();
+                }
+            }
+        }
+        vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
+        block(vcpu);
+    });
+    domains.iter().for_each(|domain| domain.pause());
+    (run_times(&domains), longest.get())
+}
+
+#[test]
+fn vcpus_that_wake_each_other_get_no_more_than_one_that_is_busy() {
+    for turn in [500_000, 2_000_000, 4_900_000, 9_000_000] {
+        for rest in [0, 50_000_000] {
+            let (times, wait) = beside_a_relay(turn, rest, 256);
+            assert!(times[1] < times[0] * 11 / 10, "turns of {turn} ns: {times:?}");
+            assert!(wait <= SLICE * 3, "turns of {turn} ns kept a neighbour waiting for {wait} ns");
+        }
+    }
+    let (times, _) = beside_a_relay(4_900_000, 0, 64);
+    assert!(times[1] < times[0] * 11 / 40, "a quarter of the weight: {times:?}");
 }
 
 #[test]

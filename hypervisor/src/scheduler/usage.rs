@@ -1,6 +1,6 @@
 //! How much CPU time a vCPU has had of late, to compare vCPUs of different pCPUs.
 
-use super::queue::USUAL_WEIGHT;
+use super::queue::virtual_time;
 
 /// log2 of the nanoseconds after which what was used counts half: about half a second.
 const HALF_LIFE: u32 = 29;
@@ -19,8 +19,7 @@ impl Usage {
 
     /// Notes that it has run for `time` with this weight, up to `now`.
     pub(super) fn note(&mut self, time: u64, weight: u32, now: u64) {
-        let virtual_time = u128::from(time) * u128::from(USUAL_WEIGHT) / u128::from(weight.max(1));
-        self.time = self.at(now).saturating_add(virtual_time.try_into().unwrap_or(u64::MAX));
+        self.time = self.at(now).saturating_add(virtual_time(time, weight));
         self.epoch = self.epoch.max(now >> HALF_LIFE);
     }
 

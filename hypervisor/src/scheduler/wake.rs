@@ -6,7 +6,8 @@ use core::sync::atomic::Ordering;
 use machine::addr::{CpuId, CpuSet};
 use machine::{cpu, time};
 
-use super::cpu::{both, home_queue, idle_cpus, leave_idle, online, queue, take_idle, waiting};
+use super::cpu::{Queue, both, home_queue, idle_cpus, leave_idle, online, queue, take_idle, waiting};
+use super::run::account;
 use super::runstate::Runstate;
 use super::state::{Place, may_run};
 use super::{poll, run};
@@ -40,21 +41,30 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
             return kick(vcpu);
         }
     }
-    let (_, queue) = home_queue(vcpu);
+    let (home, mut queue) = home_queue(vcpu);
     if state.place() != Place::Off || !may_run(vcpu, domain) {
         return;
     }
-    let (lag, now) = (queue.run.lag(state.virtual_time()), time::now());
+    let now = time::now();
+    let Queue { run, current, overtaken, .. } = &mut *queue;
+    // The clock is as old as the last change of the queue, and the lag must not be.
+    run.charge(now);
+    if let Some(current) = current.as_ref().filter(|current| current.belongs_to(domain)) {
+        account(run, current, domain, now);
+        *overtaken |= run.yields_to(state.virtual_time());
+    }
+    let resumes = domain.scheduling.after_sleep(home, state.virtual_time(), queue.run.earliest());
+    let lag = queue.run.lag(resumes);
     state.set_place(Place::Queued);
     state.enter(Runstate::Runnable, now);
     state.note_ready(now);
     domain.scheduling.note_active(true);
     drop(queue);
-    dispatch(vcpu, lag);
+    dispatch(vcpu, lag, now);
 }
 
 /// Brings a vCPU that is queued in name to a queue.
-pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64) {
+pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64, now: u64) {
     let state = &vcpu.scheduling;
     let (allowed, home) = (both(state.affinity(), online()), state.home());
     let best = match both(allowed, state.soft_affinity()) {
@@ -62,19 +72,19 @@ pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64) {
         best => best,
     };
     if let Some(cpu) = take_idle(best, home).or_else(|| take_idle(allowed, home)) {
-        place(vcpu, lag, cpu);
+        place(vcpu, lag, cpu, now);
         cpu::kick(cpu);
         return;
     }
     let target = if best.contains(home) { Some(home) } else { best.iter().min_by_key(|cpu| waiting(*cpu)) };
     // An affinity without a pCPU is refused when it is set.
-    send(vcpu, lag, target.unwrap_or(CpuId::BOOT));
+    send(vcpu, lag, target.unwrap_or(CpuId::BOOT), now);
     offer(allowed);
 }
 
 /// Brings a vCPU that is queued in name to the queue of `target`.
-pub(super) fn send(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId) {
-    match place(vcpu, lag, target) {
+pub(super) fn send(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId, now: u64) {
+    match place(vcpu, lag, target, now) {
         Effect::Runs | Effect::EndsSlice => run::look(target),
         Effect::Waits => {}
     }
@@ -97,8 +107,7 @@ enum Effect {
     Waits,
 }
 
-fn place(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId) -> Effect {
-    let now = time::now();
+fn place(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId, now: u64) -> Effect {
     let mut queue = queue(target);
     vcpu.scheduling.set_home(target);
     queue.run.charge(now);
