@@ -26,7 +26,7 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
         }
     };
     time::refresh(vcpu, &mut cpu);
-    cpu.allow_short_ways(!domain.has_assist(vm_assist::ARCHITECTURAL_IOPL));
+    cpu.allow_fast_path(!domain.has_assist(vm_assist::ARCHITECTURAL_IOPL));
     let meter = latency::own();
     let mut storm = UpcallStorm::default();
     let mut returned = false;

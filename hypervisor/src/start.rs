@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 use abi::xen::DomainId;
 use log::{error, info, warn};
 use machine::addr::{CpuSet, PAGE_SIZE};
+use machine::boot;
 use machine::boot::options::{Amount, Dom0Memory};
-use machine::boot::{self, ModuleContents};
+use machine::boot_modules::ModuleContents;
 use machine::{cpu, frames, heap};
 
 use crate::builder::{self, Image};

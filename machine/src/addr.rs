@@ -74,6 +74,18 @@ pub const HYPERVISOR_START: u64 = 0xffff_8000_0000_0000;
 /// First address above Paravane's (L4 slot 272).
 pub const HYPERVISOR_END: u64 = 0xffff_8800_0000_0000;
 
+/// The root-table slot of an address.
+pub(crate) const fn root_slot(address: u64) -> u16 {
+    ((address >> (PAGE_SHIFT + 27)) & 511) as u16
+}
+
+/// First root-table slot that belongs to Paravane.
+pub(crate) const FIRST_HYPERVISOR_SLOT: u16 = root_slot(HYPERVISOR_START);
+/// First root-table slot above Paravane's.
+pub(crate) const END_HYPERVISOR_SLOTS: u16 = root_slot(HYPERVISOR_END);
+
+const _: () = assert!(FIRST_HYPERVISOR_SLOT == 256 && END_HYPERVISOR_SLOTS == 272);
+
 impl GuestVirt {
     /// Whether `length` bytes from here lie in canonical space that is the guest's own.
     pub const fn is_guest_range(self, length: u64) -> bool {

@@ -29,23 +29,23 @@ macro_rules! counters {
 
 counters! {
     /// System calls of processes that the entry code has handed to their kernel.
-    ShortSystemCalls "short system calls";
+    FastSystemCalls "short system calls";
     /// The same, by way of Rust.
     SystemCalls "system calls in rust";
     /// Returns to a process by the entry code.
-    ShortReturns "short irets to process";
+    FastReturns "short irets to process";
     /// Returns from one part of a kernel to another by the entry code.
-    ShortKernelReturns "short irets to kernel";
+    FastKernelReturns "short irets to kernel";
     /// Page faults of processes that the entry code has handed to their kernel.
-    ShortFaults "short faults of process";
+    FastFaults "short faults of process";
     /// Page faults of kernels, by the entry code.
-    ShortKernelFaults "short faults of kernel";
+    FastKernelFaults "short faults of kernel";
     /// Hypercalls to drop one translation, by the entry code.
-    ShortPageFlushes "short invlpg hypercalls";
+    FastPageFlushes "short invlpg hypercalls";
     /// Hypercalls to set the kernel stack, by the entry code.
-    ShortStackSwitches "short stack_switch hypercalls";
+    FastStackSwitches "short stack_switch hypercalls";
     /// Hypercalls to set the GS base of processes, by the entry code.
-    ShortSegmentBases "short set_segment_base hypercalls";
+    FastSegmentBases "short set_segment_base hypercalls";
     /// Hypercalls that reached Rust; a multicall counts once.
     Hypercalls "hypercalls in rust";
     /// Exceptions that reached Rust.
@@ -101,7 +101,7 @@ pub fn count(counter: Counter) {
 /// Counts several.
 #[inline]
 pub fn add(counter: Counter, number: u64) {
-    let word = word(&COUNTS, crate::cpu::current(), counter);
+    let word = word(&COUNTS, crate::per_cpu::current(), counter);
     // Only this pCPU writes its words, and no interrupt comes in between.
     word.store(word.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
 }
@@ -148,7 +148,7 @@ mod tests {
         reset();
         assert_eq!(sum(Counter::Flushes), 0);
         count(Counter::Flushes);
-        assert_eq!((sum(Counter::Flushes), of(crate::cpu::current(), Counter::Flushes)), (1, 1));
+        assert_eq!((sum(Counter::Flushes), of(crate::per_cpu::current(), Counter::Flushes)), (1, 1));
     }
 
     #[test]

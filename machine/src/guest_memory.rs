@@ -6,8 +6,7 @@ use core::mem::size_of_val;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::GuestVirt;
-use crate::backend::vcpu;
-use crate::context::Active;
+use crate::context::{Active, vcpu};
 
 /// A guest address could not be read or written. The guest gets `-EFAULT`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,41 +1,65 @@
-//! The unsafe ring of Paravane: everything that touches hardware, raw memory or the meaning of a reference count, behind
-//! an API that safe code cannot misuse. `docs/soundness.md` argues why.
+//! The unsafe ring of Paravane: everything that touches hardware, raw memory or the meaning of a
+//! reference count, behind an API that safe code cannot misuse. `docs/soundness.md` argues why.
 //!
-//! Two back ends supply the same modules: `bare` on the machine itself, `hosted` inside a test process, where RAM is a
-//! mapping and CPUs are threads.
+//! A module that touches the hardware has two back ends with the same names and signatures: `bare` on
+//! the machine itself, and `hosted` inside a test process, where RAM is a mapping and CPUs are threads.
 #![no_std]
 
 extern crate alloc;
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
-#[cfg(target_os = "none")]
-mod bare;
-#[cfg(not(target_os = "none"))]
-pub mod hosted;
-
-#[cfg(target_os = "none")]
-use bare as backend;
-#[cfg(not(target_os = "none"))]
-use hosted as backend;
-
 pub mod addr;
 pub mod boot;
+pub mod boot_modules;
 pub mod console;
 pub mod context;
 pub mod counters;
 pub mod cpu;
-mod extended_state;
+mod device_memory;
+mod exception_table;
 pub mod firmware;
 pub mod frames;
 pub mod guest_memory;
 pub mod hardware;
 pub mod heap;
+mod interrupts;
 pub mod m2p;
-pub mod paging;
+mod once;
+mod per_cpu;
+mod ports;
 pub mod power;
+mod processor;
+mod pte;
+mod ram;
 pub mod symbols;
 pub mod sync;
 pub mod time;
 pub mod tlb;
-mod tlb_clock;
+pub mod vectors;
+
+// Only on the machine.
+#[cfg(target_os = "none")]
+mod address_space;
+#[cfg(target_os = "none")]
+mod apic;
+#[cfg(target_os = "none")]
+mod interrupt_dispatch;
+#[cfg(target_os = "none")]
+mod layout;
+#[cfg(target_os = "none")]
+mod panic;
+#[cfg(target_os = "none")]
+mod start;
+#[cfg(target_os = "none")]
+mod traps;
+
+// Only in a test process.
+#[cfg(not(target_os = "none"))]
+pub mod hosted;
+
+/// What may stand in a page table: entries as values, and the policy that admits them.
+pub mod paging {
+    pub use crate::frames::{Admission, Entry, NoEntries, check_descriptor};
+    pub use crate::pte::{LeafFlags, RawEntry};
+}

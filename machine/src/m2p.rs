@@ -5,7 +5,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Mfn, Pfn};
-use crate::backend::ram;
+use crate::ram;
 
 /// What stands there for frames without a number.
 pub const INVALID: Pfn = Pfn::new(u64::MAX);

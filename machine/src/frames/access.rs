@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::reference::{FrameRef, TypedRef, Writable};
 use super::transition::ENTRIES;
 use crate::addr::{Mfn, PAGE_SIZE};
-use crate::backend::ram;
+use crate::ram;
 
 fn entry(mfn: Mfn, index: u16) -> &'static AtomicU64 {
     assert!(index < ENTRIES, "a page has 512 entries");

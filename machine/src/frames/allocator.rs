@@ -15,7 +15,7 @@ use super::reference::Allocation;
 use super::slot::{self, NO_FRAME, Slot};
 use crate::addr::{Mfn, PAGE_SHIFT};
 use crate::sync::{Level, SpinLock};
-use crate::tlb_clock;
+use crate::tlb::clock as tlb_clock;
 
 /// `Slot::block`: the frame is memory that this allocator manages.
 pub(super) const RAM: u16 = 1 << 15;

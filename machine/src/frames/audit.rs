@@ -11,9 +11,9 @@ use std::vec::Vec;
 
 use super::owner::maps_others;
 use super::slot::{self, KindCode, Slot, Use};
-use super::{access, allocator};
+use super::{access, allocator, root_slots};
 use crate::addr::Mfn;
-use crate::paging::{self, RawEntry};
+use crate::pte::RawEntry;
 
 /// References to a frame that a test holds as values.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -82,7 +82,7 @@ fn is_quiet(slot: &Slot) -> bool {
 
 fn count_entries(table: Mfn, level: u8, progress: u16, expected: &mut [Held], complaints: &mut String) {
     for index in 0..progress {
-        if level == 4 && paging::is_hypervisor_slot(index) {
+        if level == 4 && root_slots::is_hypervisor_slot(index) {
             continue;
         }
         let raw = RawEntry::new(access::read_entry(table, index));

@@ -10,7 +10,7 @@ use super::extent::Block;
 use super::reference::{Allocation, FrameRef};
 use super::slot;
 use crate::addr::{Mfn, PAGE_SIZE};
-use crate::backend::ram;
+use crate::ram;
 
 /// Contiguous frames that no `FrameRef` can name: their existence count is zero and they are on no free list (FT-8), so
 /// `&mut Buffer` is exclusive access to their contents.

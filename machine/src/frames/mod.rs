@@ -24,12 +24,16 @@
 //! - **FT-8** A frame with existence count zero is on a free list or in one `Buffer`, and nowhere else.
 
 mod access;
+mod admission;
 mod allocator;
 mod buffer;
+mod descriptor;
+mod entry;
 mod extent;
 mod list;
 mod owner;
 mod reference;
+mod root_slots;
 mod slot;
 mod table;
 mod teardown;
@@ -39,8 +43,11 @@ mod transition;
 pub mod audit;
 
 pub use access::SharedPage;
+pub use admission::{Admission, NoEntries};
 pub use allocator::{add_free_range, allocate, free_frames, total_frames};
 pub use buffer::Buffer;
+pub use descriptor::check_descriptor;
+pub use entry::Entry;
 pub use extent::{Block, Chain, Extent};
 pub use list::FrameList;
 pub use owner::{note_owner_emptied, owned_by, owner_emptied, take_owner_emptied};
@@ -54,7 +61,5 @@ pub use teardown::any_waiting;
 pub use teardown::{Teardown, left_tables, note_orphaned_tables, note_settled, orphaned_tables, take_orphaned_tables};
 pub use transition::{AcquireError, Budget, Promotion};
 
-pub(crate) use owner::maps_others;
 #[cfg(test)]
-pub(crate) use owner::note_maps_others;
-pub(crate) use slot::Slot;
+pub(crate) use owner::{maps_others, note_maps_others};

@@ -10,7 +10,7 @@ use abi::xen::DomainId;
 use alloc::boxed::Box;
 
 use super::teardown::Queue;
-use crate::sync::Once;
+use crate::once::Once;
 
 /// Records in a block.
 const BLOCK: usize = 256;

@@ -373,8 +373,8 @@ fn release_use_slowly(frame: &FrameRef) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::NoEntries;
     use crate::frames::{Budget, allocate};
-    use crate::paging::NoEntries;
 
     #[test]
     fn a_frame_that_a_guest_has_mapped_as_often_as_it_can_is_no_trouble_to_paravane() {

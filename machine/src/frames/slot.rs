@@ -5,10 +5,11 @@ use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::DomainId;
 
+use super::owner;
 use super::reference::MOST;
 use crate::addr::Mfn;
-use crate::backend::ram;
-use crate::tlb_clock::{self, Mappers};
+use crate::ram;
+use crate::tlb::clock as tlb_clock;
 
 /// End of a list of frames.
 pub(super) const NO_FRAME: u32 = u32::MAX;
@@ -71,21 +72,21 @@ impl KindCode {
 /// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 39 shared, 40 shared for
 /// writing, 48-57 progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Use {
-    pub(crate) count: u32,
-    pub(crate) kind: KindCode,
+pub(super) struct Use {
+    pub(super) count: u32,
+    pub(super) kind: KindCode,
     /// A thread is validating or tearing down.
-    pub(crate) busy: bool,
+    pub(super) busy: bool,
     /// One of the uses is the owner's pin.
-    pub(crate) pinned: bool,
+    pub(super) pinned: bool,
     /// In its owner's teardown queue.
-    pub(crate) queued: bool,
+    pub(super) queued: bool,
     /// A table of another domain than the owner has mapped it since it was given to that (TC-3).
-    pub(crate) shared: bool,
+    pub(super) shared: bool,
     /// One has mapped it writable, and the flush that takes this mark back has not been yet (TC-4).
-    pub(crate) shared_writable: bool,
+    pub(super) shared_writable: bool,
     /// Entries `[0, progress)` own references (FT-5).
-    pub(crate) progress: u16,
+    pub(super) progress: u16,
 }
 
 /// One use more or less, in the word.
@@ -101,10 +102,10 @@ const _: () = assert!(MOST.is_power_of_two(), "one test for bits tells whether a
 const SETTLED_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
 
 impl Use {
-    pub(crate) const NONE: Self = Self::unpack(0);
+    pub(super) const NONE: Self = Self::unpack(0);
 
     /// Whether entries of the frame own references. (A page of descriptors that has been checked owns nothing.)
-    pub(crate) const fn owns_entries(self) -> bool {
+    pub(super) const fn owns_entries(self) -> bool {
         self.kind.table_level().is_some() && self.progress != 0
     }
 
@@ -135,7 +136,7 @@ impl Use {
 
 /// One slot of the frame table.
 #[repr(C, align(32))]
-pub(crate) struct Slot {
+pub(super) struct Slot {
     /// Existence count (FT-1); zero while free.
     pub(super) refs: AtomicU32,
     /// Domain that owns the frame; meaningful while `refs` is above zero, unchanged during that time.
@@ -152,7 +153,7 @@ pub(crate) struct Slot {
     pub(super) queue_next: AtomicU32,
 }
 
-const _: () = assert!(size_of::<Slot>() == 32);
+const _: () = assert!(size_of::<Slot>() == ram::FRAME_SLOT_SIZE);
 
 impl Slot {
     /// The number of the frame that the slot, which is one of the frame table, stands for.
@@ -240,8 +241,8 @@ impl Slot {
 
     fn flush_stale(&self, shared: bool) {
         let owner = DomainId(self.owner.load(Ordering::SeqCst));
-        let mappers = if shared { Mappers::OwnerAndOthers(owner) } else { Mappers::Owner(owner) };
-        tlb_clock::ensure_flushed_since(self.stamp.load(Ordering::SeqCst), mappers);
+        let may_map = |holder| holder == owner || shared && owner::maps_others(holder);
+        tlb_clock::ensure_flushed_since(self.stamp.load(Ordering::SeqCst), may_map);
     }
 
     /// Replaces `from` by `to` if nothing has changed; returns what was found otherwise.
@@ -267,13 +268,13 @@ impl Slot {
 
 /// The slot of a frame, if the frame table reaches that far.
 #[inline]
-pub(crate) fn slot(mfn: Mfn) -> Option<&'static Slot> {
+pub(super) fn slot(mfn: Mfn) -> Option<&'static Slot> {
     if mfn.get() >= ram::frame_count() {
         return None;
     }
     let index = usize::try_from(mfn.get()).ok()?;
     // SAFETY: boot has mapped and zeroed `frame_count` slots at this address for good, and the index is below that.
-    Some(unsafe { &*ram::frame_table().wrapping_add(index) })
+    Some(unsafe { &*ram::frame_table().cast::<Slot>().wrapping_add(index) })
 }
 
 /// How many frames the frame table covers: one more than the highest number of a frame of memory.

@@ -2,12 +2,13 @@
 
 use core::sync::atomic::Ordering;
 
+use super::entry::{self, Entry};
 use super::owner::note_maps_others;
 use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
 use super::transition::ENTRIES;
-use super::{access, slot};
+use super::{access, root_slots, slot};
 use crate::addr::{GuestVirt, Mfn};
-use crate::paging::{self, Entry, RawEntry};
+use crate::pte::RawEntry;
 
 /// The entry of a table of `level` that `address` goes through; nine bits.
 const fn index(address: GuestVirt, level: u32) -> u16 {
@@ -61,7 +62,7 @@ impl TypedRef<L1> {
     /// If `wanted` maps something else than `expected`, or may be written where that may not.
     #[inline]
     pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
-        let bits = paging::leaf_with_flags(expected, wanted);
+        let bits = entry::leaf_with_flags(expected, wanted);
         let exchange = || access::exchange_entry(self.mfn(), index, expected.get(), bits).map_err(RawEntry::new);
         let ends_a_use = expected.is_writable() && !wanted.is_writable();
         let Some(slot) = ends_a_use.then(|| slot::ram_slot(expected.frame())).flatten() else {
@@ -96,7 +97,7 @@ impl<K: Level> TypedRef<K> {
     #[inline]
     pub fn replace(&self, index: u16, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {
         assert!(index < ENTRIES, "a page table has 512 entries");
-        if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
+        if K::LEVEL == 4 && root_slots::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));
         }
         note_mapping(self.frame(), K::LEVEL, entry.raw());
@@ -113,7 +114,7 @@ impl<K: Level> TypedRef<K> {
     #[inline]
     pub fn exchange(&self, index: u16, expected: RawEntry, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {
         assert!(index < ENTRIES, "a page table has 512 entries");
-        if K::LEVEL == 4 && paging::is_hypervisor_slot(index) {
+        if K::LEVEL == 4 && root_slots::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));
         }
         // What stands there has been noted when it came, with the right to write that it had.
@@ -158,8 +159,8 @@ impl TypedRef<L4> {
 
     /// Shows the M2P through this root table, or hides it. Translations that a pCPU has cached stay until it loads a root.
     pub fn show_m2p(&self, show: bool) {
-        let entry = if show { paging::hypervisor_entry(paging::M2P_SLOT) } else { 0 };
-        access::write_entry(self.mfn(), paging::M2P_SLOT, entry);
+        let entry = if show { root_slots::hypervisor_entry(root_slots::M2P_SLOT) } else { 0 };
+        access::write_entry(self.mfn(), root_slots::M2P_SLOT, entry);
     }
 }
 
@@ -167,7 +168,8 @@ impl TypedRef<L4> {
 mod tests {
     use super::*;
     use crate::frames::{AcquireError, Budget, L2, Writable, allocate};
-    use crate::paging::{Admission, LeafFlags, NoEntries};
+    use crate::frames::{Admission, NoEntries};
+    use crate::pte::LeafFlags;
     use abi::errno::Errno;
     use abi::xen::DomainId;
 

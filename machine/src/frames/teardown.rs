@@ -130,7 +130,7 @@ static LEFT_TABLES: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; 
 
 #[inline]
 fn left_tables_here() -> &'static AtomicBool {
-    &LEFT_TABLES[crate::cpu::current().index()]
+    &LEFT_TABLES[crate::per_cpu::current().index()]
 }
 
 /// Whether tables have been queued on this CPU since [`note_settled`].
@@ -214,8 +214,8 @@ pub fn any_waiting() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::NoEntries;
     use crate::frames::{L1, TypedRef, allocate, free_frames};
-    use crate::paging::NoEntries;
     use std::vec::Vec;
 
     const GUEST: DomainId = DomainId(1);

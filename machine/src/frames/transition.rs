@@ -18,11 +18,14 @@
 use abi::errno::Errno;
 use alloc::vec::Vec;
 
+use super::admission::Admission;
+use super::descriptor::check_descriptor;
+use super::entry::{self, Entry};
 use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, MOST, TypedRef};
 use super::slot::{KindCode, Slot, Use};
-use super::{access, table, teardown};
+use super::{access, root_slots, table, teardown};
 use crate::addr::Mfn;
-use crate::paging::{self, Admission, Entry, RawEntry};
+use crate::pte::RawEntry;
 
 /// Entries in a page table, and descriptors in a page of them.
 pub(super) const ENTRIES: u16 = 512;
@@ -342,7 +345,7 @@ fn validate_tables<Lower: super::Level, A: Admission>(
     let mut next = start;
     while let Some(index) = access::next_used(frame.mfn(), next) {
         next = index + 1;
-        if level == 4 && paging::is_hypervisor_slot(index) {
+        if level == 4 && root_slots::is_hypervisor_slot(index) {
             continue;
         }
         let raw = RawEntry::new(access::read_entry(frame.mfn(), index));
@@ -351,7 +354,7 @@ fn validate_tables<Lower: super::Level, A: Admission>(
             return Err(AcquireError::Preempted(Promotion::empty()));
         }
         budget.spend(1);
-        match paging::admit_table_entry::<Lower, A>(raw, admission, budget) {
+        match entry::admit_table_entry::<Lower, A>(raw, admission, budget) {
             Ok(bits) => {
                 table::note_mapping(frame, level, RawEntry::new(bits));
                 access::write_entry(frame.mfn(), index, bits);
@@ -363,7 +366,7 @@ fn validate_tables<Lower: super::Level, A: Admission>(
         }
     }
     if level == 4 {
-        for (index, entry) in paging::hypervisor_entries() {
+        for (index, entry) in root_slots::hypervisor_entries() {
             access::write_entry(frame.mfn(), index, entry);
         }
     }
@@ -375,7 +378,7 @@ fn validate_descriptors(frame: &FrameRef, budget: &mut Budget) -> Result<(), Acq
     budget.spend(u32::from(ENTRIES));
     for index in 0..ENTRIES {
         let raw = access::read_entry(frame.mfn(), index);
-        let checked = paging::check_descriptor(raw).ok_or(AcquireError::Refused(Errno::EINVAL))?;
+        let checked = check_descriptor(raw).ok_or(AcquireError::Refused(Errno::EINVAL))?;
         if checked != raw {
             access::write_entry(frame.mfn(), index, checked);
         }
@@ -397,7 +400,7 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
         }
         budget.spend(if level == 1 { 1 } else { LINKED_TABLE });
         end = index;
-        if level == 4 && paging::is_hypervisor_slot(index) {
+        if level == 4 && root_slots::is_hypervisor_slot(index) {
             access::write_entry(frame.mfn(), index, 0);
             continue;
         }
@@ -416,7 +419,7 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
 impl TypedRef<Descriptor> {
     /// Replaces one descriptor by another that has been checked; `None` if the new one is not admissible.
     pub fn replace_descriptor(&self, index: u16, raw: u64) -> Option<()> {
-        let checked = paging::check_descriptor(raw)?;
+        let checked = check_descriptor(raw)?;
         (index < ENTRIES).then(|| access::write_entry(self.mfn(), index, checked))
     }
 }
@@ -424,8 +427,8 @@ impl TypedRef<Descriptor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::NoEntries;
     use crate::frames::{Teardown, Writable, allocate, free_frames};
-    use crate::paging::NoEntries;
     use abi::xen::DomainId;
     use core::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};

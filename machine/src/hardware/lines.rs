@@ -1,56 +1,49 @@
 //! Interrupt lines: the inputs of the I/O APICs, by their global numbers. Those that Paravane uses itself are not to be had.
 
 use super::Hardware;
-use super::vector::{Trigger, Vector};
+use super::vector::Vector;
 use crate::addr::MachineAddr;
-use crate::backend::io_apic::{self, Redirection};
+use crate::interrupts::{self, Redirection};
 
-/// How a line is wired.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Wiring {
-    /// Edge or level.
-    pub trigger: Trigger,
-    /// Whether low means asserted.
-    pub active_low: bool,
-}
+pub use crate::interrupts::Wiring;
 
 impl Hardware {
     /// How many numbers of lines there are: one more than the highest.
     pub fn line_count(&self) -> u32 {
-        io_apic::line_count()
+        interrupts::line_count()
     }
 
     /// Whether there is such a line, and Paravane does not use it itself.
     pub fn has_line(&self, line: u32) -> bool {
-        io_apic::is_free(line)
+        interrupts::is_free(line)
     }
 
     /// How the firmware's tables say that a line is wired.
     pub fn default_wiring(&self, line: u32) -> Wiring {
-        io_apic::default_wiring(line)
+        interrupts::default_wiring(line)
     }
 
     /// Directs a line to a vector, masked.
     pub fn connect_line(&self, line: u32, wiring: Wiring, vector: &Vector) {
         if self.has_line(line) {
-            io_apic::connect(line, Redirection { wiring, vector: vector.first(), cpu: vector.cpu() });
+            interrupts::connect(line, Redirection { wiring, vector: vector.first(), cpu: vector.cpu() });
         }
     }
 
     /// Masks a line, or lets its interrupts through.
     pub fn mask_line(&self, line: u32, masked: bool) {
         if self.has_line(line) {
-            io_apic::set_masked(line, masked);
+            interrupts::set_masked(line, masked);
         }
     }
 
     /// The number of the first line of the I/O APIC at a physical address.
     pub fn first_line(&self, base: MachineAddr) -> Option<u32> {
-        io_apic::first_line(base)
+        interrupts::first_line(base)
     }
 
     /// Reads a register of the I/O APIC at a physical address; `None` if there is none.
     pub fn read_io_apic(&self, base: MachineAddr, register: u32) -> Option<u32> {
-        io_apic::read_register(base, register)
+        interrupts::read_register(base, register)
     }
 }

@@ -14,12 +14,10 @@ pub mod vector;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::addr::Mfn;
-use crate::boot;
+use crate::{boot, processor, ram};
 
+pub use crate::device_memory::MAX_DEVICE_PAGES;
 pub use vector::VECTORS;
-
-/// The most pages of devices' memory that Paravane maps for itself, for their MSI-X tables.
-pub const MAX_DEVICE_PAGES: usize = 512;
 
 /// The right to deal with devices.
 #[derive(Debug)]
@@ -49,14 +47,14 @@ impl Hardware {
 
     /// The shift keys as the BIOS saw them; `None` if there was none.
     pub fn keyboard_flags(&self) -> Option<u8> {
-        crate::backend::ram::keyboard_flags()
+        ram::keyboard_flags()
     }
 
     /// What the hardware domain may do to a frame that is no memory of a domain's.
     pub fn device_frame(&self, mfn: Mfn) -> DeviceFrame {
         let memory = boot::memory();
         let is_ram = memory.ram.iter().any(|range| range.contains(&mfn.get()));
-        let in_reach = mfn.get() >> (crate::cpu::features().physical_bits - crate::addr::PAGE_SHIFT) == 0;
+        let in_reach = mfn.get() >> (processor::features().physical_bits - crate::addr::PAGE_SHIFT) == 0;
         if !in_reach || is_ram || memory.own_devices.contains(&mfn.get()) {
             DeviceFrame::Refused
         } else if memory.read_only.contains(&mfn.get())

@@ -2,7 +2,7 @@
 
 use super::{DeviceFrame, Hardware};
 use crate::addr::{MachineAddr, Mfn};
-use crate::backend::device_memory;
+use crate::device_memory;
 
 const ENTRY_SIZE: u64 = 16;
 const MASKED: u32 = 1;

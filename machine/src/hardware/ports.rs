@@ -3,39 +3,12 @@
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Hardware, pci};
-use crate::backend::{console, ports};
+use super::Hardware;
+use crate::console::backend as console;
+use crate::ports;
+use crate::ports::pci;
 
-/// How much is moved at a time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Width {
-    /// 8 bits.
-    Byte,
-    /// 16 bits.
-    Word,
-    /// 32 bits.
-    Double,
-}
-
-impl Width {
-    /// In bytes.
-    pub const fn bytes(self) -> u16 {
-        match self {
-            Self::Byte => 1,
-            Self::Word => 2,
-            Self::Double => 4,
-        }
-    }
-
-    /// All ones.
-    pub const fn ones(self) -> u32 {
-        match self {
-            Self::Byte => 0xff,
-            Self::Word => 0xffff,
-            Self::Double => 0xffff_ffff,
-        }
-    }
-}
+pub use crate::ports::Width;
 
 /// Interrupt controllers and their edge/level registers are Paravane's, and the timer with its gate.
 const OWN: [RangeInclusive<u16>; 4] = [0x20..=0x21, 0x40..=0x43, 0xa0..=0xa1, 0x4d0..=0x4d1];

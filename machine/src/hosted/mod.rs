@@ -1,24 +1,58 @@
-//! The back end for tests: RAM is an allocation of the process, CPUs are its threads. It keeps the hardware's rules: page
-//! tables are walked as they stand, whatever the frame table says of them.
+//! The machine inside a test process: how it starts, and what tests may do to it from outside.
+//!
+//! RAM is an allocation of the process, and CPUs are its threads. The hosted back end keeps the
+//! hardware's rules: page tables are walked as they stand, whatever the frame table says of them.
 
-pub mod console;
-pub mod cpu;
-pub mod device_memory;
-pub mod firmware;
-pub mod heap;
-pub mod io_apic;
 pub mod loader;
-pub mod mmu;
-pub mod ports;
-pub mod power;
-pub(crate) mod ram;
-pub(crate) mod symbols;
-pub mod time;
-pub mod tlb;
-pub(crate) mod vcpu;
+
+/// The console that a test reads and types on.
+pub mod console {
+    pub use crate::console::backend::{has_room, read_byte, set_full, take_output, type_in, write};
+}
+
+/// Simulated memory of devices.
+pub mod device_memory {
+    pub use crate::device_memory::backend::{read, write};
+}
+
+/// The simulated firmware.
+pub mod firmware {
+    pub use crate::firmware::install;
+}
+
+/// The heap that counts, and that is short on request.
+pub mod heap {
+    pub use crate::heap::{most_allocated, refusing, set_short};
+}
+
+/// Lines of the simulated I/O APIC.
+pub mod io_apic {
+    pub use crate::interrupts::{assert_line, is_masked};
+}
+
+/// The walk that the processor would do.
+pub mod mmu {
+    pub use crate::context::vcpu::mmu::{Access, walk};
+}
+
+/// Registers of simulated devices.
+pub mod ports {
+    pub use crate::ports::{config, set_config};
+}
+
+/// The clock, which a test may advance.
+pub mod time {
+    pub use crate::time::advance;
+}
+
+/// Threads that run as CPUs do.
+pub mod tlb {
+    pub use crate::tlb::with_interrupts_off;
+}
 
 use crate::addr::Mfn;
 use crate::boot::{self, BootInfo, Channel, Framebuffer, Memory, Vesa, Video};
+use crate::{m2p, ram};
 
 /// The screen of the machine.
 pub const SCREEN: Framebuffer = Framebuffer {
@@ -37,6 +71,9 @@ pub const SCREEN: Framebuffer = Framebuffer {
 /// If the machine is up already.
 pub fn start(frames: u64) {
     ram::init(frames);
+    for number in 0..frames {
+        m2p::set(Mfn::new(number), m2p::INVALID);
+    }
     crate::console::init_log(log::LevelFilter::Info);
     boot::seal_info(BootInfo::default());
     boot::seal_video(Some(Video::Framebuffer(SCREEN)));

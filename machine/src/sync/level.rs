@@ -72,7 +72,7 @@ pub enum Level {
 static HELD: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 
 fn held() -> &'static AtomicU32 {
-    &HELD[crate::cpu::current().index()]
+    &HELD[crate::per_cpu::current().index()]
 }
 
 /// Notes that this CPU takes a lock of `level`.

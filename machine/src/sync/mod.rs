@@ -2,9 +2,8 @@
 //! that waits for one serves the TLB shoot-downs that others have asked of it, so waiting cannot dead-lock with them.
 
 mod level;
-mod once;
 mod spin;
 
+pub use crate::once::Once;
 pub use level::Level;
-pub use once::Once;
 pub use spin::{SpinLock, SpinLockGuard};

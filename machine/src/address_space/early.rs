@@ -1,0 +1,52 @@
+#![expect(unsafe_code, reason = "clears memory through the direct map")]
+//! Memory before there is a frame table: whole pages taken from the top of the free RAM below 4 GiB, never given back.
+
+use crate::boot::ranges::RangeSet;
+use crate::layout;
+
+const LIMIT: u64 = 1 << 32;
+
+/// What RAM is still free.
+pub(crate) struct Early {
+    free: RangeSet,
+}
+
+impl Early {
+    /// Starts with what is free; all of it below 4 GiB must be in the direct map.
+    pub(crate) const fn new(free: RangeSet) -> Self {
+        Self { free }
+    }
+
+    /// Takes `size` bytes aligned to `align`.
+    ///
+    /// # Panics
+    /// If there are none: the machine is too small.
+    pub(crate) fn take(&mut self, size: u64, align: u64) -> u64 {
+        match self.free.take(size, align, LIMIT) {
+            Some(start) => start,
+            None => panic!(
+                "not enough memory to start: {} KiB wanted, {} KiB free below 4 GiB",
+                size >> 10,
+                self.free.total() >> 10
+            ),
+        }
+    }
+
+    /// As `take`, zeroed.
+    pub(crate) fn take_zeroed(&mut self, size: u64, align: u64) -> u64 {
+        self.take_filled(size, align, 0)
+    }
+
+    /// As `take`, every byte set to `byte`.
+    pub(crate) fn take_filled(&mut self, size: u64, align: u64, byte: u8) -> u64 {
+        let start = self.take(size, align);
+        // SAFETY: the range was free RAM until now, below 4 GiB and therefore in the boot direct map.
+        unsafe { (layout::direct(start) as *mut u8).write_bytes(byte, size as usize) };
+        start
+    }
+
+    /// What is left in the end.
+    pub(crate) fn into_free(self) -> RangeSet {
+        self.free
+    }
+}

@@ -1,0 +1,262 @@
+#![expect(unsafe_code, reason = "builds and switches page tables")]
+//! Paravane's own page tables, built once at boot. The root made here has only Paravane's slots; it is loaded while no
+//! guest is, and guests' roots copy its sixteen entries.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::early::Early;
+use super::windows;
+use crate::addr::Mfn;
+use crate::processor::registers;
+use crate::pte::{FRAME_MASK, LeafFlags};
+use crate::{layout, per_cpu, processor};
+
+pub(crate) const PRESENT: u64 = LeafFlags::PRESENT.bits();
+pub(crate) const WRITABLE: u64 = LeafFlags::WRITABLE.bits();
+pub(crate) const USER: u64 = LeafFlags::USER.bits();
+const LARGE: u64 = LeafFlags::PAT_OR_SIZE.bits();
+/// Kept over root switches: only for what is the same in every root and never changes.
+pub(crate) const GLOBAL: u64 = LeafFlags::GLOBAL.bits();
+/// Memory type 3 of the PAT: uncached.
+pub(crate) const UNCACHED: u64 = LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).bits();
+/// Memory type 4 of the PAT, in an entry of level 1: write-combining.
+const WRITE_COMBINING: u64 = LeafFlags::PAT_OR_SIZE.bits();
+const NO_EXECUTE: u64 = LeafFlags::NO_EXECUTE.bits();
+const ADDRESS: u64 = FRAME_MASK;
+
+/// Where memory of devices is mapped that turn up while the machine runs; one page table's worth.
+pub(crate) const DEVICE_WINDOW: u64 = layout::MMIO_BASE + (1 << 30);
+
+static ROOT: AtomicU64 = AtomicU64::new(0);
+static ZEROS: AtomicU64 = AtomicU64::new(0);
+
+/// The root table for a CPU that serves no guest, as a CR3 value.
+pub(crate) fn idle_root() -> u64 {
+    ROOT.load(Ordering::Relaxed)
+}
+
+/// The entry of Paravane's root for one of its slots.
+pub(crate) fn root_entry(slot: usize) -> u64 {
+    read(idle_root(), slot)
+}
+
+fn entry_pointer(table: u64, index: usize) -> *mut u64 {
+    (layout::direct(table) as *mut u64).wrapping_add(index & 511)
+}
+
+fn read(table: u64, index: usize) -> u64 {
+    // SAFETY: `table` is a page table in the direct map, reached from Paravane's root.
+    unsafe { entry_pointer(table, index).read_volatile() }
+}
+
+fn write(table: u64, index: usize, value: u64) {
+    // SAFETY: as in `read`; only boot writes, on one CPU.
+    unsafe { entry_pointer(table, index).write_volatile(value) };
+}
+
+const fn index(address: u64, level: u32) -> usize {
+    (address >> (12 + 9 * (level - 1)) & 511) as usize
+}
+
+/// The level-1 entry that maps `address` in Paravane's root, where there are tables down to that level.
+pub(crate) fn leaf_entry(address: u64) -> Option<*mut u64> {
+    let mut table = idle_root();
+    for level in [4, 3, 2] {
+        let entry = read(table, index(address, level));
+        if entry & PRESENT == 0 || entry & LARGE != 0 {
+            return None;
+        }
+        table = entry & ADDRESS;
+    }
+    Some(entry_pointer(table, index(address, 1)))
+}
+
+/// Makes mappings in a root that is being built.
+pub(crate) struct Mapper {
+    root: u64,
+    no_execute: u64,
+    gib_pages: bool,
+    mmio_next: u64,
+}
+
+impl Mapper {
+    /// Starts a root with the tables below Paravane's slots.
+    pub(crate) fn new(memory: &mut Early) -> Self {
+        let features = processor::features();
+        let root = memory.take_zeroed(4096, 4096);
+        for slot in layout::FIRST_SLOT..layout::FIRST_SLOT + layout::SLOTS {
+            let table = memory.take_zeroed(4096, 4096);
+            let user = if slot == layout::slot(layout::M2P_BASE) { USER } else { 0 };
+            write(root, slot, table | PRESENT | WRITABLE | user);
+        }
+        let no_execute = if features.no_execute { NO_EXECUTE } else { 0 };
+        Self { root, no_execute, gib_pages: features.gib_pages, mmio_next: layout::MMIO_BASE }
+    }
+
+    /// Starts another root with the same tables in Paravane's slots, and nothing besides.
+    pub(crate) fn with_same_slots(&self, memory: &mut Early) -> Self {
+        let root = memory.take_zeroed(4096, 4096);
+        for slot in layout::FIRST_SLOT..layout::FIRST_SLOT + layout::SLOTS {
+            write(root, slot, read(self.root, slot));
+        }
+        Self { root, ..*self }
+    }
+
+    /// The root table.
+    pub(crate) const fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// Flags of writable data.
+    pub(crate) const fn data(&self) -> u64 {
+        PRESENT | WRITABLE | self.no_execute
+    }
+
+    /// Flags of constants.
+    pub(crate) const fn read_only(&self) -> u64 {
+        PRESENT | self.no_execute
+    }
+
+    /// Maps `size` bytes with the largest pages that fit. What is mapped already stays as it is.
+    pub(crate) fn map(&mut self, memory: &mut Early, mut virt: u64, mut phys: u64, size: u64, flags: u64) {
+        let end = virt + size;
+        while virt < end {
+            let fits = |step: u64| (virt | phys) & (step - 1) == 0 && end - virt >= step;
+            let level = match () {
+                () if self.gib_pages && fits(1 << 30) => 3,
+                () if fits(1 << 21) => 2,
+                () => 1,
+            };
+            let step = 1 << (12 + 9 * (level - 1));
+            self.map_page(memory, virt, phys, level, flags);
+            virt += step;
+            phys += step;
+        }
+    }
+
+    fn map_page(&mut self, memory: &mut Early, virt: u64, phys: u64, level: u32, flags: u64) {
+        let mut table = self.root;
+        for above in (level + 1..=4).rev() {
+            let at = index(virt, above);
+            let mut entry = read(table, at);
+            if entry & PRESENT != 0 && entry & LARGE != 0 {
+                return;
+            }
+            if entry & PRESENT == 0 {
+                entry = memory.take_zeroed(4096, 4096) | PRESENT | WRITABLE | flags & USER;
+                write(table, at, entry);
+            }
+            table = entry & ADDRESS;
+        }
+        let at = index(virt, level);
+        if read(table, at) & PRESENT != 0 {
+            if level == 1 {
+                return;
+            }
+            // smaller pages are there already: fill the gaps between them
+            let step = 1 << (12 + 9 * (level - 2));
+            if read(table, at) & LARGE == 0 {
+                for part in 0..512 {
+                    self.map_page(memory, virt + part * step, phys + part * step, level - 1, flags);
+                }
+            }
+            return;
+        }
+        write(table, at, phys | flags | if level > 1 { LARGE } else { 0 });
+    }
+
+    /// Makes the tables of the window for devices' memory.
+    pub(crate) fn prepare_device_window(&mut self, memory: &mut Early) {
+        let mut table = self.root;
+        for level in [4, 3, 2] {
+            let at = index(DEVICE_WINDOW, level);
+            if read(table, at) & PRESENT == 0 {
+                write(table, at, memory.take_zeroed(4096, 4096) | PRESENT | WRITABLE);
+            }
+            table = read(table, at) & ADDRESS;
+        }
+    }
+
+    /// Maps device registers uncached and gives their address.
+    pub(crate) fn map_mmio(&mut self, memory: &mut Early, phys: u64, size: u64) -> u64 {
+        let offset = phys & 0xfff;
+        let size = (offset + size).next_multiple_of(4096);
+        let virt = self.mmio_next;
+        self.mmio_next += size;
+        self.map(memory, virt, phys - offset, size, self.data() | UNCACHED);
+        virt + offset
+    }
+
+    /// Maps video memory so that writes to it are combined, and gives its address. Pages are small:
+    /// in entries of larger ones the bit means their size.
+    pub(crate) fn map_write_combining(&mut self, memory: &mut Early, phys: u64, size: u64) -> u64 {
+        let offset = phys & 0xfff;
+        let size = (offset + size).next_multiple_of(4096);
+        let virt = self.mmio_next;
+        self.mmio_next += size;
+        for at in (0..size).step_by(4096) {
+            self.map_page(memory, virt + at, phys - offset + at, 1, self.data() | WRITE_COMBINING | GLOBAL);
+        }
+        virt + offset
+    }
+
+    /// Makes this the root of Paravane and of this CPU.
+    ///
+    /// # Safety
+    /// Code, data, stack and the direct map must be mapped as they are in the root in use now, or better.
+    pub(crate) unsafe fn activate(&self) {
+        ROOT.store(self.root, Ordering::Relaxed);
+        // SAFETY: the caller vouches for the mappings.
+        unsafe { registers::write_cr3(self.root) };
+    }
+}
+
+/// Shows a frame of a device's memory on page `index` of the window for them, where nothing was shown before.
+pub(crate) fn set_device_page(index: usize, frame: Mfn) {
+    let address = DEVICE_WINDOW + (index as u64 & 511) * 4096;
+    let pointer = leaf_entry(address).expect("the window has page tables");
+    let no_execute = if processor::features().no_execute { NO_EXECUTE } else { 0 };
+    // SAFETY: the entry maps a page of the window for devices, where no Rust object lives.
+    unsafe { pointer.write_volatile(frame.address().get() | PRESENT | WRITABLE | UNCACHED | no_execute) };
+}
+
+/// Shows a frame at `offset` of this CPU's window, or zeros. A frame is writable there, since the processor sets the accessed bit in the descriptors that it
+/// loads; Paravane itself never writes through the window.
+pub(crate) fn set_window_page(offset: u64, frame: Option<Mfn>) {
+    let entry = frame.map_or_else(|| ZEROS.load(Ordering::Relaxed), |frame| frame.address().get() | WRITABLE);
+    let no_execute = if processor::features().no_execute { NO_EXECUTE } else { 0 };
+    write_window_entry(offset, entry | PRESENT | no_execute);
+}
+
+/// Leaves nothing at `offset` of this CPU's window.
+pub(crate) fn clear_window_page(offset: u64) {
+    write_window_entry(offset, 0);
+}
+
+fn write_window_entry(offset: u64, entry: u64) {
+    assert!(windows::is_changeable(offset), "this page of the window is fixed");
+    let address = per_cpu::window() + offset;
+    let pointer = leaf_entry(address).expect("a window has page tables");
+    // SAFETY: the entry maps a page of this CPU's descriptor windows, where no Rust object lives; only this CPU writes it.
+    unsafe { pointer.write_volatile(entry) };
+    registers::invalidate_page(address);
+}
+
+/// The page of zeros that stands where a guest has no descriptors.
+pub(crate) fn set_zeros(frame: u64) {
+    ZEROS.store(frame, Ordering::Relaxed);
+}
+
+/// Makes `entries` descriptors at `base`, in this CPU's LDT window, the LDT; none if there are no entries.
+pub(crate) fn load_ldt(base: u64, entries: u16) {
+    if entries == 0 {
+        // SAFETY: the null selector means that there is no LDT.
+        return unsafe { asm!("lldt {0:x}", in(reg) 0u16, options(nostack, preserves_flags)) };
+    }
+    let limit = u64::from(entries) * 8 - 1;
+    let low = limit & 0xffff | (base & 0xff_ffff) << 16 | 0x82 << 40 | (base >> 24 & 0xff) << 56;
+    windows::set_ldt_descriptor([low, base >> 32]);
+    // SAFETY: the descriptor was written just now and covers this CPU's LDT window only.
+    unsafe { asm!("lldt {0:x}", in(reg) windows::LDT_SELECTOR, options(nostack, preserves_flags)) };
+}

@@ -1,0 +1,375 @@
+//! What the boot loader handed over: command line, modules, memory map. All of it is untrusted input: it is copied once,
+//! bounds-checked, into one [`BootInfo`], which is sealed before the hypervisor starts.
+
+#![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the machine itself boots"))]
+
+pub(crate) mod acpi;
+mod efi;
+pub(crate) mod multiboot;
+pub mod options;
+pub(crate) mod ranges;
+pub(crate) mod video;
+
+use core::ops::Range;
+
+use arrayvec::ArrayVec;
+
+#[cfg(target_os = "none")]
+use crate::addr::MAX_CPUS;
+use crate::addr::{MachineAddr, Mfn};
+use crate::once::Once;
+pub use acpi::{MAX_IO_APICS, MAX_OVERRIDES};
+pub use efi::{Efi, EfiRange, RuntimeTable, VENDOR_LENGTH};
+#[cfg(target_os = "none")]
+pub(crate) use multiboot::parse;
+pub use options::{MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES, Options};
+pub use ranges::MAX_RANGES;
+pub use video::{Channel, Framebuffer, TextMode, Vesa, Video};
+
+/// The most boot modules that are kept.
+pub const MAX_MODULES: usize = 64;
+/// The most memory map entries that are kept.
+pub const MAX_MEMORY_RANGES: usize = 128;
+/// The most ranges of EFI's runtime services that are kept.
+const MAX_EFI_RANGES: usize = 64;
+/// No RAM above is used: what ten root-table slots of direct map hold.
+pub const MAX_MEMORY: u64 = 10 << 39;
+/// The local APIC and the I/O APICs.
+pub(crate) const MAX_OWN_DEVICES: usize = 1 + MAX_IO_APICS;
+/// Bytes of all command lines together.
+pub const STRING_SPACE: usize = 32 * 1024;
+
+/// A string in the string space.
+#[derive(Clone, Copy, Default, Debug)]
+struct Text {
+    start: u32,
+    length: u32,
+}
+
+/// A file that the loader put into memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Module {
+    start: u64,
+    end: u64,
+    arguments: Text,
+}
+
+impl Module {
+    /// Where its first byte lies; page aligned by every loader that keeps the contract.
+    pub const fn start(&self) -> MachineAddr {
+        MachineAddr::new(self.start)
+    }
+
+    /// Its size in bytes.
+    pub const fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether it is without content.
+    pub const fn is_empty(&self) -> bool {
+        self.end == self.start
+    }
+
+    /// The frames that it lies in.
+    pub const fn frames(&self) -> Range<Mfn> {
+        Mfn::new(self.start >> 12)..Mfn::new(self.end.div_ceil(4096))
+    }
+}
+
+/// What a range of the firmware's memory map is, as E820 counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryKind {
+    /// Free to use (1).
+    Usable,
+    /// ACPI tables, free once they are read (3).
+    AcpiReclaimable,
+    /// To be left as it is (4).
+    AcpiNvs,
+    /// Bad memory (5).
+    Unusable,
+    /// Anything else, reserved (2) included.
+    Reserved,
+}
+
+impl MemoryKind {
+    pub(crate) const fn from_e820(number: u32) -> Self {
+        match number {
+            1 => Self::Usable,
+            3 => Self::AcpiReclaimable,
+            4 => Self::AcpiNvs,
+            5 => Self::Unusable,
+            _ => Self::Reserved,
+        }
+    }
+
+    /// The number that E820 uses for it.
+    pub const fn e820(self) -> u32 {
+        match self {
+            Self::Usable => 1,
+            Self::Reserved => 2,
+            Self::AcpiReclaimable => 3,
+            Self::AcpiNvs => 4,
+            Self::Unusable => 5,
+        }
+    }
+}
+
+/// One entry of the memory map, as the firmware wrote it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryRange {
+    /// First byte.
+    pub start: u64,
+    /// First byte behind it.
+    pub end: u64,
+    /// What it is.
+    pub kind: MemoryKind,
+}
+
+/// Everything the loader said.
+#[derive(Default)]
+pub struct BootInfo {
+    command_line: Text,
+    modules: ArrayVec<Module, MAX_MODULES>,
+    memory_map: ArrayVec<MemoryRange, MAX_MEMORY_RANGES>,
+    rsdp: Option<u64>,
+    efi_system_table: Option<u64>,
+    video: Option<video::Claim>,
+    vesa: Vesa,
+    efi_runtime: ArrayVec<EfiRange, MAX_EFI_RANGES>,
+    strings: ArrayVec<u8, STRING_SPACE>,
+    omitted: usize,
+}
+
+impl BootInfo {
+    /// Paravane's own command line.
+    pub fn command_line(&self) -> &str {
+        self.text(self.command_line)
+    }
+
+    /// The boot modules in order.
+    pub fn modules(&self) -> &[Module] {
+        &self.modules
+    }
+
+    /// A module's arguments; under Multiboot 1 the file name may come first.
+    pub fn arguments(&self, module: &Module) -> &str {
+        self.text(module.arguments)
+    }
+
+    /// The firmware's memory map.
+    pub fn memory_map(&self) -> &[MemoryRange] {
+        &self.memory_map
+    }
+
+    /// How many modules, strings or map entries did not fit or made no sense.
+    pub const fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// Where the loader found ACPI's root pointer, if it said.
+    pub(crate) fn rsdp(&self) -> Option<u64> {
+        self.rsdp
+    }
+
+    /// Where EFI's system table lies, if the loader was started by EFI and said so.
+    pub(crate) fn efi_system_table(&self) -> Option<u64> {
+        self.efi_system_table
+    }
+
+    /// What the loader says of the screen, unchecked.
+    pub(crate) fn video(&self) -> Option<(video::Claim, Vesa)> {
+        Some((self.video?, self.vesa))
+    }
+
+    /// The memory and devices that EFI's runtime services use.
+    pub fn efi_runtime(&self) -> &[EfiRange] {
+        &self.efi_runtime
+    }
+
+    fn add_efi_memory(&mut self, kind: u32, start: u64, pages: u64, attributes: u64) {
+        match EfiRange::of_runtime(kind, start, pages, attributes) {
+            Some(range) if self.efi_runtime.try_push(range).is_err() => self.omitted += 1,
+            _ => {}
+        }
+    }
+
+    fn text(&self, text: Text) -> &str {
+        let bytes = self.strings.get(text.start as usize..(text.start + text.length) as usize);
+        bytes.and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("")
+    }
+
+    /// Keeps the modules whose range `keep` accepts.
+    pub(crate) fn retain_modules(&mut self, mut keep: impl FnMut(u64, u64) -> bool) {
+        let before = self.modules.len();
+        self.modules.retain(|module| keep(module.start, module.end));
+        self.omitted += before - self.modules.len();
+    }
+
+    fn add_module(&mut self, start: u64, end: u64, arguments: Text) {
+        if start > end || self.modules.try_push(Module { start, end, arguments }).is_err() {
+            self.omitted += 1;
+        }
+    }
+
+    fn add_memory(&mut self, start: u64, length: u64, kind: u32) {
+        let range = MemoryRange { start, end: start.saturating_add(length), kind: MemoryKind::from_e820(kind) };
+        if length != 0 && self.memory_map.try_push(range).is_err() {
+            self.omitted += 1;
+        }
+    }
+
+    /// Keeps a string, byte by byte until a zero, the end of the source or of the space. Anything but printable ASCII
+    /// becomes a question mark or, for white space, a blank.
+    fn add_text(&mut self, bytes: impl Iterator<Item = u8>) -> Text {
+        let start = self.strings.len() as u32;
+        for byte in bytes.take_while(|&byte| byte != 0) {
+            let byte = match byte {
+                b'\t' | b'\n' | b'\r' => b' ',
+                b' '..=b'~' => byte,
+                _ => b'?',
+            };
+            if self.strings.try_push(byte).is_err() {
+                self.omitted += 1;
+                break;
+            }
+        }
+        Text { start, length: self.strings.len() as u32 - start }
+    }
+}
+
+/// What boot has decided about the machine's memory.
+#[derive(Default, Debug)]
+pub struct Memory {
+    pub(crate) ram_end: u64,
+    pub(crate) ram_frames: u64,
+    pub(crate) free: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
+    /// Frames of memory that Paravane uses or may come to use.
+    pub(crate) ram: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
+    /// Frames of the interrupt controllers, which Paravane keeps for itself.
+    pub(crate) own_devices: ArrayVec<u64, MAX_OWN_DEVICES>,
+    /// The frames of the timer, which firmware's own code looks at, and of the code that CPUs start with, among tables that are searched.
+    pub(crate) read_only: ArrayVec<u64, 2>,
+    /// The frames of the firmware's code and data that run in ring 0: others may look at them.
+    pub(crate) firmware: ArrayVec<Range<u64>, MAX_EFI_RANGES>,
+    pub(crate) m2p: u64,
+    pub(crate) frame_table: u64,
+}
+
+impl Memory {
+    /// One behind the highest frame of RAM; frame table and M2P reach up to here.
+    pub const fn ram_end(&self) -> Mfn {
+        Mfn::new(self.ram_end)
+    }
+
+    /// Frames of RAM in the memory map.
+    pub const fn ram_frames(&self) -> u64 {
+        self.ram_frames
+    }
+
+    /// The frames of the devices that Paravane keeps for itself.
+    pub fn own_devices(&self) -> impl Iterator<Item = Mfn> {
+        self.own_devices.iter().map(|&number| Mfn::new(number))
+    }
+
+    /// RAM that nobody uses yet: not the image, not a module, not a table.
+    pub fn free(&self) -> impl Iterator<Item = Range<Mfn>> {
+        self.free.iter().map(|range| Mfn::new(range.start)..Mfn::new(range.end))
+    }
+
+    /// Where the M2P starts in physical memory.
+    pub const fn m2p(&self) -> MachineAddr {
+        MachineAddr::new(self.m2p)
+    }
+
+    /// Where the frame table starts in physical memory.
+    pub const fn frame_table(&self) -> MachineAddr {
+        MachineAddr::new(self.frame_table)
+    }
+}
+
+static INFO: Once<BootInfo> = Once::new();
+static OPTIONS: Once<Options<'static>> = Once::new();
+static EFI: Once<Option<Efi>> = Once::new();
+#[cfg(target_os = "none")]
+static ACPI: Once<acpi::Acpi> = Once::new();
+static VIDEO: Once<Option<Video>> = Once::new();
+static MEMORY: Once<Memory> = Once::new();
+
+/// What the loader said.
+pub fn info() -> &'static BootInfo {
+    INFO.get()
+}
+
+/// The options of the command line.
+pub fn options() -> &'static Options<'static> {
+    OPTIONS.get()
+}
+
+/// What boot has decided about memory.
+pub fn memory() -> &'static Memory {
+    MEMORY.get()
+}
+
+/// What EFI firmware tells of itself, if that is what the machine was started by.
+pub fn efi() -> Option<&'static Efi> {
+    EFI.try_get().and_then(Option::as_ref)
+}
+
+/// The tables that the firmware left, if they could be read.
+#[cfg(target_os = "none")]
+pub(crate) fn acpi() -> Option<&'static acpi::Acpi> {
+    ACPI.try_get()
+}
+
+/// Local APIC numbers of the CPUs that may be started.
+#[cfg(target_os = "none")]
+pub(crate) fn other_cpus() -> &'static [u32] {
+    let limit = options().max_cpus.map_or(MAX_CPUS, |max| max as usize).min(MAX_CPUS);
+    acpi().and_then(|acpi| acpi.cpus.get(1..limit.min(acpi.cpus.len()))).unwrap_or(&[])
+}
+
+#[cfg(target_os = "none")]
+pub(crate) fn seal_acpi(acpi: acpi::Acpi) -> &'static acpi::Acpi {
+    ACPI.set(acpi)
+}
+
+/// The screen, if the loader left one that can be drawn on.
+pub fn video() -> Option<&'static Video> {
+    VIDEO.try_get().and_then(Option::as_ref)
+}
+
+pub(crate) fn seal_video(video: Option<Video>) -> Option<&'static Video> {
+    VIDEO.set(video).as_ref()
+}
+
+pub(crate) fn seal_efi(efi: Option<Efi>) {
+    EFI.set(efi);
+}
+
+/// The options, for paths that may run before there are any.
+pub fn try_options() -> Option<&'static Options<'static>> {
+    OPTIONS.try_get()
+}
+
+pub(crate) fn seal_info(info: BootInfo) -> &'static BootInfo {
+    let info = INFO.set(info);
+    OPTIONS.set(Options::parse(info.command_line()));
+    info
+}
+
+pub(crate) fn seal_memory(memory: Memory) -> &'static Memory {
+    MEMORY.set(memory)
+}
+
+/// Names the function that runs on the boot CPU once the machine is up: `entry_point!(path::to::main)` with
+/// `fn main() -> !`.
+#[macro_export]
+macro_rules! entry_point {
+    ($main:path) => {
+        #[unsafe(no_mangle)]
+        #[allow(unsafe_code, reason = "exports the name that boot calls; a second one would not link")]
+        extern "Rust" fn paravane_main() -> ! {
+            $main()
+        }
+    };
+}

@@ -1,0 +1,77 @@
+//! A console that a test reads and types on.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::vec::Vec;
+
+use crate::addr::CpuId;
+use crate::per_cpu::{self, Pending};
+
+static OUTPUT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static INPUT: Mutex<VecDeque<u8>> = Mutex::new(VecDeque::new());
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes to the console. What nobody takes is lost after a MiB.
+pub fn write(bytes: &[u8]) {
+    let mut output = locked(&OUTPUT);
+    if output.len() > 1 << 20 {
+        output.clear();
+    }
+    output.extend_from_slice(bytes);
+}
+
+static FULL: AtomicBool = AtomicBool::new(false);
+
+/// See `console::has_room`.
+pub fn has_room() -> bool {
+    !FULL.load(Ordering::SeqCst)
+}
+
+/// Lets the line have no room, or room again; for tests.
+pub fn set_full(full: bool) {
+    FULL.store(full, Ordering::SeqCst);
+    if !full {
+        per_cpu::record(CpuId::BOOT, Pending::SERIAL);
+    }
+}
+
+/// The first registers of the serial ports that are consoles.
+pub(crate) fn serial_bases() -> impl Iterator<Item = u16> {
+    core::iter::once(0x3f8)
+}
+
+/// See `console::poll`: this console does not need it.
+pub(crate) fn poll() -> Option<u64> {
+    None
+}
+
+/// See `console::screen_cursor`.
+pub(crate) fn screen_cursor() -> (u16, u16) {
+    (0, 0)
+}
+
+/// See `console::release_screen`: there is none.
+pub(crate) const fn release_screen() {}
+
+/// See `console::take_screen_back`.
+pub(crate) const fn take_screen_back() {}
+
+/// The next byte that has come in.
+pub fn read_byte() -> Option<u8> {
+    locked(&INPUT).pop_front()
+}
+
+/// Takes what has been written; for tests.
+pub fn take_output() -> Vec<u8> {
+    std::mem::take(&mut *locked(&OUTPUT))
+}
+
+/// Types on the console; for tests.
+pub fn type_in(bytes: &[u8]) {
+    locked(&INPUT).extend(bytes);
+    per_cpu::record(CpuId::BOOT, Pending::SERIAL);
+}

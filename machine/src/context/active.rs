@@ -1,0 +1,272 @@
+#![expect(unsafe_code, reason = "takes a context out of the value that deactivates it when dropped")]
+//! A vCPU that is loaded into this pCPU.
+
+use alloc::boxed::Box;
+use core::mem::ManuallyDrop;
+
+use super::exit::Exit;
+use super::guest_context::{GuestContext, Ldt};
+use super::handlers::Handlers;
+use super::registers::{Registers, Selectors, is_canonical};
+use super::vcpu;
+use crate::addr::GuestVirt;
+use crate::frames::{Descriptor, L4, SharedPage, TypedRef};
+use crate::tlb;
+
+/// A vCPU loaded into this pCPU.
+///
+/// Dropping it, like [`Active::deactivate`], saves the live state and leaves the guest's root table, so that the tables may be let go.
+pub struct Active {
+    /// Taken out when the value ends, and by nobody else.
+    context: ManuallyDrop<Box<GuestContext>>,
+}
+
+impl Active {
+    /// Loads the vCPU into this pCPU.
+    #[inline]
+    pub(super) fn load(context: Box<GuestContext>) -> Self {
+        let mut active = Self { context: ManuallyDrop::new(context) };
+        vcpu::activate(active.context_mut());
+        active
+    }
+
+    #[inline]
+    pub(crate) fn context_mut(&mut self) -> &mut GuestContext {
+        &mut self.context
+    }
+
+    /// The state at rest, readable while active; selectors, bases and extended state may be newer in the processor.
+    #[inline]
+    pub fn context(&self) -> &GuestContext {
+        &self.context
+    }
+
+    /// Takes the vCPU off this pCPU.
+    pub fn deactivate(self) -> Box<GuestContext> {
+        let mut active = ManuallyDrop::new(self);
+        vcpu::deactivate(&mut active.context);
+        // SAFETY: `active` ends here without being dropped, so this is the only time.
+        unsafe { ManuallyDrop::take(&mut active.context) }
+    }
+
+    /// Does without the guest's root table while `wait` runs: other pCPUs need not ask this one to flush meanwhile.
+    pub fn leave_for(&mut self, wait: impl FnOnce()) {
+        vcpu::leave_root();
+        wait();
+        vcpu::enter_root(self.context());
+    }
+
+    /// Takes the vCPU off this pCPU while `act` runs, with all that it has loaded there.
+    pub(crate) fn set_aside_for(&mut self, act: impl FnOnce()) {
+        vcpu::deactivate(self.context_mut());
+        act();
+        vcpu::activate(self.context_mut());
+    }
+
+    /// Runs the guest until something needs Paravane.
+    pub fn run(&mut self) -> Exit {
+        let context = self.context_mut();
+        if context.fast_path_stale {
+            context.derive_fast_path();
+        }
+        if core::mem::take(&mut context.selectors_refused) {
+            return Exit::BadSelectors;
+        }
+        vcpu::run(context)
+    }
+
+    /// Whether the entry code may finish system calls, page faults and `iret` by itself. What it does then is the same as otherwise; it does not know the
+    /// I/O privilege level in flags, though.
+    pub fn allow_fast_path(&mut self, allow: bool) {
+        let context = self.context_mut();
+        context.fast_path_allowed = allow;
+        context.fast_path_stale = true;
+    }
+
+    /// General registers.
+    pub fn registers(&self) -> &Registers {
+        &self.context().registers
+    }
+
+    /// General registers. Any value is allowed; what the hardware must not see is corrected on entry.
+    pub fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.context_mut().registers
+    }
+
+    /// The entry points that the guest has set.
+    pub fn handlers_mut(&mut self) -> &mut Handlers {
+        self.context_mut().handlers_mut()
+    }
+
+    /// Moves the `vcpu_info` (see [`GuestContext::set_vcpu_info`]).
+    pub fn set_vcpu_info(&mut self, page: SharedPage, offset: usize) {
+        self.context_mut().set_vcpu_info(page, offset);
+    }
+
+    /// Sets the stack on which the kernel is entered from a process.
+    pub fn set_kernel_stack(&mut self, stack: u64) {
+        self.context_mut().set_kernel_stack(stack);
+    }
+
+    /// Sets the I/O privilege level that the guest believes to have.
+    pub fn set_iopl(&mut self, level: u8) {
+        self.context_mut().set_iopl(level);
+    }
+
+    /// Goes to the guest's kernel: its root table and GS base become the live ones.
+    pub fn enter_kernel(&mut self) {
+        let context = self.context_mut();
+        if context.in_kernel == 0 {
+            context.in_kernel = 1;
+            vcpu::swap_mode(context);
+        }
+    }
+
+    /// Goes to the guest's processes. `false`, with nothing done, if the guest has set no root table for them.
+    pub fn enter_user(&mut self) -> bool {
+        let context = self.context_mut();
+        if context.in_kernel != 0 {
+            if context.user_root.is_none() {
+                return false;
+            }
+            context.in_kernel = 0;
+            vcpu::swap_mode(context);
+        }
+        true
+    }
+
+    /// Gives the kernel another root table, loads it, and hands back the former one. The caller is in kernel mode.
+    ///
+    /// # Panics
+    /// If it is another domain's.
+    pub fn set_kernel_root(&mut self, root: TypedRef<L4>) -> Option<TypedRef<L4>> {
+        let context = self.context_mut();
+        assert_eq!(root.frame().owner(), context.owner(), "another domain's root");
+        context.kernel_cr3 = root.mfn().address().get();
+        let former = context.kernel_root.replace(root);
+        vcpu::load_root(context);
+        former
+    }
+
+    /// Gives the processes another root table, or none, and hands back the former one.
+    ///
+    /// # Panics
+    /// If it is another domain's.
+    pub fn set_user_root(&mut self, root: Option<TypedRef<L4>>) -> Option<TypedRef<L4>> {
+        let context = self.context_mut();
+        assert!(root.as_ref().is_none_or(|root| root.frame().owner() == context.owner()), "another domain's root");
+        if root.is_none() && context.in_kernel == 0 {
+            return None;
+        }
+        context.user_cr3 = root.as_ref().map_or(0, |root| root.mfn().address().get());
+        let former = core::mem::replace(&mut context.user_root, root);
+        // While the kernel runs, nothing of the former one is cached: it was dropped when the kernel's was loaded.
+        if context.in_kernel == 0 {
+            vcpu::load_root(context);
+        }
+        former
+    }
+
+    /// Sets the GDT (see [`GuestContext::set_gdt`]) and reloads the window.
+    pub fn set_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) {
+        let context = self.context_mut();
+        let former = context.replace_gdt(pages, entries);
+        vcpu::load_descriptor_tables(context);
+        // The window shows them no longer.
+        drop(former);
+    }
+
+    /// Sets the LDT and empties its window.
+    pub fn set_ldt(&mut self, ldt: Ldt) {
+        let context = self.context_mut();
+        context.ldt = ldt;
+        vcpu::load_descriptor_tables(context);
+    }
+
+    /// Shows a page of the LDT in its window, after a fault there. Page `index` counts from the LDT's base.
+    pub fn map_ldt_page(&mut self, index: usize, page: TypedRef<Descriptor>) {
+        vcpu::map_ldt_page(self.context_mut(), index, page);
+    }
+
+    /// The index of the LDT page that a fault at `address` asks for, if it lies in this pCPU's LDT window.
+    pub fn ldt_page_of_fault(&self, address: GuestVirt) -> Option<usize> {
+        vcpu::ldt_page_of_fault(address)
+    }
+
+    /// Sets the FS base; `false` if the address is not canonical.
+    pub fn set_fs_base(&mut self, base: u64) -> bool {
+        is_canonical(base) && {
+            vcpu::set_fs_base(self.context_mut(), base);
+            true
+        }
+    }
+
+    /// Sets the GS base of the kernel; `false` if the address is not canonical.
+    pub fn set_kernel_gs_base(&mut self, base: u64) -> bool {
+        is_canonical(base) && {
+            vcpu::set_gs_base(self.context_mut(), true, base);
+            true
+        }
+    }
+
+    /// Sets the GS base of processes; `false` if the address is not canonical.
+    pub fn set_user_gs_base(&mut self, base: u64) -> bool {
+        is_canonical(base) && {
+            vcpu::set_gs_base(self.context_mut(), false, base);
+            true
+        }
+    }
+
+    /// Loads the user's GS selector (kernel mode has its own base); `false` if the processor refused it and the null selector was loaded.
+    pub fn load_user_gs_selector(&mut self, selector: u16) -> bool {
+        vcpu::load_user_gs_selector(self.context_mut(), selector)
+    }
+
+    /// The live data segment selectors.
+    pub fn live_selectors(&self) -> Selectors {
+        vcpu::live_selectors(self.context())
+    }
+
+    /// Tries once more to load the data segments of the last activation; `false` if one was refused and is null.
+    pub fn reload_selectors(&mut self) -> bool {
+        vcpu::load_data_segments(self.context_mut())
+    }
+
+    /// Live GS base of processes.
+    pub fn live_user_gs_base(&self) -> u64 {
+        vcpu::live_user_gs_base(self.context())
+    }
+
+    /// Live FS base, GS base of the kernel, GS base of processes.
+    pub fn live_segment_bases(&self) -> (u64, u64, u64) {
+        vcpu::live_segment_bases(self.context())
+    }
+
+    /// The enabled extended states; `false` from the setter if the processor has not got them or the combination is illegal.
+    pub fn set_xcr0(&mut self, value: u64) -> bool {
+        vcpu::set_xcr0(self.context_mut(), value)
+    }
+
+    /// The enabled extended states.
+    pub fn xcr0(&self) -> u64 {
+        self.context().extended.xcr0()
+    }
+
+    /// Forgets all translations of this vCPU's root tables on this pCPU.
+    pub fn flush(&mut self) {
+        tlb::flush_local();
+    }
+
+    /// Forgets the translation of one page in both of this vCPU's roots on this pCPU.
+    pub fn flush_page(&mut self, address: GuestVirt) {
+        vcpu::flush_page(self.context_mut(), address);
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        vcpu::deactivate(&mut self.context);
+        // SAFETY: the value ends here, so this is the only time.
+        unsafe { ManuallyDrop::drop(&mut self.context) };
+    }
+}

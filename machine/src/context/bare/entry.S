@@ -1,0 +1,639 @@
+# Ways into Paravane from ring 3, and the way back.
+#
+# While a guest runs, TSS.RSP0 and CpuInfo.registers_end point just past the registers of its GuestContext, so the frame
+# that the processor (or the system-call entry below) pushes is the context's own. Interrupts are off on every entry.
+
+# --- The entry page: mapped at the start of each CPU's window, CpuInfo in the page behind it. --------------------------
+    .section .entry_page, "ax"
+    .balign 4096
+entry_page_start:
+
+.macro cpu_info_push field
+    push [rip + entry_page_start + {cpu_info} + \field]
+.endm
+
+# SYSCALL leaves: rcx = return address, r11 = flags, rsp = the guest's, everything else the guest's.
+# Ends at guest_trap_entry with the frame that an exception would have left.
+.macro record_system_call code_selector, reason
+    push {flat_ss}
+    cpu_info_push {scratch}
+    push r11
+    push \code_selector
+    push rcx
+    push 0
+    push \reason
+    jmp [rip + entry_page_start + {cpu_info} + {trap_entry}]
+.endm
+
+# Jumps to the address at \target in the image, with rdx saved in the context and the guest's stack
+# pointer in rdx.
+.macro leave_entry_page target
+    mov [rsp - {registers_size} + {rdx}], rdx
+    mov rdx, [rip + entry_page_start + {cpu_info} + {scratch}]
+    jmp [rip + \target]
+.endm
+
+# 64-bit system calls of processes and hypercalls continue in the fast path below.
+    .global entry_syscall
+entry_syscall:
+    mov [rip + entry_page_start + {cpu_info} + {scratch}], rsp
+    mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
+    cmp qword ptr [rsp - {registers_size} + {in_kernel}], 0
+    jne 1f
+    leave_entry_page 3f
+1:  cmp eax, {iret}
+    jne 2f
+    leave_entry_page 4f
+2:  leave_entry_page 6f
+    .balign 8
+3:  .quad system_call_of_process
+4:  .quad iret_hypercall
+6:  .quad hypercall_of_kernel
+
+    .global entry_syscall32
+entry_syscall32:
+    mov [rip + entry_page_start + {cpu_info} + {scratch}], rsp
+    mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
+    record_system_call {flat_cs32}, {reason_syscall32}
+
+# SYSENTER saves nothing: rsp was loaded from its MSR (registers_end is used instead), flags are the guest's but for IF and VM.
+# The interface gives the guest's handler a frame without return address; flags are reported with IF set.
+    .global entry_sysenter
+entry_sysenter:
+    mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
+    push {flat_ss}
+    push 0
+    pushfq
+    push 3
+    push 0
+    push 0
+    push {reason_sysenter}
+    jmp [rip + entry_page_start + {cpu_info} + {trap_entry}]
+    .balign 4096
+
+# --- In the image -------------------------------------------------------------------------------------------------------
+    .text
+
+# Lets ring 0 touch user pages, and not any more. Where the processor has no SMAP, boot replaces these by no-ops.
+.macro user_access_begin
+20: stac
+    .pushsection .smap_sites, "a"
+    .long 20b - .
+    .popsection
+.endm
+.macro user_access_end
+20: clac
+    .pushsection .smap_sites, "a"
+    .long 20b - .
+    .popsection
+.endm
+
+# An access to guest memory that goes on at \fixup if it faults.
+.macro guest_access fixup, instruction:vararg
+20: \instruction
+    exception_table_entry 20b, \fixup
+.endm
+
+# Saves the registers that the short ways below leave untouched: all but rax, rbx, rdx and, where they have been used, rcx and r11.
+.macro save_rest
+    mov [rbx + {rdi}], rdi
+    mov [rbx + {rsi}], rsi
+    mov [rbx + {r8}], r8
+    mov [rbx + {r9}], r9
+    mov [rbx + {r10}], r10
+    mov [rbx + {rbp}], rbp
+    mov [rbx + {r12}], r12
+    mov [rbx + {r13}], r13
+    mov [rbx + {r14}], r14
+    mov [rbx + {r15}], r15
+.endm
+
+# The prologue of a system call, after leave_entry_page: rbx = the context, rsp = its host_stack, rbx and
+# the guest's stack pointer saved.
+.macro enter_context
+    mov [rsp - {registers_size} + {rbx}], rbx
+    lea rbx, [rsp - {registers_size}]
+    mov rsp, [rbx + {host_stack}]
+    mov [rbx + {rsp}], rdx
+.endm
+
+# The root table and GS base of the guest's other mode become the live ones. Clobbers \scratch.
+.macro switch_mode in_kernel, cr3, scratch
+    mov qword ptr [rbx + {in_kernel}], \in_kernel
+    swapgs
+    mov \scratch, [rbx + \cr3]
+    mov cr3, \scratch
+.endm
+
+# A process made a 64-bit system call: enters the guest kernel's handler as `trap::bounce` would.
+# Entry: rsp = end of the context's registers, rdx = the process's stack, rcx, r11 as SYSCALL left them; rdx is saved.
+# Exit: in the handler, or in guest_exit with everything as the process left it.
+    .balign 64
+system_call_of_process:
+    mov [rsp - {registers_size} + {rax}], rax
+    enter_context
+    mov rdx, [rbx + {vcpu_info}]
+    cmp byte ptr [rdx + {upcall_mask}], 0
+    jne system_call_slowly
+    mov rax, [rbx + {fast_syscall_stack}]
+    test rax, rax
+    jz system_call_slowly
+    switch_mode 1, {kernel_cr3}, rdx
+    user_access_begin
+    guest_access system_call_fault, mov qword ptr [rax + {bounce_ss}], {flat_ss}
+    mov rdx, [rbx + {rsp}]
+    guest_access system_call_fault, mov [rax + {bounce_rsp}], rdx
+    guest_access system_call_fault, mov [rax + {bounce_rflags}], r11
+    guest_access system_call_fault, mov qword ptr [rax + {bounce_cs}], {flat_cs64}
+    guest_access system_call_fault, mov [rax + {bounce_rip}], rcx
+    guest_access system_call_fault, mov [rax + {syscall_r11}], r11
+    guest_access system_call_fault, mov [rax + {syscall_rcx}], rcx
+    user_access_end
+    inc qword ptr [rbx + {count_system_call}]
+    mov rdx, [rbx + {vcpu_info}]
+    mov byte ptr [rdx + {upcall_mask}], 1
+    mov rcx, [rbx + {syscall_handler}]
+    and r11, {flags_kept}
+    lea rsp, [rax + {syscall_rcx}]
+    mov rdx, [rbx + {rdx}]
+    mov rax, [rbx + {rax}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+
+system_call_fault:
+    user_access_end
+    switch_mode 0, {user_cr3}, rdx
+system_call_slowly:
+    mov [rbx + {rcx}], rcx
+    mov [rbx + {r11}], r11
+    mov [rbx + {rip}], rcx
+    mov [rbx + {rflags}], r11
+    mov qword ptr [rbx + {cs}], {flat_cs64}
+    mov qword ptr [rbx + {ss}], {flat_ss}
+    mov qword ptr [rbx + {vector}], {reason_syscall}
+    mov qword ptr [rbx + {error_code}], 0
+    save_rest
+    jmp guest_exit
+
+# A hypercall is done at once only if SYSRET takes the address behind it: behind an instruction in the upper half, where kernels lie, every address there is
+# canonical; behind the last one of the lower half it is not.
+.macro need_canonical_return
+    test rcx, rcx
+    jns system_call_slowly
+.endm
+
+# Continues behind a hypercall that has been done, with the result 0.
+.macro hypercall_done
+    xor eax, eax
+    mov rdx, [rbx + {rdx}]
+    mov rsp, [rbx + {rsp}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+.endm
+
+# The guest's kernel made a hypercall: does the shortest of the most frequent ones at once.
+# Entry: rsp = end of the context's registers, rdx = the kernel's stack; rdx is saved; all else as SYSCALL left it.
+# Exit: behind the hypercall, or in guest_exit for it.
+    .balign 64
+hypercall_of_kernel:
+    mov [rsp - {registers_size} + {rax}], rax
+    enter_context
+    cmp qword ptr [rbx + {fast_irets}], 0
+    je system_call_slowly
+    cmp rax, {mmuext_op}
+    je mmuext_hypercall
+    cmp rax, {stack_switch}
+    je stack_switch_hypercall
+    cmp rax, {set_segment_base}
+    jne system_call_slowly
+
+# The GS base of processes, which stands in KERNEL_GS_BASE while the kernel runs.
+    cmp edi, {segment_gs_user}
+    jne system_call_slowly
+    mov rax, rsi
+    shl rax, 16
+    sar rax, 16
+    cmp rax, rsi
+    jne system_call_slowly
+    need_canonical_return
+    mov [rbx + {gs_base_user}], rsi
+    mov [rbx + {rcx}], rcx
+    mov ecx, {msr_kernel_gs_base}
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+    wrmsr
+    mov rcx, [rbx + {rcx}]
+    inc qword ptr [rbx + {count_segment_base}]
+    hypercall_done
+
+# Another kernel stack, as `GuestContext::set_kernel_stack`.
+stack_switch_hypercall:
+    cmp qword ptr [rbx + {fast_syscall_stack}], 0
+    je system_call_slowly
+    cmp qword ptr [rbx + {fast_bounce_stack}], 0
+    je system_call_slowly
+    movabs rax, {hypervisor_end} + {frame_room} + 16
+    cmp rsi, rax
+    jb system_call_slowly
+    need_canonical_return
+    mov [rbx + {kernel_stack}], rsi
+    mov rax, rsi
+    and rax, -16
+    mov [rbx + {fast_syscall_stack}], rax
+    mov [rbx + {fast_bounce_stack}], rax
+    inc qword ptr [rbx + {count_stack_switch}]
+    hypercall_done
+
+# The translation of one page.
+mmuext_hypercall:
+    # one operation, no count of those done, on the domain itself
+    cmp esi, 1
+    jne system_call_slowly
+    cmp qword ptr [rbx + {rdx}], 0
+    jne system_call_slowly
+    cmp r10d, {domid_self}
+    jne system_call_slowly
+    # the list is the guest's; an address that is none faults
+    mov rax, rdi
+    shr rax, {hypervisor_shift}
+    cmp eax, {hypervisor_top_bits}
+    je system_call_slowly
+    need_canonical_return
+    user_access_begin
+    guest_access mmuext_otherwise, cmp dword ptr [rdi + {mmuext_command}], {invlpg_local}
+    jne mmuext_otherwise
+    guest_access mmuext_otherwise, mov rax, [rdi + {mmuext_argument}]
+    user_access_end
+    invlpg [rax]
+    inc qword ptr [rbx + {count_page_flush}]
+    hypercall_done
+
+mmuext_otherwise:
+    user_access_end
+    jmp system_call_slowly
+
+# The guest's kernel made the iret hypercall: continues at the frame on its stack as `trap::iret` would, unless an event is pending that the
+# new mask lets in.
+# Entry: rsp = end of the context's registers, rdx = the kernel's stack with an `iret_context`; rdx is saved; rax, rcx, r11 are free.
+# Exit: where the frame says, or in guest_exit for the hypercall.
+    .balign 64
+iret_hypercall:
+    enter_context
+    cmp qword ptr [rbx + {fast_irets}], 0
+    je iret_slowly
+    movabs rax, {hypervisor_end}
+    cmp rdx, rax
+    jb iret_slowly
+    user_access_begin
+    guest_access iret_fault, movzx ecx, word ptr [rdx + {iret_cs}]
+    guest_access iret_fault, mov r11, [rdx + {iret_rflags}]
+    mov eax, ecx
+    and eax, {privilege_mask}
+    cmp eax, {privilege_mask}
+    jne iret_to_kernel
+    cmp qword ptr [rbx + {user_cr3}], 0
+    je iret_fault
+    bt r11d, {interrupt_flag_bit}
+    jnc iret_fault
+    mov rax, [rbx + {vcpu_info}]
+    cmp byte ptr [rax + {upcall_pending}], 0
+    jne iret_fault
+    and r11d, {flags_allowed}
+    or r11d, {flags_forced}
+    guest_access iret_fault, test word ptr [rdx + {iret_flags}], {in_syscall}
+    jz 1f
+    # The end of a system call: the process expects rcx and r11 to be what SYSRET leaves in them.
+    cmp ecx, {flat_cs32}
+    je iret_fault
+    guest_access iret_fault, mov rcx, [rdx + {iret_rip}]
+    mov rax, rcx
+    shr rax, 47
+    jnz iret_fault
+    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
+    mov [rbx + {rax}], rax
+    guest_access iret_fault, mov rdx, [rdx + {iret_rsp}]
+    user_access_end
+    inc qword ptr [rbx + {count_return}]
+    mov rax, [rbx + {vcpu_info}]
+    mov byte ptr [rax + {upcall_mask}], 0
+    switch_mode 0, {user_cr3}, rax
+    mov rsp, rdx
+    mov rdx, [rbx + {rdx}]
+    mov rax, [rbx + {rax}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+    # The end of an exception or interrupt.
+1:  guest_access iret_fault, movzx eax, word ptr [rdx + {iret_ss}]
+    or eax, {privilege_mask}
+    push rax
+    guest_access iret_fault, push [rdx + {iret_rsp}]
+    push r11
+    push rcx
+    guest_access iret_fault, push [rdx + {iret_rip}]
+    guest_access iret_fault, mov rcx, [rdx + {iret_rcx}]
+    guest_access iret_fault, mov r11, [rdx + {iret_r11}]
+    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
+    user_access_end
+    inc qword ptr [rbx + {count_return}]
+    mov rdx, [rbx + {vcpu_info}]
+    mov byte ptr [rdx + {upcall_mask}], 0
+    switch_mode 0, {user_cr3}, rdx
+    mov rdx, [rbx + {rdx}]
+    mov rbx, [rbx + {rbx}]
+    guest_access iret_refused, iretq
+
+# Entry: as iret_hypercall goes on; ecx = CS, r11 = flags of the frame.
+iret_to_kernel:
+    # The new mask, kept in r11's slot: events are let in if IF is set; then none may be pending.
+    mov qword ptr [rbx + {r11}], 1
+    bt r11d, {interrupt_flag_bit}
+    jnc 2f
+    mov rax, [rbx + {vcpu_info}]
+    cmp byte ptr [rax + {upcall_pending}], 0
+    jne iret_fault
+    mov qword ptr [rbx + {r11}], 0
+2:  and r11d, {flags_allowed}
+    or r11d, {flags_forced}
+    or ecx, {privilege_mask}
+    guest_access iret_fault, movzx eax, word ptr [rdx + {iret_ss}]
+    or eax, {privilege_mask}
+    push rax
+    guest_access iret_fault, push [rdx + {iret_rsp}]
+    push r11
+    push rcx
+    guest_access iret_fault, push [rdx + {iret_rip}]
+    guest_access iret_fault, mov rcx, [rdx + {iret_rcx}]
+    guest_access iret_fault, mov r11, [rdx + {iret_r11}]
+    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
+    user_access_end
+    inc qword ptr [rbx + {count_kernel_return}]
+    mov [rbx + {rax}], rax
+    mov rdx, [rbx + {vcpu_info}]
+    mov al, [rbx + {r11}]
+    mov [rdx + {upcall_mask}], al
+    mov rax, [rbx + {rax}]
+    mov rdx, [rbx + {rdx}]
+    mov rbx, [rbx + {rbx}]
+    guest_access iret_refused, iretq
+
+# The processor refused the frame on Paravane's stack: nothing has left ring 0 and all other registers are the guest's already. Records both.
+    .global iret_refused
+iret_refused:
+    push rbx
+    mov rbx, rsp
+    and rbx, {window_mask}
+    mov rbx, [rbx + {cpu_info} + {context}]
+    pop [rbx + {rbx}]
+    pop [rbx + {rip}]
+    pop [rbx + {cs}]
+    pop [rbx + {rflags}]
+    pop [rbx + {rsp}]
+    pop [rbx + {ss}]
+    mov [rbx + {rax}], rax
+    mov [rbx + {rcx}], rcx
+    mov [rbx + {rdx}], rdx
+    mov [rbx + {r11}], r11
+    save_rest
+    mov rsp, [rbx + {host_stack}]
+    mov eax, 1
+    jmp guest_exit_with_status
+
+iret_fault:
+    user_access_end
+iret_slowly:
+    mov rsp, [rbx + {host_stack}]
+    mov qword ptr [rbx + {rax}], {iret}
+    mov qword ptr [rbx + {rcx}], 0
+    mov qword ptr [rbx + {r11}], 0
+    mov qword ptr [rbx + {rip}], 0
+    mov qword ptr [rbx + {rflags}], {flags_forced}
+    mov qword ptr [rbx + {cs}], {flat_cs64}
+    mov qword ptr [rbx + {ss}], {flat_ss}
+    mov qword ptr [rbx + {vector}], {reason_syscall}
+    mov qword ptr [rbx + {error_code}], 0
+    save_rest
+    jmp guest_exit
+
+# Entry: ring 0, interrupts off, root table the guest's; stack: vector, error code, rip, cs, rflags, rsp, ss at the end of the
+# active context's registers. All other registers are the guest's.
+# Exit: returns from guest_enter on Paravane's stack, the registers saved in the context; or, for a page fault that is the
+# guest's own, in its handler.
+    .balign 64
+    .global guest_trap_entry
+guest_trap_entry:
+    cmp dword ptr [rsp], {page_fault}
+    je guest_page_fault
+    push_registers
+    mov rbx, rsp
+    mov rsp, [rbx + {host_stack}]
+    # Paravane's flags: direction, alignment check, trap and nested task clear whatever the guest had.
+    push 2
+    popfq
+
+# Entry: rbx = context, rsp = its host_stack. Returns from guest_enter.
+guest_exit:
+    xor eax, eax
+guest_exit_with_status:
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    ret
+
+# Enters the guest's page fault handler as `trap::bounce` would, unless the fault may be Paravane's: at an address in its space, or
+# a write by the guest's kernel to a page that is there, which may be a page table.
+guest_page_fault:
+    mov [rsp - {vector} + {rbx}], rbx
+    lea rbx, [rsp - {vector}]
+    mov [rbx + {rax}], rax
+    mov [rbx + {rcx}], rcx
+    mov [rbx + {rdx}], rdx
+    mov rsp, [rbx + {host_stack}]
+    push 2
+    popfq
+    mov rdx, cr2
+    mov [rbx + {fault_address}], rdx
+    cmp qword ptr [rbx + {fast_fault_handler}], 0
+    je page_fault_slowly
+    shr rdx, {hypervisor_shift}
+    cmp edx, {hypervisor_top_bits}
+    je page_fault_slowly
+    mov edx, [rbx + {error_code}]
+    test edx, {fault_reserved}
+    jnz page_fault_slowly
+    cmp qword ptr [rbx + {in_kernel}], 0
+    jne 3f
+    mov rax, [rbx + {fast_bounce_stack}]
+    test rax, rax
+    jz page_fault_slowly
+    switch_mode 1, {kernel_cr3}, rcx
+    or edx, {fault_user}
+    mov ecx, 0xffff
+    user_access_begin
+    guest_access page_fault_of_process, mov [rax + {fault_error_code}], rdx
+    inc qword ptr [rbx + {count_fault}]
+    mov rdx, [rbx + {vcpu_info}]
+    and ecx, [rbx + {cs}]
+    jmp 4f
+3:  mov eax, edx
+    and eax, {fault_write_to_present}
+    cmp eax, {fault_write_to_present}
+    je page_fault_slowly
+    mov rax, [rbx + {rsp}]
+    and rax, -16
+    movabs rcx, {hypervisor_end} + {frame_room}
+    cmp rax, rcx
+    jb page_fault_slowly
+    and edx, ~{fault_user}
+    user_access_begin
+    guest_access page_fault_of_kernel, mov [rax + {fault_error_code}], rdx
+    inc qword ptr [rbx + {count_kernel_fault}]
+    mov rdx, [rbx + {vcpu_info}]
+    mov ecx, 0xfffc
+    and ecx, [rbx + {cs}]
+    # rax = stack, ecx = CS as the handler sees it, rdx = vcpu_info, the mode is the kernel's
+4:  mov [rbx + {vector}], rcx
+    movzx ecx, byte ptr [rdx + {upcall_mask}]
+    shl rcx, 32
+    or [rbx + {vector}], rcx
+    neg rcx
+    sbb ecx, ecx
+    # ecx = -1 if events are masked: the handler sees IF clear then
+    and ecx, 1 << {interrupt_flag_bit}
+    not ecx
+    and ecx, [rbx + {rflags}]
+    guest_access page_fault_in_handler, mov [rax + {bounce_rflags}], rcx
+    mov rcx, [rbx + {ss}]
+    and ecx, 0xffff
+    guest_access page_fault_in_handler, mov [rax + {bounce_ss}], rcx
+    mov rcx, [rbx + {rsp}]
+    guest_access page_fault_in_handler, mov [rax + {bounce_rsp}], rcx
+    mov rcx, [rbx + {vector}]
+    guest_access page_fault_in_handler, mov [rax + {bounce_cs}], rcx
+    mov rcx, [rbx + {rip}]
+    guest_access page_fault_in_handler, mov [rax + {bounce_rip}], rcx
+    guest_access page_fault_in_handler, mov [rax + {fault_r11}], r11
+    mov rcx, [rbx + {rcx}]
+    guest_access page_fault_in_handler, mov [rax + {fault_rcx}], rcx
+    user_access_end
+    mov rcx, [rbx + {fault_address}]
+    mov [rdx + {guest_cr2}], rcx
+    mov byte ptr [rdx + {upcall_mask}], 1
+    mov r11, [rbx + {rflags}]
+    and r11, {flags_kept}
+    mov rcx, [rbx + {fast_fault_handler}]
+    mov rdx, [rbx + {rdx}]
+    lea rsp, [rax + {fault_rcx}]
+    mov rax, [rbx + {rax}]
+    mov rbx, [rbx + {rbx}]
+    sysretq
+
+# The handler's stack cannot be written. Bit 1 of the CS kept in `vector` tells which mode it was: a kernel's CS has RPL 0 there.
+page_fault_in_handler:
+    test byte ptr [rbx + {vector}], {privilege_mask}
+    jz page_fault_of_kernel
+page_fault_of_process:
+    switch_mode 0, {user_cr3}, rdx
+page_fault_of_kernel:
+    user_access_end
+page_fault_slowly:
+    mov qword ptr [rbx + {vector}], {page_fault}
+    mov [rbx + {r11}], r11
+    save_rest
+    jmp guest_exit
+
+# extern "C" fn guest_enter(context: *mut GuestContext) -> u32
+# Runs the guest of the active context; returns 0 when the guest was left again, 1 if the processor refused the frame.
+    .global guest_enter
+guest_enter:
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    mov [rdi + {host_stack}], rsp
+    push [rdi + {ss}]
+    push [rdi + {rsp}]
+    push [rdi + {rflags}]
+    push [rdi + {cs}]
+    push [rdi + {rip}]
+    mov r15, [rdi + {r15}]
+    mov r14, [rdi + {r14}]
+    mov r13, [rdi + {r13}]
+    mov r12, [rdi + {r12}]
+    mov rbp, [rdi + {rbp}]
+    mov rbx, [rdi + {rbx}]
+    mov r11, [rdi + {r11}]
+    mov r10, [rdi + {r10}]
+    mov r9, [rdi + {r9}]
+    mov r8, [rdi + {r8}]
+    mov rax, [rdi + {rax}]
+    mov rcx, [rdi + {rcx}]
+    mov rdx, [rdi + {rdx}]
+    mov rsi, [rdi + {rsi}]
+    mov rdi, [rdi + {rdi}]
+    guest_access 3f, iretq
+# The processor refused the frame: nothing has left ring 0, the registers in the context are still right.
+3:  mov rbx, rsp
+    and rbx, {window_mask}
+    mov rbx, [rbx + {cpu_info} + {context}]
+    mov rsp, [rbx + {host_stack}]
+    mov eax, 1
+    jmp guest_exit_with_status
+
+# extern "C" fn guest_copy(to, from, length) -> usize
+# Copies between Paravane's memory and the guest's; returns how many bytes were not copied because an address faulted.
+# The caller has allowed access to user pages.
+    .global guest_copy
+guest_copy:
+    # Requests of mmu_update and pieces of code have this size. If a word of it cannot be had, it is copied as far as possible.
+    cmp rdx, 16
+    jne 3f
+    guest_access 3f, mov rax, [rsi]
+    guest_access 3f, mov rcx, [rsi + 8]
+    guest_access 3f, mov [rdi], rax
+    guest_access 3f, mov [rdi + 8], rcx
+    xor eax, eax
+    ret
+3:  mov rcx, rdx
+    shr rcx, 3
+    and edx, 7
+4:  rep movsq
+    mov rcx, rdx
+5:  rep movsb
+    xor eax, eax
+    ret
+6:  lea rax, [rdx + rcx*8]
+    ret
+7:  mov rax, rcx
+    ret
+    exception_table_entry 4b, 6b
+    exception_table_entry 5b, 7b
+
+# extern "C" fn load_selectors(selectors: *const Selectors) -> u32
+# Loads ds, es, fs and gs; a selector that faults is replaced by null. Returns how many faulted.
+.macro load_selector register, offset
+8:  mov \register, word ptr [rdi + \offset]
+9:
+    .pushsection .text.fixup, "ax"
+10: xor ecx, ecx
+    mov \register, cx
+    inc eax
+    jmp 9b
+    .popsection
+    exception_table_entry 8b, 10b
+.endm
+    .global load_selectors
+load_selectors:
+    xor eax, eax
+    load_selector ds, {ds}
+    load_selector es, {es}
+    load_selector fs, {fs}
+    load_selector gs, {gs}
+    ret
+
+purge_trap_macros

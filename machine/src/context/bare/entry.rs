@@ -1,0 +1,212 @@
+//! The hand-written ways between ring 0 and ring 3, with the offsets they depend on.
+#![expect(unsafe_code, reason = "assembly and its entry points")]
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use abi::arch_x86_64::{IretContext, flat, segment_base, vgcf};
+use abi::xen::{MmuextOp, VcpuInfo, domid, hypercall, mmuext};
+
+use super::MSR_KERNEL_GS_BASE;
+use crate::addr::{HYPERVISOR_END, HYPERVISOR_START};
+use crate::context::fast_path::FRAME_ROOM;
+use crate::context::registers::{
+    FLAGS_ALLOWED, FLAGS_CLEARED_ON_BOUNCE, FLAGS_FORCED, INTERRUPT_FLAG_BIT, PRIVILEGE_MASK,
+};
+use crate::context::{GuestContext, Registers, Selectors};
+use crate::per_cpu::{self, CpuInfo};
+use crate::processor::registers::NO_OPERATION;
+use crate::{layout, vectors};
+
+/// Reasons for an exit that are not vectors.
+pub(crate) const REASON_SYSCALL: u32 = 0x100;
+pub(crate) const REASON_SYSCALL32: u32 = 0x101;
+pub(crate) const REASON_SYSENTER: u32 = 0x102;
+
+/// The entry code recognises Paravane's part of the address space by the bits above this one.
+const HYPERVISOR_SHIFT: u32 = 43;
+const _: () = assert!(HYPERVISOR_START >> HYPERVISOR_SHIFT == (HYPERVISOR_END - 1) >> HYPERVISOR_SHIFT);
+
+/// Bits of a page fault's error code (Intel SDM volume 3, 4.7).
+const FAULT_PRESENT: u32 = 1 << 0;
+const FAULT_WRITE: u32 = 1 << 1;
+const FAULT_USER: u32 = 1 << 2;
+const FAULT_RESERVED: u32 = 1 << 3;
+
+/// The frame that a guest's system-call handler finds on its stack.
+#[repr(C)]
+struct SyscallFrame {
+    rcx: u64,
+    r11: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+}
+
+/// The frame that a guest's page fault handler finds on its stack.
+#[repr(C)]
+struct FaultFrame {
+    rcx: u64,
+    r11: u64,
+    error_code: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+}
+
+/// Offset of a field from the end of its frame, where the stack was before.
+macro_rules! from_top {
+    ($frame:ident, $field:ident) => {
+        offset_of!($frame, $field) as i64 - size_of::<$frame>() as i64
+    };
+}
+
+const _: () = assert!(size_of::<FaultFrame>() as u64 == FRAME_ROOM && size_of::<SyscallFrame>() as u64 <= FRAME_ROOM);
+// One set of names serves for the part that both frames have.
+const _: () = assert!(from_top!(SyscallFrame, rip) == from_top!(FaultFrame, rip));
+// The entry code takes the context's address for that of its registers.
+const _: () = assert!(offset_of!(GuestContext, registers) == 0);
+
+global_asm!(
+    include_str!("../../processor/trap_macros.S"),
+    include_str!("entry.S"),
+    cpu_info = const per_cpu::OFFSET,
+    scratch = const offset_of!(CpuInfo, scratch),
+    registers_end = const offset_of!(CpuInfo, registers_end),
+    trap_entry = const offset_of!(CpuInfo, trap_entry),
+    context = const offset_of!(CpuInfo, context),
+    registers_size = const size_of::<Registers>(),
+    in_kernel = const offset_of!(GuestContext, in_kernel),
+    kernel_cr3 = const offset_of!(GuestContext, kernel_cr3),
+    user_cr3 = const offset_of!(GuestContext, user_cr3),
+    vcpu_info = const offset_of!(GuestContext, vcpu_info_address),
+    fast_syscall_stack = const offset_of!(GuestContext, fast_path.syscall_stack),
+    fast_bounce_stack = const offset_of!(GuestContext, fast_path.bounce_stack),
+    fast_fault_handler = const offset_of!(GuestContext, fast_path.fault_handler),
+    fast_irets = const offset_of!(GuestContext, fast_path.irets),
+    count_system_call = const offset_of!(GuestContext, fast_path_counts.system_calls),
+    count_return = const offset_of!(GuestContext, fast_path_counts.returns),
+    count_kernel_return = const offset_of!(GuestContext, fast_path_counts.kernel_returns),
+    count_fault = const offset_of!(GuestContext, fast_path_counts.faults),
+    count_page_flush = const offset_of!(GuestContext, fast_path_counts.page_flushes),
+    count_stack_switch = const offset_of!(GuestContext, fast_path_counts.stack_switches),
+    count_segment_base = const offset_of!(GuestContext, fast_path_counts.segment_bases),
+    kernel_stack = const offset_of!(GuestContext, kernel_stack),
+    gs_base_user = const offset_of!(GuestContext, gs_base_user),
+    frame_room = const FRAME_ROOM,
+    msr_kernel_gs_base = const MSR_KERNEL_GS_BASE,
+    stack_switch = const hypercall::STACK_SWITCH,
+    set_segment_base = const hypercall::SET_SEGMENT_BASE,
+    segment_gs_user = const segment_base::GS_USER,
+    count_kernel_fault = const offset_of!(GuestContext, fast_path_counts.kernel_faults),
+    syscall_handler = const offset_of!(GuestContext, handlers.syscall.address),
+    upcall_pending = const offset_of!(VcpuInfo, event_upcall_pending),
+    upcall_mask = const offset_of!(VcpuInfo, event_upcall_mask),
+    guest_cr2 = const offset_of!(VcpuInfo, arch.cr2),
+    hypervisor_shift = const HYPERVISOR_SHIFT,
+    hypervisor_top_bits = const HYPERVISOR_START >> HYPERVISOR_SHIFT,
+    page_fault = const vectors::PAGE_FAULT,
+    fault_write_to_present = const FAULT_PRESENT | FAULT_WRITE,
+    fault_user = const FAULT_USER,
+    fault_reserved = const FAULT_RESERVED,
+    interrupt_flag_bit = const INTERRUPT_FLAG_BIT,
+    privilege_mask = const PRIVILEGE_MASK,
+    bounce_ss = const from_top!(SyscallFrame, ss),
+    bounce_rsp = const from_top!(SyscallFrame, rsp),
+    bounce_rflags = const from_top!(SyscallFrame, rflags),
+    bounce_cs = const from_top!(SyscallFrame, cs),
+    bounce_rip = const from_top!(SyscallFrame, rip),
+    syscall_r11 = const from_top!(SyscallFrame, r11),
+    syscall_rcx = const from_top!(SyscallFrame, rcx),
+    fault_error_code = const from_top!(FaultFrame, error_code),
+    fault_r11 = const from_top!(FaultFrame, r11),
+    fault_rcx = const from_top!(FaultFrame, rcx),
+    hypervisor_end = const HYPERVISOR_END,
+    flags_allowed = const FLAGS_ALLOWED,
+    flags_forced = const FLAGS_FORCED,
+    flags_kept = const -(FLAGS_CLEARED_ON_BOUNCE as i64) - 1,
+    iret = const hypercall::IRET,
+    mmuext_op = const hypercall::MMUEXT_OP,
+    mmuext_command = const offset_of!(MmuextOp, command),
+    mmuext_argument = const offset_of!(MmuextOp, argument1),
+    invlpg_local = const mmuext::INVLPG_LOCAL,
+    domid_self = const domid::SELF,
+    in_syscall = const vgcf::IN_SYSCALL,
+    iret_rax = const offset_of!(IretContext, rax),
+    iret_r11 = const offset_of!(IretContext, r11),
+    iret_rcx = const offset_of!(IretContext, rcx),
+    iret_flags = const offset_of!(IretContext, flags),
+    iret_rip = const offset_of!(IretContext, rip),
+    iret_cs = const offset_of!(IretContext, cs),
+    iret_rflags = const offset_of!(IretContext, rflags),
+    iret_rsp = const offset_of!(IretContext, rsp),
+    iret_ss = const offset_of!(IretContext, ss),
+    error_code = const offset_of!(Registers, error_code),
+    window_mask = const -(layout::PER_CPU_SIZE as i64),
+    flat_ss = const flat::USER_SS64,
+    flat_cs64 = const flat::USER_CS64,
+    flat_cs32 = const flat::USER_CS32,
+    reason_syscall = const REASON_SYSCALL,
+    reason_syscall32 = const REASON_SYSCALL32,
+    reason_sysenter = const REASON_SYSENTER,
+    host_stack = const offset_of!(GuestContext, host_stack),
+    fault_address = const offset_of!(GuestContext, fault_address),
+    vector = const offset_of!(Registers, vector),
+    r15 = const offset_of!(Registers, r15),
+    r14 = const offset_of!(Registers, r14),
+    r13 = const offset_of!(Registers, r13),
+    r12 = const offset_of!(Registers, r12),
+    rbp = const offset_of!(Registers, rbp),
+    rbx = const offset_of!(Registers, rbx),
+    r11 = const offset_of!(Registers, r11),
+    r10 = const offset_of!(Registers, r10),
+    r9 = const offset_of!(Registers, r9),
+    r8 = const offset_of!(Registers, r8),
+    rax = const offset_of!(Registers, rax),
+    rcx = const offset_of!(Registers, rcx),
+    rdx = const offset_of!(Registers, rdx),
+    rsi = const offset_of!(Registers, rsi),
+    rdi = const offset_of!(Registers, rdi),
+    rip = const offset_of!(Registers, rip),
+    cs = const offset_of!(Registers, cs),
+    rflags = const offset_of!(Registers, rflags),
+    rsp = const offset_of!(Registers, rsp),
+    ss = const offset_of!(Registers, ss),
+    ds = const offset_of!(Selectors, ds),
+    es = const offset_of!(Selectors, es),
+    fs = const offset_of!(Selectors, fs),
+    gs = const offset_of!(Selectors, gs),
+);
+
+/// Takes `stac` and `clac` out of the entry code; boot calls this on a processor that does not know them.
+///
+/// # Safety
+/// No other CPU may be running, nor a guest.
+pub(crate) unsafe fn patch_user_access() {
+    let (start, end) = (layout::smap_sites_start(), layout::smap_sites_end());
+    for site in (start..end).step_by(4) {
+        // SAFETY: the linker puts a table of 32-bit words between the two symbols.
+        let offset = unsafe { (site as *const i32).read_unaligned() };
+        let instruction = site.wrapping_add_signed(offset.into());
+        let writable = layout::direct(instruction - layout::IMAGE_OFFSET) as *mut [u8; 3];
+        // SAFETY: the site is one of the three-byte instructions of the entry code, reached through the direct map, where it is
+        // writable; nobody executes it now.
+        unsafe { writable.write(NO_OPERATION) };
+    }
+}
+
+unsafe extern "C" {
+    /// Runs the guest. The context must be this CPU's active one, its registers made harmless.
+    #[expect(improper_ctypes, reason = "the entry code takes the offsets that the compiler gives")]
+    pub(super) fn guest_enter(context: *mut GuestContext) -> u32;
+    /// Copies to or from guest memory; returns the bytes not copied.
+    pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;
+    /// Loads the data segments; returns how many were refused.
+    pub(super) fn load_selectors(selectors: *const Selectors) -> u32;
+    /// Where every entry from ring 3 goes on.
+    pub(crate) safe fn guest_trap_entry();
+}

@@ -1,0 +1,78 @@
+#![expect(unsafe_code, reason = "saves and restores the extended processor state")]
+//! x87, SSE, AVX and AVX-512 state of a vCPU. Saved and restored whole whenever a vCPU leaves or enters a pCPU, whatever parts
+//! it has enabled, so no guest ever sees another's.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::context::extended_state::{ExtendedState, xcr0_is_legal};
+use crate::processor::registers;
+
+/// States that fit the area: x87, SSE, AVX, and the three of AVX-512.
+const SUPPORTED: u64 = 0xe7;
+
+/// `supported()`, once it has been asked; bit 63 marks it valid.
+static CACHED: AtomicU64 = AtomicU64::new(0);
+
+/// The states that this processor can save and restore here; zero if it has FXSAVE only.
+pub(crate) fn supported() -> u64 {
+    let cached = CACHED.load(Ordering::Relaxed);
+    if cached != 0 {
+        return cached & !(1 << 63);
+    }
+    let has_xsave = registers::cpuid(1, 0)[2] & 1 << 26 != 0;
+    let states = if has_xsave { u64::from(registers::cpuid(0xd, 0)[0]) & SUPPORTED } else { 0 };
+    CACHED.store(states | 1 << 63, Ordering::Relaxed);
+    states
+}
+
+impl ExtendedState {
+    /// Enables states of the active vCPU; `false` if they are not there or the combination is illegal (Intel SDM volume 1, 13.3).
+    pub(crate) fn set_xcr0(&mut self, value: u64) -> bool {
+        let legal = xcr0_is_legal(value);
+        if legal {
+            self.xcr0 = value;
+            // SAFETY: the value is legal and the processor has XSAVE, else `supported` were zero.
+            unsafe { registers::write_xcr0(value) };
+        }
+        legal
+    }
+
+    /// Restores the state into the processor.
+    pub(crate) fn load(&self) {
+        // Processors of AMD restore the addresses of the last x87 instruction and operand only where an exception is pending; without this the guest would
+        // find another's.
+        // SAFETY: only x87 state changes, all of which is restored below.
+        unsafe { asm!("fninit", options(nomem, nostack)) };
+        if supported() == 0 {
+            // SAFETY: the area is 64-byte aligned, long enough, and holds what `new`, FXSAVE or `set_image` wrote.
+            return unsafe { asm!("fxrstor64 [{}]", in(reg) &self.area, options(nostack)) };
+        }
+        // SAFETY: the mask is what the processor supports.
+        unsafe { registers::write_xcr0(supported()) };
+        // SAFETY: the area is 64-byte aligned, long enough for the mask, and holds what `new`, XSAVE or `set_image` wrote.
+        unsafe {
+            asm!("xrstor64 [{}]", in(reg) &self.area, in("eax") supported() as u32, in("edx") 0, options(nostack));
+        }
+        if self.xcr0 != supported() {
+            // SAFETY: `set_xcr0` has checked the value; 1 is always legal.
+            unsafe { registers::write_xcr0(self.xcr0) };
+        }
+    }
+
+    /// Saves the processor's state.
+    pub(crate) fn save(&mut self) {
+        if supported() == 0 {
+            // SAFETY: the area is 64-byte aligned and long enough.
+            return unsafe { asm!("fxsave64 [{}]", in(reg) &mut self.area, options(nostack)) };
+        }
+        if self.xcr0 != supported() {
+            // SAFETY: the mask is what the processor supports.
+            unsafe { registers::write_xcr0(supported()) };
+        }
+        // SAFETY: the area is 64-byte aligned and long enough for the mask.
+        unsafe {
+            asm!("xsave64 [{}]", in(reg) &mut self.area, in("eax") supported() as u32, in("edx") 0, options(nostack));
+        }
+    }
+}

@@ -1,0 +1,362 @@
+#![expect(unsafe_code, reason = "loads guest state into the processor and runs it")]
+//! What activating, running and leaving a vCPU means on the machine itself.
+
+mod descriptor_window;
+pub(crate) mod entry;
+mod extended_state;
+
+use core::arch::asm;
+
+use super::control::CONTROL4_LOADED;
+use super::fast_path::FastPathCounts;
+use super::registers::{FLAGS_ALLOWED, FLAGS_FORCED};
+use super::{Exit, GuestContext, Registers, Selectors};
+use crate::addr::GuestVirt;
+use crate::address_space::tables;
+use crate::counters::{self, Counter};
+use crate::frames::{Descriptor, SharedPage, TypedRef};
+use crate::processor::{self, debug_registers, registers};
+use crate::tlb::clock as tlb_clock;
+use crate::{interrupt_dispatch, per_cpu, vectors};
+
+pub(crate) use super::extended_state::ExtendedState;
+pub(crate) use crate::processor::debug_registers::clear_breakpoints;
+pub(crate) use descriptor_window::LdtPages as BackendState;
+pub(crate) use extended_state::supported as supported_states;
+
+const LAST_EXCEPTION: u32 = vectors::LAST_EXCEPTION as u32;
+const LEGACY_SYSCALL: u32 = vectors::LEGACY_SYSCALL as u32;
+
+const MSR_FS_BASE: u32 = 0xc000_0100;
+const MSR_GS_BASE: u32 = 0xc000_0101;
+pub(super) const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
+
+/// The address of a place in a shared page as the entry code uses it.
+pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
+    page.atomic_u8(offset).as_ptr() as u64
+}
+
+fn write_cr3(value: u64) {
+    counters::count(Counter::FlushingRootLoads);
+    // SAFETY: roots handed to this module are promoted L4 tables, which hold Paravane's slots (`validate_tables`), or Paravane's own
+    // root; so all that Rust code uses stays mapped.
+    unsafe { registers::write_cr3(value) };
+}
+
+fn write_base(msr: u32, value: u64) {
+    // SAFETY: FS and GS are the guest's; Paravane uses neither.
+    unsafe { registers::write_msr(msr, value) };
+}
+
+fn swap_gs() {
+    // SAFETY: both GS bases are the guest's.
+    unsafe { asm!("swapgs", options(nomem, nostack, preserves_flags)) };
+}
+
+/// The root table of the current mode.
+const fn root(context: &GuestContext) -> u64 {
+    if context.in_kernel != 0 { context.kernel_cr3 } else { context.user_cr3 }
+}
+
+/// Loads the root table of the current mode. A full flush, since no PCID is in use.
+pub(crate) fn load_root(context: &GuestContext) {
+    tlb_clock::around_flush(|| write_cr3(root(context)));
+}
+
+/// Goes to the context's root table from Paravane's own.
+pub(crate) fn enter_root(context: &GuestContext) {
+    tlb_clock::around_entry(context.owner(), || write_cr3(root(context)));
+}
+
+/// Goes to Paravane's own root table.
+pub(crate) fn leave_root() {
+    let idle = tables::idle_root();
+    tlb_clock::around_leaving(|| write_cr3(idle));
+}
+
+/// The mode has just been changed: makes that mode's root and GS base the live ones.
+pub(crate) fn swap_mode(context: &mut GuestContext) {
+    swap_gs();
+    load_root(context);
+}
+
+/// Loads the breakpoints of the active vCPU, if it has one enabled that the processor can watch.
+pub(crate) fn load_breakpoints(context: &GuestContext) {
+    let Some(control) = context.watching() else { return };
+    let [first, second, third, fourth, ..] = context.debug_registers;
+    debug_registers::load_breakpoints([first, second, third, fourth], control);
+}
+
+/// Adds the processor's debug status to what the vCPU has recorded; the processor's is at rest
+/// afterwards.
+pub(crate) fn latch_debug_status(context: &mut GuestContext) {
+    context.debug_registers[6] |= debug_registers::take_status();
+}
+
+/// Loads a vCPU into this CPU.
+pub(crate) fn activate(context: &mut GuestContext) {
+    counters::count(Counter::Activations);
+    let pointer: *mut GuestContext = context;
+    per_cpu::set_context(pointer.cast(), pointer as u64 + size_of::<Registers>() as u64);
+    enter_root(context);
+    descriptor_window::show(context);
+    context.selectors_refused = !load_data_segments(context);
+    context.extended.load();
+    load_task_switched(context);
+    load_control4(context);
+    load_breakpoints(context);
+}
+
+/// Loads the selectors of the last activation and the bases; `false` if one was refused and is null.
+pub(crate) fn load_data_segments(context: &mut GuestContext) -> bool {
+    // SAFETY: the pointer is to live selectors; a selector that faults is replaced by null.
+    let refused = unsafe { entry::load_selectors(&raw const context.selectors) };
+    write_base(MSR_FS_BASE, context.fs_base);
+    let (live, other) = match context.in_kernel {
+        0 => (context.gs_base_user, context.gs_base_kernel),
+        _ => (context.gs_base_kernel, context.gs_base_user),
+    };
+    write_base(MSR_GS_BASE, live);
+    write_base(MSR_KERNEL_GS_BASE, other);
+    refused == 0
+}
+
+/// Saves what is live and leaves the guest's root table.
+pub(crate) fn deactivate(context: &mut GuestContext) {
+    publish_counts(context);
+    set_task_switched_bit(false);
+    context.extended.save();
+    // What was refused and not reported yet is tried again.
+    if !context.selectors_refused {
+        context.selectors = live_selectors(context);
+    }
+    let (fs, gs_kernel, gs_user) = live_segment_bases(context);
+    (context.fs_base, context.gs_base_kernel, context.gs_base_user) = (fs, gs_kernel, gs_user);
+    if context.watching().is_some() {
+        clear_breakpoints();
+    }
+    clear_live_selectors();
+    descriptor_window::clear(context);
+    per_cpu::set_context(core::ptr::null_mut(), 0);
+    leave_root();
+}
+
+/// Runs the guest until something needs Paravane.
+pub(crate) fn run(context: &mut GuestContext) -> Exit {
+    sanitise(&mut context.registers);
+    // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`) and its registers were just made harmless.
+    let refused = unsafe { entry::guest_enter(context) };
+    if refused != 0 {
+        // The processor refused what the guest was to continue with: for the guest, a trap there.
+        let (vector, error_code) = per_cpu::host_fault();
+        let address = if vector == vectors::PAGE_FAULT { registers::read_cr2() } else { 0 };
+        return Exit::Trap { vector, error_code, address: GuestVirt::new(address) };
+    }
+    let registers = &context.registers;
+    match registers.vector as u32 {
+        entry::REASON_SYSCALL if context.in_kernel != 0 => {
+            counters::count(Counter::Hypercalls);
+            Exit::Hypercall
+        }
+        entry::REASON_SYSCALL => {
+            counters::count(Counter::SystemCalls);
+            Exit::Syscall
+        }
+        entry::REASON_SYSCALL32 => Exit::Syscall32,
+        entry::REASON_SYSENTER => Exit::Sysenter,
+        vector @ (0..=LAST_EXCEPTION | LEGACY_SYSCALL) => {
+            counters::count(Counter::Traps);
+            Exit::Trap {
+                vector: vector as u8,
+                error_code: registers.error_code as u32,
+                address: GuestVirt::new(if vector as u8 == vectors::PAGE_FAULT { context.fault_address } else { 0 }),
+            }
+        }
+        vector => {
+            counters::count(Counter::Interrupts);
+            publish_counts(context);
+            interrupt_dispatch::host_interrupt(vector as u8);
+            Exit::Interrupt
+        }
+    }
+}
+
+/// Adds what the entry code has counted to this CPU's counters.
+fn publish_counts(context: &mut GuestContext) {
+    let counts = core::mem::take(&mut context.fast_path_counts);
+    let FastPathCounts {
+        system_calls,
+        returns,
+        kernel_returns,
+        faults,
+        kernel_faults,
+        page_flushes,
+        stack_switches,
+        segment_bases,
+    } = counts;
+    counters::add(Counter::FastSystemCalls, system_calls);
+    counters::add(Counter::FastReturns, returns);
+    counters::add(Counter::FastKernelReturns, kernel_returns);
+    counters::add(Counter::FastFaults, faults);
+    counters::add(Counter::FastKernelFaults, kernel_faults);
+    counters::add(Counter::FastPageFlushes, page_flushes);
+    counters::add(Counter::PageFlushes, page_flushes);
+    counters::add(Counter::FastStackSwitches, stack_switches);
+    counters::add(Counter::FastSegmentBases, segment_bases);
+    counters::add(Counter::MsrWrites, segment_bases);
+    counters::add(Counter::FlushingRootLoads, system_calls + returns + faults);
+}
+
+/// Whatever stands in the registers, the guest runs in ring 3, with interrupts on, without I/O privilege.
+fn sanitise(registers: &mut Registers) {
+    registers.rflags = registers.rflags & FLAGS_ALLOWED | FLAGS_FORCED;
+    registers.cs = registers.cs & 0xffff | 3;
+    registers.ss = registers.ss & 0xffff | 3;
+}
+
+/// Fills the GDT window and empties the LDT's.
+pub(crate) fn load_descriptor_tables(context: &mut GuestContext) {
+    descriptor_window::load(context);
+}
+
+/// Shows a page of the LDT.
+pub(crate) fn map_ldt_page(context: &mut GuestContext, index: usize, page: TypedRef<Descriptor>) {
+    descriptor_window::map_ldt_page(context, index, page);
+}
+
+/// Which LDT page a fault in this CPU's LDT window asks for.
+pub(crate) fn ldt_page_of_fault(address: GuestVirt) -> Option<usize> {
+    descriptor_window::ldt_page_of_fault(address.get())
+}
+
+pub(crate) fn set_fs_base(context: &mut GuestContext, base: u64) {
+    context.fs_base = base;
+    write_base(MSR_FS_BASE, base);
+}
+
+pub(crate) fn set_gs_base(context: &mut GuestContext, kernel: bool, base: u64) {
+    if kernel {
+        context.gs_base_kernel = base;
+    } else {
+        context.gs_base_user = base;
+    }
+    let live = kernel == (context.in_kernel != 0);
+    write_base(if live { MSR_GS_BASE } else { MSR_KERNEL_GS_BASE }, base);
+}
+
+pub(crate) fn load_user_gs_selector(context: &mut GuestContext, selector: u16) -> bool {
+    let mut selectors = live_selectors(context);
+    selectors.gs = selector;
+    // Loading FS changes its base, which a process may have set by an instruction of its own.
+    let (fs_base, ..) = live_segment_bases(context);
+    // The load changes the live GS base, so the user's is made live around it.
+    let swap = context.in_kernel != 0;
+    if swap {
+        swap_gs();
+    }
+    // SAFETY: the pointer is to selectors on the stack; a selector that faults is replaced by null.
+    let refused = unsafe { entry::load_selectors(&raw const selectors) };
+    if swap {
+        swap_gs();
+    }
+    write_base(MSR_FS_BASE, fs_base);
+    refused == 0
+}
+
+pub(crate) fn live_selectors(_: &GuestContext) -> Selectors {
+    let (ds, es, fs, gs): (u16, u16, u16, u16);
+    // SAFETY: reads segment registers.
+    unsafe {
+        asm!("mov {0:x}, ds", "mov {1:x}, es", "mov {2:x}, fs", "mov {3:x}, gs",
+             out(reg) ds, out(reg) es, out(reg) fs, out(reg) gs, options(nomem, nostack, preserves_flags));
+    }
+    Selectors { ds, es, fs, gs }
+}
+
+fn clear_live_selectors() {
+    // SAFETY: null selectors always load; Paravane uses no data segment but SS.
+    unsafe {
+        asm!("mov ds, {0:x}", "mov es, {0:x}", "mov fs, {0:x}", "mov gs, {0:x}", in(reg) 0u16,
+             options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Linux asks for it at each switch between processes.
+pub(crate) fn live_user_gs_base(context: &GuestContext) -> u64 {
+    registers::read_msr(if context.in_kernel != 0 { MSR_KERNEL_GS_BASE } else { MSR_GS_BASE })
+}
+
+pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {
+    let fs = registers::read_msr(MSR_FS_BASE);
+    let live = registers::read_msr(MSR_GS_BASE);
+    let other = registers::read_msr(MSR_KERNEL_GS_BASE);
+    if context.in_kernel != 0 { (fs, live, other) } else { (fs, other, live) }
+}
+
+fn set_task_switched_bit(set: bool) {
+    let cr0 = registers::read_cr0();
+    let wanted = if set { cr0 | 1 << 3 } else { cr0 & !(1 << 3) };
+    if wanted != cr0 {
+        // SAFETY: TS only makes the use of extended state trap; Paravane's code does not use it.
+        unsafe { registers::write_cr0(wanted) };
+    }
+}
+
+pub(crate) fn load_task_switched(context: &GuestContext) {
+    set_task_switched_bit(context.task_switched);
+}
+
+/// The bits of CR4 that the guest has chosen. Writing the register is slow, and most guests choose
+/// alike.
+pub(crate) fn load_control4(context: &GuestContext) {
+    let current = registers::read_cr4();
+    let wanted = current & !CONTROL4_LOADED | context.control4 & CONTROL4_LOADED;
+    if wanted != current {
+        // SAFETY: changes what ring 3 may do with the TSC and its segment bases, nothing for
+        // Paravane's code.
+        unsafe { registers::write_cr4(wanted) };
+    }
+}
+
+pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
+    context.extended.set_xcr0(value)
+}
+
+/// Both of a vCPU's roots hold the page under the same tag while no PCID is in use.
+pub(crate) fn flush_page(_: &mut GuestContext, address: GuestVirt) {
+    registers::invalidate_page(address.get());
+}
+
+/// Runs `act` while ring 0 may touch user pages.
+fn with_user_access<T>(act: impl FnOnce() -> T) -> T {
+    if !processor::smap() {
+        return act();
+    }
+    // SAFETY: only sets the flag that allows access to user pages, for the copy inside.
+    unsafe { asm!("stac", options(nostack)) };
+    let result = act();
+    // SAFETY: as above.
+    unsafe { asm!("clac", options(nostack)) };
+    result
+}
+
+/// Copies out of the live address space; returns how many bytes were copied.
+pub(crate) fn copy_from_guest(_: &GuestContext, from: GuestVirt, to: &mut [u8]) -> usize {
+    if !from.is_guest_range(to.len() as u64) {
+        return 0;
+    }
+    // SAFETY: the source lies in guest space, where no Rust object lives, and may fault; the target is ours.
+    let left = with_user_access(|| unsafe { entry::guest_copy(to.as_mut_ptr(), from.get() as *const u8, to.len()) });
+    to.len() - left
+}
+
+/// Copies into the live address space; returns how many bytes were copied.
+pub(crate) fn copy_to_guest(_: &GuestContext, to: GuestVirt, from: &[u8]) -> usize {
+    if !to.is_guest_range(from.len() as u64) {
+        return 0;
+    }
+    // SAFETY: the target lies in guest space, where no Rust object lives; write protection applies to ring 0 too (CR0.WP), so no
+    // page table is written; it may fault. The source is ours.
+    let left = with_user_access(|| unsafe { entry::guest_copy(to.get() as *mut u8, from.as_ptr(), from.len()) });
+    from.len() - left
+}

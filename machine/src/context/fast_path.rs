@@ -1,0 +1,103 @@
+//! What the entry code may do for a vCPU by itself, and what it has done.
+
+use super::{GuestContext, Handler, is_canonical};
+use crate::addr::HYPERVISOR_END;
+use crate::vectors;
+
+/// What the entry code needs to know to go its short ways; zero where it has to take the long one. Derived from the handlers and the
+/// kernel stack before the guest runs.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub(crate) struct FastPath {
+    /// The kernel stack, aligned, if system calls of processes may be bounced to it without further checks.
+    pub(crate) syscall_stack: u64,
+    /// The same for page faults of processes.
+    pub(crate) bounce_stack: u64,
+    /// The page fault handler, if it is a plain one.
+    pub(crate) fault_handler: u64,
+    /// Whether the iret hypercall may be done at once.
+    pub(crate) irets: u64,
+}
+
+/// What the entry code has done by itself since it was last asked.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(C)]
+pub(crate) struct FastPathCounts {
+    pub(crate) system_calls: u64,
+    pub(crate) returns: u64,
+    pub(crate) kernel_returns: u64,
+    pub(crate) faults: u64,
+    pub(crate) kernel_faults: u64,
+    pub(crate) page_flushes: u64,
+    pub(crate) stack_switches: u64,
+    pub(crate) segment_bases: u64,
+}
+
+/// Room that the largest frame built by the entry code takes.
+pub(crate) const FRAME_ROOM: u64 = 64;
+
+impl GuestContext {
+    /// Sets the stack on which the kernel is entered from a process.
+    pub const fn set_kernel_stack(&mut self, stack: u64) {
+        self.kernel_stack = stack;
+        // Linux does this at each switch between threads, so only what depends on it is derived anew.
+        let stack = self.fast_path_stack();
+        if self.fast_path.syscall_stack == 0 || self.fast_path.bounce_stack == 0 || stack == 0 {
+            self.fast_path_stale = true;
+        } else {
+            (self.fast_path.syscall_stack, self.fast_path.bounce_stack) = (stack, stack);
+        }
+    }
+
+    /// The kernel stack as the short ways use it; zero if they cannot.
+    const fn fast_path_stack(&self) -> u64 {
+        let stack = self.kernel_stack & !15;
+        if stack > HYPERVISOR_END + FRAME_ROOM { stack } else { 0 }
+    }
+
+    /// Derives what the entry code may do by itself: bounce to handlers that mask events (so that none is due afterwards) and lie at
+    /// canonical addresses, on a stack that lies in the guest's upper half.
+    pub(crate) fn derive_fast_path(&mut self) {
+        self.fast_path_stale = false;
+        self.fast_path = FastPath::default();
+        if !self.fast_path_allowed {
+            return;
+        }
+        let plain = |handler: &Handler| handler.is_set() && handler.mask_events != 0 && is_canonical(handler.address);
+        let stack = self.fast_path_stack();
+        let fault = &self.handlers.traps[usize::from(vectors::PAGE_FAULT)];
+        self.fast_path = FastPath {
+            syscall_stack: if plain(&self.handlers.syscall) { stack } else { 0 },
+            bounce_stack: stack,
+            fault_handler: if plain(fault) { fault.address } else { 0 },
+            irets: 1,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_kernel_stack_changes_the_fast_path_as_deriving_it_would() {
+        let mut context = GuestContext::new();
+        let low = [0, 1, 0x7fff_0000, HYPERVISOR_END - 8];
+        let stacks = low.into_iter().chain([0, 16, 64, 72, 80, 4096 + 8].map(|above| HYPERVISOR_END + above));
+        for (allowed, address) in [(true, 1 << 47), (true, 0x1000), (false, 0x1000), (true, 0)] {
+            context.fast_path_allowed = allowed;
+            context.handlers_mut().syscall = Handler::new(address, 0, true, 0);
+            for (before, after) in stacks.clone().flat_map(|before| stacks.clone().map(move |after| (before, after))) {
+                context.set_kernel_stack(before);
+                context.derive_fast_path();
+                context.set_kernel_stack(after);
+                if context.fast_path_stale {
+                    context.derive_fast_path();
+                }
+                let found = context.fast_path;
+                context.derive_fast_path();
+                assert_eq!(found, context.fast_path, "{before:#x}, {after:#x}");
+            }
+        }
+    }
+}

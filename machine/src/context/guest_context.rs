@@ -1,0 +1,312 @@
+//! The state of one vCPU, and its accessors while it is at rest.
+
+use alloc::boxed::Box;
+
+use abi::arch_x86_64::{FIRST_RESERVED_GDT_PAGE, flat};
+use abi::xen::DomainId;
+
+use super::active::Active;
+use super::debug_registers::DEBUG_REGISTERS_AT_REST;
+use super::extended_state::LEGACY;
+use super::fast_path::{FastPath, FastPathCounts};
+use super::handlers::{Handler, Handlers};
+use super::registers::{Registers, Selectors, canonical_or_zero};
+use super::vcpu;
+use crate::addr::Mfn;
+use crate::frames::{Descriptor, L4, SharedPage, TypedRef};
+
+/// Base address and length of a vCPU's LDT.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Ldt {
+    /// Linear address of the first descriptor.
+    pub base: u64,
+    /// Number of descriptors, at most 8192; zero for none.
+    pub entries: u16,
+}
+
+/// The pages of a guest's GDT.
+type GdtPages = [Option<TypedRef<Descriptor>>; FIRST_RESERVED_GDT_PAGE];
+
+/// The state of one vCPU that the hardware, or the entry code, looks at.
+#[repr(C, align(64))]
+pub struct GuestContext {
+    pub(crate) registers: Registers,
+    /// Paravane's stack while the guest runs; the entry code goes back to it.
+    pub(crate) host_stack: u64,
+    /// The value of CR2 at the last page fault.
+    pub(crate) fault_address: u64,
+    /// 1 while the vCPU is in its kernel, 0 in a process.
+    pub(crate) in_kernel: u64,
+    /// CR3 values for the two modes; the user's is zero if the guest has set none.
+    pub(crate) kernel_cr3: u64,
+    pub(crate) user_cr3: u64,
+    /// Stack for entering the kernel from a process.
+    pub(crate) kernel_stack: u64,
+    /// Address of the `vcpu_info` in Paravane's direct map.
+    pub(crate) vcpu_info_address: u64,
+    pub(crate) fast_path: FastPath,
+    pub(crate) fast_path_counts: FastPathCounts,
+    /// The handlers or the stack have changed since `fast_path` was derived.
+    pub(crate) fast_path_stale: bool,
+    /// Whether there may be short ways at all.
+    pub(crate) fast_path_allowed: bool,
+    pub(crate) fs_base: u64,
+    pub(crate) gs_base_kernel: u64,
+    pub(crate) gs_base_user: u64,
+    pub(crate) selectors: Selectors,
+    /// Some of them could not be loaded, and `run` has not said so yet.
+    pub(crate) selectors_refused: bool,
+    pub(crate) handlers: Handlers,
+    /// CR0.TS as the guest wants it.
+    pub(crate) task_switched: bool,
+    /// The bits of CR4 that the guest has chosen.
+    pub(crate) control4: u64,
+    pub(crate) debug_registers: [u64; 8],
+    pub(crate) iopl: u8,
+    pub(crate) extended: vcpu::ExtendedState,
+    pub(crate) kernel_root: Option<TypedRef<L4>>,
+    pub(crate) user_root: Option<TypedRef<L4>>,
+    pub(crate) vcpu_info: Option<(SharedPage, usize)>,
+    pub(crate) gdt: GdtPages,
+    pub(crate) gdt_entries: u16,
+    pub(crate) ldt: Ldt,
+    pub(crate) backend: vcpu::BackendState,
+}
+
+const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
+
+impl GuestContext {
+    /// The state before anything has been set: registers zero, flat selectors, in the kernel, no root table.
+    pub fn new() -> Box<Self> {
+        let registers = Registers {
+            cs: u64::from(flat::KERNEL_CS64),
+            ss: u64::from(flat::KERNEL_SS64),
+            rflags: 1 << 9,
+            ..Registers::default()
+        };
+        Box::new(Self {
+            registers,
+            host_stack: 0,
+            fault_address: 0,
+            in_kernel: 1,
+            kernel_cr3: 0,
+            user_cr3: 0,
+            kernel_stack: 0,
+            vcpu_info_address: 0,
+            fast_path: FastPath::default(),
+            fast_path_counts: FastPathCounts::default(),
+            fast_path_stale: true,
+            fast_path_allowed: true,
+            fs_base: 0,
+            gs_base_kernel: 0,
+            gs_base_user: 0,
+            selectors: Selectors::default(),
+            selectors_refused: false,
+            handlers: Handlers {
+                traps: [NO_HANDLER; 256],
+                event: NO_HANDLER,
+                failsafe: NO_HANDLER,
+                syscall: NO_HANDLER,
+                syscall32: NO_HANDLER,
+                sysenter: NO_HANDLER,
+                nmi: NO_HANDLER,
+            },
+            task_switched: false,
+            control4: 0,
+            debug_registers: DEBUG_REGISTERS_AT_REST,
+            iopl: 0,
+            extended: vcpu::ExtendedState::new(),
+            kernel_root: None,
+            user_root: None,
+            vcpu_info: None,
+            gdt: [const { None }; FIRST_RESERVED_GDT_PAGE],
+            gdt_entries: 0,
+            ldt: Ldt::default(),
+            backend: vcpu::BackendState::default(),
+        })
+    }
+
+    /// Loads the vCPU into this pCPU. `None` if it has no root table yet.
+    pub fn activate(self: Box<Self>) -> Result<Active, Box<Self>> {
+        if self.kernel_root.is_none() || self.vcpu_info.is_none() || (self.in_kernel == 0 && self.user_root.is_none()) {
+            return Err(self);
+        }
+        Ok(Active::load(self))
+    }
+
+    /// General registers.
+    pub const fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    /// General registers. Any value is allowed; what the hardware must not see is corrected on entry.
+    pub const fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.registers
+    }
+
+    /// Data segment selectors; while active, those of the last activation.
+    pub const fn selectors(&self) -> &Selectors {
+        &self.selectors
+    }
+
+    /// Data segment selectors; while active, those of the last activation.
+    pub const fn selectors_mut(&mut self) -> &mut Selectors {
+        &mut self.selectors
+    }
+
+    /// The entry points that the guest has set.
+    pub const fn handlers(&self) -> &Handlers {
+        &self.handlers
+    }
+
+    /// The entry points that the guest has set.
+    pub const fn handlers_mut(&mut self) -> &mut Handlers {
+        self.fast_path_stale = true;
+        &mut self.handlers
+    }
+
+    /// Whether the vCPU is in its kernel (as against a process of the guest).
+    pub const fn is_in_kernel(&self) -> bool {
+        self.in_kernel != 0
+    }
+
+    /// Decides in which mode a vCPU at rest starts.
+    pub fn start_in_kernel(&mut self, kernel: bool) {
+        self.in_kernel = u64::from(kernel);
+    }
+
+    /// The stack on which the kernel is entered from a process.
+    pub const fn kernel_stack(&self) -> u64 {
+        self.kernel_stack
+    }
+
+    /// The I/O privilege level that the guest believes to have.
+    pub const fn iopl(&self) -> u8 {
+        self.iopl
+    }
+
+    /// Sets the I/O privilege level that the guest believes to have (0 to 3); it shows in the flags that the guest sees and nowhere else.
+    pub const fn set_iopl(&mut self, level: u8) {
+        self.iopl = level & 3;
+    }
+
+    /// Where the guest's `vcpu_info` lies: page and offset.
+    pub fn vcpu_info(&self) -> Option<(&SharedPage, usize)> {
+        self.vcpu_info.as_ref().map(|(page, offset)| (page, *offset))
+    }
+
+    /// Moves the `vcpu_info` to another place.
+    ///
+    /// # Panics
+    /// If it would not lie wholly in the page (64 bytes) or not be aligned to 8.
+    pub fn set_vcpu_info(&mut self, page: SharedPage, offset: usize) {
+        assert!(offset.is_multiple_of(8) && offset <= 4096 - 64, "a vcpu_info does not fit at {offset}");
+        self.vcpu_info_address = vcpu::shared_address(&page, offset);
+        self.vcpu_info = Some((page, offset));
+    }
+
+    /// The kernel's root table.
+    pub fn kernel_root(&self) -> Option<&TypedRef<L4>> {
+        self.kernel_root.as_ref()
+    }
+
+    /// The processes' root table.
+    pub fn user_root(&self) -> Option<&TypedRef<L4>> {
+        self.user_root.as_ref()
+    }
+
+    /// Whose tables its roots are.
+    pub(crate) fn owner(&self) -> DomainId {
+        self.kernel_root.as_ref().expect("it has a root table").frame().owner()
+    }
+
+    /// Sets the root tables of a vCPU at rest and hands back the former ones.
+    ///
+    /// # Panics
+    /// If they are of two domains.
+    pub fn set_roots(
+        &mut self,
+        kernel: Option<TypedRef<L4>>,
+        user: Option<TypedRef<L4>>,
+    ) -> (Option<TypedRef<L4>>, Option<TypedRef<L4>>) {
+        if let (Some(kernel), Some(user)) = (&kernel, &user) {
+            assert_eq!(kernel.frame().owner(), user.frame().owner(), "roots of two domains");
+        }
+        self.kernel_cr3 = kernel.as_ref().map_or(0, |root| root.mfn().address().get());
+        self.user_cr3 = user.as_ref().map_or(0, |root| root.mfn().address().get());
+        (core::mem::replace(&mut self.kernel_root, kernel), core::mem::replace(&mut self.user_root, user))
+    }
+
+    /// Sets the GDT of a vCPU at rest: up to 14 pages, `entries` descriptors.
+    ///
+    /// # Panics
+    /// If there are more pages than the guest's part of the GDT has.
+    pub fn set_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) {
+        drop(self.replace_gdt(pages, entries));
+    }
+
+    pub(super) fn replace_gdt(
+        &mut self,
+        pages: impl IntoIterator<Item = TypedRef<Descriptor>>,
+        entries: u16,
+    ) -> GdtPages {
+        let mut slots = [const { None }; FIRST_RESERVED_GDT_PAGE];
+        for (index, page) in pages.into_iter().enumerate() {
+            slots[index] = Some(page);
+        }
+        self.gdt_entries = entries;
+        core::mem::replace(&mut self.gdt, slots)
+    }
+
+    /// The frames of the GDT and the number of descriptors.
+    pub fn gdt(&self) -> (impl Iterator<Item = Mfn>, u16) {
+        (self.gdt.iter().flatten().map(TypedRef::mfn), self.gdt_entries)
+    }
+
+    /// The LDT that the guest has set.
+    pub const fn ldt(&self) -> Ldt {
+        self.ldt
+    }
+
+    /// Sets the LDT of a vCPU at rest.
+    pub const fn set_ldt(&mut self, ldt: Ldt) {
+        self.ldt = ldt;
+    }
+
+    /// Segment bases of a vCPU at rest: FS, GS of the kernel, GS of processes. Addresses that are not canonical are taken as zero.
+    pub const fn set_segment_bases(&mut self, fs: u64, gs_kernel: u64, gs_user: u64) {
+        self.fs_base = canonical_or_zero(fs);
+        self.gs_base_kernel = canonical_or_zero(gs_kernel);
+        self.gs_base_user = canonical_or_zero(gs_user);
+    }
+
+    /// Segment bases of a vCPU at rest: FS, GS of the kernel, GS of processes.
+    pub const fn segment_bases(&self) -> (u64, u64, u64) {
+        (self.fs_base, self.gs_base_kernel, self.gs_base_user)
+    }
+
+    /// The extended states that this processor keeps for a vCPU; zero if it has no XSAVE.
+    pub fn supported_states() -> u64 {
+        vcpu::supported_states()
+    }
+
+    /// Extended state of a vCPU at rest: the enabled states and the XSAVE image of all supported ones, empty if the processor has no XSAVE.
+    pub fn extended_state(&self) -> (u64, &[u8]) {
+        (self.extended.xcr0(), self.extended.image())
+    }
+
+    /// Sets the extended state of a vCPU at rest. `false`, and nothing changed, if the processor would not load it.
+    pub fn set_extended_state(&mut self, xcr0: u64, image: &[u8]) -> bool {
+        self.extended.set_image(xcr0, image)
+    }
+
+    /// The FXSAVE image of a vCPU at rest: x87 and SSE state.
+    pub fn legacy_state(&self) -> &[u8] {
+        self.extended.legacy()
+    }
+
+    /// Sets x87 and SSE state of a vCPU at rest. `false`, and nothing changed, if the processor would not load it.
+    pub fn set_legacy_state(&mut self, image: &[u8; LEGACY]) -> bool {
+        self.extended.set_legacy(image)
+    }
+}

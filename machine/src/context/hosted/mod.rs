@@ -1,0 +1,163 @@
+//! A vCPU in the test process: its address space is walked in software by the hardware's rules, and what it "executes" is a
+//! script of exits that the test has put in.
+
+pub(crate) mod mmu;
+
+use std::collections::VecDeque;
+
+use super::extended_state::xcr0_is_legal;
+use super::{Exit, GuestContext, Selectors};
+use crate::addr::GuestVirt;
+use crate::frames::{Descriptor, SharedPage, TypedRef};
+use crate::tlb::{self, clock as tlb_clock};
+use mmu::Access;
+
+pub(crate) use super::extended_state::ExtendedState;
+
+/// What the hosted back end keeps for a vCPU.
+#[derive(Default)]
+pub(crate) struct BackendState {
+    /// The exits that `run` will report, in order.
+    pub(crate) script: VecDeque<Exit>,
+}
+
+/// The simulated processor has x87, SSE and AVX.
+pub(crate) const fn supported_states() -> u64 {
+    7
+}
+
+pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
+    page.atomic_u8(offset).as_ptr().addr() as u64
+}
+
+pub(crate) fn load_root(_: &GuestContext) {
+    tlb_clock::around_flush(|| ());
+}
+
+pub(crate) fn swap_mode(context: &mut GuestContext) {
+    load_root(context);
+}
+
+pub(crate) fn enter_root(context: &GuestContext) {
+    tlb_clock::around_entry(context.owner(), || ());
+}
+
+pub(crate) fn leave_root() {
+    tlb_clock::around_leaving(|| ());
+}
+
+pub(crate) fn activate(context: &mut GuestContext) {
+    enter_root(context);
+}
+
+pub(crate) fn deactivate(_: &mut GuestContext) {
+    leave_root();
+}
+
+/// Reports the next exit of the script; an interrupt when there is none left.
+pub(crate) fn run(context: &mut GuestContext) -> Exit {
+    context.backend.script.pop_front().unwrap_or(Exit::Interrupt)
+}
+
+pub(crate) fn load_descriptor_tables(_: &mut GuestContext) {}
+
+pub(crate) fn map_ldt_page(_: &mut GuestContext, _: usize, page: TypedRef<Descriptor>) {
+    drop(page);
+}
+
+pub(crate) fn ldt_page_of_fault(_: GuestVirt) -> Option<usize> {
+    None
+}
+
+pub(crate) fn set_fs_base(context: &mut GuestContext, base: u64) {
+    context.fs_base = base;
+}
+
+pub(crate) fn set_gs_base(context: &mut GuestContext, kernel: bool, base: u64) {
+    if kernel {
+        context.gs_base_kernel = base;
+    } else {
+        context.gs_base_user = base;
+    }
+}
+
+pub(crate) fn load_user_gs_selector(context: &mut GuestContext, selector: u16) -> bool {
+    context.selectors.gs = selector;
+    true
+}
+
+pub(crate) fn live_selectors(context: &GuestContext) -> Selectors {
+    context.selectors
+}
+
+pub(crate) fn load_data_segments(_: &mut GuestContext) -> bool {
+    true
+}
+
+pub(crate) fn live_user_gs_base(context: &GuestContext) -> u64 {
+    context.gs_base_user
+}
+
+pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {
+    (context.fs_base, context.gs_base_kernel, context.gs_base_user)
+}
+
+pub(crate) fn load_task_switched(_: &GuestContext) {}
+
+pub(crate) fn load_control4(_: &GuestContext) {}
+
+pub(crate) fn load_breakpoints(_: &GuestContext) {}
+
+pub(crate) fn clear_breakpoints() {}
+
+pub(crate) fn latch_debug_status(_: &mut GuestContext) {}
+
+pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
+    let legal = xcr0_is_legal(value);
+    if legal {
+        context.extended.xcr0 = value;
+    }
+    legal
+}
+
+pub(crate) fn flush_page(_: &mut GuestContext, _: GuestVirt) {}
+
+/// Splits `[address, address + length)` at page boundaries and hands each piece to `act` until it answers `false`.
+fn by_page(address: GuestVirt, length: usize, mut act: impl FnMut(GuestVirt, usize, usize) -> bool) -> usize {
+    let mut done = 0;
+    while done < length {
+        let at = address.offset(done as u64);
+        let piece = (4096 - at.page_offset()).min(length - done);
+        if !act(at, done, piece) {
+            break;
+        }
+        done += piece;
+    }
+    done
+}
+
+pub(crate) fn copy_from_guest(context: &GuestContext, from: GuestVirt, to: &mut [u8]) -> usize {
+    if !from.is_guest_range(to.len() as u64) {
+        return 0;
+    }
+    by_page(from, to.len(), |at, done, piece| {
+        tlb::during_access(|| {
+            let Some(frame) = mmu::translate(context, at, Access::Read) else { return false };
+            mmu::read(frame, at.page_offset(), &mut to[done..done + piece]);
+            true
+        })
+    })
+}
+
+pub(crate) fn copy_to_guest(context: &GuestContext, to: GuestVirt, from: &[u8]) -> usize {
+    if !to.is_guest_range(from.len() as u64) {
+        return 0;
+    }
+    by_page(to, from.len(), |at, done, piece| {
+        tlb::during_access(|| {
+            let Some(frame) = mmu::translate(context, at, Access::Write) else { return false };
+            mmu::write(frame, at.page_offset(), &from[done..done + piece]);
+            true
+        })
+    })
+}

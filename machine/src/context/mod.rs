@@ -1,0 +1,30 @@
+//! A vCPU's state as the hardware sees it, and the act of running it.
+//!
+//! A [`GuestContext`] at rest belongs to the holder of its box. [`GuestContext::activate`] loads what a
+//! pCPU keeps loaded while it serves one vCPU (root table, segments, extended state, descriptor
+//! windows). The [`Active`] value is the permission to run it and to reach its memory. All that a guest
+//! may choose is made harmless on entry, so every value may be put into the registers here.
+
+mod active;
+mod control;
+mod debug_registers;
+mod exit;
+mod extended_state;
+mod fast_path;
+mod guest_context;
+mod handlers;
+mod registers;
+#[cfg_attr(target_os = "none", path = "bare/mod.rs")]
+#[cfg_attr(not(target_os = "none"), path = "hosted/mod.rs")]
+pub(crate) mod vcpu;
+
+pub use active::Active;
+pub use exit::Exit;
+pub use extended_state::LEGACY;
+pub use guest_context::{GuestContext, Ldt};
+pub use handlers::{Handler, Handlers};
+pub use registers::{FLAGS_CLEARED_ON_BOUNCE, Registers, Selectors, is_canonical};
+#[cfg(target_os = "none")]
+pub(crate) use registers::{PRIVILEGE_MASK, VIRTUAL_8086};
+#[cfg(target_os = "none")]
+pub(crate) use vcpu::entry;

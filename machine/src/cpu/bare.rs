@@ -1,0 +1,56 @@
+#![expect(unsafe_code, reason = "lets interrupts in")]
+//! How CPUs wait and wake each other, by interrupts.
+
+use crate::addr::CpuId;
+use crate::per_cpu::{self, Pending};
+use crate::processor::registers;
+use crate::start::smp;
+use crate::{apic, boot, vectors};
+
+/// How many CPUs there are, including those that have not been started.
+pub fn present() -> usize {
+    boot::other_cpus().len() + 1
+}
+
+/// The number that ACPI has for a CPU that has a window.
+pub fn acpi_id(cpu: CpuId) -> Option<u32> {
+    let (acpi, apic_id) = (boot::acpi()?, per_cpu::apic_id(cpu));
+    let mut both = acpi.cpus.iter().zip(&acpi.cpu_numbers);
+    both.find(|(found, _)| **found == apic_id).map(|(_, &number)| number)
+}
+
+/// Starts the other CPUs; each runs `main`. Returns when all that answer are online.
+pub fn start_others(main: fn() -> !) {
+    smp::start_others(main);
+}
+
+/// Waits until something is pending. Interrupts are taken in here, in [`interrupt_window`] and
+/// while a guest runs, and at no other time. No lock may be held.
+pub fn idle() {
+    if !per_cpu::any() {
+        // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
+        unsafe { registers::halt_for_interrupt() };
+    }
+}
+
+/// Takes the interrupts that have come in, as [`idle`] does, without waiting for one. No lock may
+/// be held.
+pub fn interrupt_window() {
+    // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
+    unsafe { registers::open_for_interrupts() };
+}
+
+/// Makes `Pending::KICK` pending on a CPU: it leaves its guest or `idle`.
+pub fn kick(cpu: CpuId) {
+    if cpu == per_cpu::current() {
+        per_cpu::record(Pending::KICK);
+    } else if cpu.index() < per_cpu::online() {
+        apic::send(per_cpu::apic_id(cpu), vectors::KICK);
+    }
+}
+
+/// What has come in on this CPU since the last call.
+#[inline]
+pub fn take_pending() -> Pending {
+    per_cpu::take()
+}

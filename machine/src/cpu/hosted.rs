@@ -1,0 +1,80 @@
+//! How threads wait, wake each other, and start.
+
+use crate::addr::CpuId;
+use crate::per_cpu::{self, Pending};
+use crate::{time, tlb};
+
+/// How many CPUs there are to be: threads come and go.
+pub fn present() -> usize {
+    per_cpu::online()
+}
+
+/// The number that ACPI has for a CPU.
+pub const fn acpi_id(cpu: CpuId) -> Option<u32> {
+    Some(cpu.index() as u32)
+}
+
+/// Starts one thread as a second CPU, which runs `main`.
+pub fn start_others(main: fn() -> !) {
+    let (online, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        per_cpu::current();
+        let _ = online.send(());
+        main()
+    });
+    let _ = wait.recv();
+}
+
+/// Waits until something is pending.
+pub fn idle() {
+    per_cpu::wait(time::is_due, tlb::serve_request);
+}
+
+/// Takes what has come in; here only requests to flush.
+pub fn interrupt_window() {
+    tlb::serve_request();
+}
+
+/// Makes `Pending::KICK` pending on a CPU.
+pub fn kick(cpu: CpuId) {
+    per_cpu::record(cpu, Pending::KICK);
+}
+
+/// What has come in on this CPU since the last call.
+pub fn take_pending() -> Pending {
+    let mut pending = per_cpu::take();
+    if time::is_due() {
+        time::forget_deadline();
+        pending |= Pending::TIMER;
+    }
+    pending
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::per_cpu::current;
+
+    #[test]
+    fn threads_have_numbers_of_their_own_and_wake_each_other() {
+        let here = current();
+        let (tell, told) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            let _ = tell.send(current());
+            idle();
+            take_pending()
+        });
+        let there = told.recv().unwrap();
+        assert_ne!(here, there);
+        kick(there);
+        assert!(other.join().unwrap().contains(Pending::KICK));
+    }
+
+    #[test]
+    fn a_deadline_becomes_pending_once() {
+        time::set_deadline(time::now() + 1_000_000);
+        idle();
+        assert!(take_pending().contains(Pending::TIMER));
+        assert!(!take_pending().contains(Pending::TIMER));
+    }
+}

@@ -1,0 +1,10 @@
+//! The physical CPUs: how they are numbered, what they can do, how they wait, wake each other and
+//! start.
+
+#[cfg_attr(target_os = "none", path = "bare.rs")]
+#[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
+mod backend;
+
+pub use crate::per_cpu::{Pending, apic_id, current, note_running, online};
+pub use crate::processor::{Features, cpuid, features, write_back_caches};
+pub use backend::{acpi_id, idle, interrupt_window, kick, present, start_others, take_pending};

@@ -1,0 +1,91 @@
+#![expect(unsafe_code, reason = "declares the linker's symbols, whose addresses alone are used")]
+//! Where things lie in Paravane's part of the address space (see `docs/design.md`), and the linker's symbols.
+
+use crate::addr::{END_HYPERVISOR_SLOTS, FIRST_HYPERVISOR_SLOT, HYPERVISOR_START, root_slot};
+
+/// Machine-to-physical table, readable by guests.
+pub(crate) const M2P_BASE: u64 = HYPERVISOR_START;
+/// Image: virtual minus physical address.
+pub(crate) const IMAGE_OFFSET: u64 = 0xffff_8080_0000_0000;
+/// Frame table.
+pub(crate) const FRAME_TABLE_BASE: u64 = 0xffff_8100_0000_0000;
+/// Per-CPU windows.
+pub(crate) const PER_CPU_BASE: u64 = 0xffff_8180_0000_0000;
+/// Bytes of one per-CPU window.
+pub(crate) const PER_CPU_SIZE: u64 = 1 << 20;
+/// Paravane's own MMIO mappings.
+pub(crate) const MMIO_BASE: u64 = 0xffff_8200_0000_0000;
+/// All machine memory.
+pub(crate) const DIRECT_MAP_BASE: u64 = 0xffff_8300_0000_0000;
+
+/// First root-table slot of Paravane's.
+pub(crate) const FIRST_SLOT: usize = FIRST_HYPERVISOR_SLOT as usize;
+/// Number of root-table slots of Paravane's.
+pub(crate) const SLOTS: usize = (END_HYPERVISOR_SLOTS - FIRST_HYPERVISOR_SLOT) as usize;
+
+/// Bytes of an M2P entry.
+pub(crate) const M2P_ENTRY_SIZE: u64 = 8;
+
+/// The root-table slot of an address.
+pub(crate) const fn slot(address: u64) -> usize {
+    root_slot(address) as usize
+}
+
+/// The direct map's address of a physical address.
+pub(crate) const fn direct(physical: u64) -> u64 {
+    DIRECT_MAP_BASE + physical
+}
+
+macro_rules! linker_symbols {
+    ($($(#[$doc:meta])* $name:ident = $symbol:ident;)*) => { $(
+        $(#[$doc])*
+        pub(crate) fn $name() -> u64 {
+            unsafe extern "C" {
+                static $symbol: u8;
+            }
+            (&raw const $symbol) as u64
+        }
+    )* };
+}
+
+linker_symbols! {
+    /// First byte of the stack that boot starts on.
+    boot_stack_start = boot_stack;
+    /// End of that stack.
+    boot_stack_end = boot_stack_top;
+    /// First byte of the image.
+    image_start = __image_start;
+    /// End of the image, zeroed memory included.
+    image_end = __image_end;
+    /// End of the boot code, which is executable too.
+    boot_end = __boot_end;
+    /// First byte of the code.
+    text_start = __text_start;
+    /// The page of entry code that each per-CPU window shows.
+    entry_page = __entry_page;
+    /// End of the code.
+    text_end = __text_end;
+    /// End of read-only data.
+    rodata_end = __rodata_end;
+    /// First byte of the exception table.
+    ex_table_start = __ex_table_start;
+    /// End of the exception table.
+    ex_table_end = __ex_table_end;
+    /// First byte of the note with the image's build id.
+    build_id_start = __build_id_start;
+    /// End of that note.
+    build_id_end = __build_id_end;
+    /// First byte of the table of `stac` and `clac` instructions.
+    smap_sites_start = __smap_sites_start;
+    /// End of that table.
+    smap_sites_end = __smap_sites_end;
+    /// First byte of the symbol table.
+    symbols_start = __symbols_start;
+    /// End of the symbol table.
+    symbols_end = __symbols_end;
+}
+
+/// Whether an address lies on the stack that boot starts on.
+pub(crate) fn is_boot_stack(address: u64) -> bool {
+    (boot_stack_start()..boot_stack_end()).contains(&address)
+}

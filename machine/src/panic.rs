@@ -1,0 +1,209 @@
+#![expect(unsafe_code, reason = "walks stacks by frame pointers")]
+//! The end of the host: message, registers, backtrace of every CPU, then halt or restart. Takes no lock, uses no heap.
+
+use core::fmt::{self, Write};
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::addr::{CpuId, MAX_CPUS};
+use crate::address_space::windows;
+use crate::console::backend as console;
+use crate::context::Registers;
+use crate::processor::registers;
+use crate::{apic, boot, layout, per_cpu, power, symbols, time};
+
+/// How long a message on the screen can be read before the restart.
+const READING_SECONDS: u64 = 5;
+
+/// One more than the number of the CPU that ends the host; zero while all is well.
+static ENDING: AtomicU32 = AtomicU32::new(0);
+
+/// What a stopped CPU was doing.
+struct Stopped {
+    /// 0 not stopped, 1 in Paravane, 2 in a guest.
+    state: AtomicU32,
+    instruction: AtomicU64,
+    frame: AtomicU64,
+    stack: AtomicU64,
+}
+
+static STOPPED: [Stopped; MAX_CPUS] = [const {
+    Stopped {
+        state: AtomicU32::new(0),
+        instruction: AtomicU64::new(0),
+        frame: AtomicU64::new(0),
+        stack: AtomicU64::new(0),
+    }
+}; MAX_CPUS];
+
+struct Emergency;
+
+impl Write for Emergency {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        console::write_emergency(text.as_bytes());
+        Ok(())
+    }
+}
+
+macro_rules! say {
+    ($($part:tt)*) => {{
+        let _ = writeln!(Emergency, "(pv) {}", format_args!($($part)*));
+    }};
+}
+
+#[panic_handler]
+fn on_panic(info: &PanicInfo<'_>) -> ! {
+    begin();
+    match info.location() {
+        Some(at) => {
+            say!("panic on CPU {} at {}:{}: {}", per_cpu::current().index(), at.file(), at.line(), info.message())
+        }
+        None => say!("panic on CPU {}: {}", per_cpu::current().index(), info.message()),
+    }
+    backtrace(0, registers::frame_pointer());
+    finish()
+}
+
+/// A trap in Paravane that nothing foresaw.
+pub(crate) fn on_trap(registers: &Registers) -> ! {
+    begin();
+    say!(
+        "fatal trap {} on CPU {}: error code {:#x}, address {:#x}",
+        registers.vector,
+        per_cpu::current().index(),
+        registers.error_code,
+        registers::read_cr2()
+    );
+    print_registers(registers);
+    if registers.cs & 3 == 0 {
+        backtrace(registers.rip, registers.rbp);
+    }
+    finish()
+}
+
+/// An NMI: another CPU ends the host. Any other NMI is ignored.
+pub(crate) fn on_nmi(registers: &Registers) {
+    if ENDING.load(Ordering::SeqCst) == 0 {
+        return;
+    }
+    let stopped = &STOPPED[per_cpu::current().index()];
+    stopped.instruction.store(registers.rip, Ordering::Relaxed);
+    stopped.frame.store(registers.rbp, Ordering::Relaxed);
+    stopped.stack.store(registers.rsp, Ordering::Relaxed);
+    let state = if registers.cs & 3 == 0 { 1 } else { 2 };
+    stopped.state.store(state, Ordering::Release);
+    registers::halt_forever();
+}
+
+/// Makes this CPU the one that ends the host. A second one waits to be stopped; a panic inside the panic stops at once.
+fn begin() {
+    let here = per_cpu::current().index() as u32 + 1;
+    match ENDING.compare_exchange(0, here, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => {
+            console::begin_emergency();
+            // the message begins on a line of its own
+            console::write_emergency(b"\n");
+        }
+        Err(other) if other == here => {
+            say!("panic inside a panic");
+            end()
+        }
+        Err(_) => registers::halt_forever(),
+    }
+}
+
+/// Lines that fit a row of VGA text.
+fn print_registers(r: &Registers) {
+    say!("rip {:016x} cs {:04x} rflags {:08x} rsp {:016x} ss {:04x}", r.rip, r.cs, r.rflags, r.rsp, r.ss);
+    for [a, b, c] in [
+        [("rax", r.rax), ("rbx", r.rbx), ("rcx", r.rcx)],
+        [("rdx", r.rdx), ("rsi", r.rsi), ("rdi", r.rdi)],
+        [("rbp", r.rbp), ("r8 ", r.r8), ("r9 ", r.r9)],
+        [("r10", r.r10), ("r11", r.r11), ("r12", r.r12)],
+        [("r13", r.r13), ("r14", r.r14), ("r15", r.r15)],
+        [("cr0", registers::read_cr0()), ("cr2", registers::read_cr2()), ("cr3", registers::read_cr3())],
+    ] {
+        say!("{} {:016x} {} {:016x} {} {:016x}", a.0, a.1, b.0, b.1, c.0, c.1);
+    }
+    say!("cr4 {:016x}", registers::read_cr4());
+}
+
+fn print_place(address: u64) {
+    match symbols::lookup(address) {
+        Some((name, offset)) => say!("  {address:#x} {name}+{offset:#x}"),
+        None => say!("  {address:#x}"),
+    }
+}
+
+/// Prints the return addresses that a chain of frame pointers leads to, as far as it stays on stacks and goes upwards.
+fn backtrace(instruction: u64, mut frame: u64) {
+    if instruction != 0 {
+        print_place(instruction);
+    }
+    for _ in 0..64 {
+        let on_stack = |address: u64| windows::is_stack(address) || layout::is_boot_stack(address);
+        if !frame.is_multiple_of(8) || !on_stack(frame) || !on_stack(frame + 8) {
+            return;
+        }
+        // SAFETY: two words on a mapped stack, as was just checked.
+        let [next, address] = unsafe { (frame as *const [u64; 2]).read_volatile() };
+        if !(layout::image_start()..layout::text_end()).contains(&address) {
+            return;
+        }
+        print_place(address);
+        if next <= frame {
+            return;
+        }
+        frame = next;
+    }
+    say!("  ...");
+}
+
+fn print_running(cpu: CpuId) {
+    if let Some((domain, vcpu)) = per_cpu::running(cpu) {
+        say!("CPU {} runs d{domain}v{vcpu}", cpu.index());
+    }
+}
+
+/// Stops and shows the other CPUs, then ends.
+fn finish() -> ! {
+    let here = per_cpu::current();
+    print_running(here);
+    let others = || (0..per_cpu::online() as u32).filter_map(CpuId::new).filter(|&cpu| cpu != here);
+    others().for_each(|cpu| apic::send_nmi(per_cpu::apic_id(cpu)));
+    for cpu in others() {
+        let stopped = &STOPPED[cpu.index()];
+        let mut patience = 50_000_000;
+        while stopped.state.load(Ordering::Acquire) == 0 && patience > 0 {
+            core::hint::spin_loop();
+            patience -= 1;
+        }
+        let instruction = stopped.instruction.load(Ordering::Relaxed);
+        print_running(cpu);
+        match stopped.state.load(Ordering::Relaxed) {
+            0 => say!("CPU {} does not answer", cpu.index()),
+            1 => {
+                say!("CPU {} in Paravane, rsp {:#x}:", cpu.index(), stopped.stack.load(Ordering::Relaxed));
+                backtrace(instruction, stopped.frame.load(Ordering::Relaxed));
+            }
+            _ => say!("CPU {} in a guest at {instruction:#x}", cpu.index()),
+        }
+    }
+    end()
+}
+
+fn end() -> ! {
+    if boot::try_options().is_some_and(|options| options.no_reboot) {
+        say!("halted");
+        registers::halt_forever();
+    }
+    if console::screen::is_console() {
+        say!("restarting in {READING_SECONDS} seconds");
+        let end = time::now() + READING_SECONDS * 1_000_000_000;
+        while (1..end).contains(&time::now()) {
+            core::hint::spin_loop();
+        }
+    }
+    say!("restarting");
+    power::reboot()
+}

@@ -1,0 +1,173 @@
+#![expect(unsafe_code, reason = "finds this CPU's page by the stack pointer")]
+//! The page of each CPU's window that the entry code reaches RIP-relative and Rust code by its stack pointer.
+
+use core::arch::asm;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::Pending;
+use crate::addr::{CpuId, CpuSet, MAX_CPUS};
+use crate::layout;
+
+/// The task-state segment (Intel SDM volume 3, 8.7).
+#[repr(C, packed(4))]
+pub(crate) struct TaskState {
+    pub(crate) _reserved0: u32,
+    /// Stack for entries from ring 3: the end of the registers in the active `GuestContext`.
+    pub(crate) rsp0: u64,
+    pub(crate) rsp1: u64,
+    pub(crate) rsp2: u64,
+    pub(crate) _reserved1: u64,
+    /// Stacks of NMI (1), machine check (2) and double fault (3).
+    pub(crate) interrupt_stacks: [u64; 7],
+    pub(crate) _reserved2: u64,
+    pub(crate) _reserved3: u16,
+    /// Beyond the segment's limit: no port is open to ring 3.
+    pub(crate) io_map: u16,
+}
+
+const _: () = assert!(size_of::<TaskState>() == 104);
+
+/// One CPU's own page. The entry code depends on the offsets, which it takes by `offset_of!`.
+#[repr(C)]
+pub(crate) struct CpuInfo {
+    /// The stack pointer of the guest while its system call is being recorded.
+    pub(crate) scratch: u64,
+    /// The end of the registers in the active context (as `rsp0`).
+    pub(crate) registers_end: u64,
+    /// The active `GuestContext`; null while there is none. Only the entry code follows it.
+    pub(crate) context: *mut (),
+    /// Where the code of the entry page jumps to: `guest_trap_entry` in the image.
+    pub(crate) trap_entry: u64,
+    /// This CPU's local APIC id.
+    pub(crate) apic_id: u32,
+    /// Events that came in by interrupt ([`Pending`]).
+    pub(crate) pending: AtomicU32,
+    /// The last fault in ring 0 that was foreseen: the vector, and the error code above it.
+    pub(crate) fault: u64,
+    pub(crate) task_state: TaskState,
+}
+
+const _: () = assert!(size_of::<CpuInfo>() <= 4096);
+
+/// Offset of `CpuInfo` in a CPU's window.
+pub(crate) const OFFSET: u64 = 0x1000;
+
+/// This CPU's window; on the boot stack, which lies in none, an address below the first.
+#[inline]
+pub(crate) fn window() -> u64 {
+    let window: u64;
+    // SAFETY: reads a register. What comes out is the same wherever on its stack a CPU is, so it may be taken for a constant (`pure`).
+    unsafe {
+        asm!("mov {window}, rsp", "and {window}, {mask}", window = out(reg) window,
+             mask = const -(layout::PER_CPU_SIZE as i64), options(pure, nomem, nostack));
+    }
+    window
+}
+
+/// This CPU's page, for fields that only this CPU, with interrupts off, writes.
+#[inline]
+pub(crate) fn own_info() -> *mut CpuInfo {
+    (window() + OFFSET) as *mut CpuInfo
+}
+
+/// Sets where the next entry from ring 3 puts its frame.
+pub(crate) fn set_context(context: *mut (), registers_end: u64) {
+    let info = own_info();
+    // SAFETY: the page is mapped from this CPU's start on, and only this CPU writes these fields.
+    unsafe { (*info).context = context };
+    // SAFETY: as above.
+    unsafe { (*info).registers_end = registers_end };
+    let stack = info.cast::<u8>().wrapping_add(offset_of!(CpuInfo, task_state.rsp0)).cast::<u64>();
+    // SAFETY: as above; the field may be unaligned for its type.
+    unsafe { stack.write_unaligned(registers_end) };
+}
+
+/// Records a foreseen fault in ring 0.
+pub(crate) fn note_host_fault(vector: u64, error_code: u64) {
+    // SAFETY: the page is mapped from this CPU's start on, and only this CPU writes the field.
+    unsafe { (*own_info()).fault = vector & 0xff | error_code << 32 };
+}
+
+/// Vector and error code of the last foreseen fault in ring 0.
+pub(crate) fn host_fault() -> (u8, u32) {
+    // SAFETY: the page is mapped from this CPU's start on, and only this CPU writes the field.
+    let fault = unsafe { (*own_info()).fault };
+    ((fault & 0xff) as u8, (fault >> 32) as u32)
+}
+
+/// The page of a CPU that has a window.
+pub(crate) const fn info(cpu: CpuId) -> *mut CpuInfo {
+    (layout::PER_CPU_BASE + cpu.index() as u64 * layout::PER_CPU_SIZE + OFFSET) as *mut CpuInfo
+}
+
+static ONLINE: AtomicUsize = AtomicUsize::new(1);
+
+/// The number of this CPU.
+#[inline]
+pub fn current() -> CpuId {
+    // The windows lie side by side in the order of their CPUs. On the boot stack, which lies
+    // elsewhere, there is only one CPU.
+    let number = window().wrapping_sub(layout::PER_CPU_BASE) / layout::PER_CPU_SIZE;
+    u32::try_from(number).ok().and_then(CpuId::new).unwrap_or(CpuId::BOOT)
+}
+
+/// How many CPUs are running; they are numbered from zero.
+pub fn online() -> usize {
+    ONLINE.load(Ordering::Acquire)
+}
+
+/// The CPUs that are running.
+pub(crate) fn online_set() -> CpuSet {
+    CpuSet::from_bits(u64::MAX >> (64 - online()))
+}
+
+/// Counts one more CPU as running.
+pub(crate) fn note_online() {
+    ONLINE.fetch_add(1, Ordering::AcqRel);
+}
+
+/// The local APIC number of a CPU that has a window.
+pub fn apic_id(cpu: CpuId) -> u32 {
+    // SAFETY: windows are built at boot for all CPUs that can run, and the number changes only
+    // before its CPU runs.
+    unsafe { (*info(cpu)).apic_id }
+}
+
+/// Adds to this CPU's pending set.
+pub(crate) fn record(event: Pending) {
+    // SAFETY: this CPU's page is mapped as long as the CPU runs; the field is atomic.
+    unsafe { (*own_info()).pending.fetch_or(event.bits(), Ordering::Relaxed) };
+}
+
+/// Returns this CPU's pending set and empties it.
+#[inline]
+pub(crate) fn take() -> Pending {
+    if !any() {
+        return Pending::empty();
+    }
+    // SAFETY: as in `record`.
+    Pending::from_bits_retain(unsafe { (*own_info()).pending.swap(0, Ordering::Relaxed) })
+}
+
+/// Whether this CPU's pending set has members.
+#[inline]
+pub(crate) fn any() -> bool {
+    // SAFETY: as in `record`.
+    unsafe { (*own_info()).pending.load(Ordering::Relaxed) != 0 }
+}
+
+/// The vCPU that each CPU runs: domain, vCPU and bit 63; zero for none.
+static RUNNING: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// Notes which vCPU (domain and number) this CPU runs, for the message of a crash.
+pub fn note_running(domain_and_vcpu: Option<(u16, u32)>) {
+    let value = domain_and_vcpu.map_or(0, |(domain, vcpu)| u64::from(domain) << 32 | u64::from(vcpu) | 1 << 63);
+    RUNNING[current().index()].store(value, Ordering::Relaxed);
+}
+
+/// The vCPU that a CPU has noted, as domain and number.
+pub(crate) fn running(cpu: CpuId) -> Option<(u16, u32)> {
+    let running = RUNNING[cpu.index()].load(Ordering::Relaxed);
+    (running != 0).then_some(((running >> 32) as u16, running as u32))
+}

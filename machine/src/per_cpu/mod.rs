@@ -1,0 +1,26 @@
+//! What each CPU has for itself: its number, and the set of events that interrupts have left for it.
+//!
+//! On the machine a CPU finds its own page by its stack pointer; in a test process a thread is a CPU.
+
+#[cfg_attr(target_os = "none", path = "bare.rs")]
+#[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
+mod backend;
+
+use bitflags::bitflags;
+
+pub use backend::*;
+
+bitflags! {
+    /// What has come in by interrupt since it was last asked.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Pending: u32 {
+        /// The deadline of `time::set_deadline` has been reached.
+        const TIMER = 1 << 0;
+        /// Another CPU called `kick`.
+        const KICK = 1 << 1;
+        /// The serial line has input.
+        const SERIAL = 1 << 2;
+        /// Interrupts of the hardware domain's devices.
+        const DEVICE = 1 << 3;
+    }
+}

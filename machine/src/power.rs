@@ -1,3 +1,0 @@
-//! Ends of the machine.
-
-pub use crate::backend::power::{halt, off, reboot};

@@ -1,0 +1,218 @@
+#![expect(unsafe_code, reason = "single privileged instructions")]
+//! Wrappers of single instructions. Reading is safe; writing is `unsafe` where the value decides what memory means.
+
+use core::arch::asm;
+
+use crate::counters::{self, Counter};
+
+/// Model-specific registers that Paravane uses itself.
+pub(crate) mod msr {
+    pub(crate) const APIC_BASE: u32 = 0x1b;
+    pub(crate) const SYSENTER_CS: u32 = 0x174;
+    pub(crate) const SYSENTER_ESP: u32 = 0x175;
+    pub(crate) const SYSENTER_EIP: u32 = 0x176;
+    pub(crate) const PAT: u32 = 0x277;
+    pub(crate) const TSC_DEADLINE: u32 = 0x6e0;
+    pub(crate) const X2APIC: u32 = 0x800;
+    pub(crate) const EFER: u32 = 0xc000_0080;
+    pub(crate) const STAR: u32 = 0xc000_0081;
+    pub(crate) const LSTAR: u32 = 0xc000_0082;
+    pub(crate) const CSTAR: u32 = 0xc000_0083;
+    pub(crate) const SFMASK: u32 = 0xc000_0084;
+}
+
+/// Operand of LGDT and LIDT.
+#[repr(C, packed)]
+pub(crate) struct DescriptorTable {
+    pub(crate) limit: u16,
+    pub(crate) base: u64,
+}
+
+/// An instruction of three bytes that does nothing (Intel SDM volume 2, NOP).
+pub(crate) const NO_OPERATION: [u8; 3] = [0x0f, 0x1f, 0x00];
+
+macro_rules! readers {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => { $(
+        $(#[$doc])*
+        pub(crate) fn $name() -> u64 {
+            let value: u64;
+            // SAFETY: reading this register has no effect on memory or on the program.
+            unsafe { asm!($text, out(reg) value, options(nomem, nostack, preserves_flags)) };
+            value
+        }
+    )* };
+}
+
+readers! {
+    /// Control register 0.
+    read_cr0 = "mov {}, cr0";
+    /// Address of the last page fault.
+    read_cr2 = "mov {}, cr2";
+    /// Root table and PCID.
+    read_cr3 = "mov {}, cr3";
+    /// Control register 4.
+    read_cr4 = "mov {}, cr4";
+    /// Frame pointer.
+    frame_pointer = "mov {}, rbp";
+}
+
+macro_rules! writers {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => { $(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// The value must keep everything that Rust code relies on mapped as it is.
+        pub(crate) unsafe fn $name(value: u64) {
+            // SAFETY: the caller vouches for the value.
+            unsafe { asm!($text, in(reg) value, options(nostack, preserves_flags)) };
+        }
+    )* };
+}
+
+writers! {
+    /// Sets control register 0.
+    write_cr0 = "mov cr0, {}";
+    /// Sets the root table and PCID.
+    write_cr3 = "mov cr3, {}";
+    /// Sets control register 4.
+    write_cr4 = "mov cr4, {}";
+}
+
+/// Reads a model-specific register that is known to exist.
+pub(crate) fn read_msr(number: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reading an MSR does not change memory; one that does not exist faults into the panic path.
+    unsafe {
+        asm!("rdmsr", in("ecx") number, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
+    }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Writes a model-specific register.
+///
+/// # Safety
+/// The value must not break what Rust code relies on.
+pub(crate) unsafe fn write_msr(number: u32, value: u64) {
+    counters::count(Counter::MsrWrites);
+    let (low, high) = (value as u32, (value >> 32) as u32);
+    // SAFETY: the caller vouches for the value.
+    unsafe {
+        asm!("wrmsr", in("ecx") number, in("eax") low, in("edx") high, options(nostack, preserves_flags));
+    }
+}
+
+/// Writes back and empties the caches.
+pub(crate) fn wbinvd() {
+    // SAFETY: what is in the caches is in memory afterwards; nothing changes for the program.
+    unsafe { asm!("wbinvd", options(nostack, preserves_flags)) };
+}
+
+/// Reads a byte from an I/O port.
+pub(crate) fn port_read8(port: u16) -> u8 {
+    let value: u8;
+    // SAFETY: Paravane programs no device by ports that could write to its memory; reading changes device state only.
+    unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Writes a byte to an I/O port of a device that does no DMA.
+pub(crate) fn port_write8(port: u16, value: u8) {
+    // SAFETY: the ports used (serial, interrupt controller, timer, RTC, reset) belong to devices without DMA.
+    unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// Reads a word from an I/O port.
+pub(crate) fn port_read16(port: u16) -> u16 {
+    let value: u16;
+    // SAFETY: as in `port_read8`.
+    unsafe { asm!("in ax, dx", in("dx") port, out("ax") value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Writes a word to an I/O port of a device that does no DMA.
+pub(crate) fn port_write16(port: u16, value: u16) {
+    // SAFETY: as in `port_write8`; word ports are the power management registers.
+    unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// Reads a double word from an I/O port.
+pub(crate) fn port_read32(port: u16) -> u32 {
+    let value: u32;
+    // SAFETY: as in `port_read8`.
+    unsafe { asm!("in eax, dx", in("dx") port, out("eax") value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Writes a double word to an I/O port.
+pub(crate) fn port_write32(port: u16, value: u32) {
+    // SAFETY: Paravane itself writes double words to the address of PCI configuration space only; what the hardware domain writes it is trusted
+    // with.
+    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// The time-stamp counter, read after all earlier loads.
+pub(crate) fn read_tsc() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a counter.
+    unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// The time-stamp counter, read before or after what stands around it.
+#[inline]
+pub(crate) fn read_tsc_unordered() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a counter.
+    unsafe { asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags)) };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// CPUID; returns eax, ebx, ecx, edx.
+pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let result = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+    [result.eax, result.ebx, result.ecx, result.edx]
+}
+
+/// Forgets the translation of one page on this CPU.
+pub(crate) fn invalidate_page(address: u64) {
+    counters::count(Counter::PageFlushes);
+    // SAFETY: dropping a cached translation only makes the CPU look at the tables again.
+    unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) };
+}
+
+/// Enables the extended states of `mask`.
+///
+/// # Safety
+/// The mask must be legal on this CPU and CR4.OSXSAVE set.
+pub(crate) unsafe fn write_xcr0(mask: u64) {
+    let (low, high) = (mask as u32, (mask >> 32) as u32);
+    // SAFETY: the caller vouches for the mask; extended state is not used by Paravane's own code.
+    unsafe { asm!("xsetbv", in("ecx") 0, in("eax") low, in("edx") high, options(nomem, nostack)) };
+}
+
+/// Waits for an interrupt: lets one in, halts, and keeps interrupts out again. Pending ones are seen before the halt.
+///
+/// # Safety
+/// This CPU's interrupt table must be loaded and no lock held that a handler takes.
+pub(crate) unsafe fn halt_for_interrupt() {
+    // SAFETY: the shadow of STI closes the gap before HLT; the caller vouches for handlers and locks.
+    unsafe { asm!("sti", "hlt", "cli") };
+}
+
+/// Lets pending interrupts in, then switches them off again.
+///
+/// # Safety
+/// As [`halt_for_interrupt`].
+pub(crate) unsafe fn open_for_interrupts() {
+    // SAFETY: interrupts are taken after the instruction behind STI, the NOP; the caller vouches
+    // for handlers and locks.
+    unsafe { asm!("sti", "nop", "cli") };
+}
+
+/// Stops this CPU for good.
+pub(crate) fn halt_forever() -> ! {
+    loop {
+        // SAFETY: interrupts stay off, so nothing runs after this.
+        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}

@@ -1,0 +1,55 @@
+# Macros of the entry code. Each file that includes them ends with `purge_trap_macros`, since all
+# assembly of the image shares one name space.
+
+# Completes a frame that begins with a vector to the registers of a `Registers`.
+.macro push_registers
+    push rdi
+    push rsi
+    push rdx
+    push rcx
+    push rax
+    push r8
+    push r9
+    push r10
+    push r11
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+.endm
+
+# Undoes push_registers.
+.macro pop_registers
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rax
+    pop rcx
+    pop rdx
+    pop rsi
+    pop rdi
+.endm
+
+# Execution continues at \fixup if the instruction at \instruction faults.
+.macro exception_table_entry instruction, fixup
+    .pushsection .ex_table, "a"
+    .long \instruction - .
+    .long \fixup - .
+    .popsection
+.endm
+
+.macro purge_trap_macros
+    .purgem push_registers
+    .purgem pop_registers
+    .purgem exception_table_entry
+    .purgem purge_trap_macros
+.endm

@@ -1,0 +1,84 @@
+#![expect(unsafe_code, reason = "forms pointers into the direct map and copies shared memory")]
+//! Machine memory as Paravane reaches it: the frame table, the direct map, the M2P.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::Mfn;
+use crate::layout;
+use crate::once::Once;
+pub(crate) use crate::processor::no_execute;
+
+/// What boot has found out and set up.
+pub(crate) struct Ram {
+    /// The M2P in the direct map.
+    pub(crate) m2p: u64,
+    /// The root-table entries of slots 256 to 271.
+    pub(crate) root_entries: [u64; layout::SLOTS],
+}
+
+static RAM: Once<Ram> = Once::new();
+
+/// Frames that the frame table covers; all of them are in the direct map. Beside the rest, since each reference asks for it.
+static FRAME_COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Publishes what boot has set up; the frame table covers `frame_count` frames.
+pub(crate) fn init(ram: Ram, frame_count: u64) {
+    RAM.set(ram);
+    FRAME_COUNT.store(frame_count, Ordering::Release);
+}
+
+/// How many frames the frame table covers; zero until that is there.
+#[inline]
+pub(crate) fn frame_count() -> u64 {
+    FRAME_COUNT.load(Ordering::Relaxed)
+}
+
+/// The first slot of the frame table.
+pub(crate) const fn frame_table() -> *const u8 {
+    layout::FRAME_TABLE_BASE as *const u8
+}
+
+/// The first byte of a frame in the direct map.
+pub(crate) const fn direct_map(mfn: Mfn) -> *mut u8 {
+    layout::direct(mfn.address().get()) as *mut u8
+}
+
+/// The M2P as Paravane writes it; guests see the same memory read-only elsewhere.
+pub(crate) fn m2p() -> *mut u64 {
+    RAM.get().m2p as *mut u64
+}
+
+/// The first of the frames, all in a row, that the M2P lies in.
+pub(crate) fn m2p_frame() -> Option<Mfn> {
+    RAM.try_get().map(|ram| Mfn::new((ram.m2p - layout::DIRECT_MAP_BASE) >> 12))
+}
+
+/// The root-table entry of one of Paravane's slots.
+pub(crate) fn root_entry(slot: usize) -> u64 {
+    RAM.get().root_entries[slot]
+}
+
+/// Copies memory that others may be writing: one instruction, so that the compiler assumes nothing about what it reads.
+///
+/// # Safety
+/// Both ranges must be mapped, the target writable and not borrowed by Rust code elsewhere.
+pub(crate) unsafe fn shared_copy(to: *mut u8, from: *const u8, length: usize) {
+    // SAFETY: the caller vouches for the ranges; the direction flag is clear throughout Paravane.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rcx") length => _,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// The byte of the BIOS's data area with the state of the shift keys.
+pub(crate) fn keyboard_flags() -> Option<u8> {
+    // SAFETY: the first page is in the direct map and is never given out.
+    let byte = unsafe { (layout::direct(0x417) as *const u8).read_volatile() };
+    Some(byte)
+}

@@ -1,0 +1,225 @@
+#![expect(unsafe_code, reason = "the first Rust code on the machine")]
+//! From the boot loader to `main`: the order in which the machine comes up.
+
+pub(crate) mod smp;
+
+use core::arch::{asm, global_asm};
+use core::cell::RefCell;
+
+use arrayvec::ArrayVec;
+
+use crate::addr::{CpuId, MAX_CPUS, Mfn};
+use crate::address_space::early::Early;
+use crate::address_space::tables::{self, Mapper};
+use crate::address_space::{boot_memory, windows};
+use crate::boot::acpi::Acpi;
+use crate::boot::{self, BootInfo, Efi, MAX_OWN_DEVICES, Memory, MemoryKind};
+use crate::console::backend as console;
+use crate::context::entry;
+use crate::processor::{self, registers};
+use crate::ram::{self, Ram};
+use crate::{apic, firmware, frames, heap, interrupts, layout, time, traps};
+
+global_asm!(
+    include_str!("boot.S"),
+    image_offset = const layout::IMAGE_OFFSET,
+    image_slot = const layout::slot(layout::IMAGE_OFFSET),
+    direct_map_slot = const layout::slot(layout::DIRECT_MAP_BASE),
+    start = sym start_boot_cpu,
+    start_ap = sym smp::start_ap,
+    ap_root = sym smp::AP_ROOT,
+    ap_stack = sym smp::AP_STACK,
+    msr_efer = const registers::msr::EFER,
+);
+
+unsafe extern "Rust" {
+    safe fn paravane_main() -> !;
+}
+
+/// Called by the entry code on the boot stack, with boot page tables: the first 4 GiB are in the direct map.
+extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
+    let mut info = BootInfo::default();
+    let parsed = boot::parse(magic, information.into(), &boot_memory::read_low, &mut info);
+    boot_memory::claim_modules(&mut info);
+    let info = boot::seal_info(info);
+    let options = boot::options();
+    let features = processor::detect();
+    let consoles = console::init(options, info);
+    crate::console::init_log(options.log_level);
+    log::info!("Paravane {}", env!("CARGO_PKG_VERSION"));
+    log::info!("command line: {}", info.command_line());
+    assert!(parsed.is_some(), "not started by a Multiboot loader (eax = {magic:#x})");
+    consoles.log(options);
+    for complaint in boot::options::complaints(info.command_line()) {
+        log::warn!("{complaint}");
+    }
+    if info.omitted() > 0 {
+        log::warn!("{} modules or memory ranges of the loader's made no sense or did not fit", info.omitted());
+    }
+    processor::enable();
+    log::debug!("{features:?}");
+
+    let (mut memory, low_page) = boot_memory::free(info);
+    let mut mapper = Mapper::new(&mut memory);
+    let mut described = build_memory(info, &mut mapper, &mut memory);
+    let mapper = RefCell::new((mapper, memory));
+    let acpi = read_acpi(info, &mapper);
+    let acpi = boot::seal_acpi(acpi.unwrap_or_default());
+    let (mut mapper, mut memory) = mapper.into_inner();
+    bring_up_devices(acpi, &mut mapper, &mut memory);
+    described.ram = boot_memory::ram(info);
+    described.own_devices = own_devices(acpi);
+    let firmware = info.efi_runtime().iter().filter(|range| range.is_memory());
+    described.firmware = firmware.map(|range| range.start >> 12..range.end >> 12).collect();
+    described.read_only = [acpi.hpet, low_page].into_iter().flatten().map(|address| address >> 12).collect();
+    build_windows(&mut mapper, &mut memory);
+    if let Some(page) = low_page {
+        smp::place_trampoline(page);
+    }
+    finish_memory(described, memory);
+
+    // SAFETY: this is the only CPU yet, and there is no guest.
+    unsafe { traps::prepare() };
+    let stack = windows::main_stack_top(CpuId::BOOT);
+    // SAFETY: the stack was just mapped for this CPU and nothing on the old one is needed again.
+    unsafe {
+        asm!("mov rsp, {}", "xor ebp, ebp", "call {}", "ud2", in(reg) stack, sym on_main_stack, options(noreturn))
+    }
+}
+
+/// What Paravane's own heap begins with: half is the reserve, and the rest is good for some twenty guests of two vCPUs with devices.
+const HEAP_SIZE: u64 = 2 << 20;
+
+/// Direct map, image, M2P, frame table, heap, video memory; switches to them.
+fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Memory {
+    let ram_end = boot_memory::ram_end(info);
+    let frames = ram_end >> 12;
+    map_image(mapper, memory);
+    mapper.map(memory, layout::direct(0), 0, 1 << 20, mapper.data() | tables::GLOBAL);
+    for range in info.memory_map() {
+        if matches!(range.kind, MemoryKind::Usable | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs) {
+            let (start, end) = (range.start & !0xfff, range.end.min(boot::MAX_MEMORY).next_multiple_of(4096));
+            if start < end {
+                mapper.map(memory, layout::direct(start), start, end - start, mapper.data() | tables::GLOBAL);
+            }
+        }
+    }
+    let large = 1 << 21;
+    let m2p_size = (frames * layout::M2P_ENTRY_SIZE).next_multiple_of(large);
+    let m2p = memory.take_filled(m2p_size, large, 0xff);
+    // Not global: roots that do not show it must not find it in the TLB.
+    mapper.map(memory, layout::M2P_BASE, m2p, m2p_size, mapper.read_only() | tables::USER);
+    let table_size = (frames * ram::FRAME_SLOT_SIZE as u64).next_multiple_of(4096);
+    let table = memory.take_zeroed(table_size, if table_size < large { 4096 } else { large });
+    mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | tables::GLOBAL);
+    let ram_frames = boot_memory::ram_frames(info);
+    let heap = memory.take(HEAP_SIZE, 4096);
+    let screen = console::screen::map(mapper, memory);
+    // SAFETY: image, boot stack (in the image) and all RAM are mapped as on the boot tables.
+    unsafe { mapper.activate() };
+    console::screen::use_mapping(screen);
+    // SAFETY: the range was taken out of free memory for good, and is in the direct map.
+    unsafe { heap::add(layout::direct(heap), HEAP_SIZE as usize) };
+    log::info!(
+        "{} MiB of RAM, {} MiB of it for Paravane's tables and heap",
+        ram_frames >> 8,
+        (m2p_size + table_size + HEAP_SIZE) >> 20
+    );
+    Memory { ram_end: frames, ram_frames, m2p, frame_table: table, ..Memory::default() }
+}
+
+fn map_image(mapper: &mut Mapper, memory: &mut Early) {
+    let code = tables::PRESENT;
+    let parts = [
+        (layout::image_start(), layout::boot_end(), code),
+        (layout::text_start(), layout::text_end(), code),
+        (layout::text_end(), layout::rodata_end(), mapper.read_only()),
+        (layout::rodata_end(), layout::image_end(), mapper.data()),
+    ];
+    for (start, end, flags) in parts {
+        mapper.map(memory, start, start - layout::IMAGE_OFFSET, end - start, flags | tables::GLOBAL);
+    }
+}
+
+fn read_acpi(info: &BootInfo, tables: &RefCell<(Mapper, Early)>) -> Option<Acpi> {
+    let map = |address: u64, length: u64| {
+        let (mapper, memory) = &mut *tables.borrow_mut();
+        boot_memory::map_firmware(address, length, mapper, memory)
+    };
+    let acpi = Acpi::read(&map, info.rsdp());
+    let efi = info.efi_system_table().and_then(|address| Efi::read(&map, address, info.efi_runtime()));
+    if let Some(efi) = &efi {
+        log::debug!("{efi:x?}");
+        if boot::options().efi_runtime_services {
+            let (mapper, memory) = &mut *tables.borrow_mut();
+            firmware::init(info, efi, mapper, memory);
+        }
+    }
+    boot::seal_efi(efi);
+    match &acpi {
+        Some(acpi) => {
+            log::debug!("{acpi:?}");
+            if acpi.cpus_left_out > 0 {
+                log::warn!("{} CPUs stay off: no more than {MAX_CPUS} are started", acpi.cpus_left_out);
+            }
+        }
+        None => log::warn!("no ACPI tables: one CPU, no switching off"),
+    }
+    acpi
+}
+
+fn bring_up_devices(acpi: &'static Acpi, mapper: &mut Mapper, memory: &mut Early) {
+    apic::choose(processor::features().x2apic, acpi.local_apic, |physical| mapper.map_mmio(memory, physical, 4096));
+    interrupts::silence_old_controllers();
+    apic::init();
+    interrupts::init(acpi, |physical| mapper.map_mmio(memory, physical, 0x20));
+    time::init(acpi, |physical| mapper.map_mmio(memory, physical, 1024));
+    mapper.prepare_device_window(memory);
+}
+
+/// The frames of the devices that were brought up.
+fn own_devices(acpi: &Acpi) -> ArrayVec<u64, MAX_OWN_DEVICES> {
+    let io_apics = acpi.io_apics.iter().map(|found| found.address);
+    [apic::physical()].into_iter().chain(io_apics).map(|address| address >> 12).collect()
+}
+
+fn build_windows(mapper: &mut Mapper, memory: &mut Early) {
+    let zeros = memory.take_zeroed(4096, 4096);
+    tables::set_zeros(zeros);
+    let others = boot::other_cpus().iter().copied();
+    for (number, apic_id) in (0..).zip([apic::id()].into_iter().chain(others)) {
+        if let Some(cpu) = CpuId::new(number) {
+            windows::build(cpu, apic_id, entry::guest_trap_entry as *const () as u64, zeros, mapper, memory);
+        }
+    }
+}
+
+/// Seals what has been decided about memory.
+fn finish_memory(mut described: Memory, memory: Early) {
+    for range in memory.into_free().iter() {
+        // a piece that does not fit is lost, nothing else
+        let _ = described.free.try_push(range.start >> 12..range.end >> 12);
+    }
+    let mut root_entries = [0; layout::SLOTS];
+    for (index, entry) in root_entries.iter_mut().enumerate() {
+        *entry = tables::root_entry(layout::FIRST_SLOT + index);
+    }
+    ram::init(Ram { m2p: layout::direct(described.m2p), root_entries }, described.ram_end);
+    boot::seal_memory(described);
+    if !processor::smap() {
+        // SAFETY: this is the only CPU yet, and there is no guest.
+        unsafe { entry::patch_user_access() };
+    }
+}
+
+/// The rest, on this CPU's own stack.
+extern "C" fn on_main_stack() -> ! {
+    traps::load(CpuId::BOOT);
+    let memory = boot::memory();
+    for range in memory.free() {
+        frames::add_free_range(Mfn::new(range.start.get()), range.end);
+    }
+    console::end_of_boot(&boot::options().serial);
+    log::debug!("CR4 {:#x}, APIC {}", registers::read_cr4(), if apic::is_x2apic() { "by MSR" } else { "in memory" });
+    paravane_main()
+}

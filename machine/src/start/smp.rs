@@ -1,0 +1,87 @@
+#![expect(unsafe_code, reason = "copies the start-up code to low memory and runs other CPUs")]
+//! Bringing up the other CPUs, one after the other.
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::addr::{CpuId, MAX_CPUS};
+use crate::address_space::{tables, windows};
+use crate::once::Once;
+use crate::{apic, boot, layout, per_cpu, processor, time, traps};
+
+/// The page below 1 MiB that the start-up code runs in.
+static TRAMPOLINE: AtomicU64 = AtomicU64::new(0);
+/// What the next CPU loads.
+pub(super) static AP_ROOT: AtomicU64 = AtomicU64::new(0);
+pub(super) static AP_STACK: AtomicU64 = AtomicU64::new(0);
+static STARTING: AtomicUsize = AtomicUsize::new(0);
+static MAIN: Once<fn() -> !> = Once::new();
+
+/// Copies the start-up code to a free page below 1 MiB.
+pub(crate) fn place_trampoline(page: u64) {
+    unsafe extern "C" {
+        static trampoline_start: u8;
+        static trampoline_efer: u8;
+        static trampoline_end: u8;
+    }
+    let (first, last) = ((&raw const trampoline_start) as u64, (&raw const trampoline_end) as u64);
+    let target = layout::direct(page) as *mut u8;
+    // SAFETY: the page was free, is mapped, and the code is far shorter than a page.
+    unsafe { target.copy_from(first as *const u8, (last - first) as usize) };
+    let efer: u32 = if processor::features().no_execute { 0x900 } else { 0x100 };
+    let field = target.wrapping_add(((&raw const trampoline_efer) as u64 - first) as usize);
+    // SAFETY: the field lies inside the copy.
+    unsafe { field.cast::<u32>().write_unaligned(efer) };
+    TRAMPOLINE.store(page, Ordering::Relaxed);
+}
+
+/// See `cpu::start_others`.
+pub(crate) fn start_others(main: fn() -> !) {
+    MAIN.set(main);
+    let page = TRAMPOLINE.load(Ordering::Relaxed);
+    if page == 0 {
+        return log::warn!("no free page below 1 MiB: the other CPUs stay off");
+    }
+    AP_ROOT.store(tables::idle_root(), Ordering::Relaxed);
+    for &apic_id in boot::other_cpus() {
+        let Some(cpu) = u32::try_from(per_cpu::online()).ok().and_then(CpuId::new) else { break };
+        if !start_one(cpu, apic_id, (page >> 12) as u8) {
+            log::error!("the CPU with APIC number {apic_id} does not start");
+        }
+    }
+    log::info!("{} of {} CPUs are running", per_cpu::online(), boot::other_cpus().len() + 1);
+}
+
+fn start_one(cpu: CpuId, apic_id: u32, page: u8) -> bool {
+    // SAFETY: the window was built at boot and its CPU is not running yet.
+    unsafe { (*per_cpu::info(cpu)).apic_id = apic_id };
+    AP_STACK.store(windows::main_stack_top(cpu), Ordering::Relaxed);
+    STARTING.store(cpu.index(), Ordering::SeqCst);
+    apic::send_init(apic_id);
+    time::delay(10_000);
+    for wait in [1_000, 2_000_000] {
+        apic::send_startup(apic_id, page);
+        let end = time::now() + wait * 1000;
+        while time::now() < end {
+            if per_cpu::online() > cpu.index() {
+                return true;
+            }
+            core::hint::spin_loop();
+        }
+    }
+    // back to waiting, so that it cannot turn up late on a stack that another CPU has by then
+    apic::send_init(apic_id);
+    false
+}
+
+/// Where another CPU enters Rust: on its main stack, with Paravane's root table.
+pub(super) extern "C" fn start_ap() -> ! {
+    let cpu = u32::try_from(STARTING.load(Ordering::SeqCst)).ok().and_then(CpuId::new);
+    let cpu = cpu.expect("only CPUs that can be numbered are started");
+    assert!(cpu.index() < MAX_CPUS, "CPU numbers are below the limit");
+    processor::enable();
+    traps::load(cpu);
+    apic::init();
+    time::init_timer();
+    per_cpu::note_online();
+    (MAIN.get())()
+}

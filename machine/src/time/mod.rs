@@ -1,0 +1,106 @@
+//! Time: nanoseconds since boot from the time-stamp counter, the deadline of this CPU, and the wall clock.
+
+#[cfg_attr(target_os = "none", path = "bare.rs")]
+#[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
+mod backend;
+
+#[cfg(not(target_os = "none"))]
+pub use backend::advance;
+#[cfg(target_os = "none")]
+pub(crate) use backend::{delay, init, init_timer};
+#[cfg(not(target_os = "none"))]
+pub(crate) use backend::{forget_deadline, is_due};
+pub use backend::{now, scale, set_deadline, ticks, tsc, wall_clock_at_boot};
+
+/// How counter ticks become nanoseconds, in the form that the interface hands to guests: shift the ticks left by `shift`
+/// (right if it is negative), multiply by `mul`, drop 32 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scale {
+    /// 32-bit binary fraction.
+    pub mul: u32,
+    /// Applied before the multiplication.
+    pub shift: i8,
+}
+
+impl Scale {
+    /// The scale of a counter with `hertz` ticks a second, which must not be zero.
+    pub const fn of_frequency(hertz: u64) -> Self {
+        // mul = 10^9 * 2^32 / (hertz * 2^shift), to lie in [2^31, 2^32)
+        let mut shift = 0i8;
+        let mut numerator = 1_000_000_000u128 << 32;
+        let mut denominator = hertz as u128;
+        while numerator / denominator >= 1 << 32 {
+            denominator <<= 1;
+            shift += 1;
+        }
+        while numerator / denominator < 1 << 31 {
+            numerator <<= 1;
+            shift -= 1;
+        }
+        Self { mul: (numerator / denominator) as u32, shift }
+    }
+
+    /// Nanoseconds of so many ticks.
+    pub const fn nanoseconds(self, ticks: u64) -> u64 {
+        let ticks = if self.shift < 0 { ticks as u128 >> -self.shift } else { (ticks as u128) << self.shift };
+        ((ticks * self.mul as u128) >> 32) as u64
+    }
+
+    /// Ticks a second.
+    pub const fn frequency(self) -> u64 {
+        let scaled = (1_000_000_000u128 << 32).div_ceil(self.mul as u128);
+        (if self.shift < 0 { scaled << -self.shift } else { scaled >> self.shift }) as u64
+    }
+}
+
+/// The rate of a timer that is asked to wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// Ticks in a nanosecond: a number with a 32-bit binary fraction.
+    per_nanosecond: u64,
+}
+
+impl Rate {
+    /// The rate of a timer with `hertz` ticks a second, at most 2^60.
+    pub const fn of_frequency(hertz: u64) -> Self {
+        Self { per_nanosecond: ((hertz as u128) << 32).div_ceil(1_000_000_000) as u64 }
+    }
+
+    /// Ticks, one at least, that take so many nanoseconds or little more; at most `u64::MAX`.
+    pub const fn ticks(self, nanoseconds: u64) -> u64 {
+        let ticks = ((nanoseconds as u128 * self.per_nanosecond as u128) >> 32) + 1;
+        if ticks > u64::MAX as u128 { u64::MAX } else { ticks as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rate, Scale};
+
+    #[test]
+    fn scales_are_exact_to_a_few_parts_in_a_billion() {
+        for hertz in [1_000_000, 999_999_999, 1_000_000_000, 2_400_000_123, 5_000_000_000] {
+            let scale = Scale::of_frequency(hertz);
+            assert!(scale.mul >= 1 << 31);
+            for seconds in [1, 60, 86_400] {
+                let error = scale.nanoseconds(hertz * seconds).abs_diff(seconds * 1_000_000_000);
+                assert!(error <= seconds + 2, "{hertz} Hz: {error} ns in {seconds} s");
+            }
+            assert!(scale.frequency().abs_diff(hertz) <= 10);
+        }
+    }
+
+    #[test]
+    fn a_timer_waits_long_enough_and_not_much_longer() {
+        for hertz in [1000, 62_500_000, 999_999_999, 1_000_000_000, 2_400_000_123, 5_000_000_000] {
+            let rate = Rate::of_frequency(hertz);
+            for wait in [0, 1, 999, 1_000_000, 1_000_000_007, 86_400_000_000_000] {
+                let exact = (u128::from(wait) * u128::from(hertz)).div_ceil(1_000_000_000) as u64;
+                let ticks = rate.ticks(wait);
+                assert!(ticks >= exact.max(1), "{hertz} Hz, {wait} ns: {ticks} instead of {exact}");
+                assert!(ticks - exact <= 1 + wait / 4_000_000_000, "{hertz} Hz, {wait} ns: {ticks} instead of {exact}");
+            }
+            assert!(rate.ticks(u64::MAX) >= u64::MAX / 1_000_000_000 * hertz.min(1_000_000_000));
+        }
+    }
+}

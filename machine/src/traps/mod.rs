@@ -1,0 +1,177 @@
+#![expect(unsafe_code, reason = "the interrupt table and its entry points")]
+//! The interrupt table, and traps that hit Paravane itself: one that the exception table foresees
+//! continues at its fixup, any other ends the host.
+
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::addr::CpuId;
+use crate::address_space::windows;
+use crate::context::{GuestContext, PRIVILEGE_MASK, Registers, VIRTUAL_8086};
+use crate::exception_table::{self, Entry};
+use crate::per_cpu::{self, CpuInfo};
+use crate::processor::debug_registers;
+use crate::processor::registers::{self, DescriptorTable, msr};
+use crate::{interrupt_dispatch, layout, panic, processor, vectors};
+
+const DEBUG: u64 = vectors::DEBUG as u64;
+const NMI: u64 = vectors::NMI as u64;
+const DOUBLE_FAULT: u64 = vectors::DOUBLE_FAULT as u64;
+const MACHINE_CHECK: u64 = vectors::MACHINE_CHECK as u64;
+
+/// The vectors that ring 3 may raise by an instruction.
+const RAISED_BY_GUESTS: [u64; 3] =
+    [vectors::BREAKPOINT as u64, vectors::OVERFLOW as u64, vectors::LEGACY_SYSCALL as u64];
+
+/// Two words a gate. All CPUs share the table; it is filled before any other CPU starts.
+static IDT: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
+
+/// Offset of a field of `Registers` in the frame that a stub leaves, which begins with the vector.
+macro_rules! frame_offset {
+    ($field:ident) => {
+        offset_of!(Registers, $field) - offset_of!(Registers, vector)
+    };
+}
+
+// The numbers of words that `move_to_stack` is given.
+const _: () = assert!(size_of::<Registers>() - offset_of!(Registers, rip) == 5 * 8);
+const _: () = assert!(size_of::<Registers>() - offset_of!(Registers, vector) == 7 * 8);
+
+global_asm!(
+    include_str!("../processor/trap_macros.S"),
+    include_str!("traps.S"),
+    host_trap = sym host_trap,
+    nmi = const vectors::NMI,
+    debug = const vectors::DEBUG,
+    double_fault = const vectors::DOUBLE_FAULT,
+    machine_check = const vectors::MACHINE_CHECK,
+    frame_rip = const frame_offset!(rip),
+    frame_cs = const frame_offset!(cs),
+    frame_rflags = const frame_offset!(rflags),
+    privilege_mask = const PRIVILEGE_MASK,
+    virtual_8086 = const VIRTUAL_8086,
+    window_mask = const -(layout::PER_CPU_SIZE as i64),
+    registers_end = const per_cpu::OFFSET as usize + offset_of!(CpuInfo, registers_end),
+    context = const per_cpu::OFFSET as usize + offset_of!(CpuInfo, context),
+    host_stack = const offset_of!(GuestContext, host_stack),
+);
+
+/// Prepares the tables that all CPUs share: the exception table, and the interrupt table, in which
+/// ring 3 may raise breakpoint, overflow and the legacy system call only.
+///
+/// # Safety
+/// No other CPU may be running, nor a guest.
+pub(crate) unsafe fn prepare() {
+    // SAFETY: the caller's promise is the same.
+    unsafe { sort_exception_table() };
+    fill_table();
+}
+
+fn fill_table() {
+    unsafe extern "C" {
+        static trap_stubs: u8;
+    }
+    let stubs = (&raw const trap_stubs) as u64;
+    for vector in 0..256u64 {
+        let address = stubs + vector * 16;
+        let privilege = if RAISED_BY_GUESTS.contains(&vector) { 3 } else { 0 };
+        let stack = match vector {
+            NMI => windows::STACK_NMI,
+            MACHINE_CHECK => windows::STACK_MACHINE_CHECK,
+            DOUBLE_FAULT => windows::STACK_DOUBLE_FAULT,
+            DEBUG => windows::STACK_DEBUG,
+            _ => 0,
+        };
+        let low = address & 0xffff
+            | u64::from(windows::CODE64) << 16
+            | stack << 32
+            | (0x8e | privilege << 5) << 40
+            | (address >> 16 & 0xffff) << 48;
+        IDT[vector as usize * 2].store(low, Ordering::Relaxed);
+        IDT[vector as usize * 2 + 1].store(address >> 32, Ordering::Relaxed);
+    }
+}
+
+/// Loads the table on this CPU.
+fn load_table() {
+    let pointer = DescriptorTable { limit: size_of_val(&IDT) as u16 - 1, base: IDT.as_ptr() as u64 };
+    // SAFETY: the table has been filled with gates to valid stubs and lives for ever.
+    unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags)) };
+}
+
+/// Makes this CPU ready for entries: descriptor tables, interrupt table, system-call entries.
+pub(crate) fn load(cpu: CpuId) {
+    windows::load_segments(cpu);
+    load_table();
+    load_system_call_entries(cpu);
+}
+
+fn load_system_call_entries(cpu: CpuId) {
+    let entry_at = |symbol: u64| windows::base(cpu) + (symbol - layout::entry_page());
+    let set = |number, value| {
+        // SAFETY: the entry points lie in the entry page of this CPU's window, and the selectors in its GDT.
+        unsafe { registers::write_msr(number, value) };
+    };
+    let features = processor::features();
+    unsafe extern "C" {
+        static entry_syscall: u8;
+        static entry_syscall32: u8;
+        static entry_sysenter: u8;
+    }
+    set(msr::STAR, u64::from(windows::CODE64) << 32 | u64::from(windows::USER_CODE32) << 48);
+    set(msr::LSTAR, entry_at((&raw const entry_syscall) as u64));
+    set(msr::CSTAR, entry_at((&raw const entry_syscall32) as u64));
+    // Flags that an entry clears: trap, interrupt, direction, I/O privilege, nested task, resume,
+    // alignment check.
+    set(msr::SFMASK, 0x5_7700);
+    if features.sysenter {
+        set(msr::SYSENTER_CS, windows::CODE64.into());
+        set(msr::SYSENTER_ESP, windows::main_stack_top(cpu));
+        set(msr::SYSENTER_EIP, entry_at((&raw const entry_sysenter) as u64));
+    }
+}
+
+/// Called by the stubs with the registers of what was interrupted.
+extern "C" fn host_trap(registers: &mut Registers) {
+    match registers.vector {
+        // A guest's data breakpoint can hit while its memory is copied; nothing of Paravane's can
+        // be watched. No vCPU is told.
+        DEBUG => debug_registers::clear_status(),
+        NMI => panic::on_nmi(registers),
+        vector @ 32..=255 if registers.cs & PRIVILEGE_MASK == 0 => interrupt_dispatch::host_interrupt(vector as u8),
+        vector => match fixup(registers.rip) {
+            Some(fixup) if !matches!(vector, DOUBLE_FAULT | MACHINE_CHECK) => {
+                per_cpu::note_host_fault(vector, registers.error_code);
+                registers.rip = fixup;
+            }
+            _ => panic::on_trap(registers),
+        },
+    }
+}
+
+/// The number of entries of the exception table.
+fn exception_table_length() -> usize {
+    (layout::ex_table_end() - layout::ex_table_start()) as usize / size_of::<Entry>()
+}
+
+/// Sorts the exception table.
+///
+/// # Safety
+/// No other CPU may be running, nor a guest.
+unsafe fn sort_exception_table() {
+    let writable = layout::direct(layout::ex_table_start() - layout::IMAGE_OFFSET) as *mut Entry;
+    // SAFETY: the linker puts the table, which consists of entries, between the two symbols. The direct
+    // map shows the image writable, and nobody else reads the table now.
+    let table = unsafe { core::slice::from_raw_parts_mut(writable, exception_table_length()) };
+    exception_table::sort(table);
+}
+
+/// Where execution continues after a fault at `rip`, if that is foreseen.
+fn fixup(rip: u64) -> Option<u64> {
+    let start = layout::ex_table_start();
+    // SAFETY: the linker puts the table, which consists of entries, between the two symbols, in
+    // read-only data. Nobody writes to it after boot.
+    let table = unsafe { core::slice::from_raw_parts(start as *const Entry, exception_table_length()) };
+    exception_table::find(table, start, rip)
+}

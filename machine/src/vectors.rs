@@ -1,0 +1,46 @@
+//! Interrupt vectors by name (Intel SDM volume 3, 6.3.1): the exceptions, those that Paravane uses
+//! itself, and the range that devices get.
+
+use core::ops::RangeInclusive;
+
+/// Debug exception (#DB).
+pub const DEBUG: u8 = 1;
+/// Non-maskable interrupt.
+pub const NMI: u8 = 2;
+/// Breakpoint (#BP).
+pub const BREAKPOINT: u8 = 3;
+/// Overflow (#OF).
+pub const OVERFLOW: u8 = 4;
+/// Double fault (#DF).
+pub const DOUBLE_FAULT: u8 = 8;
+/// General protection fault (#GP).
+pub const GENERAL_PROTECTION: u8 = 13;
+/// Page fault (#PF).
+pub const PAGE_FAULT: u8 = 14;
+/// Machine check (#MC).
+pub const MACHINE_CHECK: u8 = 18;
+/// The last vector that the architecture reserves for exceptions.
+pub const LAST_EXCEPTION: u8 = 31;
+/// The software interrupt that guests use for 32-bit system calls.
+pub const LEGACY_SYSCALL: u8 = 0x80;
+
+/// Vectors for devices: above the exceptions and the old interrupt controllers, below Paravane's own.
+pub(crate) const DEVICES: RangeInclusive<u8> = 0x30..=0xef;
+/// This CPU's timer.
+#[cfg(target_os = "none")]
+pub(crate) const TIMER: u8 = 0xf0;
+/// Another CPU called `cpu::kick`.
+#[cfg(target_os = "none")]
+pub(crate) const KICK: u8 = 0xf1;
+/// Another CPU waits for a flush.
+#[cfg(target_os = "none")]
+pub(crate) const FLUSH: u8 = 0xf2;
+/// A serial port.
+#[cfg(target_os = "none")]
+pub(crate) const SERIAL: u8 = 0xf3;
+/// The local APIC has seen an error.
+#[cfg(target_os = "none")]
+pub(crate) const APIC_ERROR: u8 = 0xfe;
+/// A spurious interrupt of the local APIC, which is not acknowledged.
+#[cfg(target_os = "none")]
+pub(crate) const SPURIOUS: u8 = 0xff;
