@@ -75,9 +75,13 @@ pub(super) fn exchange_entry(mfn: Mfn, index: u16, from: u64, to: u64) -> Result
     entry(mfn, index).compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
 }
 
-/// Clears a frame that nobody else can reach.
-pub(super) fn zero(mfn: Mfn) {
-    // SAFETY: the caller has just taken the frame from the allocator; the direct map covers it.
+/// Clears a frame.
+///
+/// # Safety
+/// Nobody else may reach the frame: it has been taken off the free lists, and no translation of it is
+/// cached.
+pub(super) unsafe fn zero(mfn: Mfn) {
+    // SAFETY: the caller vouches that the access is exclusive; the direct map covers the frame.
     unsafe { ram::direct_map(mfn).write_bytes(0, PAGE_SIZE) };
 }
 

@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "makes allocations of frames from the free lists")]
 //! Which frames are free: a buddy allocator whose lists are linked through the frame table.
 //!
 //! There are lists for each width of frame numbers, so that whoever needs frames that a device can address finds some: others get the highest
@@ -89,18 +90,24 @@ pub fn add_free_range(start: Mfn, end: Mfn) {
 /// A free frame for `owner`, cleared; `None` when memory is exhausted.
 pub fn allocate(owner: DomainId) -> Option<Allocation> {
     let first = take(0, ADDRESS_BITS)?;
-    Some(prepare(first, owner))
+    // SAFETY: the frame was just taken off the free lists.
+    Some(unsafe { prepare(first, owner) })
 }
 
 /// Clears a frame that has just been taken and makes it the property of `owner`.
-pub(super) fn prepare(number: u64, owner: DomainId) -> Allocation {
+///
+/// # Safety
+/// The frame must have been taken off the free lists by the caller, and not be prepared yet (FT-8).
+pub(super) unsafe fn prepare(number: u64, owner: DomainId) -> Allocation {
     let mfn = Mfn::new(number);
     let slot = slot::referenced(mfn);
     slot.ensure_flushed();
     let cleared = slot.update_usage(|_| Some(slot::Use::NONE));
     assert!(cleared.is_ok_and(|before| before.count == 0 && !before.owns_entries()), "{mfn:?} was free and in use");
-    access::zero(mfn);
-    Allocation::new(mfn, owner)
+    // SAFETY: the caller has taken the frame, and no translation of it is left: nobody else reaches it.
+    unsafe { access::zero(mfn) };
+    // SAFETY: as above.
+    unsafe { Allocation::new(mfn, owner) }
 }
 
 /// Returns a frame whose last reference has gone.

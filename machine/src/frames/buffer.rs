@@ -88,7 +88,9 @@ impl Drop for Buffer {
             let mfn = Mfn::new(number);
             let before = slot::referenced(mfn).refs.swap(1, Ordering::SeqCst);
             assert!(before == 0, "{mfn:?} of a buffer has {before} references");
-            drop(FrameRef::from_counted(mfn));
+            // SAFETY: no reference could name the frame (FT-8); its count was just set to one, which is
+            // released here.
+            drop(unsafe { FrameRef::from_counted(mfn) });
         }
     }
 }

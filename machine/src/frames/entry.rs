@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "takes over the references that the bits of entries own")]
 //! A page-table entry as a value that owns the reference it stands for (FT-5).
 
 use core::marker::PhantomData;
@@ -34,17 +35,22 @@ pub struct Entry<K: Level> {
 impl<K: Level> Entry<K> {
     /// An entry that maps nothing. The other bits are the guest's to use (a swap entry, say); the present bit is cleared.
     pub const fn absent(raw: RawEntry) -> Self {
-        Self::from_owned_bits(raw.get() & !LeafFlags::PRESENT.bits())
+        // SAFETY: bits of an absent entry own nothing (FT-5).
+        unsafe { Self::from_owned_bits(raw.get() & !LeafFlags::PRESENT.bits()) }
     }
 
-    /// Takes over bits that own their references: read from the owned part of a table, or made by
-    /// `into_raw`.
-    pub(crate) const fn from_owned_bits(raw: u64) -> Self {
+    /// Takes over bits with the reference that they own: taken out of the owned part of a table, or
+    /// made by [`Self::into_raw`].
+    ///
+    /// # Safety
+    /// The bits must own what an entry of level `K` with these bits stands for (FT-5), and the caller
+    /// must give that up: nobody else may take it over or release it.
+    pub(super) const unsafe fn from_owned_bits(raw: u64) -> Self {
         Self { raw, level: PhantomData }
     }
 
     /// The bits, which now own the reference.
-    pub(crate) fn into_raw(self) -> u64 {
+    pub(super) fn into_raw(self) -> u64 {
         let raw = self.raw;
         mem::forget(self);
         raw
@@ -77,12 +83,16 @@ fn leaf_bits(mfn: Mfn, wanted: RawEntry, access: LeafFlags) -> u64 {
 impl Entry<L1> {
     /// Maps a frame for reading; flags come from what the guest asked for.
     pub fn read_only(frame: FrameRef, wanted: RawEntry) -> Self {
-        Self::from_owned_bits(leaf_bits(frame.into_counted(), wanted, LeafFlags::empty()))
+        let bits = leaf_bits(frame.into_counted(), wanted, LeafFlags::empty());
+        // SAFETY: the bits are those of a read-only leaf and own the reference that was just given up.
+        unsafe { Self::from_owned_bits(bits) }
     }
 
     /// Maps a frame for reading and writing.
     pub fn writable(frame: TypedRef<Writable>, wanted: RawEntry) -> Self {
-        Self::from_owned_bits(leaf_bits(frame.into_counted(), wanted, LeafFlags::WRITABLE))
+        let bits = leaf_bits(frame.into_counted(), wanted, LeafFlags::WRITABLE);
+        // SAFETY: the bits are those of a writable leaf and own the use that was just given up.
+        unsafe { Self::from_owned_bits(bits) }
     }
 }
 
@@ -96,7 +106,10 @@ impl Entry<L1> {
             DeviceFrame::ReadOnly => CACHE_ATTRIBUTES,
             DeviceFrame::Writable => CACHE_ATTRIBUTES | LeafFlags::WRITABLE,
         };
-        Some(Self::from_owned_bits(leaf_bits(mfn, wanted, wanted.flags() & access)))
+        let bits = leaf_bits(mfn, wanted, wanted.flags() & access);
+        // SAFETY: the frame of a device is not in the frame table's RAM, so its entry owns nothing
+        // (FT-5).
+        Some(unsafe { Self::from_owned_bits(bits) })
     }
 
     /// The same entry with the cache attributes that were asked for: drivers share memory with their devices so.
@@ -114,7 +127,7 @@ impl Entry<L1> {
 /// # Panics
 /// If they differ in frame or presence, or `wanted` may be written and `owned` not.
 #[inline]
-pub(crate) fn leaf_with_flags(owned: RawEntry, wanted: RawEntry) -> u64 {
+pub(super) fn leaf_with_flags(owned: RawEntry, wanted: RawEntry) -> u64 {
     assert!(owned.is_present() && owned.keeps_mapping(wanted), "{owned:x?} and {wanted:x?} map different things");
     leaf_bits(owned.frame(), wanted, wanted.flags().intersection(LeafFlags::WRITABLE))
 }
@@ -129,7 +142,7 @@ fn table_bits(mfn: Mfn, wanted: RawEntry) -> u64 {
 }
 
 /// Checks an entry of the level above `Lower`; the bits returned own the reference to the lower table.
-pub(crate) fn admit_table_entry<Lower: Level, A: Admission>(
+pub(super) fn admit_table_entry<Lower: Level, A: Admission>(
     raw: RawEntry,
     admission: &mut A,
     budget: &mut Budget,
@@ -156,7 +169,10 @@ macro_rules! table_entries {
                 admission: &mut A,
                 budget: &mut Budget,
             ) -> Result<Self, AcquireError> {
-                admit_table_entry::<reference::$lower, A>(raw, admission, budget).map(Self::from_owned_bits)
+                let bits = admit_table_entry::<reference::$lower, A>(raw, admission, budget)?;
+                // SAFETY: the bits own the reference to the lower table that was just acquired, or
+                // are absent.
+                Ok(unsafe { Self::from_owned_bits(bits) })
             }
         }
     )*};
@@ -167,7 +183,12 @@ table_entries!(L2 -> L1, L3 -> L2, L4 -> L3);
 impl Entry<L1> {
     /// A read-only mapping of a frame of the M2P; `None` if the frame is none of these. The M2P stays for ever, so the entry owns nothing.
     pub fn machine_to_physical(raw: RawEntry) -> Option<Self> {
-        m2p::contains(raw.frame()).then(|| Self::from_owned_bits(leaf_bits(raw.frame(), raw, LeafFlags::empty())))
+        m2p::contains(raw.frame()).then(|| {
+            let bits = leaf_bits(raw.frame(), raw, LeafFlags::empty());
+            // SAFETY: the frames of the M2P are Paravane's own and not in the frame table's RAM, so
+            // an entry of one owns nothing (FT-5).
+            unsafe { Self::from_owned_bits(bits) }
+        })
     }
 
     /// Decides on an entry that a guest asks for, by its policy.
@@ -186,13 +207,18 @@ impl<K: Level> Drop for Entry<K> {
         if !raw.is_present() {
             return;
         }
-        let Some(frame) = FrameRef::from_entry(raw.frame()) else { return };
+        // SAFETY: this value owns what its bits stand for (FT-5), and ends here.
+        let Some(frame) = (unsafe { FrameRef::from_entry(raw.frame()) }) else { return };
         match K::LEVEL {
-            1 if raw.is_writable() => drop(TypedRef::<Writable>::from_counted(frame)),
+            // SAFETY: a writable leaf owns a use as `Writable` (FT-5).
+            1 if raw.is_writable() => drop(unsafe { TypedRef::<Writable>::from_counted(frame) }),
             1 => drop(frame),
-            2 => drop(TypedRef::<L1>::from_counted(frame)),
-            3 => drop(TypedRef::<reference::L2>::from_counted(frame)),
-            _ => drop(TypedRef::<reference::L3>::from_counted(frame)),
+            // SAFETY: an entry of level 2 owns a use as L1 (FT-5).
+            2 => drop(unsafe { TypedRef::<L1>::from_counted(frame) }),
+            // SAFETY: an entry of level 3 owns a use as L2 (FT-5).
+            3 => drop(unsafe { TypedRef::<reference::L2>::from_counted(frame) }),
+            // SAFETY: an entry of level 4 owns a use as L3 (FT-5).
+            _ => drop(unsafe { TypedRef::<reference::L3>::from_counted(frame) }),
         }
     }
 }

@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "takes allocations out of extents and chains")]
 //! Several frames at a time, without memory for a list of them: a guest decides how many there are.
 
 use core::sync::atomic::Ordering;
@@ -30,7 +31,10 @@ impl Block {
         let end = self.first + (1 << self.order);
         let mut extent = Extent { next: self.first, end: self.first };
         while extent.end < end {
-            allocator::prepare(extent.end, owner).into_reference().into_counted();
+            // SAFETY: the block's frames were taken off the free lists with it, and each is prepared
+            // once, since the block is forgotten afterwards.
+            let allocation = unsafe { allocator::prepare(extent.end, owner) };
+            allocation.into_reference().into_counted();
             extent.end += 1;
         }
         core::mem::forget(self);
@@ -66,7 +70,9 @@ impl Iterator for Extent {
     fn next(&mut self) -> Option<Allocation> {
         let mfn = self.first()?;
         self.next += 1;
-        Some(Allocation::from_frame(FrameRef::from_counted(mfn)))
+        // SAFETY: the extent holds a reference to each frame that has not been taken out (FT-1), and
+        // counts this one as taken out from here on.
+        Some(Allocation::from_frame(unsafe { FrameRef::from_counted(mfn) }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -119,7 +125,9 @@ impl Iterator for Chain {
         }
         let mfn = Mfn::new(u64::from(self.head));
         self.head = link_slot(self.head).next.load(Ordering::Relaxed);
-        Some(Allocation::from_frame(FrameRef::from_counted(mfn)))
+        // SAFETY: the chain holds a reference to each of its frames (FT-1), and this one was just taken
+        // out.
+        Some(Allocation::from_frame(unsafe { FrameRef::from_counted(mfn) }))
     }
 }
 

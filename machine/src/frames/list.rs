@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "takes allocations out of the list")]
 //! The frames that belong to one domain, as a list linked through the frame table: no memory of its own, constant-time
 //! insertion and removal.
 
@@ -135,7 +136,9 @@ fn unlink(links: &mut Links, index: u32) -> Allocation {
     }
     links.length -= 1;
     slot.block.fetch_and(!super::allocator::LISTED, Ordering::Relaxed);
-    Allocation::from_frame(FrameRef::from_counted(Mfn::new(u64::from(index))))
+    // SAFETY: the list holds a reference to each of its frames (FT-1), and this one was just taken out
+    // under its lock.
+    Allocation::from_frame(unsafe { FrameRef::from_counted(Mfn::new(u64::from(index))) })
 }
 
 impl Drop for FrameList {

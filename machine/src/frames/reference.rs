@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "makes references from counts that somebody else held")]
 //! References to frames as values: holding one is the proof that its count is held (FT-1, FT-2).
 
 use core::marker::PhantomData;
@@ -112,19 +113,27 @@ impl FrameRef {
         Some(Self { slot })
     }
 
-    /// Takes over a reference that is already counted, as one that an entry or queue owned.
-    pub(crate) fn from_counted(mfn: Mfn) -> Self {
+    /// Takes over a reference that is already counted: one that an entry, a list or a queue held.
+    ///
+    /// # Safety
+    /// The caller must hold one existence count of the frame (FT-1) and give it up: nobody else may
+    /// release it.
+    pub(super) unsafe fn from_counted(mfn: Mfn) -> Self {
         Self { slot: slot::referenced(mfn) }
     }
 
-    /// The same for an entry's, which owns none if what it maps is no memory.
+    /// Takes over the reference of an entry that maps `mfn`. `None` if the frame is not RAM: such an
+    /// entry owns nothing.
+    ///
+    /// # Safety
+    /// The entry must own what its bits stand for (FT-5), and the caller must give that up.
     #[inline]
-    pub(crate) fn from_entry(mfn: Mfn) -> Option<Self> {
+    pub(super) unsafe fn from_entry(mfn: Mfn) -> Option<Self> {
         slot::ram_slot(mfn).map(|slot| Self { slot })
     }
 
     /// Gives the count to something that is not a value: an entry's bits, a queue link, a pin.
-    pub(crate) fn into_counted(self) -> Mfn {
+    pub(super) fn into_counted(self) -> Mfn {
         let mfn = self.mfn();
         mem::forget(self);
         mfn
@@ -222,7 +231,11 @@ pub struct Allocation {
 
 impl Allocation {
     /// Makes a frame, just taken from the allocator, the property of `owner`.
-    pub(super) fn new(mfn: Mfn, owner: DomainId) -> Self {
+    ///
+    /// # Safety
+    /// The frame must have been taken off the free lists by the caller (FT-8), and no translation of
+    /// it may be cached anywhere.
+    pub(super) unsafe fn new(mfn: Mfn, owner: DomainId) -> Self {
         let slot = slot::referenced(mfn);
         slot.owner.store(owner.0, Ordering::SeqCst);
         if let Some(owner) = owner::make(owner) {
@@ -230,7 +243,8 @@ impl Allocation {
         }
         let before = slot.refs.swap(1, Ordering::SeqCst);
         assert!(before == 0, "{mfn:?} was allocated while referenced");
-        Self { frame: FrameRef::from_counted(mfn) }
+        // SAFETY: the count was zero and is one now, and this value takes it.
+        Self { frame: unsafe { FrameRef::from_counted(mfn) } }
     }
 
     pub(super) const fn from_frame(frame: FrameRef) -> Self {
@@ -267,12 +281,16 @@ pub struct TypedRef<K: Kind> {
 
 impl<K: Kind> TypedRef<K> {
     /// Takes over a use that is already counted.
-    pub(crate) const fn from_counted(frame: FrameRef) -> Self {
+    ///
+    /// # Safety
+    /// The caller must hold one use of the frame as `K` (FT-2) and give it up: nobody else may release
+    /// it.
+    pub(super) const unsafe fn from_counted(frame: FrameRef) -> Self {
         Self { frame, kind: PhantomData }
     }
 
     /// Gives both counts to an entry's bits.
-    pub(crate) fn into_counted(self) -> Mfn {
+    pub(super) fn into_counted(self) -> Mfn {
         let mfn = self.frame.mfn();
         mem::forget(self);
         mfn
@@ -282,7 +300,8 @@ impl<K: Kind> TypedRef<K> {
     #[inline]
     pub fn existing(frame: FrameRef) -> Result<Self, FrameRef> {
         if frame.slot().add_use(K::CODE, false) {
-            return Ok(Self::from_counted(frame));
+            // SAFETY: the use was just added.
+            return Ok(unsafe { Self::from_counted(frame) });
         }
         Self::another(frame, MOST)
     }
@@ -294,7 +313,8 @@ impl<K: Kind> TypedRef<K> {
                 .then(|| Use { count: usage.count + 1, ..usage })
         });
         match counted {
-            Ok(_) => Ok(Self::from_counted(frame)),
+            // SAFETY: the use was just counted.
+            Ok(_) => Ok(unsafe { Self::from_counted(frame) }),
             Err(_) => Err(frame),
         }
     }
@@ -332,8 +352,11 @@ impl<K: Kind> TypedRef<K> {
             .slot()
             .update_usage(|usage| (usage.pinned && usage.kind == K::CODE).then_some(Use { pinned: false, ..usage }))
             .ok()?;
-        // The pin held an existence count of its own; it becomes this value's.
-        Some(Self::from_counted(FrameRef::from_counted(frame.mfn())))
+        // SAFETY: the pin held an existence count of its own (FT-1). It has been taken back just now,
+        // by nobody else, and its count becomes this value's.
+        let frame = unsafe { FrameRef::from_counted(frame.mfn()) };
+        // SAFETY: the same holds for the pin's use (FT-2), which was one as `K`.
+        Some(unsafe { Self::from_counted(frame) })
     }
 }
 

@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "takes entries out of tables")]
 //! Page tables in use, as arrays of entries that can be read, replaced and exchanged.
 
 use core::sync::atomic::Ordering;
@@ -101,7 +102,10 @@ impl<K: Level> TypedRef<K> {
             return Err(ReplaceError::Reserved(entry));
         }
         note_mapping(self.frame(), K::LEVEL, entry.raw());
-        Ok(Entry::from_owned_bits(access::swap_entry(self.mfn(), index, entry.into_raw())))
+        let old = access::swap_entry(self.mfn(), index, entry.into_raw());
+        // SAFETY: a table in use owns all its entries (FT-5, FT-6), Paravane's own slots excepted. The
+        // exchange took the old bits out at once, so nobody else does.
+        Ok(unsafe { Entry::from_owned_bits(old) })
     }
 
     /// Puts an entry in if `expected` still stands there.
@@ -123,8 +127,10 @@ impl<K: Level> TypedRef<K> {
         }
         let bits = entry.into_raw();
         match access::exchange_entry(self.mfn(), index, expected.get(), bits) {
-            Ok(old) => Ok(Entry::from_owned_bits(old)),
-            Err(found) => Err(ReplaceError::Changed(RawEntry::new(found), Entry::from_owned_bits(bits))),
+            // SAFETY: as in `replace`.
+            Ok(old) => Ok(unsafe { Entry::from_owned_bits(old) }),
+            // SAFETY: the bits did not get into the table, and are still the entry's that was given up.
+            Err(found) => Err(ReplaceError::Changed(RawEntry::new(found), unsafe { Entry::from_owned_bits(bits) })),
         }
     }
 }

@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "takes references out of the queue")]
 //! Teardown of page tables: a table that nobody uses any more waits in its domain's queue to give
 //! back what its entries own, so dropping a reference is always short.
 //!
@@ -68,7 +69,9 @@ impl Queue {
         state.head = slot::referenced(mfn).queue_next.load(Ordering::Relaxed);
         state.in_work += 1;
         drop(state);
-        Some(FrameRef::from_counted(mfn))
+        // SAFETY: the queue holds a reference to each of its frames (FT-1), and this one was just taken
+        // out under its lock.
+        Some(unsafe { FrameRef::from_counted(mfn) })
     }
 
     /// Ends the work on a table; one that is not done is put back.

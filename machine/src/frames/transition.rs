@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "takes entries out of tables")]
 //! How a frame changes its kind: promotion to a validated kind, and the tearing down of tables out of use.
 //!
 //! States of a frame, as (use count, progress, busy):
@@ -184,7 +185,8 @@ impl<K: Kind> TypedRef<K> {
         if !frame.slot().add_use(K::CODE, true) {
             acquire(&frame, K::CODE, admission, budget)?;
         }
-        Ok(Self::from_counted(frame))
+        // SAFETY: the use was just added, by `add_use` or by `acquire`.
+        Ok(unsafe { Self::from_counted(frame) })
     }
 }
 
@@ -406,10 +408,16 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
         }
         let raw = access::read_entry(frame.mfn(), index);
         match level {
-            1 => drop(Entry::<L1>::from_owned_bits(raw)),
-            2 => drop(Entry::<L2>::from_owned_bits(raw)),
-            3 => drop(Entry::<L3>::from_owned_bits(raw)),
-            _ => drop(Entry::<L4>::from_owned_bits(raw)),
+            // SAFETY: the entry is below the progress, so it owns what its bits stand for (FT-5). Only
+            // the thread that set BUSY is here (FT-4), and the progress ends below the entry before
+            // anybody else looks.
+            1 => drop(unsafe { Entry::<L1>::from_owned_bits(raw) }),
+            // SAFETY: as above.
+            2 => drop(unsafe { Entry::<L2>::from_owned_bits(raw) }),
+            // SAFETY: as above.
+            3 => drop(unsafe { Entry::<L3>::from_owned_bits(raw) }),
+            // SAFETY: as above.
+            _ => drop(unsafe { Entry::<L4>::from_owned_bits(raw) }),
         }
     }
     set_progress(frame, 0);
