@@ -1,4 +1,5 @@
-//! Address and frame spaces, one newtype each, so that a number of one space cannot be used in another.
+//! Address and frame spaces, one newtype each, so that a number of one space cannot be used in
+//! another.
 
 use core::fmt;
 
@@ -53,7 +54,8 @@ number! {
     MachineAddr
 }
 number! {
-    /// A virtual address that a guest names; an allegation until an access through it has succeeded.
+    /// A virtual address that a guest names; an allegation until an access through it has
+    /// succeeded.
     GuestVirt
 }
 

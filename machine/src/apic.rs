@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "device registers in memory, MSRs")]
-//! The local APIC of each CPU, by MSRs (x2APIC) where there are any, by memory (xAPIC) elsewhere. Intel SDM volume 3, 11.
+//! The local APIC of each CPU, by MSRs (x2APIC) where there are any, by memory (xAPIC) elsewhere.
+//! Intel SDM volume 3, 11.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -114,7 +115,7 @@ pub(crate) fn error_status() -> u32 {
 fn command(target: u32, value: u32) {
     crate::counters::count(crate::counters::Counter::Ipis);
     if is_x2apic() {
-        // SAFETY: sends an interrupt; what it does at the target is the target's handler's business.
+        // SAFETY: sends an interrupt; its effect at the target is up to the handler there.
         return unsafe { registers::write_msr(msr::X2APIC + COMMAND, u64::from(target) << 32 | u64::from(value)) };
     }
     let idle = || read(COMMAND) & BUSY == 0;
@@ -129,7 +130,8 @@ fn command(target: u32, value: u32) {
 pub(crate) fn send(target: u32, vector: u8) {
     core::sync::atomic::fence(Ordering::SeqCst);
     if is_x2apic() {
-        // SAFETY: a fence; x2APIC's writes are not ordered behind earlier stores by themselves.
+        // SAFETY: a fence; writes of x2APIC registers are not ordered after earlier stores by
+        // themselves.
         unsafe { core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags)) };
     }
     command(target, ASSERT | u32::from(vector));

@@ -12,7 +12,8 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 const _: () = assert!(MAX_MODULES <= 64, "one bit for each module");
 
-/// A boot module's memory. While this value lives it is read-only; dropping it leaves the module where it is, for good.
+/// A boot module's memory. While this value lives it is read-only; dropping it leaves the module
+/// where it is, for good.
 #[derive(Debug)]
 pub struct ModuleContents {
     index: usize,
@@ -21,8 +22,8 @@ pub struct ModuleContents {
 }
 
 impl ModuleContents {
-    /// The memory of module `index` of `boot::info()`. `None` if there is no such module, if it does not lie in memory
-    /// of the firmware's map, or if it has been taken before.
+    /// The memory of module `index` of `boot::info()`. `None` if there is no such module, if it
+    /// does not lie in memory of the firmware's map, or if it has been taken before.
     pub fn take(index: usize) -> Option<Self> {
         let module = boot::info().modules().get(index)?;
         let length = usize::try_from(module.len()).ok()?;
@@ -43,13 +44,13 @@ impl ModuleContents {
         let frame = ram::direct_map(Mfn::containing(self.start));
         // SAFETY: the module lies in the direct map, and its first byte in that frame.
         let first = unsafe { frame.add((self.start.get() as usize) % PAGE_SIZE) };
-        // SAFETY: boot has kept the module's frames out of the allocator and out of every table of its own, so nothing
-        // writes there before `release` consumes this value.
+        // SAFETY: boot has kept the module's frames out of the allocator and out of every table of
+        // its own, so nothing writes there before `release` consumes this value.
         unsafe { core::slice::from_raw_parts(first, self.length) }
     }
 
-    /// Gives the module's frames to the allocator, those left out that it shares with another module or with something that
-    /// is not free memory. Returns how many that were.
+    /// Gives the module's frames to the allocator, those left out that it shares with another
+    /// module or with something that is not free memory. Returns how many that were.
     pub fn release(self) -> u64 {
         let modules = boot::info().modules();
         let range = modules[self.index].frames();
@@ -75,7 +76,8 @@ impl ModuleContents {
     }
 }
 
-/// Whether the firmware's map says of each byte that it is usable memory and of none that it is something else.
+/// Whether each byte is usable memory in the firmware's map, and none is in a range of another
+/// kind.
 fn is_usable(start: u64, end: u64) -> bool {
     let map = boot::info().memory_map();
     let mut at = start;

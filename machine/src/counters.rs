@@ -1,5 +1,7 @@
-//! How often each pCPU has done what costs time, since it came up or the counters were reset. Counting is a load and a store on the pCPU's own
-//! words, which nobody else writes: a reset only remembers where they stood. Nobody reads them but who asks. The entry code counts in the active context, which is added here at the next interrupt and when it leaves the pCPU.
+//! Per-pCPU performance counters, since the pCPU came up or the counters were reset. Read on
+//! request only. Counting is a load and a store on words that only this pCPU writes; a reset
+//! records their values and leaves them. The entry code counts in the active context, whose counts
+//! are added here at the next interrupt and when it leaves the pCPU.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +30,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// System calls of processes that the entry code has handed to their kernel.
+    /// System calls of processes that the entry code has bounced to their kernel.
     FastSystemCalls "short system calls";
     /// The same, by way of Rust.
     SystemCalls "system calls in rust";
@@ -36,7 +38,7 @@ counters! {
     FastReturns "short irets to process";
     /// Returns from one part of a kernel to another by the entry code.
     FastKernelReturns "short irets to kernel";
-    /// Page faults of processes that the entry code has handed to their kernel.
+    /// Page faults of processes that the entry code has bounced to their kernel.
     FastFaults "short faults of process";
     /// Page faults of kernels, by the entry code.
     FastKernelFaults "short faults of kernel";
@@ -84,7 +86,7 @@ struct Row([AtomicU64; Counter::ALL.len()]);
 type Rows = [Row; MAX_CPUS];
 
 static COUNTS: Rows = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
-/// Where the counts stood when they were reset.
+/// The counts at the last reset.
 static STARTS: Rows = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
 
 #[inline]

@@ -1,8 +1,8 @@
 //! The exception table: instructions of ring 0 that may fault, and where execution continues then.
 //!
-//! The assembler leaves pairs of offsets that are relative to themselves, in the order in which they
-//! are linked. Boot makes all of them relative to the start of the table and sorts them once, so that a
-//! fault is looked up by binary search.
+//! The assembler leaves pairs of offsets that are relative to themselves, in the order in which
+//! they are linked. Boot makes all of them relative to the start of the table and sorts them once,
+//! so that a fault is looked up by binary search.
 
 #![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the machine takes traps"))]
 
@@ -26,8 +26,8 @@ pub(crate) fn sort(table: &mut [Entry]) {
     table.sort_unstable_by_key(|entry| entry.instruction);
 }
 
-/// Where execution continues after a fault at `address`, if that is foreseen. The table has been sorted
-/// and begins at `start`.
+/// Where execution continues after a fault at `address`, if that is foreseen. The table has been
+/// sorted and begins at `start`.
 pub(crate) fn find(table: &[Entry], start: u64, address: u64) -> Option<u64> {
     let offset = i32::try_from(address.wrapping_sub(start).cast_signed()).ok()?;
     let index = table.binary_search_by_key(&offset, |entry| entry.instruction).ok()?;

@@ -1,5 +1,5 @@
-//! Copies between Paravane and the memory of the active guest. There are no references to guest memory: it can change or
-//! vanish at any time, so it is copied in once and judged by the copy.
+//! Copies between Paravane and the memory of the active guest. There are no references to guest
+//! memory: it can change or vanish at any time, so it is copied in once and judged by the copy.
 
 use core::mem::size_of_val;
 
@@ -67,7 +67,8 @@ impl Active {
         self.read(element::<T>(array, index))
     }
 
-    /// Reads elements of an array from `index` on, as many as `to` has room for or up to the first that cannot be read; returns how many.
+    /// Reads elements of an array from `index` on, as many as `to` has room for or up to the first
+    /// that cannot be read; returns how many.
     pub fn read_elements<T: FromBytes + IntoBytes>(&self, array: GuestVirt, index: u64, to: &mut [T]) -> usize {
         self.read_some(element::<T>(array, index), to.as_mut_bytes()) / size_of::<T>()
     }

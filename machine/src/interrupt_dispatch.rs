@@ -1,8 +1,8 @@
-//! Dispatch of interrupts: each is acknowledged at once and recorded in this CPU's pending set, which the
-//! hypervisor's loop takes.
+//! Dispatch of interrupts: each is acknowledged at once and recorded in this CPU's pending set,
+//! which the hypervisor's loop takes.
 //!
-//! Interrupts arrive only while a guest runs, the CPU idles, or in an interrupt window, so no lock is
-//! held here.
+//! Interrupts arrive only while a guest runs, the CPU idles, or in an interrupt window, so no lock
+//! is held here.
 
 use crate::console::backend as console;
 use crate::interrupts::vector_table;

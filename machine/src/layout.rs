@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "declares the linker's symbols, whose addresses alone are used")]
-//! Where things lie in Paravane's part of the address space (see `docs/design.md`), and the linker's symbols.
+//! Where things lie in Paravane's part of the address space (see `docs/design.md`), and the
+//! linker's symbols.
 
 use crate::addr::{END_HYPERVISOR_SLOTS, FIRST_HYPERVISOR_SLOT, HYPERVISOR_START, root_slot};
 

@@ -1,8 +1,9 @@
 //! The unsafe ring of Paravane: everything that touches hardware, raw memory or the meaning of a
 //! reference count, behind an API that safe code cannot misuse. `docs/soundness.md` argues why.
 //!
-//! A module that touches the hardware has two back ends with the same names and signatures: `bare` on
-//! the machine itself, and `hosted` inside a test process, where RAM is a mapping and CPUs are threads.
+//! A module that touches the hardware has two back ends with the same names and signatures: `bare`
+//! on the machine itself, and `hosted` inside a test process, where RAM is a mapping and CPUs are
+//! threads.
 #![no_std]
 
 extern crate alloc;

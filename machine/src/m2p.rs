@@ -1,13 +1,13 @@
 #![expect(unsafe_code, reason = "the M2P is an array at an address that boot has mapped")]
-//! The machine-to-physical table: for each machine frame the pseudo-physical number that its owner has given it. Guests
-//! read it; nothing that Paravane decides rests on it.
+//! The machine-to-physical table: for each machine frame the pseudo-physical number that its owner
+//! has given it. Guests read it; nothing that Paravane decides rests on it.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Mfn, Pfn};
 use crate::ram;
 
-/// What stands there for frames without a number.
+/// The entry of frames without a number.
 pub const INVALID: Pfn = Pfn::new(u64::MAX);
 
 /// Frames in 2 MiB.
@@ -35,8 +35,8 @@ fn entry(mfn: Mfn) -> Option<&'static AtomicU64> {
         return None;
     }
     let index = usize::try_from(mfn.get()).ok()?;
-    // SAFETY: boot has mapped one entry for each frame that the frame table covers, writable by Paravane through this
-    // address, and the table is only accessed atomically.
+    // SAFETY: boot has mapped one entry for each frame that the frame table covers, writable by
+    // Paravane through this address, and the table is only accessed atomically.
     Some(unsafe { &*ram::m2p().wrapping_add(index).cast::<AtomicU64>() })
 }
 

@@ -15,7 +15,8 @@ pub struct Once<T> {
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: the value is written by the one caller that moved the state to WRITING and shared only after READY.
+// SAFETY: the value is written by the one caller that moved the state to WRITING and shared only
+// after READY.
 unsafe impl<T: Send + Sync> Sync for Once<T> {}
 
 impl<T> Default for Once<T> {
@@ -37,13 +38,14 @@ impl<T> Once<T> {
     pub fn set(&self, value: T) -> &T {
         let first = self.state.compare_exchange(EMPTY, WRITING, Ordering::Acquire, Ordering::Relaxed);
         assert!(first.is_ok(), "a write-once value was set twice");
-        // SAFETY: this thread alone moved the state from EMPTY to WRITING, so nobody else reads or writes the cell.
+        // SAFETY: this thread alone moved the state from EMPTY to WRITING, so nobody else reads or
+        // writes the cell.
         unsafe { (*self.value.get()).write(value) };
         self.state.store(READY, Ordering::Release);
         self.get()
     }
 
-    /// The value; if it has not been set, `make` makes it. Others who ask meanwhile wait.
+    /// The value; if it has not been set, `make` makes it. Other callers wait meanwhile.
     pub fn get_or_set(&self, make: impl FnOnce() -> T) -> &T {
         if let Some(value) = self.try_get() {
             return value;
@@ -70,7 +72,8 @@ impl<T> Once<T> {
         if self.state.load(Ordering::Acquire) != READY {
             return None;
         }
-        // SAFETY: READY is stored after the cell was written, and the cell is never written again, so it may be shared.
+        // SAFETY: READY is stored after the cell was written, and the cell is never written again,
+        // so it may be shared.
         let value = unsafe { &*self.value.get() };
         // SAFETY: for the same reason it holds a value.
         Some(unsafe { value.assume_init_ref() })

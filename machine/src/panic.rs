@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "walks stacks by frame pointers")]
-//! The end of the host: message, registers, backtrace of every CPU, then halt or restart. Takes no lock, uses no heap.
+//! The panic path: message, registers, backtrace of every CPU, then halt or restart. Takes no lock,
+//! uses no heap.
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
@@ -18,7 +19,7 @@ const READING_SECONDS: u64 = 5;
 /// One more than the number of the CPU that ends the host; zero while all is well.
 static ENDING: AtomicU32 = AtomicU32::new(0);
 
-/// What a stopped CPU was doing.
+/// The state of a CPU when it was stopped.
 struct Stopped {
     /// 0 not stopped, 1 in Paravane, 2 in a guest.
     state: AtomicU32,
@@ -64,7 +65,7 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     finish()
 }
 
-/// A trap in Paravane that nothing foresaw.
+/// A trap in Paravane that the exception table does not foresee.
 pub(crate) fn on_trap(registers: &Registers) -> ! {
     begin();
     say!(
@@ -95,7 +96,8 @@ pub(crate) fn on_nmi(registers: &Registers) {
     registers::halt_forever();
 }
 
-/// Makes this CPU the one that ends the host. A second one waits to be stopped; a panic inside the panic stops at once.
+/// Makes this CPU the one that ends the host. A second one waits to be stopped; a panic inside the
+/// panic stops at once.
 fn begin() {
     let here = per_cpu::current().index() as u32 + 1;
     match ENDING.compare_exchange(0, here, Ordering::SeqCst, Ordering::SeqCst) {
@@ -112,7 +114,7 @@ fn begin() {
     }
 }
 
-/// Lines that fit a row of VGA text.
+/// Prints registers in lines that fit a row of VGA text.
 fn print_registers(r: &Registers) {
     say!("rip {:016x} cs {:04x} rflags {:08x} rsp {:016x} ss {:04x}", r.rip, r.cs, r.rflags, r.rsp, r.ss);
     for [a, b, c] in [
@@ -135,7 +137,8 @@ fn print_place(address: u64) {
     }
 }
 
-/// Prints the return addresses that a chain of frame pointers leads to, as far as it stays on stacks and goes upwards.
+/// Prints the return addresses that a chain of frame pointers leads to, as far as it stays on
+/// stacks and goes upwards.
 fn backtrace(instruction: u64, mut frame: u64) {
     if instruction != 0 {
         print_place(instruction);

@@ -1,5 +1,5 @@
-//! The bits of a page-table entry as the processor reads them. A [`RawEntry`] owns nothing: it is what a
-//! guest asks for, or what was seen in a table.
+//! The bits of a page-table entry as the processor reads them. A [`RawEntry`] owns nothing: it is
+//! what a guest asks for, or what was seen in a table.
 
 use bitflags::bitflags;
 
@@ -77,7 +77,7 @@ impl RawEntry {
         self.0 & LeafFlags::WRITABLE.bits() != 0
     }
 
-    /// The same bits with accessed and dirty taken over from what stands in the table.
+    /// The same bits with accessed and dirty added from `seen`, the entry in the table.
     #[must_use]
     pub const fn with_accessed_dirty(self, seen: Self) -> Self {
         Self(self.0 | seen.0 & (LeafFlags::ACCESSED.bits() | LeafFlags::DIRTY.bits()))

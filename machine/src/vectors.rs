@@ -24,7 +24,8 @@ pub const LAST_EXCEPTION: u8 = 31;
 /// The software interrupt that guests use for 32-bit system calls.
 pub const LEGACY_SYSCALL: u8 = 0x80;
 
-/// Vectors for devices: above the exceptions and the old interrupt controllers, below Paravane's own.
+/// Vectors for devices: above the exceptions and the old interrupt controllers, below Paravane's
+/// own.
 pub(crate) const DEVICES: RangeInclusive<u8> = 0x30..=0xef;
 /// This CPU's timer.
 #[cfg(target_os = "none")]

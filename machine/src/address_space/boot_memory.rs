@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "reads what loader and firmware left in memory")]
-//! Which memory is whose when the loader has done its work.
+//! The use of physical memory at the hand-over from the boot loader.
 
 use core::ops::Range;
 
@@ -19,8 +19,9 @@ pub(crate) fn read_low(address: u64, into: &mut [u8]) -> bool {
     if address.checked_add(into.len() as u64).is_none_or(|end| end > FOUR_GIB) {
         return false;
     }
-    // SAFETY: the boot tables map the first 4 GiB; the target is ours, and the source holds no Rust object (the image
-    // itself is not where loaders put their information; reading it would do no harm either).
+    // SAFETY: the boot tables map the first 4 GiB; the target is ours, and the source holds no Rust
+    // object (the image itself is not where loaders put their information; reading it would do no
+    // harm either).
     unsafe { into.as_mut_ptr().copy_from(layout::direct(address) as *const u8, into.len()) };
     true
 }
@@ -72,8 +73,8 @@ pub(crate) fn free(info: &BootInfo) -> (Early, Option<u64>) {
     (Early::new(set), page)
 }
 
-/// All RAM that Paravane uses or may come to use, by frames. Of the first MiB, where firmware has left things for the hardware domain to find, that
-/// is what the loader has put there.
+/// All RAM that Paravane uses or may come to use, by frames. Of the first MiB, where firmware has
+/// left things for the hardware domain to find, that is what the loader has put there.
 pub(crate) fn ram(info: &BootInfo) -> ArrayVec<Range<u64>, MAX_RANGES> {
     let mut set = usable(info);
     set.remove(0, LOW);
@@ -84,7 +85,7 @@ pub(crate) fn ram(info: &BootInfo) -> ArrayVec<Range<u64>, MAX_RANGES> {
     set.iter().map(|range| range.start >> 12..range.end >> 12).collect()
 }
 
-/// One behind the last byte of RAM.
+/// The end of RAM: one more than the address of its last byte.
 pub(crate) fn ram_end(info: &BootInfo) -> u64 {
     usable(info).iter().last().map_or(0, |range| range.end)
 }
@@ -110,7 +111,7 @@ pub(crate) fn map_firmware(
         end.next_multiple_of(4096) - first,
         mapper.read_only() | tables::GLOBAL,
     );
-    // SAFETY: just mapped, if it was not before. Firmware tables are not in free RAM (the memory map says so), or are only read
-    // before that is given out, and nothing writes them.
+    // SAFETY: just mapped, if it was not before. Firmware tables are not in free RAM (the memory
+    // map says so), or are only read before that is given out, and nothing writes them.
     Some(unsafe { core::slice::from_raw_parts(layout::direct(address) as *const u8, length as usize) })
 }

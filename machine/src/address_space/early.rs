@@ -1,12 +1,13 @@
 #![expect(unsafe_code, reason = "clears memory through the direct map")]
-//! Memory before there is a frame table: whole pages taken from the top of the free RAM below 4 GiB, never given back.
+//! Memory before there is a frame table: whole pages taken from the top of the free RAM below 4
+//! GiB, never given back.
 
 use crate::boot::ranges::RangeSet;
 use crate::layout;
 
 const LIMIT: u64 = 1 << 32;
 
-/// What RAM is still free.
+/// The RAM that is still free.
 pub(crate) struct Early {
     free: RangeSet,
 }
@@ -40,12 +41,13 @@ impl Early {
     /// As `take`, every byte set to `byte`.
     pub(crate) fn take_filled(&mut self, size: u64, align: u64, byte: u8) -> u64 {
         let start = self.take(size, align);
-        // SAFETY: the range was free RAM until now, below 4 GiB and therefore in the boot direct map.
+        // SAFETY: the range was free RAM until now, below 4 GiB and therefore in the boot direct
+        // map.
         unsafe { (layout::direct(start) as *mut u8).write_bytes(byte, size as usize) };
         start
     }
 
-    /// What is left in the end.
+    /// The RAM that is left.
     pub(crate) fn into_free(self) -> RangeSet {
         self.free
     }

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "builds and switches page tables")]
-//! Paravane's own page tables, built once at boot. The root made here has only Paravane's slots; it is loaded while no
-//! guest is, and guests' roots copy its sixteen entries.
+//! Paravane's own page tables, built once at boot. The root made here has only Paravane's slots; it
+//! is loaded while no guest is, and guests' roots copy its sixteen entries.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +59,8 @@ const fn index(address: u64, level: u32) -> usize {
     (address >> (12 + 9 * (level - 1)) & 511) as usize
 }
 
-/// The level-1 entry that maps `address` in Paravane's root, where there are tables down to that level.
+/// The level-1 entry that maps `address` in Paravane's root, where there are tables down to that
+/// level.
 pub(crate) fn leaf_entry(address: u64) -> Option<*mut u64> {
     let mut table = idle_root();
     for level in [4, 3, 2] {
@@ -154,7 +155,7 @@ impl Mapper {
             if level == 1 {
                 return;
             }
-            // smaller pages are there already: fill the gaps between them
+            // Smaller pages are mapped already: fills the gaps between them.
             let step = 1 << (12 + 9 * (level - 2));
             if read(table, at) & LARGE == 0 {
                 for part in 0..512 {
@@ -204,7 +205,8 @@ impl Mapper {
     /// Makes this the root of Paravane and of this CPU.
     ///
     /// # Safety
-    /// Code, data, stack and the direct map must be mapped as they are in the root in use now, or better.
+    /// Code, data, stack and the direct map must be mapped as they are in the root in use now, or
+    /// better.
     pub(crate) unsafe fn activate(&self) {
         ROOT.store(self.root, Ordering::Relaxed);
         // SAFETY: the caller vouches for the mappings.
@@ -212,7 +214,8 @@ impl Mapper {
     }
 }
 
-/// Shows a frame of a device's memory on page `index` of the window for them, where nothing was shown before.
+/// Shows a frame of a device's memory on page `index` of the window for them, where nothing was
+/// shown before.
 pub(crate) fn set_device_page(index: usize, frame: Mfn) {
     let address = DEVICE_WINDOW + (index as u64 & 511) * 4096;
     let pointer = leaf_entry(address).expect("the window has page tables");
@@ -221,8 +224,9 @@ pub(crate) fn set_device_page(index: usize, frame: Mfn) {
     unsafe { pointer.write_volatile(frame.address().get() | PRESENT | WRITABLE | UNCACHED | no_execute) };
 }
 
-/// Shows a frame at `offset` of this CPU's window, or zeros. A frame is writable there, since the processor sets the accessed bit in the descriptors that it
-/// loads; Paravane itself never writes through the window.
+/// Shows a frame at `offset` of this CPU's window, or zeros. A frame is writable there, since the
+/// processor sets the accessed bit in the descriptors that it loads; Paravane itself never writes
+/// through the window.
 pub(crate) fn set_window_page(offset: u64, frame: Option<Mfn>) {
     let entry = frame.map_or_else(|| ZEROS.load(Ordering::Relaxed), |frame| frame.address().get() | WRITABLE);
     let no_execute = if processor::features().no_execute { NO_EXECUTE } else { 0 };
@@ -238,17 +242,19 @@ fn write_window_entry(offset: u64, entry: u64) {
     assert!(windows::is_changeable(offset), "this page of the window is fixed");
     let address = per_cpu::window() + offset;
     let pointer = leaf_entry(address).expect("a window has page tables");
-    // SAFETY: the entry maps a page of this CPU's descriptor windows, where no Rust object lives; only this CPU writes it.
+    // SAFETY: the entry maps a page of this CPU's descriptor windows, where no Rust object lives;
+    // only this CPU writes it.
     unsafe { pointer.write_volatile(entry) };
     registers::invalidate_page(address);
 }
 
-/// The page of zeros that stands where a guest has no descriptors.
+/// Sets the page of zeros that is shown where a guest has no descriptors.
 pub(crate) fn set_zeros(frame: u64) {
     ZEROS.store(frame, Ordering::Relaxed);
 }
 
-/// Makes `entries` descriptors at `base`, in this CPU's LDT window, the LDT; none if there are no entries.
+/// Makes `entries` descriptors at `base`, in this CPU's LDT window, the LDT; none if there are no
+/// entries.
 pub(crate) fn load_ldt(base: u64, entries: u16) {
     if entries == 0 {
         // SAFETY: the null selector means that there is no LDT.

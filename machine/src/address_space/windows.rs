@@ -65,7 +65,8 @@ pub(crate) fn is_stack(address: u64) -> bool {
     mapped || (MAIN_STACK..MAIN_STACK + MAIN_STACK_SIZE).contains(&offset)
 }
 
-/// Whether the page at `offset` changes with the vCPU: the guest's part of the GDT window, and the LDT window.
+/// Whether the page at `offset` changes with the vCPU: the guest's part of the GDT window, and the
+/// LDT window.
 pub(crate) fn is_changeable(offset: u64) -> bool {
     (GDT..GDT + RESERVED_PAGE * PAGE).contains(&offset) || (LDT..LDT + 16 * PAGE).contains(&offset)
 }
@@ -73,7 +74,8 @@ pub(crate) fn is_changeable(offset: u64) -> bool {
 /// Fills the LDT's descriptor of this CPU.
 pub(crate) fn set_ldt_descriptor(words: [u64; 2]) {
     let descriptor = per_cpu::window() + GDT + u64::from(LDT_SELECTOR);
-    // SAFETY: the descriptor lies in this CPU's own page of the GDT window, which only this CPU uses.
+    // SAFETY: the descriptor lies in this CPU's own page of the GDT window, which only this CPU
+    // uses.
     unsafe { (descriptor as *mut [u64; 2]).write_volatile(words) };
 }
 
@@ -100,7 +102,8 @@ pub(crate) fn build(cpu: CpuId, apic_id: u32, trap_entry: u64, zeros: u64, mappe
 }
 
 fn fill_info(cpu: CpuId, apic_id: u32, trap_entry: u64, info: *mut CpuInfo) {
-    // SAFETY: the page was just allocated and zeroed, all-zero is a valid `CpuInfo`, and nobody else has a pointer to it.
+    // SAFETY: the page was just allocated and zeroed, all-zero is a valid `CpuInfo`, and nobody
+    // else has a pointer to it.
     let info = unsafe { &mut *info };
     info.apic_id = apic_id;
     info.trap_entry = trap_entry;
@@ -128,7 +131,8 @@ fn fill_descriptors(base: u64, page: u64) {
         0,
         0,
     ];
-    // SAFETY: the page was just allocated for this window's descriptors and is reached by nobody else yet.
+    // SAFETY: the page was just allocated for this window's descriptors and is reached by nobody
+    // else yet.
     unsafe { (page as *mut [u64; 12]).write(descriptors) };
 }
 
@@ -136,7 +140,7 @@ fn fill_descriptors(base: u64, page: u64) {
 pub(crate) fn load_segments(cpu: CpuId) {
     let base = base(cpu);
     let pointer = DescriptorTable { limit: 0xffff, base: base + GDT };
-    // SAFETY: the window's GDT has been built; the segments loaded behind are flat ones of it.
+    // SAFETY: the window's GDT has been built; the segments loaded afterwards are flat ones of it.
     unsafe {
         asm!(
             "lgdt [{pointer}]",

@@ -1,6 +1,6 @@
-//! The few ACPI tables that Paravane needs, found through bounds-checked slices: processors and interrupt controllers
-//! (MADT), power management registers (FADT), the HPET, and the sleep type of S5 (DSDT). A table that is damaged is
-//! treated as absent.
+//! The few ACPI tables that Paravane needs, found through bounds-checked slices: processors and
+//! interrupt controllers (MADT), power management registers (FADT), the HPET, and the sleep type of
+//! S5 (DSDT). A table that is damaged is treated as absent.
 
 use arrayvec::ArrayVec;
 
@@ -8,7 +8,7 @@ use crate::addr::MAX_CPUS;
 
 const MAX_TABLE: u32 = 8 << 20;
 
-/// Gives the bytes of a physical range, or `None` where there are none to be had.
+/// Returns the bytes of a physical range, or `None` if they cannot be reached.
 pub(crate) type Map<'a> = &'a dyn Fn(u64, u64) -> Option<&'a [u8]>;
 
 /// An I/O APIC and the first interrupt number it serves.
@@ -106,7 +106,8 @@ fn find_root_pointer(map: Map<'_>) -> Option<u64> {
 }
 
 impl Acpi {
-    /// Reads the tables that start from the root pointer at `rsdp`, or from one found in the BIOS area.
+    /// Reads the tables that start from the root pointer at `rsdp`, or from one found in the BIOS
+    /// area.
     pub(crate) fn read(map: Map<'_>, rsdp: Option<u64>) -> Option<Self> {
         let checked = rsdp.filter(|&address| map(address, 20).is_some_and(is_root_pointer));
         let mut acpi = Self { rsdp: checked.or_else(|| find_root_pointer(map))?, ..Self::default() };
@@ -197,12 +198,13 @@ impl Acpi {
     }
 }
 
-/// Finds `Name (_S5_, Package { a, b, ... })` in the byte code, without an interpreter: the name, a package, and its first
-/// two elements as small constants.
+/// Finds `Name (_S5_, Package { a, b, ... })` in the byte code, without an interpreter: the name, a
+/// package, and its first two elements as small constants.
 fn find_s5(code: &[u8]) -> Option<[u8; 2]> {
     let name = code.windows(5).position(|bytes| bytes == b"_S5_\x12")?;
     let length_at = name + 5;
-    // package length: the two high bits of the first byte count the bytes that follow; then the element count
+    // package length: the two high bits of the first byte count the bytes that follow; then the
+    // element count
     let mut at = length_at + usize::from(*code.get(length_at)? >> 6) + 2;
     let mut element = || {
         let value = *code.get(at)?;
@@ -240,7 +242,7 @@ mod tests {
         bytes
     }
 
-    /// A memory with a root pointer at 0xe0000 and tables behind it.
+    /// A memory with a root pointer at 0xe0000 and tables after it.
     fn memory() -> Vec<u8> {
         let mut memory = std::vec![0u8; 0x10_4000];
         let mut madt = header(b"APIC");

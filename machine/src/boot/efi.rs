@@ -1,5 +1,6 @@
-//! What EFI firmware tells of itself in its system table (UEFI 2.10, 4.3), for the hardware domain: its kernel finds the firmware's other tables, ACPI's among
-//! them, from here, and has the runtime services called.
+//! What EFI firmware tells of itself in its system table (UEFI 2.10, 4.3), for the hardware domain:
+//! its kernel finds the firmware's other tables, ACPI's among them, from here, and has the runtime
+//! services called.
 
 use arrayvec::ArrayVec;
 
@@ -19,7 +20,7 @@ pub const VENDOR_LENGTH: usize = 100;
 pub struct EfiRange {
     /// First byte, at the boundary of a page.
     pub start: u64,
-    /// First byte behind it.
+    /// End: one more than the address of its last byte.
     pub end: u64,
     /// What it is, by EFI's numbers (UEFI 2.10, 7.2).
     pub kind: u32,
@@ -44,7 +45,7 @@ impl EfiRange {
         used.then_some(Self { start, end, kind, attributes })
     }
 
-    /// Whether it is the firmware's code or data, as against a device.
+    /// Whether it is the firmware's code or data, not a device.
     pub const fn is_memory(&self) -> bool {
         matches!(self.kind, Self::RUNTIME_CODE | Self::RUNTIME_DATA)
     }
@@ -112,8 +113,8 @@ pub struct Efi {
 }
 
 impl Efi {
-    /// Reads the system table at a physical address; `None` if there is none, or its list of tables is out of reach.
-    /// `ranges` are the runtime services' part of the memory map.
+    /// Reads the system table at a physical address; `None` if there is none, or its list of tables
+    /// is out of reach. `ranges` are the runtime services' part of the memory map.
     pub(crate) fn read(map: Map<'_>, address: u64, ranges: &[EfiRange]) -> Option<Self> {
         let table = map(address, SYSTEM_TABLE)?;
         let u64_at = |at: usize| Some(u64::from_le_bytes(table.get(at..at + 8)?.try_into().ok()?));

@@ -1,5 +1,6 @@
-//! What the boot loader handed over: command line, modules, memory map. All of it is untrusted input: it is copied once,
-//! bounds-checked, into one [`BootInfo`], which is sealed before the hypervisor starts.
+//! What the boot loader handed over: command line, modules, memory map. All of it is untrusted
+//! input: it is copied once, bounds-checked, into one [`BootInfo`], which is sealed before the
+//! hypervisor starts.
 
 #![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the machine itself boots"))]
 
@@ -119,7 +120,7 @@ impl MemoryKind {
 pub struct MemoryRange {
     /// First byte.
     pub start: u64,
-    /// First byte behind it.
+    /// End: one more than the address of its last byte.
     pub end: u64,
     /// What it is.
     pub kind: MemoryKind,
@@ -176,7 +177,7 @@ impl BootInfo {
         self.efi_system_table
     }
 
-    /// What the loader says of the screen, unchecked.
+    /// The loader's description of the screen, unchecked.
     pub(crate) fn video(&self) -> Option<(video::Claim, Vesa)> {
         Some((self.video?, self.vesa))
     }
@@ -218,8 +219,8 @@ impl BootInfo {
         }
     }
 
-    /// Keeps a string, byte by byte until a zero, the end of the source or of the space. Anything but printable ASCII
-    /// becomes a question mark or, for white space, a blank.
+    /// Keeps a string, byte by byte until a zero, the end of the source or of the space. Anything
+    /// but printable ASCII becomes a question mark or, for white space, a blank.
     fn add_text(&mut self, bytes: impl Iterator<Item = u8>) -> Text {
         let start = self.strings.len() as u32;
         for byte in bytes.take_while(|&byte| byte != 0) {
@@ -247,7 +248,8 @@ pub struct Memory {
     pub(crate) ram: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
     /// Frames of the interrupt controllers, which Paravane keeps for itself.
     pub(crate) own_devices: ArrayVec<u64, MAX_OWN_DEVICES>,
-    /// The frames of the timer, which firmware's own code looks at, and of the code that CPUs start with, among tables that are searched.
+    /// The frames of the timer, which firmware's own code looks at, and of the code that CPUs start
+    /// with, among tables that are searched.
     pub(crate) read_only: ArrayVec<u64, 2>,
     /// The frames of the firmware's code and data that run in ring 0: others may look at them.
     pub(crate) firmware: ArrayVec<Range<u64>, MAX_EFI_RANGES>,
@@ -256,7 +258,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// One behind the highest frame of RAM; frame table and M2P reach up to here.
+    /// One more than the highest frame of RAM; frame table and M2P reach up to here.
     pub const fn ram_end(&self) -> Mfn {
         Mfn::new(self.ram_end)
     }
@@ -361,8 +363,8 @@ pub(crate) fn seal_memory(memory: Memory) -> &'static Memory {
     MEMORY.set(memory)
 }
 
-/// Names the function that runs on the boot CPU once the machine is up: `entry_point!(path::to::main)` with
-/// `fn main() -> !`.
+/// Names the function that runs on the boot CPU once the machine is up:
+/// `entry_point!(path::to::main)` with `fn main() -> !`.
 #[macro_export]
 macro_rules! entry_point {
     ($main:path) => {

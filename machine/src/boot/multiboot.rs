@@ -1,4 +1,5 @@
-//! Multiboot 1 and 2 boot information, read through a function that copies physical memory and says whether it could.
+//! Multiboot 1 and 2 boot information, read through a function that copies physical memory and
+//! returns whether it could.
 
 use super::video::Claim;
 use super::{BootInfo, Text, Vesa};
@@ -59,8 +60,8 @@ fn vesa(source: Source<'_>, controller: u64, mode: u64) -> Option<Vesa> {
     Some(Vesa { capabilities: source.u32(controller + 10)?, attributes: source.bytes(mode).map(u16::from_le_bytes)? })
 }
 
-/// Parses what the loader left at `information`; `None` if the magic number is of no known loader or there is nothing to
-/// read.
+/// Parses what the loader left at `information`; `None` if the magic number is of no known loader
+/// or there is nothing to read.
 pub(crate) fn parse(magic: u32, information: u64, read: Read<'_>, into: &mut BootInfo) -> Option<()> {
     match magic {
         MULTIBOOT1_MAGIC => multiboot1(Source(read), information, into),

@@ -1,4 +1,5 @@
-//! Sets of physical byte ranges, small and without a heap: which memory is free while the machine comes up.
+//! Sets of physical byte ranges, small and without a heap: which memory is free while the machine
+//! comes up.
 
 use core::ops::Range;
 
@@ -26,7 +27,8 @@ impl RangeSet {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Adds the whole pages inside a range. What does not fit any more is left out: memory is lost, nothing else.
+    /// Adds the whole pages inside a range. What does not fit any more is left out: memory is lost,
+    /// nothing else.
     pub(crate) fn add(&mut self, start: u64, end: u64) {
         let (start, end) = (start.saturating_add(PAGE - 1) / PAGE * PAGE, end / PAGE * PAGE);
         if start >= end {
@@ -72,7 +74,8 @@ impl RangeSet {
         }
     }
 
-    /// Takes `size` bytes, aligned to `align` (a power of two), from as high below `limit` as there are any.
+    /// Takes `size` bytes, aligned to `align` (a power of two), from as high below `limit` as there
+    /// are any.
     pub(crate) fn take(&mut self, size: u64, align: u64, limit: u64) -> Option<u64> {
         let found = self.ranges.iter().rev().find_map(|range| {
             let start = range.end.min(limit).checked_sub(size)? & !(align - 1);

@@ -1,5 +1,5 @@
-//! The screen as the boot loader left it. What the loader says of it is checked once, before
-//! anything draws.
+//! The screen as the boot loader left it. The loader's description is checked once, before anything
+//! draws.
 
 use core::fmt;
 
@@ -35,7 +35,7 @@ pub(crate) struct Claim {
     pub(crate) channels: [u8; 6],
 }
 
-/// What the VESA BIOS says of the mode, for who calls that BIOS later.
+/// The VESA BIOS's description of the mode, for callers of that BIOS.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Vesa {
     /// Capabilities of the controller.

@@ -1,17 +1,18 @@
-//! What has been said on the console of late, for the control domain's `xl dmesg`: a ring of bytes. Their indices run freely, so that a
-//! reader can go on where it stopped.
+//! The latest console output, for the control domain's `xl dmesg`: a ring of bytes. Their indices
+//! run freely, so that a reader can continue where it stopped.
 
 use super::news::{self, News};
 use crate::sync::{Level, SpinLock};
 
-/// Bytes that are kept; a power of two, so that places go on when an index wraps.
+/// Bytes that are kept; a power of two, so that places stay consecutive when an index wraps.
 pub const HISTORY_SIZE: usize = 128 * 1024;
 
 static HISTORY: SpinLock<History> = SpinLock::new(Level::History, History::new());
 
 struct History {
     bytes: [u8; HISTORY_SIZE],
-    /// Index of the first byte that is kept and has not been cleared; at most [`HISTORY_SIZE`] before `end`.
+    /// Index of the first byte that is kept and has not been cleared; at most [`HISTORY_SIZE`]
+    /// before `end`.
     start: u32,
     /// Index of the next byte to come.
     end: u32,
@@ -74,12 +75,13 @@ pub fn start() -> u32 {
     HISTORY.lock().start
 }
 
-/// Reads from `index` on, or from the oldest byte if that one is gone: the index behind what was read, and how much that is.
+/// Reads from `index` on, or from the oldest byte if that one is gone: the index after what was
+/// read, and how much that is.
 pub fn read(index: u32, to: &mut [u8]) -> (u32, usize) {
     HISTORY.lock().read(index, to)
 }
 
-/// Forgets what stands before `index`.
+/// Forgets the bytes before `index`.
 pub fn clear(index: u32) {
     let mut history = HISTORY.lock();
     history.start = history.first(index);

@@ -13,23 +13,24 @@ pub(crate) mod terminal;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Behind what every line of Paravane's own begins.
+/// The prefix of every line of Paravane's own.
 const PREFIX: &str = "(pv) ";
 const LINE: usize = 512;
 
-/// What was written last has left its line without an end.
+/// The last output has left its line without an end.
 static OPEN: AtomicBool = AtomicBool::new(false);
 /// How often a line without end was ended for a line of Paravane's own.
 static LINES_CUT: AtomicU32 = AtomicU32::new(0);
 
-/// Writes to the console as it is, and keeps it for the [`history`] too. A line without end stands open for the next call, unless a line of
-/// Paravane's own comes first.
+/// Writes to the console as it is, and keeps it for the [`history`] too. A line without end is
+/// continued by the next call, unless a line of Paravane's own comes first.
 pub fn write(bytes: &[u8]) {
     history::keep(bytes);
     write_unkept(bytes);
 }
 
-/// Writes to the console and nowhere else: what the control domain prints, which has a log of its own.
+/// Writes to the console and nowhere else: what the control domain prints, which has a log of its
+/// own.
 pub fn write_unkept(bytes: &[u8]) {
     if let Some(last) = bytes.last() {
         backend::write(bytes);
@@ -47,8 +48,8 @@ pub fn has_room() -> bool {
     backend::has_room()
 }
 
-/// Looks after the consoles that no interrupt serves. The answer says in how many nanoseconds to do
-/// so again, if there are any.
+/// Serves the consoles that have no interrupt. Returns in how many nanoseconds to do so again, if
+/// there are any.
 pub fn poll() -> Option<u64> {
     backend::poll()
 }
@@ -58,7 +59,7 @@ pub fn read_byte() -> Option<u8> {
     backend::read_byte()
 }
 
-/// Column and row at which the text on the screen goes on.
+/// Column and row at which the text on the screen continues.
 pub fn screen_cursor() -> (u16, u16) {
     backend::screen_cursor()
 }
@@ -100,7 +101,7 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// Writes a line that is always shown, whatever the log level: what happens to guests, and the like.
+/// Writes a line that is always shown, whatever the log level: the events of guests, for example.
 pub fn announce(message: fmt::Arguments<'_>) {
     let mut line = Line::start();
     // a line that is too long is cut
@@ -111,13 +112,13 @@ pub fn announce(message: fmt::Arguments<'_>) {
 /// One line, so that it reaches the console whole.
 struct Line {
     bytes: [u8; LINE],
-    /// Where it begins, behind the end of the open line.
+    /// Where it begins: after the end of the open line.
     start: usize,
     length: usize,
 }
 
 impl Line {
-    /// An empty line, behind the end of one that stands open.
+    /// An empty line, after the end of one that is open.
     fn start() -> Self {
         let mut line = Self { bytes: [0; LINE], start: 0, length: 0 };
         if OPEN.swap(false, Ordering::SeqCst) {

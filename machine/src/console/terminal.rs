@@ -1,6 +1,6 @@
-//! What stands on the screen, as characters: a terminal that knows as much as a log needs. Writing
-//! changes it in memory only; [`Terminal::draw`] then tells which cells differ from what is shown,
-//! so that scrolling costs a writer next to nothing.
+//! The contents of the screen, as characters: a terminal with the features that a log needs.
+//! Writing changes it in memory only; [`Terminal::draw`] then tells which cells differ from what is
+//! shown, so that scrolling costs a writer next to nothing.
 
 /// The most cells that a screen has.
 pub(crate) const MAX_CELLS: usize = 16 * 1024;
@@ -36,7 +36,7 @@ pub(crate) struct Terminal {
     cells: [u8; MAX_CELLS],
     /// By rows of the screen.
     shown: [u8; MAX_CELLS],
-    /// The cell that drawing goes on at.
+    /// The cell at which drawing continues.
     next: usize,
     /// Something was written since drawing last began at the first cell.
     changed: bool,
@@ -156,7 +156,7 @@ impl Terminal {
         (self.top + row) % self.rows * self.columns
     }
 
-    /// Hands `put` what cells have to be drawn: row, column, character. Goes on where it stopped,
+    /// Hands `put` what cells have to be drawn: row, column, character. Continues where it stopped,
     /// until all is shown or, every few cells, `may_go_on` is false; tells whether all is shown.
     pub(crate) fn draw(&mut self, mut may_go_on: impl FnMut() -> bool, mut put: impl FnMut(usize, usize, u8)) -> bool {
         let count = self.columns * self.rows;

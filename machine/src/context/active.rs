@@ -15,9 +15,10 @@ use crate::tlb;
 
 /// A vCPU loaded into this pCPU.
 ///
-/// Dropping it, like [`Active::deactivate`], saves the live state and leaves the guest's root table, so that the tables may be let go.
+/// Dropping it, like [`Active::deactivate`], saves the live state and leaves the guest's root
+/// table, so that the tables may be released.
 pub struct Active {
-    /// Taken out when the value ends, and by nobody else.
+    /// Taken out only when this value ends.
     context: ManuallyDrop<Box<GuestContext>>,
 }
 
@@ -35,7 +36,8 @@ impl Active {
         &mut self.context
     }
 
-    /// The state at rest, readable while active; selectors, bases and extended state may be newer in the processor.
+    /// The state at rest, readable while active; selectors, bases and extended state may be newer
+    /// in the processor.
     #[inline]
     pub fn context(&self) -> &GuestContext {
         &self.context
@@ -49,14 +51,15 @@ impl Active {
         unsafe { ManuallyDrop::take(&mut active.context) }
     }
 
-    /// Does without the guest's root table while `wait` runs: other pCPUs need not ask this one to flush meanwhile.
+    /// Leaves the guest's root table while `wait` runs, so that other pCPUs need not ask this one
+    /// to flush.
     pub fn leave_for(&mut self, wait: impl FnOnce()) {
         vcpu::leave_root();
         wait();
         vcpu::enter_root(self.context());
     }
 
-    /// Takes the vCPU off this pCPU while `act` runs, with all that it has loaded there.
+    /// Unloads the vCPU from this pCPU while `act` runs, and loads it again.
     pub(crate) fn set_aside_for(&mut self, act: impl FnOnce()) {
         vcpu::deactivate(self.context_mut());
         act();
@@ -75,8 +78,9 @@ impl Active {
         vcpu::run(context)
     }
 
-    /// Whether the entry code may finish system calls, page faults and `iret` by itself. What it does then is the same as otherwise; it does not know the
-    /// I/O privilege level in flags, though.
+    /// Opens or closes the fast path, in which the entry code completes system calls, page faults
+    /// and `iret`. The result is the same, except that the fast path does not show the I/O
+    /// privilege level in flags.
     pub fn allow_fast_path(&mut self, allow: bool) {
         let context = self.context_mut();
         context.fast_path_allowed = allow;
@@ -88,7 +92,8 @@ impl Active {
         &self.context().registers
     }
 
-    /// General registers. Any value is allowed; what the hardware must not see is corrected on entry.
+    /// General registers. Any value is allowed; what the hardware must not see is corrected on
+    /// entry.
     pub fn registers_mut(&mut self) -> &mut Registers {
         &mut self.context_mut().registers
     }
@@ -108,12 +113,12 @@ impl Active {
         self.context_mut().set_kernel_stack(stack);
     }
 
-    /// Sets the I/O privilege level that the guest believes to have.
+    /// Sets the virtual I/O privilege level.
     pub fn set_iopl(&mut self, level: u8) {
         self.context_mut().set_iopl(level);
     }
 
-    /// Goes to the guest's kernel: its root table and GS base become the live ones.
+    /// Switches to kernel mode: the kernel's root table and GS base become the live ones.
     pub fn enter_kernel(&mut self) {
         let context = self.context_mut();
         if context.in_kernel == 0 {
@@ -122,7 +127,8 @@ impl Active {
         }
     }
 
-    /// Goes to the guest's processes. `false`, with nothing done, if the guest has set no root table for them.
+    /// Switches to user mode. Returns `false`, and changes nothing, if the guest has set no root
+    /// table for it.
     pub fn enter_user(&mut self) -> bool {
         let context = self.context_mut();
         if context.in_kernel != 0 {
@@ -135,7 +141,8 @@ impl Active {
         true
     }
 
-    /// Gives the kernel another root table, loads it, and hands back the former one. The caller is in kernel mode.
+    /// Gives the kernel another root table, loads it, and hands back the former one. The caller is
+    /// in kernel mode.
     ///
     /// # Panics
     /// If it is another domain's.
@@ -160,7 +167,8 @@ impl Active {
         }
         context.user_cr3 = root.as_ref().map_or(0, |root| root.mfn().address().get());
         let former = core::mem::replace(&mut context.user_root, root);
-        // While the kernel runs, nothing of the former one is cached: it was dropped when the kernel's was loaded.
+        // In kernel mode no translation of the former root is cached: loading the kernel's root
+        // dropped them.
         if context.in_kernel == 0 {
             vcpu::load_root(context);
         }
@@ -183,12 +191,14 @@ impl Active {
         vcpu::load_descriptor_tables(context);
     }
 
-    /// Shows a page of the LDT in its window, after a fault there. Page `index` counts from the LDT's base.
+    /// Shows a page of the LDT in its window, after a fault there. Page `index` counts from the
+    /// LDT's base.
     pub fn map_ldt_page(&mut self, index: usize, page: TypedRef<Descriptor>) {
         vcpu::map_ldt_page(self.context_mut(), index, page);
     }
 
-    /// The index of the LDT page that a fault at `address` asks for, if it lies in this pCPU's LDT window.
+    /// The index of the LDT page that a fault at `address` asks for, if it lies in this pCPU's LDT
+    /// window.
     pub fn ldt_page_of_fault(&self, address: GuestVirt) -> Option<usize> {
         vcpu::ldt_page_of_fault(address)
     }
@@ -217,7 +227,8 @@ impl Active {
         }
     }
 
-    /// Loads the user's GS selector (kernel mode has its own base); `false` if the processor refused it and the null selector was loaded.
+    /// Loads the user's GS selector (kernel mode has its own base); `false` if the processor
+    /// refused it and the null selector was loaded.
     pub fn load_user_gs_selector(&mut self, selector: u16) -> bool {
         vcpu::load_user_gs_selector(self.context_mut(), selector)
     }
@@ -227,7 +238,8 @@ impl Active {
         vcpu::live_selectors(self.context())
     }
 
-    /// Tries once more to load the data segments of the last activation; `false` if one was refused and is null.
+    /// Tries once more to load the data segments of the last activation; `false` if one was refused
+    /// and is null.
     pub fn reload_selectors(&mut self) -> bool {
         vcpu::load_data_segments(self.context_mut())
     }
@@ -242,7 +254,8 @@ impl Active {
         vcpu::live_segment_bases(self.context())
     }
 
-    /// The enabled extended states; `false` from the setter if the processor has not got them or the combination is illegal.
+    /// The enabled extended states; `false` from the setter if the processor has not got them or
+    /// the combination is illegal.
     pub fn set_xcr0(&mut self, value: u64) -> bool {
         vcpu::set_xcr0(self.context_mut(), value)
     }

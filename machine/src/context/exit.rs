@@ -22,7 +22,7 @@ pub enum Exit {
         /// The address for page faults; zero otherwise.
         address: GuestVirt,
     },
-    /// An interrupt of the pCPU's came in and has been recorded (see `cpu::take_pending`).
+    /// An interrupt of the pCPU arrived and has been recorded (see `cpu::take_pending`).
     Interrupt,
     /// Not all data segments could be loaded when the vCPU came to this pCPU; the others are null.
     BadSelectors,

@@ -1,5 +1,5 @@
-//! The memory image of a vCPU's extended state, as the tools save and restore it. What is taken from outside is checked first: the
-//! processor would refuse to load it otherwise.
+//! The memory image of a vCPU's extended state, as the tools save and restore it. An image from
+//! outside is checked first, because the processor could refuse to load it.
 
 use super::vcpu::supported_states;
 
@@ -7,13 +7,15 @@ const AVX: u64 = 1 << 2;
 const AVX512: u64 = 0xe0;
 /// Bytes of the FXSAVE image, with which the area begins.
 pub const LEGACY: usize = 512;
-/// Bytes of the header behind it: which states differ from their initial value, the compaction mask, and zeros.
+/// Bytes of the header that follows it: which states differ from their initial value, the
+/// compaction mask, and zeros.
 const HEADER: usize = 64;
-/// Bytes of the non-compacted XSAVE format up to the last state of each set (Intel SDM volume 1, 13.4).
+/// Bytes of the non-compacted XSAVE format up to the last state of each set (Intel SDM volume 1,
+/// 13.4).
 const SIZE_LEGACY: usize = LEGACY + HEADER;
 const SIZE_AVX: usize = 832;
 const SIZE_AVX512: usize = 2688;
-/// Where MXCSR stands: four bytes, of which the upper two are reserved.
+/// Offset of MXCSR: four bytes, of which the upper two are reserved.
 const MXCSR: usize = 24;
 
 /// x87, SSE, AVX and AVX-512 state of a vCPU that is not in the processor.
@@ -48,7 +50,8 @@ impl ExtendedState {
         &self.area[..LEGACY]
     }
 
-    /// Takes over an FXSAVE image. `false`, and nothing changed, if the processor would not load it.
+    /// Sets the FXSAVE image. Returns `false`, and changes nothing, if the processor would not load
+    /// it.
     pub(crate) fn set_legacy(&mut self, image: &[u8; LEGACY]) -> bool {
         if !mxcsr_is_legal(image) {
             return false;
@@ -59,8 +62,8 @@ impl ExtendedState {
         true
     }
 
-    /// Takes over an image, which may end behind any of the sets of states, and the states that are enabled. `false`, and nothing changed, if the
-    /// processor would not load it.
+    /// Sets the image, which may end after any of the sets of states, and the enabled states.
+    /// Returns `false`, and changes nothing, if the processor would not load it.
     pub(crate) fn set_image(&mut self, xcr0: u64, image: &[u8]) -> bool {
         if !xcr0_is_legal(xcr0) || !image_is_legal(image) {
             return false;
@@ -99,7 +102,7 @@ fn image_is_legal(image: &[u8]) -> bool {
         return false;
     };
     let states = u64::from_le_bytes(*states);
-    // What the header announces must be there; the compacted format has another layout.
+    // The states in the header must be present; the compacted format has another layout.
     states & !supported_states() == 0
         && size(states) <= image.len()
         && image.len() <= size(supported_states())

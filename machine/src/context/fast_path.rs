@@ -1,25 +1,26 @@
-//! What the entry code may do for a vCPU by itself, and what it has done.
+//! The fast path: what the entry code may do for a vCPU without Rust, and how often it has done so.
 
 use super::{GuestContext, Handler, is_canonical};
 use crate::addr::HYPERVISOR_END;
 use crate::vectors;
 
-/// What the entry code needs to know to go its short ways; zero where it has to take the long one. Derived from the handlers and the
-/// kernel stack before the guest runs.
+/// Parameters of the fast path; zero where the entry code has to take the slow path. Derived from
+/// the handlers and the kernel stack before the guest runs.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub(crate) struct FastPath {
-    /// The kernel stack, aligned, if system calls of processes may be bounced to it without further checks.
+    /// The kernel stack, aligned, if system calls of processes may be bounced to it without further
+    /// checks.
     pub(crate) syscall_stack: u64,
     /// The same for page faults of processes.
     pub(crate) bounce_stack: u64,
     /// The page fault handler, if it is a plain one.
     pub(crate) fault_handler: u64,
-    /// Whether the iret hypercall may be done at once.
+    /// Whether the fast path of the `iret` hypercall is open.
     pub(crate) irets: u64,
 }
 
-/// What the entry code has done by itself since it was last asked.
+/// How often the entry code has taken the fast path since the counts were last published.
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(C)]
 pub(crate) struct FastPathCounts {
@@ -33,14 +34,15 @@ pub(crate) struct FastPathCounts {
     pub(crate) segment_bases: u64,
 }
 
-/// Room that the largest frame built by the entry code takes.
+/// Bytes of the largest frame that the entry code builds.
 pub(crate) const FRAME_ROOM: u64 = 64;
 
 impl GuestContext {
     /// Sets the stack on which the kernel is entered from a process.
     pub const fn set_kernel_stack(&mut self, stack: u64) {
         self.kernel_stack = stack;
-        // Linux does this at each switch between threads, so only what depends on it is derived anew.
+        // Linux does this at each switch between threads, so only the fields that depend on it are
+        // updated.
         let stack = self.fast_path_stack();
         if self.fast_path.syscall_stack == 0 || self.fast_path.bounce_stack == 0 || stack == 0 {
             self.fast_path_stale = true;
@@ -49,14 +51,15 @@ impl GuestContext {
         }
     }
 
-    /// The kernel stack as the short ways use it; zero if they cannot.
+    /// The kernel stack as the fast path uses it; zero if it cannot.
     const fn fast_path_stack(&self) -> u64 {
         let stack = self.kernel_stack & !15;
         if stack > HYPERVISOR_END + FRAME_ROOM { stack } else { 0 }
     }
 
-    /// Derives what the entry code may do by itself: bounce to handlers that mask events (so that none is due afterwards) and lie at
-    /// canonical addresses, on a stack that lies in the guest's upper half.
+    /// Derives the parameters of the fast path. It is open for handlers that mask events (so that
+    /// none is due afterwards) and lie at canonical addresses, on a stack in the guest's upper
+    /// half.
     pub(crate) fn derive_fast_path(&mut self) {
         self.fast_path_stale = false;
         self.fast_path = FastPath::default();

@@ -48,13 +48,13 @@ pub struct GuestContext {
     pub(crate) fast_path_counts: FastPathCounts,
     /// The handlers or the stack have changed since `fast_path` was derived.
     pub(crate) fast_path_stale: bool,
-    /// Whether there may be short ways at all.
+    /// Whether the fast path may be open at all.
     pub(crate) fast_path_allowed: bool,
     pub(crate) fs_base: u64,
     pub(crate) gs_base_kernel: u64,
     pub(crate) gs_base_user: u64,
     pub(crate) selectors: Selectors,
-    /// Some of them could not be loaded, and `run` has not said so yet.
+    /// Some of them could not be loaded, and `run` has not reported it yet.
     pub(crate) selectors_refused: bool,
     pub(crate) handlers: Handlers,
     /// CR0.TS as the guest wants it.
@@ -76,7 +76,8 @@ pub struct GuestContext {
 const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
 
 impl GuestContext {
-    /// The state before anything has been set: registers zero, flat selectors, in the kernel, no root table.
+    /// The state before anything has been set: registers zero, flat selectors, in the kernel, no
+    /// root table.
     pub fn new() -> Box<Self> {
         let registers = Registers {
             cs: u64::from(flat::KERNEL_CS64),
@@ -139,7 +140,8 @@ impl GuestContext {
         &self.registers
     }
 
-    /// General registers. Any value is allowed; what the hardware must not see is corrected on entry.
+    /// General registers. Any value is allowed; what the hardware must not see is corrected on
+    /// entry.
     pub const fn registers_mut(&mut self) -> &mut Registers {
         &mut self.registers
     }
@@ -165,12 +167,12 @@ impl GuestContext {
         &mut self.handlers
     }
 
-    /// Whether the vCPU is in its kernel (as against a process of the guest).
+    /// Whether the vCPU is in kernel mode, as opposed to user mode.
     pub const fn is_in_kernel(&self) -> bool {
         self.in_kernel != 0
     }
 
-    /// Decides in which mode a vCPU at rest starts.
+    /// Sets the mode in which a vCPU at rest starts.
     pub fn start_in_kernel(&mut self, kernel: bool) {
         self.in_kernel = u64::from(kernel);
     }
@@ -180,12 +182,13 @@ impl GuestContext {
         self.kernel_stack
     }
 
-    /// The I/O privilege level that the guest believes to have.
+    /// The virtual I/O privilege level.
     pub const fn iopl(&self) -> u8 {
         self.iopl
     }
 
-    /// Sets the I/O privilege level that the guest believes to have (0 to 3); it shows in the flags that the guest sees and nowhere else.
+    /// Sets the virtual I/O privilege level (0 to 3), which shows in the flags that the guest sees
+    /// and nowhere else.
     pub const fn set_iopl(&mut self, level: u8) {
         self.iopl = level & 3;
     }
@@ -215,7 +218,7 @@ impl GuestContext {
         self.user_root.as_ref()
     }
 
-    /// Whose tables its roots are.
+    /// The domain that owns its root tables.
     pub(crate) fn owner(&self) -> DomainId {
         self.kernel_root.as_ref().expect("it has a root table").frame().owner()
     }
@@ -273,7 +276,8 @@ impl GuestContext {
         self.ldt = ldt;
     }
 
-    /// Segment bases of a vCPU at rest: FS, GS of the kernel, GS of processes. Addresses that are not canonical are taken as zero.
+    /// Segment bases of a vCPU at rest: FS, GS of the kernel, GS of processes. Addresses that are
+    /// not canonical are taken as zero.
     pub const fn set_segment_bases(&mut self, fs: u64, gs_kernel: u64, gs_user: u64) {
         self.fs_base = canonical_or_zero(fs);
         self.gs_base_kernel = canonical_or_zero(gs_kernel);
@@ -290,12 +294,14 @@ impl GuestContext {
         vcpu::supported_states()
     }
 
-    /// Extended state of a vCPU at rest: the enabled states and the XSAVE image of all supported ones, empty if the processor has no XSAVE.
+    /// Extended state of a vCPU at rest: the enabled states and the XSAVE image of all supported
+    /// ones, empty if the processor has no XSAVE.
     pub fn extended_state(&self) -> (u64, &[u8]) {
         (self.extended.xcr0(), self.extended.image())
     }
 
-    /// Sets the extended state of a vCPU at rest. `false`, and nothing changed, if the processor would not load it.
+    /// Sets the extended state of a vCPU at rest. `false`, and nothing changed, if the processor
+    /// would not load it.
     pub fn set_extended_state(&mut self, xcr0: u64, image: &[u8]) -> bool {
         self.extended.set_image(xcr0, image)
     }
@@ -305,7 +311,8 @@ impl GuestContext {
         self.extended.legacy()
     }
 
-    /// Sets x87 and SSE state of a vCPU at rest. `false`, and nothing changed, if the processor would not load it.
+    /// Sets x87 and SSE state of a vCPU at rest. `false`, and nothing changed, if the processor
+    /// would not load it.
     pub fn set_legacy_state(&mut self, image: &[u8; LEGACY]) -> bool {
         self.extended.set_legacy(image)
     }

@@ -1,9 +1,10 @@
 //! A vCPU's state as the hardware sees it, and the act of running it.
 //!
-//! A [`GuestContext`] at rest belongs to the holder of its box. [`GuestContext::activate`] loads what a
-//! pCPU keeps loaded while it serves one vCPU (root table, segments, extended state, descriptor
-//! windows). The [`Active`] value is the permission to run it and to reach its memory. All that a guest
-//! may choose is made harmless on entry, so every value may be put into the registers here.
+//! A [`GuestContext`] at rest belongs to the holder of its box. [`GuestContext::activate`] loads
+//! what a pCPU keeps loaded while it serves one vCPU (root table, segments, extended state,
+//! descriptor windows). The [`Active`] value is the permission to run it and to reach its memory.
+//! All that a guest may choose is made harmless on entry, so every value may be put into the
+//! registers here.
 
 mod active;
 mod control;

@@ -1,6 +1,7 @@
 //! General registers, selectors and flags of a vCPU.
 
-/// General registers and the trap frame, in the order in which the entry code and the processor push them.
+/// General registers and the trap frame, in the order in which the entry code and the processor
+/// push them.
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the names are the architecture's")]
@@ -20,7 +21,7 @@ pub struct Registers {
     pub rdx: u64,
     pub rsi: u64,
     pub rdi: u64,
-    /// What brought the vCPU here: a vector, or one of the entry code's own numbers above 255.
+    /// The cause of the exit: a vector, or one of the entry code's own numbers above 255.
     pub vector: u64,
     /// The error code of the exception, where it has one.
     pub error_code: u64,
@@ -53,13 +54,15 @@ pub(crate) const VIRTUAL_8086: u64 = 1 << 17;
 /// The bit number of the flag that lets interrupts in.
 #[cfg(target_os = "none")]
 pub(crate) const INTERRUPT_FLAG_BIT: u32 = 9;
-/// Flags that a guest may set: carry, parity, adjust, zero, sign, trap, direction, overflow, resume, alignment check, identification.
+/// Flags that a guest may set: carry, parity, adjust, zero, sign, trap, direction, overflow,
+/// resume, alignment check, identification.
 #[cfg(target_os = "none")]
 pub(crate) const FLAGS_ALLOWED: u64 = 0x0025_0dd5;
 /// Interrupts on, and the bit that is always one.
 #[cfg(target_os = "none")]
 pub(crate) const FLAGS_FORCED: u64 = 0x202;
-/// Flags that a guest's handler does not start with: trap, nested task, resume, virtual 8086, alignment check.
+/// Flags that are cleared on entry to a guest's handler: trap, nested task, resume, virtual 8086,
+/// alignment check.
 pub const FLAGS_CLEARED_ON_BOUNCE: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
 
 /// Whether an address is canonical with 48-bit translation.

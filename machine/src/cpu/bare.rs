@@ -28,7 +28,8 @@ pub fn start_others(main: fn() -> !) {
 /// while a guest runs, and at no other time. No lock may be held.
 pub fn idle() {
     if !per_cpu::any() {
-        // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
+        // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no
+        // lock.
         unsafe { registers::halt_for_interrupt() };
     }
 }

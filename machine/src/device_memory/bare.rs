@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "device registers in memory")]
-//! A window of Paravane's address space for pages of devices that turn up while the machine runs. What has been mapped stays so.
+//! A window of Paravane's address space for pages of devices that turn up while the machine runs.
+//! What has been mapped stays so.
 
 use arrayvec::ArrayVec;
 
@@ -30,7 +31,8 @@ pub(crate) fn map(frame: Mfn) -> Option<u64> {
 /// Reads a register of a page that `map` gave.
 pub(crate) fn read(address: u64) -> u32 {
     assert!(in_window(address), "{address:#x} is outside the window");
-    // SAFETY: the window's pages stay mapped once they are; one that is not faults into the panic path.
+    // SAFETY: the window's pages stay mapped once they are; one that is not faults into the panic
+    // path.
     unsafe { (address as *const u32).read_volatile() }
 }
 

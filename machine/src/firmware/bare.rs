@@ -32,7 +32,7 @@ pub(crate) fn init(info: &BootInfo, efi: &Efi, mapper: &Mapper, memory: &mut Ear
     RUNTIME.set(Runtime { root: firmware.root(), table: table.clone() });
 }
 
-/// Code is writable too, unless the firmware says otherwise: its variables are among it.
+/// Code is writable too, unless the firmware marks it read-only: its variables are among it.
 fn flags(mapper: &Mapper, range: &EfiRange) -> u64 {
     let mut flags = if range.is_executable() { tables::PRESENT | tables::WRITABLE } else { mapper.data() };
     if range.is_read_only() {
@@ -70,9 +70,9 @@ pub(crate) fn call(service: Service<'_>) -> u64 {
         }
     };
     match table.functions.get(function) {
-        // SAFETY: the function is the table's for this service, and the arguments are what UEFI
-        // says that it takes: pointers made from the references of `service`, which live as long as
-        // the call.
+        // SAFETY: the function is the table's for this service, and the arguments are those that
+        // UEFI specifies: pointers made from the references of `service`, which live as long as the
+        // call.
         Some(&address) if address != 0 => unsafe { enter(*root, address, &arguments) },
         _ => status::UNSUPPORTED,
     }

@@ -1,4 +1,4 @@
-//! Runtime services of a simulated firmware: variables in a list, and a clock that stands.
+//! Runtime services of a simulated firmware: variables in a list, and a clock that does not run.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

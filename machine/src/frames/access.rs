@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "reads and writes frame contents through the direct map")]
-//! The contents of frames, through the direct map. Guests may write to their frames at any time, so contents are never
-//! borrowed: they are copied, or accessed atomically.
+//! The contents of frames, through the direct map. Guests may write to their frames at any time, so
+//! contents are never borrowed: they are copied, or accessed atomically.
 
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -11,8 +11,9 @@ use crate::ram;
 
 fn entry(mfn: Mfn, index: u16) -> &'static AtomicU64 {
     assert!(index < ENTRIES, "a page has 512 entries");
-    // SAFETY: the direct map covers every frame of the frame table for good; the offset stays inside the frame, and
-    // memory that others may write is only ever accessed atomically or by the copies below.
+    // SAFETY: the direct map covers every frame of the frame table for good; the offset stays
+    // inside the frame, and memory that others may write is only ever accessed atomically or by the
+    // copies below.
     unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().wrapping_add(usize::from(index)) }
 }
 
@@ -20,7 +21,7 @@ pub(super) fn read_entry(mfn: Mfn, index: u16) -> u64 {
     entry(mfn, index).load(Ordering::Relaxed)
 }
 
-/// Entries that are looked at in one go.
+/// Entries that are checked at a time: a cache line.
 const LINE: u16 = 8;
 
 /// Whether the `LINE` entries from `index` on, a multiple of `LINE`, are all zero.
@@ -78,8 +79,8 @@ pub(super) fn exchange_entry(mfn: Mfn, index: u16, from: u64, to: u64) -> Result
 /// Clears a frame.
 ///
 /// # Safety
-/// Nobody else may reach the frame: it has been taken off the free lists, and no translation of it is
-/// cached.
+/// Nobody else may reach the frame: it has been taken off the free lists, and no translation of it
+/// is cached.
 pub(super) unsafe fn zero(mfn: Mfn) {
     // SAFETY: the caller vouches that the access is exclusive; the direct map covers the frame.
     unsafe { ram::direct_map(mfn).write_bytes(0, PAGE_SIZE) };
@@ -90,13 +91,15 @@ fn check_range(offset: usize, length: usize) {
 }
 
 impl FrameRef {
-    /// Copies bytes of the frame out. What a guest writes meanwhile may or may not be seen, byte by byte.
+    /// Copies bytes of the frame out. Bytes that a guest writes meanwhile may be old or new, each
+    /// by itself.
     ///
     /// # Panics
     /// If the range does not lie in one frame.
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         check_range(offset, to.len());
-        // SAFETY: the range was checked; the reference keeps the frame; `shared_copy` tolerates concurrent writers.
+        // SAFETY: the range was checked; the reference keeps the frame; `shared_copy` tolerates
+        // concurrent writers.
         unsafe { ram::shared_copy(to.as_mut_ptr(), ram::direct_map(self.mfn()).wrapping_add(offset), to.len()) };
     }
 
@@ -116,14 +119,15 @@ impl TypedRef<Writable> {
     /// If the range does not lie in one frame.
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
         check_range(offset, from.len());
-        // SAFETY: the range was checked; the use as `Writable` means that no table or descriptor lies here;
-        // `shared_copy` tolerates concurrent readers and writers.
+        // SAFETY: the range was checked; the use as `Writable` means that no table or descriptor
+        // lies here; `shared_copy` tolerates concurrent readers and writers.
         unsafe { ram::shared_copy(ram::direct_map(self.mfn()).wrapping_add(offset), from.as_ptr(), from.len()) };
     }
 
     /// Copies one frame's contents over another's.
     pub fn copy_frame(&self, from: &FrameRef) {
-        // SAFETY: both references keep their frames; `shared_copy` tolerates concurrent access, and this one is a guest's own.
+        // SAFETY: both references keep their frames; `shared_copy` tolerates concurrent access, and
+        // this one is a guest's own.
         unsafe { ram::shared_copy(ram::direct_map(self.mfn()), ram::direct_map(from.mfn()), PAGE_SIZE) };
     }
 
@@ -143,7 +147,8 @@ impl TypedRef<Writable> {
     }
 }
 
-/// A frame that Paravane and a guest both write: `shared_info`, `vcpu_info`, rings. All access is atomic, since the guest may change it at any time.
+/// A frame that Paravane and a guest both write: `shared_info`, `vcpu_info`, rings. All access is
+/// atomic, since the guest may change it at any time.
 #[derive(Debug)]
 pub struct SharedPage {
     page: TypedRef<Writable>,
@@ -155,8 +160,9 @@ macro_rules! atomic_accessor {
         pub fn $name(&self, offset: usize) -> &$atomic {
             check_range(offset, $size);
             assert!(offset.is_multiple_of($size), "misaligned access to a shared page at {offset}");
-            // SAFETY: range and alignment were checked; the page stays `Writable`, hence no table, while `self` lives, and
-            // shared memory is only accessed atomically or by copies that tolerate writers.
+            // SAFETY: range and alignment were checked; the page stays `Writable`, hence no table,
+            // while `self` lives, and shared memory is only accessed atomically or by copies that
+            // tolerate writers.
             unsafe { &*ram::direct_map(self.page.mfn()).wrapping_add(offset).cast::<$atomic>() }
         }
     };

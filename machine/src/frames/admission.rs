@@ -8,8 +8,8 @@ use super::transition::{AcquireError, Budget};
 use crate::addr::Mfn;
 use crate::pte::RawEntry;
 
-/// The policy that decides what a guest may enter into its page tables. `machine` makes sure that whatever it decides, no frame is
-/// reached in two uses that exclude each other.
+/// The policy that decides what a guest may enter into its page tables. `machine` makes sure that
+/// whatever it decides, no frame is reached in two uses that exclude each other.
 pub trait Admission {
     /// Decides on an L1 entry, present or not, that a guest wants to have.
     fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError>;

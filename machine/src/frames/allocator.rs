@@ -1,10 +1,11 @@
 #![expect(unsafe_code, reason = "makes allocations of frames from the free lists")]
-//! Which frames are free: a buddy allocator whose lists are linked through the frame table.
+//! The frame allocator: a buddy allocator whose lists are linked through the frame table.
 //!
-//! There are lists for each width of frame numbers, so that whoever needs frames that a device can address finds some: others get the highest
-//! there are.
+//! There are lists for each width of frame numbers. Allocations without an address limit get the
+//! highest frames, so that low frames are left for devices.
 //!
-//! A frame is cleared, and stale translations of it are flushed, when it is given out, so that no owner sees another's data.
+//! A frame is cleared, and stale translations of it are flushed, when it is allocated, so that no
+//! owner sees the data of another.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,7 +49,8 @@ struct Blocks {
     filled: [u32; ZONES],
 }
 
-/// How many bits each number in an aligned block of frames has. Frame 0 makes a block of its own, so that this is so.
+/// The number of bits of each frame number in an aligned block. Frame 0 is a block of its own, so
+/// that all numbers in a block have as many.
 const fn zone(number: u64) -> usize {
     (u64::BITS - number.leading_zeros()) as usize
 }
@@ -63,7 +65,8 @@ pub fn total_frames() -> u64 {
     TOTAL.load(Ordering::SeqCst)
 }
 
-/// Puts the frames `[start, end)` under the allocator's management; boot calls this once for each range that nobody uses.
+/// Puts the frames `[start, end)` under the allocator's management; boot calls this once for each
+/// unused range.
 ///
 /// # Panics
 /// If a frame of the range is managed already or beyond the frame table.
@@ -104,7 +107,8 @@ pub(super) unsafe fn prepare(number: u64, owner: DomainId) -> Allocation {
     slot.ensure_flushed();
     let cleared = slot.update_usage(|_| Some(slot::Use::NONE));
     assert!(cleared.is_ok_and(|before| before.count == 0 && !before.owns_entries()), "{mfn:?} was free and in use");
-    // SAFETY: the caller has taken the frame, and no translation of it is left: nobody else reaches it.
+    // SAFETY: the caller has taken the frame, and no translation of it is left: nobody else reaches
+    // it.
     unsafe { access::zero(mfn) };
     // SAFETY: as above.
     unsafe { Allocation::new(mfn, owner) }

@@ -24,7 +24,8 @@ pub struct Held {
     pub uses: u32,
 }
 
-/// Compares every frame's counts with what pins, queues, lists, page-table entries and `held` account for.
+/// Compares every frame's counts with what pins, queues, lists, page-table entries and `held`
+/// account for.
 ///
 /// # Errors
 /// All differences, one line each.

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "hands out slices of frames that nobody else can reach")]
-//! Frames as plain memory of Paravane's own, for work that is too large for its heap: a kernel being decompressed, the list
-//! of a new domain's frames.
+//! Frames as memory for Paravane's own use, for what is too large for its heap: a kernel that is
+//! decompressed, the list of a new domain's frames.
 
 use abi::xen::DomainId;
 use core::sync::atomic::Ordering;
@@ -12,8 +12,8 @@ use super::slot;
 use crate::addr::{Mfn, PAGE_SIZE};
 use crate::ram;
 
-/// Contiguous frames that no `FrameRef` can name: their existence count is zero and they are on no free list (FT-8), so
-/// `&mut Buffer` is exclusive access to their contents.
+/// Contiguous frames that no `FrameRef` can name: their existence count is zero and they are on no
+/// free list (FT-8), so `&mut Buffer` is exclusive access to their contents.
 #[derive(Debug)]
 pub struct Buffer {
     first: Mfn,
@@ -31,7 +31,7 @@ impl Buffer {
         }
         let order = u8::try_from(frames.checked_next_power_of_two()?.trailing_zeros()).ok()?;
         for allocation in Block::take(order, ADDRESS_BITS)?.give_to(DomainId::XEN) {
-            // frames behind the last that is needed go back at once
+            // Frames after the last one needed are given back at once.
             if buffer.frames < frames {
                 buffer.take_in(allocation)?;
             }
@@ -39,7 +39,7 @@ impl Buffer {
         Some(buffer)
     }
 
-    /// Takes the next frame in, unless somebody got hold of a reference to it since it was allocated.
+    /// Adds the next frame, unless a reference to it was taken since it was allocated.
     fn take_in(&mut self, allocation: Allocation) -> Option<()> {
         let refs = &slot::referenced(allocation.mfn()).refs;
         refs.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).ok()?;
@@ -56,8 +56,9 @@ impl Buffer {
         if self.frames == 0 {
             return &[];
         }
-        // SAFETY: the frames are contiguous, so is the direct map; they are initialised (the allocator clears them) and
-        // belong to this buffer alone until it is dropped, so nobody writes while `self` is borrowed.
+        // SAFETY: the frames are contiguous, so is the direct map; they are initialised (the
+        // allocator clears them) and belong to this buffer alone until it is dropped, so nobody
+        // writes while `self` is borrowed.
         unsafe { core::slice::from_raw_parts(ram::direct_map(self.first), self.length) }
     }
 
@@ -73,11 +74,12 @@ impl Buffer {
 
 #[cfg(target_os = "none")]
 impl Buffer {
-    /// The bytes, for ever: they do not go back.
+    /// The bytes, which are never given back.
     pub(crate) fn leak(self) -> &'static mut [u8] {
         let mut buffer = core::mem::ManuallyDrop::new(self);
         let bytes = buffer.as_mut_slice();
-        // SAFETY: the frames stay this buffer's, which is never dropped, and nothing else refers to it any more.
+        // SAFETY: the frames stay this buffer's, which is never dropped, and nothing else refers to
+        // it any more.
         unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len()) }
     }
 }
@@ -88,8 +90,8 @@ impl Drop for Buffer {
             let mfn = Mfn::new(number);
             let before = slot::referenced(mfn).refs.swap(1, Ordering::SeqCst);
             assert!(before == 0, "{mfn:?} of a buffer has {before} references");
-            // SAFETY: no reference could name the frame (FT-8); its count was just set to one, which is
-            // released here.
+            // SAFETY: no reference could name the frame (FT-8); its count was just set to one,
+            // which is released here.
             drop(unsafe { FrameRef::from_counted(mfn) });
         }
     }

@@ -21,7 +21,8 @@ const TABLE_KEPT: LeafFlags = LeafFlags::WRITABLE
     .union(LeafFlags::AVAILABLE)
     .union(LeafFlags::NO_EXECUTE);
 
-/// Bits that a leaf takes over. Global is not among them: translations must not outlive a switch between guests.
+/// Bits that a leaf takes over. Global is not among them: translations must not outlive a switch
+/// between guests.
 const LEAF_KEPT: LeafFlags =
     LeafFlags::ACCESSED.union(LeafFlags::DIRTY).union(LeafFlags::AVAILABLE).union(LeafFlags::NO_EXECUTE);
 
@@ -33,7 +34,8 @@ pub struct Entry<K: Level> {
 }
 
 impl<K: Level> Entry<K> {
-    /// An entry that maps nothing. The other bits are the guest's to use (a swap entry, say); the present bit is cleared.
+    /// An entry that maps nothing. The other bits are the guest's to use (a swap entry, say); the
+    /// present bit is cleared.
     pub const fn absent(raw: RawEntry) -> Self {
         // SAFETY: bits of an absent entry own nothing (FT-5).
         unsafe { Self::from_owned_bits(raw.get() & !LeafFlags::PRESENT.bits()) }
@@ -43,8 +45,8 @@ impl<K: Level> Entry<K> {
     /// made by [`Self::into_raw`].
     ///
     /// # Safety
-    /// The bits must own what an entry of level `K` with these bits stands for (FT-5), and the caller
-    /// must give that up: nobody else may take it over or release it.
+    /// The bits must own what an entry of level `K` with these bits stands for (FT-5), and the
+    /// caller must give that up: nobody else may take it over or release it.
     pub(super) const unsafe fn from_owned_bits(raw: u64) -> Self {
         Self { raw, level: PhantomData }
     }
@@ -84,7 +86,8 @@ impl Entry<L1> {
     /// Maps a frame for reading; flags come from what the guest asked for.
     pub fn read_only(frame: FrameRef, wanted: RawEntry) -> Self {
         let bits = leaf_bits(frame.into_counted(), wanted, LeafFlags::empty());
-        // SAFETY: the bits are those of a read-only leaf and own the reference that was just given up.
+        // SAFETY: the bits are those of a read-only leaf and own the reference that was just given
+        // up.
         unsafe { Self::from_owned_bits(bits) }
     }
 
@@ -97,8 +100,9 @@ impl Entry<L1> {
 }
 
 impl Entry<L1> {
-    /// Maps a frame of a device or of firmware, with the cache attributes that were asked for; such an entry owns nothing. One that may only be
-    /// read is mapped read-only, whatever was asked. `None` if the frame may not be had.
+    /// Maps a frame of a device or of firmware, with the requested cache attributes; such an entry
+    /// owns nothing. One that may only be read is mapped read-only, whatever was asked. `None` if
+    /// the frame may not be mapped.
     pub fn device(hardware: &Hardware, wanted: RawEntry) -> Option<Self> {
         let mfn = wanted.frame();
         let access = match hardware.device_frame(mfn) {
@@ -112,7 +116,8 @@ impl Entry<L1> {
         Some(unsafe { Self::from_owned_bits(bits) })
     }
 
-    /// The same entry with the cache attributes that were asked for: drivers share memory with their devices so.
+    /// The same entry with the requested cache attributes, which drivers use for memory that they
+    /// share with devices.
     #[must_use]
     pub fn with_cache_attributes(mut self, _: &Hardware, wanted: RawEntry) -> Self {
         if self.raw().is_present() {
@@ -141,7 +146,8 @@ fn table_bits(mfn: Mfn, wanted: RawEntry) -> u64 {
     mfn.address().get() | flags.union(LeafFlags::PRESENT).union(LeafFlags::USER).bits()
 }
 
-/// Checks an entry of the level above `Lower`; the bits returned own the reference to the lower table.
+/// Checks an entry of the level above `Lower`; the bits returned own the reference to the lower
+/// table.
 pub(super) fn admit_table_entry<Lower: Level, A: Admission>(
     raw: RawEntry,
     admission: &mut A,
@@ -160,7 +166,8 @@ pub(super) fn admit_table_entry<Lower: Level, A: Admission>(
 macro_rules! table_entries {
     ($($level:ident -> $lower:ident),*) => {$(
         impl Entry<reference::$level> {
-            /// Decides on an entry that a guest asks for: absent, or a link to a lower table that is promoted if need be.
+            /// Admits an entry that a guest asks for: an absent one, or a link to a lower table,
+            /// which is promoted if necessary.
             ///
             /// # Errors
             /// Of [`TypedRef::acquire`]; `EINVAL` for a large page.
@@ -181,7 +188,8 @@ macro_rules! table_entries {
 table_entries!(L2 -> L1, L3 -> L2, L4 -> L3);
 
 impl Entry<L1> {
-    /// A read-only mapping of a frame of the M2P; `None` if the frame is none of these. The M2P stays for ever, so the entry owns nothing.
+    /// A read-only mapping of a frame of the M2P; `None` if the frame is none of these. The M2P
+    /// stays for ever, so the entry owns nothing.
     pub fn machine_to_physical(raw: RawEntry) -> Option<Self> {
         m2p::contains(raw.frame()).then(|| {
             let bits = leaf_bits(raw.frame(), raw, LeafFlags::empty());
@@ -191,7 +199,7 @@ impl Entry<L1> {
         })
     }
 
-    /// Decides on an entry that a guest asks for, by its policy.
+    /// Admits an entry that a guest asks for, if its policy does.
     ///
     /// # Errors
     /// Those of the policy.

@@ -31,8 +31,8 @@ impl Block {
         let end = self.first + (1 << self.order);
         let mut extent = Extent { next: self.first, end: self.first };
         while extent.end < end {
-            // SAFETY: the block's frames were taken off the free lists with it, and each is prepared
-            // once, since the block is forgotten afterwards.
+            // SAFETY: the block's frames were taken off the free lists with it, and each is
+            // prepared once, since the block is forgotten afterwards.
             let allocation = unsafe { allocator::prepare(extent.end, owner) };
             allocation.into_reference().into_counted();
             extent.end += 1;
@@ -48,8 +48,8 @@ impl Drop for Block {
     }
 }
 
-/// Allocations of frames one behind the other, taken out from the first on. What is not taken out
-/// is given up.
+/// Allocations of contiguous frames, taken out from the first on. Dropping the extent gives up the
+/// rest.
 #[derive(Debug)]
 pub struct Extent {
     next: u64,
@@ -70,8 +70,8 @@ impl Iterator for Extent {
     fn next(&mut self) -> Option<Allocation> {
         let mfn = self.first()?;
         self.next += 1;
-        // SAFETY: the extent holds a reference to each frame that has not been taken out (FT-1), and
-        // counts this one as taken out from here on.
+        // SAFETY: the extent holds a reference to each frame that has not been taken out (FT-1),
+        // and counts this one as taken out from here on.
         Some(Allocation::from_frame(unsafe { FrameRef::from_counted(mfn) }))
     }
 
@@ -125,8 +125,8 @@ impl Iterator for Chain {
         }
         let mfn = Mfn::new(u64::from(self.head));
         self.head = link_slot(self.head).next.load(Ordering::Relaxed);
-        // SAFETY: the chain holds a reference to each of its frames (FT-1), and this one was just taken
-        // out.
+        // SAFETY: the chain holds a reference to each of its frames (FT-1), and this one was just
+        // taken out.
         Some(Allocation::from_frame(unsafe { FrameRef::from_counted(mfn) }))
     }
 }

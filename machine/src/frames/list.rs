@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "takes allocations out of the list")]
-//! The frames that belong to one domain, as a list linked through the frame table: no memory of its own, constant-time
-//! insertion and removal.
+//! The frames that belong to one domain, as a list linked through the frame table: no memory of its
+//! own, constant-time insertion and removal.
 
 use core::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use crate::sync::{Level, SpinLock};
 struct Links {
     head: u32,
     length: u32,
-    /// The domain is being taken apart: no frame comes in any more.
+    /// The domain is being torn down: no frame is added any more.
     closed: bool,
 }
 
@@ -34,7 +34,8 @@ pub(super) fn link(mfn: Mfn) -> u32 {
 }
 
 impl FrameList {
-    /// The empty list of a domain's frames. A domain has one list: a frame's links serve one at a time.
+    /// The empty list of a domain's frames. A domain has one list: a frame's links serve one at a
+    /// time.
     pub const fn new(owner: DomainId) -> Self {
         Self { owner, links: SpinLock::new(Level::FrameList, Links { head: NO_FRAME, length: 0, closed: false }) }
     }
@@ -49,7 +50,7 @@ impl FrameList {
         self.len() == 0
     }
 
-    /// From now on whatever is added is given up at once: the domain is being taken apart.
+    /// From now on frames that are added are given up at once: the domain is being torn down.
     pub fn close(&self) {
         self.links.lock().closed = true;
     }
@@ -63,7 +64,8 @@ impl FrameList {
         drop(rest);
     }
 
-    /// Adds allocations, all of them if the list owns at most `limit` frames then, else none: they are given up. `false` also if the list is closed.
+    /// Adds allocations, all of them if the list owns at most `limit` frames then, else none: they
+    /// are given up. `false` also if the list is closed.
     ///
     /// # Panics
     /// If a frame belongs to another domain.
@@ -72,7 +74,8 @@ impl FrameList {
         rest.len() == 0
     }
 
-    /// Adds allocations and returns what is left of them: nothing, or all. They must be dropped without the lock.
+    /// Adds allocations and returns what is left of them: nothing, or all. They must be dropped
+    /// without the lock.
     fn insert<I: ExactSizeIterator<Item = Allocation>>(&self, mut allocations: I, limit: u32) -> I {
         let mut links = self.links.lock();
         let fits = u32::try_from(allocations.len()).is_ok_and(|more| links.length.saturating_add(more) <= limit);
@@ -111,7 +114,8 @@ impl FrameList {
         frame.owner() == self.owner && frame.slot().block.load(Ordering::Relaxed) & super::allocator::LISTED != 0
     }
 
-    /// Takes the allocation of `frame` out; `None` if it is another domain's or has been given up already.
+    /// Takes the allocation of `frame` out; `None` if it is another domain's or has been given up
+    /// already.
     pub fn remove(&self, frame: &FrameRef) -> Option<Allocation> {
         if frame.owner() != self.owner {
             return None;
@@ -136,8 +140,8 @@ fn unlink(links: &mut Links, index: u32) -> Allocation {
     }
     links.length -= 1;
     slot.block.fetch_and(!super::allocator::LISTED, Ordering::Relaxed);
-    // SAFETY: the list holds a reference to each of its frames (FT-1), and this one was just taken out
-    // under its lock.
+    // SAFETY: the list holds a reference to each of its frames (FT-1), and this one was just taken
+    // out under its lock.
     Allocation::from_frame(unsafe { FrameRef::from_counted(Mfn::new(u64::from(index))) })
 }
 

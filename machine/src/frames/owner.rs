@@ -33,7 +33,7 @@ static RECORDS: [Once<Block>; BLOCKS] = [const { Once::new() }; BLOCKS];
 /// In `Owner::owned`: tables of the domain map frames of others, or have (TC-3).
 const MAPS_OTHERS: u32 = 1 << 31;
 
-/// Some domain's last frame has returned, and nobody has taken notice.
+/// Some domain's last frame has returned, and this has not been taken yet.
 static OWNER_EMPTIED: AtomicBool = AtomicBool::new(false);
 
 fn block(domain: DomainId) -> Option<&'static Once<Block>> {
@@ -72,7 +72,7 @@ pub(super) fn count_down(domain: DomainId) -> bool {
 }
 
 /// Notes that a table of `domain` is about to map another's frame (TC-3). The domain owns that
-/// table, so it cannot be gone before the note stands.
+/// table, so it cannot be gone before this is noted.
 pub(crate) fn note_maps_others(domain: DomainId) {
     if let Some(Owner { owned, .. }) = make(domain)
         && owned.load(Ordering::SeqCst) & MAPS_OTHERS == 0
@@ -92,7 +92,7 @@ pub fn owner_emptied() -> bool {
     OWNER_EMPTIED.load(Ordering::SeqCst)
 }
 
-/// Reports that some domain's last frame may have returned, for callers who could have missed it.
+/// Notes that some domain's last frame may have returned, for callers that could have missed it.
 pub fn note_owner_emptied() {
     OWNER_EMPTIED.store(true, Ordering::SeqCst);
 }

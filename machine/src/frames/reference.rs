@@ -59,10 +59,11 @@ kinds! {
     SharedReadOnly;
 }
 
-/// Counts up to here can be had by whoever asks; a guest with enough page tables to map one frame as often gets there. A power of two, so that the test for
-/// it is one for bits.
+/// Upper bound on the references that a guest can take: it gets there with enough page tables that
+/// map one frame. A power of two, so that the check is one mask test.
 pub(super) const MOST: u32 = 1 << 30;
-/// Above that is room for what Paravane adds to a reference that it holds.
+/// Upper bound on all references. The room above [`MOST`] is for those that Paravane adds to one
+/// that it holds.
 const LIMIT: u32 = 1 << 31;
 
 /// There is no free frame.
@@ -75,18 +76,21 @@ impl From<NoMemory> for abi::errno::Errno {
     }
 }
 
-/// One existence reference: while this value lives, the frame keeps its owner and is not given to anybody else. It is the frame's place in the
-/// frame table, so that nothing has to be looked up by number again.
+/// One existence reference: while this value lives, the frame keeps its owner and is not given to
+/// anybody else. It holds the frame's slot in the frame table, so that no lookup by number is
+/// needed.
 pub struct FrameRef {
     slot: &'static Slot,
 }
 
 impl FrameRef {
-    /// A reference to the frame `mfn`, if `owner` owns it. `None` for frames that are free, foreign or no memory.
+    /// A reference to the frame `mfn`, if `owner` owns it. `None` for frames that are free, of
+    /// another owner, or not RAM.
     #[inline]
     pub fn get(mfn: Mfn, owner: DomainId) -> Option<Self> {
         let slot = slot::slot(mfn)?;
-        // A first look without a count: who merely names frames of others shall not be seen in their counts.
+        // Checked first without a count, so that a guest cannot disturb the counts of frames that
+        // it merely names.
         if slot.owner.load(Ordering::SeqCst) != owner.0 {
             return None;
         }
@@ -94,12 +98,13 @@ impl FrameRef {
         (slot.owner.load(Ordering::SeqCst) == owner.0).then_some(frame)
     }
 
-    /// A reference to the frame whoever owns it; the caller's policy decides what that is good for.
+    /// A reference to the frame, of any owner; the caller's policy decides what it may be used for.
     pub fn get_any(mfn: Mfn) -> Option<Self> {
         Self::count_up(slot::slot(mfn)?, MOST)
     }
 
-    /// A further reference for Paravane's own use to a frame that an entry held when it was looked at; `None` if it is free by now.
+    /// A further reference, for Paravane's own use, to a frame that an entry held when it was read.
+    /// `None` if the frame has become free.
     #[inline]
     pub(super) fn get_held(slot: &'static Slot) -> Option<Self> {
         Self::count_up(slot, LIMIT)
@@ -122,8 +127,8 @@ impl FrameRef {
         Self { slot: slot::referenced(mfn) }
     }
 
-    /// Takes over the reference of an entry that maps `mfn`. `None` if the frame is not RAM: such an
-    /// entry owns nothing.
+    /// Takes over the reference of an entry that maps `mfn`. `None` if the frame is not RAM: such
+    /// an entry owns nothing.
     ///
     /// # Safety
     /// The entry must own what its bits stand for (FT-5), and the caller must give that up.
@@ -157,7 +162,7 @@ impl FrameRef {
         DomainId(self.slot().owner.load(Ordering::SeqCst))
     }
 
-    /// What the frame is used as at this moment, and by how many; another CPU may change it the next.
+    /// The kind and use count of the frame at this moment. Another CPU may change both at any time.
     pub fn current_kind(&self) -> (KindCode, u32) {
         let usage = self.slot().usage();
         (usage.kind, usage.count)
@@ -222,8 +227,9 @@ fn end(slot: &'static Slot, before: u32) {
     }
 }
 
-/// The reference that stands for "this frame is allocated to its owner". One per frame; dropping it gives the frame up,
-/// and it becomes free when the last other reference has gone.
+/// The reference that stands for "this frame is allocated to its owner". There is one per frame.
+/// Dropping it gives the frame up, and the frame becomes free when the last other reference is
+/// dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Allocation {
     frame: FrameRef,
@@ -233,8 +239,8 @@ impl Allocation {
     /// Makes a frame, just taken from the allocator, the property of `owner`.
     ///
     /// # Safety
-    /// The frame must have been taken off the free lists by the caller (FT-8), and no translation of
-    /// it may be cached anywhere.
+    /// The frame must have been taken off the free lists by the caller (FT-8), and no translation
+    /// of it may be cached anywhere.
     pub(super) unsafe fn new(mfn: Mfn, owner: DomainId) -> Self {
         let slot = slot::referenced(mfn);
         slot.owner.store(owner.0, Ordering::SeqCst);
@@ -251,7 +257,8 @@ impl Allocation {
         Self { frame }
     }
 
-    /// Gives the allocation up but keeps a reference: the frame becomes free when that and all others are gone.
+    /// Gives the allocation up but keeps a reference: the frame becomes free when that and all
+    /// others are gone.
     pub fn into_reference(self) -> FrameRef {
         self.frame
     }
@@ -283,8 +290,8 @@ impl<K: Kind> TypedRef<K> {
     /// Takes over a use that is already counted.
     ///
     /// # Safety
-    /// The caller must hold one use of the frame as `K` (FT-2) and give it up: nobody else may release
-    /// it.
+    /// The caller must hold one use of the frame as `K` (FT-2) and give it up: nobody else may
+    /// release it.
     pub(super) const unsafe fn from_counted(frame: FrameRef) -> Self {
         Self { frame, kind: PhantomData }
     }
@@ -334,7 +341,8 @@ impl<K: Kind> TypedRef<K> {
         Self::another(self.frame.again(), LIMIT).expect("a frame held as a kind is of that kind")
     }
 
-    /// Turns this use into the frame's pin, which lasts until [`TypedRef::unpin`]. Hands the value back if it is pinned already.
+    /// Turns this use into the frame's pin, which lasts until [`TypedRef::unpin`]. Hands the value
+    /// back if it is pinned already.
     pub fn pin(self) -> Result<(), Self> {
         let pinned = self.frame.slot().update_usage(|usage| (!usage.pinned).then_some(Use { pinned: true, ..usage }));
         match pinned {
@@ -352,8 +360,8 @@ impl<K: Kind> TypedRef<K> {
             .slot()
             .update_usage(|usage| (usage.pinned && usage.kind == K::CODE).then_some(Use { pinned: false, ..usage }))
             .ok()?;
-        // SAFETY: the pin held an existence count of its own (FT-1). It has been taken back just now,
-        // by nobody else, and its count becomes this value's.
+        // SAFETY: the pin held an existence count of its own (FT-1). It has been taken back just
+        // now, by nobody else, and its count becomes this value's.
         let frame = unsafe { FrameRef::from_counted(frame.mfn()) };
         // SAFETY: the same holds for the pin's use (FT-2), which was one as `K`.
         Some(unsafe { Self::from_counted(frame) })

@@ -1,5 +1,5 @@
-//! The slots of a root table that belong to Paravane. They are written when a table becomes a root, and
-//! no update of a guest reaches them.
+//! The slots of a root table that belong to Paravane. They are written when a table becomes a root,
+//! and no update of a guest reaches them.
 
 use crate::addr::{END_HYPERVISOR_SLOTS, FIRST_HYPERVISOR_SLOT};
 use crate::ram;
@@ -12,12 +12,12 @@ pub(super) const fn is_hypervisor_slot(index: u16) -> bool {
     index >= FIRST_HYPERVISOR_SLOT && index < END_HYPERVISOR_SLOTS
 }
 
-/// Paravane's root-table slots and what stands in them.
+/// Paravane's root-table slots with their entries.
 pub(super) fn hypervisor_entries() -> impl Iterator<Item = (u16, u64)> {
     (FIRST_HYPERVISOR_SLOT..END_HYPERVISOR_SLOTS).map(|index| (index, hypervisor_entry(index)))
 }
 
-/// What stands in one of Paravane's root-table slots.
+/// The entry in one of Paravane's root-table slots.
 pub(super) fn hypervisor_entry(index: u16) -> u64 {
     ram::root_entry(usize::from(index - FIRST_HYPERVISOR_SLOT))
 }

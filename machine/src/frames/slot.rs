@@ -48,7 +48,7 @@ impl KindCode {
         }
     }
 
-    /// Whether what stands in a frame of this kind has been checked.
+    /// Whether the contents of a frame of this kind have been validated.
     pub(super) const fn has_contents(self) -> bool {
         self.table_level().is_some() || matches!(self, Self::Descriptor)
     }
@@ -98,13 +98,15 @@ const SHARED_WRITABLE: u64 = 1 << 40;
 /// The bits of counts that are not below `MOST`.
 const TOO_MANY_MASK: u64 = COUNT_MASK & !(MOST as u64 - 1);
 const _: () = assert!(MOST.is_power_of_two(), "one test for bits tells whether a count is below");
-/// What tells whether a frame is of a kind and needs nothing done to be used as that: kind, busy, progress.
+/// The bits that decide whether a frame can be used as a kind without further work: kind, busy,
+/// progress.
 const SETTLED_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
 
 impl Use {
     pub(super) const NONE: Self = Self::unpack(0);
 
-    /// Whether entries of the frame own references. (A page of descriptors that has been checked owns nothing.)
+    /// Whether entries of the frame own references. (A page of descriptors that has been checked
+    /// owns nothing.)
     pub(super) const fn owns_entries(self) -> bool {
         self.kind.table_level().is_some() && self.progress != 0
     }
@@ -139,7 +141,8 @@ impl Use {
 pub(super) struct Slot {
     /// Existence count (FT-1); zero while free.
     pub(super) refs: AtomicU32,
-    /// Domain that owns the frame; meaningful while `refs` is above zero, unchanged during that time.
+    /// Domain that owns the frame; meaningful while `refs` is above zero, unchanged during that
+    /// time.
     pub(super) owner: AtomicU16,
     /// Allocator's mark: `FREE_HEAD | order` on the first frame of a free block.
     pub(super) block: AtomicU16,
@@ -156,7 +159,7 @@ pub(super) struct Slot {
 const _: () = assert!(size_of::<Slot>() == ram::FRAME_SLOT_SIZE);
 
 impl Slot {
-    /// The number of the frame that the slot, which is one of the frame table, stands for.
+    /// The number of the frame that this slot of the frame table describes.
     #[inline]
     pub(super) fn mfn(&self) -> Mfn {
         let offset = core::ptr::from_ref(self).addr() - ram::frame_table().addr();
@@ -167,9 +170,9 @@ impl Slot {
         Use::unpack(self.use_word.load(Ordering::SeqCst))
     }
 
-    /// Adds a use to a frame that is in use as `kind`: the frequent case of acquiring, and all of it that needs no look at the parts of the word.
-    /// With `first`, one of that kind that nobody uses will do as well. `false`, and nothing done, in every other case and whenever somebody else
-    /// changes the word at the same time.
+    /// Fast path of acquiring: adds a use to a frame that is in use as `kind`, without unpacking
+    /// the word. With `first`, a frame of that kind with no use is taken too. Returns `false`, and
+    /// changes nothing, in every other case and when another CPU changes the word at the same time.
     #[inline]
     pub(super) fn add_use(&self, kind: KindCode, first: bool) -> bool {
         let progress = if kind.has_contents() { super::transition::ENTRIES as u64 } else { 0 };
@@ -181,8 +184,9 @@ impl Slot {
             && self.use_word.compare_exchange(word, word + ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Takes one use away, if a table does not end with it. `false`, and nothing done, in that case, if there is none, or if somebody else changes the word at
-    /// the same time.
+    /// Fast path of releasing: takes one use away, unless it is the last use of a table. Returns
+    /// `false`, and changes nothing, in that case, if there is no use, or when another CPU changes
+    /// the word at the same time.
     #[inline]
     pub(super) fn take_use(&self) -> bool {
         let word = self.use_word.load(Ordering::SeqCst);
@@ -216,16 +220,16 @@ impl Slot {
     /// Notes that a table of another domain is about to map the frame.
     pub(super) fn mark_shared(&self, writable: bool) {
         let marks = if writable { SHARED | SHARED_WRITABLE } else { SHARED };
-        // Once is enough. `SHARED` goes only when nobody refers to the frame any more, and the
-        // caller does; `SHARED_WRITABLE` only while nobody uses it as writable memory, and for a
-        // writable entry the caller does.
+        // Setting the marks once is enough. `SHARED` is cleared only when no reference to the frame
+        // is left, and the caller holds one; `SHARED_WRITABLE` only while there is no use as
+        // writable memory, and for a writable entry the caller holds one.
         if self.use_word.load(Ordering::SeqCst) & marks != marks {
             self.use_word.fetch_or(marks, Ordering::SeqCst);
         }
     }
 
     /// Returns when no CPU holds a translation of the frame that is older than the end of its last
-    /// use: for a new owner, who must not be read either.
+    /// use. For a change of owner: the new owner's data must not be read either.
     pub(super) fn ensure_flushed(&self) {
         self.flush_stale(self.usage().shared);
     }
@@ -253,7 +257,8 @@ impl Slot {
             .map_err(Use::unpack)
     }
 
-    /// Applies `change` until it takes effect undisturbed; `None` from `change` leaves the word alone. Returns the state before.
+    /// Applies `change` until it takes effect undisturbed; `None` from `change` leaves the word
+    /// alone. Returns the state before.
     pub(super) fn update_usage(&self, mut change: impl FnMut(Use) -> Option<Use>) -> Result<Use, Use> {
         let mut current = self.usage();
         loop {
@@ -273,7 +278,8 @@ pub(super) fn slot(mfn: Mfn) -> Option<&'static Slot> {
         return None;
     }
     let index = usize::try_from(mfn.get()).ok()?;
-    // SAFETY: boot has mapped and zeroed `frame_count` slots at this address for good, and the index is below that.
+    // SAFETY: boot has mapped and zeroed `frame_count` slots at this address for good, and the
+    // index is below that.
     Some(unsafe { &*ram::frame_table().cast::<Slot>().wrapping_add(index) })
 }
 
@@ -282,13 +288,14 @@ pub fn table_size() -> u64 {
     ram::frame_count()
 }
 
-/// Whether the frame is memory that Paravane gives out (as against a device, a hole, or Paravane's own image).
+/// Whether the frame is RAM that the allocator manages, not a device, a hole, or Paravane's own
+/// image.
 #[inline]
 pub fn is_ram(mfn: Mfn) -> bool {
     ram_slot(mfn).is_some()
 }
 
-/// The slot of a frame that is such memory.
+/// The slot of a frame that is RAM.
 #[inline]
 pub(super) fn ram_slot(mfn: Mfn) -> Option<&'static Slot> {
     slot(mfn).filter(|slot| slot.block.load(Ordering::Relaxed) & super::allocator::RAM != 0)

@@ -30,7 +30,7 @@ pub(super) fn note_mapping(table: &FrameRef, level: u8, entry: RawEntry) {
     }
 }
 
-/// See [`note_mapping`]: what is mapped may be no memory, and has no owner then.
+/// See [`note_mapping`]: the mapped frame may not be RAM, and has no owner then.
 #[cold]
 #[inline(never)]
 fn note_foreign(table: &FrameRef, level: u8, entry: RawEntry) {
@@ -48,19 +48,19 @@ pub type TableRef<K> = TypedRef<K>;
 pub enum ReplaceError<K: Level> {
     /// The slot is Paravane's own.
     Reserved(Entry<K>),
-    /// The entry has changed; this is what stands there now, and the entry that was to go in.
+    /// The entry has changed: its bits now, and the entry that was to be stored.
     Changed(RawEntry, Entry<K>),
 }
 
 impl TypedRef<L1> {
-    /// Changes the flags of a leaf that keeps its frame. What it owns stays the same, but for the use as writable memory, if it may not be
-    /// written any more.
+    /// Changes the flags of a leaf that keeps its frame. It owns the same as before, except for the
+    /// use as writable memory if it becomes read-only.
     ///
     /// # Errors
-    /// If the entry is not `expected` any more: what stands there now.
+    /// If the entry is not `expected` any more: its bits now.
     ///
     /// # Panics
-    /// If `wanted` maps something else than `expected`, or may be written where that may not.
+    /// If `wanted` maps another frame than `expected`, or is writable where that is not.
     #[inline]
     pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
         let bits = entry::leaf_with_flags(expected, wanted);
@@ -69,8 +69,9 @@ impl TypedRef<L1> {
         let Some(slot) = ends_a_use.then(|| slot::ram_slot(expected.frame())).flatten() else {
             return exchange().map(|_| ());
         };
-        // The entry's existence reference is the read-only mapping's from the exchange on (FT-5), and may be gone with it, and the frame with that, before
-        // the use has ended: so there is one more until then.
+        // From the exchange on, the entry's existence reference is the read-only mapping's (FT-5).
+        // Another CPU may drop it, and the frame with it, before the use has ended, so one more is
+        // held until then.
         let Some(frame) = FrameRef::get_held(slot) else { return Err(self.entry(index)) };
         exchange()?;
         release_use(&frame);
@@ -88,7 +89,7 @@ impl<K: Level> TypedRef<K> {
         RawEntry::new(access::read_entry(self.mfn(), index))
     }
 
-    /// Puts an entry in and hands back the one that stood there, with all that it owns.
+    /// Stores an entry and returns the former one, with all that it owns.
     ///
     /// # Errors
     /// `Reserved` if the slot is not the guest's.
@@ -103,12 +104,12 @@ impl<K: Level> TypedRef<K> {
         }
         note_mapping(self.frame(), K::LEVEL, entry.raw());
         let old = access::swap_entry(self.mfn(), index, entry.into_raw());
-        // SAFETY: a table in use owns all its entries (FT-5, FT-6), Paravane's own slots excepted. The
-        // exchange took the old bits out at once, so nobody else does.
+        // SAFETY: a table in use owns all its entries (FT-5, FT-6), Paravane's own slots excepted.
+        // The exchange took the old bits out at once, so nobody else does.
         Ok(unsafe { Entry::from_owned_bits(old) })
     }
 
-    /// Puts an entry in if `expected` still stands there.
+    /// Stores an entry if the present one is still `expected`, and returns that.
     ///
     /// # Errors
     /// `Changed` if it doesn't, `Reserved` if the slot is not the guest's.
@@ -121,7 +122,7 @@ impl<K: Level> TypedRef<K> {
         if K::LEVEL == 4 && root_slots::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));
         }
-        // What stands there has been noted when it came, with the right to write that it had.
+        // The present entry was noted when it was stored, with its right to write.
         if !expected.keeps_mapping(entry.raw()) {
             note_mapping(self.frame(), K::LEVEL, entry.raw());
         }
@@ -129,13 +130,15 @@ impl<K: Level> TypedRef<K> {
         match access::exchange_entry(self.mfn(), index, expected.get(), bits) {
             // SAFETY: as in `replace`.
             Ok(old) => Ok(unsafe { Entry::from_owned_bits(old) }),
-            // SAFETY: the bits did not get into the table, and are still the entry's that was given up.
+            // SAFETY: the bits did not get into the table, and are still the entry's that was given
+            // up.
             Err(found) => Err(ReplaceError::Changed(RawEntry::new(found), unsafe { Entry::from_owned_bits(bits) })),
         }
     }
 }
 
-/// Where a translation was found. Nothing of it is held, so all of it is an allegation: another CPU may change it at any time.
+/// The place of a translation. No reference is held, so it is only an allegation: another CPU may
+/// change it at any time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
     /// The L1 table.
@@ -153,7 +156,8 @@ impl TypedRef<L4> {
         let mut table = self.mfn();
         for level in (2..=4).rev() {
             let entry = RawEntry::new(access::read_entry(table, index(address, level)));
-            // A table that was given up a moment ago may hold anything by now, a device's frame even.
+            // A table that was just released may contain anything by now, even the frame of a
+            // device.
             if !entry.is_present() || !slot::is_ram(entry.frame()) {
                 return None;
             }
@@ -163,7 +167,8 @@ impl TypedRef<L4> {
         Some(Leaf { table, index, entry: RawEntry::new(access::read_entry(table, index)) })
     }
 
-    /// Shows the M2P through this root table, or hides it. Translations that a pCPU has cached stay until it loads a root.
+    /// Shows the M2P through this root table, or hides it. Cached translations stay until the pCPU
+    /// loads a root.
     pub fn show_m2p(&self, show: bool) {
         let entry = if show { root_slots::hypervisor_entry(root_slots::M2P_SLOT) } else { 0 };
         access::write_entry(self.mfn(), root_slots::M2P_SLOT, entry);
@@ -179,7 +184,7 @@ mod tests {
     use abi::errno::Errno;
     use abi::xen::DomainId;
 
-    /// Allows everything, whoever owns it.
+    /// Allows everything, of any owner.
     struct Everything;
 
     impl Admission for Everything {

@@ -3,13 +3,13 @@
 //! back what its entries own, so dropping a reference is always short.
 //!
 //! - **TD-1** A table waits in the queue of the domain that owns it. Only that domain's vCPUs, and
-//!   the destruction of the domain, work on the queue; nobody else waits for it or pays for it.
-//!   The destruction goes on while others hold frames of the domain: what they still used as a
-//!   table is queued when they give it back.
-//! - **TD-2** A vCPU that has left tables behind neither enters its guest nor starts the next step
-//!   of a multicall until the queue of its domain is empty and nobody works on a table from it.
-//!   What the guest does next may depend on it: Linux unpins a tree of tables and makes its pages
-//!   writable in one multicall.
+//!   the destruction of the domain, work on the queue; nobody else waits for it or pays for it. The
+//!   destruction continues while others hold frames of the domain: a table that they still used is
+//!   queued when they release it.
+//! - **TD-2** A vCPU that has queued tables neither enters its guest nor starts the next step of a
+//!   multicall until the queue of its domain is empty and nobody works on a table from it. What the
+//!   guest does next may depend on it: Linux unpins a tree of tables and makes its pages writable
+//!   in one multicall.
 //! - **TD-3** Each piece of work has a budget. No table is begun when it is used up. The caller
 //!   opens an interrupt window between two pieces.
 
@@ -37,8 +37,8 @@ struct State {
     head: u32,
     /// Tables that CPUs have taken out and work on.
     in_work: u32,
-    /// The domain has been destroyed but for frames that others hold: nobody works on the queue
-    /// unless told to.
+    /// The domain has been destroyed except for frames that others hold: the queue is worked on
+    /// only on request.
     is_orphan: bool,
 }
 
@@ -69,8 +69,8 @@ impl Queue {
         state.head = slot::referenced(mfn).queue_next.load(Ordering::Relaxed);
         state.in_work += 1;
         drop(state);
-        // SAFETY: the queue holds a reference to each of its frames (FT-1), and this one was just taken
-        // out under its lock.
+        // SAFETY: the queue holds a reference to each of its frames (FT-1), and this one was just
+        // taken out under its lock.
         Some(unsafe { FrameRef::from_counted(mfn) })
     }
 
@@ -93,8 +93,8 @@ impl Queue {
 
     /// Tears tables down until none is left or the budget is used up.
     fn work(&self, budget: &mut Budget) {
-        // The budget is looked at before each table: one without entries is always torn down whole,
-        // and one that is in use again needs nothing done.
+        // The budget is checked before each table: one without entries is always torn down whole,
+        // and one that is in use again needs no work.
         while !budget.is_exhausted()
             && let Some(frame) = self.pop()
         {
@@ -147,7 +147,7 @@ pub fn note_settled() {
     left_tables_here().store(false, Ordering::Relaxed);
 }
 
-/// A table has been queued for a domain that has been destroyed, and nobody has taken notice.
+/// A table has been queued for a destroyed domain, and this has not been taken yet.
 static ORPHANED_TABLES: AtomicBool = AtomicBool::new(false);
 
 /// Whether tables wait that belonged to a domain which has been destroyed.
@@ -184,8 +184,8 @@ impl Teardown {
         owner::make(domain).map(|owner| Self { owner })
     }
 
-    /// The domain has been destroyed but for frames that others hold: a table that is queued from
-    /// now on shows in [`orphaned_tables`].
+    /// Marks the domain as destroyed except for frames that others hold: [`orphaned_tables`]
+    /// reports tables that are queued from now on.
     pub fn orphan(&self) {
         self.owner.queue.set_orphan(true);
     }
@@ -195,13 +195,13 @@ impl Teardown {
         self.owner.queue.set_orphan(false);
     }
 
-    /// Whether no table waits, and nobody works on one.
+    /// Whether the queue is empty and no CPU works on a table of it.
     pub fn is_finished(&self) -> bool {
         self.owner.queue.is_finished()
     }
 
-    /// Tears tables down until none is left or the budget is used up. `true` if nothing is left,
-    /// with nobody else at work on a table either.
+    /// Tears tables down until none is left or the budget is used up. Returns `true` if no table is
+    /// left, and no other CPU works on one.
     pub fn advance(&self, budget: &mut Budget) -> bool {
         self.owner.queue.work(budget);
         self.is_finished()

@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "takes entries out of tables")]
-//! How a frame changes its kind: promotion to a validated kind, and the tearing down of tables out of use.
+//! Changes of kind: promotion to a validated kind, and teardown of tables out of use.
 //!
 //! States of a frame, as (use count, progress, busy):
 //!
@@ -8,13 +8,13 @@
 //!        ^                        |  budget used up, or an entry refused
 //!        |                        v
 //!        +---progress 0--- partial (0,n,no) <--last use ends-- in use
-//!                                 |  claimed by the reaper, or by whoever wants another kind
+//!                                 |  claimed by the reaper, or for another kind
 //!                                 v
 //!                          tearing down (0,n,busy)
 //! ```
 //!
-//! A partial table may be taken up again in its old kind where it was left: its first n entries are still valid, since
-//! nobody can have written to it (FT-3).
+//! Validation of a partial table may resume in its old kind where it stopped: its first n entries
+//! are still valid, since no guest can have written to it (FT-3).
 
 use abi::errno::Errno;
 use alloc::vec::Vec;
@@ -37,17 +37,18 @@ const EMPTY_TABLE: u32 = 32;
 /// What it costs to give back the use of a table, which is queued if that was its last.
 const LINKED_TABLE: u32 = 3;
 
-/// How often a busy frame is looked at for a unit of the budget. All of a hypercall's budget is
-/// then about a millisecond, longer than most others are busy with a frame.
+/// How often a busy frame is polled for a unit of the budget. All of a hypercall's budget is then
+/// about a millisecond, longer than most others are busy with a frame.
 const LOOKS_PER_UNIT: u32 = 4;
-/// How often it is looked at even if the budget is used up: what ends a busy phase is short.
+/// How often it is polled even if the budget is used up, since the last steps of a busy phase are
+/// short.
 const FEWEST_LOOKS: u32 = 64;
 
 /// What a change of kind costs, which may have to wait for other CPUs to flush.
 const CHANGE_OF_KIND: u32 = 64;
 
-/// How much work may still be done before the pCPU must look up from it. One unit is about one used
-/// entry checked or given back.
+/// The work that may still be done before the next interrupt window. One unit is about one used
+/// entry validated or released.
 #[derive(Debug)]
 pub struct Budget {
     left: u32,
@@ -58,7 +59,7 @@ impl Budget {
     /// Work between two interrupt windows. A unit is about 90 instructions, so all of it is half a
     /// million.
     pub const HYPERCALL: u32 = 6 * 1024;
-    /// Work on a fast path, which gives up beyond it and leaves the rest to the slow one.
+    /// Work on a fast path, which leaves the rest to the slow path.
     pub const FAST: u32 = 1024;
 
     /// A budget of `units`.
@@ -84,20 +85,20 @@ impl Budget {
         self.left >= if units < most { units } else { most }
     }
 
-    /// Whether it is time to stop.
+    /// Whether the budget is used up.
     pub const fn is_exhausted(&self) -> bool {
         self.left == 0
     }
 }
 
-/// Why a frame could not be had in a kind.
+/// Why a frame could not be acquired as a kind.
 #[derive(Debug)]
 pub enum AcquireError {
     /// It is in use as something else.
     Conflict,
-    /// An entry in it may not stand there.
+    /// One of its entries is not admissible.
     Refused(Errno),
-    /// The budget is used up; try again, holding the promotion until then.
+    /// The budget is used up: the caller tries again and holds the promotion until then.
     Preempted(Promotion),
 }
 
@@ -107,13 +108,14 @@ impl From<Errno> for AcquireError {
     }
 }
 
-/// Tables whose validation was interrupted. While this value lives, they keep their progress; dropping it gives it up.
+/// Tables whose validation was interrupted. While this value lives, they keep their progress;
+/// dropping it gives it up.
 #[derive(Debug)]
 pub struct Promotion {
     frames: Vec<FrameRef>,
     /// A root that is done, for a call that needs two.
     root: Option<TypedRef<L4>>,
-    /// It ended at a frame that another CPU was busy with.
+    /// The attempt ended at a frame that another CPU was busy with.
     gave_way: bool,
 }
 
@@ -130,7 +132,8 @@ impl Promotion {
         Self { frames: Vec::new(), root: None, gave_way: true }
     }
 
-    /// Keeps a root that the same call has got before: without a use it would be torn down, and the call never come to its end.
+    /// Keeps a root that the same call has acquired before. Without a use it would be torn down,
+    /// and the call would never complete.
     #[must_use]
     pub fn with_root(mut self, root: TypedRef<L4>) -> Self {
         self.root = Some(root);
@@ -142,12 +145,13 @@ impl Promotion {
         self.root.as_ref().map(TypedRef::mfn)
     }
 
-    /// Takes the place of the promotion of the attempt before: progress that both keep stays, or an attempt could undo the last one's for ever.
-    /// All of it stays if this one gave way to another CPU, since it may not have come as far.
+    /// Replaces the promotion of the previous attempt. Progress that both keep stays, or each
+    /// attempt could undo the last one. All of it stays if this attempt gave way to another CPU,
+    /// since it may not have come as far.
     pub fn supersede(&mut self, mut former: Self) {
         former.frames.retain(|frame| !self.frames.contains(frame));
         if self.gave_way {
-            // Those that are done by now need nobody to keep them.
+            // Those that are complete by now need not be kept.
             let unfinished = former.frames.extract_if(.., |frame| frame.slot().usage().count == 0);
             self.frames.extend(unfinished.take(MOST_TAKEN_OVER));
             self.root = self.root.take().or_else(|| former.root.take());
@@ -172,7 +176,8 @@ impl Drop for Promotion {
 }
 
 impl<K: Kind> TypedRef<K> {
-    /// A use of `frame` as `K`, promoting it if need be: each of its entries (or descriptors) is checked.
+    /// Acquires a use of `frame` as `K`. A frame of another kind is promoted: each of its entries
+    /// (or descriptors) is validated.
     ///
     /// # Errors
     /// See [`AcquireError`]; after any of them nothing is held.
@@ -206,7 +211,7 @@ fn acquire<A: Admission>(
             if usage.kind != kind {
                 return Err(AcquireError::Conflict);
             }
-            // Others may take turns at the frame, each for a whole budget.
+            // Other CPUs may take turns at the frame, each for a whole budget.
             if looks >= FEWEST_LOOKS && budget.is_exhausted() {
                 return Err(AcquireError::Preempted(Promotion::giving_way()));
             }
@@ -234,7 +239,8 @@ fn acquire<A: Admission>(
         if usage.kind != kind {
             budget.spend(CHANGE_OF_KIND);
             if !tear_down(frame, budget) {
-                // The reaper may have come by meanwhile and left the frame to whoever was at it.
+                // The reaper may have found the frame meanwhile and left it to the CPU that was
+                // busy with it.
                 let mut promotion = Promotion::empty();
                 promotion.frames.push(frame.again());
                 finish_busy(frame, |usage| usage);
@@ -247,7 +253,8 @@ fn acquire<A: Admission>(
     }
 }
 
-/// Gives a busy frame without owned entries its new kind, once no translation of its former use can exist any more (FT-3).
+/// Gives a busy frame without owned entries its new kind, once no translation of its former use can
+/// exist any more (FT-3).
 fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
     crate::counters::count(crate::counters::Counter::Promotions);
     if from != KindCode::None {
@@ -261,7 +268,7 @@ fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
     debug_assert!(changed.is_ok_and(|usage| usage.busy && usage.count == 0));
 }
 
-/// Ends a busy phase; `change` has the last word on the state.
+/// Ends a busy phase, after `change` of the state.
 pub(super) fn finish_busy(frame: &FrameRef, change: impl Fn(Use) -> Use) {
     let finished = frame.slot().update_usage(|usage| Some(Use { busy: false, ..change(usage) }));
     debug_assert!(finished.is_ok_and(|usage| usage.busy));
@@ -314,7 +321,7 @@ fn set_progress(frame: &FrameRef, progress: u16) {
     debug_assert!(set.is_ok_and(|usage| usage.busy));
 }
 
-/// An L1 table is validated in one go: 512 entries are well within what may be done at once.
+/// Validates an L1 table without preemption: 512 entries are well within a budget.
 fn validate_leaves<A: Admission>(frame: &FrameRef, admission: &mut A, budget: &mut Budget) -> Result<(), AcquireError> {
     budget.spend(EMPTY_TABLE);
     let mut next = frame.slot().usage().progress;
@@ -389,7 +396,8 @@ fn validate_descriptors(frame: &FrameRef, budget: &mut Budget) -> Result<(), Acq
     Ok(())
 }
 
-/// Gives back what the entries of a busy frame own, from the last to the first. `false` if the budget ended it.
+/// Releases what the entries of a busy frame own, from the last to the first. Returns `false` if
+/// the budget is used up.
 pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
     let usage = frame.slot().usage();
     let Some(level) = usage.kind.table_level() else { return true };
@@ -408,9 +416,9 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
         }
         let raw = access::read_entry(frame.mfn(), index);
         match level {
-            // SAFETY: the entry is below the progress, so it owns what its bits stand for (FT-5). Only
-            // the thread that set BUSY is here (FT-4), and the progress ends below the entry before
-            // anybody else looks.
+            // SAFETY: the entry is below the progress, so it owns what its bits stand for (FT-5).
+            // Only the thread that set BUSY is here (FT-4), and the progress ends below the entry
+            // before anybody else looks.
             1 => drop(unsafe { Entry::<L1>::from_owned_bits(raw) }),
             // SAFETY: as above.
             2 => drop(unsafe { Entry::<L2>::from_owned_bits(raw) }),
@@ -425,7 +433,8 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
 }
 
 impl TypedRef<Descriptor> {
-    /// Replaces one descriptor by another that has been checked; `None` if the new one is not admissible.
+    /// Replaces one descriptor by another that has been checked; `None` if the new one is not
+    /// admissible.
     pub fn replace_descriptor(&self, index: u16, raw: u64) -> Option<()> {
         let checked = check_descriptor(raw)?;
         (index < ENTRIES).then(|| access::write_entry(self.mfn(), index, checked))
@@ -474,7 +483,7 @@ mod tests {
     }
 
     /// Tries to get a table which another CPU is busy with until `until_over`, or for so long that
-    /// a wait has come to no end.
+    /// the wait has not ended.
     fn acquire_busy<K: Kind>(
         frame: &FrameRef,
         budget: u32,

@@ -1,4 +1,5 @@
-//! Interrupt lines: the inputs of the I/O APICs, by their global numbers. Those that Paravane uses itself are not to be had.
+//! Interrupt lines: the inputs of the I/O APICs, by their global numbers. Those that Paravane uses
+//! itself are refused.
 
 use super::Hardware;
 use super::vector::Vector;

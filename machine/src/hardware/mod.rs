@@ -1,9 +1,11 @@
-//! What the hardware domain may have of the machine: frames of devices and firmware, I/O ports, interrupts. Everything here asks for a
-//! [`Hardware`], which there is one of; whoever checks privileges keeps it and shows it for the hardware domain only.
+//! The devices of the machine, for the hardware domain: frames of devices and firmware, I/O ports,
+//! interrupts. Every operation takes a [`Hardware`]. There is one such value; the privilege check
+//! keeps it and shows it for the hardware domain only.
 //!
-//! A device that its driver programs to do so writes to any memory, and there is no IOMMU in its way: the hardware domain is trusted with that
-//! (`docs/soundness.md`, "The hardware domain"). What these modules keep is that Paravane's own devices stay Paravane's, and that no
-//! frame of memory is mapped as if it were a device's.
+//! A device that its driver programs to do so writes to any memory, and there is no IOMMU in its
+//! way: the hardware domain is trusted with that (`docs/soundness.md`, "The hardware domain"). What
+//! these modules keep is that Paravane's own devices stay Paravane's, and that no frame of memory
+//! is mapped as if it were a device's.
 
 pub mod lines;
 pub mod msix;
@@ -25,21 +27,21 @@ pub struct Hardware {
     _private: (),
 }
 
-/// What may be done to a frame of the machine that is no domain's memory.
+/// The permitted use of a frame that is not the memory of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeviceFrame {
-    /// Nothing: it is memory that Paravane or a domain could use, an interrupt controller, or beyond what the processor can address.
+    /// Nothing: it is RAM, an interrupt controller, or beyond the addresses of the processor.
     Refused,
     /// It may be read: Paravane uses it itself, and others look at it.
     ReadOnly,
-    /// Whatever the hardware domain likes.
+    /// It may be read and written.
     Writable,
 }
 
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
 impl Hardware {
-    /// The right itself, for the first who asks.
+    /// The right itself, for the first caller.
     pub fn claim() -> Option<Self> {
         let first = CLAIMED.compare_exchange(false, true, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         first.then_some(Self { _private: () })

@@ -14,7 +14,8 @@ pub struct Entry {
 }
 
 impl Hardware {
-    /// Entry `index` of the table at `table`. `None` if it does not lie in a device's memory, or that cannot be mapped.
+    /// Entry `index` of the table at `table`. `None` if it does not lie in a device's memory, or
+    /// that cannot be mapped.
     pub fn msix_entry(&self, table: MachineAddr, index: u16) -> Option<Entry> {
         let address = table.get().checked_add(u64::from(index) * ENTRY_SIZE)?;
         let mfn = Mfn::containing(MachineAddr::new(address));

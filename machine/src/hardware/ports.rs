@@ -10,7 +10,8 @@ use crate::ports::pci;
 
 pub use crate::ports::Width;
 
-/// Interrupt controllers and their edge/level registers are Paravane's, and the timer with its gate.
+/// Interrupt controllers and their edge/level registers are Paravane's, and the timer with its
+/// gate.
 const OWN: [RangeInclusive<u16>; 4] = [0x20..=0x21, 0x40..=0x43, 0xa0..=0xa1, 0x4d0..=0x4d1];
 /// Registers of a serial port.
 const SERIAL_REGISTERS: u16 = 8;

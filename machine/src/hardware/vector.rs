@@ -11,7 +11,8 @@ pub use crate::interrupts::Trigger;
 /// The vectors of each CPU that devices can have. The one that guests may raise stays free.
 pub const VECTORS: usize = (*DEVICES.end() - *DEVICES.start()) as usize;
 
-/// Vectors of one CPU, one behind the other, that stand for as many interrupts. Free again when the value is gone.
+/// Consecutive vectors of one CPU, one for each of as many interrupts. Dropping the value frees
+/// them.
 #[derive(Debug)]
 pub struct Vector {
     cpu: CpuId,
@@ -19,14 +20,16 @@ pub struct Vector {
     count: u8,
 }
 
-/// The target of interrupts that is nearest to what was asked: a CPU whose number fits where devices write it.
+/// The target of interrupts that is nearest to what was asked: a CPU whose number fits where
+/// devices write it.
 fn reachable(cpu: CpuId) -> CpuId {
     if per_cpu::apic_id(cpu) < 0xff { cpu } else { CpuId::BOOT }
 }
 
 impl Hardware {
-    /// Vectors on `cpu` (or the boot CPU, if devices cannot reach that one) for `count` interrupts from number `interrupt` on; `preferred` if
-    /// that is free. More than one are aligned to their number, a power of two. `None` if there are none.
+    /// Vectors on `cpu` (or the boot CPU, if devices cannot reach that one) for `count` interrupts
+    /// from number `interrupt` on; `preferred` if that is free. More than one are aligned to their
+    /// number, a power of two. `None` if there are none.
     pub fn allocate_vector(
         &self,
         interrupt: u32,
@@ -70,7 +73,8 @@ impl Vector {
         self.first
     }
 
-    /// The message that raises the first: address and data. The low bits of the data choose among the others.
+    /// The message that raises the first: address and data. The low bits of the data choose among
+    /// the others.
     pub fn message(&self) -> (u64, u32) {
         let target = u64::from(per_cpu::apic_id(self.cpu) & 0xff);
         (0xfee0_0000 | target << 12, self.first.into())

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "a global allocator that counts")]
-//! The process's own heap, which is short when a test says so. It counts what each thread has
-//! allocated, and refuses allocations when a test wants it to.
+//! The process's own heap, which a test can make short. It counts what each thread has allocated,
+//! and refuses allocations when a test wants it to.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;

@@ -1,4 +1,4 @@
-//! How much is left of Paravane's own heap.
+//! Paravane's own heap: how much of it is left.
 //!
 //! Allocations come in three kinds. What a guest can make Paravane keep, and what is large, asks
 //! here first and is refused when the heap is short. What a call needs only while it lasts, and
@@ -15,14 +15,14 @@ pub(crate) use backend::add;
 #[cfg(not(target_os = "none"))]
 pub use backend::{most_allocated, refusing, set_short};
 
-/// Bytes that a pCPU may have allocated at a time without having asked.
+/// Bytes that a pCPU may have allocated at a time without a check.
 pub const UNASKED: usize = 32 << 10;
 
 /// Whether there are so many bytes beside the reserve. Takes in free memory if need be.
 pub use backend::has_room;
 
-/// Whether so little is left that nothing should be allocated for a guest's mere wish: the rest is for what cannot do without. Whatever a guest can make
-/// grow asks this first, and refuses.
+/// Whether so little is left that allocations for a guest should be refused: the rest is for
+/// allocations that cannot fail. Every structure that a guest can make grow checks this first.
 pub fn is_short() -> bool {
     !has_room(0)
 }

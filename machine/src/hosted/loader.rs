@@ -42,7 +42,7 @@ pub fn firmware(memory: &[u8]) {
 }
 
 /// A memory with tables of these names and contents, whose sums are right, that the root pointer
-/// leads to. Addresses in a FADT lead to the table behind it.
+/// leads to. Addresses in a FADT lead to the table after it.
 pub fn tables(contents: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let mut memory = root_pointer();
     let mut entries = Vec::new();

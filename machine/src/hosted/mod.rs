@@ -1,7 +1,7 @@
 //! The machine inside a test process: how it starts, and what tests may do to it from outside.
 //!
 //! RAM is an allocation of the process, and CPUs are its threads. The hosted back end keeps the
-//! hardware's rules: page tables are walked as they stand, whatever the frame table says of them.
+//! hardware's rules: page tables are walked as they are, regardless of the frame table.
 
 pub mod loader;
 

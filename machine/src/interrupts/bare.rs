@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "device registers in memory")]
-//! I/O APICs: everything masked, save the interrupts that Paravane itself uses. The old controllers are silenced.
+//! I/O APICs. Everything is masked except the interrupts that Paravane itself uses. The old
+//! controllers are silenced.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,13 +45,15 @@ impl Controller {
     }
 
     fn select(&self, register: u32) {
-        // SAFETY: the index register of a controller whose page is mapped for ever; callers hold the lock.
+        // SAFETY: the index register of a controller whose page is mapped for ever; callers hold
+        // the lock.
         unsafe { (self.base as *mut u32).write_volatile(register) };
     }
 }
 
-/// Remaps the old controllers' vectors out of the way of exceptions, and masks them. To be done while the local APIC
-/// still listens to them, so that a request that they have raised is taken back.
+/// Remaps the old controllers' vectors out of the way of exceptions, and masks them. To be done
+/// while the local APIC still listens to them, so that a request that they have raised is taken
+/// back.
 pub(crate) fn silence_old_controllers() {
     for (port, value) in [
         (0x20, 0x11),
@@ -139,7 +142,8 @@ pub(crate) fn is_free(line: u32) -> bool {
     OWN_LINES.iter().all(|own| own.load(Ordering::Relaxed) != line) && with_line(line, |_, _| ()).is_some()
 }
 
-/// How the firmware's tables say that a line is wired: ISA's by the bus's rules and the exceptions listed, others by those of PCI.
+/// How the firmware's tables say that a line is wired: ISA's by the bus's rules and the exceptions
+/// listed, others by those of PCI.
 pub(crate) fn default_wiring(line: u32) -> Wiring {
     let isa = boot::acpi().and_then(|acpi| (0..16).map(|irq| isa_line(acpi, irq)).find(|&(found, _)| found == line));
     match isa {

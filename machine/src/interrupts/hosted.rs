@@ -1,4 +1,5 @@
-//! A simulated I/O APIC of 24 lines. A test asserts a line; a level-triggered one that stays asserted interrupts again when it is unmasked.
+//! A simulated I/O APIC of 24 lines. A test asserts a line; a level-triggered one that stays
+//! asserted interrupts again when it is unmasked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

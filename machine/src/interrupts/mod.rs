@@ -1,9 +1,9 @@
-//! Interrupts of devices: how lines are wired and routed, and which of the hardware domain's interrupts
-//! each vector of each CPU stands for.
+//! Interrupts of devices: how lines are wired and routed, and which of the hardware domain's
+//! interrupts each vector of each CPU stands for.
 //!
-//! An interrupt is acknowledged at once, so that none holds up another. One whose line stays asserted
-//! until its driver has served the device is masked before that, and unmasked when the hardware
-//! domain reports that it is done.
+//! An interrupt is acknowledged at once, so that none holds up another. One whose line stays
+//! asserted until its driver has served the device is masked before that, and unmasked when the
+//! hardware domain reports that it is done.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]

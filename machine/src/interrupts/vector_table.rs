@@ -12,8 +12,8 @@ static TARGETS: [[AtomicU32; 256]; MAX_CPUS] = [const { [const { AtomicU32::new(
 /// Vectors that have come in and have not been taken yet.
 static ARRIVED: [[AtomicU64; 4]; MAX_CPUS] = [const { [const { AtomicU64::new(0) }; 4] }; MAX_CPUS];
 
-/// Makes a vector stand for an interrupt. `false` if it stands for one already, or the number is too
-/// large.
+/// Makes a vector stand for an interrupt. `false` if it stands for one already, or the number is
+/// too large.
 pub(crate) fn claim(cpu: CpuId, vector: u8, interrupt: u32, trigger: Trigger) -> bool {
     let Some(number) = interrupt.checked_add(1) else { return false };
     let target = number & !LEVEL | if trigger == Trigger::Level { LEVEL } else { 0 };
@@ -26,7 +26,8 @@ pub(crate) fn release(cpu: CpuId, vector: u8) {
     TARGETS[cpu.index()][usize::from(vector)].store(0, Ordering::SeqCst);
 }
 
-/// Records that a device's vector has come in on a CPU, before it is acknowledged there; `false` if it stands for nothing.
+/// Records that a device's vector has come in on a CPU, before it is acknowledged there. Returns
+/// `false` if the vector is free.
 pub(crate) fn arrived(cpu: CpuId, vector: u8) -> bool {
     let target = TARGETS[cpu.index()][usize::from(vector)].load(Ordering::SeqCst);
     if target == 0 {

@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "finds this CPU's page by the stack pointer")]
-//! The page of each CPU's window that the entry code reaches RIP-relative and Rust code by its stack pointer.
+//! The page of each CPU's window that the entry code reaches RIP-relative and Rust code by its
+//! stack pointer.
 
 use core::arch::asm;
 use core::mem::offset_of;
@@ -57,7 +58,8 @@ pub(crate) const OFFSET: u64 = 0x1000;
 #[inline]
 pub(crate) fn window() -> u64 {
     let window: u64;
-    // SAFETY: reads a register. What comes out is the same wherever on its stack a CPU is, so it may be taken for a constant (`pure`).
+    // SAFETY: reads a register. What comes out is the same wherever on its stack a CPU is, so it
+    // may be taken for a constant (`pure`).
     unsafe {
         asm!("mov {window}, rsp", "and {window}, {mask}", window = out(reg) window,
              mask = const -(layout::PER_CPU_SIZE as i64), options(pure, nomem, nostack));

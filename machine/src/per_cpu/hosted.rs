@@ -1,4 +1,5 @@
-//! Threads as CPUs: a thread becomes a CPU when it first asks which one it is, and its number is free again when it ends.
+//! Threads as CPUs: a thread becomes a CPU when it first asks which one it is, and its number is
+//! free again when it ends.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,7 +78,8 @@ pub(crate) fn deadline(cpu: CpuId) -> &'static AtomicU64 {
     &DEADLINES[cpu.index()]
 }
 
-/// Waits until this CPU has something pending or `is_due`. Runs `meanwhile` about every millisecond.
+/// Waits until this CPU has something pending or `is_due`. Runs `meanwhile` about every
+/// millisecond.
 pub(crate) fn wait(is_due: impl Fn() -> bool, meanwhile: impl Fn()) {
     let here = current();
     meanwhile();

@@ -1,6 +1,8 @@
-//! What each CPU has for itself: its number, and the set of events that interrupts have left for it.
+//! What each CPU has for itself: its number, and the set of events that interrupts have left for
+//! it.
 //!
-//! On the machine a CPU finds its own page by its stack pointer; in a test process a thread is a CPU.
+//! On the machine a CPU finds its own page by its stack pointer; in a test process a thread is a
+//! CPU.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]

@@ -1,5 +1,5 @@
-//! Simulated I/O ports: bytes that keep what was written last, all ones at first. Behind the ports of PCI configuration space stand registers of
-//! their own for each address.
+//! Simulated I/O ports: bytes that keep what was written last, all ones at first. Behind the ports
+//! of PCI configuration space stand registers of their own for each address.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! PCI configuration space through its two ports, which Paravane and the hardware domain share: each
-//! access sets the address first.
+//! PCI configuration space through its two ports, which Paravane and the hardware domain share:
+//! each access sets the address first.
 
 use super::Width;
 use crate::sync::{Level, SpinLock};

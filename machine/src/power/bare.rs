@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "ends the machine by a triple fault if nothing else does")]
-//! Switching off and restarting, by ACPI first and by older ways after that.
+//! Switching off and restarting: by ACPI first, then by older methods.
 
 use core::arch::asm;
 
@@ -44,7 +44,8 @@ pub fn reboot() -> ! {
             1 => port_write8(register.address as u16, value),
             // only what boot has mapped
             0 if register.address < 1 << 20 => {
-                // SAFETY: the first MiB is in the direct map; the firmware says that this byte resets the machine.
+                // SAFETY: the first MiB is in the direct map; the firmware says that this byte
+                // resets the machine.
                 unsafe { (layout::direct(register.address) as *mut u8).write_volatile(value) };
             }
             _ => {}

@@ -1,4 +1,5 @@
-//! Ends of the simulated machine: the thread that asks panics, with a message that a test can expect.
+//! Ends of the simulated machine: the thread that asks panics, with a message that a test can
+//! expect.
 
 /// Switches the machine off.
 pub fn off() -> ! {

@@ -1,4 +1,4 @@
-//! Ends of the machine.
+//! Switching the machine off, and restarting it.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]

@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "sets control registers")]
-//! What this processor can do, and switching on what Paravane uses. All CPUs are taken to be alike.
+//! Detection of the processor's features, and switching on those that Paravane uses. All CPUs are
+//! taken to be alike.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,7 @@ use super::{Features, debug_registers};
 use crate::once::Once;
 
 static FEATURES: Once<Features> = Once::new();
-// What entries to guest memory and page-table entries ask for each time.
+// Checked at each copy of guest memory and for each page-table entry.
 static SMAP: AtomicBool = AtomicBool::new(false);
 static NO_EXECUTE: AtomicBool = AtomicBool::new(false);
 
@@ -26,8 +27,8 @@ const CR4_SMAP: u64 = 1 << 21;
 const EFER: u64 = 1 << 0 | 1 << 8 | 1 << 10; // SYSCALL, long mode
 const EFER_NO_EXECUTE: u64 = 1 << 11;
 
-/// Write-back, write-through, UC-, UC, write-combining, write-protected, UC, UC: the meaning that the interface gives to
-/// page attributes.
+/// Write-back, write-through, UC-, UC, write-combining, write-protected, UC, UC: the meaning that
+/// the interface gives to page attributes.
 const PAT: u64 = 0x0000_0501_0007_0406;
 
 /// x87, SSE, AVX and the three AVX-512 states.
@@ -50,8 +51,8 @@ pub(crate) fn no_execute() -> bool {
     NO_EXECUTE.load(Ordering::Relaxed)
 }
 
-/// Whether QEMU emulates the processor. Its IRET and far RET in ring 3 read the stack with the rights of ring 0 (seen in 7.2), so with SMAP on, a guest's own
-/// would fault.
+/// Whether QEMU emulates the processor. Its IRET and far RET in ring 3 read the stack with the
+/// rights of ring 0 (seen in 7.2), so with SMAP on, a guest's own would fault.
 fn is_emulated() -> bool {
     let [_, b, c, d] = cpuid(0x4000_0000, 0);
     let is_virtual = cpuid(1, 0)[2] & 1 << 31 != 0;
@@ -60,7 +61,7 @@ fn is_emulated() -> bool {
         && [b, c, d] == [u32::from_le_bytes(*b"TCGT"), u32::from_le_bytes(*b"CGTC"), u32::from_le_bytes(*b"GTCG")]
 }
 
-/// Looks once, on the boot CPU.
+/// Detects the features, once, on the boot CPU.
 pub(crate) fn detect() -> &'static Features {
     let max = cpuid(0, 0)[0];
     let max_extended = cpuid(0x8000_0000, 0)[0];
@@ -98,7 +99,7 @@ pub(crate) fn detect() -> &'static Features {
     if xsave {
         let [low, _, _, high] = leaf(13, 0);
         features.xcr0 = (u64::from(high) << 32 | u64::from(low)) & XCR0_USED;
-        // AVX-512 comes whole or not at all
+        // AVX-512 is used whole or not at all.
         if features.xcr0 & 0xe0 != 0xe0 || features.xcr0 & 4 == 0 {
             features.xcr0 &= 7;
         }

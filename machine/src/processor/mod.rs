@@ -1,7 +1,8 @@
 //! The processor: what it can do, its control and debug registers, and its privileged instructions,
 //! one wrapper each.
 //!
-//! All CPUs are taken to be alike. Every feature in [`Features`] is switched on at boot, except PCID.
+//! All CPUs are taken to be alike. Every feature in [`Features`] is switched on at boot, except
+//! PCID.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
@@ -45,7 +46,8 @@ pub struct Features {
 }
 
 /// Writes back and empties the caches of this CPU and those that it shares. This can take
-/// milliseconds on a real machine, with interrupts off, so only domains with devices may ask for it.
+/// milliseconds on a real machine, with interrupts off, so only domains with devices may ask for
+/// it.
 pub fn write_back_caches() {
     count(Counter::CacheFlushes);
     backend::write_back_caches();

@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "single privileged instructions")]
-//! Wrappers of single instructions. Reading is safe; writing is `unsafe` where the value decides what memory means.
+//! Wrappers of single instructions. Reading is safe; writing is `unsafe` where the value decides
+//! what memory means.
 
 use core::arch::asm;
 
@@ -81,7 +82,8 @@ writers! {
 /// Reads a model-specific register that is known to exist.
 pub(crate) fn read_msr(number: u32) -> u64 {
     let (low, high): (u32, u32);
-    // SAFETY: reading an MSR does not change memory; one that does not exist faults into the panic path.
+    // SAFETY: reading an MSR does not change memory; one that does not exist faults into the panic
+    // path.
     unsafe {
         asm!("rdmsr", in("ecx") number, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
     }
@@ -110,14 +112,16 @@ pub(crate) fn wbinvd() {
 /// Reads a byte from an I/O port.
 pub(crate) fn port_read8(port: u16) -> u8 {
     let value: u8;
-    // SAFETY: Paravane programs no device by ports that could write to its memory; reading changes device state only.
+    // SAFETY: Paravane programs no device by ports that could write to its memory; reading changes
+    // device state only.
     unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
     value
 }
 
 /// Writes a byte to an I/O port of a device that does no DMA.
 pub(crate) fn port_write8(port: u16, value: u8) {
-    // SAFETY: the ports used (serial, interrupt controller, timer, RTC, reset) belong to devices without DMA.
+    // SAFETY: the ports used (serial, interrupt controller, timer, RTC, reset) belong to devices
+    // without DMA.
     unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) };
 }
 
@@ -145,8 +149,8 @@ pub(crate) fn port_read32(port: u16) -> u32 {
 
 /// Writes a double word to an I/O port.
 pub(crate) fn port_write32(port: u16, value: u32) {
-    // SAFETY: Paravane itself writes double words to the address of PCI configuration space only; what the hardware domain writes it is trusted
-    // with.
+    // SAFETY: Paravane itself writes double words to the address of PCI configuration space only;
+    // what the hardware domain writes it is trusted with.
     unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) };
 }
 
@@ -158,7 +162,7 @@ pub(crate) fn read_tsc() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// The time-stamp counter, read before or after what stands around it.
+/// The time-stamp counter, unordered with respect to the instructions around it.
 #[inline]
 pub(crate) fn read_tsc_unordered() -> u64 {
     let (low, high): (u32, u32);
@@ -190,12 +194,14 @@ pub(crate) unsafe fn write_xcr0(mask: u64) {
     unsafe { asm!("xsetbv", in("ecx") 0, in("eax") low, in("edx") high, options(nomem, nostack)) };
 }
 
-/// Waits for an interrupt: lets one in, halts, and keeps interrupts out again. Pending ones are seen before the halt.
+/// Waits for an interrupt: lets one in, halts, and keeps interrupts out again. Pending ones are
+/// seen before the halt.
 ///
 /// # Safety
 /// This CPU's interrupt table must be loaded and no lock held that a handler takes.
 pub(crate) unsafe fn halt_for_interrupt() {
-    // SAFETY: the shadow of STI closes the gap before HLT; the caller vouches for handlers and locks.
+    // SAFETY: the shadow of STI closes the gap before HLT; the caller vouches for handlers and
+    // locks.
     unsafe { asm!("sti", "hlt", "cli") };
 }
 
@@ -204,8 +210,8 @@ pub(crate) unsafe fn halt_for_interrupt() {
 /// # Safety
 /// As [`halt_for_interrupt`].
 pub(crate) unsafe fn open_for_interrupts() {
-    // SAFETY: interrupts are taken after the instruction behind STI, the NOP; the caller vouches
-    // for handlers and locks.
+    // SAFETY: interrupts are taken after the instruction that follows STI, the NOP; the caller
+    // vouches for handlers and locks.
     unsafe { asm!("sti", "nop", "cli") };
 }
 

@@ -19,7 +19,8 @@ pub(crate) struct Ram {
 
 static RAM: Once<Ram> = Once::new();
 
-/// Frames that the frame table covers; all of them are in the direct map. Beside the rest, since each reference asks for it.
+/// Frames that the frame table covers; all of them are in the direct map. Beside the rest, since
+/// each reference asks for it.
 static FRAME_COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// Publishes what boot has set up; the frame table covers `frame_count` frames.
@@ -59,7 +60,8 @@ pub(crate) fn root_entry(slot: usize) -> u64 {
     RAM.get().root_entries[slot]
 }
 
-/// Copies memory that others may be writing: one instruction, so that the compiler assumes nothing about what it reads.
+/// Copies memory that others may be writing: one instruction, so that the compiler assumes nothing
+/// about what it reads.
 ///
 /// # Safety
 /// Both ranges must be mapped, the target writable and not borrowed by Rust code elsewhere.

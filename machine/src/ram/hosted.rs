@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "hands out pointers into the simulated memory")]
-//! Machine memory of the test process: one allocation that is never freed, with a frame table and an M2P beside it.
+//! Machine memory of the test process: one allocation that is never freed, with a frame table and
+//! an M2P beside it.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -68,7 +69,8 @@ pub(crate) const fn no_execute() -> bool {
     true
 }
 
-/// Copies byte by byte with atomic accesses, so that threads racing on guest memory are no data race to the tools that watch.
+/// Copies byte by byte with atomic accesses, so that threads racing on guest memory are no data
+/// race to the tools that watch.
 ///
 /// # Safety
 /// Both ranges must be valid; the one in simulated memory may be accessed by others atomically.

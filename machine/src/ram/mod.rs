@@ -1,4 +1,5 @@
-//! Machine memory as Paravane reaches it: the direct map, and where the frame table and the M2P lie.
+//! Machine memory as Paravane reaches it: the direct map, and where the frame table and the M2P
+//! lie.
 //!
 //! What the modules above make of a pointer from here is their responsibility.
 

@@ -1,7 +1,8 @@
-# Entry from a Multiboot loader: 32-bit protected mode, flat segments, paging off, interrupts off; eax =
-# loader magic, ebx = physical address of the boot information. Builds boot page tables (2 MiB pages,
-# first 4 GiB at 0, at the direct map, and the first GiB at the image's address), goes to long mode and
-# calls start_boot_cpu(magic, information) on the boot stack at the image's high address.
+# Entry from a Multiboot loader: 32-bit protected mode, flat segments, paging off, interrupts off;
+# eax = loader magic, ebx = physical address of the boot information. Builds boot page tables (2 MiB
+# pages, first 4 GiB at 0, at the direct map, and the first GiB at the image's address), goes to
+# long mode and calls start_boot_cpu(magic, information) on the boot stack at the image's high
+# address.
 .set OFFSET, {image_offset}
 .set CR4_PAE, 0x20
 .set CR0_LONG_MODE, 0x80010011          # PG, WP, ET, PE
@@ -158,8 +159,8 @@ high_long_mode:
     ud2
 
 # Entry of the other CPUs. This part is copied to a page below 1 MiB, whose number the start-up IPI
-# carries; it begins in real mode with cs = that page. It goes straight to long mode on the boot tables
-# and from there to the high address.
+# carries; it begins in real mode with cs = that page. It goes straight to long mode on the boot
+# tables and from there to the high address.
 .section .rodata.trampoline, "a", @progbits
 .code16
 .global trampoline_start
@@ -195,8 +196,8 @@ trampoline_end:
 
 .section .boot.text, "ax", @progbits
 .code64
-# Runs at its low address first, on the boot tables; then at the high one, on the final tables and its
-# own main stack.
+# Runs at its low address first, on the boot tables; then at the high one, on the final tables and
+# its own main stack.
 ap_entry:
     movabs rax, offset high_ap_entry
     jmp rax

@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "the first Rust code on the machine")]
-//! From the boot loader to `main`: the order in which the machine comes up.
+//! Start-up, from the boot loader to `main`.
 
 pub(crate) mod smp;
 
@@ -36,7 +36,8 @@ unsafe extern "Rust" {
     safe fn paravane_main() -> !;
 }
 
-/// Called by the entry code on the boot stack, with boot page tables: the first 4 GiB are in the direct map.
+/// Called by the entry code on the boot stack, with boot page tables: the first 4 GiB are in the
+/// direct map.
 extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     let mut info = BootInfo::default();
     let parsed = boot::parse(magic, information.into(), &boot_memory::read_low, &mut info);
@@ -87,7 +88,8 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     }
 }
 
-/// What Paravane's own heap begins with: half is the reserve, and the rest is good for some twenty guests of two vCPUs with devices.
+/// Initial size of Paravane's own heap: half is the reserve, and the rest is enough for some twenty
+/// guests of two vCPUs with devices.
 const HEAP_SIZE: u64 = 2 << 20;
 
 /// Direct map, image, M2P, frame table, heap, video memory; switches to them.
@@ -197,7 +199,7 @@ fn build_windows(mapper: &mut Mapper, memory: &mut Early) {
 /// Seals what has been decided about memory.
 fn finish_memory(mut described: Memory, memory: Early) {
     for range in memory.into_free().iter() {
-        // a piece that does not fit is lost, nothing else
+        // A piece that does not fit is lost, which does no other harm.
         let _ = described.free.try_push(range.start >> 12..range.end >> 12);
     }
     let mut root_entries = [0; layout::SLOTS];
@@ -212,7 +214,7 @@ fn finish_memory(mut described: Memory, memory: Early) {
     }
 }
 
-/// The rest, on this CPU's own stack.
+/// The rest of start-up, on this CPU's own stack.
 extern "C" fn on_main_stack() -> ! {
     traps::load(CpuId::BOOT);
     let memory = boot::memory();

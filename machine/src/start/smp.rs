@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "copies the start-up code to low memory and runs other CPUs")]
-//! Bringing up the other CPUs, one after the other.
+//! Start-up of the other CPUs, one after the other.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -10,7 +10,7 @@ use crate::{apic, boot, layout, per_cpu, processor, time, traps};
 
 /// The page below 1 MiB that the start-up code runs in.
 static TRAMPOLINE: AtomicU64 = AtomicU64::new(0);
-/// What the next CPU loads.
+/// The root table and stack that the next CPU loads.
 pub(super) static AP_ROOT: AtomicU64 = AtomicU64::new(0);
 pub(super) static AP_STACK: AtomicU64 = AtomicU64::new(0);
 static STARTING: AtomicUsize = AtomicUsize::new(0);
@@ -68,12 +68,13 @@ fn start_one(cpu: CpuId, apic_id: u32, page: u8) -> bool {
             core::hint::spin_loop();
         }
     }
-    // back to waiting, so that it cannot turn up late on a stack that another CPU has by then
+    // Back to waiting for start-up, so that it cannot arrive late on a stack that another CPU uses
+    // by then.
     apic::send_init(apic_id);
     false
 }
 
-/// Where another CPU enters Rust: on its main stack, with Paravane's root table.
+/// Entry of another CPU into Rust: on its main stack, with Paravane's root table.
 pub(super) extern "C" fn start_ap() -> ! {
     let cpu = u32::try_from(STARTING.load(Ordering::SeqCst)).ok().and_then(CpuId::new);
     let cpu = cpu.expect("only CPUs that can be numbered are started");

@@ -1,7 +1,8 @@
 #![expect(unsafe_code, reason = "reads the table that a step after linking has put into the image")]
-//! Names of functions, from the table that `cargo xtask build` writes into the image after linking. Little-endian: the magic
-//! number, the count (u32), then for each function in rising order its offset from the image's start and the offset of its name
-//! in the table (u32 each); a name is its length (u16) and its bytes. Without a table there are only addresses.
+//! Names of functions, from the table that `cargo xtask build` writes into the image after linking.
+//! Little-endian: the magic number, the count (u32), then for each function in rising order its
+//! offset from the image's start and the offset of its name in the table (u32 each); a name is its
+//! length (u16) and its bytes. Without a table there are only addresses.
 
 use crate::layout;
 
@@ -41,7 +42,8 @@ pub fn by_number(number: u32) -> Option<(&'static str, u64)> {
     Some((name, layout::image_start() + u64::from(offset)))
 }
 
-/// What the linker has put into the image to tell it from other builds: the bytes behind the header and name of an ELF note.
+/// The build id that the linker has put into the image: the bytes after the header and name of an
+/// ELF note.
 pub fn build_id() -> Option<&'static [u8]> {
     const NAME: &[u8; 4] = b"GNU\0";
     const NOTE_HEADER: usize = 12;

@@ -1,4 +1,4 @@
-//! The test process keeps no list of its functions.
+//! The symbol table of the test process: empty.
 
 /// How many functions have names.
 pub const fn count() -> u32 {

@@ -1,4 +1,4 @@
-//! The names of Paravane's functions, as the image has them.
+//! The symbol table of the image.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]

@@ -1,5 +1,5 @@
-//! The order in which locks may be taken, in one place. A CPU that holds a lock may take only locks of higher levels;
-//! debug builds check this for every acquisition.
+//! The order in which locks may be taken, in one place. A CPU that holds a lock may take only locks
+//! of higher levels; debug builds check this for every acquisition.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,9 +11,9 @@ use crate::addr::MAX_CPUS;
 pub enum Level {
     /// The list of domains.
     Domains,
-    /// The list of domains that wait to be taken apart.
+    /// The list of domains that wait for teardown.
     Ended,
-    /// One domain's life cycle: who pauses, destroys and ends it.
+    /// One domain's life cycle: pauses, destruction and end.
     DomainLife,
     /// What the control domain has set for one domain.
     DomainRecord,
@@ -39,7 +39,7 @@ pub enum Level {
     CpuPolicy,
     /// One domain's console ring and line buffer, and the small store's state.
     Console,
-    /// Whose line stands open on the serial line, and lines that wait for their end.
+    /// The owner of the unfinished line on the serial port, and the lines that wait for its end.
     SerialLine,
     /// A pCPU's run queue and the scheduler's shared state.
     Scheduler,
@@ -57,7 +57,7 @@ pub enum Level {
     Heap,
     /// The ports of PCI configuration space.
     PciConfiguration,
-    /// What was said on the console of late.
+    /// The latest output on the console.
     History,
     /// The window that devices' memory is mapped in.
     DeviceWindow,
@@ -78,7 +78,8 @@ fn held() -> &'static AtomicU32 {
 /// Notes that this CPU takes a lock of `level`.
 ///
 /// # Panics
-/// In debug builds, if a lock of this level or an inner one is held already: the order is wrong and could dead-lock.
+/// In debug builds, if a lock of this level or an inner one is held already: the order is wrong and
+/// could deadlock.
 pub(super) fn acquire(level: Level) {
     if cfg!(debug_assertions) {
         let before = held().fetch_or(1 << level as u8, Ordering::Relaxed);

@@ -1,5 +1,6 @@
-//! Locks. Interrupts are off whenever Paravane runs (see `docs/design.md`), so one kind of lock serves everywhere; a CPU
-//! that waits for one serves the TLB shoot-downs that others have asked of it, so waiting cannot dead-lock with them.
+//! Locks. Interrupts are off whenever Paravane runs (see `docs/design.md`), so one kind of lock
+//! serves everywhere; a CPU that waits for one serves the TLB shoot-downs that others have
+//! requested, so waiting cannot deadlock with them.
 
 mod level;
 mod spin;

@@ -5,8 +5,8 @@
 //! in the order in which they asked for it: one that takes it again and again cannot keep another
 //! away.
 //!
-//! - **SL-1** `serving` is changed only by the holder, who moves it on by one. `next` is never
-//!   behind it, and equal to it when nobody holds the lock or waits for it.
+//! - **SL-1** `serving` is changed only by the holder, which increments it. `next` is never less,
+//!   and equal when no CPU holds the lock or waits for it.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -25,7 +25,8 @@ pub struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock gives `&mut T` to one holder at a time, so sharing it needs of T only that it may be sent.
+// SAFETY: the lock gives `&mut T` to one holder at a time, so sharing it needs of T only that it
+// may be sent.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
@@ -40,7 +41,8 @@ impl<T> SpinLock<T> {
         self.lock_as(self.level)
     }
 
-    /// Takes the lock as one of another level: the second of two locks of the same kind, which has a level of its own.
+    /// Takes the lock as one of another level: the second of two locks of the same kind, which has
+    /// a level of its own.
     #[inline]
     pub fn lock_as(&self, level: Level) -> SpinLockGuard<'_, T> {
         level::acquire(level);
@@ -61,7 +63,7 @@ impl<T> SpinLock<T> {
         }
     }
 
-    /// Takes the lock if nobody holds it or waits for it.
+    /// Takes the lock if no CPU holds it or waits for it.
     pub fn try_lock(&self) -> Option<SpinLockGuard<'_, T>> {
         let serving = self.serving.load(Ordering::Acquire);
         // If `next` still has this value, `serving` has too (SL-1).
@@ -71,7 +73,7 @@ impl<T> SpinLock<T> {
         Some(SpinLockGuard { lock: self, level: self.level })
     }
 
-    /// The value, when nobody else can reach the lock.
+    /// The value, when no other reference to the lock exists.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }

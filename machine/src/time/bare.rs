@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "reads the HPET's registers in memory")]
-//! The clock of the machine: the time-stamp counter, measured once at boot against a timer of known frequency.
+//! The clock of the machine: the time-stamp counter, measured once at boot against a timer of known
+//! frequency.
 
 use super::{Rate, Scale};
 use crate::boot::acpi::Acpi;
@@ -22,7 +23,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// Nanoseconds since boot when the counter stands at `tsc`.
+    /// Nanoseconds since boot at counter value `tsc`.
     fn at(&self, tsc: u64) -> u64 {
         self.scale.nanoseconds(tsc.saturating_sub(self.base))
     }
@@ -83,7 +84,8 @@ impl Reference {
         }
     }
 
-    /// Milliseconds to measure: the resolution is to be some parts in a million, and the PIT wraps after 54.
+    /// Milliseconds to measure: the resolution is to be some parts in a million, and the PIT wraps
+    /// after 54.
     const fn span(&self) -> u64 {
         match self {
             Self::Hpet { .. } => 20,
@@ -198,8 +200,9 @@ pub fn scale() -> Scale {
     CLOCK.get().scale
 }
 
-/// Asks for `Pending::TIMER` on this CPU at `deadline` (nanoseconds since boot), or somewhat earlier if that is far away; in the
-/// past means at once, `u64::MAX` never. A new deadline replaces the former one.
+/// Asks for `Pending::TIMER` on this CPU at `deadline` (nanoseconds since boot), or somewhat
+/// earlier if that is far away; in the past means at once, `u64::MAX` never. A new deadline
+/// replaces the former one.
 pub fn set_deadline(deadline: u64) {
     let clock = CLOCK.get();
     let tsc = read_tsc();
@@ -261,7 +264,8 @@ fn read_wall_clock() -> u64 {
     (((days * 24 + hours) * 60 + decode(minute)) * 60 + decode(second)) * 1_000_000_000
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar; years count from March, so that leap days come last.
+/// Days from 1970-01-01 to a date of the Gregorian calendar; years count from March, so that leap
+/// days come last.
 const fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let of_year = (153 * month + 2) / 5 + day.saturating_sub(1);

@@ -1,4 +1,5 @@
-//! Time: nanoseconds since boot from the time-stamp counter, the deadline of this CPU, and the wall clock.
+//! Time: nanoseconds since boot from the time-stamp counter, the deadline of this CPU, and the wall
+//! clock.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
@@ -12,8 +13,8 @@ pub(crate) use backend::{delay, init, init_timer};
 pub(crate) use backend::{forget_deadline, is_due};
 pub use backend::{now, scale, set_deadline, ticks, tsc, wall_clock_at_boot};
 
-/// How counter ticks become nanoseconds, in the form that the interface hands to guests: shift the ticks left by `shift`
-/// (right if it is negative), multiply by `mul`, drop 32 bits.
+/// How counter ticks become nanoseconds, in the form that the interface hands to guests: shift the
+/// ticks left by `shift` (right if it is negative), multiply by `mul`, drop 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scale {
     /// 32-bit binary fraction.

@@ -16,8 +16,8 @@ static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// The CPUs that are to write back their caches too when they are next asked to flush.
 static WRITE_BACK: AtomicU64 = AtomicU64::new(0);
 
-/// Drops everything that is cached of guests' memory. Their translations are never global, and no PCID is in use, so loading the root
-/// again does it; Paravane's own global ones never change.
+/// Drops everything that is cached of guests' memory. Their translations are never global, and no
+/// PCID is in use, so loading the root again does it; Paravane's own global ones never change.
 pub(super) fn flush_all() {
     count(Counter::Flushes);
     // SAFETY: loads the root that is loaded already.

@@ -1,23 +1,26 @@
-//! When did each CPU last drop every translation it had cached?
+//! The TLB clock: when each CPU last dropped every translation that it had cached.
 //!
-//! A frame that changes its use (writable to page table, one owner to the next) must not be reachable through a stale
-//! translation. Instead of flushing at each unmapping, a frame remembers the clock when its last use ended, and whoever
-//! gives it a new use flushes just those CPUs that have not flushed since. A CPU that runs no guest has Paravane's own
-//! root loaded and is left in peace, and so is one that runs a guest which cannot have mapped the frame.
+//! A frame that changes its use (writable to page table, one owner to the next) must not be
+//! reachable through a stale translation. Instead of flushing at each unmapping, a frame records
+//! the clock when its last use ends, and the CPU that gives it a new use flushes only those CPUs
+//! that have not flushed since. A CPU that runs no guest has Paravane's own root loaded and is not
+//! asked, nor is one that runs a guest which cannot have mapped the frame.
 //!
-//! TC-1: if `last_flush[cpu] > stamp`, then `cpu` has flushed completely after the moment the stamp was read.
-//! It holds because a CPU notes the clock it read *before* its flush, and the clock moves on only in `ensure_flushed_since`.
+//! TC-1: if `last_flush[cpu] > stamp`, then `cpu` has flushed completely after the moment the stamp
+//! was read. It holds because a CPU notes the clock it read *before* its flush, and the clock moves
+//! on only in `ensure_flushed_since`.
 //!
-//! TC-2: while `last_flush[cpu]` is `NOTHING_CACHED`, `cpu` has no translation of guest memory, but for the pages of descriptors in its windows, whose
-//! references the vCPU that is loaded there holds. It notes that *after* it has left the guest's root with
-//! a flush, and takes it back *before* it loads one: who finds it noted has done his unmapping before any walk of that CPU's.
+//! TC-2: while `last_flush[cpu]` is `NOTHING_CACHED`, `cpu` has no translation of guest memory,
+//! except the pages of descriptors in its windows, which the vCPU loaded there holds references to.
+//! The CPU sets that *after* it has left the guest's root with a flush, and clears it *before* it
+//! loads one: a CPU that finds it set has done its unmapping before any walk of `cpu`.
 //!
 //! TC-3: while a CPU runs a guest, its translations come from tables of the domain in
 //! `holder[cpu]`, noted *before* a root of that domain's is loaded. The frames that they lead to
 //! are that domain's own; or, *before* the entry stood in the table, the frame was marked as
 //! shared, until it is given to its next owner, and the domain was noted as one that maps frames of
-//! others, until it owns no frame and so no table (`frames::maps_others`). What is no memory is
-//! neither, and never becomes memory while it is mapped.
+//! others, until it owns no frame and so no table (`frames::maps_others`). Frames that are not RAM
+//! are neither owned nor shared, and never become RAM while mapped.
 //!
 //! TC-4: a translation that can be written through and leads to another domain's frame comes from
 //! an entry that stood in a table after the frame was marked as shared for writing, and that has
@@ -25,14 +28,14 @@
 //! `Writable`, which excludes such uses (FT-2, BUSY), after it has flushed the CPUs of all domains
 //! that map frames of others. So without the mark there is no such translation.
 //!
-//! What each mark is for: a frame that goes to another owner must not even be read through a stale
-//! translation, so `shared` counts (`Slot::ensure_flushed`). One that changes its kind may be read:
-//! a translation does harm if it can be written through, so `shared_writable` counts, and where the
-//! frame was a table, what the owner's CPUs have cached of walking it (`Slot::ensure_flushed_of`).
+//! Use of the marks: a frame that gets another owner must not even be read through a stale
+//! translation, so `shared` decides (`Slot::ensure_flushed`). A frame that changes its kind may be
+//! read, and only a writable translation does harm, so `shared_writable` decides; where the frame
+//! was a table, the owner's CPUs may have cached walks of it (`Slot::ensure_flushed_of`).
 //!
-//! Whom a guest can interrupt by this: CPUs that run the guest itself; and those that run domains
-//! which map frames of others, once for each time that one of them maps a frame of the guest's. A
-//! guest that maps frames of its own only is never interrupted for another's.
+//! A guest can interrupt by this the CPUs that run the guest itself, and those that run domains
+//! which map frames of others, once for each time that one of them maps a frame of the guest. A
+//! guest that maps only its own frames is never interrupted for another guest.
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -70,8 +73,8 @@ pub(crate) fn advance() {
     CLOCK.fetch_add(1, Ordering::SeqCst);
 }
 
-/// The last moment at which a stamp can have been read. One that is older by a whole round of its bits seems younger than it is, which causes a flush
-/// too many, never one too few.
+/// The last moment at which a stamp can have been read. A stamp that is older than a whole round of
+/// its bits seems younger than it is, which causes an extra flush, never a missing one.
 const fn latest(stamp: Stamp, clock: u64) -> u64 {
     clock.saturating_sub((clock as Stamp).wrapping_sub(stamp) as u64)
 }
@@ -114,7 +117,8 @@ pub(crate) fn ensure_flushed_since(stamp: Stamp, may_map: impl Fn(DomainId) -> b
     if stale.is_empty() {
         return;
     }
-    // The clock must have moved past the stamp before the flush, so that the flush counts (TC-1). If another CPU moves it, that is as good.
+    // The clock must have moved past the stamp before the flush, so that the flush counts (TC-1).
+    // If another CPU moves it, that is as good.
     let _moved = CLOCK.compare_exchange(moment, moment + 1, Ordering::SeqCst, Ordering::SeqCst);
     let mut others = stale;
     others.remove(per_cpu::current());
@@ -125,7 +129,8 @@ pub(crate) fn ensure_flushed_since(stamp: Stamp, may_map: impl Fn(DomainId) -> b
 fn stale_cpus(moment: u64, may_map: impl Fn(DomainId) -> bool) -> CpuSet {
     let mut stale = CpuSet::EMPTY;
     for (index, last) in LAST_FLUSH.iter().enumerate().take(per_cpu::online()) {
-        // In this order: who is found with an old flush has noted the holder before that (TC-3).
+        // In this order: a CPU that is found with an old flush has noted its holder before that
+        // (TC-3).
         if last.load(Ordering::SeqCst) <= moment
             && may_map(DomainId(HOLDER[index].load(Ordering::SeqCst)))
             && let Some(cpu) = u32::try_from(index).ok().and_then(CpuId::new)

@@ -1,9 +1,9 @@
-//! The simulated walk caches nothing, but an access that has walked already may still be under way. A flush waits for
-//! those, as a real shoot-down waits for the other CPU's instruction to end.
+//! The simulated walk caches nothing, but an access that has walked already may still be under way.
+//! A flush waits for those, as a real shoot-down waits for the other CPU's instruction to end.
 //!
-//! A thread is taken to have interrupts on, so a request to flush is served at once, but for the
-//! time in which it has said otherwise by [`with_interrupts_off`]: then it serves requests where
-//! the real CPU would, in [`serve`] and in interrupt windows.
+//! A thread is taken to have interrupts on, so a request to flush is served at once, except inside
+//! [`with_interrupts_off`]: there it serves requests where the real CPU would, in [`serve`] and in
+//! interrupt windows.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
@@ -50,7 +50,7 @@ pub fn serve() {
     std::thread::yield_now();
 }
 
-/// The same for a caller that waits for nobody.
+/// As [`serve`], for a caller that is not waiting.
 pub(crate) fn serve_request() {
     let here = current().index();
     let asked = ASKED[here].load(Ordering::SeqCst);

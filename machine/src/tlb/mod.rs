@@ -1,7 +1,7 @@
 //! Flushing cached translations, and writing back caches, here and on other CPUs.
 //!
-//! A CPU asks others through a mailbox and an interrupt, and waits. A CPU that waits, for this or for
-//! a lock, serves its own mailbox meanwhile, so two CPUs that ask each other both proceed. The
+//! A CPU asks others through a mailbox and an interrupt, and waits. A CPU that waits, for this or
+//! for a lock, serves its own mailbox meanwhile, so two CPUs that ask each other both proceed. The
 //! [`clock`] tells which CPUs need to be asked.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]

@@ -110,7 +110,8 @@ pub(crate) fn load(cpu: CpuId) {
 fn load_system_call_entries(cpu: CpuId) {
     let entry_at = |symbol: u64| windows::base(cpu) + (symbol - layout::entry_page());
     let set = |number, value| {
-        // SAFETY: the entry points lie in the entry page of this CPU's window, and the selectors in its GDT.
+        // SAFETY: the entry points lie in the entry page of this CPU's window, and the selectors in
+        // its GDT.
         unsafe { registers::write_msr(number, value) };
     };
     let features = processor::features();
@@ -161,8 +162,8 @@ fn exception_table_length() -> usize {
 /// No other CPU may be running, nor a guest.
 unsafe fn sort_exception_table() {
     let writable = layout::direct(layout::ex_table_start() - layout::IMAGE_OFFSET) as *mut Entry;
-    // SAFETY: the linker puts the table, which consists of entries, between the two symbols. The direct
-    // map shows the image writable, and nobody else reads the table now.
+    // SAFETY: the linker puts the table, which consists of entries, between the two symbols. The
+    // direct map shows the image writable, and nobody else reads the table now.
     let table = unsafe { core::slice::from_raw_parts_mut(writable, exception_table_length()) };
     exception_table::sort(table);
 }

@@ -1,4 +1,4 @@
-//! What the command line says about consoles: `console=`, `com1=`, `com2=` and `vga=`, by Xen's
+//! The console options of the command line: `console=`, `com1=`, `com2=` and `vga=`, by Xen's
 //! names.
 
 use super::value::number;
@@ -141,7 +141,8 @@ impl SerialSettings {
     }
 }
 
-/// `8n1` and the like: 5 to 8 data bits, parity none, odd, even, mark or space, 1 or 2 stop bits.
+/// The line format, as `8n1`: 5 to 8 data bits, parity none, odd, even, mark or space, 1 or 2 stop
+/// bits.
 fn framing(text: &str) -> Option<u8> {
     let &[bits @ b'5'..=b'8', parity, stop @ b'1'..=b'2'] = text.as_bytes() else { return None };
     let parity = match parity {

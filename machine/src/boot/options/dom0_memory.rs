@@ -56,7 +56,7 @@ pub struct Dom0Memory {
 }
 
 impl Dom0Memory {
-    /// With what one more option says.
+    /// Adds what one more option sets.
     pub(super) fn and(mut self, text: &str) -> Option<Self> {
         for part in text.split(',') {
             match part.split_once(':') {

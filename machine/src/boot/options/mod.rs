@@ -49,7 +49,7 @@ pub struct Options<'a> {
     pub grant_frames: u32,
     /// Frames' worth of grants that a domain may map at a time, 256 mappings each.
     pub maptrack_frames: u32,
-    /// What stands behind the word `--`: the end of the initial domain's command line.
+    /// What follows the word `--`: the end of the initial domain's command line.
     pub dom0_command_line: &'a str,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// What an option says.
+/// The value of an option.
 #[derive(Clone, Copy)]
 struct Argument<'a> {
     value: Option<&'a str>,
@@ -123,7 +123,7 @@ impl<'a> Argument<'a> {
         value.map(|value| value != self.negated).ok_or(NotTaken::Senseless)
     }
 
-    /// The value as it stands; that of the bare name behind `no-` is `no`.
+    /// The value as written; that of a bare name after `no-` is `no`.
     fn text(self) -> Result<&'a str, NotTaken> {
         match (self.value, self.negated) {
             (None, true) => Ok("no"),
@@ -187,7 +187,7 @@ pub fn complaints(line: &str) -> impl Iterator<Item = Complaint<'_>> {
     })
 }
 
-/// Paravane's own part of the command line, and that of the initial domain behind the word `--`.
+/// Paravane's own part of the command line, and that of the initial domain after the word `--`.
 fn split(line: &str) -> (&str, &str) {
     line.split_once(" -- ").map_or((line, ""), |(own, other)| (own, other.trim_ascii_start()))
 }

@@ -24,7 +24,7 @@ pub(super) fn level(text: &str) -> Option<LevelFilter> {
     })
 }
 
-/// An unsigned number: decimal, hexadecimal behind `0x`, octal behind another `0`.
+/// An unsigned number: decimal, hexadecimal after `0x`, octal after another `0`.
 pub(super) fn number(text: &str) -> Option<u64> {
     let (digits, radix) = match (text.strip_prefix("0x"), text.strip_prefix('0')) {
         (Some(digits), _) => (digits, 16),

@@ -24,7 +24,7 @@ const BRIGHTNESS: u8 = 0xc8;
 /// What the boot tables map.
 const BOOT_MAP: u64 = 1 << 32;
 
-/// Nanoseconds for which [`poll`] draws at most, and those until it goes on.
+/// The longest time that [`poll`] draws, and the pause until it continues, in nanoseconds.
 const PIECE: u64 = 300_000;
 const PAUSE: u64 = 3_000_000;
 
@@ -166,8 +166,8 @@ pub(crate) fn is_console() -> bool {
     CONSOLE.load(Ordering::SeqCst)
 }
 
-/// The screen of a machine whose loader says nothing of it: VGA text, if the BIOS says that it is
-/// on, and there is memory.
+/// The screen of a machine whose loader does not describe it: VGA text, if the BIOS reports that it
+/// is on, and there is memory.
 pub(crate) fn bios_text(info: &BootInfo) -> Option<TextMode> {
     let (mut mode, mut columns, mut last_row) = ([0; 1], [0; 2], [0; 1]);
     boot_memory::read_low(BIOS_MODE, &mut mode);
@@ -235,7 +235,8 @@ pub(crate) fn write(bytes: &[u8]) {
     }
 }
 
-/// Draws for a while what was written since. In how many nanoseconds to go on, unless all is drawn.
+/// Draws for a while what was written since. Returns in how many nanoseconds to continue, unless
+/// all is drawn.
 pub(crate) fn poll() -> Option<u64> {
     LATER.store(true, Ordering::Relaxed);
     let surface = SURFACE.try_get().filter(|_| DRAWING.load(Ordering::Relaxed))?;
@@ -245,7 +246,7 @@ pub(crate) fn poll() -> Option<u64> {
     (!all).then_some(PAUSE)
 }
 
-/// Draws what has been written, puts the cursor behind it, and leaves the screen to somebody else.
+/// Draws what has been written, puts the cursor after it, and leaves the screen to another driver.
 pub(crate) fn release() {
     if DRAWING.swap(false, Ordering::SeqCst) {
         let mut terminal = TERMINAL.lock();

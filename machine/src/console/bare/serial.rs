@@ -33,7 +33,7 @@ const FIFO_SIZE: usize = 16;
 const OUTPUT: usize = 16384;
 const INPUT: usize = 1024;
 
-/// Nanoseconds until a port without an interrupt is looked at again: while it sends, and when only
+/// Nanoseconds until a port without an interrupt is polled again: while it sends, and when only
 /// input can come.
 const SENDING: u64 = 1_000_000;
 const LISTENING: u64 = 10_000_000;

@@ -1,6 +1,7 @@
-//! The GDT and LDT windows of this CPU: the guest's descriptor pages appear at fixed addresses of Paravane's, where the
-//! processor looks for them. While no vCPU is active, the GDT window shows zeros on all the guest's pages, and the LDT window nothing; so only the pages
-//! that a vCPU has need to be touched when it comes and goes.
+//! The GDT and LDT windows of this CPU: the guest's descriptor pages appear at fixed addresses of
+//! Paravane's, where the processor looks for them. While no vCPU is active, the GDT window shows
+//! zeros on all the guest's pages, and the LDT window nothing; so only the pages that a vCPU has
+//! need to be touched when it comes and goes.
 
 use abi::arch_x86_64::FIRST_RESERVED_GDT_PAGE;
 
@@ -29,7 +30,8 @@ pub(crate) fn show(context: &GuestContext) {
     set_ldt(context);
 }
 
-/// Shows the active vCPU's GDT pages, zeros where it has none whatever was there before, and empties the LDT window.
+/// Shows the active vCPU's GDT pages, zeros where it has none whatever was there before, and
+/// empties the LDT window.
 pub(crate) fn load(context: &mut GuestContext) {
     for index in 0..FIRST_RESERVED_GDT_PAGE {
         let frame = context.gdt[index].as_ref().map(TypedRef::mfn);
@@ -48,7 +50,7 @@ fn set_ldt(context: &GuestContext) {
     tables::load_ldt(base, context.ldt.entries);
 }
 
-/// Takes everything of the guest's out of the windows.
+/// Removes the guest's pages from the windows.
 pub(crate) fn clear(context: &mut GuestContext) {
     empty_ldt(context);
     tables::load_ldt(0, 0);

@@ -1,9 +1,10 @@
-# Ways into Paravane from ring 3, and the way back.
+# Entry into Paravane from ring 3, and the return.
 #
-# While a guest runs, TSS.RSP0 and CpuInfo.registers_end point just past the registers of its GuestContext, so the frame
-# that the processor (or the system-call entry below) pushes is the context's own. Interrupts are off on every entry.
+# While a guest runs, TSS.RSP0 and CpuInfo.registers_end point just past the registers of its
+# GuestContext, so the frame that the processor (or the system-call entry below) pushes is the
+# context's own. Interrupts are off on every entry.
 
-# --- The entry page: mapped at the start of each CPU's window, CpuInfo in the page behind it. --------------------------
+# The entry page: mapped at the start of each CPU's window, with CpuInfo in the next page.
     .section .entry_page, "ax"
     .balign 4096
 entry_page_start:
@@ -56,8 +57,9 @@ entry_syscall32:
     mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
     record_system_call {flat_cs32}, {reason_syscall32}
 
-# SYSENTER saves nothing: rsp was loaded from its MSR (registers_end is used instead), flags are the guest's but for IF and VM.
-# The interface gives the guest's handler a frame without return address; flags are reported with IF set.
+# SYSENTER saves nothing: rsp was loaded from its MSR (registers_end is used instead), flags are the
+# guest's except for IF and VM. The interface gives the guest's handler a frame without return
+# address; flags are reported with IF set.
     .global entry_sysenter
 entry_sysenter:
     mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
@@ -71,10 +73,11 @@ entry_sysenter:
     jmp [rip + entry_page_start + {cpu_info} + {trap_entry}]
     .balign 4096
 
-# --- In the image -------------------------------------------------------------------------------------------------------
+# The rest of the entry code, which is mapped in the image only.
     .text
 
-# Lets ring 0 touch user pages, and not any more. Where the processor has no SMAP, boot replaces these by no-ops.
+# Allows ring 0 to access user pages, and forbids it again. Where the processor has no SMAP, boot
+# replaces these by no-ops.
 .macro user_access_begin
 20: stac
     .pushsection .smap_sites, "a"
@@ -88,13 +91,14 @@ entry_sysenter:
     .popsection
 .endm
 
-# An access to guest memory that goes on at \fixup if it faults.
+# An access to guest memory that continues at \fixup if it faults.
 .macro guest_access fixup, instruction:vararg
 20: \instruction
     exception_table_entry 20b, \fixup
 .endm
 
-# Saves the registers that the short ways below leave untouched: all but rax, rbx, rdx and, where they have been used, rcx and r11.
+# Saves the registers that the fast path leaves untouched: all except rax, rbx, rdx and, where they
+# have been used, rcx and r11.
 .macro save_rest
     mov [rbx + {rdi}], rdi
     mov [rbx + {rsi}], rsi
@@ -108,8 +112,8 @@ entry_sysenter:
     mov [rbx + {r15}], r15
 .endm
 
-# The prologue of a system call, after leave_entry_page: rbx = the context, rsp = its host_stack, rbx and
-# the guest's stack pointer saved.
+# The prologue of a system call, after leave_entry_page: rbx = the context, rsp = its host_stack,
+# rbx and the guest's stack pointer saved.
 .macro enter_context
     mov [rsp - {registers_size} + {rbx}], rbx
     lea rbx, [rsp - {registers_size}]
@@ -126,8 +130,8 @@ entry_sysenter:
 .endm
 
 # A process made a 64-bit system call: enters the guest kernel's handler as `trap::bounce` would.
-# Entry: rsp = end of the context's registers, rdx = the process's stack, rcx, r11 as SYSCALL left them; rdx is saved.
-# Exit: in the handler, or in guest_exit with everything as the process left it.
+# Entry: rsp = end of the context's registers, rdx = the process's stack, rcx, r11 as SYSCALL left
+# them; rdx is saved. Exit: in the handler, or in guest_exit with everything as the process left it.
     .balign 64
 system_call_of_process:
     mov [rsp - {registers_size} + {rax}], rax
@@ -175,14 +179,14 @@ system_call_slowly:
     save_rest
     jmp guest_exit
 
-# A hypercall is done at once only if SYSRET takes the address behind it: behind an instruction in the upper half, where kernels lie, every address there is
-# canonical; behind the last one of the lower half it is not.
+# The fast path needs a return address that SYSRET accepts. After an instruction in the upper half,
+# where kernels lie, it is canonical; after the last one of the lower half it is not.
 .macro need_canonical_return
     test rcx, rcx
     jns system_call_slowly
 .endm
 
-# Continues behind a hypercall that has been done, with the result 0.
+# Returns from a hypercall that is complete, with the result 0.
 .macro hypercall_done
     xor eax, eax
     mov rdx, [rbx + {rdx}]
@@ -191,9 +195,9 @@ system_call_slowly:
     sysretq
 .endm
 
-# The guest's kernel made a hypercall: does the shortest of the most frequent ones at once.
-# Entry: rsp = end of the context's registers, rdx = the kernel's stack; rdx is saved; all else as SYSCALL left it.
-# Exit: behind the hypercall, or in guest_exit for it.
+# The guest's kernel made a hypercall: completes the shortest of the most frequent ones here. Entry:
+# rsp = end of the context's registers, rdx = the kernel's stack; rdx is saved; all else as SYSCALL
+# left it. Exit: after the hypercall, or in guest_exit for it.
     .balign 64
 hypercall_of_kernel:
     mov [rsp - {registers_size} + {rax}], rax
@@ -207,7 +211,7 @@ hypercall_of_kernel:
     cmp rax, {set_segment_base}
     jne system_call_slowly
 
-# The GS base of processes, which stands in KERNEL_GS_BASE while the kernel runs.
+# The user GS base, which is in KERNEL_GS_BASE while the kernel runs.
     cmp edi, {segment_gs_user}
     jne system_call_slowly
     mov rax, rsi
@@ -247,14 +251,14 @@ stack_switch_hypercall:
 
 # The translation of one page.
 mmuext_hypercall:
-    # one operation, no count of those done, on the domain itself
+    # One operation, no count of completed ones, on the calling domain.
     cmp esi, 1
     jne system_call_slowly
     cmp qword ptr [rbx + {rdx}], 0
     jne system_call_slowly
     cmp r10d, {domid_self}
     jne system_call_slowly
-    # the list is the guest's; an address that is none faults
+    # The list is in guest memory; an address that is not canonical faults.
     mov rax, rdi
     shr rax, {hypervisor_shift}
     cmp eax, {hypervisor_top_bits}
@@ -273,10 +277,10 @@ mmuext_otherwise:
     user_access_end
     jmp system_call_slowly
 
-# The guest's kernel made the iret hypercall: continues at the frame on its stack as `trap::iret` would, unless an event is pending that the
-# new mask lets in.
-# Entry: rsp = end of the context's registers, rdx = the kernel's stack with an `iret_context`; rdx is saved; rax, rcx, r11 are free.
-# Exit: where the frame says, or in guest_exit for the hypercall.
+# The guest's kernel made the iret hypercall: continues at the frame on its stack as `trap::iret`
+# would, unless an event is pending that the new mask lets in. Entry: rsp = end of the context's
+# registers, rdx = the kernel's stack with an `iret_context`; rdx is saved; rax, rcx, r11 are free.
+# Exit: at the frame's address, or in guest_exit for the hypercall.
     .balign 64
 iret_hypercall:
     enter_context
@@ -343,7 +347,7 @@ iret_hypercall:
     mov rbx, [rbx + {rbx}]
     guest_access iret_refused, iretq
 
-# Entry: as iret_hypercall goes on; ecx = CS, r11 = flags of the frame.
+# Entry: from iret_hypercall; ecx = CS, r11 = flags of the frame.
 iret_to_kernel:
     # The new mask, kept in r11's slot: events are let in if IF is set; then none may be pending.
     mov qword ptr [rbx + {r11}], 1
@@ -377,7 +381,8 @@ iret_to_kernel:
     mov rbx, [rbx + {rbx}]
     guest_access iret_refused, iretq
 
-# The processor refused the frame on Paravane's stack: nothing has left ring 0 and all other registers are the guest's already. Records both.
+# The processor refused the frame on Paravane's stack: nothing has left ring 0 and all other
+# registers are the guest's already. Records both.
     .global iret_refused
 iret_refused:
     push rbx
@@ -415,10 +420,10 @@ iret_slowly:
     save_rest
     jmp guest_exit
 
-# Entry: ring 0, interrupts off, root table the guest's; stack: vector, error code, rip, cs, rflags, rsp, ss at the end of the
-# active context's registers. All other registers are the guest's.
-# Exit: returns from guest_enter on Paravane's stack, the registers saved in the context; or, for a page fault that is the
-# guest's own, in its handler.
+# Entry: ring 0, interrupts off, root table the guest's; stack: vector, error code, rip, cs, rflags,
+# rsp, ss at the end of the active context's registers. All other registers are the guest's. Exit:
+# returns from guest_enter on Paravane's stack, the registers saved in the context; or, for a page
+# fault that is the guest's own, in its handler.
     .balign 64
     .global guest_trap_entry
 guest_trap_entry:
@@ -427,7 +432,8 @@ guest_trap_entry:
     push_registers
     mov rbx, rsp
     mov rsp, [rbx + {host_stack}]
-    # Paravane's flags: direction, alignment check, trap and nested task clear whatever the guest had.
+    # Paravane's flags: direction, alignment check, trap and nested task clear whatever the guest
+    # had.
     push 2
     popfq
 
@@ -443,8 +449,9 @@ guest_exit_with_status:
     pop rbx
     ret
 
-# Enters the guest's page fault handler as `trap::bounce` would, unless the fault may be Paravane's: at an address in its space, or
-# a write by the guest's kernel to a page that is there, which may be a page table.
+# Enters the guest's page fault handler as `trap::bounce` would, unless the fault may be Paravane's:
+# at an address in its space, or a write by the guest's kernel to a present page, which may be a
+# page table.
 guest_page_fault:
     mov [rsp - {vector} + {rbx}], rbx
     lea rbx, [rsp - {vector}]
@@ -531,7 +538,8 @@ guest_page_fault:
     mov rbx, [rbx + {rbx}]
     sysretq
 
-# The handler's stack cannot be written. Bit 1 of the CS kept in `vector` tells which mode it was: a kernel's CS has RPL 0 there.
+# The handler's stack cannot be written. Bit 1 of the CS kept in `vector` tells which mode it was: a
+# kernel's CS has RPL 0 there.
 page_fault_in_handler:
     test byte ptr [rbx + {vector}], {privilege_mask}
     jz page_fault_of_kernel
@@ -545,8 +553,8 @@ page_fault_slowly:
     save_rest
     jmp guest_exit
 
-# extern "C" fn guest_enter(context: *mut GuestContext) -> u32
-# Runs the guest of the active context; returns 0 when the guest was left again, 1 if the processor refused the frame.
+# extern "C" fn guest_enter(context: *mut GuestContext) -> u32 Runs the guest of the active context;
+# returns 0 when the guest was left again, 1 if the processor refused the frame.
     .global guest_enter
 guest_enter:
     push rbx
@@ -577,7 +585,8 @@ guest_enter:
     mov rsi, [rdi + {rsi}]
     mov rdi, [rdi + {rdi}]
     guest_access 3f, iretq
-# The processor refused the frame: nothing has left ring 0, the registers in the context are still right.
+# The processor refused the frame: nothing has left ring 0, the registers in the context are still
+# right.
 3:  mov rbx, rsp
     and rbx, {window_mask}
     mov rbx, [rbx + {cpu_info} + {context}]
@@ -585,12 +594,13 @@ guest_enter:
     mov eax, 1
     jmp guest_exit_with_status
 
-# extern "C" fn guest_copy(to, from, length) -> usize
-# Copies between Paravane's memory and the guest's; returns how many bytes were not copied because an address faulted.
-# The caller has allowed access to user pages.
+# extern "C" fn guest_copy(to, from, length) -> usize Copies between Paravane's memory and the
+# guest's; returns how many bytes were not copied because an address faulted. The caller has allowed
+# access to user pages.
     .global guest_copy
 guest_copy:
-    # Requests of mmu_update and pieces of code have this size. If a word of it cannot be had, it is copied as far as possible.
+    # Requests of mmu_update and pieces of code have this size. If a word of it faults, the copy
+    # below takes it as far as possible.
     cmp rdx, 16
     jne 3f
     guest_access 3f, mov rax, [rsi]

@@ -1,4 +1,4 @@
-//! The hand-written ways between ring 0 and ring 3, with the offsets they depend on.
+//! The assembly between ring 0 and ring 3, with the offsets that it depends on.
 #![expect(unsafe_code, reason = "assembly and its entry points")]
 
 use core::arch::global_asm;
@@ -182,7 +182,8 @@ global_asm!(
     gs = const offset_of!(Selectors, gs),
 );
 
-/// Takes `stac` and `clac` out of the entry code; boot calls this on a processor that does not know them.
+/// Takes `stac` and `clac` out of the entry code; boot calls this on a processor that does not know
+/// them.
 ///
 /// # Safety
 /// No other CPU may be running, nor a guest.
@@ -193,8 +194,8 @@ pub(crate) unsafe fn patch_user_access() {
         let offset = unsafe { (site as *const i32).read_unaligned() };
         let instruction = site.wrapping_add_signed(offset.into());
         let writable = layout::direct(instruction - layout::IMAGE_OFFSET) as *mut [u8; 3];
-        // SAFETY: the site is one of the three-byte instructions of the entry code, reached through the direct map, where it is
-        // writable; nobody executes it now.
+        // SAFETY: the site is one of the three-byte instructions of the entry code, reached through
+        // the direct map, where it is writable; nobody executes it now.
         unsafe { writable.write(NO_OPERATION) };
     }
 }
@@ -207,6 +208,6 @@ unsafe extern "C" {
     pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;
     /// Loads the data segments; returns how many were refused.
     pub(super) fn load_selectors(selectors: *const Selectors) -> u32;
-    /// Where every entry from ring 3 goes on.
+    /// Where every entry from ring 3 continues.
     pub(crate) safe fn guest_trap_entry();
 }

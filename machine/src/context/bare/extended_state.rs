@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "saves and restores the extended processor state")]
-//! x87, SSE, AVX and AVX-512 state of a vCPU. Saved and restored whole whenever a vCPU leaves or enters a pCPU, whatever parts
-//! it has enabled, so no guest ever sees another's.
+//! x87, SSE, AVX and AVX-512 state of a vCPU. Saved and restored whole whenever a vCPU leaves or
+//! enters a pCPU, whatever parts it has enabled, so no guest ever sees another's.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,8 @@ pub(crate) fn supported() -> u64 {
 }
 
 impl ExtendedState {
-    /// Enables states of the active vCPU; `false` if they are not there or the combination is illegal (Intel SDM volume 1, 13.3).
+    /// Enables states of the active vCPU; `false` if they are not there or the combination is
+    /// illegal (Intel SDM volume 1, 13.3).
     pub(crate) fn set_xcr0(&mut self, value: u64) -> bool {
         let legal = xcr0_is_legal(value);
         if legal {
@@ -40,17 +41,19 @@ impl ExtendedState {
 
     /// Restores the state into the processor.
     pub(crate) fn load(&self) {
-        // Processors of AMD restore the addresses of the last x87 instruction and operand only where an exception is pending; without this the guest would
-        // find another's.
-        // SAFETY: only x87 state changes, all of which is restored below.
+        // Processors of AMD restore the addresses of the last x87 instruction and operand only
+        // where an exception is pending; without this the guest would find another's. SAFETY: only
+        // x87 state changes, all of which is restored below.
         unsafe { asm!("fninit", options(nomem, nostack)) };
         if supported() == 0 {
-            // SAFETY: the area is 64-byte aligned, long enough, and holds what `new`, FXSAVE or `set_image` wrote.
+            // SAFETY: the area is 64-byte aligned, long enough, and holds what `new`, FXSAVE or
+            // `set_image` wrote.
             return unsafe { asm!("fxrstor64 [{}]", in(reg) &self.area, options(nostack)) };
         }
         // SAFETY: the mask is what the processor supports.
         unsafe { registers::write_xcr0(supported()) };
-        // SAFETY: the area is 64-byte aligned, long enough for the mask, and holds what `new`, XSAVE or `set_image` wrote.
+        // SAFETY: the area is 64-byte aligned, long enough for the mask, and holds what `new`,
+        // XSAVE or `set_image` wrote.
         unsafe {
             asm!("xrstor64 [{}]", in(reg) &self.area, in("eax") supported() as u32, in("edx") 0, options(nostack));
         }

@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "loads guest state into the processor and runs it")]
-//! What activating, running and leaving a vCPU means on the machine itself.
+//! Loading, running and unloading a vCPU on the machine.
 
 mod descriptor_window;
 pub(crate) mod entry;
@@ -38,8 +38,8 @@ pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
 
 fn write_cr3(value: u64) {
     counters::count(Counter::FlushingRootLoads);
-    // SAFETY: roots handed to this module are promoted L4 tables, which hold Paravane's slots (`validate_tables`), or Paravane's own
-    // root; so all that Rust code uses stays mapped.
+    // SAFETY: roots handed to this module are promoted L4 tables, which hold Paravane's slots
+    // (`validate_tables`), or Paravane's own root; so all that Rust code uses stays mapped.
     unsafe { registers::write_cr3(value) };
 }
 
@@ -107,7 +107,8 @@ pub(crate) fn activate(context: &mut GuestContext) {
     load_breakpoints(context);
 }
 
-/// Loads the selectors of the last activation and the bases; `false` if one was refused and is null.
+/// Loads the selectors of the last activation and the bases; `false` if one was refused and is
+/// null.
 pub(crate) fn load_data_segments(context: &mut GuestContext) -> bool {
     // SAFETY: the pointer is to live selectors; a selector that faults is replaced by null.
     let refused = unsafe { entry::load_selectors(&raw const context.selectors) };
@@ -144,7 +145,8 @@ pub(crate) fn deactivate(context: &mut GuestContext) {
 /// Runs the guest until something needs Paravane.
 pub(crate) fn run(context: &mut GuestContext) -> Exit {
     sanitise(&mut context.registers);
-    // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`) and its registers were just made harmless.
+    // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`) and its
+    // registers were just made harmless.
     let refused = unsafe { entry::guest_enter(context) };
     if refused != 0 {
         // The processor refused what the guest was to continue with: for the guest, a trap there.
@@ -207,7 +209,8 @@ fn publish_counts(context: &mut GuestContext) {
     counters::add(Counter::FlushingRootLoads, system_calls + returns + faults);
 }
 
-/// Whatever stands in the registers, the guest runs in ring 3, with interrupts on, without I/O privilege.
+/// Makes the registers harmless: with any values, the guest runs in ring 3, with interrupts on,
+/// without I/O privilege.
 fn sanitise(registers: &mut Registers) {
     registers.rflags = registers.rflags & FLAGS_ALLOWED | FLAGS_FORCED;
     registers.cs = registers.cs & 0xffff | 3;
@@ -345,7 +348,8 @@ pub(crate) fn copy_from_guest(_: &GuestContext, from: GuestVirt, to: &mut [u8]) 
     if !from.is_guest_range(to.len() as u64) {
         return 0;
     }
-    // SAFETY: the source lies in guest space, where no Rust object lives, and may fault; the target is ours.
+    // SAFETY: the source lies in guest space, where no Rust object lives, and may fault; the target
+    // is ours.
     let left = with_user_access(|| unsafe { entry::guest_copy(to.as_mut_ptr(), from.get() as *const u8, to.len()) });
     to.len() - left
 }
@@ -355,8 +359,8 @@ pub(crate) fn copy_to_guest(_: &GuestContext, to: GuestVirt, from: &[u8]) -> usi
     if !to.is_guest_range(from.len() as u64) {
         return 0;
     }
-    // SAFETY: the target lies in guest space, where no Rust object lives; write protection applies to ring 0 too (CR0.WP), so no
-    // page table is written; it may fault. The source is ours.
+    // SAFETY: the target lies in guest space, where no Rust object lives; write protection applies
+    // to ring 0 too (CR0.WP), so no page table is written; it may fault. The source is ours.
     let left = with_user_access(|| unsafe { entry::guest_copy(to.get() as *mut u8, from.as_ptr(), from.len()) });
     from.len() - left
 }

@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "accesses simulated memory as the processor would")]
-//! The walk that the processor would do: from a root table through frames, by the bits that stand there, whatever the frame
-//! table says. A page-table write that hardware would act on is acted on here.
+//! The walk that the processor would do: from a root table through frames, by the bits that stand
+//! there, regardless of the frame table. A page-table write that hardware would act on is acted on
+//! here.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,5 +1,5 @@
-//! A vCPU in the test process: its address space is walked in software by the hardware's rules, and what it "executes" is a
-//! script of exits that the test has put in.
+//! A vCPU in the test process: its address space is walked in software by the hardware's rules, and
+//! what it "executes" is a script of exits that the test has put in.
 
 pub(crate) mod mmu;
 
@@ -122,7 +122,8 @@ pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
 
 pub(crate) fn flush_page(_: &mut GuestContext, _: GuestVirt) {}
 
-/// Splits `[address, address + length)` at page boundaries and hands each piece to `act` until it answers `false`.
+/// Splits `[address, address + length)` at page boundaries and hands each piece to `act` until it
+/// answers `false`.
 fn by_page(address: GuestVirt, length: usize, mut act: impl FnMut(GuestVirt, usize, usize) -> bool) -> usize {
     let mut done = 0;
     while done < length {
