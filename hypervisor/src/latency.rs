@@ -17,7 +17,6 @@ use machine::addr::{CpuId, MAX_CPUS};
 use machine::{cpu, time};
 
 use crate::domain::{Domain, Vcpu};
-use crate::hypercall;
 
 /// What a stretch began with. The value of a variant with a number has it in its low byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,7 +81,7 @@ fn describe(code: u32) -> String {
         0 => String::from("wake-up"),
         0x100 => String::from("window"),
         0x200 => String::from("interrupt"),
-        0x300 => hypercall::name(number).map_or_else(|| String::from("unknown hypercall"), String::from),
+        0x300 => String::from(hypercall_name(number).unwrap_or("unknown hypercall")),
         0x400 => format!("exception {number}"),
         _ => String::from("system call"),
     };
@@ -93,6 +92,12 @@ fn describe(code: u32) -> String {
         }
     }
     text
+}
+
+/// The name that the interface has for a hypercall.
+fn hypercall_name(number: u32) -> Option<&'static str> {
+    let (name, _) = abi::xen::hypercall::NAMES.iter().find(|(_, other)| *other == number)?;
+    name.strip_prefix("__HYPERVISOR_")
 }
 
 /// A stretch below this many ticks is not worth a closer look.

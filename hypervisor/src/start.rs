@@ -18,7 +18,7 @@ use machine::{cpu, frames, heap};
 
 use crate::builder::{self, Image};
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
-use crate::scheduler;
+use crate::{scheduler, vcpu_loop};
 pub(crate) use plan::LONGEST_NAME;
 use plan::{Guest, InitialDomain, Plan};
 
@@ -36,6 +36,7 @@ const BUILDER_FRAMES: u64 = 1024;
 
 /// Runs on the boot CPU once the machine is up.
 pub fn main() -> ! {
+    crate::guest_log::init();
     crate::console::init();
     crate::cpu_policy::init();
     let info = boot::info();
@@ -47,13 +48,13 @@ pub fn main() -> ! {
         machine::power::off();
     }
     crate::console::serve_devices();
-    cpu::start_others(scheduler::run_cpu);
+    cpu::start_others(vcpu_loop::run_cpu);
     if boot::options().dom0_vcpus_pinned
         && let Some(domain) = domain::by_id(DomainId(0))
     {
         pin(&domain, cpu::online());
     }
-    scheduler::run_cpu()
+    vcpu_loop::run_cpu()
 }
 
 /// Builds and starts what was planned; returns how many domains that are.

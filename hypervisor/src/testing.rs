@@ -35,7 +35,7 @@ use zerocopy::FromBytes;
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::domain::{self, Domain, Settings};
-use crate::hypercall::Caller;
+use crate::call::Caller;
 use crate::memory::admission::GuestAdmission;
 
 /// How often a test that draws by chance does so: `usual`, and a few times under Miri, which takes a thousand times as

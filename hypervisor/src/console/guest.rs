@@ -11,7 +11,6 @@ use abi::console::{ConsoleInterface, INPUT_SIZE, OUTPUT_SIZE};
 use machine::frames::SharedPage;
 use machine::sync::{Level, SpinLock};
 
-use super::log::Limiter;
 use super::ring::{ByteRing, Corrupt};
 use super::wire::{self, Mode, Source};
 use crate::event_channel::Port;
@@ -43,7 +42,6 @@ pub struct GuestConsole {
     prefix: Vec<u8>,
     raw: bool,
     state: SpinLock<State>,
-    limiter: Limiter,
     /// Until when its unfinished lines are shown.
     interactive_until: AtomicU64,
     /// Output was left in the ring.
@@ -78,7 +76,6 @@ impl GuestConsole {
             prefix: format!("[{shown}] ").into_bytes(),
             raw: super::options::is_raw(name),
             state: SpinLock::new(Level::Console, State { shared: None, input: VecDeque::new() }),
-            limiter: Limiter::new(),
             interactive_until: AtomicU64::new(0),
             deferred: AtomicBool::new(false),
         }
@@ -110,10 +107,6 @@ impl GuestConsole {
     /// Whether the bytes pass as they are.
     pub(super) const fn is_raw(&self) -> bool {
         self.raw
-    }
-
-    pub(super) const fn limiter(&self) -> &Limiter {
-        &self.limiter
     }
 
     /// Whether output was left in the ring by the last round; forgets it.

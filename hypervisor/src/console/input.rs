@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use abi::xen::DomainId;
 use machine::sync::{Level, SpinLock};
 
-use super::{keys, wire};
+use super::wire;
 use crate::domain::{self, Domain, Life};
 
 const CTRL_A: u8 = 1;
@@ -57,8 +57,9 @@ impl Input {
     }
 }
 
-/// Hands on what has come in on the serial line: to the guest that has the input, or to Paravane's keys.
-pub fn serial_input() {
+/// Hands on what has come in on the serial line: to the guest that has the
+/// input, or to `press`, which acts on debug keys.
+pub fn serial_input(press: fn(u8)) {
     let guests = guests();
     let mut bytes = Vec::new();
     let mut count = 0;
@@ -72,14 +73,14 @@ pub fn serial_input() {
             match action {
                 Action::Byte(byte) => bytes.push(byte),
                 Action::Switch => {
-                    deliver(&guests, &bytes);
+                    deliver(&guests, &bytes, press);
                     bytes.clear();
                     switch(&guests);
                 }
             }
         }
     }
-    deliver(&guests, &bytes);
+    deliver(&guests, &bytes, press);
 }
 
 /// The guests that can have input.
@@ -109,7 +110,7 @@ fn focus(guests: &[Arc<Domain>]) -> Focus {
     first.map_or(Focus::Keys, |guest| Focus::Guest(guest.id()))
 }
 
-fn deliver(guests: &[Arc<Domain>], bytes: &[u8]) {
+fn deliver(guests: &[Arc<Domain>], bytes: &[u8], press: fn(u8)) {
     if bytes.is_empty() {
         return;
     }
@@ -119,7 +120,7 @@ fn deliver(guests: &[Arc<Domain>], bytes: &[u8]) {
                 super::give_input(guest, bytes);
             }
         }
-        Focus::Keys | Focus::Unset => bytes.iter().for_each(|&key| keys::press(key)),
+        Focus::Keys | Focus::Unset => bytes.iter().for_each(|&key| press(key)),
     }
 }
 

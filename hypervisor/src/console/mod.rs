@@ -8,20 +8,18 @@
 
 mod guest;
 mod input;
-pub mod keys;
 mod line;
-mod log;
 mod options;
 pub(crate) mod ring;
 pub(crate) mod screen;
 mod wire;
 
-pub use self::log::log_guest;
 pub use guest::GuestConsole;
 pub use input::serial_input;
 pub use options::init;
 
 use alloc::sync::Arc;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use abi::xen::virq;
@@ -29,9 +27,9 @@ use machine::console::news::{self, News};
 use machine::cpu;
 
 use crate::domain::{self, Domain};
-use crate::event_channel;
-use crate::guest_log;
-use crate::time::timers;
+use crate::event_channel::{self, Consumer};
+use crate::guest_log::guest_log;
+use crate::timers::{self, Action};
 
 /// Nanoseconds from a line's being written until the screen shows it: lines that come together are
 /// drawn together.
@@ -42,6 +40,9 @@ static TIMER_SET: AtomicBool = AtomicBool::new(false);
 
 /// Some guest's output was left in its ring.
 static DEFERRED: AtomicBool = AtomicBool::new(false);
+
+/// The console as the other end of a guest's port.
+pub(crate) const CONSUMER: Consumer = Consumer { name: "Console", notified };
 
 /// The guest has sent an event on its console's port: there is output, or room for input.
 pub fn notified(domain: &Arc<Domain>) {
@@ -101,7 +102,7 @@ pub fn serve_devices() {
 /// Sets the timer for [`serve_devices`], unless it is set. Some pCPU has it.
 fn serve_devices_in(delay: u64) {
     if !TIMER_SET.swap(true, Ordering::SeqCst) {
-        timers::serve_consoles_in(delay);
+        timers::add(machine::time::now().saturating_add(delay), Action::Host(serve_devices));
     }
 }
 
@@ -113,6 +114,11 @@ fn give_input(domain: &Arc<Domain>, bytes: &[u8]) {
     if domain.is_privileged() {
         event_channel::raise_global_virq(domain, virq::CONSOLE);
     }
+}
+
+/// Prints a line for somebody who pressed a debug key.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    wire::say(text);
 }
 
 /// Writes what the initial domain prints with the `console_io` hypercall.

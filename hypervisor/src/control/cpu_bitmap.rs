@@ -4,7 +4,7 @@ use abi::xen::CpuBitmap;
 use machine::addr::{CpuSet, GuestVirt};
 use machine::guest_memory::Fault;
 
-use crate::hypercall::Caller;
+use crate::call::Caller;
 
 /// Bytes of all pCPUs that there can be.
 const BYTES: usize = size_of::<u64>();

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use machine::addr::GuestVirt;
 
 use crate::cpu_policy::{MOST_LEAVES, Policy, msr};
-use crate::hypercall::{CallError, Caller};
+use crate::call::{CallError, Caller};
 
 /// Where the tools want a policy, and how many entries they have room for.
 pub struct Lists {

@@ -8,7 +8,7 @@ use machine::addr::GuestVirt;
 use machine::guest_memory::Fault;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::hypercall::{CallError, Caller};
+use crate::call::{CallError, Caller};
 
 /// Bytes of the part of a request whose layout depends on the operation.
 const ARGUMENT_SIZE: usize = 128;

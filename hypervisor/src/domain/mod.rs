@@ -34,6 +34,7 @@ use crate::console::GuestConsole;
 use crate::cpu_policy::{self, Policy};
 use crate::event_channel::EventChannels;
 use crate::grant_table::GrantTable;
+use crate::guest_log::Limiter;
 use crate::limits::Said;
 use crate::scheduler::DomainScheduling;
 use crate::store::Store;
@@ -94,6 +95,8 @@ pub struct Domain {
     pub claim: AtomicU64,
     /// `vm_assist` types that it has enabled, by bit.
     pub assists: AtomicU64,
+    /// How much it has caused to be logged lately.
+    pub(crate) log_limiter: Limiter,
     /// Which limits it has met, for the log.
     pub limits_said: Said,
     /// What CPUID tells its kernel.
@@ -137,6 +140,7 @@ impl Domain {
             control: Control::new(),
             claim: AtomicU64::new(0),
             assists: AtomicU64::new(0),
+            log_limiter: Limiter::new(),
             limits_said: Said::default(),
             cpu_policy: SpinLock::new(Level::CpuPolicy, Arc::clone(&cpu_policy::system().initial)),
         });

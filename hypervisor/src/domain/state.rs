@@ -16,7 +16,8 @@ use machine::paging::NoEntries;
 use zerocopy::FromZeros;
 
 use super::{Domain, Vcpu};
-use crate::hypercall::{CallError, vm_assist};
+use crate::call::CallError;
+use crate::hypercall::vm_assist;
 use crate::memory::admission::GuestAdmission;
 use crate::{cpu_policy, trap};
 

@@ -5,25 +5,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::ports::{BUCKET, State};
-use crate::console::keys::{MOST_LINES, say_list};
 use crate::domain::Domain;
 
-/// Prints which ports the domain uses, for what, and whether they are pending.
-pub fn dump(domain: &Domain) {
-    let (lines, left_out) = lines(domain);
-    say_list(domain, &lines, left_out);
-}
-
-/// A line for each port in use, and how many are left out. Nothing is printed under the lock of the
-/// ports, which is taken for each port and each bucket by itself.
-fn lines(domain: &Domain) -> (Vec<String>, usize) {
+/// A line for each of the first `max` ports in use: for what, and whether it is pending; and how many
+/// are left out. The lock of the ports is taken for each port and each bucket by itself.
+pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     let used = domain.events.lock().used() as usize;
     let buckets = (0..).map_while(|bucket| Some((bucket, domain.events.lock().used_in(bucket)?)));
     let ports = buckets.flat_map(|(bucket, used)| {
         let first = bucket as u32 * BUCKET;
         (0..BUCKET).filter(move |bit| used >> bit & 1 != 0).map(move |bit| first + bit)
     });
-    let lines: Vec<_> = ports.filter_map(|port| line(domain, port)).take(MOST_LINES).collect();
+    let lines: Vec<_> = ports.filter_map(|port| line(domain, port)).take(max).collect();
     let left_out = used.saturating_sub(lines.len());
     (lines, left_out)
 }
@@ -35,7 +28,7 @@ fn line(domain: &Domain, port: u32) -> Option<String> {
     let use_ = match &channel.state {
         State::Unbound(remote) => format!("open to d{}", remote.0),
         State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port),
-        State::Paravane(consumer) => format!("bound to Paravane, {consumer:?}"),
+        State::Paravane(consumer) => format!("bound to Paravane, {}", consumer.name),
         State::Virq(number) => format!("virtual interrupt {number}"),
         State::Pirq(number) => format!("physical interrupt {number}"),
         State::Ipi => String::from("between vCPUs"),
@@ -47,17 +40,18 @@ fn line(domain: &Domain, port: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Consumer, allocate_for_paravane, notify_guest};
+    use super::super::{allocate_for_paravane, notify_guest};
+    use crate::console;
     use super::*;
     use crate::testing::Guest;
 
     #[test]
     fn ports_in_use_are_listed_with_what_they_are_for() {
         let guest = Guest::new(1, 2);
-        assert_eq!(lines(&guest.domain), (Vec::new(), 0));
-        let port = allocate_for_paravane(&guest.domain, Consumer::Console).expect("a free port");
+        assert_eq!(describe(&guest.domain, 8), (Vec::new(), 0));
+        let port = allocate_for_paravane(&guest.domain, console::CONSUMER).expect("a free port");
         notify_guest(&guest.domain, port);
         let expected = format!("port {}: bound to Paravane, Console, notifies vCPU 0, pending", port.get());
-        assert_eq!(lines(&guest.domain), ([expected].into(), 0));
+        assert_eq!(describe(&guest.domain, 8), ([expected].into(), 0));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) mod ports;
 mod tests;
 mod two_level;
 
-pub use dump::dump;
+pub(crate) use dump::describe;
 pub use global::{raise_for_control, report_end, set_global_handler};
 pub use op::{event_channel_op, event_channel_op_compat};
 pub use ports::{Consumer, Port};
@@ -36,7 +36,7 @@ use machine::sync::{Level, SpinLock, SpinLockGuard};
 use self::ports::{NoPort, State, Table};
 use crate::domain::{Domain, Vcpu};
 use crate::hardware;
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::limits::{self, Limit};
 
 /// What it costs, in units of the budget, to close a port, and to give up the memory of 64.

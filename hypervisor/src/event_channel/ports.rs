@@ -14,7 +14,7 @@ use super::fifo::{Fifo, FifoPort};
 use super::port_set::{PORTS_PER_WORD, PortSet};
 use super::two_level;
 use crate::domain::Domain;
-use crate::hypercall::CallError;
+use crate::call::CallError;
 
 /// Ports in a bucket; a domain gets buckets as it needs them.
 pub(super) const BUCKET: u32 = PORTS_PER_WORD;
@@ -42,12 +42,12 @@ impl Port {
 }
 
 /// What in Paravane itself is the other end of a port.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Consumer {
-    /// The domain's console.
-    Console,
-    /// The small store.
-    Store,
+#[derive(Clone, Copy, Debug)]
+pub struct Consumer {
+    /// Its name, for the debug key.
+    pub name: &'static str,
+    /// Called when the domain sends an event on the port. No lock is held.
+    pub notified: fn(&Arc<Domain>),
 }
 
 /// One end of a channel between domains.

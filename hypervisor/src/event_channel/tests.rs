@@ -19,9 +19,9 @@ use machine::frames::Budget;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::{
-    Consumer, allocate_for_paravane, event_channel_op, event_channel_op_compat, notify_guest, poll_ready, raise_virq,
+    allocate_for_paravane, event_channel_op, event_channel_op_compat, notify_guest, poll_ready, raise_virq,
 };
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::testing::Guest;
 
 fn call<T: IntoBytes + FromBytes + Immutable>(guest: &mut Guest, operation: u32, value: T) -> Result<T, Errno> {
@@ -194,7 +194,7 @@ fn ports_run_out_and_come_back() {
 #[test]
 fn paravane_as_the_other_end() {
     let mut a = Guest::new(1, 1);
-    let port = allocate_for_paravane(&a.domain, Consumer::Console).expect("a free port");
+    let port = allocate_for_paravane(&a.domain, crate::console::CONSUMER).expect("a free port");
     notify_guest(&a.domain, port);
     assert!(pending(&a, port.get()) && upcall(&a, 0));
     assert_eq!(send(&mut a, port.get()), Ok(()));

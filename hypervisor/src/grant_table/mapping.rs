@@ -7,7 +7,7 @@ use machine::paging::{Entry, LeafFlags, RawEntry};
 
 use super::maptrack::Hold;
 use super::table::Status;
-use crate::hypercall::Caller;
+use crate::call::Caller;
 use crate::memory::{update, walk};
 
 /// Position of the first bit that is free for software in a page-table entry.

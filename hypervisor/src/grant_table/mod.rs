@@ -22,7 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use dump::dump;
+pub(crate) use dump::describe;
 pub use limits::Limits;
 pub(crate) use maptrack::PER_FRAME as MAPPINGS_PER_FRAME;
 pub use op::grant_table_op;

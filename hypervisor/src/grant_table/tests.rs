@@ -18,7 +18,7 @@ use machine::paging::{Entry, RawEntry};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::{Limits, grant_table_op};
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::limits::Limit;
 use crate::memory::admission::GuestAdmission;
 use crate::memory::update;

@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 use super::interrupts;
 use crate::event_channel::{event_channel_op, poll_ready};
 use crate::hypercall::physdev_op::physdev_op;
-use crate::hypercall::{CallError, CallResult};
+use crate::call::{CallError, CallResult};
 use crate::memory::update_va_mapping::update_va_mapping;
 use crate::testing::Guest;
 

@@ -5,7 +5,7 @@ use abi::errno::Errno;
 use machine::addr::GuestVirt;
 
 use super::traps_and_callbacks::{callback, register_nmi, unregister_nmi};
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Registers or unregisters a callback.
 pub fn callback_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
@@ -53,7 +53,7 @@ fn unregister(caller: &mut Caller<'_>, kind: u16) -> CallResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypercall::CallError;
+    use crate::call::CallError;
     use crate::testing::Guest;
 
     fn register(guest: &mut Guest, kind: u16, flags: u16, address: u64) -> CallResult {

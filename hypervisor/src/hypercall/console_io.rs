@@ -4,7 +4,7 @@ use abi::errno::Errno;
 use abi::xen::console_io as command;
 use machine::addr::GuestVirt;
 
-use super::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::console;
 
 /// Bytes that are copied at a time.

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::table::{self, ROWS};
+use super::table::ROWS;
 use crate::latency;
 
 /// Numbers of hypercalls in the table are below this.
@@ -51,11 +51,6 @@ pub(crate) fn counts() -> impl Iterator<Item = Count> {
             longest: latency::longest_of_hypercall(row.number),
         })
     })
-}
-
-/// The name of a hypercall.
-pub(crate) fn name(number: u32) -> Option<&'static str> {
-    table::row(number.into()).map(|row| row.name)
 }
 
 #[cfg(test)]

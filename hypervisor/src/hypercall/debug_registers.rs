@@ -3,7 +3,7 @@
 use abi::errno::Errno;
 use machine::context::Active;
 
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::cpu_policy::CONTROL4_DEBUG_EXTENSIONS;
 
 const LOW_HALF: u64 = 0xffff_ffff;

@@ -6,7 +6,7 @@ use machine::addr::{GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
 use machine::frames::{Descriptor, TypedRef, Writable};
 use machine::paging::{NoEntries, check_descriptor};
 
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::domain::state::descriptor_pages;
 
 const DESCRIPTOR_SIZE: u64 = 8;
@@ -53,7 +53,7 @@ pub fn update_descriptor(caller: &mut Caller<'_>, address: u64, descriptor: u64)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypercall::CallError;
+    use crate::call::CallError;
     use crate::testing::Guest;
 
     const CODE: u64 = 0x00af_9b00_0000_ffff;

@@ -9,7 +9,7 @@ use machine::frames::Budget;
 
 use super::counts;
 use super::table::{self, Row};
-use super::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::domain::{Attempt, Domain, Vcpu};
 use crate::memory::mmu_update;
 use crate::trap;

@@ -1,6 +1,6 @@
 //! `fpu_taskswitch`: CR0.TS, with which a guest learns of the next use of extended state.
 
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Sets CR0.TS, or clears it for zero.
 pub fn fpu_taskswitch(caller: &mut Caller<'_>, set: u32) -> CallResult {

@@ -1,13 +1,11 @@
 //! Hypercalls: the table of what exists, and the dispatcher, which alone touches registers.
 
 pub mod callback_op;
-mod caller;
 pub mod console_io;
 mod counts;
 pub mod debug_registers;
 pub mod descriptor_tables;
 mod dispatch;
-mod error;
 pub mod fpu_taskswitch;
 mod multicall;
 pub mod nmi_op;
@@ -23,7 +21,5 @@ pub mod vcpu_op;
 pub mod vm_assist;
 pub mod xen_version;
 
-pub use caller::{Caller, PageOwner};
-pub(crate) use counts::{counts, name};
+pub(crate) use counts::counts;
 pub use dispatch::{dispatch, short};
-pub use error::{CallError, CallResult};

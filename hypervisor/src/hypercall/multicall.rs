@@ -7,7 +7,7 @@ use abi::xen::{MulticallEntry, hypercall};
 use machine::addr::GuestVirt;
 
 use super::dispatch::{call, error_value};
-use super::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::trap;
 
 /// What a call costs beside what it says itself: most say nothing, being short, but thousands on end are not.

@@ -5,7 +5,7 @@ use abi::nmi::{RegisterCallback, op};
 use machine::addr::GuestVirt;
 
 use super::traps_and_callbacks::{register_nmi, unregister_nmi};
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Sets the NMI handler, or takes it away.
 pub fn nmi_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {

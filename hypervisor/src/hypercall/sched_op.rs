@@ -9,7 +9,7 @@ use abi::sched::{PinOverride, Poll, RemoteShutdown, Shutdown, Watchdog, op};
 use machine::addr::GuestVirt;
 use zerocopy::IntoBytes;
 
-use super::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::domain::{Domain, EndReason};
 use crate::limits::{self, Limit};
 use crate::{event_channel, scheduler};

@@ -3,7 +3,7 @@
 use abi::arch_x86_64::segment_base;
 use abi::errno::Errno;
 
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::trap;
 
 /// Sets one of the bases, or loads the GS selector of processes; a selector that cannot be loaded becomes null.

@@ -2,7 +2,7 @@
 
 use machine::time;
 
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Deadlines further off than this are a guest's arithmetic gone wrong (2^50 ns are 13 days).
 const FARTHEST: u64 = 1 << 50;

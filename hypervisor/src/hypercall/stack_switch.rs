@@ -1,6 +1,6 @@
 //! `stack_switch`: the stack on which the kernel is entered from a process.
 
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Sets the stack pointer. The selector means nothing to 64-bit kernels: they are entered with the flat one.
 pub fn stack_switch(caller: &mut Caller<'_>, _selector: u64, pointer: u64) -> CallResult {

@@ -6,7 +6,7 @@ use abi::errno::Errno;
 use machine::addr::GuestVirt;
 use machine::context::{Handler, Handlers, is_canonical};
 
-use super::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 const NMI_VECTOR: u8 = 2;
 /// The privilege level of guest kernels.

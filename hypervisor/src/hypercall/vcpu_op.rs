@@ -14,7 +14,7 @@ use machine::frames::{SharedPage, TypedRef, Writable};
 use machine::paging::NoEntries;
 use machine::time;
 
-use super::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu, state};
 use crate::scheduler;
 

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use abi::errno::Errno;
 use abi::xen::{vm_assist as kind, vm_assist_command as command};
 
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// The assists that there are, by bit.
 pub(crate) const AVAILABLE: u64 = 1 << kind::FOUR_GB_SEGMENTS

@@ -10,7 +10,7 @@ use abi::version::{
 use abi::xen::vm_assist;
 use machine::addr::{GuestVirt, PAGE_SIZE};
 
-use super::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::domain::Domain;
 
 /// The version of the interface, and so the version that guests and tools are told.
@@ -113,7 +113,7 @@ fn text<const N: usize>(string: &str) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypercall::CallError;
+    use crate::call::CallError;
     use crate::testing::Guest;
 
     fn ask(guest: &mut Guest, operation: u32, argument: GuestVirt) -> Result<u64, Errno> {

@@ -7,7 +7,7 @@ pub mod table;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::Domain;
-use crate::guest_log;
+use crate::guest_log::guest_log;
 
 /// A limit that calls of a running domain can meet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,7 +5,7 @@ use machine::addr::{CpuSet, GuestVirt};
 use machine::tlb;
 
 use crate::domain::MAX_VCPUS;
-use crate::hypercall::Caller;
+use crate::call::Caller;
 use crate::scheduler;
 
 /// What it costs, in units of the budget, to forget all here, and to interrupt another pCPU and wait for it.

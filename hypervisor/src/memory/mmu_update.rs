@@ -12,7 +12,7 @@ use machine::m2p;
 use super::admission::GuestAdmission;
 use super::update::{self, COMMAND_MASK, Change, Updates};
 use crate::domain::Domain;
-use crate::hypercall::{CallError, CallResult, Caller, PageOwner};
+use crate::call::{CallError, CallResult, Caller, PageOwner};
 
 /// Set in the count of a call that is being continued; the number done so far is then read back from where it is reported.
 const CONTINUED: u32 = 1 << 31;

@@ -12,7 +12,7 @@ use machine::{cpu, tlb};
 use super::admission::GuestAdmission;
 use super::flush::{self, What, Whose};
 use crate::domain::Domain;
-use crate::hypercall::{CallError, CallResult, Caller, PageOwner};
+use crate::call::{CallError, CallResult, Caller, PageOwner};
 
 /// Set in the count of a call that is being continued.
 const CONTINUED: u32 = 1 << 31;

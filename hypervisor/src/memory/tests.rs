@@ -14,7 +14,7 @@ use zerocopy::FromZeros;
 use super::memory_op::memory_op;
 use super::mmu_update::{mmu_update, single};
 use super::mmuext::mmuext_op;
-use crate::hypercall::{CallError, CallResult};
+use crate::call::{CallError, CallResult};
 use crate::testing::{Guest, MAPPED};
 
 const NOWHERE: GuestVirt = GuestVirt::new(0xdead_0000);
@@ -74,7 +74,7 @@ fn a_single_update_does_what_a_list_of_one_does() {
                     let _ = update(&mut guest, at, 0, domid::SELF.into());
                     let _ = update(&mut guest, at, before, domid::SELF.into());
                     let list = guest.put(&MmuUpdate { pointer: at | command, value: after });
-                    let crate::hypercall::Caller { domain, cpu, .. } = guest.caller();
+                    let crate::call::Caller { domain, cpu, .. } = guest.caller();
                     let done = short && single(cpu, domain, &[list.get(), 1, 0, foreign, 0, 0]);
                     if !done {
                         let _ = mmu_update(&mut guest.caller(), list, 1, NULL, domid::SELF.into());

@@ -8,7 +8,7 @@ use super::admission::GuestAdmission;
 use super::flush::{self, What, Whose};
 use super::update::{self, Change};
 use super::walk;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Maps `value` at `address`, frames being the caller's own.
 pub fn update_va_mapping(caller: &mut Caller<'_>, address: GuestVirt, value: u64, flags: u64) -> CallResult {

@@ -112,7 +112,7 @@ pub(super) const fn either(one: CpuSet, other: CpuSet) -> CpuSet {
 }
 
 /// The pCPUs that are idle.
-pub(super) fn idle_cpus() -> CpuSet {
+pub(crate) fn idle_cpus() -> CpuSet {
     CpuSet::from_bits(IDLE.load(Ordering::SeqCst))
 }
 
@@ -141,16 +141,12 @@ pub(super) fn set_idle(cpu: CpuId) {
 }
 
 /// The pCPU is no longer idle.
-pub(super) fn leave_idle(cpu: CpuId) {
+pub(crate) fn leave_idle(cpu: CpuId) {
     clear_idle(cpu);
 }
 
-/// Halts until an interrupt comes, and counts the time. The caller polls next, so it does not halt
-/// if something was logged since the last poll: the screen would not show it before the interrupt.
-pub(super) fn halt(cpu: CpuId) {
-    if crate::console::has_news() {
-        return;
-    }
+/// Halts until an interrupt comes, and counts the time.
+pub(crate) fn halt(cpu: CpuId) {
     let own = &CPUS[cpu.index()];
     let start = time::now();
     own.idle_since.store(start.max(1), Ordering::Relaxed);

@@ -5,20 +5,20 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use machine::addr::CpuId;
-use machine::{cpu, frames, time};
+use machine::{cpu, time};
 
-use super::cpu::{halt, leave_idle, queue, set_idle, waiting};
+use super::cpu::{leave_idle, queue, set_idle, waiting};
 use super::runstate::Runstate;
 use super::state::Place;
-use super::{balance, run};
-use crate::domain::{self, Domain, Vcpu};
+use super::{balance, switch};
+use crate::domain::{Domain, Vcpu};
 
 /// Whether the vCPU, which this pCPU runs and which has to stop, may stay: all that it stops for is that it waits, or has waited until a moment ago.
 pub fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
     !has_to_leave(vcpu, domain, cpu::current())
 }
 
-/// Something other than its wait keeps the vCPU from running here, or there is something else to do here.
+/// Something other than its wait keeps the vCPU from running here.
 fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
     vcpu.scheduling.preempt.load(Ordering::SeqCst)
         || !vcpu.scheduling.soft_affinity().contains(cpu)
@@ -26,33 +26,30 @@ fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
         || domain.is_paused()
         || domain.is_dying()
         || waiting(cpu) != 0
-        || frames::left_tables()
-        || domain::destruction_due()
 }
 
-/// Halts this pCPU until the vCPU, which it runs, no longer waits, or has to leave; `must_stop` tells which. Its root table must not be loaded.
-pub fn doze(vcpu: &Arc<Vcpu>, domain: &Domain) {
+/// Lets this pCPU `wait` until the vCPU, which it runs, no longer waits, or has to leave, or there is
+/// other `work`. Returns whether the vCPU resumes; otherwise `must_stop` holds. Its root table must
+/// not be loaded. `wait` halts until an interrupt comes, and serves what has come in.
+pub(crate) fn doze(vcpu: &Arc<Vcpu>, domain: &Domain, work: impl Fn() -> bool, wait: impl Fn(CpuId)) -> bool {
     let cpu = cpu::current();
-    vcpu.time.stop_periodic_ticks();
     lie_down(cpu, vcpu, domain);
     loop {
         set_idle(cpu);
         // SC-2, SC-4: announced in both ways, now a last look.
-        if !vcpu.scheduling.is_blocked() || has_to_leave(vcpu, domain, cpu) || balance::steal(cpu) {
+        if !vcpu.scheduling.is_blocked() || has_to_leave(vcpu, domain, cpu) || work() || balance::steal(cpu) {
             break;
         }
-        halt(cpu);
-        leave_idle(cpu);
-        run::poll();
+        wait(cpu);
     }
     leave_idle(cpu);
-    get_up(cpu, vcpu, domain);
+    get_up(cpu, vcpu, domain, work())
 }
 
 fn lie_down(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
-    let (virtual_time, current) = run::vacate(&mut queue, vcpu, domain, now);
+    let (virtual_time, current) = switch::vacate(&mut queue, vcpu, domain, now);
     state.set_virtual_time(virtual_time);
     state.set_place(Place::Dozing);
     state.enter(Runstate::Blocked, now);
@@ -62,23 +59,24 @@ fn lie_down(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
 }
 
 /// It goes on, or is about to leave: that also if it may run but others want the pCPU, or its domain has reached its cap. It takes its turn like others then.
-fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
+fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
     let (state, now) = (&vcpu.scheduling, time::now());
     domain.scheduling.note_active(true);
     let mut queue = queue(cpu);
     let virtual_time = domain.scheduling.after_sleep(cpu, state.virtual_time(), queue.run.earliest());
-    run::make_current(&mut queue, vcpu, virtual_time, now);
+    switch::make_current(&mut queue, vcpu, virtual_time, now);
     drop(queue);
-    let goes_on = !state.is_blocked() && !has_to_leave(vcpu, domain, cpu);
-    match domain.scheduling.allowance(now) {
-        Ok(allowance) if goes_on => {
+    let allowance = domain.scheduling.allowance(now).ok();
+    let allowance = allowance.filter(|_| !state.is_blocked() && !work && !has_to_leave(vcpu, domain, cpu));
+    match allowance {
+        Some(allowance) => {
             state.note_ready(now);
-            run::begin(cpu, vcpu, domain, now, allowance);
-            vcpu.time.start_periodic(vcpu);
+            switch::begin(cpu, vcpu, domain, now, allowance, work);
         }
-        _ => state.preempt.store(true, Ordering::SeqCst),
+        None => state.preempt.store(true, Ordering::SeqCst),
     }
     state.attention.store(true, Ordering::SeqCst);
+    allowance.is_some()
 }
 
 /// Makes the vCPU leave its pCPU if it dozes there, so that its state can be looked at; `false` if it does not.

@@ -8,17 +8,13 @@ use alloc::vec::Vec;
 use machine::addr::CpuId;
 
 use super::cpu::{idle_time, online, queue};
-use crate::console::keys::say;
 use crate::domain::Vcpu;
 
-/// Prints for each pCPU what it runs and who waits for it.
-pub fn dump() {
-    for cpu in online().iter() {
-        say(format_args!("{}", line(cpu)));
-    }
+/// A line for each pCPU: what it runs and who waits for it.
+pub(crate) fn describe() -> impl Iterator<Item = String> {
+    online().iter().map(line)
 }
 
-/// Made first: nothing is printed under the lock of the queue.
 fn line(cpu: CpuId) -> String {
     let queue = queue(cpu);
     let running = queue.current.as_ref().map_or_else(|| String::from("idle"), |vcpu| format!("runs {}", name(vcpu)));

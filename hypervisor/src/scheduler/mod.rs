@@ -23,31 +23,33 @@ mod dump;
 mod pause;
 mod poll;
 mod queue;
-mod run;
 mod runstate;
 mod settings;
 mod share;
 mod state;
+mod switch;
 mod usage;
 mod wake;
 
 pub use cpu::idle_time;
-pub use doze::{doze, may_doze, rouse};
-pub use dump::dump;
+#[cfg(test)]
+pub(crate) use cpu::idle_cpus;
+pub(crate) use cpu::{halt, leave_idle};
+pub(crate) use doze::doze;
+pub use doze::{may_doze, rouse};
+pub(crate) use dump::describe;
 pub use pause::wait_until_parked;
 pub(crate) use poll::poll_timeout;
 pub use poll::{start_polling, wake_pollers};
-pub(crate) use run::note_leaving;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use run::turn;
-pub use run::{must_stop, poll, run_cpu, yield_now};
 pub use runstate::Runstate;
 pub use settings::{
     lift_pin_override, override_pin, rate_limit, set_affinity, set_cap, set_rate_limit, set_soft_affinity, set_weight,
 };
 pub use share::DomainScheduling;
+#[cfg(test)]
+pub(crate) use share::SLICE;
 pub use state::SchedulerState;
+pub(crate) use switch::{arrange_slice, deadline, note_leaving, put_back, take_next};
+pub use switch::{must_stop, yield_now};
 pub use wake::{block, kick, resume, running_on, wake};
 
-#[cfg(test)]
-mod tests;

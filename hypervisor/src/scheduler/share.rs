@@ -9,7 +9,7 @@ use super::queue::virtual_time;
 use crate::time::Watchdogs;
 
 /// How long the vCPUs of a domain run while others wait.
-pub(super) const SLICE: u64 = 5_000_000;
+pub(crate) const SLICE: u64 = 5_000_000;
 /// The least that a vCPU runs, however many share its domain's slice.
 const SHORTEST_SLICE: u64 = 100_000;
 /// The span over which a cap holds.
@@ -24,7 +24,7 @@ pub struct DomainScheduling {
     active: AtomicU32,
     window: SpinLock<Window>,
     /// vCPUs in `SCHEDOP_poll`.
-    pub(super) pollers: AtomicU32,
+    pub(crate) pollers: AtomicU32,
     shutdown_code: AtomicU32,
     /// The domain's watchdog timers.
     pub watchdogs: Watchdogs,

@@ -7,10 +7,10 @@ use machine::addr::{CpuId, CpuSet};
 use machine::{cpu, time};
 
 use super::cpu::{Queue, both, home_queue, idle_cpus, leave_idle, online, queue, take_idle, waiting};
-use super::run::account;
 use super::runstate::Runstate;
 use super::state::{Place, may_run};
-use super::{poll, run};
+use super::switch::account;
+use super::{poll, switch};
 use crate::domain::{Domain, Vcpu};
 
 /// Ends the vCPU's wait for an event, if it waits, and brings it to a pCPU if it may run; makes it look up if it runs.
@@ -85,7 +85,7 @@ pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64, now: u64) {
 /// Brings a vCPU that is queued in name to the queue of `target`.
 pub(super) fn send(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId, now: u64) {
     match place(vcpu, lag, target, now) {
-        Effect::Runs | Effect::EndsSlice => run::look(target),
+        Effect::Runs | Effect::EndsSlice => switch::look(target),
         Effect::Waits => {}
     }
 }

@@ -23,8 +23,8 @@ use self::connection::Connection;
 use self::session::Session;
 use self::tree::Tree;
 use crate::domain::Domain;
-use crate::event_channel::{self, Port};
-use crate::guest_log;
+use crate::event_channel::{self, Consumer, Port};
+use crate::guest_log::guest_log;
 use crate::limits::{self, Limit};
 
 /// A guest's store.
@@ -68,6 +68,9 @@ impl Store {
         drop(former);
     }
 }
+
+/// The store as the other end of a guest's port.
+pub(crate) const CONSUMER: Consumer = Consumer { name: "Store", notified };
 
 /// The guest has sent an event on its store's port: there is a request, or room for answers.
 pub fn notified(domain: &Arc<Domain>) {

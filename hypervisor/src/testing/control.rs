@@ -21,7 +21,7 @@ use super::pair::Pair;
 use super::play::Recount;
 use super::player::{Player, Script};
 use crate::domain::{self, Domain, Life};
-use crate::scheduler;
+use crate::vcpu_loop;
 
 /// Where in its memory for arguments the requests' buffers lie, and the state of a vCPU.
 const BUFFER: u64 = 1024;
@@ -54,7 +54,7 @@ pub fn control(bytes: &[u8], when: Recount) {
             }
             1 => {
                 domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
-                scheduler::turn(cpu::current());
+                vcpu_loop::turn(cpu::current());
             }
             _ => players[0].control_step(&mut script),
         }
@@ -70,7 +70,7 @@ pub fn control(bytes: &[u8], when: Recount) {
     player.park();
     drop(player);
     domain::destroy_initial(&control);
-    scheduler::turn(cpu::current());
+    vcpu_loop::turn(cpu::current());
     drop((pair, control));
     domain::forget_all();
     recount(&[]);
@@ -111,7 +111,7 @@ fn destroy_others(control: &Arc<Domain>) {
             break;
         }
         domain::destroy_some(&mut Budget::new(500));
-        scheduler::turn(cpu::current());
+        vcpu_loop::turn(cpu::current());
     }
 }
 

@@ -5,8 +5,6 @@
 
 mod areas;
 mod clock;
-mod queue;
-pub(crate) mod timers;
 mod vcpu;
 mod watchdog;
 

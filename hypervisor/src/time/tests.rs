@@ -8,7 +8,7 @@ use machine::hosted::time::advance;
 use machine::time::{self, now};
 
 use crate::event_channel;
-use crate::scheduler;
+use crate::vcpu_loop;
 use crate::testing::Guest;
 
 const MILLISECOND: u64 = 1_000_000;
@@ -23,7 +23,7 @@ fn guest() -> Guest {
 
 /// Whether the timer has come since this was last asked.
 fn rung(guest: &Guest) -> bool {
-    scheduler::poll();
+    vcpu_loop::poll();
     let page = guest.domain.shared_info();
     let pending = page.atomic_u64(core::mem::offset_of!(SharedInfo, event_pending)).swap(0, Ordering::SeqCst) != 0;
     let vcpu = guest.domain.vcpu(0).expect("a vCPU");

@@ -8,15 +8,26 @@ use machine::sync::{Level, SpinLock};
 use machine::time;
 
 use super::areas::Areas;
-use super::timers::{self, Action, Token};
 use crate::domain::Vcpu;
+use crate::timers::{self, Action, Token};
 
 /// Which of a vCPU's timers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+enum Kind {
     SingleShot,
     Periodic,
     Poll,
+}
+
+impl Kind {
+    /// What such a timer does when it is due.
+    fn handler(self) -> fn(&Arc<Vcpu>, Token, u64) {
+        match self {
+            Self::SingleShot => |vcpu, token, now| fire(vcpu, Self::SingleShot, token, now),
+            Self::Periodic => |vcpu, token, now| fire(vcpu, Self::Periodic, token, now),
+            Self::Poll => |vcpu, token, now| fire(vcpu, Self::Poll, token, now),
+        }
+    }
 }
 
 /// What is kept about time for a vCPU.
@@ -53,7 +64,7 @@ impl Timers {
 
     fn start(&mut self, vcpu: &Arc<Vcpu>, kind: Kind, deadline: u64) {
         self.stop(kind);
-        *self.token(kind) = Some(timers::add(deadline, Action::Vcpu(Arc::downgrade(vcpu), kind)));
+        *self.token(kind) = Some(timers::add(deadline, Action::Vcpu(Arc::downgrade(vcpu), kind.handler())));
     }
 }
 
@@ -146,7 +157,7 @@ impl Default for VcpuTime {
 }
 
 /// A vCPU's timer is due.
-pub(super) fn fire(vcpu: &Arc<Vcpu>, kind: Kind, token: Token, now: u64) {
+fn fire(vcpu: &Arc<Vcpu>, kind: Kind, token: Token, now: u64) {
     let mut timers = vcpu.time.timers.lock();
     // It may have been stopped or set anew since it was taken out of the queue.
     if *timers.token(kind) != Some(token) {

@@ -6,8 +6,8 @@ use abi::errno::Errno;
 use machine::sync::{Level, SpinLock};
 use machine::time;
 
-use super::timers::{self, Action, Token};
 use crate::domain::{Domain, EndReason};
+use crate::timers::{self, Action, Token};
 
 /// The watchdogs of one domain.
 pub struct Watchdogs {
@@ -63,11 +63,11 @@ impl Drop for Watchdogs {
 
 fn add(domain: &Arc<Domain>, number: usize, seconds: u32) -> Token {
     let deadline = time::now().saturating_add(u64::from(seconds) * 1_000_000_000);
-    timers::add(deadline, Action::Watchdog(Arc::downgrade(domain), number))
+    timers::add(deadline, Action::Domain(Arc::downgrade(domain), number, fire))
 }
 
 /// A watchdog has run out.
-pub(super) fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
+fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
     let mut tokens = domain.scheduling.watchdogs.tokens.lock();
     if tokens.get(number).copied().flatten() != Some(token) {
         return;

@@ -229,7 +229,7 @@ const fn instruction_budget() -> Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypercall::Caller;
+    use crate::call::Caller;
     use crate::testing::Guest;
 
     #[test]

@@ -7,7 +7,7 @@ use machine::hosted::console::take_output;
 
 use super::*;
 use crate::domain::{Domain, Settings, new_shared_page};
-use crate::event_channel::{Consumer, allocate_for_paravane};
+use crate::event_channel::allocate_for_paravane;
 use crate::testing;
 
 const OUTPUT_CONSUMER: usize = 3080;
@@ -26,7 +26,7 @@ impl Guest {
         let settings =
             Settings { name: String::from(name), privileged: false, vcpus: 1, max_frames: 16, weight: 256, cap: 0 };
         let domain = Domain::new(DomainId(9), settings).expect("memory for a domain");
-        let port = allocate_for_paravane(&domain, Consumer::Console).expect("a port");
+        let port = allocate_for_paravane(&domain, crate::console::CONSUMER).expect("a port");
         let page = new_shared_page(domain.id()).expect("a free frame");
         let console = GuestConsole::new(name);
         console.attach(page.again(), port);

@@ -4,7 +4,7 @@ use abi::domctl::AddressSize;
 use abi::errno::Errno;
 
 use crate::control::Request;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 const BITS: u32 = 64;
 

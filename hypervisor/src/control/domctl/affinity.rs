@@ -9,7 +9,7 @@ use machine::cpu;
 
 use crate::control::{Request, cpu_bitmap};
 use crate::domain::Domain;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::scheduler;
 
 /// The pCPUs that there are.

@@ -10,7 +10,7 @@ use crate::control::Request;
 use crate::control::cpu_policy::Lists;
 use crate::cpu_policy::{self, Excess, msr};
 use crate::domain::{Domain, Life};
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// In the answer: nothing was refused.
 const NOTHING: u32 = u32::MAX;

@@ -11,7 +11,7 @@ use machine::{frames, heap};
 use crate::control::Request;
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
 use crate::grant_table;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::limits::{self, Limit};
 use crate::time;
 

@@ -6,7 +6,7 @@ use alloc::sync::{Arc, Weak};
 
 use crate::control::Request;
 use crate::domain::{self, Domain};
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// Destroys the domain, in pieces.
 pub(super) fn destroy(caller: &mut Caller<'_>, request: &Request) -> CallResult {

@@ -4,7 +4,7 @@ use abi::domctl::{AssignDevice, IoMemoryPermission, IoPortPermission, IrqPermiss
 use abi::errno::Errno;
 
 use crate::control::Request;
-use crate::hypercall::CallResult;
+use crate::call::CallResult;
 
 const PORTS: u64 = 1 << 16;
 

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use crate::control::Request;
 use crate::domain::Domain;
 use crate::event_channel;
-use crate::hypercall::CallResult;
+use crate::call::CallResult;
 
 /// Gives a virtual interrupt of the host to the domain.
 pub(super) fn set_virq_handler(request: &Request, target: &Arc<Domain>) -> CallResult {

@@ -11,7 +11,7 @@ use zerocopy::FromZeros;
 use super::vcpu_context::at_rest;
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Bytes in front of the XSAVE image: the states that are enabled, and those that ever were.
 const WORDS: usize = 16;

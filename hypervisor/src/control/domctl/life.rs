@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::scheduler;
 
 /// Pauses the domain; none of its vCPUs runs any more when this returns.

@@ -10,7 +10,7 @@ use machine::paging::NoEntries;
 use crate::builder::hypercall_page;
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// log2 of the KiB in a frame.
 const KIB_SHIFT: u32 = 2;

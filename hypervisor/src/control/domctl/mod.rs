@@ -24,7 +24,7 @@ use machine::addr::GuestVirt;
 
 use super::{Request, note_refusal};
 use crate::domain::{Domain, Vcpu};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// What an operation costs that says nothing about it.
 const COST: u32 = 128;

@@ -8,7 +8,7 @@ use machine::frames::KindCode;
 
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// The most frames that one call may ask about.
 const MOST: u32 = 1024;

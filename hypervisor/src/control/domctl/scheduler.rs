@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::scheduler::{set_cap, set_weight};
 
 /// Tells or sets weight and cap; a weight of zero leaves it as it is.

@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::*;
 use crate::cpu_policy::{feature_set, system};
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::testing::Guest;
 
 const OTHER: DomainId = DomainId(5);

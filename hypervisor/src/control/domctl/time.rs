@@ -8,7 +8,7 @@ use machine::time;
 
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Values of `tsc_mode`: emulated where it must be, always, never. Here no domain needs it and none can have it.
 const DEFAULT: u32 = 0;

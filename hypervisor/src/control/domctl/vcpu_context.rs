@@ -10,7 +10,7 @@ use machine::context::GuestContext;
 
 use crate::control::Request;
 use crate::domain::{Domain, Vcpu, state};
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::scheduler;
 
 /// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile.

@@ -5,8 +5,8 @@ use machine::addr::GuestVirt;
 use machine::console::history;
 
 use super::Request;
-use crate::console::keys;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::debug_keys;
+use crate::call::{CallError, CallResult, Caller};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 512;
@@ -52,7 +52,7 @@ pub(super) fn debug_keys(caller: &mut Caller<'_>, request: &Request) -> CallResu
             return Err(CallError::again());
         }
         let key: u8 = caller.cpu.read(GuestVirt::new(keys))?;
-        keys::press(key);
+        debug_keys::press(key);
         caller.budget.spend(COST_OF_KEY);
         (keys, key_count) = (keys.wrapping_add(1), key_count - 1);
     }

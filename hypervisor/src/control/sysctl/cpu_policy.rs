@@ -7,7 +7,7 @@ use machine::addr::GuestVirt;
 use super::Request;
 use crate::control::cpu_policy::Lists;
 use crate::cpu_policy::{self, Policy, WORDS, system};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// By what means processes could be kept from the processor's own CPUID: none is in use.
 pub(super) fn levelling(caller: &mut Caller<'_>, request: &Request) -> CallResult {

@@ -9,7 +9,7 @@ use super::host::cpus;
 use super::{Request, SCHEDULER};
 use crate::control::cpu_bitmap;
 use crate::domain;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// The number of the pool.
 pub(super) const POOL: u32 = 0;

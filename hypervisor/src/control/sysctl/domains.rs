@@ -7,7 +7,7 @@ use machine::addr::GuestVirt;
 
 use super::Request;
 use crate::control::domctl::info;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// What describing a domain costs, in units of the budget.
 const COST: u32 = 256;

@@ -6,7 +6,7 @@ use machine::{cpu, frames, time};
 
 use super::{Request, topology};
 use crate::cpu_policy::{feature_set, system};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::memory::claim;
 use crate::scheduler;
 

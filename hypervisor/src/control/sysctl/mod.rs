@@ -21,7 +21,7 @@ use machine::addr::GuestVirt;
 
 use self::scheduler::SCHEDULER;
 use super::{Request, note_refusal};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// What an operation costs that says nothing about it.
 const COST: u32 = 128;

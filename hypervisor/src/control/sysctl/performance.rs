@@ -7,7 +7,7 @@ use machine::counters::{self, Counter};
 use machine::guest_memory::Fault;
 
 use super::{Request, host};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::latency;
 
 /// A reading of the meter in `latency`: its name, and what it says of a pCPU.

@@ -6,7 +6,7 @@ use abi::sysctl::{CpuHotplug, GetPowerStatistics, PowerManagementOp, hotplug};
 
 use super::Request;
 use super::host::cpus;
-use crate::hypercall::CallResult;
+use crate::call::CallResult;
 
 /// What kind of operation a `pm_op` command is, and those on frequencies.
 const KIND: u32 = 0xf0;

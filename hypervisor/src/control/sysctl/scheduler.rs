@@ -5,7 +5,7 @@ use abi::errno::Errno;
 use abi::sysctl::{SchedulerCredit2, SchedulerId, credit_limit, scheduler_command};
 
 use super::{Request, cpu_pool};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::scheduler::{rate_limit, set_rate_limit};
 
 /// The scheduler's number in the interface.

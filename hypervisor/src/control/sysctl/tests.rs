@@ -11,7 +11,7 @@ use machine::console;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::*;
-use crate::hypercall::{CallError, Caller};
+use crate::call::{CallError, Caller};
 use crate::testing::Guest;
 
 /// Where lists lie: pages behind the one with the request.

@@ -8,7 +8,7 @@ use machine::{cpu, frames};
 
 use super::Request;
 use super::host::cpus;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// The distance of a node to itself, by ACPI's scale.
 const LOCAL_DISTANCE: u32 = 10;

@@ -9,7 +9,7 @@ use super::hand_out;
 use crate::domain;
 use crate::event_channel::ports::{Peer, State};
 use crate::event_channel::{allocate, close, note_refusal, with_both};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 fn resolve(caller: &Caller<'_>, id: DomainId) -> DomainId {
     if id == DomainId::SELF { caller.domain.id() } else { id }

@@ -9,7 +9,7 @@ use super::hand_out;
 use crate::event_channel::ports::{State, is_global};
 use crate::event_channel::{allocate, close as close_port};
 use crate::hardware::{self, interrupts};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// Physical interrupt numbers that exist for a domain without devices: the legacy lines and as many to spare as Xen
 /// leaves.

@@ -6,7 +6,7 @@ use machine::addr::GuestVirt;
 
 use crate::event_channel::ports::{State, is_global};
 use crate::hardware;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let arguments: BindVcpu = caller.cpu.read(argument)?;

@@ -8,7 +8,7 @@ use machine::addr::GuestVirt;
 
 use super::RESET_CONTINUED;
 use crate::event_channel::{CLOSE_COST, close as close_port};
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// What it costs, in units of the budget, to give the FIFO ABI's pages back.
 const COST_OF_FIFO: u32 = 512;

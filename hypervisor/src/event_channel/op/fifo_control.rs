@@ -8,7 +8,7 @@ use machine::paging::NoEntries;
 
 use crate::event_channel::fifo::{Fifo, WORDS_PER_PAGE};
 use crate::event_channel::ports::State;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// A frame of the caller's that both sides will write.
 fn shared_page(caller: &mut Caller<'_>, frame: u64) -> Result<SharedPage, CallError> {

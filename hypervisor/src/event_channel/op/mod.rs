@@ -13,7 +13,7 @@ use abi::event_channel::{Status, op};
 use machine::addr::GuestVirt;
 
 use super::close as close_port;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// Goes on with a reset that was interrupted; Xen's own number for it.
 const RESET_CONTINUED: u32 = 14;

@@ -5,8 +5,8 @@ use abi::event_channel::{Send, Unmask};
 use machine::addr::GuestVirt;
 
 use crate::event_channel::deliver;
-use crate::event_channel::ports::{Consumer, State};
-use crate::hypercall::{CallResult, Caller};
+use crate::event_channel::ports::State;
+use crate::call::{CallResult, Caller};
 
 /// What it costs, in units of the budget, to serve a ring.
 const COST_OF_SERVICE: u32 = 4096;
@@ -34,10 +34,7 @@ pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
             let consumer = *consumer;
             drop(table);
             caller.budget.spend(COST_OF_SERVICE);
-            match consumer {
-                Consumer::Console => crate::console::notified(domain),
-                Consumer::Store => crate::store::notified(domain),
-            }
+            (consumer.notified)(domain);
         }
         State::Free | State::Reserved | State::Virq(_) | State::Pirq(_) => return Err(Errno::EINVAL.into()),
     }

@@ -5,7 +5,7 @@ use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
 use crate::event_channel::ports::State;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// What a guest is told to be at the other end where it is Paravane: the control domain, as everywhere else.
 const CONTROL_DOMAIN: DomainId = DomainId(0);

@@ -9,7 +9,7 @@ use super::{alloc, bind, bind_ipi, call, close, pending, send, status_of, upcall
 use crate::event_channel::event_channel_op;
 use crate::event_channel::ports::{COST_OF_WAKING, DEFAULT_LIMIT, LOOKS};
 use crate::event_channel::two_level::clear_pending;
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::scheduler::start_polling;
 use crate::testing::Guest;
 
@@ -165,7 +165,7 @@ fn the_same_page_of_words_again_and_again_is_counted() {
     let mut caller = guest.caller_with(100_000);
     assert!(event_channel_op(&mut caller, op::EXPAND_ARRAY, argument).is_ok());
     // The second page is for ports that there are not.
-    let left = |caller: &crate::hypercall::Caller<'_>| caller.budget.left();
+    let left = |caller: &crate::call::Caller<'_>| caller.budget.left();
     assert!(left(&caller) > 99_000);
     let mut fresh = Guest::new(2, 4);
     init_control(&mut fresh, 0, 1).expect("a control block");

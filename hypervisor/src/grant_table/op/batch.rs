@@ -3,7 +3,7 @@
 use machine::addr::GuestVirt;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// What an element costs besides what it says itself.
 const COST: u32 = 32;

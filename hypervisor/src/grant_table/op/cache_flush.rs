@@ -11,7 +11,7 @@ use machine::addr::{GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
 use machine::boot::MAX_MAPTRACK_FRAMES;
 
 use super::batch;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 const COST_PER_CHUNK: u32 = 128;
 /// The lowest bit of the chunk's number in a command.

@@ -13,7 +13,7 @@ use crate::domain::{self, Domain};
 use crate::grant_table::frame_of;
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::{Status, Use};
-use crate::hypercall::{CallError, Caller};
+use crate::call::{CallError, Caller};
 
 /// Bytes that are carried over at a time.
 const PIECE: usize = 1024;

@@ -10,7 +10,7 @@ use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{Hold, Record};
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Use;
-use crate::hypercall::{CallError, Caller};
+use crate::call::{CallError, Caller};
 use crate::limits;
 use machine::frames::TypedRef;
 use machine::paging::NoEntries;

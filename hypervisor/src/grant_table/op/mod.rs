@@ -16,7 +16,7 @@ use machine::addr::GuestVirt;
 use machine::frames::AcquireError;
 
 use super::table::Status;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// `grant_table_op`: does `command` to `count` elements at `array`. A status in each element tells what became of it.
 ///

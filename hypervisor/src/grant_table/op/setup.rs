@@ -10,7 +10,7 @@ use machine::addr::GuestVirt;
 use super::{Failure, settle};
 use crate::domain::Domain;
 use crate::grant_table::table::Status;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::limits::{self, Limit};
 
 /// The domain whose table is meant.

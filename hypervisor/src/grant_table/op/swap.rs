@@ -2,7 +2,7 @@
 
 use abi::grant_table::{SwapGrantRef, status};
 
-use crate::hypercall::{CallError, Caller};
+use crate::call::{CallError, Caller};
 
 pub(super) fn swap(caller: &mut Caller<'_>, element: &mut SwapGrantRef) -> Result<(), CallError> {
     let swapped = caller.domain.grants.table().swap(element.reference_a, element.reference_b);

@@ -11,7 +11,7 @@ use machine::paging::NoEntries;
 
 use super::{Failure, settle};
 use crate::domain::{self, Domain};
-use crate::hypercall::{CallError, Caller};
+use crate::call::{CallError, Caller};
 use crate::memory::claim;
 
 const COST: u32 = 512;

@@ -12,7 +12,7 @@ use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{Hold, Record};
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Status;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::memory::flush::{self, What, Whose};
 
 /// Elements between two flushes.

@@ -6,7 +6,7 @@ use abi::grant_table::{GetStatusFrames, GetVersion, SetVersion, status};
 use machine::addr::GuestVirt;
 
 use super::setup::target;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// The version of every table.
 const VERSION: u32 = 1;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::grant_table::dump::in_use;
 use crate::grant_table::{COST_OF_CHUNK, COST_OF_FRAME, COST_OF_LISTING, COST_OF_RECORD};
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::testing::Guest;
 
 #[test]
@@ -148,7 +148,7 @@ fn grants_are_counted_in_all_frames_and_chunks() {
     let (mut a, mut b) = pair();
     let frames = setup(&mut a, 3).expect("a table of three frames");
     map_own(&mut a, TABLE_PAGE + 1, frames[1]);
-    assert_eq!(in_use(&a.domain), (0, Vec::new()));
+    assert_eq!(in_use(&a.domain, 8), (0, Vec::new()));
     map_for_devices(&mut b, 320);
     let mfn = a.mfn(2);
     write_entry(&mut a, 600, entry_flags::PERMIT_ACCESS, GRANTEE, mfn);
@@ -160,7 +160,7 @@ fn grants_are_counted_in_all_frames_and_chunks() {
         format!("grant {reference}: frame {mfn:#x} to d{grantee}, {readers} readers, {writers} writers")
     };
     let lines = [line(8, a.mfn(1), 0, 320), line(600, mfn, 1, 0)];
-    assert_eq!(in_use(&a.domain), (2, lines.into()));
+    assert_eq!(in_use(&a.domain, 8), (2, lines.into()));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use machine::addr::GuestVirt;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::multicall;
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::testing::Guest;
 
 const CALLS: u32 = 1000;

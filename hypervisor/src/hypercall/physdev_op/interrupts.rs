@@ -14,7 +14,7 @@ use machine::paging::NoEntries;
 
 use super::check_own;
 use crate::hardware::interrupts;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// The first register of an I/O APIC's entries; entries have two.
 const REDIRECTION: u32 = 0x10;

@@ -14,7 +14,7 @@ use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 use machine::hardware::Hardware;
 
-use super::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::hardware;
 use crate::limits::{self, Limit};
 

@@ -9,7 +9,7 @@ use machine::hardware::pci::Function;
 use machine::hardware::{DeviceFrame, Hardware};
 
 use crate::hardware::{devices, interrupts};
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// The function, in the only segment whose configuration space can be reached through ports.
 fn function(device: &PciDevice) -> Result<Function, Errno> {

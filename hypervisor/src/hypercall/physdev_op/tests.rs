@@ -1,7 +1,7 @@
 //! What a domain without devices may do.
 
 use super::*;
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::testing::Guest;
 
 #[test]

@@ -9,7 +9,7 @@ use machine::addr::{CpuId, GuestVirt, MAX_CPUS};
 use machine::{cpu, time};
 
 use super::Request;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::scheduler;
 
 /// A number that stands for none.

@@ -14,7 +14,7 @@ use machine::heap;
 
 use super::Request;
 use crate::hardware;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// The longest name of a variable, in characters with the zero, and the largest contents.
 const LONGEST_NAME: usize = 1024;

@@ -10,7 +10,7 @@ use machine::boot::{self, Efi, MemoryKind};
 
 use super::Request;
 use crate::hardware;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 pub(super) fn info(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     let mut keyboard: FirmwareKeyboard = request.arguments()?;

@@ -12,7 +12,7 @@ use abi::platform::{EnterAcpiSleep, PlatformOp, SetTime32, SetTime64, interface,
 use machine::addr::GuestVirt;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::domain::EndReason;
 use crate::time;
 

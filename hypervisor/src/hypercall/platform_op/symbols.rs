@@ -6,7 +6,7 @@ use machine::addr::GuestVirt;
 use machine::symbols;
 
 use super::Request;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 
 /// A function, as `nm` prints it.
 const FUNCTION: u8 = b't';

@@ -9,9 +9,9 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::{sched_op, sched_op_compat};
 use crate::domain::{EndReason, Life};
-use crate::event_channel::{Consumer, allocate_for_paravane, notify_guest};
-use crate::hypercall::{CallError, CallResult};
-use crate::scheduler;
+use crate::event_channel::{allocate_for_paravane, notify_guest};
+use crate::call::{CallError, CallResult};
+use crate::vcpu_loop;
 use crate::testing::Guest;
 
 const NOWHERE: GuestVirt = GuestVirt::new(0xdead_0000);
@@ -59,8 +59,8 @@ fn block_lets_events_in_and_waits_unless_one_is_there() {
 fn poll_looks_at_its_ports_only() {
     let mut guest = Guest::new(1, 2);
     let domain = guest.domain.clone();
-    let port = allocate_for_paravane(&domain, Consumer::Store).expect("a free port");
-    let other = allocate_for_paravane(&domain, Consumer::Console).expect("a free port");
+    let port = allocate_for_paravane(&domain, crate::store::CONSUMER).expect("a free port");
+    let other = allocate_for_paravane(&domain, crate::console::CONSUMER).expect("a free port");
     let list = guest.address(1);
     guest.caller().cpu.write(list, &port.get()).expect("a mapped page");
     let poll = Poll { ports: list.get(), port_count: 1, _pad: 0, timeout: 0 };
@@ -85,10 +85,10 @@ fn a_poll_without_ports_ends_in_time() {
     let mut guest = Guest::new(1, 2);
     let limit = machine::time::now() + 5_000_000_000;
     assert!(call(&mut guest, op::POLL, &Poll { ports: 0, port_count: 0, _pad: 0, timeout: limit }).is_ok());
-    scheduler::poll();
+    vcpu_loop::poll();
     assert!(is_blocked(&mut guest));
     advance(5_000_000_000);
-    scheduler::poll();
+    vcpu_loop::poll();
     assert!(!is_blocked(&mut guest));
 }
 
@@ -150,13 +150,13 @@ fn a_watchdog_that_is_not_set_back_ends_the_domain() {
     advance(4_000_000_000);
     assert!(set(1, 5).is_ok());
     advance(4_000_000_000);
-    scheduler::poll();
+    vcpu_loop::poll();
     // The second is stopped, and free for use again.
     assert!(set(2, 0).is_ok());
     refused(set(2, 0), Errno::EINVAL);
     assert_eq!(set(0, u32::MAX).expect("free again"), 2);
     assert_eq!(guest.domain.life(), Life::Running);
     advance(1_100_000_000);
-    scheduler::poll();
+    vcpu_loop::poll();
     assert_eq!(guest.domain.life(), Life::Ended(EndReason::Watchdog));
 }

@@ -7,7 +7,7 @@ use abi::sysctl::{Sysctl, interface, op};
 use abi::xen::{MmuextOp, hypercall};
 
 use super::{ROWS, Row};
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::testing::Guest;
 
 /// Whether a call of the operation by a guest, with argument zero, comes back as not known or not supported.

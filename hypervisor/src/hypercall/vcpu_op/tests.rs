@@ -15,9 +15,10 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::vcpu_op;
 use crate::domain::{EndReason, Life, MAX_VCPUS};
-use crate::hypercall::{CallError, CallResult};
+use crate::call::{CallError, CallResult};
 use crate::scheduler;
 use crate::testing::{Guest, rounds};
+use crate::vcpu_loop;
 
 const NOWHERE: GuestVirt = GuestVirt::new(0xdead_0000);
 const NULL: GuestVirt = GuestVirt::new(0);
@@ -261,7 +262,7 @@ fn random_calls_do_no_harm() {
         let _ = vcpu_op(&mut guest.caller(), operation, vcpu, argument);
         if next(50) == 0 {
             advance(next(1 << 30));
-            scheduler::poll();
+            vcpu_loop::poll();
         }
     }
     for vcpu in guest.domain.vcpus() {

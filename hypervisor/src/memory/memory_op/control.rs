@@ -7,7 +7,7 @@ use machine::addr::GuestVirt;
 use machine::heap;
 
 use super::information::COST_OF_RANGE;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::limits::{self, Limit};
 use crate::memory::claim;
 

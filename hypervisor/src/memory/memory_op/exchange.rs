@@ -11,7 +11,7 @@ use machine::m2p;
 
 use super::reservation::{COST_OF_NEW, MAX_ORDER, address_bits};
 use crate::domain::Domain;
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 use crate::limits::{self, Limit};
 use crate::memory::claim;
 

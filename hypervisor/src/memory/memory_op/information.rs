@@ -9,7 +9,7 @@ use machine::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use machine::boot;
 use machine::frames;
 
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// What it costs to tell a frame of the M2P, and a range of a memory map.
 const COST_OF_EXTENT: u32 = 4;

@@ -11,7 +11,7 @@ use abi::errno::Errno;
 use abi::memory::op;
 use machine::addr::GuestVirt;
 
-use crate::hypercall::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller};
 
 /// Bits of the command below which the number of extents done so far stands, in a call that is being continued.
 const EXTENT_SHIFT: u32 = 6;

@@ -10,7 +10,7 @@ use machine::m2p;
 
 use super::{EXTENT_SHIFT, continue_from};
 use crate::domain::Domain;
-use crate::hypercall::{CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::limits::{self, Limit};
 use crate::memory::{claim, mmuext};
 

@@ -12,7 +12,7 @@ use std::vec::Vec;
 use zerocopy::FromZeros;
 
 use super::{EXTENT_SHIFT, memory_op};
-use crate::hypercall::{CallError, CallResult};
+use crate::call::{CallError, CallResult};
 use crate::testing::Guest;
 
 /// Where the lists lie, in page 1.

@@ -7,7 +7,7 @@ use machine::counters::{self, Counter};
 use machine::frames::FrameRef;
 
 use super::mmuext_op;
-use crate::hypercall::CallError;
+use crate::call::CallError;
 use crate::memory::update_va_mapping::update_va_mapping;
 use crate::testing::Guest;
 

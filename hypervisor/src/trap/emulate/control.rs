@@ -11,7 +11,8 @@ use super::{Emulation, INVALID_OPCODE, PROTECTION_FAULT, complete, fault_address
 use crate::cpu_policy;
 use crate::cpu_policy::registers::{CONTROL0_CHOICE, CONTROL0_FIXED};
 use crate::domain::{Attempt, Domain, Vcpu};
-use crate::hypercall::{CallError, Caller, debug_registers};
+use crate::call::{CallError, Caller};
+use crate::hypercall::debug_registers;
 use crate::memory::mmuext;
 
 /// CR0 with its one bit that changes.

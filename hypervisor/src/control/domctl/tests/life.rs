@@ -7,7 +7,8 @@ use machine::frames;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::domain::{self, EndReason};
-use crate::hypercall::{CallError, table};
+use crate::call::CallError;
+use crate::hypercall::table;
 use crate::limits::Limit;
 use crate::scheduler;
 use crate::testing::Guest;

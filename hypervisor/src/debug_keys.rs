@@ -1,12 +1,12 @@
 //! Paravane's debug keys: one function for each, what they print goes to the serial line as lines of Paravane's own.
 
 use alloc::string::String;
-use core::fmt;
+use alloc::vec::Vec;
 
 use machine::counters::{self, Counter};
 use machine::{frames, heap};
 
-use super::wire;
+use crate::console::say;
 use crate::domain::{self, Domain, Vcpu};
 use crate::{event_channel, grant_table, hypercall, latency, scheduler};
 
@@ -20,23 +20,26 @@ const KEYS: &[Key] = &[
     (b'm', "memory", memory),
     (b'l', "longest waits, and how often hypercalls were made", latencies),
     (b'p', "performance counters", counters),
-    (b'e', "event channels", || domain::for_each(|domain| event_channel::dump(domain))),
-    (b'g', "grants", || domain::for_each(|domain| grant_table::dump(domain))),
-    (b'r', "run queues", scheduler::dump),
+    (b'e', "event channels", || say_lists(event_channel::describe)),
+    (b'g', "grants", || say_lists(grant_table::describe)),
+    (b'r', "run queues", || scheduler::describe().for_each(|line| say(format_args!("{line}")))),
     (b'R', "restart the machine", restart),
     (b'*', "everything that is harmless", everything),
 ];
 
 /// Lines about one domain that a key prints at most: guests decide how many there could be.
-pub(crate) const MOST_LINES: usize = 512;
+const MAX_LINES: usize = 512;
 
-/// Prints a line for somebody who pressed a key.
-pub fn say(text: fmt::Arguments<'_>) {
-    wire::say(text);
+/// Prints what `describe` has to say of each domain.
+fn say_lists(describe: fn(&Domain, usize) -> (Vec<String>, usize)) {
+    domain::for_each(|domain| {
+        let (lines, left_out) = describe(domain, MAX_LINES);
+        say_list(domain, &lines, left_out);
+    });
 }
 
 /// Prints a list about a domain, of which `left_out` lines are not there.
-pub(crate) fn say_list(domain: &Domain, lines: &[String], left_out: usize) {
+fn say_list(domain: &Domain, lines: &[String], left_out: usize) {
     let number = domain.id().0;
     for line in lines {
         say(format_args!("d{number} {line}"));

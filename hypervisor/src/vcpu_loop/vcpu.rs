@@ -11,13 +11,13 @@ use machine::frames::{self, Budget};
 use crate::domain::{self, Domain, EndReason, Vcpu};
 use crate::latency::{self, Cause, Phase};
 use crate::trap::upcall_storm::{UpcallStorm, Verdict};
-use crate::{hypercall, scheduler, time, trap};
+use crate::{hypercall, scheduler, time, timers, trap};
 use abi::xen::{hypercall as numbers, vm_assist};
 
 /// Runs the vCPU until it has to give the pCPU up; takes and returns its state at rest.
 // As part of the scheduler's loop, its one caller, it saves 4 % of an empty hypercall.
 #[inline]
-pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContext>) -> Box<GuestContext> {
+pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContext>) -> Box<GuestContext> {
     let mut cpu = match context.activate() {
         Ok(cpu) => cpu,
         Err(context) => {
@@ -34,7 +34,7 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
     frames::note_settled();
     let mut left_tables = vcpu.left_tables.swap(false, Ordering::Relaxed);
     loop {
-        scheduler::poll();
+        super::poll();
         left_tables |= frames::left_tables();
         if left_tables {
             left_tables = !tear_down(domain);
@@ -43,9 +43,9 @@ pub fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContex
             domain::conclude_emptied();
         }
         if scheduler::must_stop(vcpu) {
-            if !left_tables && scheduler::may_doze(vcpu, domain) {
+            if !left_tables && super::may_doze(vcpu, domain) {
                 time::before_park(vcpu, &mut cpu);
-                cpu.leave_for(|| scheduler::doze(vcpu, domain));
+                cpu.leave_for(|| super::doze(vcpu, domain));
                 time::refresh(vcpu, &mut cpu);
                 storm = UpcallStorm::default();
                 continue;
@@ -129,7 +129,7 @@ fn deliver(
         let registers = cpu.registers();
         match storm.due((registers.rip, registers.rsp), returned, machine::time::now) {
             Verdict::Now => return trap::callback(cpu, domain, handler, "event"),
-            Verdict::Until(moment) => time::timers::interrupt_at(moment),
+            Verdict::Until(moment) => timers::interrupt_at(moment),
             Verdict::Held => {}
         }
     }

@@ -1,75 +1,41 @@
-//! The loop of every pCPU: take what has come in, pick a vCPU, run it, put it back, or halt.
+//! Changing the vCPU that a pCPU runs: choosing the next one, its slice, and putting it back.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use machine::addr::{CpuId, CpuSet};
-use machine::cpu::Pending;
-use machine::frames::Budget;
 use machine::{cpu, time};
 
-use super::cpu::{Queue, both, either, halt, idle_cpus, leave_idle, queue, set_idle};
+use super::cpu::{Queue, both, either, idle_cpus, leave_idle, queue, set_idle};
 use super::queue::RunQueue;
 use super::runstate::Runstate;
 use super::share::SLICE;
 use super::state::{Place, may_run, why_not};
 use super::{balance, wake};
-use crate::domain::{self, Domain, Vcpu};
-use crate::latency::{self, Phase};
-use crate::time::timers;
+use crate::domain::{Domain, Vcpu};
+use crate::{latency, timers};
 
 /// How long a vCPU runs between two pieces of work on domains that have ended.
 const WORK_SLICE: u64 = 1_000_000;
 
-/// Runs vCPUs on this pCPU for ever.
-pub fn run_cpu() -> ! {
-    latency::start(time::now());
-    loop {
-        step(cpu::current(), run);
-    }
-}
-
-/// Lets `guest` run one vCPU until it has to stop, or halts until something comes in.
-pub(super) fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
-    // This may go round without a guest or a halt, and others may wait for this pCPU's flush
-    // meanwhile.
-    latency::window();
-    poll();
-    if domain::destruction_due() {
-        latency::note(Phase::Destruction);
-        domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
-        latency::window();
-    }
-    latency::note(Phase::Switch);
-    let mut chosen = pick(cpu);
-    if chosen.is_none() {
+/// Chooses the vCPU that this pCPU runs next; its place is `Running` then, and [`put_back`] has to
+/// follow. If there is none, the pCPU is announced as idle until [`leave_idle`]. `work`: the pCPU
+/// has something else to do soon, so the slice is short.
+pub(crate) fn take_next(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
+    let chosen = pick(cpu, work).or_else(|| {
         set_idle(cpu);
         // SC-4: announced, now a last look.
-        chosen = pick(cpu);
-    }
-    if let Some((vcpu, domain)) = chosen {
+        pick(cpu, work)
+    });
+    if chosen.is_some() {
         leave_idle(cpu);
-        guest(&vcpu, &domain);
-        put_back(cpu, &vcpu, &domain);
-        return;
     }
-    if !domain::destruction_due() {
-        halt(cpu);
-    }
-    leave_idle(cpu);
-}
-
-/// Gives the pCPU to one vCPU, which gives it up at once.
-#[cfg(any(test, feature = "testing"))]
-pub(crate) fn turn(cpu: CpuId) {
-    if let Some((vcpu, domain)) = pick(cpu) {
-        put_back(cpu, &vcpu, &domain);
-    }
+    chosen
 }
 
 /// Chooses the vCPU that is to run; its place is `Running` then.
-fn pick(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
+fn pick(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     loop {
         let Some((vcpu, now)) = take_first(cpu) else {
             balance::steal(cpu).then_some(())?;
@@ -91,7 +57,7 @@ fn pick(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
         }
         match domain.scheduling.allowance(now) {
             Ok(allowance) => {
-                begin(cpu, &vcpu, &domain, now, allowance);
+                begin(cpu, &vcpu, &domain, now, allowance, work);
                 return Some((vcpu, domain));
             }
             Err(until) => set_aside(cpu, &vcpu, until),
@@ -120,8 +86,7 @@ pub(super) fn make_current(queue: &mut Queue, vcpu: &Arc<Vcpu>, virtual_time: u6
 }
 
 /// The current vCPU does run.
-pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowance: u64) {
-    let work = domain::destruction_due();
+pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowance: u64, work: bool) {
     let mut queue = queue(cpu);
     let virtual_time = queue.run.stop();
     queue.run.start(virtual_time, domain.scheduling.vcpu_weight(), now);
@@ -166,19 +131,6 @@ fn set_deadline(queue: &Queue) {
     timers::set_scheduler_deadline(queue.slice_end.min(aside));
 }
 
-fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
-    vcpu.time.start_periodic(vcpu);
-    // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the lock.
-    let context = vcpu.parked().take();
-    if let Some(context) = context {
-        cpu::note_running(Some((domain.id().0, vcpu.id().get())));
-        let context = crate::run::run_vcpu(vcpu, domain, context);
-        cpu::note_running(None);
-        *vcpu.parked() = Some(context);
-    }
-    vcpu.time.stop_periodic_ticks();
-}
-
 /// Accounts for the time that the current vCPU has run up to `now`.
 pub(super) fn account(queue: &mut RunQueue<Arc<Vcpu>>, vcpu: &Vcpu, domain: &Domain, now: u64) {
     queue.charge(now);
@@ -197,7 +149,7 @@ pub(super) fn vacate(queue: &mut Queue, vcpu: &Vcpu, domain: &Domain, now: u64) 
 }
 
 /// The current vCPU leaves its pCPU: into the queue if it may run, else off.
-fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
+pub(crate) fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
     let (mut virtual_time, current) = vacate(&mut queue, vcpu, domain, now);
@@ -233,35 +185,6 @@ fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     }
 }
 
-/// Takes what has come in on this pCPU since the last call: timers that are due, kicks, input from the serial line.
-#[inline]
-pub fn poll() {
-    let pending = cpu::take_pending();
-    if !pending.is_empty() || crate::console::has_news() {
-        serve(pending);
-    }
-}
-
-#[inline(never)]
-fn serve(pending: Pending) {
-    let cpu = cpu::current();
-    latency::note(Phase::Service);
-    if pending.contains(Pending::TIMER) {
-        timers::run_due();
-        deadline(cpu, domain::destruction_due());
-    } else if pending.contains(Pending::KICK) {
-        arrange_slice(cpu);
-    }
-    if pending.contains(Pending::DEVICE) {
-        crate::hardware::interrupts::deliver(cpu);
-    }
-    if pending.contains(Pending::SERIAL) {
-        crate::console::serial_input();
-    }
-    crate::console::serve_deferred();
-    crate::console::tell_news();
-}
-
 /// A pCPU's queue has changed: it is to look at it, or to end its vCPU's slice some time.
 pub(super) fn look(target: CpuId) {
     if target == cpu::current() {
@@ -272,7 +195,7 @@ pub(super) fn look(target: CpuId) {
 }
 
 /// Gives the present slice an end if somebody waits.
-fn arrange_slice(cpu: CpuId) {
+pub(crate) fn arrange_slice(cpu: CpuId) {
     let mut queue = queue(cpu);
     if queue.current.is_some() && queue.run.waiting() != 0 {
         let end = queue.takeover().unwrap_or(queue.slice_start + queue.slice);
@@ -285,7 +208,7 @@ fn arrange_slice(cpu: CpuId) {
 
 /// What the scheduler has to do by the clock: ends the slice, lets capped vCPUs run again. If there is other `work` for
 /// the pCPU, the vCPU stops in any case.
-fn deadline(cpu: CpuId, work: bool) {
+pub(crate) fn deadline(cpu: CpuId, work: bool) {
     let now = time::now();
     let mut queue = queue(cpu);
     queue.run.charge(now);

@@ -15,12 +15,10 @@ use machine::cpu;
 use machine::hosted::time::advance;
 use machine::time::now;
 
-use super::cpu::halt;
-use super::run::step;
-use super::share::SLICE;
-use super::{
-    block, doze, kick, may_doze, must_stop, poll, resume, set_affinity, set_rate_limit, set_soft_affinity, set_weight,
-    start_polling, wait_until_parked, wake, wake_pollers, yield_now,
+use super::{doze, halt, may_doze, poll, step};
+use crate::scheduler::{
+    SLICE, block, idle_cpus, kick, must_stop, resume, running_on, set_affinity, set_rate_limit, set_soft_affinity, set_weight, start_polling,
+    wait_until_parked, wake, wake_pollers, yield_now,
 };
 use crate::domain::{Domain, EndReason, Settings, Vcpu};
 use crate::testing::{rounds, start_machine};
@@ -453,7 +451,7 @@ fn a_vcpu_wakes_where_it_likes_best() {
     for (sent, (cpu, _)) in (1..).zip(cpus.threads.iter().cycle().take(100)) {
         set_soft_affinity(vcpu, only(*cpu)).expect("a pCPU that runs");
         let patience = Instant::now();
-        while super::cpu::both(super::cpu::idle_cpus(), cpus.set()) != cpus.set() {
+        while !cpus.set().iter().all(|cpu| idle_cpus().contains(cpu)) {
             assert!(patience.elapsed() < Duration::from_secs(20), "both become idle again");
             thread::yield_now();
         }
@@ -482,7 +480,7 @@ fn settings_are_checked_and_take_effect() {
     for (cpu, _) in cpus.threads.iter().cycle().take(20) {
         set_affinity(vcpu, only(*cpu)).expect("a pCPU that runs");
         let patience = Instant::now();
-        while super::running_on(vcpu) != Some(*cpu) {
+        while running_on(vcpu) != Some(*cpu) {
             assert!(patience.elapsed() < Duration::from_secs(20), "it does not move to {cpu:?}");
             thread::yield_now();
         }

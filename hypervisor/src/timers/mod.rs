@@ -1,25 +1,29 @@
 //! The timers of each pCPU, and the deadline that its hardware is set to.
+//!
+//! A timer carries the function to be called when it is due. What belongs to a vCPU or a domain is
+//! referred to weakly, so a timer far off keeps nothing alive.
 
-use alloc::sync::Weak;
+mod queue;
+
+use alloc::sync::{Arc, Weak};
 
 use machine::addr::{CpuId, MAX_CPUS};
 use machine::sync::{Level, SpinLock};
 use machine::{cpu, time};
 
-use super::queue::TimerQueue;
-use super::vcpu::Kind;
 use crate::domain::{Domain, Vcpu};
+use queue::TimerQueue;
 
-/// What a timer is for.
-pub(super) enum Action {
-    /// One of a vCPU's own.
-    Vcpu(Weak<Vcpu>, Kind),
-    /// A domain's watchdog of that number.
-    Watchdog(Weak<Domain>, usize),
-    /// Nothing but that this pCPU comes back from its guest.
+/// What happens when a timer is due.
+pub(crate) enum Action {
+    /// Calls the function with the vCPU, the timer's token, and the present time.
+    Vcpu(Weak<Vcpu>, fn(&Arc<Vcpu>, Token, u64)),
+    /// Calls the function with the domain, this number, and the timer's token.
+    Domain(Weak<Domain>, usize, fn(&Arc<Domain>, usize, Token)),
+    /// Calls the function.
+    Host(fn()),
+    /// Nothing, except that this pCPU comes back from its guest.
     Interruption,
-    /// Consoles are to be looked after.
-    Console,
 }
 
 /// Timers that are served before the pCPU may do something else.
@@ -27,7 +31,7 @@ const MOST_AT_ONCE: usize = 64;
 
 /// Names a timer that has been set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Token {
+pub(crate) struct Token {
     cpu: CpuId,
     key: (u64, u64),
 }
@@ -56,7 +60,7 @@ impl CpuTimers {
 }
 
 /// Sets a timer on this pCPU; a deadline that has passed is due at once.
-pub(super) fn add(deadline: u64, action: Action) -> Token {
+pub(crate) fn add(deadline: u64, action: Action) -> Token {
     let cpu = cpu::current();
     let mut timers = TIMERS[cpu.index()].lock();
     let key = timers.queue.insert(deadline, action);
@@ -69,13 +73,8 @@ pub(crate) fn interrupt_at(deadline: u64) {
     add(deadline, Action::Interruption);
 }
 
-/// Has the consoles looked after in `delay` nanoseconds, by this pCPU.
-pub(crate) fn serve_consoles_in(delay: u64) {
-    add(time::now().saturating_add(delay), Action::Console);
-}
-
 /// Takes a timer back, wherever it was set. One that is being served already finds out by its token.
-pub(super) fn cancel(token: Token) {
+pub(crate) fn cancel(token: Token) {
     let mut timers = TIMERS[token.cpu.index()].lock();
     let action = timers.queue.remove(token.key);
     if token.cpu == cpu::current() {
@@ -120,18 +119,18 @@ pub(crate) fn run_due() {
 /// Does what a timer is for.
 fn serve(action: Action, token: Token, now: u64) {
     match action {
-        Action::Vcpu(vcpu, kind) => {
+        Action::Vcpu(vcpu, fire) => {
             if let Some(vcpu) = vcpu.upgrade() {
-                super::vcpu::fire(&vcpu, kind, token, now);
+                fire(&vcpu, token, now);
             }
         }
-        Action::Watchdog(domain, number) => {
+        Action::Domain(domain, number, fire) => {
             if let Some(domain) = domain.upgrade() {
-                super::watchdog::fire(&domain, number, token);
+                fire(&domain, number, token);
             }
         }
+        Action::Host(fire) => fire(),
         Action::Interruption => {}
-        Action::Console => crate::console::serve_devices(),
     }
 }
 

@@ -1,9 +1,21 @@
-//! Messages that a guest can provoke: limited in rate, so that no guest floods the log.
+//! Log messages that a guest can cause. They are limited in rate, so that no guest floods the log,
+//! and by the level of the option `guest_loglvl=`.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use log::LevelFilter;
+use machine::sync::Once;
+
 use crate::domain::Domain;
+
+/// Messages beyond this level are not shown.
+static LEVEL: Once<LevelFilter> = Once::new();
+
+/// Reads the option `guest_loglvl=`; once, before the first domain is created.
+pub(crate) fn init() {
+    LEVEL.set(machine::boot::options().guest_log_level);
+}
 
 /// Nanoseconds in which a guest may cause [`BURST`] messages.
 const WINDOW: u64 = 5_000_000_000;
@@ -11,13 +23,14 @@ const BURST: u32 = 10;
 
 /// How many messages a guest has caused lately. Two CPUs that race at the edge of a window may let a message more through.
 #[derive(Debug, Default)]
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     window: AtomicU64,
     count: AtomicU32,
 }
 
 impl Limiter {
-    pub(super) const fn new() -> Self {
+    /// No message yet.
+    pub(crate) const fn new() -> Self {
         Self { window: AtomicU64::new(0), count: AtomicU32::new(0) }
     }
 
@@ -33,12 +46,12 @@ impl Limiter {
     }
 }
 
-/// Logs what a guest has caused, unless it causes too much or `guest_loglvl=` leaves it out. See [`guest_log!`](crate::guest_log).
-pub fn log_guest(domain: &Domain, level: log::Level, message: fmt::Arguments<'_>) {
-    if level > super::options::guest_log_level() {
+/// Logs what a guest has caused, unless it causes too much or `guest_loglvl=` leaves it out. See [`guest_log!`].
+pub(crate) fn log_guest(domain: &Domain, level: log::Level, message: fmt::Arguments<'_>) {
+    if level > LEVEL.try_get().copied().unwrap_or(LevelFilter::Warn) {
         return;
     }
-    let Some(swallowed) = domain.console.limiter().admit(machine::time::now()) else { return };
+    let Some(swallowed) = domain.log_limiter.admit(machine::time::now()) else { return };
     let (id, name) = (domain.id().0, &domain.settings().name);
     if swallowed != 0 {
         log::log!(level, "d{id} {name}: {swallowed} messages left out");
@@ -47,12 +60,14 @@ pub fn log_guest(domain: &Domain, level: log::Level, message: fmt::Arguments<'_>
 }
 
 /// `guest_log!(domain, Warn, "format", …)`: logs what a guest has caused, limited in rate.
-#[macro_export]
+
 macro_rules! guest_log {
     ($domain:expr, $level:ident, $($message:tt)+) => {
-        $crate::console::log_guest(&$domain, ::log::Level::$level, ::core::format_args!($($message)+))
+        $crate::guest_log::log_guest(&$domain, ::log::Level::$level, ::core::format_args!($($message)+))
     };
 }
+
+pub(crate) use guest_log;
 
 #[cfg(test)]
 mod tests {

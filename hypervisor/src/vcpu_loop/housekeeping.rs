@@ -1,0 +1,35 @@
+//! What has come in on a pCPU besides its guest's exits: timers, kicks, device interrupts, input.
+
+use machine::cpu::{self, Pending};
+
+use crate::latency::{self, Phase};
+use crate::{console, debug_keys, domain, hardware, scheduler, timers};
+
+/// Takes what has come in on this pCPU since the last call.
+#[inline]
+pub(crate) fn poll() {
+    let pending = cpu::take_pending();
+    if !pending.is_empty() || console::has_news() {
+        serve(pending);
+    }
+}
+
+#[inline(never)]
+fn serve(pending: Pending) {
+    let cpu = cpu::current();
+    latency::note(Phase::Service);
+    if pending.contains(Pending::TIMER) {
+        timers::run_due();
+        scheduler::deadline(cpu, domain::destruction_due());
+    } else if pending.contains(Pending::KICK) {
+        scheduler::arrange_slice(cpu);
+    }
+    if pending.contains(Pending::DEVICE) {
+        hardware::interrupts::deliver(cpu);
+    }
+    if pending.contains(Pending::SERIAL) {
+        console::serial_input(debug_keys::press);
+    }
+    console::serve_deferred();
+    console::tell_news();
+}

@@ -1,0 +1,109 @@
+//! The loop of every pCPU: serve what has come in, choose a vCPU, run it, put it back, or halt.
+//!
+//! This is the top of the hypervisor at run time. The scheduler below decides who runs; here that
+//! decision meets what the pCPU has to do besides: interrupts, consoles, the teardown of domains.
+
+mod housekeeping;
+mod vcpu;
+
+use alloc::sync::Arc;
+
+use machine::addr::CpuId;
+use machine::cpu;
+use machine::frames::{self, Budget};
+use machine::time;
+
+use crate::domain::{self, Domain, Vcpu};
+use crate::latency::{self, Phase};
+use crate::{console, scheduler};
+
+pub(crate) use housekeeping::poll;
+
+/// Runs vCPUs on this pCPU for ever.
+pub(crate) fn run_cpu() -> ! {
+    latency::start(time::now());
+    loop {
+        step(cpu::current(), run);
+    }
+}
+
+/// Lets `guest` run one vCPU until it has to stop, or halts until something comes in.
+fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
+    // This may go round without a guest or a halt, and others may wait for this pCPU's flush
+    // meanwhile.
+    latency::window();
+    poll();
+    if domain::destruction_due() {
+        latency::note(Phase::Destruction);
+        domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
+        latency::window();
+    }
+    latency::note(Phase::Switch);
+    let work = domain::destruction_due();
+    if let Some((vcpu, domain)) = scheduler::take_next(cpu, work) {
+        guest(&vcpu, &domain);
+        scheduler::put_back(cpu, &vcpu, &domain);
+        return;
+    }
+    if !domain::destruction_due() {
+        halt(cpu);
+    }
+    scheduler::leave_idle(cpu);
+}
+
+/// Halts until an interrupt comes. The caller polls next, so it does not halt if something was
+/// logged since the last poll: the screen would not show it before the interrupt.
+fn halt(cpu: CpuId) {
+    if !console::has_news() {
+        scheduler::halt(cpu);
+    }
+}
+
+/// Runs one vCPU with its state loaded into this pCPU.
+fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
+    vcpu.time.start_periodic(vcpu);
+    // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the lock.
+    let context = vcpu.parked().take();
+    if let Some(context) = context {
+        cpu::note_running(Some((domain.id().0, vcpu.id().get())));
+        let context = vcpu::run_vcpu(vcpu, domain, context);
+        cpu::note_running(None);
+        *vcpu.parked() = Some(context);
+    }
+    vcpu.time.stop_periodic_ticks();
+}
+
+/// Whether this pCPU has something to do besides running vCPUs.
+fn has_other_work() -> bool {
+    frames::left_tables() || domain::destruction_due()
+}
+
+/// Whether the vCPU, which this pCPU runs and which has to stop, may stay loaded while it waits.
+fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
+    !has_other_work() && scheduler::may_doze(vcpu, domain)
+}
+
+/// Halts this pCPU, with the vCPU loaded, until the vCPU may run or has to leave.
+fn doze(vcpu: &Arc<Vcpu>, domain: &Domain) {
+    vcpu.time.stop_periodic_ticks();
+    let wait = |cpu| {
+        halt(cpu);
+        scheduler::leave_idle(cpu);
+        poll();
+    };
+    if scheduler::doze(vcpu, domain, has_other_work, wait) {
+        vcpu.time.start_periodic(vcpu);
+    }
+}
+
+/// Gives the pCPU to one vCPU, which gives it up at once.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn turn(cpu: CpuId) {
+    if let Some((vcpu, domain)) = scheduler::take_next(cpu, false) {
+        scheduler::put_back(cpu, &vcpu, &domain);
+    }
+    scheduler::leave_idle(cpu);
+}
+
+#[cfg(test)]
+mod tests;
