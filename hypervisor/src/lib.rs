@@ -20,6 +20,7 @@ mod guest_log;
 pub mod hardware;
 pub mod hypercall;
 mod latency;
+pub mod lifecycle;
 pub mod limits;
 pub mod memory;
 pub mod scheduler;

@@ -18,6 +18,7 @@ use machine::{cpu, frames, heap};
 
 use crate::builder::{self, Image};
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
+use crate::lifecycle;
 use crate::{scheduler, vcpu_loop};
 pub(crate) use plan::LONGEST_NAME;
 use plan::{Guest, InitialDomain, Plan};
@@ -185,7 +186,7 @@ fn start(
     let settings = domain.settings();
     let memory = (u64::from(settings.max_frames) * PAGE_SIZE as u64) >> 20;
     info!("domain {}: {}, {memory} MiB, {} vCPUs", id.0, settings.name, settings.vcpus);
-    domain.start();
+    lifecycle::start(&domain);
     Ok(())
 }
 

@@ -34,8 +34,8 @@ use machine::paging::NoEntries;
 use zerocopy::FromBytes;
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::domain::{self, Domain, Settings};
 use crate::call::Caller;
+use crate::domain::{self, Domain, Settings};
 use crate::memory::admission::GuestAdmission;
 
 /// How often a test that draws by chance does so: `usual`, and a few times under Miri, which takes a thousand times as

@@ -192,7 +192,8 @@ fn hypercall_page_place(page: u64, layout: &Layout, kernel: &elf::Kernel) -> Res
 
 /// The two ports that a domain's console and store are reached by.
 fn allocate_ports(domain: &Arc<Domain>) -> Result<Ports, BuildError> {
-    let port = |consumer: Consumer| event_channel::allocate_for_paravane(domain, consumer).map_err(|_| BuildError::NoPorts);
+    let port =
+        |consumer: Consumer| event_channel::allocate_for_paravane(domain, consumer).map_err(|_| BuildError::NoPorts);
     Ok(Ports { store: port(store::CONSUMER)?, console: port(console::CONSUMER)? })
 }
 

@@ -5,8 +5,8 @@ use abi::errno::Errno;
 use alloc::vec::Vec;
 use machine::addr::GuestVirt;
 
-use crate::cpu_policy::{MOST_LEAVES, Policy, msr};
 use crate::call::{CallError, Caller};
+use crate::cpu_policy::{MOST_LEAVES, Policy, msr};
 
 /// Where the tools want a policy, and how many entries they have room for.
 pub struct Lists {

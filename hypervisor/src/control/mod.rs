@@ -13,8 +13,8 @@ pub use request::Request;
 
 use abi::errno::Errno;
 
-use crate::guest_log::guest_log;
 use crate::call::{CallError, CallResult, Caller};
+use crate::guest_log::guest_log;
 
 /// `kexec_op`: no other kernel can be started in the host's place.
 pub fn kexec_op(caller: &mut Caller<'_>) -> CallResult {

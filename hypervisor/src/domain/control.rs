@@ -8,8 +8,6 @@ use abi::memory::E820Entry;
 use abi::xen::DOMAIN_HANDLE_LENGTH;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
-use super::Domain;
-
 /// A domain's handle: a UUID, which only the tools look at.
 pub type Handle = [u8; DOMAIN_HANDLE_LENGTH];
 
@@ -80,34 +78,24 @@ impl Control {
     pub fn is_paused(&self) -> bool {
         self.pauses.load(Ordering::SeqCst) != 0
     }
-}
 
-impl Domain {
-    /// Keeps the domain from running, in the control domain's name.
+    /// Counts a pause of the control domain's.
     ///
     /// # Errors
-    /// `EOVERFLOW` if it has done so too often.
-    pub fn pause_by_control(&self) -> Result<(), Errno> {
+    /// `EOVERFLOW` if there are too many.
+    pub fn add_pause(&self) -> Result<(), Errno> {
         let more = |pauses: u32| (pauses < MAX_PAUSES).then_some(pauses + 1);
-        let counted = self.control.pauses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
-        counted.map_err(|_| Errno::EOVERFLOW)?;
-        self.pause();
-        Ok(())
+        let counted = self.pauses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        counted.map(|_| ()).map_err(|_| Errno::EOVERFLOW)
     }
 
-    /// Takes a pause of the control domain's back. The first time, the domain begins; whoever built it has filled its shared pages, so what Paravane
-    /// tells it there is written now.
+    /// Takes a pause of the control domain's back.
     ///
     /// # Errors
     /// `EINVAL` if there is none.
-    pub fn unpause_by_control(self: &Arc<Self>) -> Result<(), Errno> {
+    pub fn remove_pause(&self) -> Result<(), Errno> {
         let less = |pauses: u32| pauses.checked_sub(1);
-        let counted = self.control.pauses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
-        counted.map_err(|_| Errno::EINVAL)?;
-        if self.note_started() {
-            crate::time::init_domain(self);
-        }
-        self.unpause();
-        Ok(())
+        let counted = self.pauses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        counted.map(|_| ()).map_err(|_| Errno::EINVAL)
     }
 }

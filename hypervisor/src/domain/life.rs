@@ -1,8 +1,7 @@
-//! How a domain ends. The life cycle moves one way: building, running, ended, dying, gone; but the control domain can let one that has ended
-//! go on.
+//! Where a domain is in its life. It moves one way: building, running, ended, dying, gone; except that
+//! the control domain can resume one that has ended.
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
@@ -98,15 +97,8 @@ impl Domain {
         self.life.lock().clone()
     }
 
-    /// Building is done: the domain's vCPUs may run.
-    pub fn start(&self) {
-        if self.note_started() {
-            self.unpause();
-        }
-    }
-
     /// Notes that building is done; `false` if it was before.
-    pub(super) fn note_started(&self) -> bool {
+    pub(crate) fn note_started(&self) -> bool {
         let mut life = self.life.lock();
         let is_new = *life == Life::Building;
         if is_new {
@@ -115,47 +107,31 @@ impl Domain {
         is_new
     }
 
-    /// Ends the domain for `reason`: its vCPUs stop. The first reason counts. On a host with a control domain it stays like that until that one
-    /// resumes or destroys it; otherwise it is taken apart.
-    pub fn end(self: &Arc<Self>, reason: EndReason) {
+    /// Notes that the domain has ended, and counts a pause for that; `false` if it had ended before.
+    pub(crate) fn note_ended(&self, reason: EndReason) -> bool {
         let mut life = self.life.lock();
         if !life.goes_on() {
-            return;
+            return false;
         }
-        *life = Life::Ended(reason.clone());
-        // Before anybody sees that it has ended: who lets it go on takes this pause back.
-        self.pause();
-        drop(life);
-        if self.is_privileged() || super::control_domain().is_none() {
-            super::destroy::note_ended(self);
-        } else {
-            log::info!("domain {} has ended: {reason}", self.id().0);
-            crate::event_channel::report_end(self, reason == EndReason::Suspend);
-        }
+        *life = Life::Ended(reason);
+        // Before anybody sees that it has ended: what resumes it takes this pause back.
+        self.add_pause();
+        true
     }
 
-    /// Lets a domain that has ended, by suspending itself say, go on where it was.
-    pub fn resume(&self) {
+    /// Notes that a domain that has ended runs again; `false` if it has not ended, or is dying. Its
+    /// pause is still counted.
+    pub(crate) fn note_resumed(&self) -> bool {
         let mut life = self.life.lock();
-        if !matches!(*life, Life::Ended(_)) {
-            return;
+        let has_ended = matches!(*life, Life::Ended(_));
+        if has_ended {
+            *life = Life::Running;
         }
-        *life = Life::Running;
-        drop(life);
-        self.scheduling.forget_shutdown_code();
-        self.unpause();
+        has_ended
     }
 
-    /// Ends the domain, if it has not ended, and begins to take it apart.
-    pub fn destroy(self: &Arc<Self>) {
-        if self.start_dying() {
-            self.pause();
-            super::destroy::note_ended(self);
-        }
-    }
-
-    /// Marks the domain as being taken apart; `false` if it is already.
-    pub(super) fn start_dying(&self) -> bool {
+    /// Notes that its destruction begins; `false` if it has begun already.
+    pub(crate) fn start_dying(&self) -> bool {
         let mut life = self.life.lock();
         let reason = match &*life {
             Life::Dying(_) => return false,
@@ -166,5 +142,10 @@ impl Domain {
         drop(life);
         self.dying.store(true, Ordering::SeqCst);
         true
+    }
+
+    /// Notes that its end is being announced; `false` if it has been.
+    pub(crate) fn note_announced(&self) -> bool {
+        !self.announced.swap(true, Ordering::SeqCst)
     }
 }

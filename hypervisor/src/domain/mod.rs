@@ -1,22 +1,20 @@
 //! Domains: what a guest owns, and its life from building to the return of its last frame.
 
 mod control;
-mod destroy;
-mod host_end;
 mod life;
 pub mod state;
 mod table;
 mod vcpu;
 
 pub use control::{Control, Handle, MAX_PAUSES};
-pub use destroy::{conclude_emptied, destroy_some, destruction_due, tear_down_remains};
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use destroy::{destroy_initial, forget_all, withdraw_initial};
 pub use life::{EndReason, Life};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use table::forget;
 pub use table::{
     Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames,
     reserve, reserve_next,
 };
+pub(crate) use table::{bury, free_emptied, remains};
 pub use vcpu::{Attempt, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 
 use alloc::string::String;
@@ -243,23 +241,16 @@ impl Domain {
         self.pause_count.load(Ordering::SeqCst) != 0
     }
 
-    /// Keeps its vCPUs from running until as many calls of `unpause`; those running now stop soon.
-    pub fn pause(&self) {
+    /// Counts one more reason for its vCPUs not to run. The scheduler stops those that do.
+    pub(crate) fn add_pause(&self) {
         self.pause_count.fetch_add(1, Ordering::SeqCst);
-        for vcpu in &self.vcpus {
-            vcpu.kick();
-        }
     }
 
-    /// Takes one pause back.
-    pub fn unpause(&self) {
+    /// Takes one reason back; `true` if it was the last.
+    pub(crate) fn remove_pause(&self) -> bool {
         let before = self.pause_count.fetch_sub(1, Ordering::SeqCst);
         assert!(before != 0, "domain {} was unpaused too often", self.id.0);
-        if before == 1 {
-            for vcpu in &self.vcpus {
-                crate::scheduler::wake(vcpu);
-            }
-        }
+        before == 1
     }
 }
 

@@ -151,18 +151,18 @@ pub fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
 }
 
 /// Forgets a domain that has been taken apart, but not its number.
-pub(super) fn bury(id: DomainId, remains: Remains) {
+pub(crate) fn bury(id: DomainId, remains: Remains) {
     let removed = DOMAINS.lock().entries.insert(id, Entry::Remains(remains));
     drop(removed);
 }
 
 /// The numbers of domains of which there is nothing but frames that others hold.
-pub(super) fn remains() -> impl Iterator<Item = DomainId> {
+pub(crate) fn remains() -> impl Iterator<Item = DomainId> {
     each(|entry| matches!(entry, Entry::Remains(_))).filter_map(|(id, is_gone)| is_gone.then_some(id))
 }
 
 /// Frees the numbers whose domains' last frames have returned, and calls `conclude` for each.
-pub(super) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
+pub(crate) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
     for id in remains() {
         let mut table = DOMAINS.lock();
         if frames::owned_by(id) == 0 && matches!(table.entries.get(&id), Some(Entry::Remains(_))) {
@@ -176,7 +176,7 @@ pub(super) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
 
 /// Frees a number, whatever is left of its domain.
 #[cfg(any(test, feature = "testing"))]
-pub(super) fn forget(id: DomainId) {
+pub(crate) fn forget(id: DomainId) {
     let removed = DOMAINS.lock().entries.remove(&id);
     drop(removed);
 }

@@ -200,12 +200,12 @@ impl Vcpu {
     }
 
     /// Whether its state has been given up for good.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
     }
 
     /// Notes that its state has been given up.
-    pub(super) fn set_gone(&self) {
+    pub(crate) fn set_gone(&self) {
         self.gone.store(true, Ordering::SeqCst);
     }
 
@@ -274,16 +274,10 @@ impl Vcpu {
         again
     }
 
-    /// Makes it look up from what it does, if it runs: to stop, or to notice an event.
-    pub fn kick(&self) {
-        crate::scheduler::kick(self);
-    }
-
-    /// Tells it that an event is pending, waking it if need be.
-    pub fn notify(self: &Arc<Self>) {
-        if self.info.lock().raise_upcall() {
-            crate::scheduler::wake(self);
-        }
+    /// Whether an event is pending that its guest has not masked.
+    pub fn event_is_deliverable(&self) -> bool {
+        let info = self.info();
+        info.upcall_pending().load(Ordering::SeqCst) != 0 && info.upcall_mask().load(Ordering::SeqCst) == 0
     }
 }
 

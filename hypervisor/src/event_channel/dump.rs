@@ -41,8 +41,8 @@ fn line(domain: &Domain, port: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::{allocate_for_paravane, notify_guest};
-    use crate::console;
     use super::*;
+    use crate::console;
     use crate::testing::Guest;
 
     #[test]

@@ -26,7 +26,6 @@ pub use op::{event_channel_op, event_channel_op_compat};
 pub use ports::{Consumer, Port};
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
 use abi::errno::Errno;
 use abi::xen::DomainId;
@@ -34,9 +33,9 @@ use machine::frames::Budget;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use self::ports::{NoPort, State, Table};
+use crate::call::CallError;
 use crate::domain::{Domain, Vcpu};
 use crate::hardware;
-use crate::call::CallError;
 use crate::limits::{self, Limit};
 
 /// What it costs, in units of the budget, to close a port, and to give up the memory of 64.
@@ -236,12 +235,6 @@ pub fn may_poll(domain: &Domain, ports: &[u32]) -> bool {
 pub fn poll_ready(domain: &Domain, ports: &[u32]) -> bool {
     let table = domain.events.lock();
     ports.iter().any(|&port| table.is_pending(domain, port))
-}
-
-/// Whether the guest is to be entered at its event handler.
-pub fn deliverable(vcpu: &Vcpu) -> bool {
-    let info = vcpu.info();
-    info.upcall_pending().load(Ordering::SeqCst) != 0 && info.upcall_mask().load(Ordering::SeqCst) == 0
 }
 
 /// Closes a port and unbinds its other end.

@@ -13,8 +13,9 @@ use machine::heap;
 use super::fifo::{Fifo, FifoPort};
 use super::port_set::{PORTS_PER_WORD, PortSet};
 use super::two_level;
-use crate::domain::Domain;
 use crate::call::CallError;
+use crate::domain::Domain;
+use crate::scheduler;
 
 /// Ports in a bucket; a domain gets buckets as it needs them.
 pub(super) const BUCKET: u32 = PORTS_PER_WORD;
@@ -119,7 +120,7 @@ impl Raised {
     /// guest decides how many they are.
     pub(super) fn act(self, domain: &Arc<Domain>) -> u32 {
         if let Some(vcpu) = self.notify.and_then(|number| domain.vcpu(number)) {
-            vcpu.notify();
+            scheduler::notify(&vcpu);
         }
         if self.newly { crate::scheduler::wake_pollers(domain, self.port) * COST_OF_WAKING } else { 0 }
     }

@@ -18,9 +18,7 @@ use machine::addr::GuestVirt;
 use machine::frames::Budget;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use super::{
-    allocate_for_paravane, event_channel_op, event_channel_op_compat, notify_guest, poll_ready, raise_virq,
-};
+use super::{allocate_for_paravane, event_channel_op, event_channel_op_compat, notify_guest, poll_ready, raise_virq};
 use crate::call::CallError;
 use crate::testing::Guest;
 

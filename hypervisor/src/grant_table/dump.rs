@@ -16,8 +16,7 @@ pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     let (used, in_use) = in_use(domain, max);
     let mapped = domain.grants.mapped();
     let left_out = used - in_use.len();
-    let summary =
-        format!("{frames} of {limit} table frames, {used} entries in use, {mapped} grants mapped");
+    let summary = format!("{frames} of {limit} table frames, {used} entries in use, {mapped} grants mapped");
     ([summary].into_iter().chain(in_use).collect(), left_out)
 }
 

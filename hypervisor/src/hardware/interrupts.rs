@@ -18,7 +18,6 @@ use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::message::{self, Messages};
 use crate::domain::Domain;
-use crate::event_channel;
 
 /// Numbers above those of lines.
 pub(crate) const MESSAGES: u32 = 256;
@@ -379,8 +378,9 @@ pub fn restore(hardware: &Hardware, function: Function) {
     }
 }
 
-/// Makes the ports pending whose interrupts have come in on this pCPU.
-pub fn deliver(here: CpuId) {
+/// Takes the interrupts that have come in on this pCPU, and calls `raise` with the domain, its port and
+/// the number of each that is bound.
+pub(crate) fn deliver(here: CpuId, raise: impl Fn(&Arc<Domain>, u32, u32)) {
     let Some(hardware) = super::any() else { return };
     while let Some(number) = hardware.take_interrupt() {
         let mut table = lock(hardware);
@@ -396,7 +396,7 @@ pub fn deliver(here: CpuId) {
         }
         drop(table);
         if let Some(domain) = binding.domain.upgrade() {
-            event_channel::raise_interrupt(&domain, binding.port, number);
+            raise(&domain, binding.port, number);
         }
     }
 }

@@ -16,9 +16,9 @@ use machine::hosted::{device_memory, io_apic, ports};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::interrupts;
+use crate::call::{CallError, CallResult};
 use crate::event_channel::{event_channel_op, poll_ready};
 use crate::hypercall::physdev_op::physdev_op;
-use crate::call::{CallError, CallResult};
 use crate::memory::update_va_mapping::update_va_mapping;
 use crate::testing::Guest;
 
@@ -65,7 +65,7 @@ fn bind(guest: &mut Guest, pirq: u32) -> Result<u32, Errno> {
 /// What a pCPU does when it looks at what has come in; whether that made `port` pending, which it is no more then.
 fn comes_in(guest: &Guest, port: u32) -> bool {
     if cpu::take_pending().contains(Pending::DEVICE) {
-        interrupts::deliver(cpu::current());
+        interrupts::deliver(cpu::current(), crate::event_channel::raise_interrupt);
     }
     let pending = poll_ready(&guest.domain, &[port]);
     let offset = offset_of!(SharedInfo, event_pending) + (port / 64 * 8) as usize;

@@ -11,6 +11,7 @@ use zerocopy::IntoBytes;
 
 use crate::call::{CallError, CallResult, Caller};
 use crate::domain::{Domain, EndReason};
+use crate::lifecycle;
 use crate::limits::{self, Limit};
 use crate::{event_channel, scheduler};
 
@@ -75,7 +76,7 @@ fn end(domain: &Arc<Domain>, reason: u32) -> CallResult {
     let code = domain.scheduling.shutdown_code().unwrap_or(reason);
     let reason = EndReason::from_code(code)
         .unwrap_or_else(|| EndReason::Killed(format!("shut down with the unknown reason {code}")));
-    domain.end(reason);
+    lifecycle::end(&domain, reason);
     Ok(0)
 }
 

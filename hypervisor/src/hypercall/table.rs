@@ -4,9 +4,9 @@ use abi::xen::{DomainId, hypercall as number};
 use machine::addr::GuestVirt;
 
 use super::{
-    callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall, nmi_op,
-    physdev_op, platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks, vcpu_op,
-    vm_assist, xen_version,
+    callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall, nmi_op, physdev_op,
+    platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks, vcpu_op, vm_assist,
+    xen_version,
 };
 use crate::call::{CallResult, Caller};
 use crate::memory::{memory_op, mmu_update, mmuext, update_va_mapping};

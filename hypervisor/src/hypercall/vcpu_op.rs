@@ -16,6 +16,7 @@ use machine::time;
 
 use crate::call::{CallError, CallResult, Caller};
 use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu, state};
+use crate::lifecycle;
 use crate::scheduler;
 
 /// What it costs, in units of the budget, to read a vCPU's state and to apply it.
@@ -107,7 +108,7 @@ fn up(vcpu: &Arc<Vcpu>) -> CallResult {
 fn down(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> CallResult {
     // A domain without a vCPU that is up could do nothing more.
     if caller.domain.vcpus().iter().all(|other| Arc::ptr_eq(other, vcpu) || !other.is_up()) {
-        caller.domain.end(EndReason::Poweroff);
+        lifecycle::end(&caller.domain, EndReason::Poweroff);
     } else if vcpu.set_up(false) {
         scheduler::kick(vcpu);
     }

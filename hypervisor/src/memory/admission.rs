@@ -7,9 +7,9 @@ use machine::frames::{self, AcquireError, Budget, FrameRef, L1, TypedRef, Writab
 use machine::hardware::Hardware;
 use machine::paging::{Admission, Entry, LeafFlags, NoEntries, RawEntry};
 
+use crate::call::PageOwner;
 use crate::domain::Domain;
 use crate::hardware;
-use crate::call::PageOwner;
 
 /// Bits that choose a memory type. A domain without devices has no use for them, and a frame mapped in two memory types is trouble for whoever
 /// does it: the hardware domain may.

@@ -4,8 +4,8 @@ use abi::errno::Errno;
 use machine::addr::{CpuSet, GuestVirt};
 use machine::tlb;
 
-use crate::domain::MAX_VCPUS;
 use crate::call::Caller;
+use crate::domain::MAX_VCPUS;
 use crate::scheduler;
 
 /// What it costs, in units of the budget, to forget all here, and to interrupt another pCPU and wait for it.

@@ -11,8 +11,8 @@ use machine::m2p;
 
 use super::admission::GuestAdmission;
 use super::update::{self, COMMAND_MASK, Change, Updates};
-use crate::domain::Domain;
 use crate::call::{CallError, CallResult, Caller, PageOwner};
+use crate::domain::Domain;
 
 /// Set in the count of a call that is being continued; the number done so far is then read back from where it is reported.
 const CONTINUED: u32 = 1 << 31;

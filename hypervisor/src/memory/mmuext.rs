@@ -11,8 +11,8 @@ use machine::{cpu, tlb};
 
 use super::admission::GuestAdmission;
 use super::flush::{self, What, Whose};
-use crate::domain::Domain;
 use crate::call::{CallError, CallResult, Caller, PageOwner};
+use crate::domain::Domain;
 
 /// Set in the count of a call that is being continued.
 const CONTINUED: u32 = 1 << 31;

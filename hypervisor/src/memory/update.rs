@@ -12,8 +12,8 @@ use machine::paging::{Admission, Entry, NoEntries, RawEntry};
 
 use super::admission::{CACHE_ATTRIBUTES, GuestAdmission};
 use super::walk;
-use crate::domain::Domain;
 use crate::call::Caller;
+use crate::domain::Domain;
 
 /// What a change of an entry costs, in units of the budget: the use of one frame ends, that of
 /// another begins.

@@ -31,14 +31,15 @@ mod switch;
 mod usage;
 mod wake;
 
-pub use cpu::idle_time;
 #[cfg(test)]
 pub(crate) use cpu::idle_cpus;
+pub use cpu::idle_time;
 pub(crate) use cpu::{halt, leave_idle};
 pub(crate) use doze::doze;
 pub use doze::{may_doze, rouse};
 pub(crate) use dump::describe;
-pub use pause::wait_until_parked;
+pub(crate) use pause::kick_all;
+pub use pause::{pause, unpause, wait_until_parked};
 pub(crate) use poll::poll_timeout;
 pub use poll::{start_polling, wake_pollers};
 pub use runstate::Runstate;
@@ -51,5 +52,4 @@ pub(crate) use share::SLICE;
 pub use state::SchedulerState;
 pub(crate) use switch::{arrange_slice, deadline, note_leaving, put_back, take_next};
 pub use switch::{must_stop, yield_now};
-pub use wake::{block, kick, resume, running_on, wake};
-
+pub use wake::{block, kick, notify, resume, running_on, wake};

@@ -1,11 +1,29 @@
-//! Waiting for other vCPUs to stop.
+//! Keeping a domain's vCPUs from running, and waiting for them to stop.
 
 use machine::{cpu, time, tlb};
 
-use crate::domain::Vcpu;
+use crate::domain::{Domain, Vcpu};
 
 /// The longest that a caller waits, in nanoseconds.
 const PATIENCE: u64 = 500_000;
+
+/// Keeps the domain's vCPUs from running until as many calls of [`unpause`]; those that run stop soon.
+pub fn pause(domain: &Domain) {
+    domain.add_pause();
+    kick_all(domain);
+}
+
+/// Takes one pause back.
+pub fn unpause(domain: &Domain) {
+    if domain.remove_pause() {
+        domain.vcpus().iter().for_each(super::wake);
+    }
+}
+
+/// Makes all vCPUs of the domain that run look up.
+pub(crate) fn kick_all(domain: &Domain) {
+    domain.vcpus().iter().for_each(|vcpu| super::kick(vcpu));
+}
 
 /// Waits until no pCPU has the vCPU, so that its state is parked. The caller has seen to it that it will stop and not run again: its
 /// domain is paused, or it is down. `false` if it runs still after about half a millisecond (or is the one that this pCPU

@@ -21,6 +21,13 @@ pub fn wake(vcpu: &Arc<Vcpu>) {
     enqueue(vcpu, &domain);
 }
 
+/// Tells the vCPU that an event is pending, waking it if need be.
+pub fn notify(vcpu: &Arc<Vcpu>) {
+    if vcpu.info().raise_upcall() {
+        wake(vcpu);
+    }
+}
+
 /// Brings the vCPU to a pCPU if it may run: it has come up, or its domain is no longer paused.
 pub fn resume(vcpu: &Arc<Vcpu>) {
     if let Some(domain) = vcpu.domain() {
@@ -139,7 +146,7 @@ pub fn block(vcpu: &Arc<Vcpu>) {
 }
 
 fn event_due(vcpu: &Vcpu) -> bool {
-    crate::event_channel::deliverable(vcpu) || vcpu.nmi_pending.load(Ordering::SeqCst)
+    vcpu.event_is_deliverable() || vcpu.nmi_pending.load(Ordering::SeqCst)
 }
 
 /// The pCPU that runs the vCPU, if one does. One that is about to is already named; one on which it dozes has nothing of its memory cached (TC-2).

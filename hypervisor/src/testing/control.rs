@@ -21,6 +21,8 @@ use super::pair::Pair;
 use super::play::Recount;
 use super::player::{Player, Script};
 use crate::domain::{self, Domain, Life};
+use crate::lifecycle;
+use crate::scheduler;
 use crate::vcpu_loop;
 
 /// Where in its memory for arguments the requests' buffers lie, and the state of a vCPU.
@@ -53,7 +55,7 @@ pub fn control(bytes: &[u8], when: Recount) {
                 guest.park();
             }
             1 => {
-                domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
+                lifecycle::destroy_some(&mut Budget::new(Budget::HYPERCALL));
                 vcpu_loop::turn(cpu::current());
             }
             _ => players[0].control_step(&mut script),
@@ -69,10 +71,10 @@ pub fn control(bytes: &[u8], when: Recount) {
     destroy_others(&control);
     player.park();
     drop(player);
-    domain::destroy_initial(&control);
+    lifecycle::destroy_initial(&control);
     vcpu_loop::turn(cpu::current());
     drop((pair, control));
-    domain::forget_all();
+    lifecycle::forget_all();
     recount(&[]);
     assert_eq!(frames::free_frames(), free, "frames are lost");
 }
@@ -102,15 +104,15 @@ fn others() -> Vec<Arc<Domain>> {
 
 /// Destroys all domains but the control domain, which runs no more.
 fn destroy_others(control: &Arc<Domain>) {
-    control.pause();
-    domain::withdraw_initial(control);
-    others().iter().for_each(Domain::destroy);
+    scheduler::pause(&control);
+    lifecycle::withdraw_initial(control);
+    others().iter().for_each(lifecycle::destroy);
     for round in 0.. {
         assert!(round < 100_000, "a domain does not come to its end");
         if others().is_empty() {
             break;
         }
-        domain::destroy_some(&mut Budget::new(500));
+        lifecycle::destroy_some(&mut Budget::new(500));
         vcpu_loop::turn(cpu::current());
     }
 }

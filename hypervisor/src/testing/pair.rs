@@ -13,6 +13,7 @@ use machine::frames::{self, Budget};
 use super::player::Player;
 use super::{Guest, Tally};
 use crate::domain::{self, Domain, EndReason};
+use crate::lifecycle;
 
 /// Pages of each guest.
 const PAGES: usize = 24;
@@ -107,14 +108,14 @@ pub(super) fn destroy(pair: Pair, mut players: Vec<Player>) {
     drop(players);
     let domains = pair.domains();
     for domain in &domains {
-        domain.end(EndReason::Poweroff);
+        lifecycle::end(&domain, EndReason::Poweroff);
     }
     let gone = |domain: &Arc<Domain>| domain::by_id(domain.id()).is_none();
     for _ in 0..100_000 {
         if domains.iter().all(gone) {
             break;
         }
-        domain::destroy_some(&mut Budget::new(500));
+        lifecycle::destroy_some(&mut Budget::new(500));
     }
     assert!(domains.iter().all(gone), "a domain does not come to its end");
     drop(pair);

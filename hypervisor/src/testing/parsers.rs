@@ -12,8 +12,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Guest, start_machine_with, writable};
 use crate::builder::{self, Image};
-use crate::domain::{self, Domain, Settings};
+use crate::domain::{Domain, Settings};
 use crate::event_channel::Port;
+use crate::lifecycle;
 use crate::memory::{mmuext::mmuext_op, update_va_mapping::update_va_mapping};
 use crate::{console, start, store, trap::emulate};
 
@@ -189,7 +190,7 @@ pub fn build(module: &[u8]) {
         };
         let domain = Domain::new(DomainId(GUEST), settings).expect("memory for a domain");
         let _ = builder::build(&domain, &image, Some(&module[..module.len().min(5000)]), "console=hvc0");
-        domain::destroy_initial(&domain);
+        lifecycle::destroy_initial(&domain);
     }
     assert_eq!(frames::free_frames(), free, "frames are lost");
 }

@@ -16,6 +16,7 @@ use zerocopy::{Immutable, IntoBytes};
 use super::BASE;
 use crate::domain::{Domain, EndReason, Vcpu};
 use crate::hypercall::{dispatch, short};
+use crate::lifecycle;
 
 /// How often a call that is to be continued is repeated before the player goes on with something
 /// else.
@@ -95,7 +96,7 @@ impl Player {
             let is_bounded = allocated <= heap::UNASKED || self.domain.is_privileged();
             assert!(is_bounded, "hypercall {number} {arguments:x?} has allocated {allocated} bytes");
             if let Err(why) = result {
-                self.domain.end(EndReason::Killed(why));
+                lifecycle::end(&self.domain, EndReason::Killed(why));
                 return;
             }
             if cpu.registers().rip != 0 {

@@ -8,8 +8,8 @@ use machine::hosted::time::advance;
 use machine::time::{self, now};
 
 use crate::event_channel;
-use crate::vcpu_loop;
 use crate::testing::Guest;
+use crate::vcpu_loop;
 
 const MILLISECOND: u64 = 1_000_000;
 

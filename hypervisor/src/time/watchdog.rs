@@ -7,6 +7,7 @@ use machine::sync::{Level, SpinLock};
 use machine::time;
 
 use crate::domain::{Domain, EndReason};
+use crate::lifecycle;
 use crate::timers::{self, Action, Token};
 
 /// The watchdogs of one domain.
@@ -74,5 +75,5 @@ fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
     }
     tokens[number] = None;
     drop(tokens);
-    domain.end(EndReason::Watchdog);
+    lifecycle::end(&domain, EndReason::Watchdog);
 }

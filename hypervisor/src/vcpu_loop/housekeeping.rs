@@ -3,7 +3,7 @@
 use machine::cpu::{self, Pending};
 
 use crate::latency::{self, Phase};
-use crate::{console, debug_keys, domain, hardware, scheduler, timers};
+use crate::{console, debug_keys, event_channel, hardware, lifecycle, scheduler, timers};
 
 /// Takes what has come in on this pCPU since the last call.
 #[inline]
@@ -20,12 +20,12 @@ fn serve(pending: Pending) {
     latency::note(Phase::Service);
     if pending.contains(Pending::TIMER) {
         timers::run_due();
-        scheduler::deadline(cpu, domain::destruction_due());
+        scheduler::deadline(cpu, lifecycle::destruction_due());
     } else if pending.contains(Pending::KICK) {
         scheduler::arrange_slice(cpu);
     }
     if pending.contains(Pending::DEVICE) {
-        hardware::interrupts::deliver(cpu);
+        hardware::interrupts::deliver(cpu, event_channel::raise_interrupt);
     }
     if pending.contains(Pending::SERIAL) {
         console::serial_input(debug_keys::press);

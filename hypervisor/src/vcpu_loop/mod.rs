@@ -13,8 +13,9 @@ use machine::cpu;
 use machine::frames::{self, Budget};
 use machine::time;
 
-use crate::domain::{self, Domain, Vcpu};
+use crate::domain::{Domain, Vcpu};
 use crate::latency::{self, Phase};
+use crate::lifecycle;
 use crate::{console, scheduler};
 
 pub(crate) use housekeeping::poll;
@@ -33,19 +34,19 @@ fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
     // meanwhile.
     latency::window();
     poll();
-    if domain::destruction_due() {
+    if lifecycle::destruction_due() {
         latency::note(Phase::Destruction);
-        domain::destroy_some(&mut Budget::new(Budget::HYPERCALL));
+        lifecycle::destroy_some(&mut Budget::new(Budget::HYPERCALL));
         latency::window();
     }
     latency::note(Phase::Switch);
-    let work = domain::destruction_due();
+    let work = lifecycle::destruction_due();
     if let Some((vcpu, domain)) = scheduler::take_next(cpu, work) {
         guest(&vcpu, &domain);
         scheduler::put_back(cpu, &vcpu, &domain);
         return;
     }
-    if !domain::destruction_due() {
+    if !lifecycle::destruction_due() {
         halt(cpu);
     }
     scheduler::leave_idle(cpu);
@@ -75,7 +76,7 @@ fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
 
 /// Whether this pCPU has something to do besides running vCPUs.
 fn has_other_work() -> bool {
-    frames::left_tables() || domain::destruction_due()
+    frames::left_tables() || lifecycle::destruction_due()
 }
 
 /// Whether the vCPU, which this pCPU runs and which has to stop, may stay loaded while it waits.

@@ -16,11 +16,13 @@ use machine::hosted::time::advance;
 use machine::time::now;
 
 use super::{doze, halt, may_doze, poll, step};
-use crate::scheduler::{
-    SLICE, block, idle_cpus, kick, must_stop, resume, running_on, set_affinity, set_rate_limit, set_soft_affinity, set_weight, start_polling,
-    wait_until_parked, wake, wake_pollers, yield_now,
-};
 use crate::domain::{Domain, EndReason, Settings, Vcpu};
+use crate::lifecycle;
+use crate::scheduler;
+use crate::scheduler::{
+    SLICE, block, idle_cpus, kick, must_stop, resume, running_on, set_affinity, set_rate_limit, set_soft_affinity,
+    set_weight, start_polling, wait_until_parked, wake, wake_pollers, yield_now,
+};
 use crate::testing::{rounds, start_machine};
 
 /// A domain whose vCPUs are up; nothing runs them but the closures here.
@@ -116,12 +118,12 @@ fn start_on(domain: &Domain, cpus: CpuSet) {
     for vcpu in domain.vcpus() {
         set_affinity(vcpu, cpus).expect("pCPUs that run");
     }
-    domain.start();
+    lifecycle::start(&domain);
 }
 
 fn stop(domains: &[Arc<Domain>], cpus: Cpus) {
     for domain in domains {
-        domain.pause();
+        scheduler::pause(&domain);
         for vcpu in domain.vcpus() {
             while !wait_until_parked(vcpu) {
                 thread::yield_now();
@@ -145,7 +147,7 @@ fn no_wake_up_is_lost() {
     let domain = domain(1, 1, 256, 0);
     start_on(&domain, cpus.set());
     for sent in 1..=20_000 {
-        domain.vcpu(0).expect("a vCPU").notify();
+        scheduler::notify(domain.vcpu(0).expect("a vCPU"));
         let patience = Instant::now();
         while seen.load(Ordering::SeqCst) < sent {
             assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
@@ -174,7 +176,7 @@ fn no_wake_up_is_lost_by_one_that_dozes() {
     start_on(&domain, cpus.set());
     let vcpu = domain.vcpu(0).expect("a vCPU");
     for sent in 1..=20_000 {
-        vcpu.notify();
+        scheduler::notify(&vcpu);
         let patience = Instant::now();
         while SEEN.load(Ordering::SeqCst) < sent {
             assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
@@ -206,7 +208,7 @@ fn one_that_dozes_makes_room() {
     domains.iter().for_each(|domain| start_on(domain, cpus.set()));
     for turn in 1..=5_000 {
         for (number, domain) in domains.iter().enumerate() {
-            domain.vcpu(0).expect("a vCPU").notify();
+            scheduler::notify(domain.vcpu(0).expect("a vCPU"));
             let patience = Instant::now();
             while TURNS[number].load(Ordering::SeqCst) < turn {
                 assert!(patience.elapsed() < Duration::from_secs(20), "{number} waits in turn {turn}");
@@ -227,7 +229,7 @@ fn a_cap_holds_for_one_that_dozes() {
         loop {
             poll();
             advance(1_000_000);
-            vcpu.notify();
+            scheduler::notify(&vcpu);
             if !wait(vcpu) || must_stop(vcpu) {
                 return;
             }
@@ -329,7 +331,7 @@ fn a_sleeper_wakes_soon_beside_busy_vcpus() {
                 if now() >= next.get() {
                     next.set(u64::MAX);
                     sent.set(now());
-                    sleeper.notify();
+                    scheduler::notify(&sleeper);
                 }
             });
         }
@@ -356,7 +358,7 @@ fn beside_a_relay(turn: u64, rest: u64, weight: u16) -> (Vec<u64>, u64) {
             work(vcpu, || {
                 if now() >= resumes.get() {
                     resumes.set(u64::MAX);
-                    domains[1].vcpu(holder.get()).expect("a vCPU").notify();
+                    scheduler::notify(domains[1].vcpu(holder.get()).expect("a vCPU"));
                 }
             });
             left.set(now());
@@ -375,14 +377,14 @@ fn beside_a_relay(turn: u64, rest: u64, weight: u16) -> (Vec<u64>, u64) {
                 if holder.get() == 0 && rest != 0 {
                     resumes.set(now() + rest);
                 } else {
-                    domains[1].vcpu(holder.get()).expect("a vCPU").notify();
+                    scheduler::notify(domains[1].vcpu(holder.get()).expect("a vCPU"));
                 }
             }
         }
         vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
         block(vcpu);
     });
-    domains.iter().for_each(|domain| domain.pause());
+    domains.iter().for_each(|domain| scheduler::pause(&domain));
     (run_times(&domains), longest.get())
 }
 
@@ -415,7 +417,7 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
             work(vcpu, || {
                 if now() >= next.get() {
                     next.set(now() + 1_300_000);
-                    sleeper.notify();
+                    scheduler::notify(&sleeper);
                 }
             });
             runs.borrow_mut().push(now() - start);
@@ -455,7 +457,7 @@ fn a_vcpu_wakes_where_it_likes_best() {
             assert!(patience.elapsed() < Duration::from_secs(20), "both become idle again");
             thread::yield_now();
         }
-        vcpu.notify();
+        scheduler::notify(&vcpu);
         let patience = Instant::now();
         while RUNS.load(Ordering::SeqCst) < sent {
             assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
@@ -532,8 +534,8 @@ fn whatever_happens_a_vcpu_runs_on_one_cpu_and_none_is_lost() {
                 let _ = set_affinity(vcpu, CpuSet::from_bits(some.bits() & all.bits()));
             }
             1 => {
-                domain.pause();
-                domain.unpause();
+                scheduler::pause(&domain);
+                scheduler::unpause(&domain);
             }
             2 => {
                 vcpu.set_up(false);
@@ -545,14 +547,14 @@ fn whatever_happens_a_vcpu_runs_on_one_cpu_and_none_is_lost() {
                 resume(vcpu);
             }
             3 => kick(vcpu),
-            _ => vcpu.notify(),
+            _ => scheduler::notify(&vcpu),
         }
     }
     for vcpu in domain.vcpus() {
         set_affinity(vcpu, all).expect("pCPUs that run");
         let before = TURNS[number(vcpu)].load(Ordering::SeqCst);
         let patience = Instant::now();
-        vcpu.notify();
+        scheduler::notify(&vcpu);
         while TURNS[number(vcpu)].load(Ordering::SeqCst) == before {
             assert!(
                 patience.elapsed() < Duration::from_secs(20),
@@ -588,7 +590,7 @@ fn a_pcpu_that_finds_nothing_to_run_serves_flushes() {
     let domain = Domain::new(DomainId(0), settings).expect("memory for a domain");
     // It does not come to rest, so its destruction stays due and does not advance.
     let context = domain.vcpus()[0].parked().take();
-    domain.end(EndReason::Poweroff);
+    lifecycle::end(&domain, EndReason::Poweroff);
     let stop = Arc::new(AtomicBool::new(false));
     let (send, receive) = sync::mpsc::channel();
     let other = thread::spawn({

@@ -8,8 +8,9 @@ use core::sync::atomic::Ordering;
 use machine::context::{Active, Exit, GuestContext};
 use machine::frames::{self, Budget};
 
-use crate::domain::{self, Domain, EndReason, Vcpu};
+use crate::domain::{Domain, EndReason, Vcpu};
 use crate::latency::{self, Cause, Phase};
+use crate::lifecycle;
 use crate::trap::upcall_storm::{UpcallStorm, Verdict};
 use crate::{hypercall, scheduler, time, timers, trap};
 use abi::xen::{hypercall as numbers, vm_assist};
@@ -21,7 +22,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
     let mut cpu = match context.activate() {
         Ok(cpu) => cpu,
         Err(context) => {
-            domain.end(EndReason::Killed(String::from("a vCPU without root table was started")));
+            lifecycle::end(&domain, EndReason::Killed(String::from("a vCPU without root table was started")));
             return context;
         }
     };
@@ -40,7 +41,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
             left_tables = !tear_down(domain);
         }
         if frames::owner_emptied() {
-            domain::conclude_emptied();
+            lifecycle::conclude_emptied();
         }
         if scheduler::must_stop(vcpu) {
             if !left_tables && super::may_doze(vcpu, domain) {
@@ -74,7 +75,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
             exit.map_or(Ok(()), |exit| act(&mut cpu, domain, vcpu, exit))
         });
         if let Err(why) = step {
-            domain.end(EndReason::Killed(why));
+            lifecycle::end(&domain, EndReason::Killed(why));
         }
     }
     vcpu.left_tables.store(left_tables, Ordering::Relaxed);
@@ -92,7 +93,7 @@ fn tear_down(domain: &Domain) -> bool {
     // What was left may be a table of a domain that has been destroyed, which only the control
     // domain can have used.
     let done =
-        domain.teardown.advance(&mut budget) && (!domain.is_privileged() || domain::tear_down_remains(&mut budget));
+        domain.teardown.advance(&mut budget) && (!domain.is_privileged() || lifecycle::tear_down_remains(&mut budget));
     if done {
         frames::note_settled();
     }
@@ -188,7 +189,7 @@ mod tests {
         let context = guest.park();
         let domain = Arc::clone(&guest.domain);
         let vcpu = Arc::clone(domain.vcpu(0).expect("a vCPU"));
-        domain.start();
+        lifecycle::start(&domain);
         vcpu.set_up(true);
         vcpu.nmi_pending.store(true, Ordering::SeqCst);
         let other = thread::spawn({
@@ -208,7 +209,7 @@ mod tests {
         }
         and_then();
         vcpu.set_up(false);
-        vcpu.kick();
+        scheduler::kick(&vcpu);
         other.join().expect("the other pCPU fails no test");
     }
 

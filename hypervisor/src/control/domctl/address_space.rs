@@ -3,8 +3,8 @@
 use abi::domctl::AddressSize;
 use abi::errno::Errno;
 
-use crate::control::Request;
 use crate::call::{CallResult, Caller};
+use crate::control::Request;
 
 const BITS: u32 = 64;
 

@@ -7,9 +7,9 @@ use alloc::sync::Arc;
 use machine::addr::CpuSet;
 use machine::cpu;
 
+use crate::call::{CallResult, Caller};
 use crate::control::{Request, cpu_bitmap};
 use crate::domain::Domain;
-use crate::call::{CallResult, Caller};
 use crate::scheduler;
 
 /// The pCPUs that there are.

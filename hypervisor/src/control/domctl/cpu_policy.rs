@@ -6,11 +6,11 @@ use abi::errno::Errno;
 use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 
+use crate::call::{CallError, CallResult, Caller};
 use crate::control::Request;
 use crate::control::cpu_policy::Lists;
 use crate::cpu_policy::{self, Excess, msr};
 use crate::domain::{Domain, Life};
-use crate::call::{CallError, CallResult, Caller};
 
 /// In the answer: nothing was refused.
 const NOTHING: u32 = u32::MAX;

@@ -8,10 +8,10 @@ use alloc::format;
 use alloc::sync::Arc;
 use machine::{frames, heap};
 
+use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
 use crate::grant_table;
-use crate::call::{CallResult, Caller};
 use crate::limits::{self, Limit};
 use crate::time;
 

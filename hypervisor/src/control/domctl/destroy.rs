@@ -4,9 +4,10 @@ use abi::errno::Errno;
 use abi::xen::DomainId;
 use alloc::sync::{Arc, Weak};
 
+use crate::call::{CallError, CallResult, Caller};
 use crate::control::Request;
 use crate::domain::{self, Domain};
-use crate::call::{CallError, CallResult, Caller};
+use crate::lifecycle;
 
 /// Destroys the domain, in pieces.
 pub(super) fn destroy(caller: &mut Caller<'_>, request: &Request) -> CallResult {
@@ -20,11 +21,11 @@ pub(super) fn destroy(caller: &mut Caller<'_>, request: &Request) -> CallResult 
         return if is_dead { Ok(0) } else { Err(Errno::ESRCH.into()) };
     };
     super::other(caller, &target)?;
-    target.destroy();
+    lifecycle::destroy(&target);
     let this = Arc::downgrade(&target);
     drop(target);
     while is_known(&this, request.domain) {
-        domain::destroy_some(&mut caller.budget);
+        lifecycle::destroy_some(&mut caller.budget);
         if caller.budget.is_exhausted() {
             *caller.vcpu.destroying.lock() = Some((request.domain, this));
             return Err(CallError::again());

@@ -3,8 +3,8 @@
 use abi::domctl::{AssignDevice, IoMemoryPermission, IoPortPermission, IrqPermission, device_kind, op};
 use abi::errno::Errno;
 
-use crate::control::Request;
 use crate::call::CallResult;
+use crate::control::Request;
 
 const PORTS: u64 = 1 << 16;
 

@@ -5,10 +5,10 @@ use abi::errno::Errno;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
+use crate::call::CallResult;
 use crate::control::Request;
 use crate::domain::Domain;
 use crate::event_channel;
-use crate::call::CallResult;
 
 /// Gives a virtual interrupt of the host to the domain.
 pub(super) fn set_virq_handler(request: &Request, target: &Arc<Domain>) -> CallResult {

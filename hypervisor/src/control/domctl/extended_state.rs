@@ -9,9 +9,9 @@ use machine::context::{GuestContext, Handler, is_canonical};
 use zerocopy::FromZeros;
 
 use super::vcpu_context::at_rest;
+use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::call::{CallResult, Caller};
 
 /// Bytes in front of the XSAVE image: the states that are enabled, and those that ever were.
 const WORDS: usize = 16;

@@ -7,9 +7,9 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use zerocopy::FromZeros;
 
+use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::{self, Domain, EndReason, Known, Life, Remains};
-use crate::call::{CallResult, Caller};
 
 /// Bits of a frame number's address that a guest can have.
 const ADDRESS_BITS: u8 = 52;

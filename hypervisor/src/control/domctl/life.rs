@@ -5,31 +5,43 @@ use abi::errno::Errno;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
+use crate::call::{CallError, CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::call::{CallError, CallResult, Caller};
-use crate::scheduler;
+use crate::{lifecycle, scheduler, time};
 
 /// Pauses the domain; none of its vCPUs runs any more when this returns.
 pub(super) fn pause(caller: &Caller<'_>, target: &Arc<Domain>) -> CallResult {
-    super::other(caller, target)?.pause_by_control()?;
+    super::other(caller, target)?.control.add_pause()?;
+    scheduler::pause(target);
     if target.vcpus().iter().all(|vcpu| scheduler::wait_until_parked(vcpu)) {
         return Ok(0);
     }
     // Once more, when this pCPU has looked up.
-    target.unpause_by_control()?;
+    take_pause_back(target)?;
     Err(CallError::again())
 }
 
 /// Takes a pause back.
 pub(super) fn unpause(target: &Arc<Domain>) -> CallResult {
-    target.unpause_by_control()?;
+    take_pause_back(target)?;
     Ok(0)
+}
+
+/// Takes a pause of the control domain's back. The first time, the domain begins to run: the tools
+/// have filled its shared pages before, so what Paravane writes there is written now.
+fn take_pause_back(target: &Arc<Domain>) -> Result<(), Errno> {
+    target.control.remove_pause()?;
+    if target.note_started() {
+        time::init_domain(target);
+    }
+    scheduler::unpause(target);
+    Ok(())
 }
 
 /// Lets a domain that has ended go on.
 pub(super) fn resume(target: &Arc<Domain>) -> CallResult {
-    target.resume();
+    lifecycle::resume(target);
     Ok(0)
 }
 

@@ -8,9 +8,9 @@ use machine::frames::{TypedRef, Writable};
 use machine::paging::NoEntries;
 
 use crate::builder::hypercall_page;
+use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::call::{CallResult, Caller};
 
 /// log2 of the KiB in a frame.
 const KIB_SHIFT: u32 = 2;

@@ -23,8 +23,8 @@ use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 
 use super::{Request, note_refusal};
-use crate::domain::{Domain, Vcpu};
 use crate::call::{CallResult, Caller};
+use crate::domain::{Domain, Vcpu};
 
 /// What an operation costs that says nothing about it.
 const COST: u32 = 128;

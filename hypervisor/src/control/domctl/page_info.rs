@@ -6,9 +6,9 @@ use alloc::sync::Arc;
 use machine::addr::{GuestVirt, Mfn};
 use machine::frames::KindCode;
 
+use crate::call::{CallError, CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::call::{CallError, CallResult, Caller};
 
 /// The most frames that one call may ask about.
 const MOST: u32 = 1024;

@@ -4,9 +4,9 @@ use abi::domctl::{SchedulerCredit, scheduler, scheduler_command};
 use abi::errno::Errno;
 use alloc::sync::Arc;
 
+use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::call::{CallResult, Caller};
 use crate::scheduler::{set_cap, set_weight};
 
 /// Tells or sets weight and cap; a weight of zero leaves it as it is.

@@ -10,8 +10,10 @@ use abi::xen::{CpuBitmap, DomainId};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::*;
-use crate::cpu_policy::{feature_set, system};
 use crate::call::CallError;
+use crate::cpu_policy::{feature_set, system};
+use crate::lifecycle;
+use crate::scheduler;
 use crate::testing::Guest;
 
 const OTHER: DomainId = DomainId(5);
@@ -139,9 +141,9 @@ fn a_policy_that_is_none_is_refused_and_named() {
     let (result, answer) = call(&mut control, op::GET_CPU_POLICY, OTHER, &none);
     assert_eq!((result, answer.msr_count), (Ok(0), 2), "asks for the length");
     assert_eq!(other.domain.cpu_policy(), before, "nothing has changed");
-    other.domain.start();
+    lifecycle::start(&other.domain);
     assert_eq!(call(&mut control, op::SET_CPU_POLICY, OTHER, &none).0, Err(Errno::EEXIST));
-    other.domain.pause();
+    scheduler::pause(&other.domain);
 }
 
 #[test]

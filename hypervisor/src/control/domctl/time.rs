@@ -6,9 +6,9 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use machine::time;
 
+use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
-use crate::call::{CallResult, Caller};
 
 /// Values of `tsc_mode`: emulated where it must be, always, never. Here no domain needs it and none can have it.
 const DEFAULT: u32 = 0;

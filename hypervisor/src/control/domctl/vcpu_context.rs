@@ -8,9 +8,9 @@ use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 use machine::context::GuestContext;
 
+use crate::call::{CallError, CallResult, Caller};
 use crate::control::Request;
 use crate::domain::{Domain, Vcpu, state};
-use crate::call::{CallError, CallResult, Caller};
 use crate::scheduler;
 
 /// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile.
@@ -39,7 +39,7 @@ fn at_rest_prepared<P, R>(
     act: impl FnOnce(&mut GuestContext, P) -> Result<R, CallError>,
 ) -> Result<R, CallError> {
     super::other(caller, target)?;
-    target.pause();
+    scheduler::pause(&target);
     let result = if !scheduler::wait_until_parked(vcpu) {
         Err(CallError::again())
     } else {
@@ -49,7 +49,7 @@ fn at_rest_prepared<P, R>(
             None => Err(CallError::again()),
         })
     };
-    target.unpause();
+    scheduler::unpause(&target);
     result
 }
 

@@ -5,8 +5,8 @@ use machine::addr::GuestVirt;
 use machine::console::history;
 
 use super::Request;
-use crate::debug_keys;
 use crate::call::{CallError, CallResult, Caller};
+use crate::debug_keys;
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 512;

@@ -5,9 +5,9 @@ use abi::sysctl::{CpuFeatureSet, CpuLevellingCaps, CpuPolicy, cpu_policy as inde
 use machine::addr::GuestVirt;
 
 use super::Request;
+use crate::call::{CallResult, Caller};
 use crate::control::cpu_policy::Lists;
 use crate::cpu_policy::{self, Policy, WORDS, system};
-use crate::call::{CallResult, Caller};
 
 /// By what means processes could be kept from the processor's own CPUID: none is in use.
 pub(super) fn levelling(caller: &mut Caller<'_>, request: &Request) -> CallResult {

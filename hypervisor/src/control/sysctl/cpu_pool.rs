@@ -7,9 +7,9 @@ use machine::addr::CpuSet;
 
 use super::host::cpus;
 use super::{Request, SCHEDULER};
+use crate::call::{CallResult, Caller};
 use crate::control::cpu_bitmap;
 use crate::domain;
-use crate::call::{CallResult, Caller};
 
 /// The number of the pool.
 pub(super) const POOL: u32 = 0;

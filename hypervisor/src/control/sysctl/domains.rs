@@ -6,8 +6,8 @@ use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
 use super::Request;
-use crate::control::domctl::info;
 use crate::call::{CallResult, Caller};
+use crate::control::domctl::info;
 
 /// What describing a domain costs, in units of the budget.
 const COST: u32 = 256;

@@ -5,8 +5,8 @@ use machine::addr::{CpuId, GuestVirt, PAGE_SIZE};
 use machine::{cpu, frames, time};
 
 use super::{Request, topology};
-use crate::cpu_policy::{feature_set, system};
 use crate::call::{CallResult, Caller};
+use crate::cpu_policy::{feature_set, system};
 use crate::memory::claim;
 use crate::scheduler;
 

@@ -6,10 +6,10 @@ use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
 use super::hand_out;
+use crate::call::{CallResult, Caller};
 use crate::domain;
 use crate::event_channel::ports::{Peer, State};
 use crate::event_channel::{allocate, close, note_refusal, with_both};
-use crate::call::{CallResult, Caller};
 
 fn resolve(caller: &Caller<'_>, id: DomainId) -> DomainId {
     if id == DomainId::SELF { caller.domain.id() } else { id }

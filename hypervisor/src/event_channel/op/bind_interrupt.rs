@@ -6,10 +6,10 @@ use abi::xen::virq;
 use machine::addr::GuestVirt;
 
 use super::hand_out;
+use crate::call::{CallResult, Caller};
 use crate::event_channel::ports::{State, is_global};
 use crate::event_channel::{allocate, close as close_port};
 use crate::hardware::{self, interrupts};
-use crate::call::{CallResult, Caller};
 
 /// Physical interrupt numbers that exist for a domain without devices: the legacy lines and as many to spare as Xen
 /// leaves.

@@ -4,9 +4,9 @@ use abi::errno::Errno;
 use abi::event_channel::BindVcpu;
 use machine::addr::GuestVirt;
 
+use crate::call::{CallResult, Caller};
 use crate::event_channel::ports::{State, is_global};
 use crate::hardware;
-use crate::call::{CallResult, Caller};
 
 pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let arguments: BindVcpu = caller.cpu.read(argument)?;

@@ -7,8 +7,8 @@ use abi::event_channel::{Close, Reset};
 use machine::addr::GuestVirt;
 
 use super::RESET_CONTINUED;
-use crate::event_channel::{CLOSE_COST, close as close_port};
 use crate::call::{CallError, CallResult, Caller};
+use crate::event_channel::{CLOSE_COST, close as close_port};
 
 /// What it costs, in units of the budget, to give the FIFO ABI's pages back.
 const COST_OF_FIFO: u32 = 512;

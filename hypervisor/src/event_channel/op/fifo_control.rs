@@ -6,9 +6,9 @@ use machine::addr::{GuestVirt, Mfn, PAGE_SIZE};
 use machine::frames::{SharedPage, TypedRef};
 use machine::paging::NoEntries;
 
+use crate::call::{CallError, CallResult, Caller};
 use crate::event_channel::fifo::{Fifo, WORDS_PER_PAGE};
 use crate::event_channel::ports::State;
-use crate::call::{CallError, CallResult, Caller};
 
 /// A frame of the caller's that both sides will write.
 fn shared_page(caller: &mut Caller<'_>, frame: u64) -> Result<SharedPage, CallError> {

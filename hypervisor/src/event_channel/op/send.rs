@@ -4,9 +4,9 @@ use abi::errno::Errno;
 use abi::event_channel::{Send, Unmask};
 use machine::addr::GuestVirt;
 
+use crate::call::{CallResult, Caller};
 use crate::event_channel::deliver;
 use crate::event_channel::ports::State;
-use crate::call::{CallResult, Caller};
 
 /// What it costs, in units of the budget, to serve a ring.
 const COST_OF_SERVICE: u32 = 4096;

@@ -4,8 +4,8 @@ use abi::event_channel::{Status, status as code};
 use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
-use crate::event_channel::ports::State;
 use crate::call::{CallResult, Caller};
+use crate::event_channel::ports::State;
 
 /// What a guest is told to be at the other end where it is Paravane: the control domain, as everywhere else.
 const CONTROL_DOMAIN: DomainId = DomainId(0);

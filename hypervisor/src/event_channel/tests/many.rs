@@ -6,10 +6,10 @@ use machine::frames::Budget;
 
 use super::fifo::{LINKED, WORDS, expand, get, guest as fifo_guest, init_control, set};
 use super::{alloc, bind, bind_ipi, call, close, pending, send, status_of, upcall};
+use crate::call::CallError;
 use crate::event_channel::event_channel_op;
 use crate::event_channel::ports::{COST_OF_WAKING, DEFAULT_LIMIT, LOOKS};
 use crate::event_channel::two_level::clear_pending;
-use crate::call::CallError;
 use crate::scheduler::start_polling;
 use crate::testing::Guest;
 

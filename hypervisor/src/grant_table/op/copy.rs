@@ -9,11 +9,11 @@ use machine::frames::{FrameRef, TypedRef};
 use machine::paging::NoEntries;
 
 use super::{Failure, settle};
+use crate::call::{CallError, Caller};
 use crate::domain::{self, Domain};
 use crate::grant_table::frame_of;
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::{Status, Use};
-use crate::call::{CallError, Caller};
 
 /// Bytes that are carried over at a time.
 const PIECE: usize = 1024;

@@ -5,12 +5,12 @@ use alloc::sync::Arc;
 use abi::grant_table::{MapGrantRef, map_flags, status};
 
 use super::{Failure, settle};
+use crate::call::{CallError, Caller};
 use crate::domain::{self, Domain};
 use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{Hold, Record};
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Use;
-use crate::call::{CallError, Caller};
 use crate::limits;
 use machine::frames::TypedRef;
 use machine::paging::NoEntries;

@@ -8,9 +8,9 @@ use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
 use super::{Failure, settle};
+use crate::call::{CallError, CallResult, Caller};
 use crate::domain::Domain;
 use crate::grant_table::table::Status;
-use crate::call::{CallError, CallResult, Caller};
 use crate::limits::{self, Limit};
 
 /// The domain whose table is meant.

@@ -10,8 +10,8 @@ use machine::m2p;
 use machine::paging::NoEntries;
 
 use super::{Failure, settle};
-use crate::domain::{self, Domain};
 use crate::call::{CallError, Caller};
+use crate::domain::{self, Domain};
 use crate::memory::claim;
 
 const COST: u32 = 512;

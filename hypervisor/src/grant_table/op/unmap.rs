@@ -8,11 +8,11 @@ use machine::addr::GuestVirt;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::batch;
+use crate::call::{CallError, CallResult, Caller};
 use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{Hold, Record};
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Status;
-use crate::call::{CallError, CallResult, Caller};
 use crate::memory::flush::{self, What, Whose};
 
 /// Elements between two flushes.

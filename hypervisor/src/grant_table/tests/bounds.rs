@@ -16,9 +16,9 @@ use super::{
     FREE_PAGE, GRANTEE, GRANTER, Limits, TABLE_PAGE, grant_table_op, map, map_at, map_own, pair, setup, unmap,
     unmap_at, write_entry,
 };
+use crate::call::CallError;
 use crate::grant_table::dump::in_use;
 use crate::grant_table::{COST_OF_CHUNK, COST_OF_FRAME, COST_OF_LISTING, COST_OF_RECORD};
-use crate::call::CallError;
 use crate::testing::Guest;
 
 #[test]

@@ -13,8 +13,8 @@ use machine::hardware::vector::Trigger;
 use machine::paging::NoEntries;
 
 use super::check_own;
-use crate::hardware::interrupts;
 use crate::call::{CallResult, Caller};
+use crate::hardware::interrupts;
 
 /// The first register of an I/O APIC's entries; entries have two.
 const REDIRECTION: u32 = 0x10;

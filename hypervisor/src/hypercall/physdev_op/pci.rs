@@ -8,8 +8,8 @@ use machine::addr::{GuestVirt, MachineAddr, Mfn};
 use machine::hardware::pci::Function;
 use machine::hardware::{DeviceFrame, Hardware};
 
-use crate::hardware::{devices, interrupts};
 use crate::call::{CallResult, Caller};
+use crate::hardware::{devices, interrupts};
 
 /// The function, in the only segment whose configuration space can be reached through ports.
 fn function(device: &PciDevice) -> Result<Function, Errno> {

@@ -13,8 +13,8 @@ use machine::frames::Budget;
 use machine::heap;
 
 use super::Request;
-use crate::hardware;
 use crate::call::{CallError, CallResult, Caller};
+use crate::hardware;
 
 /// The longest name of a variable, in characters with the zero, and the largest contents.
 const LONGEST_NAME: usize = 1024;

@@ -9,8 +9,8 @@ use machine::addr::GuestVirt;
 use machine::boot::{self, Efi, MemoryKind};
 
 use super::Request;
-use crate::hardware;
 use crate::call::{CallResult, Caller};
+use crate::hardware;
 
 pub(super) fn info(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     let mut keyboard: FirmwareKeyboard = request.arguments()?;

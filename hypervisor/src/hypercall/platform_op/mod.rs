@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::call::{CallError, CallResult, Caller};
 use crate::domain::EndReason;
+use crate::lifecycle;
 use crate::time;
 
 const POWER_OFF: u32 = 5;
@@ -103,7 +104,7 @@ fn set_time(caller: &mut Caller<'_>, seconds: u64, nanoseconds: u32, system_time
 fn sleep(caller: &Caller<'_>, EnterAcpiSleep { sleep_state, .. }: EnterAcpiSleep) -> CallResult {
     match sleep_state {
         POWER_OFF => {
-            caller.domain.end(EndReason::Poweroff);
+            lifecycle::end(&caller.domain, EndReason::Poweroff);
             Ok(0)
         }
         1..POWER_OFF => Err(Errno::EOPNOTSUPP.into()),

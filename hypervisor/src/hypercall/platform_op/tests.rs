@@ -9,6 +9,7 @@ use zerocopy::FromZeros;
 
 use super::*;
 use crate::testing::Guest;
+use crate::time;
 
 fn call<T: IntoBytes + Immutable>(guest: &mut Guest, command: u32, arguments: &T) -> CallResult {
     let mut call = PlatformOp::new_zeroed();

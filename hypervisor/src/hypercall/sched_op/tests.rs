@@ -8,11 +8,13 @@ use machine::hosted::time::advance;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::{sched_op, sched_op_compat};
+use crate::call::{CallError, CallResult};
 use crate::domain::{EndReason, Life};
 use crate::event_channel::{allocate_for_paravane, notify_guest};
-use crate::call::{CallError, CallResult};
-use crate::vcpu_loop;
+use crate::lifecycle;
+use crate::scheduler;
 use crate::testing::Guest;
+use crate::vcpu_loop;
 
 const NOWHERE: GuestVirt = GuestVirt::new(0xdead_0000);
 
@@ -48,7 +50,7 @@ fn block_lets_events_in_and_waits_unless_one_is_there() {
     assert!(is_blocked(&mut guest));
     let vcpu = guest.domain.vcpu(0).expect("a vCPU").clone();
     assert_eq!(vcpu.info().upcall_mask().load(Ordering::SeqCst), 0);
-    vcpu.notify();
+    scheduler::notify(&vcpu);
     assert!(!is_blocked(&mut guest));
     // It has not looked yet.
     assert!(sched_op(&mut guest.caller(), op::BLOCK, NOWHERE).is_ok());
@@ -95,7 +97,7 @@ fn a_poll_without_ports_ends_in_time() {
 #[test]
 fn shutdown_ends_the_domain_with_the_first_code() {
     let mut guest = Guest::new(1, 2);
-    guest.domain.start();
+    lifecycle::start(&guest.domain);
     assert!(call(&mut guest, op::SHUTDOWN_CODE, &Shutdown { reason: 1 }).is_ok());
     assert!(call(&mut guest, op::SHUTDOWN_CODE, &Shutdown { reason: 3 }).is_ok());
     assert_eq!(guest.domain.life(), Life::Running);
@@ -106,7 +108,7 @@ fn shutdown_ends_the_domain_with_the_first_code() {
 #[test]
 fn an_unknown_shutdown_reason_ends_the_domain_too() {
     let mut guest = Guest::new(1, 2);
-    guest.domain.start();
+    lifecycle::start(&guest.domain);
     assert!(call(&mut guest, op::SHUTDOWN, &Shutdown { reason: 77 }).is_ok());
     assert!(matches!(guest.domain.life(), Life::Ended(EndReason::Killed(_))));
 }
@@ -114,7 +116,7 @@ fn an_unknown_shutdown_reason_ends_the_domain_too() {
 #[test]
 fn the_old_form_knows_three_operations() {
     let mut guest = Guest::new(1, 2);
-    guest.domain.start();
+    lifecycle::start(&guest.domain);
     refused(sched_op_compat(&mut guest.caller(), op::POLL, 0), Errno::ENOSYS);
     assert!(sched_op_compat(&mut guest.caller(), op::YIELD, 0).is_ok());
     assert!(sched_op_compat(&mut guest.caller(), op::BLOCK, 0).is_ok());
@@ -138,7 +140,7 @@ fn others_are_not_an_unprivileged_domains_business() {
 #[test]
 fn a_watchdog_that_is_not_set_back_ends_the_domain() {
     let mut guest = Guest::new(1, 2);
-    guest.domain.start();
+    lifecycle::start(&guest.domain);
     let mut set = |id, timeout| call(&mut guest, op::WATCHDOG, &Watchdog { id, timeout });
     refused(set(0, 0), Errno::EINVAL);
     refused(set(1, 5), Errno::EINVAL);

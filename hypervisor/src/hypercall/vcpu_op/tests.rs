@@ -14,8 +14,8 @@ use machine::time;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::vcpu_op;
-use crate::domain::{EndReason, Life, MAX_VCPUS};
 use crate::call::{CallError, CallResult};
+use crate::domain::{EndReason, Life, MAX_VCPUS};
 use crate::scheduler;
 use crate::testing::{Guest, rounds};
 use crate::vcpu_loop;

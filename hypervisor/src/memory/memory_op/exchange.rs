@@ -10,8 +10,8 @@ use machine::frames::{Allocation, Chain};
 use machine::m2p;
 
 use super::reservation::{COST_OF_NEW, MAX_ORDER, address_bits};
-use crate::domain::Domain;
 use crate::call::{CallError, CallResult, Caller};
+use crate::domain::Domain;
 use crate::limits::{self, Limit};
 use crate::memory::claim;
 

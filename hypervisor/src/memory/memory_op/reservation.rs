@@ -9,8 +9,8 @@ use machine::frames::{self, Extent};
 use machine::m2p;
 
 use super::{EXTENT_SHIFT, continue_from};
-use crate::domain::Domain;
 use crate::call::{CallResult, Caller};
+use crate::domain::Domain;
 use crate::limits::{self, Limit};
 use crate::memory::{claim, mmuext};
 

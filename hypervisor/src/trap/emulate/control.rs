@@ -8,10 +8,10 @@ use machine::frames::Budget;
 
 use super::decode::{Instruction, ModRm, Operand};
 use super::{Emulation, INVALID_OPCODE, PROTECTION_FAULT, complete, fault_address, registers, set_fault_address};
+use crate::call::{CallError, Caller};
 use crate::cpu_policy;
 use crate::cpu_policy::registers::{CONTROL0_CHOICE, CONTROL0_FIXED};
 use crate::domain::{Attempt, Domain, Vcpu};
-use crate::call::{CallError, Caller};
 use crate::hypercall::debug_registers;
 use crate::memory::mmuext;
 

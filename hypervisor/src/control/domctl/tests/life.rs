@@ -6,9 +6,10 @@ use abi::xen::{DomainId, hypercall};
 use machine::frames;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use crate::domain::{self, EndReason};
 use crate::call::CallError;
+use crate::domain::{self, EndReason};
 use crate::hypercall::table;
+use crate::lifecycle;
 use crate::limits::Limit;
 use crate::scheduler;
 use crate::testing::Guest;
@@ -86,9 +87,9 @@ fn the_flags_of_a_domain_are_those_that_xen_shows() {
     // a reason that is fixed before the end is shown, but is no end
     made.scheduling.latch_shutdown_code(1);
     assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED, 1));
-    made.end(EndReason::Reboot);
+    lifecycle::end(&made, EndReason::Reboot);
     assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED | SHUTDOWN, 1));
-    made.resume();
+    lifecycle::resume(&made);
     assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED, NO_REASON), "it goes on");
     assert_eq!(flags(&mut guest, id.0).0 & RUNNING, 0);
     let one = GetVcpuInfo { vcpu: 0, ..GetVcpuInfo::new_zeroed() };
@@ -111,13 +112,13 @@ fn a_domain_that_is_destroyed_before_its_end_has_not_shut_down() {
         let made = domain::by_id(id).expect("it is there");
         let held = made.shared_info().frame().again();
         if let Some(reason) = end {
-            made.end(reason);
+            lifecycle::end(&made, reason);
         }
         drop(made);
         assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok());
         assert_eq!(flags(&mut guest, id.0), shown);
         drop(held);
-        domain::destroy_some(&mut frames::Budget::new(1000));
+        lifecycle::destroy_some(&mut frames::Budget::new(1000));
     }
 }
 
@@ -155,7 +156,7 @@ fn a_number_is_not_given_out_while_others_hold_frames_of_its_domain() {
     assert_ne!(info(&mut guest, id.0).expect("what is left").flags & info_flags::DYING, 0);
     assert_eq!(call(&mut guest, op::CREATEDOMAIN, id.0, &wanted()).err(), Some(Errno::EEXIST));
     drop(held);
-    domain::destroy_some(&mut frames::Budget::new(1000));
+    lifecycle::destroy_some(&mut frames::Budget::new(1000));
     assert!(call(&mut guest, op::CREATEDOMAIN, id.0, &wanted()).is_ok());
     assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok());
 }

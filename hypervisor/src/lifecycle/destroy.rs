@@ -10,8 +10,8 @@ use machine::frames::{self, Budget, Teardown};
 use machine::sync::{Level, SpinLock};
 use machine::{console, m2p, power};
 
-use super::table::{self, Remains};
-use super::{Domain, Life, host_end};
+use super::host_end;
+use crate::domain::{self, Domain, Life, Remains};
 use crate::memory::{claim, mmuext};
 use crate::{event_channel, latency};
 
@@ -64,7 +64,7 @@ pub fn tear_down_remains(budget: &mut Budget) -> bool {
     if !frames::take_orphaned_tables() {
         return true;
     }
-    let done = table::remains().filter_map(Teardown::of).all(|teardown| teardown.advance(budget));
+    let done = domain::remains().filter_map(Teardown::of).all(|teardown| teardown.advance(budget));
     if !done {
         frames::note_orphaned_tables();
     }
@@ -74,7 +74,7 @@ pub fn tear_down_remains(budget: &mut Budget) -> bool {
 /// Frees the numbers of domains whose last frame has returned.
 pub fn conclude_emptied() {
     if frames::take_owner_emptied() {
-        table::free_emptied(conclude);
+        domain::free_emptied(conclude);
     }
 }
 
@@ -102,8 +102,8 @@ pub(crate) fn forget_all() {
     while frames::orphaned_tables() {
         destroy_some(&mut Budget::new(Budget::HYPERCALL));
     }
-    assert!(table::first_from(DomainId(1)).is_none(), "a domain is dead, but not gone");
-    table::forget(DomainId(0));
+    assert!(domain::first_from(DomainId(1)).is_none(), "a domain is dead, but not gone");
+    domain::forget(DomainId(0));
 }
 
 /// Leaves the number of a domain that has been taken apart, and tells the control domain.
@@ -113,7 +113,7 @@ fn bury(domain: Arc<Domain>) {
     let id = domain.id();
     // While nobody else can get the number.
     domain.teardown.orphan();
-    table::bury(id, Remains { reason, handle, vcpus: domain.settings().vcpus });
+    domain::bury(id, Remains { reason, handle, vcpus: domain.settings().vcpus });
     // A table may have been queued since the queue was empty, and before it could be found.
     frames::note_orphaned_tables();
     drop(domain);
@@ -129,7 +129,7 @@ fn bury(domain: Arc<Domain>) {
 /// Says once why the domain has ended. The end of the initial domain is the end of the host.
 fn announce(domain: &Arc<Domain>) {
     domain.start_dying();
-    if domain.announced.swap(true, Ordering::SeqCst) {
+    if !domain.note_announced() {
         return;
     }
     let Life::Dying(reason) = domain.life() else { return };
@@ -185,7 +185,7 @@ fn take_apart(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
 fn conclude(id: DomainId) {
     log::info!("domain {} is gone, {} frames free", id.0, frames::free_frames());
     event_channel::raise_for_control(virq::DOM_EXC);
-    if table::is_empty() {
+    if domain::is_empty() {
         latency::report().for_each(|line| log::info!("{line}"));
         console::announce(format_args!("no guest is left"));
         power::off();
@@ -205,8 +205,8 @@ mod tests {
     fn destroy(mut guest: Guest) {
         let context = guest.park();
         *guest.domain.vcpus()[0].parked() = Some(context);
-        guest.domain.destroy();
-        while table::by_id(guest.domain.id()).is_some() {
+        super::super::destroy(&guest.domain);
+        while domain::by_id(guest.domain.id()).is_some() {
             destroy_some(&mut Budget::new(Budget::HYPERCALL));
         }
     }
@@ -218,10 +218,10 @@ mod tests {
         let context = guest.park();
         *domain.vcpus()[0].parked() = Some(context);
         let gone = || domain.vcpus().iter().filter(|vcpu| vcpu.is_gone()).count();
-        domain.destroy();
+        super::super::destroy(&domain);
         destroy_some(&mut Budget::new(10 * COST_OF_VCPU));
         assert_eq!(gone(), 10);
-        while table::by_id(domain.id()).is_some() {
+        while domain::by_id(domain.id()).is_some() {
             destroy_some(&mut Budget::new(10 * COST_OF_VCPU));
         }
         assert_eq!(gone(), domain.vcpus().len());
@@ -253,11 +253,11 @@ mod tests {
         let attempt = Attempt::Hypercall(1, [0; 4]);
         vcpu.keep_promotion(attempt, promotion);
         destroy(guest);
-        assert!(table::is_gone_but_for_frames(id) && !destruction_due());
+        assert!(domain::is_gone_but_for_frames(id) && !destruction_due());
         vcpu.end_attempt(|| attempt);
         assert!(destruction_due());
         destroy_some(&mut Budget::new(1000));
-        assert!(!table::is_gone_but_for_frames(id), "its number is still taken");
+        assert!(!domain::is_gone_but_for_frames(id), "its number is still taken");
         assert_eq!(frames::free_frames(), free);
     }
 }

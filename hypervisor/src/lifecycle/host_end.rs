@@ -8,7 +8,7 @@ use machine::boot;
 use machine::context::{GuestContext, Registers};
 use machine::{console, power, time};
 
-use super::{Domain, EndReason, Vcpu};
+use crate::domain::{Domain, EndReason, Vcpu};
 
 /// How long a crash can be read before the restart.
 const CRASH_SECONDS: u64 = 5;
