@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use hypervisor::hypercall::table::{Privilege, ROWS, Row};
+use hypervisor::tables::hypercalls::{Privilege, ROWS, Row};
 
 const HEAD: &str = "\
 # Hypercalls

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use hypervisor::limits::table::{Row, sections};
+use hypervisor::tables::limits::{Row, sections};
 
 const HEAD: &str = "\
 # Limits

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use hypervisor::cpu_policy::evidence::Evidence;
-use hypervisor::cpu_policy::features::{Kind, WORDS};
-use hypervisor::cpu_policy::msr::{self, Maker, TABLE_OF_MSRS, Value};
-use hypervisor::cpu_policy::registers::{self, Bits, Sees};
+use hypervisor::tables::evidence::Evidence;
+use hypervisor::tables::features::{Kind, WORDS};
+use hypervisor::tables::msr::{self, Maker, TABLE_OF_MSRS, Value};
+use hypervisor::tables::registers::{self, Bits, Sees};
 
 const HEAD: &str = "\
 # What guests have of the processor

@@ -8,7 +8,7 @@ use machine::{frames, heap};
 
 use crate::console::say;
 use crate::domain::{self, Domain, Vcpu};
-use crate::{event_channel, grant_table, hypercall, latency, scheduler};
+use crate::{call, event_channel, grant_table, latency, scheduler};
 
 /// A key, what it does in words, and the function.
 type Key = (u8, &'static str, fn());
@@ -62,7 +62,7 @@ fn latencies() {
     for line in latency::report() {
         say(format_args!("{line}"));
     }
-    for call in hypercall::counts() {
+    for call in call::counts() {
         say(format_args!(
             "{}: made {} times, {} of them continued, longest stretch {} us",
             call.name,

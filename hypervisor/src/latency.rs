@@ -95,7 +95,7 @@ fn describe(code: u32) -> String {
 }
 
 /// The name that the interface has for a hypercall.
-fn hypercall_name(number: u32) -> Option<&'static str> {
+pub(crate) fn hypercall_name(number: u32) -> Option<&'static str> {
     let (name, _) = abi::xen::hypercall::NAMES.iter().find(|(_, other)| *other == number)?;
     name.strip_prefix("__HYPERVISOR_")
 }

@@ -7,30 +7,39 @@ extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
-pub mod builder;
-pub mod call;
-pub mod console;
-pub mod control;
-pub mod cpu_policy;
-pub mod debug_keys;
-pub mod domain;
-pub mod event_channel;
-pub mod grant_table;
+mod builder;
+mod call;
+mod console;
+mod control;
+mod cpu_policy;
+mod debug_keys;
+mod domain;
+mod event_channel;
+mod grant_table;
 mod guest_log;
-pub mod hardware;
-pub mod hypercall;
+mod hardware;
+mod hypercall;
 mod latency;
-pub mod lifecycle;
-pub mod limits;
-pub mod memory;
-pub mod scheduler;
-pub mod start;
-pub mod store;
+mod lifecycle;
+pub mod limit_table;
+mod limits;
+mod memory;
+mod scheduler;
+mod start;
+mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod time;
+mod time;
 mod timers;
-pub mod trap;
+mod trap;
+mod vcpu_context;
 mod vcpu_loop;
 
 pub use start::main;
+
+/// The tables that pages of `docs/` are generated from.
+pub mod tables {
+    pub use crate::cpu_policy::{evidence, features, msr, registers};
+    pub use crate::hypercall::table as hypercalls;
+    pub use crate::limit_table as limits;
+}

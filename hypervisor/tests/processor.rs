@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hypervisor::cpu_policy::evidence::Evidence;
-use hypervisor::cpu_policy::features::{Kind, WORDS};
+use hypervisor::tables::evidence::Evidence;
+use hypervisor::tables::features::{Kind, WORDS};
 
 #[path = "../examples/processor.rs"]
 #[expect(dead_code, reason = "its main is for the example")]

@@ -22,7 +22,7 @@ pub(crate) const MAX_SIZE: usize = 512 << 20;
 
 /// Why compressed data could not be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DecompressError {
+pub(crate) enum DecompressError {
     /// The first bytes are those of no known method.
     UnknownMethod,
     /// The data claim to become so many bytes, which is too many.

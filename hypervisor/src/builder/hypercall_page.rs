@@ -11,7 +11,7 @@ const CALL: ([u8; 4], [u8; 6]) = ([0x51, 0x41, 0x53, 0xb8], [0x0f, 0x05, 0x41, 0
 const IRET_CALL: ([u8; 5], [u8; 2]) = ([0x51, 0x41, 0x53, 0x50, 0xb8], [0x0f, 0x05]);
 
 /// The page's contents; what is not a routine traps.
-pub fn contents() -> [u8; PAGE_SIZE] {
+pub(crate) fn contents() -> [u8; PAGE_SIZE] {
     let mut page = [0xcc; PAGE_SIZE];
     for (slot, number) in page.chunks_exact_mut(SLOT).zip(0u32..) {
         if number == IRET {

@@ -11,7 +11,7 @@ use super::notes::NoteError;
 
 /// Why a file cannot be started as a kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ImageError {
+pub(crate) enum ImageError {
     /// Neither a bzImage nor an ELF file.
     NotAKernel,
     /// A file of the first kind is damaged in the second way.
@@ -54,7 +54,7 @@ impl Contents<'_> {
 }
 
 /// A kernel that can be loaded: decompressed if need be, its headers and notes checked.
-pub struct Image<'a> {
+pub(crate) struct Image<'a> {
     contents: Contents<'a>,
     kernel: Kernel,
 }
@@ -64,7 +64,7 @@ impl<'a> Image<'a> {
     ///
     /// # Errors
     /// If it is no kernel that can run on this interface.
-    pub fn open(module: &'a [u8]) -> Result<Self, ImageError> {
+    pub(crate) fn open(module: &'a [u8]) -> Result<Self, ImageError> {
         let contents = match bzimage::payload(module).transpose()? {
             Some(payload) => contents(payload, DecompressError::UnknownMethod.into())?,
             None => contents(module, ImageError::NotAKernel)?,

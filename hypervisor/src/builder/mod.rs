@@ -4,7 +4,7 @@
 mod bzimage;
 pub(crate) mod decompress;
 pub(crate) mod elf;
-pub mod hypercall_page;
+pub(crate) mod hypercall_page;
 mod image;
 mod layout;
 mod memory;
@@ -14,7 +14,7 @@ mod start_info;
 #[cfg(test)]
 mod tests;
 
-pub use image::{Image, ImageError};
+pub(crate) use image::{Image, ImageError};
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -34,7 +34,7 @@ use start_info::Ports;
 
 /// Why a domain could not be built.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum BuildError {
+pub(crate) enum BuildError {
     /// The kernel's wishes cannot be met.
     Image(ImageError),
     /// Its memory is so many bytes, but it takes so many to start this kernel.
@@ -97,7 +97,7 @@ impl From<ImageError> for BuildError {
 ///
 /// # Errors
 /// See [`BuildError`]; the domain is without memory then.
-pub fn build(
+pub(crate) fn build(
     domain: &Arc<Domain>,
     kernel: &Image<'_>,
     ramdisk: Option<&[u8]>,

@@ -37,7 +37,7 @@ const FEATURE_NAMES: [(&str, u32); 9] = [
 
 /// Why a kernel cannot be started by its notes.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NoteError {
+pub(crate) enum NoteError {
     /// There is no note of Xen's at all.
     NoNotes,
     /// The only entry point that the notes name is the one for PVH.

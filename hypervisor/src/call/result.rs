@@ -7,7 +7,7 @@ use machine::frames::{AcquireError, Promotion};
 use machine::guest_memory::Fault;
 
 /// A value for the guest's RAX, or why there is none.
-pub type CallResult = Result<u64, CallError>;
+pub(crate) type CallResult = Result<u64, CallError>;
 
 /// Why a hypercall has no value for the guest (yet).
 #[derive(Debug)]

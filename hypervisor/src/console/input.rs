@@ -59,7 +59,7 @@ impl Input {
 
 /// Hands on what has come in on the serial line: to the guest that has the
 /// input, or to `press`, which acts on debug keys.
-pub fn serial_input(press: fn(u8)) {
+pub(crate) fn serial_input(press: fn(u8)) {
     let guests = guests();
     let mut bytes = Vec::new();
     let mut count = 0;

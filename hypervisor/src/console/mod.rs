@@ -14,9 +14,9 @@ pub(crate) mod ring;
 pub(crate) mod screen;
 mod wire;
 
-pub use guest::GuestConsole;
-pub use input::serial_input;
-pub use options::init;
+pub(crate) use guest::GuestConsole;
+pub(crate) use input::serial_input;
+pub(crate) use options::init;
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -45,7 +45,7 @@ static DEFERRED: AtomicBool = AtomicBool::new(false);
 pub(crate) const CONSUMER: Consumer = Consumer { name: "Console", notified };
 
 /// The guest has sent an event on its console's port: there is output, or room for input.
-pub fn notified(domain: &Arc<Domain>) {
+pub(crate) fn notified(domain: &Arc<Domain>) {
     let served = domain.console.serve();
     if served.corrupt {
         guest_log!(domain, Warn, "console ring with impossible indices");
@@ -63,7 +63,7 @@ pub fn notified(domain: &Arc<Domain>) {
 }
 
 /// Takes up output that was too much for one notification; the scheduler calls this when it looks at what has come in.
-pub fn serve_deferred() {
+pub(crate) fn serve_deferred() {
     if DEFERRED.load(Ordering::Relaxed) && DEFERRED.swap(false, Ordering::SeqCst) {
         domain::for_each(|domain| {
             if domain.console.take_deferred() {
@@ -74,13 +74,13 @@ pub fn serve_deferred() {
 }
 
 /// Whether [`tell_news`] has something to tell.
-pub fn has_news() -> bool {
+pub(crate) fn has_news() -> bool {
     news::any()
 }
 
 /// Tells the initial domain that there is something new for its `xl dmesg`, and sees to it that the
 /// screen is drawn; the scheduler calls this as it does [`serve_deferred`].
-pub fn tell_news() {
+pub(crate) fn tell_news() {
     let news = news::take();
     if news.contains(News::HISTORY) {
         event_channel::raise_for_control(virq::CON_RING);
@@ -92,7 +92,7 @@ pub fn tell_news() {
 
 /// Looks after the consoles that no interrupt serves, now and by a timer for as long as there is
 /// something to do.
-pub fn serve_devices() {
+pub(crate) fn serve_devices() {
     TIMER_SET.store(false, Ordering::SeqCst);
     if let Some(delay) = machine::console::poll() {
         serve_devices_in(delay);

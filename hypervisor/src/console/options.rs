@@ -8,7 +8,7 @@ use machine::sync::Once;
 static RAW: Once<Option<String>> = Once::new();
 
 /// Reads the option; once, before the first domain is created.
-pub fn init() {
+pub(crate) fn init() {
     RAW.set(machine::boot::options().raw_guest_console.map(String::from));
 }
 

@@ -23,7 +23,7 @@ fn beyond(bitmap: &CpuBitmap) -> u64 {
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fault> {
+pub(crate) fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fault> {
     let mut bytes = [0; BYTES];
     let length = length(bitmap);
     caller.cpu.read_bytes(GuestVirt::new(bitmap.bitmap), &mut bytes[..length])?;
@@ -34,7 +34,7 @@ pub fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fault> {
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn write(caller: &mut Caller<'_>, bitmap: &CpuBitmap, set: CpuSet) -> Result<(), Fault> {
+pub(crate) fn write(caller: &mut Caller<'_>, bitmap: &CpuBitmap, set: CpuSet) -> Result<(), Fault> {
     let length = length(bitmap);
     let bytes = (set.bits() & !beyond(bitmap)).to_le_bytes();
     caller.cpu.write_bytes(GuestVirt::new(bitmap.bitmap), &bytes[..length])

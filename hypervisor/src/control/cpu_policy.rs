@@ -9,7 +9,7 @@ use crate::call::{CallError, Caller};
 use crate::cpu_policy::{MOST_LEAVES, Policy, msr};
 
 /// Where the tools want a policy, and how many entries they have room for.
-pub struct Lists {
+pub(crate) struct Lists {
     /// A list of [`CpuidLeaf`]; at address zero for who asks how long it may be.
     pub leaves: GuestVirt,
     /// Its length.
@@ -25,7 +25,7 @@ impl Lists {
     ///
     /// # Errors
     /// `ENOBUFS` if they are longer than there is room for, `EFAULT`.
-    pub fn write(&mut self, caller: &mut Caller<'_>, policy: &Policy) -> Result<(), CallError> {
+    pub(crate) fn write(&mut self, caller: &mut Caller<'_>, policy: &Policy) -> Result<(), CallError> {
         if self.leaves.get() == 0 {
             self.leaf_count = MOST_LEAVES;
         } else {
@@ -56,7 +56,7 @@ impl Lists {
     ///
     /// # Errors
     /// `E2BIG` if they are more than a policy can have, `EFAULT`.
-    pub fn read_leaves(&self, caller: &Caller<'_>) -> Result<Vec<CpuidLeaf>, CallError> {
+    pub(crate) fn read_leaves(&self, caller: &Caller<'_>) -> Result<Vec<CpuidLeaf>, CallError> {
         if self.leaf_count > MOST_LEAVES {
             return Err(Errno::E2BIG.into());
         }

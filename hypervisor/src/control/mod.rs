@@ -3,13 +3,13 @@
 //! The order of every such call: who asks (`EPERM` for any other domain, before anything is read), the request (`EFAULT`), the version of the
 //! interface (`EACCES`), then the operation.
 
-pub mod cpu_bitmap;
-pub mod cpu_policy;
-pub mod domctl;
+pub(crate) mod cpu_bitmap;
+pub(crate) mod cpu_policy;
+pub(crate) mod domctl;
 mod request;
-pub mod sysctl;
+pub(crate) mod sysctl;
 
-pub use request::Request;
+pub(crate) use request::Request;
 
 use abi::errno::Errno;
 
@@ -17,7 +17,7 @@ use crate::call::{CallError, CallResult, Caller};
 use crate::guest_log::guest_log;
 
 /// `kexec_op`: no other kernel can be started in the host's place.
-pub fn kexec_op(caller: &mut Caller<'_>) -> CallResult {
+pub(crate) fn kexec_op(caller: &mut Caller<'_>) -> CallResult {
     caller.check_control()?;
     Err(Errno::ENOSYS.into())
 }

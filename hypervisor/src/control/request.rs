@@ -14,7 +14,7 @@ use crate::call::{CallError, Caller};
 const ARGUMENT_SIZE: usize = 128;
 
 /// A request that its caller may make, of a version that is spoken here; copied in once.
-pub struct Request {
+pub(crate) struct Request {
     /// Which operation.
     pub command: u32,
     /// The domain that it is about; `domctl` only.
@@ -56,7 +56,7 @@ impl Request {
     }
 
     /// The argument, as the operation has it.
-    pub fn argument<T: FromBytes + IntoBytes>(&self) -> T {
+    pub(crate) fn argument<T: FromBytes + IntoBytes>(&self) -> T {
         const { assert!(size_of::<T>() <= ARGUMENT_SIZE) };
         let mut value = T::new_zeroed();
         value.as_mut_bytes().iter_mut().zip(&self.argument).for_each(|(to, from)| *to = *from);
@@ -67,7 +67,7 @@ impl Request {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn answer_domain(&self, caller: &mut Caller<'_>, domain: DomainId) -> Result<(), Fault> {
+    pub(crate) fn answer_domain(&self, caller: &mut Caller<'_>, domain: DomainId) -> Result<(), Fault> {
         caller.cpu.write(self.address.offset(core::mem::offset_of!(Domctl, domain) as u64), &domain)
     }
 
@@ -75,7 +75,7 @@ impl Request {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn answer<T: IntoBytes + Immutable>(&self, caller: &mut Caller<'_>, answer: &T) -> Result<(), Fault> {
+    pub(crate) fn answer<T: IntoBytes + Immutable>(&self, caller: &mut Caller<'_>, answer: &T) -> Result<(), Fault> {
         const { assert!(size_of::<T>() <= ARGUMENT_SIZE) };
         caller.cpu.write(self.place, answer)
     }

@@ -3,7 +3,7 @@
 use super::policy::Policy;
 
 /// How many words there are.
-pub const WORDS: usize = PLACES.len();
+pub(crate) const WORDS: usize = PLACES.len();
 
 /// Leaf, subleaf and register (0 for EAX) of each word; `None` for the two of `MSR_ARCH_CAPABILITIES`, which no guest has.
 const PLACES: [Option<(u32, u32, usize)>; 19] = [
@@ -29,7 +29,7 @@ const PLACES: [Option<(u32, u32, usize)>; 19] = [
 ];
 
 /// The words of a policy.
-pub fn feature_set(policy: &Policy) -> [u32; WORDS] {
+pub(crate) fn feature_set(policy: &Policy) -> [u32; WORDS] {
     PLACES.map(|place| place.map_or(0, |(leaf, subleaf, register)| policy.leaf(leaf, subleaf)[register]))
 }
 

@@ -18,10 +18,10 @@ mod settle;
 mod states;
 mod system;
 
-pub use feature_set::{WORDS, feature_set};
-pub use policy::{MOST_LEAVES, Policy};
-pub use settle::Excess;
-pub use system::{SystemPolicies, init, system};
+pub(crate) use feature_set::{WORDS, feature_set};
+pub(crate) use policy::{MOST_LEAVES, Policy};
+pub(crate) use settle::Excess;
+pub(crate) use system::{init, system};
 
 use alloc::sync::Arc;
 
@@ -46,7 +46,7 @@ struct View {
 }
 
 /// CPUID as a vCPU sees it: EAX, EBX, ECX, EDX.
-pub fn cpuid(domain: &Domain, vcpu: &Arc<Vcpu>, cpu: &Active, leaf: u32, subleaf: u32) -> [u32; 4] {
+pub(crate) fn cpuid(domain: &Domain, vcpu: &Arc<Vcpu>, cpu: &Active, leaf: u32, subleaf: u32) -> [u32; 4] {
     let features = cpu::features();
     let view = View {
         vcpu: vcpu.id().get(),
@@ -76,7 +76,7 @@ fn answer(view: &View, policy: &Policy, leaf: u32, subleaf: u32) -> [u32; 4] {
 }
 
 /// The extended states that the domain may enable.
-pub fn extended_states(domain: &Domain) -> u64 {
+pub(crate) fn extended_states(domain: &Domain) -> u64 {
     domain.cpu_policy().extended_states()
 }
 
@@ -84,7 +84,7 @@ pub fn extended_states(domain: &Domain) -> u64 {
 ///
 /// # Errors
 /// `ERANGE` for an entry that no list can have, `EINVAL` for one that asks for leaves that there are not, with the entry.
-pub fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (Errno, Excess)> {
+pub(crate) fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (Errno, Excess)> {
     let mut wanted = present.clone();
     for entry in list {
         if !wanted.take_up(entry) {
@@ -95,7 +95,7 @@ pub fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (Errno, E
 }
 
 /// CR4 as a guest sees it: PAE, MCE, OSFXSR and OSXMMEXCPT are always set, and what it has chosen.
-pub const fn control4(context: &GuestContext) -> u64 {
+pub(crate) const fn control4(context: &GuestContext) -> u64 {
     registers::CONTROL4_FIXED | context.control4()
 }
 
@@ -103,7 +103,7 @@ pub const fn control4(context: &GuestContext) -> u64 {
 /// the feature. The processor acts on TSD and FSGSBASE as long as the vCPU runs; DE decides on I/O
 /// breakpoints and on the names of debug registers 4 and 5, OSXSAVE on XSETBV. All other bits are
 /// ignored.
-pub fn control4_choice(domain: &Domain, value: u64) -> u64 {
+pub(crate) fn control4_choice(domain: &Domain, value: u64) -> u64 {
     let policy = domain.cpu_policy();
     let [_, _, ecx, edx] = policy.leaf(1, 0);
     let [_, structured, ..] = policy.leaf(policy::STRUCTURED, 0);
@@ -117,9 +117,9 @@ pub fn control4_choice(domain: &Domain, value: u64) -> u64 {
 }
 
 /// CR4: debug extensions.
-pub const CONTROL4_DEBUG_EXTENSIONS: u64 = 1 << 3;
+pub(crate) const CONTROL4_DEBUG_EXTENSIONS: u64 = 1 << 3;
 /// CR4: the operating system saves extended states.
-pub const CONTROL4_OSXSAVE: u64 = 1 << 18;
+pub(crate) const CONTROL4_OSXSAVE: u64 = 1 << 18;
 
 /// Who made the processor, as far as it matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use super::{leaves, states};
 
 /// A leaf that asks for more than there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Excess {
+pub(crate) struct Excess {
     /// Which leaf.
     pub leaf: u32,
     /// Which subleaf; all ones for a leaf without.

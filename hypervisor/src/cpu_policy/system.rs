@@ -11,7 +11,7 @@ use super::leaves;
 use super::policy::{Policy, Registers};
 
 /// The policies of the host.
-pub struct SystemPolicies {
+pub(crate) struct SystemPolicies {
     /// All that the processor says.
     pub raw: Policy,
     /// What is in use of that.
@@ -27,12 +27,12 @@ pub struct SystemPolicies {
 static SYSTEM: Once<SystemPolicies> = Once::new();
 
 /// Asks the processor, once, before the first domain is created.
-pub fn init() {
+pub(crate) fn init() {
     SYSTEM.set(SystemPolicies::new(cpu::cpuid, cpu::features()));
 }
 
 /// The policies of the host.
-pub fn system() -> &'static SystemPolicies {
+pub(crate) fn system() -> &'static SystemPolicies {
     SYSTEM.get()
 }
 

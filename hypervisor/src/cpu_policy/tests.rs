@@ -4,6 +4,7 @@ use std::vec::Vec;
 
 use machine::cpu::Features;
 
+use super::system::SystemPolicies;
 use super::*;
 
 /// A processor with every feature that there could be.

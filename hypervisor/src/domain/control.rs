@@ -9,10 +9,10 @@ use abi::xen::DOMAIN_HANDLE_LENGTH;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 /// A domain's handle: a UUID, which only the tools look at.
-pub type Handle = [u8; DOMAIN_HANDLE_LENGTH];
+pub(crate) type Handle = [u8; DOMAIN_HANDLE_LENGTH];
 
 /// The most pauses that the control domain may pile up.
-pub const MAX_PAUSES: u32 = 255;
+pub(crate) const MAX_PAUSES: u32 = 255;
 
 /// What the control domain has set for a domain.
 pub struct Control {

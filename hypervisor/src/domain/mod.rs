@@ -2,20 +2,19 @@
 
 mod control;
 mod life;
-pub mod state;
 mod table;
 mod vcpu;
 
-pub use control::{Control, Handle, MAX_PAUSES};
-pub use life::{EndReason, Life};
+pub(crate) use control::{Control, MAX_PAUSES};
+pub(crate) use life::{EndReason, Life};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use table::forget;
-pub use table::{
-    Known, Remains, Reservation, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames,
-    reserve, reserve_next,
+pub(crate) use table::{
+    Known, Remains, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames, reserve,
+    reserve_next,
 };
 pub(crate) use table::{bury, free_emptied, remains};
-pub use vcpu::{Attempt, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
+pub(crate) use vcpu::{Attempt, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -36,9 +35,19 @@ use crate::guest_log::Limiter;
 use crate::limits::Said;
 use crate::scheduler::DomainScheduling;
 use crate::store::Store;
+use crate::time::Watchdogs;
 
 /// The most vCPUs that a domain can have.
-pub const MAX_VCPUS: u32 = 128;
+pub(crate) const MAX_VCPUS: u32 = 128;
+
+/// The assists of `vm_assist` that there are, by bit.
+pub(crate) const AVAILABLE_ASSISTS: u64 = 1 << vm_assist::FOUR_GB_SEGMENTS
+    | 1 << vm_assist::FOUR_GB_SEGMENTS_NOTIFY
+    | 1 << vm_assist::WRITABLE_PAGETABLES
+    | 1 << vm_assist::PAE_EXTENDED_CR3
+    | 1 << vm_assist::ARCHITECTURAL_IOPL
+    | 1 << vm_assist::RUNSTATE_UPDATE_FLAG
+    | 1 << vm_assist::M2P_STRICT;
 
 /// Frames that a domain may have beside those that it is counted for: Paravane's for it, and given up ones that are still mapped for a moment.
 const SPARE_FRAMES: u32 = 1024;
@@ -87,6 +96,8 @@ pub struct Domain {
     dying: AtomicBool,
     /// Its end has been told.
     announced: AtomicBool,
+    /// Its watchdog timers.
+    pub watchdogs: Watchdogs,
     /// What the control domain has set for it.
     pub control: Control,
     /// Frames that are set aside for it (see `memory::claim`).
@@ -135,6 +146,7 @@ impl Domain {
             pause_count: AtomicU32::new(1),
             dying: AtomicBool::new(false),
             announced: AtomicBool::new(false),
+            watchdogs: Watchdogs::new(),
             control: Control::new(),
             claim: AtomicU64::new(0),
             assists: AtomicU64::new(0),
@@ -258,7 +270,7 @@ impl Domain {
 ///
 /// # Errors
 /// If there is no free frame.
-pub fn new_shared_page(owner: DomainId) -> Result<SharedPage, NoMemory> {
+pub(crate) fn new_shared_page(owner: DomainId) -> Result<SharedPage, NoMemory> {
     let frame = frames::allocate(owner).ok_or(NoMemory)?.into_reference();
     let page = frames::TypedRef::acquire(frame, &mut NoEntries, &mut frames::Budget::new(1));
     // A fresh frame has no kind yet, so nothing can be in the way.

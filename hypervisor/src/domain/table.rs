@@ -29,7 +29,7 @@ enum Entry {
 
 /// What is left of a domain that has been taken apart while others still hold frames of it.
 #[derive(Clone, Debug)]
-pub struct Remains {
+pub(crate) struct Remains {
     /// Why it ended.
     pub reason: EndReason,
     /// Its handle.
@@ -39,7 +39,7 @@ pub struct Remains {
 }
 
 /// A domain, or what is left of it.
-pub enum Known {
+pub(crate) enum Known {
     /// A domain.
     Domain(Arc<Domain>),
     /// Nothing but frames that others hold.
@@ -47,13 +47,13 @@ pub enum Known {
 }
 
 /// A number that a domain will get; it is free again if this is dropped before.
-pub struct Reservation {
+pub(crate) struct Reservation {
     id: DomainId,
 }
 
 impl Reservation {
     /// The number.
-    pub const fn id(&self) -> DomainId {
+    pub(crate) const fn id(&self) -> DomainId {
         self.id
     }
 }
@@ -71,7 +71,7 @@ impl Drop for Reservation {
 ///
 /// # Errors
 /// `EEXIST` if it is in use.
-pub fn reserve(id: DomainId) -> Result<Reservation, Errno> {
+pub(crate) fn reserve(id: DomainId) -> Result<Reservation, Errno> {
     let mut table = DOMAINS.lock();
     if table.entries.contains_key(&id) || frames::owned_by(id) != 0 {
         return Err(Errno::EEXIST);
@@ -85,7 +85,7 @@ pub fn reserve(id: DomainId) -> Result<Reservation, Errno> {
 ///
 /// # Errors
 /// `ENOMEM` if there is none.
-pub fn reserve_next() -> Result<Reservation, Errno> {
+pub(crate) fn reserve_next() -> Result<Reservation, Errno> {
     let last = DOMAINS.lock().last;
     for id in (last.0 + 1..DomainId::FIRST_RESERVED.0).chain(1..=last.0).map(DomainId) {
         let mut table = DOMAINS.lock();
@@ -99,13 +99,13 @@ pub fn reserve_next() -> Result<Reservation, Errno> {
 }
 
 /// Makes a domain known under its number, which nobody has, or which has been reserved for it.
-pub fn add(domain: &Arc<Domain>) {
+pub(crate) fn add(domain: &Arc<Domain>) {
     let before = DOMAINS.lock().entries.insert(domain.id(), Entry::Domain(Arc::clone(domain)));
     assert!(matches!(before, None | Some(Entry::Reserved)), "two domains with the number {}", domain.id().0);
 }
 
 /// The domain of that number.
-pub fn by_id(id: DomainId) -> Option<Arc<Domain>> {
+pub(crate) fn by_id(id: DomainId) -> Option<Arc<Domain>> {
     match DOMAINS.lock().entries.get(&id) {
         Some(Entry::Domain(domain)) => Some(Arc::clone(domain)),
         _ => None,
@@ -113,12 +113,12 @@ pub fn by_id(id: DomainId) -> Option<Arc<Domain>> {
 }
 
 /// The domain that controls the others, if there is one.
-pub fn control_domain() -> Option<Arc<Domain>> {
+pub(crate) fn control_domain() -> Option<Arc<Domain>> {
     by_id(DomainId(0)).filter(|domain| domain.is_privileged())
 }
 
 /// The domain with the lowest number from `first` on, or what is left of it.
-pub fn first_from(first: DomainId) -> Option<Known> {
+pub(crate) fn first_from(first: DomainId) -> Option<Known> {
     let table = DOMAINS.lock();
     table.entries.range(first..).find_map(|(id, entry)| match entry {
         Entry::Reserved => None,
@@ -128,7 +128,7 @@ pub fn first_from(first: DomainId) -> Option<Known> {
 }
 
 /// Whether the number is that of a domain of which there is nothing but frames that others hold.
-pub fn is_gone_but_for_frames(id: DomainId) -> bool {
+pub(crate) fn is_gone_but_for_frames(id: DomainId) -> bool {
     matches!(DOMAINS.lock().entries.get(&id), Some(Entry::Remains(_)))
 }
 
@@ -145,7 +145,7 @@ fn each<T>(look: impl Fn(&Entry) -> T) -> impl Iterator<Item = (DomainId, T)> {
 }
 
 /// Calls `act` for each domain, in order of their numbers, without holding a lock.
-pub fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
+pub(crate) fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
     let domains = each(|entry| if let Entry::Domain(domain) = entry { Some(Arc::clone(domain)) } else { None });
     domains.filter_map(|(_, domain)| domain).for_each(|domain| act(&domain));
 }
@@ -182,6 +182,6 @@ pub(crate) fn forget(id: DomainId) {
 }
 
 /// Whether there is no domain.
-pub fn is_empty() -> bool {
+pub(crate) fn is_empty() -> bool {
     DOMAINS.lock().entries.is_empty()
 }

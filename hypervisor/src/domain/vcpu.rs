@@ -17,7 +17,7 @@ use crate::scheduler::SchedulerState;
 use crate::time::VcpuTime;
 
 /// Bytes of a `vcpu_info`.
-pub const VCPU_INFO_SIZE: usize = size_of::<VcpuInfo>();
+pub(crate) const VCPU_INFO_SIZE: usize = size_of::<VcpuInfo>();
 
 /// A vCPU's number in its domain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -18,7 +18,7 @@ static HANDLERS: SpinLock<[Option<Weak<Domain>>; VIRQS]> = SpinLock::new(Level::
 ///
 /// # Errors
 /// `EINVAL` if there is no such interrupt or it belongs to a vCPU.
-pub fn set_global_handler(domain: &Arc<Domain>, number: u32) -> Result<(), Errno> {
+pub(crate) fn set_global_handler(domain: &Arc<Domain>, number: u32) -> Result<(), Errno> {
     if !is_global(number) {
         return Err(Errno::EINVAL);
     }
@@ -31,7 +31,7 @@ pub fn set_global_handler(domain: &Arc<Domain>, number: u32) -> Result<(), Errno
 }
 
 /// Makes a virtual interrupt of the host pending at the domain that gets it.
-pub fn raise_for_control(number: u32) {
+pub(crate) fn raise_for_control(number: u32) {
     let handlers = HANDLERS.lock();
     let handler = usize::try_from(number).ok().and_then(|index| handlers.get(index)).cloned().flatten();
     drop(handlers);
@@ -42,7 +42,7 @@ pub fn raise_for_control(number: u32) {
 }
 
 /// Tells whoever waits for it that a domain has ended; if it suspended itself, that may be a port of its own that was chosen for the purpose.
-pub fn report_end(ended: &Arc<Domain>, suspended: bool) {
+pub(crate) fn report_end(ended: &Arc<Domain>, suspended: bool) {
     let port = ended.control.suspend_port.load(Ordering::SeqCst);
     if suspended && port != 0 {
         let table = ended.events.lock();

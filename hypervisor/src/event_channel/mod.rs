@@ -13,7 +13,7 @@
 mod dump;
 mod fifo;
 mod global;
-pub mod op;
+pub(crate) mod op;
 mod port_set;
 pub(crate) mod ports;
 #[cfg(test)]
@@ -21,9 +21,9 @@ mod tests;
 mod two_level;
 
 pub(crate) use dump::describe;
-pub use global::{raise_for_control, report_end, set_global_handler};
-pub use op::{event_channel_op, event_channel_op_compat};
-pub use ports::{Consumer, Port};
+pub(crate) use global::{raise_for_control, report_end, set_global_handler};
+pub(crate) use op::{event_channel_op, event_channel_op_compat};
+pub(crate) use ports::{Consumer, Port};
 
 use alloc::sync::Arc;
 
@@ -143,14 +143,14 @@ fn with_both<R>(local: &Domain, remote: &Domain, act: impl FnOnce(&mut Table, Op
 
 /// Makes a virtual interrupt that belongs to a vCPU (`VIRQ_TIMER`, `VIRQ_DEBUG`, …) pending, if the guest has bound
 /// it.
-pub fn raise_virq(vcpu: &Arc<Vcpu>, virq: u32) {
+pub(crate) fn raise_virq(vcpu: &Arc<Vcpu>, virq: u32) {
     if let Some(domain) = vcpu.domain() {
         raise_bound(&domain, vcpu.id().get(), virq);
     }
 }
 
 /// Makes a virtual interrupt that belongs to the domain as a whole pending, if the guest has bound it.
-pub fn raise_global_virq(domain: &Arc<Domain>, virq: u32) {
+pub(crate) fn raise_global_virq(domain: &Arc<Domain>, virq: u32) {
     raise_bound(domain, 0, virq);
 }
 
@@ -194,7 +194,7 @@ fn note_refusal<T>(domain: &Domain, result: &Result<T, NoPort>) {
 /// # Errors
 /// `ENOSPC` if the domain has no port left, `EINVAL` if it is being destroyed, `EAGAIN` if its
 /// guest keeps the free ones linked.
-pub fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result<Port, Errno> {
+pub(crate) fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result<Port, Errno> {
     match allocate(domain, State::Paravane(consumer), 0) {
         Ok(port) => Ok(Port::new(port)),
         Err(NoPort::Errno(errno)) => Err(errno),
@@ -203,7 +203,7 @@ pub fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result
 }
 
 /// Makes the port of a physical interrupt pending, unless it is another's by now.
-pub fn raise_interrupt(domain: &Arc<Domain>, port: u32, number: u32) {
+pub(crate) fn raise_interrupt(domain: &Arc<Domain>, port: u32, number: u32) {
     let mut table = domain.events.lock();
     if !table.channel(port).is_ok_and(|channel| matches!(channel.state, State::Pirq(bound) if bound == number)) {
         return;
@@ -214,7 +214,7 @@ pub fn raise_interrupt(domain: &Arc<Domain>, port: u32, number: u32) {
 }
 
 /// Makes a port that [`allocate_for_paravane`] gave pending, unless the guest has closed it.
-pub fn notify_guest(domain: &Arc<Domain>, port: Port) {
+pub(crate) fn notify_guest(domain: &Arc<Domain>, port: Port) {
     let mut table = domain.events.lock();
     let is_ours = table.channel(port.get()).is_ok_and(|channel| matches!(channel.state, State::Paravane(_)));
     if !is_ours {
@@ -226,13 +226,13 @@ pub fn notify_guest(domain: &Arc<Domain>, port: Port) {
 }
 
 /// Whether all of `ports` exist, so that a vCPU may poll for them.
-pub fn may_poll(domain: &Domain, ports: &[u32]) -> bool {
+pub(crate) fn may_poll(domain: &Domain, ports: &[u32]) -> bool {
     let valid = domain.events.lock().valid();
     ports.iter().all(|&port| port < valid)
 }
 
 /// Whether any of `ports` is pending; for a vCPU that polls. Masked ports count.
-pub fn poll_ready(domain: &Domain, ports: &[u32]) -> bool {
+pub(crate) fn poll_ready(domain: &Domain, ports: &[u32]) -> bool {
     let table = domain.events.lock();
     ports.iter().any(|&port| table.is_pending(domain, port))
 }

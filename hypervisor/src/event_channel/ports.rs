@@ -44,7 +44,7 @@ impl Port {
 
 /// What in Paravane itself is the other end of a port.
 #[derive(Clone, Copy, Debug)]
-pub struct Consumer {
+pub(crate) struct Consumer {
     /// Its name, for the debug key.
     pub name: &'static str,
     /// Called when the domain sends an event on the port. No lock is held.

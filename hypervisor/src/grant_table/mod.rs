@@ -16,16 +16,16 @@ mod dump;
 mod limits;
 mod mapping;
 mod maptrack;
-pub mod op;
+pub(crate) mod op;
 mod pin;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use dump::describe;
-pub use limits::Limits;
+pub(crate) use limits::Limits;
 pub(crate) use maptrack::PER_FRAME as MAPPINGS_PER_FRAME;
-pub use op::grant_table_op;
+pub(crate) use op::grant_table_op;
 
 use alloc::sync::Arc;
 

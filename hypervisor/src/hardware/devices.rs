@@ -15,7 +15,7 @@ static KNOWN: SpinLock<BTreeSet<Function>> = SpinLock::new(Level::Hardware, BTre
 ///
 /// # Errors
 /// `ENODEV` if it does not answer.
-pub fn add(hardware: &Hardware, function: Function) -> Result<(), Errno> {
+pub(crate) fn add(hardware: &Hardware, function: Function) -> Result<(), Errno> {
     if !message::exists(hardware, function) {
         return Err(Errno::ENODEV);
     }
@@ -27,16 +27,16 @@ pub fn add(hardware: &Hardware, function: Function) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `ENODEV` if it was not known.
-pub fn remove(function: Function) -> Result<(), Errno> {
+pub(crate) fn remove(function: Function) -> Result<(), Errno> {
     KNOWN.lock().remove(&function).then_some(()).ok_or(Errno::ENODEV)
 }
 
 /// Whether the function was told of.
-pub fn is_known(function: Function) -> bool {
+pub(crate) fn is_known(function: Function) -> bool {
     KNOWN.lock().contains(&function)
 }
 
 /// Whether the function has MSI-X.
-pub fn has_msix(hardware: &Hardware, function: Function) -> bool {
+pub(crate) fn has_msix(hardware: &Hardware, function: Function) -> bool {
     message::has_msix(hardware, function)
 }

@@ -90,7 +90,7 @@ fn lock(hardware: &Hardware) -> SpinLockGuard<'static, Table> {
 }
 
 /// How many numbers there are.
-pub fn count(hardware: &Hardware) -> u32 {
+pub(crate) fn count(hardware: &Hardware) -> u32 {
     hardware.line_count() + MESSAGES
 }
 
@@ -141,7 +141,7 @@ impl Slot {
 }
 
 /// Gives the domain the line's number.
-pub fn map_line(hardware: &Hardware, line: u32) -> Result<u32, Errno> {
+pub(crate) fn map_line(hardware: &Hardware, line: u32) -> Result<u32, Errno> {
     if line >= hardware.line_count() {
         return Err(Errno::EINVAL);
     }
@@ -154,7 +154,7 @@ pub fn map_line(hardware: &Hardware, line: u32) -> Result<u32, Errno> {
 }
 
 /// Says how a line is wired, once.
-pub fn set_wiring(hardware: &Hardware, line: u32, wiring: Wiring) -> Result<(), Errno> {
+pub(crate) fn set_wiring(hardware: &Hardware, line: u32, wiring: Wiring) -> Result<(), Errno> {
     if line >= hardware.line_count() {
         return Err(Errno::EINVAL);
     }
@@ -173,7 +173,7 @@ pub fn set_wiring(hardware: &Hardware, line: u32, wiring: Wiring) -> Result<(), 
 }
 
 /// A number for `count` messages (a power of two) of a function's MSI, or for one of its MSI-X entries.
-pub fn map_messages(
+pub(crate) fn map_messages(
     hardware: &Hardware,
     function: Function,
     wanted: Option<u32>,
@@ -204,7 +204,7 @@ pub fn map_messages(
 }
 
 /// A number that is free, to be mapped later.
-pub fn allocate(hardware: &Hardware) -> Result<u32, Errno> {
+pub(crate) fn allocate(hardware: &Hardware) -> Result<u32, Errno> {
     let mut table = lock(hardware);
     let number = table.find_free(hardware, 1)?;
     table.slot(number)?.usage = Usage::Allocated;
@@ -212,7 +212,7 @@ pub fn allocate(hardware: &Hardware) -> Result<u32, Errno> {
 }
 
 /// Takes a number back: a line is masked, a device sends no more messages. Of several messages of a function the first stands for all.
-pub fn unmap(hardware: &Hardware, number: u32) -> Result<(), Errno> {
+pub(crate) fn unmap(hardware: &Hardware, number: u32) -> Result<(), Errno> {
     let mut table = lock(hardware);
     let slot = table.slot(number)?;
     let usage = match &slot.usage {
@@ -240,7 +240,7 @@ pub fn unmap(hardware: &Hardware, number: u32) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EINVAL` if the number is not mapped, `EEXIST` if it is bound, `EBUSY` if Paravane uses the line itself.
-pub fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port: u32, vcpu: u32) -> Result<(), Errno> {
+pub(crate) fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port: u32, vcpu: u32) -> Result<(), Errno> {
     let mut table = lock(hardware);
     let slot = table.slot(number)?;
     if slot.bound.is_some() {
@@ -266,7 +266,7 @@ pub fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port: u32, v
 }
 
 /// The port that a number was bound to is closed.
-pub fn unbind(hardware: &Hardware, number: u32, port: u32) {
+pub(crate) fn unbind(hardware: &Hardware, number: u32, port: u32) {
     let mut table = lock(hardware);
     let Ok(slot) = table.slot(number) else { return };
     if slot.bound.as_ref().is_none_or(|bound| bound.port != port) {
@@ -283,7 +283,7 @@ pub fn unbind(hardware: &Hardware, number: u32, port: u32) {
 }
 
 /// A port notifies another vCPU: its interrupts go where that one is.
-pub fn notify(hardware: &Hardware, number: u32, port: u32, vcpu: u32) {
+pub(crate) fn notify(hardware: &Hardware, number: u32, port: u32, vcpu: u32) {
     let mut table = lock(hardware);
     let Ok(Slot { bound: Some(bound), .. }) = table.slot(number) else { return };
     if bound.port == port {
@@ -336,7 +336,7 @@ impl Table {
 }
 
 /// The domain has served an interrupt: a line that has been masked since then asks again if it has to.
-pub fn served(hardware: &Hardware, number: u32) -> Result<(), Errno> {
+pub(crate) fn served(hardware: &Hardware, number: u32) -> Result<(), Errno> {
     let mut table = lock(hardware);
     let slot = table.slot(number)?;
     if core::mem::take(&mut slot.in_service) && slot.bound.is_some() {
@@ -346,12 +346,12 @@ pub fn served(hardware: &Hardware, number: u32) -> Result<(), Errno> {
 }
 
 /// Whether the domain has to say when an interrupt of this number is served.
-pub fn needs_eoi(hardware: &Hardware, number: u32) -> Result<bool, Errno> {
+pub(crate) fn needs_eoi(hardware: &Hardware, number: u32) -> Result<bool, Errno> {
     Ok(lock(hardware).slot(number)?.is_level(hardware, number))
 }
 
 /// From now on the page has a bit for each number for which that is so.
-pub fn publish_in(hardware: &Hardware, page: SharedPage) -> Result<(), Errno> {
+pub(crate) fn publish_in(hardware: &Hardware, page: SharedPage) -> Result<(), Errno> {
     let mut table = lock(hardware);
     if table.served_page.is_some() {
         return Err(Errno::EBUSY);
@@ -366,7 +366,7 @@ pub fn publish_in(hardware: &Hardware, page: SharedPage) -> Result<(), Errno> {
 }
 
 /// Writes the messages of a function anew: it has lost them.
-pub fn restore(hardware: &Hardware, function: Function) {
+pub(crate) fn restore(hardware: &Hardware, function: Function) {
     for (slot, number) in lock(hardware).slots.iter().zip(0u32..) {
         if let (Usage::Message { function: found, messages }, Some(vector)) = (&slot.usage, &slot.vector)
             && *found == function

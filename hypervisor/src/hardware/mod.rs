@@ -1,8 +1,8 @@
 //! The hardware domain: which domain it is, and what of the machine it gets. One domain deals with devices, the initial one; all others find a machine
 //! without any.
 
-pub mod devices;
-pub mod interrupts;
+pub(crate) mod devices;
+pub(crate) mod interrupts;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -15,14 +15,14 @@ use crate::domain::Domain;
 static HARDWARE: Once<Hardware> = Once::new();
 
 /// Takes the machine's devices over; the hardware domain is about to be built.
-pub fn init() {
+pub(crate) fn init() {
     if let Some(hardware) = Hardware::claim() {
         HARDWARE.set(hardware);
     }
 }
 
 /// The right to deal with devices, if the domain has it.
-pub fn of(domain: &Domain) -> Option<&'static Hardware> {
+pub(crate) fn of(domain: &Domain) -> Option<&'static Hardware> {
     HARDWARE.try_get().filter(|_| domain.is_privileged())
 }
 

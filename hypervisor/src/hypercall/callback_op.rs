@@ -8,7 +8,7 @@ use super::traps_and_callbacks::{callback, register_nmi, unregister_nmi};
 use crate::call::{CallResult, Caller};
 
 /// Registers or unregisters a callback.
-pub fn callback_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+pub(crate) fn callback_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
     match operation {
         op::REGISTER => {
             let request = caller.cpu.read(argument)?;

@@ -13,7 +13,7 @@ const PIECE: usize = 128;
 const COST_OF_BYTE: u32 = 16;
 
 /// Writes `count` bytes from `buffer`, or reads up to so many.
-pub fn console_io(caller: &mut Caller<'_>, operation: u32, count: u32, buffer: GuestVirt) -> CallResult {
+pub(crate) fn console_io(caller: &mut Caller<'_>, operation: u32, count: u32, buffer: GuestVirt) -> CallResult {
     caller.check_control()?;
     match operation {
         command::WRITE => write(caller, count, buffer),

@@ -1,131 +1,15 @@
-//! The debug registers, by `set_debugreg` and `get_debugreg` and by emulated instructions.
-
-use abi::errno::Errno;
-use machine::context::Active;
+//! `set_debugreg` and `get_debugreg`.
 
 use crate::call::{CallResult, Caller};
-use crate::cpu_policy::CONTROL4_DEBUG_EXTENSIONS;
-
-const LOW_HALF: u64 = 0xffff_ffff;
-/// In DR7: the enable bits of the breakpoints, and where the type of the first stands.
-const BREAKPOINTS: u64 = 0xff;
-const TYPE_SHIFT: u32 = 16;
-const TYPE_PORT: u64 = 2;
-
-fn has_debug_extensions(cpu: &Active) -> bool {
-    cpu.context().control4() & CONTROL4_DEBUG_EXTENSIONS != 0
-}
-
-/// Which register a number means: 4 and 5 are other names of 6 and 7 unless CR4.DE is set.
-fn index(cpu: &Active, register: u32) -> Result<usize, Errno> {
-    match register {
-        0..=3 | 6 | 7 => Ok(register as usize),
-        4 | 5 if !has_debug_extensions(cpu) => Ok(register as usize + 2),
-        _ => Err(Errno::ENODEV),
-    }
-}
+use crate::trap::debug_registers;
 
 /// Sets a debug register.
-///
-/// # Errors
-/// `ENODEV` if there is no such register, `EINVAL` for a bit that no register has, `EPERM` for what
-/// could watch Paravane itself, for the general detect trap, and for I/O breakpoints without
-/// CR4.DE.
-pub fn set(cpu: &mut Active, register: u32, value: u64) -> Result<(), Errno> {
-    let index = index(cpu, register)?;
-    if index >= 6 && value > LOW_HALF {
-        return Err(Errno::EINVAL);
-    }
-    if index == 7 && watches_ports(value) && !has_debug_extensions(cpu) {
-        return Err(Errno::EPERM);
-    }
-    if cpu.set_debug_register(index, value) { Ok(()) } else { Err(Errno::EPERM) }
-}
-
-/// Reads a debug register.
-///
-/// # Errors
-/// `ENODEV` if there is no such register.
-pub fn get(cpu: &Active, register: u32) -> Result<u64, Errno> {
-    Ok(cpu.debug_register(index(cpu, register)?))
-}
-
-/// Whether DR7 has a breakpoint enabled and one of the type that waits for an access to a port.
-fn watches_ports(control: u64) -> bool {
-    control & BREAKPOINTS != 0 && (0..4).any(|breakpoint| control >> (TYPE_SHIFT + 4 * breakpoint) & 3 == TYPE_PORT)
-}
-
-/// Sets a debug register.
-pub fn set_debugreg(caller: &mut Caller<'_>, register: u32, value: u64) -> CallResult {
-    set(caller.cpu, register, value)?;
+pub(crate) fn set_debugreg(caller: &mut Caller<'_>, register: u32, value: u64) -> CallResult {
+    debug_registers::set(caller.cpu, register, value)?;
     Ok(0)
 }
 
 /// Reads a debug register.
-pub fn get_debugreg(caller: &mut Caller<'_>, register: u32) -> CallResult {
-    Ok(get(caller.cpu, register)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::Guest;
-
-    #[test]
-    fn registers_at_rest_read_as_the_processors_do() {
-        let mut guest = Guest::new(1, 2);
-        assert!(matches!(get_debugreg(&mut guest.caller(), 6), Ok(0xffff_0ff0)));
-        assert!(matches!(get_debugreg(&mut guest.caller(), 7), Ok(0x400)));
-    }
-
-    #[test]
-    fn breakpoints_watch_guest_addresses_only() {
-        let mut guest = Guest::new(1, 2);
-        let cpu = guest.caller().cpu;
-        assert_eq!(set(cpu, 0, 0x40_0000), Ok(()));
-        assert_eq!(set(cpu, 3, 0xffff_8800_0000_0000), Ok(()));
-        assert_eq!(set(cpu, 7, 0x455), Ok(()));
-        for (register, value) in [(1, 0xffff_8300_0000_0000), (1, 1 << 47), (7, 1 << 13)] {
-            assert_eq!(set(cpu, register, value), Err(Errno::EPERM), "{register}: {value:#x}");
-        }
-        assert_eq!((get(cpu, 0), get(cpu, 1), get(cpu, 7)), (Ok(0x40_0000), Ok(0), Ok(0x455)));
-    }
-
-    #[test]
-    fn registers_4_and_5_are_other_names_without_debug_extensions() {
-        let mut guest = Guest::new(1, 2);
-        let cpu = guest.caller().cpu;
-        assert_eq!((set(cpu, 4, 0xffff_0ff1), set(cpu, 5, 0x404)), (Ok(()), Ok(())));
-        assert_eq!((get(cpu, 6), get(cpu, 7)), (Ok(0xffff_0ff1), Ok(0x404)));
-        assert_eq!((get(cpu, 4), get(cpu, 5)), (Ok(0xffff_0ff1), Ok(0x404)));
-        cpu.set_control4(CONTROL4_DEBUG_EXTENSIONS);
-        for register in [4, 5, 8, 9, u32::MAX] {
-            assert_eq!((set(cpu, register, 0), get(cpu, register)), (Err(Errno::ENODEV), Err(Errno::ENODEV)));
-        }
-    }
-
-    #[test]
-    fn bits_that_no_register_has_are_refused_or_fixed() {
-        let mut guest = Guest::new(1, 2);
-        let cpu = guest.caller().cpu;
-        for register in 4..8 {
-            let before = get(cpu, register);
-            assert_eq!(set(cpu, register, 1 << 32), Err(Errno::EINVAL), "{register}");
-            assert_eq!(get(cpu, register), before);
-        }
-        assert_eq!((set(cpu, 6, 0), get(cpu, 6)), (Ok(()), Ok(0xffff_0ff0)));
-        assert_eq!((set(cpu, 6, LOW_HALF), get(cpu, 6)), (Ok(()), Ok(0xffff_efff)));
-        assert_eq!((set(cpu, 7, 0xd800), get(cpu, 7)), (Ok(()), Ok(0x400)));
-    }
-
-    #[test]
-    fn io_breakpoints_need_debug_extensions() {
-        let mut guest = Guest::new(1, 2);
-        let cpu = guest.caller().cpu;
-        assert_eq!(set(cpu, 7, 0x0002_0401), Err(Errno::EPERM));
-        assert_eq!(set(cpu, 7, 0x0020_0401), Err(Errno::EPERM), "the type of another breakpoint");
-        assert_eq!(set(cpu, 7, 0x0002_0400), Ok(()), "none is enabled");
-        cpu.set_control4(CONTROL4_DEBUG_EXTENSIONS);
-        assert_eq!((set(cpu, 7, 0x0002_0401), get(cpu, 7)), (Ok(()), Ok(0x0002_0401)));
-    }
+pub(crate) fn get_debugreg(caller: &mut Caller<'_>, register: u32) -> CallResult {
+    Ok(debug_registers::get(caller.cpu, register)?)
 }

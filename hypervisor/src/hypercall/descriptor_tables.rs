@@ -7,7 +7,7 @@ use machine::frames::{Descriptor, TypedRef, Writable};
 use machine::paging::{NoEntries, check_descriptor};
 
 use crate::call::{CallResult, Caller};
-use crate::domain::state::descriptor_pages;
+use crate::vcpu_context::descriptor_pages;
 
 const DESCRIPTOR_SIZE: u64 = 8;
 const DESCRIPTORS_PER_PAGE: usize = PAGE_SIZE / DESCRIPTOR_SIZE as usize;
@@ -16,7 +16,7 @@ const DESCRIPTORS_PER_PAGE: usize = PAGE_SIZE / DESCRIPTOR_SIZE as usize;
 const COST_OF_PAGE: u32 = 16;
 
 /// Sets the GDT: `entries` descriptors in the frames that `list` names.
-pub fn set_gdt(caller: &mut Caller<'_>, list: GuestVirt, entries: u32) -> CallResult {
+pub(crate) fn set_gdt(caller: &mut Caller<'_>, list: GuestVirt, entries: u32) -> CallResult {
     let entries = u16::try_from(entries)
         .ok()
         .filter(|&entries| usize::from(entries) <= FIRST_RESERVED_GDT_ENTRY)
@@ -33,7 +33,7 @@ pub fn set_gdt(caller: &mut Caller<'_>, list: GuestVirt, entries: u32) -> CallRe
 }
 
 /// Changes the descriptor at a machine address, whether its page is in use as a descriptor table or not.
-pub fn update_descriptor(caller: &mut Caller<'_>, address: u64, descriptor: u64) -> CallResult {
+pub(crate) fn update_descriptor(caller: &mut Caller<'_>, address: u64, descriptor: u64) -> CallResult {
     if !address.is_multiple_of(DESCRIPTOR_SIZE) {
         return Err(Errno::EINVAL.into());
     }

@@ -7,9 +7,8 @@ use alloc::sync::Arc;
 use machine::context::Active;
 use machine::frames::Budget;
 
-use super::counts;
 use super::table::{self, Row};
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, note_call};
 use crate::domain::{Attempt, Domain, Vcpu};
 use crate::memory::mmu_update;
 use crate::trap;
@@ -20,11 +19,11 @@ const SYSCALL_LENGTH: u64 = 2;
 /// Performs the hypercall that the guest's registers ask for if it is the most frequent one, which concerns nobody but the guest's memory; `false`, with
 /// nothing done, if it is another one or must be refused: [`dispatch`] performs it then.
 #[inline]
-pub fn short(cpu: &mut Active, domain: &Domain) -> bool {
+pub(crate) fn short(cpu: &mut Active, domain: &Domain) -> bool {
     let number = cpu.registers().rax;
     let done = number == u64::from(hypercall::MMU_UPDATE) && mmu_update::single(cpu, domain, &arguments(cpu));
     if done {
-        counts::note(number, false);
+        note_call(number, false);
         cpu.registers_mut().rax = 0;
     }
     done
@@ -34,7 +33,7 @@ pub fn short(cpu: &mut Active, domain: &Domain) -> bool {
 ///
 /// # Errors
 /// If the guest cannot go on: why.
-pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Result<(), String> {
+pub(crate) fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Result<(), String> {
     let number = cpu.registers().rax;
     if number == u64::from(hypercall::IRET) {
         return trap::iret(cpu, domain);
@@ -42,7 +41,7 @@ pub fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Res
     let arguments = arguments(cpu);
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
     let result = call(&mut caller, number, &arguments, 0);
-    counts::note(number, matches!(result, Err(CallError::Continue { .. })));
+    note_call(number, matches!(result, Err(CallError::Continue { .. })));
     let attempt = |arguments: &[u64; 6]| {
         let [first, second, third, fourth, ..] = *arguments;
         Attempt::Hypercall(number, [first, second, third, fourth])

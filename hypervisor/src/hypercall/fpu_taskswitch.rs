@@ -3,7 +3,7 @@
 use crate::call::{CallResult, Caller};
 
 /// Sets CR0.TS, or clears it for zero.
-pub fn fpu_taskswitch(caller: &mut Caller<'_>, set: u32) -> CallResult {
+pub(crate) fn fpu_taskswitch(caller: &mut Caller<'_>, set: u32) -> CallResult {
     caller.cpu.set_task_switched(set != 0);
     Ok(0)
 }

@@ -8,7 +8,7 @@ use super::traps_and_callbacks::{register_nmi, unregister_nmi};
 use crate::call::{CallResult, Caller};
 
 /// Sets the NMI handler, or takes it away.
-pub fn nmi_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+pub(crate) fn nmi_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
     match operation {
         op::REGISTER_CALLBACK => {
             let callback: RegisterCallback = caller.cpu.read(argument)?;

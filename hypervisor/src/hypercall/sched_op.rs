@@ -24,7 +24,7 @@ const PORTS_PER_UNIT: u32 = 2;
 ///
 /// # Errors
 /// `ENOSYS` for an operation that does not exist; the operations' own.
-pub fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+pub(crate) fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
     match operation {
         op::YIELD => {
             scheduler::yield_now(caller.vcpu);
@@ -53,7 +53,7 @@ pub fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) ->
 ///
 /// # Errors
 /// `ENOSYS` for another operation.
-pub fn sched_op_compat(caller: &mut Caller<'_>, operation: u32, argument: u64) -> CallResult {
+pub(crate) fn sched_op_compat(caller: &mut Caller<'_>, operation: u32, argument: u64) -> CallResult {
     match operation {
         op::YIELD => {
             scheduler::yield_now(caller.vcpu);
@@ -115,7 +115,7 @@ fn remote_shutdown(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
 
 fn watchdog(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     let watchdog: Watchdog = caller.cpu.read(argument)?;
-    let watchdogs = &caller.domain.scheduling.watchdogs;
+    let watchdogs = &caller.domain.watchdogs;
     match watchdog {
         Watchdog { id: 0, timeout: 0 } => Err(Errno::EINVAL.into()),
         Watchdog { id: 0, timeout } => watchdogs.start(caller.domain, timeout).map_err(CallError::from),

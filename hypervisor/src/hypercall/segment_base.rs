@@ -7,7 +7,7 @@ use crate::call::{CallResult, Caller};
 use crate::trap;
 
 /// Sets one of the bases, or loads the GS selector of processes; a selector that cannot be loaded becomes null.
-pub fn set_segment_base(caller: &mut Caller<'_>, which: u32, value: u64) -> CallResult {
+pub(crate) fn set_segment_base(caller: &mut Caller<'_>, which: u32, value: u64) -> CallResult {
     let is_set = match which {
         segment_base::FS => caller.cpu.set_fs_base(value),
         segment_base::GS_USER => caller.cpu.set_user_gs_base(value),

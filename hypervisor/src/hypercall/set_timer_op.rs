@@ -14,7 +14,7 @@ const SOON: u64 = 100_000_000;
 ///
 /// # Errors
 /// None.
-pub fn set_timer_op(caller: &mut Caller<'_>, deadline: u64) -> CallResult {
+pub(crate) fn set_timer_op(caller: &mut Caller<'_>, deadline: u64) -> CallResult {
     let vcpu = caller.vcpu;
     if deadline == 0 {
         vcpu.time.stop_single_shot();

@@ -3,7 +3,7 @@
 use crate::call::{CallResult, Caller};
 
 /// Sets the stack pointer. The selector means nothing to 64-bit kernels: they are entered with the flat one.
-pub fn stack_switch(caller: &mut Caller<'_>, _selector: u64, pointer: u64) -> CallResult {
+pub(crate) fn stack_switch(caller: &mut Caller<'_>, _selector: u64, pointer: u64) -> CallResult {
     caller.cpu.set_kernel_stack(pointer);
     Ok(0)
 }

@@ -16,7 +16,7 @@ const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
 const COST_OF_ENTRY: u32 = 4;
 
 /// Sets the handlers in `table`, which ends with address zero; a null table takes all handlers away.
-pub fn set_trap_table(caller: &mut Caller<'_>, table: GuestVirt) -> CallResult {
+pub(crate) fn set_trap_table(caller: &mut Caller<'_>, table: GuestVirt) -> CallResult {
     if table.get() == 0 {
         let handlers = caller.cpu.handlers_mut();
         handlers.traps = [NO_HANDLER; 256];
@@ -57,7 +57,7 @@ fn set_trap(handlers: &mut Handlers, trap: &TrapInfo) {
 }
 
 /// Sets the event, failsafe and system call callbacks; an address that cannot be one leaves its callback as it was.
-pub fn set_callbacks(caller: &mut Caller<'_>, event: u64, failsafe: u64, syscall: u64) -> CallResult {
+pub(crate) fn set_callbacks(caller: &mut Caller<'_>, event: u64, failsafe: u64, syscall: u64) -> CallResult {
     let handlers = caller.cpu.handlers_mut();
     // events are always masked when their callback is entered
     for (slot, address, mask) in [

@@ -15,9 +15,10 @@ use machine::paging::NoEntries;
 use machine::time;
 
 use crate::call::{CallError, CallResult, Caller};
-use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu, state};
+use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu};
 use crate::lifecycle;
 use crate::scheduler;
+use crate::vcpu_context as state;
 
 /// What it costs, in units of the budget, to read a vCPU's state and to apply it.
 const COST_OF_STATE: u32 = 96;
@@ -33,7 +34,7 @@ const LONGEST_PERIOD: u64 = 1 << 60;
 ///
 /// # Errors
 /// `ENOENT` for a vCPU that does not exist, `ENOSYS` for an operation that does not; the operations' own.
-pub fn vcpu_op(caller: &mut Caller<'_>, operation: u32, vcpu_id: u32, argument: GuestVirt) -> CallResult {
+pub(crate) fn vcpu_op(caller: &mut Caller<'_>, operation: u32, vcpu_id: u32, argument: GuestVirt) -> CallResult {
     let vcpu = Arc::clone(caller.domain.vcpu(vcpu_id).ok_or(Errno::ENOENT)?);
     match operation {
         op::INITIALISE => initialise(caller, &vcpu, argument),

@@ -6,21 +6,13 @@
 use core::sync::atomic::Ordering;
 
 use abi::errno::Errno;
-use abi::xen::{vm_assist as kind, vm_assist_command as command};
+use abi::xen::vm_assist_command as command;
 
 use crate::call::{CallResult, Caller};
-
-/// The assists that there are, by bit.
-pub(crate) const AVAILABLE: u64 = 1 << kind::FOUR_GB_SEGMENTS
-    | 1 << kind::FOUR_GB_SEGMENTS_NOTIFY
-    | 1 << kind::WRITABLE_PAGETABLES
-    | 1 << kind::PAE_EXTENDED_CR3
-    | 1 << kind::ARCHITECTURAL_IOPL
-    | 1 << kind::RUNSTATE_UPDATE_FLAG
-    | 1 << kind::M2P_STRICT;
+use crate::domain::AVAILABLE_ASSISTS;
 
 /// Switches an assist of the calling domain.
-pub fn vm_assist(caller: &mut Caller<'_>, operation: u32, assist: u32) -> CallResult {
+pub(crate) fn vm_assist(caller: &mut Caller<'_>, operation: u32, assist: u32) -> CallResult {
     let bit = bit(assist).ok_or(Errno::EINVAL)?;
     let assists = &caller.domain.assists;
     match operation {
@@ -32,12 +24,13 @@ pub fn vm_assist(caller: &mut Caller<'_>, operation: u32, assist: u32) -> CallRe
 }
 
 fn bit(assist: u32) -> Option<u64> {
-    1u64.checked_shl(assist).filter(|bit| AVAILABLE & bit != 0)
+    1u64.checked_shl(assist).filter(|bit| AVAILABLE_ASSISTS & bit != 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use abi::xen::vm_assist as kind;
 
     #[test]
     fn only_assists_that_exist_can_be_switched() {

@@ -26,7 +26,7 @@ const COST_OF_COMMAND_LINE: u32 = 96;
 const DENIED: &[u8] = b"<denied>\0";
 
 /// Answers a question about the hypervisor.
-pub fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+pub(crate) fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
     match operation {
         op::VERSION => return Ok(VERSION.0 << 16 | VERSION.1),
         op::EXTRAVERSION => caller.cpu.write(argument, &text::<EXTRA_VERSION_LENGTH>(EXTRA_VERSION))?,

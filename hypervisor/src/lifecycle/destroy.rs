@@ -33,12 +33,12 @@ pub(super) fn note_ended(domain: &Arc<Domain>) {
 
 /// Whether there is a domain to be destroyed, a table that others have given back of one that has
 /// been, or one's last frame has returned.
-pub fn destruction_due() -> bool {
+pub(crate) fn destruction_due() -> bool {
     frames::owner_emptied() || frames::orphaned_tables() || !ENDED.lock().is_empty()
 }
 
 /// Does a piece of the work, if no other pCPU is at it.
-pub fn destroy_some(budget: &mut Budget) {
+pub(crate) fn destroy_some(budget: &mut Budget) {
     if BUSY.swap(true, Ordering::Acquire) {
         return;
     }
@@ -60,7 +60,7 @@ pub fn destroy_some(budget: &mut Budget) {
 
 /// Tears down what others held of destroyed domains as tables, and have given back. `true` if
 /// nothing is left.
-pub fn tear_down_remains(budget: &mut Budget) -> bool {
+pub(crate) fn tear_down_remains(budget: &mut Budget) -> bool {
     if !frames::take_orphaned_tables() {
         return true;
     }
@@ -72,7 +72,7 @@ pub fn tear_down_remains(budget: &mut Budget) -> bool {
 }
 
 /// Frees the numbers of domains whose last frame has returned.
-pub fn conclude_emptied() {
+pub(crate) fn conclude_emptied() {
     if frames::take_owner_emptied() {
         domain::free_emptied(conclude);
     }

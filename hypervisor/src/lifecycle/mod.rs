@@ -4,7 +4,7 @@
 mod destroy;
 mod host_end;
 
-pub use destroy::{conclude_emptied, destroy_some, destruction_due, tear_down_remains};
+pub(crate) use destroy::{conclude_emptied, destroy_some, destruction_due, tear_down_remains};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use destroy::{destroy_initial, forget_all, withdraw_initial};
 
@@ -14,7 +14,7 @@ use crate::domain::{self, Domain, EndReason};
 use crate::{event_channel, scheduler};
 
 /// Building is done: the domain's vCPUs may run.
-pub fn start(domain: &Domain) {
+pub(crate) fn start(domain: &Domain) {
     if domain.note_started() {
         scheduler::unpause(domain);
     }
@@ -22,7 +22,7 @@ pub fn start(domain: &Domain) {
 
 /// Ends the domain for `reason`: its vCPUs stop. The first reason counts. On a host with a control
 /// domain it stays like that until that one resumes or destroys it; otherwise it is destroyed.
-pub fn end(domain: &Arc<Domain>, reason: EndReason) {
+pub(crate) fn end(domain: &Arc<Domain>, reason: EndReason) {
     if !domain.note_ended(reason.clone()) {
         return;
     }
@@ -36,7 +36,7 @@ pub fn end(domain: &Arc<Domain>, reason: EndReason) {
 }
 
 /// Lets a domain that has ended, for example by suspending itself, run again.
-pub fn resume(domain: &Domain) {
+pub(crate) fn resume(domain: &Domain) {
     if domain.note_resumed() {
         domain.scheduling.forget_shutdown_code();
         scheduler::unpause(domain);
@@ -44,7 +44,7 @@ pub fn resume(domain: &Domain) {
 }
 
 /// Ends the domain, if it has not ended, and begins to destroy it.
-pub fn destroy(domain: &Arc<Domain>) {
+pub(crate) fn destroy(domain: &Arc<Domain>) {
     if domain.start_dying() {
         scheduler::pause(domain);
         destroy::note_ended(domain);

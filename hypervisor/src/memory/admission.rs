@@ -17,7 +17,7 @@ pub(super) const CACHE_ATTRIBUTES: LeafFlags =
     LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
 
 /// Admits what `tables` may have in its page tables when the frames mapped belong to `frames`.
-pub struct GuestAdmission {
+pub(crate) struct GuestAdmission {
     tables: DomainId,
     frames: DomainId,
     /// The right to map devices, where the frames may be the machine's own.
@@ -26,12 +26,12 @@ pub struct GuestAdmission {
 
 impl GuestAdmission {
     /// For a domain that maps its own frames.
-    pub fn of(domain: &Domain) -> Self {
+    pub(crate) fn of(domain: &Domain) -> Self {
         Self { tables: domain.id(), frames: domain.id(), hardware: hardware::of(domain) }
     }
 
     /// For a domain that maps frames of another, or of the machine, which it has been found to control.
-    pub fn foreign(tables: &Domain, frames: &PageOwner) -> Self {
+    pub(crate) fn foreign(tables: &Domain, frames: &PageOwner) -> Self {
         let has_devices = frames.id() == tables.id() || frames.id() == DomainId::IO;
         let hardware = if has_devices { hardware::of(tables) } else { None };
         Self { tables: tables.id(), frames: frames.id(), hardware }

@@ -13,7 +13,7 @@ use crate::domain::Domain;
 static OUTSTANDING: SpinLock<u64> = SpinLock::new(Level::Claims, 0);
 
 /// Frames that are set aside for domains and free still.
-pub fn outstanding() -> u64 {
+pub(crate) fn outstanding() -> u64 {
     *OUTSTANDING.lock()
 }
 
@@ -21,7 +21,7 @@ pub fn outstanding() -> u64 {
 ///
 /// # Errors
 /// `EINVAL` if it has a claim, has that many, or may not have as many; `ENOMEM` if they are not free.
-pub fn stake(domain: &Domain, total: u64) -> Result<(), Errno> {
+pub(crate) fn stake(domain: &Domain, total: u64) -> Result<(), Errno> {
     if total == 0 {
         release(domain);
         return Ok(());
@@ -42,14 +42,14 @@ pub fn stake(domain: &Domain, total: u64) -> Result<(), Errno> {
 }
 
 /// Gives up what is set aside for the domain.
-pub fn release(domain: &Domain) {
+pub(crate) fn release(domain: &Domain) {
     let mut outstanding = OUTSTANDING.lock();
     *outstanding -= domain.claim.swap(0, Ordering::Relaxed);
 }
 
 /// Takes 2^order frames for the domain, with addresses of at most so many bits: they are set aside
 /// for it, or not for others. `None` if there are none such.
-pub fn take(domain: &Domain, order: u8, address_bits: u32) -> Option<Block> {
+pub(crate) fn take(domain: &Domain, order: u8, address_bits: u32) -> Option<Block> {
     // Two that take at the same time must not both count on the same frames; taking is short.
     let outstanding = OUTSTANDING.lock();
     let others = *outstanding - domain.claim.load(Ordering::Relaxed);
@@ -60,7 +60,7 @@ pub fn take(domain: &Domain, order: u8, address_bits: u32) -> Option<Block> {
 }
 
 /// Notes that the domain has taken `count` frames.
-pub fn note_taken(domain: &Domain, count: u64) {
+pub(crate) fn note_taken(domain: &Domain, count: u64) {
     let mut outstanding = OUTSTANDING.lock();
     let own = domain.claim.load(Ordering::Relaxed);
     let used = own.min(count);

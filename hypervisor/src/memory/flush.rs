@@ -18,7 +18,7 @@ const ALL: Mask = [u8::MAX; size_of::<Mask>()];
 
 /// Whose translations are to be forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Whose {
+pub(crate) enum Whose {
     /// The caller's.
     Local,
     /// Those of the vCPUs in a bitmap in guest memory.
@@ -29,7 +29,7 @@ pub enum Whose {
 
 /// Which translations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum What {
+pub(crate) enum What {
     /// All.
     Everything,
     /// Those of one page.
@@ -53,7 +53,7 @@ fn cpus(caller: &Caller<'_>, mask: &Mask) -> CpuSet {
 ///
 /// # Errors
 /// `EFAULT` if the bitmap cannot be read.
-pub fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result<(), Errno> {
+pub(crate) fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result<(), Errno> {
     caller.budget.spend(COST_HERE);
     let mask = match whose {
         Whose::Local => {

@@ -35,7 +35,7 @@ fn parties(caller: &Caller<'_>, argument: u32) -> Result<Parties, Errno> {
 
 /// The most frequent call: one update of an entry in one of the domain's own L1 tables, for a frame of its own. `false`, with nothing changed, if it is
 /// anything else or is refused: [`mmu_update`] does that, or says why not.
-pub fn single(cpu: &Active, domain: &Domain, [list, count, done, foreign, ..]: &[u64; 6]) -> bool {
+pub(crate) fn single(cpu: &Active, domain: &Domain, [list, count, done, foreign, ..]: &[u64; 6]) -> bool {
     const SELF: u64 = DomainId::SELF.0 as u64;
     if (*count, *done, *foreign) != (1, 0, SELF) {
         return false;
@@ -52,7 +52,13 @@ pub fn single(cpu: &Active, domain: &Domain, [list, count, done, foreign, ..]: &
 }
 
 /// Applies `count` updates from `list`; how many were done is written to `done`, if that is not null.
-pub fn mmu_update(caller: &mut Caller<'_>, list: GuestVirt, count: u32, done: GuestVirt, foreign: u32) -> CallResult {
+pub(crate) fn mmu_update(
+    caller: &mut Caller<'_>,
+    list: GuestVirt,
+    count: u32,
+    done: GuestVirt,
+    foreign: u32,
+) -> CallResult {
     let mut completed = 0;
     if count & CONTINUED != 0 && done.get() != 0 {
         completed = caller.cpu.read::<u32>(done)?;

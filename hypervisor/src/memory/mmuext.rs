@@ -25,7 +25,7 @@ const COST_OF_ROOT: u32 = 16;
 const COST_OF_LDT: u32 = 64;
 
 /// Performs `count` operations from `list`; how many were done is written to `done`, if that is not null.
-pub fn mmuext_op(
+pub(crate) fn mmuext_op(
     caller: &mut Caller<'_>,
     list: GuestVirt,
     count: u32,
@@ -151,7 +151,7 @@ fn unpin(target: &Arc<Domain>, mfn: Mfn) -> Result<(), CallError> {
 }
 
 /// Takes back whatever pin a frame has; `false` if it has none.
-pub fn release_pin(frame: &FrameRef) -> bool {
+pub(crate) fn release_pin(frame: &FrameRef) -> bool {
     // Only one of them can succeed, and the value, dropped, ends the use.
     TypedRef::<L1>::unpin(frame).is_some()
         || TypedRef::<L2>::unpin(frame).is_some()
@@ -168,7 +168,7 @@ fn root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<TypedRef<L4>, AcquireError>
 ///
 /// # Errors
 /// If it is no frame of the domain's or cannot be promoted.
-pub fn new_kernel_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {
+pub(crate) fn new_kernel_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {
     if caller.cpu.context().kernel_root().is_some_and(|root| root.mfn() == mfn) {
         caller.cpu.flush();
         return Ok(());

@@ -1,14 +1,14 @@
 //! What a guest may do to its memory: which frames it may map and how, page-table updates, reservations.
 
-pub mod admission;
-pub mod claim;
-pub mod flush;
-pub mod memory_op;
-pub mod mmu_update;
-pub mod mmuext;
-pub mod update;
-pub mod update_va_mapping;
-pub mod walk;
+pub(crate) mod admission;
+pub(crate) mod claim;
+pub(crate) mod flush;
+pub(crate) mod memory_op;
+pub(crate) mod mmu_update;
+pub(crate) mod mmuext;
+pub(crate) mod update;
+pub(crate) mod update_va_mapping;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ pub(super) const COMMAND_MASK: u64 = 7;
 
 /// How an entry is to be changed.
 #[derive(Clone, Copy, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// To this, whatever stands there.
     Write(u64),
     /// To this, but accessed and dirty stay set if the processor has set them.
@@ -43,7 +43,7 @@ pub enum Change {
 impl Change {
     /// What a request of `mmu_update` wants of an entry; `None` if it is about something else.
     #[inline]
-    pub const fn requested(request: MmuUpdate) -> Option<Self> {
+    pub(crate) const fn requested(request: MmuUpdate) -> Option<Self> {
         match request.pointer & COMMAND_MASK {
             mmu_command::PT_UPDATE_PRESERVE_AD => Some(Self::PreserveAccessedDirty(request.value)),
             mmu_command::NORMAL_PT_UPDATE | mmu_command::PT_UPDATE_NO_TRANSLATE => Some(Self::Write(request.value)),
@@ -65,7 +65,7 @@ impl Change {
 ///
 /// # Errors
 /// `Refused` if the entry may not stand there, `Conflict` if the frame can neither be written nor is a table in use.
-pub fn write_entry(
+pub(crate) fn write_entry(
     table: FrameRef,
     index: u16,
     change: Change,
@@ -106,7 +106,7 @@ pub fn write_entry(
 
 /// Updates of entries in one domain's tables, one after the other. They tend to be in the same table as the one before, so the use of that is kept until
 /// one in another is to be changed, which may need it to be out of use.
-pub struct Updates<'a> {
+pub(crate) struct Updates<'a> {
     domain: &'a Domain,
     last: Option<Last>,
     /// Those of `last`'s kinds, for the counters.
@@ -131,19 +131,24 @@ impl Last {
 
 impl<'a> Updates<'a> {
     /// Updates in the tables of `domain`.
-    pub const fn of(domain: &'a Domain) -> Self {
+    pub(crate) const fn of(domain: &'a Domain) -> Self {
         Self { domain, last: None, done: 0, unsettled: false }
     }
 
     /// Whether there may be something to tear down since this was last asked. What leaves and memory give up is none.
-    pub const fn take_unsettled(&mut self) -> bool {
+    pub(crate) const fn take_unsettled(&mut self) -> bool {
         core::mem::replace(&mut self.unsettled, false)
     }
 
     /// Carries out the first of `requests`, as many as change leaves of the table that the one before was in: how many, which is none if there is no such
     /// table. What is refused among them is left, nothing changed, for [`Updates::write_entry`] to say why.
     #[inline]
-    pub fn write_leaves(&mut self, requests: &[MmuUpdate], admission: &mut GuestAdmission, budget: &mut Budget) -> u32 {
+    pub(crate) fn write_leaves(
+        &mut self,
+        requests: &[MmuUpdate],
+        admission: &mut GuestAdmission,
+        budget: &mut Budget,
+    ) -> u32 {
         let Some(Last::Leaves(table)) = &self.last else { return 0 };
         let done = write_leaves(table, requests, admission, budget);
         self.done += u64::from(done);
@@ -155,7 +160,7 @@ impl<'a> Updates<'a> {
     /// # Errors
     /// As those of [`write_entry`]; `Refused` if the domain does not own the frame.
     #[inline]
-    pub fn write_entry(
+    pub(crate) fn write_entry(
         &mut self,
         table: Mfn,
         index: u16,
@@ -236,7 +241,7 @@ fn begin(index: u16, budget: &mut Budget) -> Result<(), Errno> {
 /// # Errors
 /// As those of [`write_entry`].
 #[inline(always)]
-pub fn write_leaf(
+pub(crate) fn write_leaf(
     table: &TypedRef<L1>,
     index: u16,
     change: Change,
@@ -332,7 +337,7 @@ fn write_word(page: &TypedRef<Writable>, index: u16, change: Change) -> RawEntry
 ///
 /// # Errors
 /// `EINVAL` if there is no L1 table for the address.
-pub fn write_l1_for_va(caller: &Caller<'_>, address: GuestVirt, entry: Entry<L1>) -> Result<Entry<L1>, Errno> {
+pub(crate) fn write_l1_for_va(caller: &Caller<'_>, address: GuestVirt, entry: Entry<L1>) -> Result<Entry<L1>, Errno> {
     let (table, index) = walk::leaf(caller.cpu, address).ok_or(Errno::EINVAL)?;
     table.replace(index, entry).map_err(|_| Errno::EINVAL)
 }
@@ -341,7 +346,7 @@ pub fn write_l1_for_va(caller: &Caller<'_>, address: GuestVirt, entry: Entry<L1>
 ///
 /// # Errors
 /// `EINVAL` if there is no such table or the address is no entry's.
-pub fn write_l1_at(caller: &Caller<'_>, address: MachineAddr, entry: Entry<L1>) -> Result<Entry<L1>, Errno> {
+pub(crate) fn write_l1_at(caller: &Caller<'_>, address: MachineAddr, entry: Entry<L1>) -> Result<Entry<L1>, Errno> {
     let (table, index) = l1_entry_at(caller, address)?;
     table.replace(index, entry).map_err(|_| Errno::EINVAL)
 }
@@ -350,7 +355,7 @@ pub fn write_l1_at(caller: &Caller<'_>, address: MachineAddr, entry: Entry<L1>) 
 ///
 /// # Errors
 /// `EINVAL` if there is no such table or the address is no entry's.
-pub fn l1_entry_at(caller: &Caller<'_>, address: MachineAddr) -> Result<(TypedRef<L1>, u16), Errno> {
+pub(crate) fn l1_entry_at(caller: &Caller<'_>, address: MachineAddr) -> Result<(TypedRef<L1>, u16), Errno> {
     if !address.get().is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
@@ -366,7 +371,7 @@ const REPLACE_ATTEMPTS: u32 = 16;
 ///
 /// # Errors
 /// If what stands there does not satisfy it, or does not hold still: the new entry comes back.
-pub fn replace_l1_if(
+pub(crate) fn replace_l1_if(
     table: &TypedRef<L1>,
     index: u16,
     matches: impl Fn(RawEntry) -> bool,

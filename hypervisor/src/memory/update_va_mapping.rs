@@ -11,12 +11,12 @@ use super::walk;
 use crate::call::{CallResult, Caller};
 
 /// Maps `value` at `address`, frames being the caller's own.
-pub fn update_va_mapping(caller: &mut Caller<'_>, address: GuestVirt, value: u64, flags: u64) -> CallResult {
+pub(crate) fn update_va_mapping(caller: &mut Caller<'_>, address: GuestVirt, value: u64, flags: u64) -> CallResult {
     update_va_mapping_otherdomain(caller, address, value, flags, DomainId::SELF)
 }
 
 /// Maps `value` at `address`, frames belonging to `owner`.
-pub fn update_va_mapping_otherdomain(
+pub(crate) fn update_va_mapping_otherdomain(
     caller: &mut Caller<'_>,
     address: GuestVirt,
     value: u64,

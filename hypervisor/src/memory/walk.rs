@@ -6,7 +6,7 @@ use machine::context::Active;
 use machine::frames::{FrameRef, L1, Leaf, TypedRef};
 
 /// Where `address` is mapped in the guest kernel's address space, as far as anyone can tell without holding a table.
-pub fn look_up(cpu: &Active, address: GuestVirt) -> Option<Leaf> {
+pub(crate) fn look_up(cpu: &Active, address: GuestVirt) -> Option<Leaf> {
     if !address.is_guest() {
         return None;
     }
@@ -15,7 +15,7 @@ pub fn look_up(cpu: &Active, address: GuestVirt) -> Option<Leaf> {
 
 /// The L1 table and the index in it that map `address` in the guest kernel's address space. Another vCPU may change the way there meanwhile, and the
 /// frames on it be anything by then, tables of another domain's even: so what is found at its end has to be an L1 table of the same domain's.
-pub fn leaf(cpu: &Active, address: GuestVirt) -> Option<(TypedRef<L1>, u16)> {
+pub(crate) fn leaf(cpu: &Active, address: GuestVirt) -> Option<(TypedRef<L1>, u16)> {
     let owner = cpu.context().kernel_root()?.frame().owner();
     let leaf = look_up(cpu, address)?;
     Some((table(leaf.table, owner)?, leaf.index))

@@ -158,7 +158,7 @@ pub(crate) fn halt(cpu: CpuId) {
 }
 
 /// Nanoseconds that a pCPU has been idle.
-pub fn idle_time(cpu: CpuId) -> u64 {
+pub(crate) fn idle_time(cpu: CpuId) -> u64 {
     let own = &CPUS[cpu.index()];
     let since = own.idle_since.load(Ordering::Relaxed);
     let current = if since == 0 { 0 } else { time::now().saturating_sub(since) };

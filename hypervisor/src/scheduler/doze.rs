@@ -14,7 +14,7 @@ use super::{balance, switch};
 use crate::domain::{Domain, Vcpu};
 
 /// Whether the vCPU, which this pCPU runs and which has to stop, may stay: all that it stops for is that it waits, or has waited until a moment ago.
-pub fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
+pub(crate) fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
     !has_to_leave(vcpu, domain, cpu::current())
 }
 
@@ -80,7 +80,7 @@ fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
 }
 
 /// Makes the vCPU leave its pCPU if it dozes there, so that its state can be looked at; `false` if it does not.
-pub fn rouse(vcpu: &Vcpu) -> bool {
+pub(crate) fn rouse(vcpu: &Vcpu) -> bool {
     let dozes = vcpu.scheduling.place() == Place::Dozing;
     if dozes {
         vcpu.scheduling.preempt.store(true, Ordering::SeqCst);

@@ -33,23 +33,22 @@ mod wake;
 
 #[cfg(test)]
 pub(crate) use cpu::idle_cpus;
-pub use cpu::idle_time;
+pub(crate) use cpu::idle_time;
 pub(crate) use cpu::{halt, leave_idle};
 pub(crate) use doze::doze;
-pub use doze::{may_doze, rouse};
+pub(crate) use doze::{may_doze, rouse};
 pub(crate) use dump::describe;
 pub(crate) use pause::kick_all;
-pub use pause::{pause, unpause, wait_until_parked};
+pub(crate) use pause::{pause, unpause, wait_until_parked};
 pub(crate) use poll::poll_timeout;
-pub use poll::{start_polling, wake_pollers};
-pub use runstate::Runstate;
-pub use settings::{
+pub(crate) use poll::{start_polling, wake_pollers};
+pub(crate) use settings::{
     lift_pin_override, override_pin, rate_limit, set_affinity, set_cap, set_rate_limit, set_soft_affinity, set_weight,
 };
-pub use share::DomainScheduling;
+pub(crate) use share::DomainScheduling;
 #[cfg(test)]
 pub(crate) use share::SLICE;
-pub use state::SchedulerState;
+pub(crate) use state::SchedulerState;
 pub(crate) use switch::{arrange_slice, deadline, note_leaving, put_back, take_next};
-pub use switch::{must_stop, yield_now};
-pub use wake::{block, kick, notify, resume, running_on, wake};
+pub(crate) use switch::{must_stop, yield_now};
+pub(crate) use wake::{block, kick, notify, resume, running_on, wake};

@@ -8,13 +8,13 @@ use crate::domain::{Domain, Vcpu};
 const PATIENCE: u64 = 500_000;
 
 /// Keeps the domain's vCPUs from running until as many calls of [`unpause`]; those that run stop soon.
-pub fn pause(domain: &Domain) {
+pub(crate) fn pause(domain: &Domain) {
     domain.add_pause();
     kick_all(domain);
 }
 
 /// Takes one pause back.
-pub fn unpause(domain: &Domain) {
+pub(crate) fn unpause(domain: &Domain) {
     if domain.remove_pause() {
         domain.vcpus().iter().for_each(super::wake);
     }
@@ -29,7 +29,7 @@ pub(crate) fn kick_all(domain: &Domain) {
 /// domain is paused, or it is down. `false` if it runs still after about half a millisecond (or is the one that this pCPU
 /// runs): the caller has to let its own pCPU go before it tries again, since two that wait for each other would wait for ever.
 #[must_use]
-pub fn wait_until_parked(vcpu: &Vcpu) -> bool {
+pub(crate) fn wait_until_parked(vcpu: &Vcpu) -> bool {
     let state = &vcpu.scheduling;
     super::kick(vcpu);
     if !state.has_cpu() {

@@ -12,7 +12,7 @@ const ANY_PORT: u64 = u64::MAX;
 
 /// The vCPU is blocked until one of `ports` becomes pending, an event is delivered, or something else wakes it. The caller then
 /// looks whether that has happened already, and if so calls [`super::wake`].
-pub fn start_polling(vcpu: &Arc<Vcpu>, domain: &Domain, ports: &[u32]) {
+pub(crate) fn start_polling(vcpu: &Arc<Vcpu>, domain: &Domain, ports: &[u32]) {
     let mark = match ports {
         [port] => u64::from(*port) + 1,
         _ => ANY_PORT,
@@ -45,7 +45,7 @@ pub(crate) fn poll_timeout(vcpu: &Arc<Vcpu>) {
 
 /// `port` of the domain has become pending: wakes those that poll it, and tells how many they were.
 /// To be called after the pending bit has been set.
-pub fn wake_pollers(domain: &Arc<Domain>, port: u32) -> u32 {
+pub(crate) fn wake_pollers(domain: &Arc<Domain>, port: u32) -> u32 {
     if domain.scheduling.pollers.load(Ordering::SeqCst) == 0 {
         return 0;
     }

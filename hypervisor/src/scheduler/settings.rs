@@ -16,12 +16,12 @@ use crate::domain::{Domain, Vcpu};
 static RATE_LIMIT: AtomicU32 = AtomicU32::new(0);
 
 /// How long a vCPU runs at least before one that wakes takes its pCPU, in microseconds; zero for no limit.
-pub fn rate_limit() -> u32 {
+pub(crate) fn rate_limit() -> u32 {
     RATE_LIMIT.load(Ordering::Relaxed)
 }
 
 /// Sets how long a vCPU runs at least before one that wakes takes its pCPU, in microseconds; zero for no limit.
-pub fn set_rate_limit(microseconds: u32) {
+pub(crate) fn set_rate_limit(microseconds: u32) {
     RATE_LIMIT.store(microseconds, Ordering::Relaxed);
 }
 
@@ -29,7 +29,7 @@ pub fn set_rate_limit(microseconds: u32) {
 ///
 /// # Errors
 /// `EINVAL` for zero.
-pub fn set_weight(domain: &Domain, weight: u16) -> Result<(), Errno> {
+pub(crate) fn set_weight(domain: &Domain, weight: u16) -> Result<(), Errno> {
     if weight == 0 {
         return Err(Errno::EINVAL);
     }
@@ -38,7 +38,7 @@ pub fn set_weight(domain: &Domain, weight: u16) -> Result<(), Errno> {
 }
 
 /// Sets the most CPU time that a domain gets, in percent of one pCPU; zero for no limit.
-pub fn set_cap(domain: &Domain, cap: u16) {
+pub(crate) fn set_cap(domain: &Domain, cap: u16) {
     domain.scheduling.set_cap(cap);
 }
 
@@ -46,7 +46,7 @@ pub fn set_cap(domain: &Domain, cap: u16) {
 ///
 /// # Errors
 /// `EINVAL` if none of them is online.
-pub fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
+pub(crate) fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
     if both(set, online()).is_empty() {
         return Err(Errno::EINVAL);
     }
@@ -83,7 +83,7 @@ pub fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EINVAL` if none of them is online.
-pub fn set_soft_affinity(vcpu: &Vcpu, set: CpuSet) -> Result<(), Errno> {
+pub(crate) fn set_soft_affinity(vcpu: &Vcpu, set: CpuSet) -> Result<(), Errno> {
     if both(set, online()).is_empty() {
         return Err(Errno::EINVAL);
     }
@@ -97,7 +97,7 @@ pub fn set_soft_affinity(vcpu: &Vcpu, set: CpuSet) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EINVAL` if there is no such pCPU, `EBUSY` if the vCPU is tied to another already.
-pub fn override_pin(vcpu: &Arc<Vcpu>, number: u32) -> Result<(), Errno> {
+pub(crate) fn override_pin(vcpu: &Arc<Vcpu>, number: u32) -> Result<(), Errno> {
     let state = &vcpu.scheduling;
     let cpu = CpuId::new(number).filter(|cpu| online().contains(*cpu)).ok_or(Errno::EINVAL)?;
     let mut set = CpuSet::EMPTY;
@@ -115,7 +115,7 @@ pub fn override_pin(vcpu: &Arc<Vcpu>, number: u32) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EINVAL` if there was no override.
-pub fn lift_pin_override(vcpu: &Arc<Vcpu>) -> Result<(), Errno> {
+pub(crate) fn lift_pin_override(vcpu: &Arc<Vcpu>) -> Result<(), Errno> {
     let before = vcpu.scheduling.overridden().ok_or(Errno::EINVAL)?;
     vcpu.scheduling.set_overridden(CpuSet::EMPTY);
     set_affinity(vcpu, before)

@@ -6,7 +6,6 @@ use machine::addr::{CpuId, MAX_CPUS};
 use machine::sync::{Level, SpinLock};
 
 use super::queue::virtual_time;
-use crate::time::Watchdogs;
 
 /// How long the vCPUs of a domain run while others wait.
 pub(crate) const SLICE: u64 = 5_000_000;
@@ -26,8 +25,6 @@ pub struct DomainScheduling {
     /// vCPUs in `SCHEDOP_poll`.
     pub(crate) pollers: AtomicU32,
     shutdown_code: AtomicU32,
-    /// The domain's watchdog timers.
-    pub watchdogs: Watchdogs,
     /// How far the domain as a whole has come in the virtual time of each pCPU's queue: what its vCPUs
     /// have run there at the domain's whole weight, but never beyond the furthest of them. Changes
     /// only under the lock of that queue.
@@ -60,7 +57,6 @@ impl DomainScheduling {
             window: SpinLock::new(Level::Accounting, Window { start: 0, used: 0 }),
             pollers: AtomicU32::new(0),
             shutdown_code: AtomicU32::new(NO_CODE),
-            watchdogs: Watchdogs::new(),
             reached: [const { AtomicU64::new(0) }; MAX_CPUS],
         }
     }

@@ -244,7 +244,7 @@ pub(crate) fn deadline(cpu: CpuId, work: bool) {
 }
 
 /// Whether the vCPU, which this pCPU runs, has to give its pCPU up: it may not run any more, or it is somebody else's turn.
-pub fn must_stop(vcpu: &Vcpu) -> bool {
+pub(crate) fn must_stop(vcpu: &Vcpu) -> bool {
     let state = &vcpu.scheduling;
     // Cleared before looking, so that what changes afterwards is seen at the next call.
     if !state.attention.load(Ordering::Relaxed) || !state.attention.swap(false, Ordering::SeqCst) {
@@ -265,7 +265,7 @@ pub(crate) fn note_leaving(vcpu: &Vcpu) {
 }
 
 /// Lets the next one in the queue run before the vCPU, which this pCPU runs, goes on.
-pub fn yield_now(vcpu: &Vcpu) {
+pub(crate) fn yield_now(vcpu: &Vcpu) {
     let state = &vcpu.scheduling;
     if super::cpu::waiting(cpu::current()) != 0 {
         state.yielding.store(true, Ordering::SeqCst);

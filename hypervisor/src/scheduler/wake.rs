@@ -14,7 +14,7 @@ use super::{poll, switch};
 use crate::domain::{Domain, Vcpu};
 
 /// Ends the vCPU's wait for an event, if it waits, and brings it to a pCPU if it may run; makes it look up if it runs.
-pub fn wake(vcpu: &Arc<Vcpu>) {
+pub(crate) fn wake(vcpu: &Arc<Vcpu>) {
     let Some(domain) = vcpu.domain() else { return };
     poll::stop_polling(vcpu, &domain);
     vcpu.scheduling.blocked.store(false, Ordering::SeqCst);
@@ -22,14 +22,14 @@ pub fn wake(vcpu: &Arc<Vcpu>) {
 }
 
 /// Tells the vCPU that an event is pending, waking it if need be.
-pub fn notify(vcpu: &Arc<Vcpu>) {
+pub(crate) fn notify(vcpu: &Arc<Vcpu>) {
     if vcpu.info().raise_upcall() {
         wake(vcpu);
     }
 }
 
 /// Brings the vCPU to a pCPU if it may run: it has come up, or its domain is no longer paused.
-pub fn resume(vcpu: &Arc<Vcpu>) {
+pub(crate) fn resume(vcpu: &Arc<Vcpu>) {
     if let Some(domain) = vcpu.domain() {
         enqueue(vcpu, &domain);
     }
@@ -135,7 +135,7 @@ fn place(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId, now: u64) -> Effect {
 }
 
 /// Lets the vCPU, which is the one that this pCPU runs, wait for an event; unless one is due already.
-pub fn block(vcpu: &Arc<Vcpu>) {
+pub(crate) fn block(vcpu: &Arc<Vcpu>) {
     let state = &vcpu.scheduling;
     state.blocked.store(true, Ordering::SeqCst);
     state.attention.store(true, Ordering::SeqCst);
@@ -150,13 +150,13 @@ fn event_due(vcpu: &Vcpu) -> bool {
 }
 
 /// The pCPU that runs the vCPU, if one does. One that is about to is already named; one on which it dozes has nothing of its memory cached (TC-2).
-pub fn running_on(vcpu: &Vcpu) -> Option<CpuId> {
+pub(crate) fn running_on(vcpu: &Vcpu) -> Option<CpuId> {
     let state = &vcpu.scheduling;
     state.is_running().then(|| state.home())
 }
 
 /// Makes the vCPU look up if it runs or dozes: to stop, to go on, or to notice an event. To be called after what it is to notice has been set.
-pub fn kick(vcpu: &Vcpu) {
+pub(crate) fn kick(vcpu: &Vcpu) {
     let state = &vcpu.scheduling;
     state.attention.store(true, Ordering::SeqCst);
     if state.has_cpu() && state.home() != cpu::current() {

@@ -73,7 +73,7 @@ impl Store {
 pub(crate) const CONSUMER: Consumer = Consumer { name: "Store", notified };
 
 /// The guest has sent an event on its store's port: there is a request, or room for answers.
-pub fn notified(domain: &Arc<Domain>) {
+pub(crate) fn notified(domain: &Arc<Domain>) {
     let mut state = domain.store.state.lock();
     let Some(attached) = state.as_mut() else { return };
     let Attached { port, connection, nodes, session } = attached;

@@ -48,7 +48,7 @@ impl VcpuTime {
 }
 
 /// Brings the vCPU's areas up to date, after it has been loaded into this pCPU and before it runs.
-pub fn refresh(vcpu: &Arc<Vcpu>, active: &mut Active) {
+pub(crate) fn refresh(vcpu: &Arc<Vcpu>, active: &mut Active) {
     let areas = vcpu.time.areas.lock();
     let (runstate, time) = (areas.runstate, areas.time.filter(|_| areas.time_due));
     drop(areas);
@@ -72,7 +72,7 @@ pub fn refresh(vcpu: &Arc<Vcpu>, active: &mut Active) {
 }
 
 /// Shows the domain's other vCPUs that this one no longer runs, before it is taken off this pCPU.
-pub fn before_park(vcpu: &Arc<Vcpu>, active: &mut Active) {
+pub(crate) fn before_park(vcpu: &Arc<Vcpu>, active: &mut Active) {
     let address = vcpu.time.areas.lock().runstate;
     if let Some(address) = address {
         crate::scheduler::note_leaving(vcpu);

@@ -73,7 +73,7 @@ pub(super) fn write_info(page: &SharedPage, offset: usize, info: &VcpuTimeInfo) 
 }
 
 /// Fills in a new domain's wall clock and the time information of its vCPUs, whose accounts of time begin now.
-pub fn init_domain(domain: &Arc<Domain>) {
+pub(crate) fn init_domain(domain: &Arc<Domain>) {
     show_wall_clock(domain);
     for vcpu in domain.vcpus() {
         vcpu.scheduling.open_account();
@@ -88,12 +88,13 @@ pub fn init_domain(domain: &Arc<Domain>) {
 static WALL_CLOCK: SpinLock<Option<u64>> = SpinLock::new(Level::Timer, None);
 
 /// The wall clock at system time zero, in nanoseconds since 1970.
-pub fn wall_clock() -> u64 {
+#[cfg(test)]
+pub(crate) fn wall_clock() -> u64 {
     WALL_CLOCK.lock().unwrap_or_else(time::wall_clock_at_boot)
 }
 
 /// Sets the wall clock of all domains, those to come included; how many there are.
-pub fn set_wall_clock(nanoseconds: u64) -> u32 {
+pub(crate) fn set_wall_clock(nanoseconds: u64) -> u32 {
     *WALL_CLOCK.lock() = Some(nanoseconds);
     let mut domains = 0;
     domain::for_each(|domain| {
@@ -104,7 +105,7 @@ pub fn set_wall_clock(nanoseconds: u64) -> u32 {
 }
 
 /// Writes the domain's wall clock, anew if there is a reason.
-pub fn show_wall_clock(domain: &Domain) {
+pub(crate) fn show_wall_clock(domain: &Domain) {
     let offset = domain.control.time_offset.load(Ordering::Relaxed).saturating_mul(1_000_000_000);
     let wall_clock = WALL_CLOCK.lock();
     let machine = wall_clock.unwrap_or_else(time::wall_clock_at_boot);

@@ -8,11 +8,13 @@ mod clock;
 mod vcpu;
 mod watchdog;
 
-pub use areas::{before_park, refresh};
+pub(crate) use areas::{before_park, refresh};
 pub(crate) use areas::{write_runstate, write_time};
-pub use clock::{init_domain, set_wall_clock, show_wall_clock, wall_clock};
-pub use vcpu::VcpuTime;
-pub use watchdog::Watchdogs;
+#[cfg(test)]
+pub(crate) use clock::wall_clock;
+pub(crate) use clock::{init_domain, set_wall_clock, show_wall_clock};
+pub(crate) use vcpu::VcpuTime;
+pub(crate) use watchdog::Watchdogs;
 
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,7 @@ fn add(domain: &Arc<Domain>, number: usize, seconds: u32) -> Token {
 
 /// A watchdog has run out.
 fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
-    let mut tokens = domain.scheduling.watchdogs.tokens.lock();
+    let mut tokens = domain.watchdogs.tokens.lock();
     if tokens.get(number).copied().flatten() != Some(token) {
         return;
     }

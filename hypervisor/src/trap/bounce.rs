@@ -16,7 +16,7 @@ const FLAGS_IOPL: u64 = 3 << 12;
 
 /// What goes onto the stack besides the usual frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Extra {
+pub(crate) enum Extra {
     /// Nothing.
     None,
     /// The processor's error code.
@@ -26,7 +26,7 @@ pub enum Extra {
 }
 
 /// Why a guest could not be entered; it cannot go on.
-pub type Unenterable = String;
+pub(crate) type Unenterable = String;
 
 /// Builds the frame on the guest kernel's stack and continues the guest at `handler`.
 ///
@@ -35,7 +35,7 @@ pub type Unenterable = String;
 ///
 /// # Errors
 /// If there is no handler, or its stack cannot be written.
-pub fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra) -> Result<(), Unenterable> {
+pub(crate) fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra) -> Result<(), Unenterable> {
     if !handler.is_set() {
         return Err(String::from("it has set no handler"));
     }
@@ -87,19 +87,19 @@ pub fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra)
 }
 
 /// The vCPU's `evtchn_upcall_mask`.
-pub fn upcall_mask(cpu: &Active) -> u8 {
+pub(crate) fn upcall_mask(cpu: &Active) -> u8 {
     cpu.context().vcpu_info().map_or(1, |(page, offset)| page.atomic_u8(offset + 1).load(Ordering::SeqCst))
 }
 
 /// Sets the vCPU's `evtchn_upcall_mask`.
-pub fn set_upcall_mask(cpu: &Active, mask: u8) {
+pub(crate) fn set_upcall_mask(cpu: &Active, mask: u8) {
     if let Some((page, offset)) = cpu.context().vcpu_info() {
         page.atomic_u8(offset + 1).store(mask, Ordering::SeqCst);
     }
 }
 
 /// Whether an event waits for the vCPU and it lets events in.
-pub fn upcall_due(cpu: &Active) -> bool {
+pub(crate) fn upcall_due(cpu: &Active) -> bool {
     cpu.context().vcpu_info().is_some_and(|(page, offset)| {
         page.atomic_u8(offset).load(Ordering::SeqCst) != 0 && page.atomic_u8(offset + 1).load(Ordering::SeqCst) == 0
     })

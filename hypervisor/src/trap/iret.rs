@@ -15,7 +15,7 @@ const FLAG_INTERRUPT: u64 = 1 << 9;
 ///
 /// # Errors
 /// If the frame cannot be read, or goes to processes of which there are none: the guest cannot go on.
-pub fn iret(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+pub(crate) fn iret(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
     let stack = cpu.registers().rsp;
     let frame: IretContext =
         cpu.read(GuestVirt::new(stack)).map_err(|_| String::from("the frame of its iret cannot be read"))?;

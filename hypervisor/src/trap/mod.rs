@@ -1,11 +1,12 @@
 //! What a guest's traps come to: most are bounced to its own handlers, some are Paravane's to act on.
 
-pub mod bounce;
-pub mod emulate;
+pub(crate) mod bounce;
+pub(crate) mod debug_registers;
+pub(crate) mod emulate;
 pub(crate) use emulate::control0;
 mod iret;
 mod page_fault;
-pub mod upcall_storm;
+pub(crate) mod upcall_storm;
 
 use alloc::format;
 use alloc::string::String;
@@ -19,7 +20,7 @@ use self::bounce::{Extra, bounce};
 use self::emulate::Emulation;
 use crate::domain::{Domain, Vcpu};
 
-pub use iret::iret;
+pub(crate) use iret::iret;
 pub(crate) use page_fault::show_ldt_page_of;
 
 /// Exception numbers that need attention here (Intel SDM volume 3, 6.3.1).
@@ -43,7 +44,7 @@ const OPCODE_INT: u8 = 0xcd;
 /// Acts on a write of the guest's kernel to one of its page tables, if it is one of the usual ones; `false`, with nothing done, for all else: [`trap`] acts on
 /// that.
 #[inline]
-pub fn short(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
+pub(crate) fn short(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
     number == vector::PAGE_FAULT
         && page_fault::is_kernel_write(cpu, error_code)
         && emulate::short_page_table_write(cpu, domain, address, &mut Budget::new(Budget::FAST))
@@ -53,7 +54,7 @@ pub fn short(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, add
 ///
 /// # Errors
 /// If the guest cannot go on: why.
-pub fn trap(
+pub(crate) fn trap(
     cpu: &mut Active,
     domain: &Arc<Domain>,
     vcpu: &Arc<Vcpu>,
@@ -94,7 +95,7 @@ const fn has_error_code(number: u8) -> bool {
 ///
 /// # Errors
 /// If it cannot be entered: why the guest cannot go on.
-pub fn inject(cpu: &mut Active, domain: &Domain, number: u8, error_code: Option<u32>) -> Result<(), String> {
+pub(crate) fn inject(cpu: &mut Active, domain: &Domain, number: u8, error_code: Option<u32>) -> Result<(), String> {
     let handler = handler(cpu, number);
     let extra = error_code.map_or(Extra::None, Extra::ErrorCode);
     let rip = cpu.registers().rip;
@@ -170,7 +171,7 @@ fn finish(
 ///
 /// # Errors
 /// If the guest cannot be entered: why it cannot go on.
-pub fn system_call(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+pub(crate) fn system_call(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
     let handler = cpu.context().handlers().syscall;
     bounce(cpu, domain, handler, Extra::None).map_err(|why| format!("system call: {why}"))
 }
@@ -180,7 +181,7 @@ pub fn system_call(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
 ///
 /// # Errors
 /// If the guest cannot be entered: why it cannot go on.
-pub fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bool) -> Result<(), String> {
+pub(crate) fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bool) -> Result<(), String> {
     let handlers = cpu.context().handlers();
     let handler = if sysenter { handlers.sysenter } else { handlers.syscall32 };
     if handler.is_set() {
@@ -200,7 +201,7 @@ pub fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bool) -> 
 ///
 /// # Errors
 /// If the guest cannot be entered: why it cannot go on.
-pub fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+pub(crate) fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
     let wanted = *cpu.context().selectors();
     for selector in [wanted.ds, wanted.es, wanted.fs, wanted.gs] {
         show_ldt_page_of(cpu, domain, selector);
@@ -217,7 +218,7 @@ pub fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
 ///
 /// # Errors
 /// If it cannot be entered: why the guest cannot go on.
-pub fn callback(cpu: &mut Active, domain: &Domain, handler: Handler, name: &str) -> Result<(), String> {
+pub(crate) fn callback(cpu: &mut Active, domain: &Domain, handler: Handler, name: &str) -> Result<(), String> {
     bounce(cpu, domain, handler, Extra::None).map_err(|why| format!("{name} callback: {why}"))
 }
 

@@ -17,7 +17,7 @@ const MOMENT: u64 = 50_000;
 
 /// What to do with an upcall that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Deliver it.
     Now,
     /// Hold it back until then at the latest, in nanoseconds since boot; the caller sees to it that the guest stops by then.
@@ -28,7 +28,7 @@ pub enum Verdict {
 
 /// Where a vCPU's upcalls came in lately.
 #[derive(Debug, Default)]
-pub struct UpcallStorm {
+pub(crate) struct UpcallStorm {
     place: Place,
     upcalls: u32,
     held_until: Option<u64>,
@@ -36,7 +36,7 @@ pub struct UpcallStorm {
 
 impl UpcallStorm {
     /// An upcall is due while the guest is at `place`, to which it has `returned` just now from a handler.
-    pub fn due(&mut self, place: Place, returned: bool, now: impl Fn() -> u64) -> Verdict {
+    pub(crate) fn due(&mut self, place: Place, returned: bool, now: impl Fn() -> u64) -> Verdict {
         let Self { upcalls, held_until, .. } = *self;
         if place == self.place {
             match held_until {

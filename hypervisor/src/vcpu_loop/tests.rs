@@ -344,48 +344,51 @@ fn a_sleeper_wakes_soon_beside_busy_vcpus() {
 }
 
 /// One vCPU that never waits beside a domain of eight that take turns: each runs for `turn` and
-/// wakes the next before it sleeps; after a round all of them sleep for `rest`. The time that each
-/// domain got, and the longest that the first vCPU waited.
-fn beside_a_relay(turn: u64, rest: u64, weight: u16) -> (Vec<u64>, u64) {
+/// wakes the next before it sleeps; after a round all of them sleep for `rest`. The simulated time
+/// that each domain ran, and the longest that the first vCPU waited.
+fn beside_a_relay(turn: u64, rest: u64, weight: u16) -> ([u64; 2], u64) {
+    const STEP: u64 = 100_000;
     let domains = [domain(1, 1, 256, 0), domain(2, 8, weight, 0)];
     let busy = domains[0].vcpu(0).expect("a vCPU");
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
-    let (left, longest, resumes) = (Cell::new(now()), Cell::new(0), Cell::new(u64::MAX));
-    let (holder, ran) = (Cell::new(0), Cell::new(0));
+    let (holder, ran, resumes) = (Cell::new(0), Cell::new(0), Cell::new(u64::MAX));
+    let (times, waited, longest) = ([Cell::new(0), Cell::new(0)], Cell::new(0), Cell::new(0));
+    let wake_holder = || scheduler::notify(domains[1].vcpu(holder.get()).expect("a vCPU"));
     simulate(5_000_000_000, |vcpu| {
         if Arc::ptr_eq(vcpu, busy) {
-            longest.set(longest.get().max(now() - left.get()));
-            work(vcpu, || {
+            longest.set(longest.get().max(waited.replace(0)));
+            return work(vcpu, || {
+                times[0].set(times[0].get() + STEP);
                 if now() >= resumes.get() {
                     resumes.set(u64::MAX);
-                    scheduler::notify(domains[1].vcpu(holder.get()).expect("a vCPU"));
+                    wake_holder();
                 }
             });
-            left.set(now());
-            return;
         }
         while holder.get() == vcpu.id().get() && resumes.get() == u64::MAX {
             poll();
             if must_stop(vcpu) {
                 return;
             }
-            advance(100_000);
-            ran.set(ran.get() + 100_000);
+            advance(STEP);
+            for sum in [&times[1], &waited, &ran] {
+                sum.set(sum.get() + STEP);
+            }
             if ran.get() >= turn {
                 ran.set(0);
                 holder.set((holder.get() + 1) % 8);
                 if holder.get() == 0 && rest != 0 {
                     resumes.set(now() + rest);
                 } else {
-                    scheduler::notify(domains[1].vcpu(holder.get()).expect("a vCPU"));
+                    wake_holder();
                 }
             }
         }
         vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
         block(vcpu);
     });
-    domains.iter().for_each(|domain| scheduler::pause(&domain));
-    (run_times(&domains), longest.get())
+    domains.iter().for_each(|domain| scheduler::pause(domain));
+    (times.map(Cell::into_inner), longest.get())
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) fn get_domain_info(caller: &mut Caller<'_>, request: &Request) -> Cal
 }
 
 /// The domain with the lowest number from `first` on; what is left of one that is dead counts.
-pub fn describe_from(first: DomainId) -> Option<GetDomainInfo> {
+pub(crate) fn describe_from(first: DomainId) -> Option<GetDomainInfo> {
     Some(match domain::first_from(first)? {
         Known::Domain(domain) => describe(&domain),
         Known::Remains(id, remains) => describe_remains(id, &remains),

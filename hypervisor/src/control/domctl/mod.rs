@@ -8,7 +8,7 @@ mod destroy;
 mod devices;
 mod events;
 mod extended_state;
-pub mod info;
+pub(crate) mod info;
 mod life;
 mod memory;
 mod page_info;
@@ -30,7 +30,7 @@ use crate::domain::{Domain, Vcpu};
 const COST: u32 = 128;
 
 /// Performs the operation that `address` describes.
-pub fn domctl(caller: &mut Caller<'_>, address: GuestVirt) -> CallResult {
+pub(crate) fn domctl(caller: &mut Caller<'_>, address: GuestVirt) -> CallResult {
     let request = Request::domctl(caller, address)?;
     let result = perform(caller, &request);
     caller.budget.spend(COST);

@@ -10,8 +10,9 @@ use machine::context::GuestContext;
 
 use crate::call::{CallError, CallResult, Caller};
 use crate::control::Request;
-use crate::domain::{Domain, Vcpu, state};
+use crate::domain::{Domain, Vcpu};
 use crate::scheduler;
+use crate::vcpu_context as state;
 
 /// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile.
 ///

@@ -27,7 +27,7 @@ use crate::call::{CallResult, Caller};
 const COST: u32 = 128;
 
 /// Performs the operation that `address` describes.
-pub fn sysctl(caller: &mut Caller<'_>, address: GuestVirt) -> CallResult {
+pub(crate) fn sysctl(caller: &mut Caller<'_>, address: GuestVirt) -> CallResult {
     let request = Request::sysctl(caller, address)?;
     let result = perform(caller, &request);
     caller.budget.spend(COST);

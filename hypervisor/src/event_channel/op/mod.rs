@@ -32,7 +32,7 @@ const fn cost(operation: u32) -> u32 {
 ///
 /// # Errors
 /// `ENOSYS` for an unknown sub-operation, `EFAULT` for arguments out of reach, otherwise those of the sub-operation.
-pub fn event_channel_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+pub(crate) fn event_channel_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
     caller.budget.spend(cost(operation));
     match operation {
         op::ALLOC_UNBOUND => bind_domain::alloc_unbound(caller, argument),
@@ -61,7 +61,7 @@ const COMPAT_SIZE: usize = size_of::<u32>() + size_of::<Status>();
 ///
 /// # Errors
 /// As [`event_channel_op`].
-pub fn event_channel_op_compat(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+pub(crate) fn event_channel_op_compat(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let structure: [u8; COMPAT_SIZE] = caller.cpu.read(argument)?;
     let Some(operation) = structure.first_chunk().copied().map(u32::from_ne_bytes) else {
         return Err(Errno::EFAULT.into());

@@ -22,7 +22,7 @@ use crate::call::{CallError, CallResult, Caller};
 ///
 /// # Errors `EINVAL` for an impossible count, `ENOSYS` for an unknown command, `EFAULT` if an element cannot be read or
 /// written: those before it are done.
-pub fn grant_table_op(caller: &mut Caller<'_>, command: u32, array: GuestVirt, count: u32) -> CallResult {
+pub(crate) fn grant_table_op(caller: &mut Caller<'_>, command: u32, array: GuestVirt, count: u32) -> CallResult {
     if i32::try_from(count).is_err() {
         return Err(Errno::EINVAL.into());
     }

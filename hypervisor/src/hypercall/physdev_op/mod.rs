@@ -21,7 +21,7 @@ use crate::limits::{self, Limit};
 const IO_PORTS: u32 = 1 << 16;
 
 /// Performs the operation.
-pub fn physdev_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
+pub(crate) fn physdev_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
     match operation {
         op::SET_IOPL => {
             let SetIopl { iopl } = caller.cpu.read(argument)?;

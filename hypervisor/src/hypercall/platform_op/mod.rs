@@ -44,7 +44,7 @@ impl Request {
 }
 
 /// Performs the operation.
-pub fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+pub(crate) fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let call: PlatformOp = caller.cpu.read(argument)?;
     if call.interface_version != interface::VERSION {
         return Err(Errno::EACCES.into());

@@ -7,7 +7,7 @@ use abi::sysctl::{Sysctl, interface, op};
 use abi::xen::{MmuextOp, hypercall};
 
 use super::{ROWS, Row};
-use crate::call::CallError;
+use crate::call::{CallError, NUMBERS};
 use crate::testing::Guest;
 
 /// Whether a call of the operation by a guest, with argument zero, comes back as not known or not supported.
@@ -32,8 +32,9 @@ fn is_refused(guest: &mut Guest, row: &Row, operation: u32) -> bool {
 }
 
 #[test]
-fn rows_are_in_order() {
+fn rows_are_in_order_and_each_has_a_counter() {
     assert!(ROWS.is_sorted_by_key(|row| row.number));
+    assert!(ROWS.iter().all(|row| (row.number as usize) < NUMBERS));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_vcpu_comes_up_only_after_it_was_initialised_and_only_once() {
     // No root table.
     refused(vcpu_op(&mut guest.caller(), op::INITIALISE, 1, at), Errno::EINVAL);
     let root = guest.caller().cpu.context().kernel_root().map(|root| root.mfn()).expect("a root table");
-    state.control_registers[3] = crate::domain::state::cr3_of_frame(root);
+    state.control_registers[3] = crate::vcpu_context::cr3_of_frame(root);
     state.flags = abi::arch_x86_64::vgcf::IN_KERNEL;
     guest.caller().cpu.write(at, &state).expect("mapped pages");
     assert!(vcpu_op(&mut guest.caller(), op::INITIALISE, 1, at).is_ok());
@@ -96,7 +96,7 @@ fn a_root_table_is_validated_without_the_lock_of_the_vcpu_that_starts_with_it() 
     }
     drop((page, lower));
     let mut state = VcpuGuestContext::new_zeroed();
-    state.control_registers[3] = crate::domain::state::cr3_of_frame(root.mfn());
+    state.control_registers[3] = crate::vcpu_context::cr3_of_frame(root.mfn());
     state.flags = abi::arch_x86_64::vgcf::IN_KERNEL;
     guest.caller().cpu.write(at, &state).expect("mapped pages");
     let vcpu = Arc::clone(guest.domain.vcpu(1).expect("a vCPU"));
@@ -114,7 +114,7 @@ fn a_vcpu_that_has_no_room_in_the_shared_info_page_is_given_a_place_before_it_co
     let at = guest.address(2);
     let mut state = VcpuGuestContext::new_zeroed();
     let root = guest.caller().cpu.context().kernel_root().map(|root| root.mfn()).expect("a root table");
-    state.control_registers[3] = crate::domain::state::cr3_of_frame(root);
+    state.control_registers[3] = crate::vcpu_context::cr3_of_frame(root);
     state.flags = abi::arch_x86_64::vgcf::IN_KERNEL;
     guest.caller().cpu.write(at, &state).expect("mapped pages");
     refused(vcpu_op(&mut guest.caller(), op::IS_UP, MAX_VCPUS, NULL), Errno::ENOENT);

@@ -18,7 +18,7 @@ const EXTENT_SHIFT: u32 = 6;
 const COMMAND_MASK: u64 = (1 << EXTENT_SHIFT) - 1;
 
 /// Dispatches on the command; `command` carries the progress of a continued call above its low six bits.
-pub fn memory_op(caller: &mut Caller<'_>, command: u64, argument: GuestVirt) -> CallResult {
+pub(crate) fn memory_op(caller: &mut Caller<'_>, command: u64, argument: GuestVirt) -> CallResult {
     let start = command >> EXTENT_SHIFT;
     let Ok(operation) = u32::try_from(command & COMMAND_MASK) else { return Err(Errno::ENOSYS.into()) };
     match operation {

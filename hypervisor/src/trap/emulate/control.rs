@@ -12,8 +12,8 @@ use crate::call::{CallError, Caller};
 use crate::cpu_policy;
 use crate::cpu_policy::registers::{CONTROL0_CHOICE, CONTROL0_FIXED};
 use crate::domain::{Attempt, Domain, Vcpu};
-use crate::hypercall::debug_registers;
 use crate::memory::mmuext;
+use crate::trap::debug_registers;
 
 /// CR0 with its one bit that changes.
 pub(crate) const fn control0(task_switched: bool) -> u64 {

@@ -25,8 +25,8 @@ use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::counters::{self, Counter};
 
-pub use page_table::{page_table_write, short_page_table_write};
-pub use privileged::privileged;
+pub(crate) use page_table::{page_table_write, short_page_table_write};
+pub(crate) use privileged::privileged;
 
 use self::code::Mode;
 use crate::cpu_policy;
@@ -51,7 +51,7 @@ mod vector {
 
 /// What came of an attempt to emulate an instruction.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Emulation {
+pub(crate) enum Emulation {
     /// The registers are those after the instruction, or, where it has to be repeated, those before it.
     Done,
     /// The guest gets this exception.
@@ -122,7 +122,7 @@ fn fault_address(cpu: &Active) -> u64 {
 const FAULT_ADDRESS_OFFSET: usize = offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2);
 
 /// Acts on #UD: `cpuid` behind the prefix that asks for its emulation, in the kernel or in a process.
-pub fn invalid_opcode(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
+pub(crate) fn invalid_opcode(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
     const CPUID: [u8; 2] = [0x0f, 0xa2];
     const LENGTH: usize = EMULATE_PREFIX.len() + CPUID.len();
     let base = match code::mode(cpu) {

@@ -59,7 +59,7 @@ enum Failure {
 
 /// Performs the kernel's write at `address`, where a read-only mapping of one of the domain's L1 tables faulted. Whether the guest has
 /// enabled `vm_assist`'s writable page tables makes no difference.
-pub fn page_table_write(
+pub(crate) fn page_table_write(
     cpu: &mut Active,
     domain: &Arc<Domain>,
     vcpu: &Arc<Vcpu>,
@@ -81,7 +81,12 @@ pub fn page_table_write(
 }
 
 /// Performs such a write, if it is of a short form and nothing is to be told to the guest; `false`, with nothing done, otherwise.
-pub fn short_page_table_write(cpu: &mut Active, domain: &Domain, address: GuestVirt, budget: &mut Budget) -> bool {
+pub(crate) fn short_page_table_write(
+    cpu: &mut Active,
+    domain: &Domain,
+    address: GuestVirt,
+    budget: &mut Budget,
+) -> bool {
     if is_stepping(cpu) {
         return false;
     }

@@ -20,7 +20,7 @@ const RDTSCP: u8 = 0xf9;
 const TABLE_BASE: u64 = 0xffff_8000_0000_0000;
 
 /// Acts on #GP(0).
-pub fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
+pub(crate) fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
     let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
     // A kernel reads the GS base of its processes at each switch between them: no need to decode that.
     if let [0x0f, 0x32, ..] = code.bytes()

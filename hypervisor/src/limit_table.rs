@@ -10,12 +10,12 @@ use abi::xen::DomainId;
 use machine::boot::{self, Options};
 use machine::{addr, console, hardware};
 
-use super::Limit;
 use crate::builder::{decompress, elf};
 use crate::domain::{self, MAX_VCPUS};
 use crate::event_channel::ports;
 use crate::hardware::interrupts;
 use crate::hypercall::sched_op;
+use crate::limits::Limit;
 use crate::memory::memory_op::{control, reservation};
 use crate::store::{session, tree};
 use crate::time::Watchdogs;
@@ -31,7 +31,7 @@ pub struct Row {
     pub xen: &'static str,
     /// What happens at it.
     pub at: &'static str,
-    /// Whether a refusal is logged by [`super::met`].
+    /// Whether a refusal is logged by [`crate::limits::met`].
     pub logged: bool,
 }
 

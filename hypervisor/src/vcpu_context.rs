@@ -15,9 +15,8 @@ use machine::paging::NoEntries;
 
 use zerocopy::FromZeros;
 
-use super::{Domain, Vcpu};
 use crate::call::CallError;
-use crate::hypercall::vm_assist;
+use crate::domain::{self, Domain, Vcpu};
 use crate::memory::admission::GuestAdmission;
 use crate::{cpu_policy, trap};
 
@@ -32,17 +31,17 @@ const IOPL_SHIFT: u32 = 12;
 const RFLAGS_IOPL: u64 = 3 << IOPL_SHIFT;
 
 /// The frame in a CR3 value of the interface.
-pub const fn frame_of_cr3(cr3: u64) -> Mfn {
+pub(crate) const fn frame_of_cr3(cr3: u64) -> Mfn {
     Mfn::new(cr3 >> 12 & 0xff_ffff_ffff)
 }
 
 /// The CR3 value of the interface for a frame.
-pub const fn cr3_of_frame(frame: Mfn) -> u64 {
+pub(crate) const fn cr3_of_frame(frame: Mfn) -> u64 {
     frame.get() << 12
 }
 
 /// What a state needs, checked and held.
-pub struct Prepared {
+pub(crate) struct Prepared {
     kernel_root: TypedRef<L4>,
     user_root: Option<TypedRef<L4>>,
     gdt: Vec<TypedRef<Descriptor>>,
@@ -55,7 +54,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// `EINVAL` for tables, descriptors or addresses that the domain may not use; continuations if the budget ends.
-pub fn prepare(domain: &Domain, state: &VcpuGuestContext, budget: &mut Budget) -> Result<Prepared, CallError> {
+pub(crate) fn prepare(domain: &Domain, state: &VcpuGuestContext, budget: &mut Budget) -> Result<Prepared, CallError> {
     if !addresses_are_canonical(state) {
         return Err(Errno::EINVAL.into());
     }
@@ -90,7 +89,7 @@ const fn is_in_kernel(state: &VcpuGuestContext) -> bool {
 ///
 /// # Errors
 /// `EINVAL` for an extended state that the processor would refuse.
-pub fn apply(
+pub(crate) fn apply(
     domain: &Domain,
     context: &mut GuestContext,
     state: &VcpuGuestContext,
@@ -120,15 +119,15 @@ pub fn apply(
 }
 
 /// Takes over what does not stand in the context: the control domain has given a vCPU its state, the first one perhaps.
-pub fn apply_to_vcpu(domain: &Domain, vcpu: &Vcpu, state: &VcpuGuestContext) {
+pub(crate) fn apply_to_vcpu(domain: &Domain, vcpu: &Vcpu, state: &VcpuGuestContext) {
     if vcpu.id().get() == 0 && !vcpu.is_initialised() {
-        domain.assists.store(state.vm_assist & vm_assist::AVAILABLE, Ordering::SeqCst);
+        domain.assists.store(state.vm_assist & domain::AVAILABLE_ASSISTS, Ordering::SeqCst);
     }
     vcpu.set_initialised();
 }
 
 /// The state of a vCPU at rest.
-pub fn describe(domain: &Domain, vcpu: &Vcpu, context: &GuestContext) -> Box<VcpuGuestContext> {
+pub(crate) fn describe(domain: &Domain, vcpu: &Vcpu, context: &GuestContext) -> Box<VcpuGuestContext> {
     let mut state: Box<VcpuGuestContext> = Box::new(VcpuGuestContext::new_zeroed());
     let handlers = context.handlers();
     let flag = |set: bool, flag: u64| if set { flag } else { 0 };
@@ -212,7 +211,7 @@ fn root(domain: &Domain, mfn: Mfn, budget: &mut Budget) -> Result<TypedRef<L4>, 
 ///
 /// # Errors
 /// `EINVAL` for a frame that is not the domain's, is in other use, or holds a descriptor that no guest may have.
-pub fn descriptor_pages(
+pub(crate) fn descriptor_pages(
     domain: &Domain,
     frames: impl Iterator<Item = u64>,
     budget: &mut Budget,

@@ -2,8 +2,6 @@
 //! `docs/limits.md` is generated, and one mechanism that says in the log which of them a refused
 //! call has met.
 
-pub mod table;
-
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::Domain;
@@ -100,7 +98,7 @@ impl Said {
 /// Says in the log that a call of `domain` has been refused because of `limit`. No lock may be
 /// held.
 #[cold]
-pub fn met(domain: &Domain, limit: Limit) {
+pub(crate) fn met(domain: &Domain, limit: Limit) {
     if domain.limits_said.is_due(limit, machine::time::now()) {
         guest_log!(domain, Warn, "refused at a limit: {} (see docs/limits.md)", limit.name());
     }
