@@ -24,12 +24,16 @@ pub(crate) use housekeeping::poll;
 pub(crate) fn run_cpu() -> ! {
     latency::start(time::now());
     loop {
-        step(cpu::current(), run);
+        let cpu = cpu::current();
+        if let Some((vcpu, domain)) = next(cpu) {
+            run(&vcpu, &domain);
+            scheduler::put_back(cpu, &vcpu, &domain);
+        }
     }
 }
 
-/// Lets `guest` run one vCPU until it has to stop, or halts until something comes in.
-fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
+/// Serves what has come in, and chooses the vCPU to run; without one, halts until something comes in.
+fn next(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     // This may go round without a guest or a halt, and others may wait for this pCPU's flush
     // meanwhile.
     latency::window();
@@ -40,16 +44,14 @@ fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
         latency::window();
     }
     latency::note(Phase::Switch);
-    let work = lifecycle::destruction_due();
-    if let Some((vcpu, domain)) = scheduler::take_next(cpu, work) {
-        guest(&vcpu, &domain);
-        scheduler::put_back(cpu, &vcpu, &domain);
-        return;
+    let chosen = scheduler::take_next(cpu, lifecycle::destruction_due());
+    if chosen.is_none() {
+        if !lifecycle::destruction_due() {
+            halt(cpu);
+        }
+        scheduler::leave_idle(cpu);
     }
-    if !lifecycle::destruction_due() {
-        halt(cpu);
-    }
-    scheduler::leave_idle(cpu);
+    chosen
 }
 
 /// Halts until an interrupt comes. The caller polls next, so it does not halt if something was
@@ -61,6 +63,7 @@ fn halt(cpu: CpuId) {
 }
 
 /// Runs one vCPU with its state loaded into this pCPU.
+
 fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.start_periodic(vcpu);
     // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the lock.
@@ -81,7 +84,7 @@ fn has_other_work() -> bool {
 
 /// Whether the vCPU, which this pCPU runs and which has to stop, may stay loaded while it waits.
 fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
-    !has_other_work() && scheduler::may_doze(vcpu, domain)
+    scheduler::may_doze(vcpu, domain) && !has_other_work()
 }
 
 /// Halts this pCPU, with the vCPU loaded, until the vCPU may run or has to leave.

@@ -15,7 +15,7 @@ use machine::cpu;
 use machine::hosted::time::advance;
 use machine::time::now;
 
-use super::{doze, halt, may_doze, poll, step};
+use super::{doze, halt, may_doze, next, poll};
 use crate::domain::{Domain, EndReason, Settings, Vcpu};
 use crate::lifecycle;
 use crate::scheduler;
@@ -41,6 +41,14 @@ fn only(cpu: CpuId) -> CpuSet {
     let mut set = CpuSet::EMPTY;
     set.insert(cpu);
     set
+}
+
+/// Lets `guest` run one vCPU until it has to stop, or halts until something comes in.
+fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
+    if let Some((vcpu, domain)) = next(cpu) {
+        guest(&vcpu, &domain);
+        scheduler::put_back(cpu, &vcpu, &domain);
+    }
 }
 
 /// A guest that never waits.

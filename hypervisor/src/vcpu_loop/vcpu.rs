@@ -58,7 +58,9 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
             latency::window();
             continue;
         }
-        let step = deliver(&mut cpu, domain, vcpu, &mut storm, returned).and_then(|()| {
+        let mut step = deliver(&mut cpu, domain, vcpu, &mut storm, returned);
+        // Not `and_then`: as a closure, this loop may become a function of its own.
+        if step.is_ok() {
             meter.end();
             let exit = loop {
                 let exit = cpu.run();
@@ -72,8 +74,10 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
             let number = cpu.registers().rax;
             meter.begin(exit.map_or(Cause::Interrupt, |exit| cause(exit, number)));
             returned = exit == Some(Exit::Hypercall) && number == u64::from(numbers::IRET);
-            exit.map_or(Ok(()), |exit| act(&mut cpu, domain, vcpu, exit))
-        });
+            if let Some(exit) = exit {
+                step = act(&mut cpu, domain, vcpu, exit);
+            }
+        }
         if let Err(why) = step {
             lifecycle::end(&domain, EndReason::Killed(why));
         }
