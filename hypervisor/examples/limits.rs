@@ -7,7 +7,7 @@ use hypervisor::tables::limits::{Row, sections};
 const HEAD: &str = "\
 # Limits
 
-Generated from `hypervisor/src/limits/table.rs` by `cargo xtask check --fix`; don't edit.
+Generated from `hypervisor/src/limit_table.rs` by `cargo xtask check --fix`; don't edit.
 
 All fixed limits of Paravane, beside those of Xen 4.17. Memory for what they allow is taken as it is used. A call of a domain
 that is refused at one of those in **bold** leaves a line in the log that names the limit, once a minute for each domain and limit:
