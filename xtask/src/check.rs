@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::progress::Step;
+use crate::source::layers;
 use crate::{command, image, packages, toolchain, workspace};
 
 mod source;
@@ -35,11 +36,12 @@ const LONGEST_FILE: usize = 800;
 impl Check {
     /// Runs all checks.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let checks: [(&str, &dyn Fn() -> Result<()>); 6] = [
+        let checks: [(&str, &dyn Fn() -> Result<()>); 7] = [
             ("format", &|| self.format()),
             ("lints", &lints),
             ("unsafe code", &unsafe_code),
             ("length of files", &lengths),
+            ("layers", &|| self.layers()),
             ("generated files", &|| self.generated()),
             ("dependencies", &dependencies),
         ];
@@ -72,6 +74,26 @@ impl Check {
         Ok(())
     }
 
+    /// Modules keep to the layers of `layers.txt`, and the picture of them is up to date.
+    fn layers(&self) -> Result<()> {
+        let root = workspace::root();
+        let crates = layers::read(root)?;
+        let findings = layers::findings(&crates);
+        ensure!(findings.is_empty(), "{} findings\n  {}", findings.len(), findings.join("\n  "));
+        self.up_to_date(&root.join("docs/layers.svg"), layers::svg(&crates).as_bytes())
+    }
+
+    /// Fails if the file is not what was generated for it, or writes it with `--fix`.
+    fn up_to_date(&self, file: &Path, generated: &[u8]) -> Result<()> {
+        if self.fix {
+            fs::write(file, generated).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        let shown = file.display();
+        let current = fs::read(file).with_context(|| format!("cannot read {shown}: run 'cargo xtask check --fix'"))?;
+        ensure!(current == generated, "{shown} is out of date: run 'cargo xtask check --fix'");
+        Ok(())
+    }
+
     /// The generated documents are what their tables say.
     fn generated(&self) -> Result<()> {
         let root = workspace::root();
@@ -79,12 +101,7 @@ impl Check {
             let run = ["run", "--quiet", "--package", "hypervisor", "--example", name];
             let output = command::quiet(&mut cargo(root, &run))?;
             let file = root.join("docs").join(name).with_extension("md");
-            if self.fix {
-                fs::write(&file, &output.stdout)?;
-            }
-            let current = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let shown = file.display();
-            ensure!(current == output.stdout, "{shown} is not what its table says: run 'cargo xtask check --fix'");
+            self.up_to_date(&file, &output.stdout)?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ mod host;
 mod image;
 mod installed;
 mod kernels;
+mod layers;
 mod machine;
 mod modules;
 mod monitor;
@@ -37,6 +38,7 @@ mod scenario;
 mod serial;
 mod session;
 mod size;
+mod source;
 mod symbols;
 mod terminal;
 mod test;
@@ -68,6 +70,8 @@ enum Command {
     Image,
     /// Check format, lints, unsafe code, generated files and dependencies
     Check(check::Check),
+    /// Show the layers of the crates, the arrows between their modules, and figures
+    Layers(layers::Layers),
     /// Run the fuzz targets: for a time or a number of hypercalls; or show what they reach
     Fuzz(Box<fuzz::Fuzz>),
     /// Run the host tests under Miri
@@ -100,6 +104,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Test(test) => test.execute(),
         Command::Check(check) => check.execute(),
+        Command::Layers(layers) => layers.execute(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Miri(miri) => miri.execute(),
         Command::BootTimes(times) => times.execute(),
