@@ -1,49 +1,20 @@
 //! The one door for people: builds, runs, tests and checks Paravane.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-mod accelerator;
-mod bench;
-mod boot_times;
-mod check;
-mod command;
-mod compare;
-mod control_domain;
+mod artefacts;
+mod commands;
 mod debian;
-mod dialogue;
-mod fuzz;
-mod grub;
-mod host;
-mod image;
-mod installed;
-mod kernels;
-mod layers;
-mod machine;
-mod modules;
-mod monitor;
-mod nightly;
-mod package;
-mod packages;
-mod picture;
-mod profile;
-mod programs;
-mod progress;
-mod qemu;
-mod ramdisk;
-mod run;
-mod scenario;
-mod serial;
-mod session;
-mod size;
+mod foundation;
 mod source;
-mod symbols;
-mod terminal;
-mod test;
-mod toolchain;
-mod workspace;
+mod virtual_machine;
+
+use commands::{bench, boot_times, build, check, compare, fuzz, image, layers, miri, package, profile, run, test};
+use debian::disk_image;
+use foundation::terminal;
+use virtual_machine::qemu;
 
 /// Builds, runs, tests and checks Paravane
 #[derive(Debug, Parser)]
@@ -75,7 +46,7 @@ enum Command {
     /// Run the fuzz targets: for a time or a number of hypercalls; or show what they reach
     Fuzz(Box<fuzz::Fuzz>),
     /// Run the host tests under Miri
-    Miri(nightly::Miri),
+    Miri(miri::Miri),
     /// Compare boot times on Paravane and on Debian's Xen
     BootTimes(Box<boot_times::BootTimes>),
     /// Compare what the steps of a scenario in the control domain take on Paravane and on Debian's Xen
@@ -91,16 +62,16 @@ fn main() -> ExitCode {
     let handler = ctrlc::set_handler(|| {
         terminal::restore();
         qemu::end_all();
-        installed::detach_all();
+        disk_image::detach_all();
         std::process::exit(130);
     });
     if let Err(error) = handler {
         eprintln!("warning: an interruption may leave QEMU or a mounted image behind: {error}");
     }
     let result = match arguments.command {
-        Command::Build => image::build().map(|path| made(&path)),
-        Command::Package => package::build().map(|path| made(&path)),
-        Command::Image => installed::build().map(|path| made(&path)),
+        Command::Build => build::execute(),
+        Command::Package => package::execute(),
+        Command::Image => image::execute(),
         Command::Run(run) => run.execute(),
         Command::Test(test) => test.execute(),
         Command::Check(check) => check.execute(),
@@ -117,10 +88,4 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
-}
-
-/// Says where the result lies, on the last line.
-fn made(path: &Path) -> ExitCode {
-    println!("{}", path.display());
-    ExitCode::SUCCESS
 }

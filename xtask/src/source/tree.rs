@@ -81,7 +81,7 @@ impl Tree {
 
     fn read_module(&mut self, workspace: &Path, declared: &ItemMod, place: &Place<'_>) -> Result<()> {
         let name = name_of(&declared.ident);
-        let module = [place.module, &[name.clone()]].concat();
+        let module: Vec<String> = place.module.iter().chain([&name]).cloned().collect();
         let line = declared.ident.span().start().line;
         self.modules.push(Declaration { module: module.clone(), file: place.file.to_owned(), line });
         let folder = place.children.join(&name);

@@ -1,6 +1,7 @@
 //! The layers as an SVG picture: a row for each layer, a box for each module, a line for each
 //! arrow. Arrows that run up are drawn in colour, on top of the others.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
@@ -11,13 +12,16 @@ const WIDTH: usize = 1000;
 const MARGIN: usize = 16;
 /// The column with the names of the layers.
 const NAMES: usize = 190;
-const TITLE: usize = 44;
-const ROW: usize = 58;
+const TITLE: usize = 40;
+const ROW: usize = 52;
 const BOX_HEIGHT: usize = 26;
 const BOX_GAP: usize = 14;
 /// Width of a letter of the boxes' font, and what a box has beside its text.
 const LETTER: usize = 8;
 const BOX_PADDING: usize = 18;
+
+/// Where the rows begin in turn, in hundredths of the gap between their boxes.
+const SHIFTS: [usize; 4] = [100, 50, 145, 75];
 
 const DOWN: &str = "#9aa7b4";
 const EXCEPTION: &str = "#c0392b";
@@ -41,11 +45,11 @@ impl Rectangle {
     }
 }
 
-/// Draws the crates one below the other.
+/// Draws the crates one below the other. Sections about one module of a crate are left out.
 pub(super) fn draw(crates: &[Layered]) -> String {
     let mut body = String::new();
     let mut top = MARGIN;
-    for layered in crates {
+    for layered in crates.iter().filter(|layered| !layered.section.name.contains("::")) {
         // Writing to a string does not fail.
         let _ = draw_crate(&mut body, layered, top);
         top += TITLE + layered.section.layers.len() * ROW + MARGIN;
@@ -84,7 +88,7 @@ fn draw_crate(body: &mut String, layered: &Layered, top: usize) -> fmt::Result {
         writeln!(body, "<rect class=\"row\" {row}/>")?;
         let (left, name) = (MARGIN + 8, &layer.name);
         writeln!(body, "<text class=\"layer\" x=\"{left}\" y=\"{}\">{name}</text>", top + 17)?;
-        boxes.extend(place_row(&layer.modules, top));
+        boxes.extend(place_row(&layer.modules, top, number));
     }
     let is_down = |arrow: &&Arrow| layered.section.runs_down(arrow);
     let (down, up): (Vec<&Arrow>, Vec<&Arrow>) = layered.graph.arrows.keys().partition(is_down);
@@ -101,16 +105,19 @@ fn draw_crate(body: &mut String, layered: &Layered, top: usize) -> fmt::Result {
     Ok(())
 }
 
-/// The boxes of a row, centred in what the names of the layers leave.
-fn place_row(modules: &[String], top: usize) -> Vec<(String, Rectangle)> {
+/// The boxes of row `number`. Each row is shifted against its neighbours, so that lines between
+/// rows that are not neighbours pass beside the boxes of the rows between.
+fn place_row(modules: &[String], top: usize, number: usize) -> Vec<(String, Rectangle)> {
     let width = |module: &String| module.len() * LETTER + BOX_PADDING;
-    let whole: usize = modules.iter().map(width).sum::<usize>() + BOX_GAP * modules.len().saturating_sub(1);
-    let room = WIDTH - NAMES - MARGIN;
-    let mut left = NAMES + room.saturating_sub(whole) / 2;
+    let boxes: usize = modules.iter().map(width).sum();
+    let free = (WIDTH - NAMES - 2 * MARGIN).saturating_sub(boxes);
+    let gap = (free / (modules.len() + 1)).max(BOX_GAP);
+    let shift = gap * SHIFTS[number % SHIFTS.len()] / 100;
+    let mut left = NAMES + shift;
     let mut placed = Vec::new();
     for module in modules {
         placed.push((module.clone(), Rectangle { left, top, width: width(module) }));
-        left += width(module) + BOX_GAP;
+        left += width(module) + gap;
     }
     placed
 }
@@ -132,19 +139,14 @@ fn draw_arrow(
 ) -> fmt::Result {
     let (Some(from), Some(to)) = (boxes.get(&arrow.0), boxes.get(&arrow.1)) else { return Ok(()) };
     let (x1, x2) = (from.middle(), to.middle());
-    let path = if from.top < to.top {
-        let (y1, y2) = (from.top + BOX_HEIGHT, to.top);
-        let bend = (y2 - y1) / 2;
-        format!("M{x1} {y1}C{x1} {} {x2} {} {x2} {y2}", y1 + bend, y2 - bend)
-    } else if from.top > to.top {
-        let (y1, y2) = (from.top, to.top + BOX_HEIGHT);
-        let bend = (y1 - y2) / 2;
-        format!("M{x1} {y1}C{x1} {} {x2} {} {x2} {y2}", y1 - bend, y2 + bend)
-    } else {
-        let y = from.top + BOX_HEIGHT;
-        let low = y + BOX_HEIGHT / 2;
-        format!("M{x1} {y}C{x1} {low} {x2} {low} {x2} {y}")
+    let (y1, y2) = match from.top.cmp(&to.top) {
+        Ordering::Less => (from.top + BOX_HEIGHT, to.top),
+        Ordering::Greater => (from.top, to.top + BOX_HEIGHT),
+        Ordering::Equal => (from.top + BOX_HEIGHT, to.top + BOX_HEIGHT),
     };
+    // Control points a third of the way up or down, or below both boxes of the same row.
+    let (c1, c2) = if y1 == y2 { (y1 + BOX_HEIGHT, y2 + BOX_HEIGHT) } else { ((2 * y1 + y2) / 3, (y1 + 2 * y2) / 3) };
+    let path = format!("M{x1} {y1}C{x1} {c1} {x2} {c2} {x2} {y2}");
     let opacity = if kind == "down" { "0.45" } else { "0.9" };
     let marker = format!("marker-end=\"url(#{kind})\"");
     writeln!(body, "<path class=\"arrow\" d=\"{path}\" stroke=\"{colour}\" opacity=\"{opacity}\" {marker}/>")

@@ -1,0 +1,9 @@
+//! What xtask builds and what it builds with: the hypervisor, programs for guests, the Debian package, and
+//! the toolchains.
+
+pub(crate) mod hypervisor;
+pub(crate) mod nightly;
+pub(crate) mod package;
+pub(crate) mod programs;
+pub(crate) mod symbols;
+pub(crate) mod toolchain;

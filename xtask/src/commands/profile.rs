@@ -1,0 +1,207 @@
+//! `cargo xtask profile ROW`: where Paravane spends its instructions while a row of the benchmark is done once. Exact rather than sampled:
+//! while the row runs, QEMU executes one instruction at a time and names each one of Paravane's in a log, which is read as it is written.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Style};
+
+use crate::artefacts::{hypervisor, symbols};
+use crate::commands::bench::{Way, ramdisk};
+use crate::virtual_machine::emulator;
+use crate::virtual_machine::session::{Happening, Stream};
+
+/// Where the image lies when it runs, and where the entry code of the first CPU does (docs/design.md).
+const IMAGE: u64 = 0xffff_8080_0000_0000;
+const IMAGE_SIZE: u64 = 64 << 20;
+const ENTRY_PAGE: u64 = 0xffff_8180_0000_0000;
+const PAGE: u64 = 4096;
+
+/// Options of `profile`.
+#[derive(Args, Debug)]
+pub(crate) struct Profile {
+    /// The row of the benchmark
+    #[arg(value_name = "ROW")]
+    row: String,
+    /// Where the kernel runs
+    #[arg(long, value_enum, default_value = "paravane-guest")]
+    way: Way,
+    /// Show no more than this many symbols
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    top: usize,
+    /// Write each instruction's address, as it is in the image, and how often it was executed
+    #[arg(long, value_name = "FILE")]
+    addresses: Option<PathBuf>,
+}
+
+type Counts = HashMap<u64, u64>;
+
+impl Profile {
+    /// Profiles and prints the symbols.
+    pub(crate) fn execute(&self) -> Result<ExitCode> {
+        emulator::need()?;
+        ensure!(self.way.is_paravane(), "only Paravane is profiled");
+        let folder = tempfile::tempdir()?;
+        let (trace, socket) = (folder.path().join("trace"), folder.path().join("monitor"));
+        mknodat(CWD, &trace, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).context("cannot make a pipe")?;
+        // QEMU may close the log and open it again; the pipe ends when this is dropped.
+        let open = File::options().read(true).write(true).open(&trace)?;
+        let reader = {
+            let trace = trace.clone();
+            thread::spawn(move || read(&trace))
+        };
+        let arguments = [
+            "-monitor".to_owned(),
+            format!("unix:{},server=on,wait=off", socket.display()),
+            "-dfilter".into(),
+            format!("{IMAGE:#x}+{IMAGE_SIZE:#x},{ENTRY_PAGE:#x}+{PAGE:#x}"),
+            "-D".into(),
+            trace.display().to_string(),
+        ];
+        let row = [self.row.clone()];
+        let mut booted = self.way.boot(ramdisk("once", &row)?, arguments.to_vec())?;
+        let mut input = booted.session.take_input().context("no serial input")?;
+        let mut watch = Watch { socket, monitor: None };
+        let (mut text, mut times, mut trouble) = (String::new(), None, None);
+        booted.session.follow(booted.limits, |_, happening| {
+            let Happening::Output(_, Stream::Out, bytes) = happening else { return };
+            text.push_str(&String::from_utf8_lossy(&bytes));
+            while let Some((line, rest)) = text.split_once('\n') {
+                let mut words = line.split(' ');
+                let step = match (words.next(), words.next()) {
+                    (Some("begin" | "end"), Some("none")) => Ok(()),
+                    (Some("begin"), _) => {
+                        times = words.next().and_then(|word| word.parse::<u64>().ok());
+                        watch.begin()
+                    }
+                    (Some("end"), _) => watch.end(),
+                    _ => Ok(()),
+                };
+                trouble = trouble.take().or(step.err());
+                let _ = input.write_all(b"\n");
+                text = rest.to_owned();
+            }
+        })?;
+        if let Some(trouble) = trouble {
+            return Err(trouble);
+        }
+        let times = times.with_context(|| format!("there is no row {}", self.row))?;
+        drop((booted, open));
+        let Ok(counts) = reader.join() else { bail!("the log could not be read") };
+        let counts = counts?;
+        self.show(&counts, times)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn show(&self, counts: &Counts, times: u64) -> Result<()> {
+        let image = hypervisor::build()?;
+        let functions = symbols::of_image(&image)?;
+        let mut by_symbol: HashMap<&str, u64> = HashMap::new();
+        for (address, count) in counts {
+            let in_entry = (ENTRY_PAGE..ENTRY_PAGE + PAGE).contains(address);
+            let name = if in_entry { "entry page" } else { functions.name(*address).unwrap_or("?") };
+            *by_symbol.entry(name).or_default() += count;
+        }
+        if let Some(file) = &self.addresses {
+            let mut lines: Vec<String> =
+                counts.iter().map(|(address, count)| format!("{address:#x} {count}\n")).collect();
+            lines.sort();
+            fs::write(file, lines.concat()).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        let total: u64 = by_symbol.values().sum();
+        ensure!(total != 0, "no instruction of Paravane's was seen");
+        let mut sorted: Vec<_> = by_symbol.into_iter().collect();
+        sorted.sort_by_key(|(_, count)| core::cmp::Reverse(*count));
+        let mut table = Builder::default();
+        table.push_record([format!("{}, in Paravane", self.row), "each".into(), "share".into()]);
+        let per_cent = |count: u64| format!("{:.1} %", count as f64 / total as f64 * 100.0);
+        for (name, count) in sorted.into_iter().take(self.top) {
+            table.push_record([name.to_owned(), format!("{:.1}", count as f64 / times as f64), per_cent(count)]);
+        }
+        table.push_record(["all".into(), format!("{:.1}", total as f64 / times as f64), per_cent(total)]);
+        let mut table = table.build();
+        table.with(Style::markdown()).modify(Columns::new(1..), Alignment::right());
+        println!("{table}");
+        Ok(())
+    }
+}
+
+/// The log of a machine, switched on and off by its monitor.
+struct Watch {
+    socket: PathBuf,
+    monitor: Option<UnixStream>,
+}
+
+impl Watch {
+    fn begin(&mut self) -> Result<()> {
+        self.monitor = Some(UnixStream::connect(&self.socket).context("cannot reach QEMU's monitor")?);
+        self.say("")?;
+        // QEMU 8.1 has renamed it.
+        let answer = self.say("singlestep on\n")?;
+        if answer.contains("unknown command") {
+            self.say("one-insn-per-tb on\n")?;
+        }
+        self.say("log exec,nochain\n").map(drop)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.say("log none\n").map(drop)
+    }
+
+    /// Gives a command and returns what comes up to the next prompt.
+    fn say(&mut self, command: &str) -> Result<String> {
+        let monitor = self.monitor.as_mut().context("the monitor is not open")?;
+        monitor.write_all(command.as_bytes())?;
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"(qemu) ") {
+            monitor.read_exact(&mut byte).context("the monitor is gone")?;
+            answer.extend(byte);
+        }
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+/// Counts the addresses in a log of executed instructions, until its writer closes it.
+fn read(trace: &Path) -> Result<Counts> {
+    let mut counts = Counts::new();
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(trace)?);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? != 0 {
+        if let Some(address) = address(&line) {
+            *counts.entry(address).or_default() += 1;
+        }
+        line.clear();
+    }
+    Ok(counts)
+}
+
+/// The address in a line like `Trace 0: 0x7f… [cs base/address/flags/…]`.
+fn address(line: &[u8]) -> Option<u64> {
+    let line = str::from_utf8(line).ok()?;
+    let (_, rest) = line.strip_prefix("Trace ")?.split_once('/')?;
+    u64::from_str_radix(rest.split('/').next()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn addresses_are_found_in_the_log() {
+        let line = b"Trace 0: 0x7f7f80000100 [0000000000000000/ffff808000123456/0x00000144/ff000000] \n";
+        assert_eq!(address(line), Some(0xffff_8080_0012_3456));
+        assert_eq!(address(b"Stopped execution of TB chain before 0x1 [0/2]"), None);
+        assert_eq!(address(b""), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! Scenarios in the control domain: Debian's own tools against the hypervisor, each step a test of its own.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Bench, Outcome, Report, Test};
+use crate::debian::control_disk::Disk;
+use crate::virtual_machine::control_domain::{SCRIPTS, Script};
+use crate::virtual_machine::host::Host;
+use crate::virtual_machine::machine;
+use crate::virtual_machine::machine::{Booted, Hardware};
+use crate::virtual_machine::scenario::Scenario;
+
+/// Runs the scenarios one by one, all of them if this kind of test was asked for.
+pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+    let wanted = |script: &&Script| (test.control_domain || script.is_usual) && test.chooses(script.name);
+    let scripts: Vec<&Script> = SCRIPTS.iter().filter(wanted).collect();
+    if scripts.is_empty() {
+        return;
+    }
+    if matches!(bench.host, Host::Bare) {
+        return report.add("control domain", Duration::ZERO, Outcome::Skip("needs a hypervisor".into()));
+    }
+    if !test.control_domain && matches!(Disk::is_at_hand(), Ok(false)) {
+        let reason = "its disk is made as root, once, by 'cargo xtask run'";
+        return report.add("control domain", Duration::ZERO, Outcome::Skip(reason.into()));
+    }
+    for script in scripts {
+        for _ in 0..test.repeat {
+            if let Err(error) = boot(test, bench, script, report) {
+                report.add(script.name, Duration::ZERO, Outcome::Failure(format!("{error:#}")));
+            }
+        }
+    }
+}
+
+fn boot(test: &Test, bench: &Bench, script: &Script, report: &mut Report) -> Result<()> {
+    let scenario = script.scenario(test.full)?;
+    let hardware = Hardware { cpu: bench.cpu.clone(), ..Hardware::default() };
+    let log = machine::log_file("test-logs", &format!("control-domain-{}", script.name))?;
+    let booted = script.boot(&scenario, hardware, (&bench.host, bench.accelerator), &script.disk()?, &log)?;
+    follow(&scenario, booted, script.name, report)
+}
+
+/// Each step of the scenario, which `booted` runs, is a test of the report. An error is the machine's.
+pub(super) fn follow(scenario: &Scenario, mut booted: Booted, name: &str, report: &mut Report) -> Result<()> {
+    scenario.follow(&mut booted, |answer| {
+        let outcome = answer.complaint().map_or(Outcome::Success, Outcome::Failure);
+        report.add(&format!("{name}: {}", answer.name), answer.wall, outcome);
+    })
+}

@@ -1,0 +1,294 @@
+//! Test guests: each folder under `guests/` whose manifest has `[package.metadata.paravane]` is one test. The guest's own
+//! `RESULT:` line is the outcome.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Bench, Outcome, Report, Test};
+use crate::artefacts::programs;
+use crate::commands::bench::COUNTED;
+use crate::foundation::size::Size;
+use crate::foundation::workspace;
+use crate::virtual_machine::host::{GuestModule, Host, Load};
+use crate::virtual_machine::machine;
+use crate::virtual_machine::machine::{Contents, Setup};
+use crate::virtual_machine::monitor;
+use crate::virtual_machine::monitor::Monitor;
+use crate::virtual_machine::session::{END_TIME, Happening, Limits};
+
+/// How long a guest may take unless its manifest says otherwise.
+const TIME: Duration = Duration::from_secs(60);
+
+/// What a guest says that wants NMIs from then on.
+const READY_FOR_NMIS: &str = "ready for NMIs";
+
+/// A test guest's manifest.
+#[derive(Clone, Debug)]
+struct Manifest {
+    name: String,
+    memory: Size,
+    vcpus: u32,
+    cpus: u32,
+    time: Duration,
+    command_line: String,
+    /// A file of its folder that it gets as its ramdisk.
+    ramdisk: Option<PathBuf>,
+    /// The machine's CPUs get an NMI after each such time.
+    nmi: Option<Duration>,
+    /// The hypervisor may end it instead of it ending with success.
+    may_be_killed: bool,
+    /// Other guests, started behind it; each has to succeed too.
+    with: Vec<String>,
+    /// Started only with others.
+    helper: bool,
+    /// The emulator counts instructions.
+    counted: bool,
+    /// What the hypervisor's meter may report at most, in nanoseconds.
+    longest_stretch: Option<u64>,
+    longest_wait: Option<u64>,
+}
+
+/// Builds and boots them all, one by one.
+pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+    let Some(manifests) = report.prepared("test guests", manifests()) else { return };
+    if manifests.is_empty() {
+        return;
+    }
+    let Some(programs) = report.prepared("test guests", programs::test_guests()) else { return };
+    for manifest in manifests.values().filter(|manifest| !manifest.helper) {
+        let name = format!("guest {}", manifest.name);
+        test.on_machine(report, &name, || boot(bench, manifest, &manifests, &programs));
+    }
+}
+
+fn boot(
+    bench: &Bench,
+    manifest: &Manifest,
+    all: &BTreeMap<String, Manifest>,
+    programs: &BTreeMap<String, PathBuf>,
+) -> Result<Outcome> {
+    if !bench.host.is_paravane() && !manifest.with.is_empty() {
+        return Ok(Outcome::Skip("needs several guests, which only Paravane starts".into()));
+    }
+    let mut started = vec![manifest];
+    for name in &manifest.with {
+        started.push(all.get(name).with_context(|| format!("there is no guest {name} to be started with it"))?);
+    }
+    // A guest may be there more than once, so each gets a number.
+    let names: Vec<String> = (1..).zip(&started).map(|(number, guest)| format!("{}-{number}", guest.name)).collect();
+    let ramdisks: Vec<String> = names.iter().map(|name| format!("{name}.ramdisk")).collect();
+    let mut files = Vec::new();
+    let mut guests = Vec::new();
+    for ((name, ramdisk), guest) in names.iter().zip(&ramdisks).zip(&started) {
+        let program = programs.get(&guest.name).with_context(|| format!("cargo built no {}", guest.name))?;
+        files.push((name.as_str(), Contents::File(program.clone())));
+        files.extend(guest.ramdisk.iter().map(|file| (ramdisk.as_str(), Contents::File(file.clone()))));
+        guests.push(GuestModule {
+            name: name.clone(),
+            memory: guest.memory,
+            vcpus: guest.vcpus,
+            kernel: name.clone(),
+            ramdisk: guest.ramdisk.is_some().then(|| ramdisk.clone()),
+            command_line: guest.command_line.clone(),
+        });
+    }
+    // Another hypervisor need not power off when its initial domain does.
+    let powers_off = bench.host.is_paravane();
+    let end = if powers_off { END_TIME } else { Duration::from_secs(1) };
+    let counted: &[&str] = if manifest.counted { &COUNTED } else { &[] };
+    let watched: &[&str] = if manifest.nmi.is_some() { &monitor::ARGUMENTS } else { &[] };
+    let arguments = counted.iter().chain(watched).map(ToString::to_string).collect();
+    let memory: u64 = started.iter().map(|guest| guest.memory.in_mib()).sum();
+    let setup = Setup {
+        host: &bench.host,
+        accelerator: bench.accelerator,
+        cpu: bench.cpu.clone(),
+        cpus: manifest.cpus,
+        memory: machine::host_memory(1, Size::mib(memory)),
+        load: Load::Guests(guests),
+        files,
+        disks: Vec::new(),
+        options: match bench.host {
+            Host::Other(_) => format!("dom0_mem={}", manifest.memory),
+            _ => String::new(),
+        },
+        raw: false,
+        limits: Limits { boot: None, whole: Some(manifest.time), end },
+        arguments,
+    };
+    let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
+    for (name, guest) in names.iter().zip(&started) {
+        if guest.may_be_killed {
+            booted.session.may_be_killed(name);
+        }
+    }
+    // Firmware does not survive an NMI, so the guest says when it is ready for them.
+    let folder = booted.folder().to_owned();
+    let mut nmis = manifest.nmi;
+    let mut trouble = None;
+    let life = booted.session.follow(booted.limits, |_, happening| {
+        if let Happening::Log(line) = happening
+            && line.contains(READY_FOR_NMIS)
+            && let Some(pause) = nmis.take()
+        {
+            trouble = Monitor::connect(&folder).map(|monitor| monitor.keep_sending_nmis(pause)).err();
+        }
+    });
+    if let Some(trouble) = trouble {
+        return Err(trouble);
+    }
+    let log = booted.session.log_path().display();
+    let mut skipped = None;
+    for (name, guest) in names.iter().zip(&started) {
+        let result = booted.session.guests().get(name).and_then(|guest| guest.result.as_deref());
+        let (kind, reason) = result.map_or(("", ""), |text| text.split_once(": ").unwrap_or((text, "")));
+        match kind.trim() {
+            "success" => {}
+            "skip" => skipped = Some(reason.to_owned()),
+            "failure" | "error" => return Ok(Outcome::Failure(format!("{name}: {kind}: {reason} (log: {log})"))),
+            "" if guest.may_be_killed => {}
+            "" if life.is_ok() || !powers_off => bail!("{name} ended without a result (log: {log})"),
+            "" => {}
+            other => bail!("{name}: unknown outcome '{other}' (log: {log})"),
+        }
+    }
+    if powers_off {
+        life?;
+        if skipped.is_none() {
+            check_latency(manifest, booted.session.log_path())?;
+        }
+    }
+    Ok(skipped.map_or(Outcome::Success, Outcome::Skip))
+}
+
+/// Compares what the hypervisor's meter reports at the end with what the manifest allows.
+fn check_latency(manifest: &Manifest, log: &Path) -> Result<()> {
+    let text = fs::read_to_string(log)?;
+    let limits =
+        [("stretch without interrupts", manifest.longest_stretch), ("wait of a runnable vCPU", manifest.longest_wait)];
+    for (what, limit) in limits {
+        let Some(limit) = limit else { continue };
+        let mark = format!("longest {what} ");
+        let lines = text.lines().filter_map(|line| line.split_once(&mark)).map(|(_, rest)| rest);
+        let worst =
+            lines.max_by_key(|rest| nanoseconds(rest)).context("the hypervisor has not reported its longest waits")?;
+        ensure!(
+            nanoseconds(worst) <= limit,
+            "longest {what}: {worst}, {limit} ns are allowed (log: {})",
+            log.display()
+        );
+    }
+    Ok(())
+}
+
+/// The number that a line of the meter begins with.
+fn nanoseconds(text: &str) -> u64 {
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// Memory and program of a test guest that does what no guest should, if there is one.
+pub(super) fn hostile() -> Result<Option<(Size, PathBuf)>> {
+    let manifests = manifests()?;
+    let Some(manifest) = manifests.values().find(|manifest| manifest.name.starts_with("hostile") && !manifest.helper)
+    else {
+        return Ok(None);
+    };
+    let program =
+        programs::test_guests()?.remove(&manifest.name).with_context(|| format!("cargo built no {}", manifest.name))?;
+    Ok(Some((manifest.memory, program)))
+}
+
+fn manifests() -> Result<BTreeMap<String, Manifest>> {
+    let mut manifests = BTreeMap::new();
+    for entry in fs::read_dir(workspace::root().join("guests"))? {
+        let folder = entry?.path();
+        let file = folder.join("Cargo.toml");
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        let manifest = Manifest::parse(&text, &folder).with_context(|| format!("in {}", file.display()))?;
+        manifests.extend(manifest.map(|manifest| (manifest.name.clone(), manifest)));
+    }
+    Ok(manifests)
+}
+
+impl Manifest {
+    /// What the `Cargo.toml` of a folder says of a test guest; `None` if the package is none.
+    fn parse(text: &str, folder: &Path) -> Result<Option<Self>> {
+        let value: toml::Table = toml::from_str(text)?;
+        let Some(package) = value.get("package") else { return Ok(None) };
+        let Some(table) = package.get("metadata").and_then(|metadata| metadata.get("paravane")) else {
+            return Ok(None);
+        };
+        let table = table.as_table().context("package.metadata.paravane is not a table")?;
+        let mut manifest = Self {
+            name: package.get("name").and_then(toml::Value::as_str).context("the package has no name")?.into(),
+            memory: Size::mib(64),
+            vcpus: 1,
+            cpus: 1,
+            time: TIME,
+            command_line: String::new(),
+            ramdisk: None,
+            nmi: None,
+            may_be_killed: false,
+            with: Vec::new(),
+            helper: false,
+            counted: false,
+            longest_stretch: None,
+            longest_wait: None,
+        };
+        for (key, value) in table {
+            let wrong = || format!("{key} = {value} is not what that key takes");
+            let string = || value.as_str().map(str::to_owned).with_context(wrong);
+            let number = || value.as_integer().and_then(|value| u32::try_from(value).ok()).with_context(wrong);
+            match key.as_str() {
+                "memory" => manifest.memory = string()?.parse().map_err(anyhow::Error::msg)?,
+                "vcpus" => manifest.vcpus = number()?,
+                "cpus" => manifest.cpus = number()?,
+                "timeout" => manifest.time = Duration::from_secs(number()?.into()),
+                "cmdline" => manifest.command_line = string()?,
+                "nmi" => manifest.nmi = Some(Duration::from_millis(number()?.into())),
+                "ramdisk" => manifest.ramdisk = Some(folder.join(string()?)),
+                "expect" => {
+                    manifest.may_be_killed = match string()?.as_str() {
+                        "success" => false,
+                        "killed" => true,
+                        other => bail!("unknown outcome to expect: {other}"),
+                    }
+                }
+                "with" => {
+                    let list = value.as_array().with_context(wrong)?;
+                    let name = |value: &toml::Value| value.as_str().map(str::to_owned).with_context(wrong);
+                    manifest.with = list.iter().map(name).collect::<Result<_>>()?;
+                }
+                "helper" => manifest.helper = value.as_bool().with_context(wrong)?,
+                "counted" => manifest.counted = value.as_bool().with_context(wrong)?,
+                "longest_stretch" => manifest.longest_stretch = Some(number()?.into()),
+                "longest_wait" => manifest.longest_wait = Some(number()?.into()),
+                _ => bail!("package.metadata.paravane has an unknown key {key}"),
+            }
+        }
+        Ok(Some(manifest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Manifest;
+
+    #[test]
+    fn a_manifest_may_say_little_but_nothing_unknown() {
+        let parse = |keys: &str| Manifest::parse(&format!("[package]\nname = \"a\"\n{keys}"), Path::new("a"));
+        assert!(parse("").expect("valid").is_none());
+        let manifest = parse("[package.metadata.paravane]\nvcpus = 2\nwith = [\"b\"]").expect("valid").expect("one");
+        assert_eq!((manifest.vcpus, manifest.memory.in_mib()), (2, 64));
+        assert_eq!(manifest.with, ["b"]);
+        assert!(parse("[package.metadata.paravane]\nvcpu = 2").is_err());
+        assert!(parse("[package.metadata.paravane]\nvcpus = -2").is_err());
+        assert!(parse("[package.metadata.paravane]\nmemory = 2").is_err());
+    }
+}

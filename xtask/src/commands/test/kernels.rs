@@ -1,0 +1,94 @@
+//! Stock kernels: each reaches user space with one, two and four virtual CPUs, runs the process-heavy script and powers off.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Bench, Outcome, Report, Test};
+use crate::debian::kernels::{KERNELS, Kernel};
+use crate::debian::ramdisk::Ramdisk;
+use crate::foundation::size::Size;
+use crate::virtual_machine::host::{GuestModule, Host, Load};
+use crate::virtual_machine::machine;
+use crate::virtual_machine::machine::{Contents, Setup};
+use crate::virtual_machine::session::{END_TIME, Happening, Limits};
+
+/// Physical CPUs, whatever the number of virtual ones.
+const CPUS: u32 = 2;
+
+/// Memory of a guest.
+const MEMORY: Size = Size::mib(256);
+
+/// How long a boot, and the whole, may take on a busy and emulated machine.
+const LIMITS: Limits =
+    Limits { boot: Some(Duration::from_secs(180)), whole: Some(Duration::from_secs(420)), end: END_TIME };
+
+/// Lets all processes of a real-time kernel run above the kernel's own threads, for all of the
+/// time.
+const UNPREEMPTED: &str = "sysctl.kernel.sched_rt_runtime_us=-1 rdinit=/programs/unpreempted -- /init";
+
+/// Numbers of virtual CPUs.
+const VCPUS: [u32; 3] = [1, 2, 4];
+
+/// Runs them all, one by one. Repeated boots of a kernel go through the numbers of virtual CPUs in turn.
+pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+    for kernel in &KERNELS {
+        let name = |vcpus: &u32| format!("kernel {} with {vcpus} vCPUs", kernel.name);
+        let chosen: Vec<u32> = VCPUS.into_iter().filter(|vcpus| test.chooses(&name(vcpus))).collect();
+        let boots = if test.repeat > 1 { usize::try_from(test.repeat).unwrap_or(usize::MAX) } else { chosen.len() };
+        for vcpus in chosen.iter().cycle().take(boots) {
+            report.take(&name(vcpus), || boot(bench, kernel, *vcpus));
+        }
+    }
+}
+
+fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
+    let mut ramdisk = Ramdisk::bootable()?;
+    ramdisk.programs()?;
+    ramdisk.command("", &["/programs/exercise", &vcpus.to_string()].map(OsString::from))?;
+    let guest = GuestModule {
+        name: "linux".into(),
+        memory: MEMORY,
+        vcpus,
+        kernel: "vmlinuz".into(),
+        ramdisk: Some("ramdisk".into()),
+        // The log has the kernel's warnings, which tell more than what comes of them later.
+        command_line: format!(
+            "console={} ignore_loglevel {}",
+            bench.host.console(),
+            if kernel.is_real_time { UNPREEMPTED } else { "" }
+        ),
+    };
+    let setup = Setup {
+        host: &bench.host,
+        accelerator: bench.accelerator,
+        cpu: bench.cpu.clone(),
+        cpus: if matches!(bench.host, Host::Bare) { vcpus } else { CPUS },
+        memory: machine::host_memory(1, MEMORY),
+        load: Load::Guests(vec![guest]),
+        files: vec![("vmlinuz", Contents::File(kernel.file()?)), ("ramdisk", Contents::Bytes(ramdisk.finish()?))],
+        disks: Vec::new(),
+        options: String::new(),
+        raw: false,
+        limits: LIMITS,
+        arguments: Vec::new(),
+    };
+    let mut booted = setup.boot(&machine::log_file("test-logs", &format!("kernel-{}-{vcpus}", kernel.name))?)?;
+    let mut output = Vec::new();
+    let life = booted.session.follow(booted.limits, |_, happening| {
+        if let Happening::Output(_, _, bytes) = happening {
+            output.extend(bytes);
+        }
+    });
+    let output = String::from_utf8_lossy(&output);
+    let last = output.lines().last().unwrap_or("nothing printed");
+    let log = booted.session.log_path().display();
+    let status = booted.session.guests().values().find_map(|guest| guest.status);
+    match (life, status) {
+        (Ok(()), Some(0)) => Ok(Outcome::Success),
+        (Ok(()), Some(status)) => Ok(Outcome::Failure(format!("script ended with {status}: {last} (log: {log})"))),
+        (Ok(()), None) => Ok(Outcome::Failure(format!("ended before the script did; last: {last} (log: {log})"))),
+        (Err(error), _) => Ok(Outcome::Failure(format!("{error:#}; last: {last}"))),
+    }
+}

@@ -1,0 +1,197 @@
+//! `cargo xtask test`: host tests, test guests, stock kernels, one after another, and one line of totals.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::foundation::progress::Step;
+use crate::virtual_machine::accelerator::Accelerator;
+use crate::virtual_machine::emulator;
+use crate::virtual_machine::host::Host;
+
+mod consoles;
+mod control_domain;
+mod crowd;
+mod debian_guests;
+mod efi;
+mod errors;
+mod guests;
+mod hardware;
+mod host;
+mod installed;
+mod kernels;
+mod screen;
+
+/// Options of `test`. Without a choice of kind, all kinds run.
+#[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// Host tests: unit and property tests of the crates
+    #[arg(long)]
+    host: bool,
+    /// Test guests: the folders under guests/
+    #[arg(long)]
+    guests: bool,
+    /// Stock kernels to user space with a process-heavy script, eight guests at once, and the errors that 'run' explains
+    #[arg(long)]
+    kernels: bool,
+    /// Consoles, and the initial domain with disks and networks of several kinds and with EFI
+    /// variables
+    #[arg(long)]
+    hardware: bool,
+    /// Debian's control domain with the stock Xen tools; without a choice only the short scenarios
+    #[arg(long)]
+    control_domain: bool,
+    /// Scenarios in the control domain, and screens, in their long form
+    #[arg(long)]
+    full: bool,
+    /// Full Debian 12 and 13 guests there, each on its own disk (as root; not among those that run by default)
+    #[arg(long)]
+    debian_guests: bool,
+    /// A disk with the package installed, booted by GRUB under BIOS and UEFI (as root; not among those that run by default)
+    #[arg(long)]
+    installed: bool,
+    /// Only tests whose name contains this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Run each test on a machine so often; a stock kernel boots so often, with 1, 2 and 4 virtual CPUs in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+    /// QEMU's CPU model
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
+    /// Boot the stock kernels on another Multiboot hypervisor to compare: a file, 'xen', or 'none'
+    #[arg(long, value_name = "FILE")]
+    hypervisor: Option<String>,
+}
+
+/// What came of one test.
+#[derive(Debug)]
+enum Outcome {
+    Success,
+    Failure(String),
+    Skip(String),
+}
+
+/// What the tests on a machine have in common.
+#[derive(Debug)]
+struct Bench {
+    host: Host,
+    accelerator: Accelerator,
+    cpu: Option<String>,
+}
+
+/// Counts what came of the tests, and says it as they end.
+#[derive(Debug, Default)]
+struct Report {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    failures: Vec<String>,
+}
+
+impl Test {
+    /// Whether this test is among those chosen.
+    fn chooses(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only))
+    }
+
+    /// Runs what was chosen; the last line printed is the totals.
+    pub(crate) fn execute(&self) -> Result<ExitCode> {
+        let in_control_domain = self.control_domain || self.debian_guests;
+        let on_machines = [self.guests, self.kernels, self.hardware, in_control_domain, self.installed].contains(&true);
+        let all = !(self.host || on_machines);
+        let mut report = Report::default();
+        if all || self.host {
+            host::run(&mut report, self.only.as_deref())?;
+        }
+        if (all || on_machines)
+            && let Some(bench) = report.prepared("image", self.bench())
+        {
+            if all || self.guests {
+                guests::run(self, &bench, &mut report);
+            }
+            if all || self.kernels {
+                kernels::run(self, &bench, &mut report);
+                errors::run(self, &bench, &mut report);
+                crowd::run(self, &bench, &mut report);
+            }
+            if all || self.hardware {
+                consoles::run(self, &bench, &mut report);
+                screen::run(self, &bench, &mut report);
+                hardware::run(self, &bench, &mut report);
+                efi::run(self, &bench, &mut report);
+            }
+            if all || self.control_domain {
+                control_domain::run(self, &bench, &mut report);
+            }
+            if self.debian_guests {
+                debian_guests::run(self, &bench, &mut report);
+            }
+            if self.installed {
+                installed::run(self, &bench, &mut report);
+            }
+        }
+        ensure!(report.passed + report.failed + report.skipped > 0, "there is no such test");
+        Ok(report.close())
+    }
+
+    fn bench(&self) -> Result<Bench> {
+        emulator::need()?;
+        let (accelerator, reason) = Accelerator::choose(None)?;
+        eprintln!("using {accelerator}: {reason}");
+        let host = Host::named(self.hypervisor.as_deref())?;
+        Ok(Bench { host, accelerator, cpu: self.cpu.clone() })
+    }
+
+    /// Runs a test on a machine as often as asked for, if it is among those chosen.
+    fn on_machine(&self, report: &mut Report, name: &str, test: impl Fn() -> Result<Outcome>) {
+        for _ in 0..if self.chooses(name) { self.repeat } else { 0 } {
+            report.take(name, &test);
+        }
+    }
+}
+
+impl Report {
+    /// Runs a test.
+    fn take(&mut self, name: &str, test: impl Fn() -> Result<Outcome>) {
+        let start = Instant::now();
+        let step = Step::on_terminal(name);
+        let outcome = test().unwrap_or_else(|error| Outcome::Failure(format!("{error:#}")));
+        drop(step);
+        self.add(name, start.elapsed(), outcome);
+    }
+
+    fn add(&mut self, name: &str, time: Duration, outcome: Outcome) {
+        let seconds = time.as_secs_f64();
+        match outcome {
+            Outcome::Success => {
+                self.passed += 1;
+                println!("PASS {name} ({seconds:.1} s)");
+            }
+            Outcome::Skip(reason) => {
+                self.skipped += 1;
+                println!("SKIP {name}: {reason}");
+            }
+            Outcome::Failure(reason) => {
+                self.failed += 1;
+                println!("FAIL {name} ({seconds:.1} s): {reason}");
+                self.failures.push(name.into());
+            }
+        }
+    }
+
+    /// A preparation that fails counts as a failed test, so that the others still run.
+    fn prepared<T>(&mut self, name: &str, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.add(name, Duration::ZERO, Outcome::Failure(format!("{error:#}")))).ok()
+    }
+
+    fn close(self) -> ExitCode {
+        if !self.failures.is_empty() {
+            println!("failed: {}", self.failures.join(", "));
+        }
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

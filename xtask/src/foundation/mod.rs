@@ -1,0 +1,9 @@
+//! What all other modules stand on: processes, progress, sizes, the terminal, and the workspace.
+
+pub(crate) mod cargo;
+pub(crate) mod command;
+pub(crate) mod progress;
+pub(crate) mod size;
+pub(crate) mod terminal;
+pub(crate) mod tools;
+pub(crate) mod workspace;

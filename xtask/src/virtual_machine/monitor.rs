@@ -1,0 +1,99 @@
+//! QEMU's monitor protocol, for what only the emulator can tell: what its screen shows, and what is
+//! in memory.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::virtual_machine::picture::Picture;
+
+/// What a machine is started with to have a monitor.
+pub(crate) const ARGUMENTS: [&str; 2] = ["-qmp", "unix:monitor,server=on,wait=off"];
+
+/// How long QEMU may take for anything.
+const TIME: Duration = Duration::from_secs(20);
+
+/// A connection to the monitor of the machine in a folder.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    stream: BufReader<UnixStream>,
+    folder: PathBuf,
+}
+
+impl Monitor {
+    /// Connects; QEMU makes its socket soon after its start.
+    pub(crate) fn connect(folder: &Path) -> Result<Self> {
+        let deadline = Instant::now() + TIME;
+        let stream = loop {
+            match UnixStream::connect(folder.join("monitor")) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() > deadline => return Err(error).context("QEMU has no monitor"),
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        stream.set_read_timeout(Some(TIME))?;
+        let mut monitor = Self { stream: BufReader::new(stream), folder: folder.to_owned() };
+        monitor.execute("qmp_capabilities", json!({}))?;
+        Ok(monitor)
+    }
+
+    fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        writeln!(self.stream.get_mut(), "{}", json!({ "execute": command, "arguments": arguments }))?;
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line).with_context(|| format!("no answer to {command}"))? == 0 {
+                bail!("QEMU has ended before it answered {command}");
+            }
+            let mut answer: Value = serde_json::from_str(&line).context("QEMU's answer is no JSON")?;
+            if let Some(error) = answer.get("error") {
+                bail!("{command}: {error}");
+            }
+            if let Some(result) = answer.get_mut("return") {
+                return Ok(result.take());
+            }
+        }
+    }
+
+    /// A command of the monitor for people.
+    pub(crate) fn command(&mut self, line: &str) -> Result<()> {
+        let answer = self.execute("human-monitor-command", json!({ "command-line": line }))?;
+        match answer.as_str().map(str::trim) {
+            None | Some("") => Ok(()),
+            Some(answer) => bail!("{line}: {answer}"),
+        }
+    }
+
+    /// What the screen shows.
+    pub(crate) fn picture(&mut self) -> Result<Picture> {
+        self.execute("screendump", json!({ "filename": "screen.ppm" }))?;
+        Picture::parse(&fs::read(self.folder.join("screen.ppm"))?).context("QEMU's picture cannot be read")
+    }
+
+    /// Keeps what the screen shows as a PNG.
+    pub(crate) fn keep_picture(&mut self, path: &Path) -> Result<()> {
+        self.execute("screendump", json!({ "filename": "screen.png", "format": "png" }))?;
+        fs::copy(self.folder.join("screen.png"), path)?;
+        Ok(())
+    }
+
+    /// Physical memory.
+    pub(crate) fn memory(&mut self, address: u64, length: u64) -> Result<Vec<u8>> {
+        self.execute("pmemsave", json!({ "val": address, "size": length, "filename": "memory" }))?;
+        Ok(fs::read(self.folder.join("memory"))?)
+    }
+
+    /// Gives all CPUs an NMI after each pause until the machine has ended.
+    pub(crate) fn keep_sending_nmis(mut self, pause: Duration) {
+        thread::spawn(move || {
+            while self.command("nmi").is_ok() {
+                thread::sleep(pause);
+            }
+        });
+    }
+}

@@ -1,0 +1,238 @@
+//! One QEMU: what its machine consists of, and the running child. The child ends with the value that stands for it, and
+//! with xtask itself when that is interrupted.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::foundation::size::Size;
+use crate::virtual_machine::accelerator::Accelerator;
+use crate::virtual_machine::emulator::{DEBUG_EXIT_PORT, QEMU};
+
+/// QEMU's argument by which a machine that is switched off can still be looked at.
+pub(crate) const STAYS: &str = "-no-shutdown";
+
+/// A boot module: a file in the machine's folder and the arguments it gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Module {
+    pub(crate) file: String,
+    pub(crate) arguments: String,
+}
+
+/// What is booted and on what machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(crate) accelerator: Accelerator,
+    pub(crate) cpu: String,
+    pub(crate) cpus: u32,
+    pub(crate) memory: Size,
+    pub(crate) boot: Boot,
+    /// The folder that the modules are in.
+    pub(crate) folder: PathBuf,
+    pub(crate) disks: Vec<Drive>,
+    /// More of QEMU's own arguments.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// Where the first program comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Boot {
+    /// QEMU loads a Multiboot image or a Linux kernel.
+    Loaded { kernel: PathBuf, append: String, modules: Vec<Module> },
+    /// The firmware, SeaBIOS unless there is a file, finds it on the first disk.
+    Disk { firmware: Option<PathBuf> },
+}
+
+/// A disk: a raw file. The first is on an AHCI port, the others are virtio devices.
+#[derive(Clone, Debug)]
+pub(crate) struct Drive {
+    /// A file in the machine's folder.
+    pub(crate) file: String,
+    /// What is written stays in the file.
+    pub(crate) kept: bool,
+}
+
+/// What happened next on a running machine.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Bytes from the serial line.
+    Output(Vec<u8>),
+    /// Nothing until the given time.
+    Timeout,
+    /// QEMU has ended.
+    Ended,
+}
+
+/// A QEMU that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    output: Receiver<Vec<u8>>,
+    input: Option<ChildStdin>,
+    messages: Arc<Mutex<String>>,
+    started: Instant,
+}
+
+/// The children that run now, for the handler of signals.
+static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Ends every QEMU that runs now.
+pub(crate) fn end_all() {
+    for &id in CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself just now.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+impl Machine {
+    /// Starts the machine. Its first serial port is connected to us.
+    pub(crate) fn start(&self) -> Result<Running> {
+        let mut command = Command::new(QEMU);
+        command
+            .args(["-accel", self.accelerator.argument(self.cpus), "-cpu", &self.cpu])
+            .args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory.in_mib())])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+            .args(["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"]);
+        // a machine that is to stay when it is off has nothing that ends QEMU
+        if !self.arguments.iter().any(|argument| argument == STAYS) {
+            command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
+        }
+        match &self.boot {
+            Boot::Loaded { kernel, append, modules } => {
+                command.arg("-kernel").arg(kernel).args(["-append", append]);
+                if !modules.is_empty() {
+                    let modules: Vec<String> = modules.iter().map(Module::argument).collect();
+                    command.args(["-initrd", &modules.join(",")]);
+                }
+            }
+            Boot::Disk { firmware } => {
+                if let Some(firmware) = firmware {
+                    command.arg("-bios").arg(firmware);
+                }
+            }
+        }
+        if !self.disks.is_empty() {
+            // It has AHCI ports built in.
+            command.args(["-machine", "q35"]);
+        }
+        for (number, disk) in self.disks.iter().enumerate() {
+            let snapshot = if disk.kept { "off" } else { "on" };
+            let file = &disk.file;
+            // A kernel looks at AHCI ports in any order, at virtio devices in theirs.
+            let device = match number {
+                0 => "ide-hd,drive=disk0,bus=ide.0".into(),
+                _ => format!("virtio-blk-pci,drive=disk{number},iommu_platform=on,disable-legacy=on"),
+            };
+            command
+                .arg("-drive")
+                .arg(format!("file={file},format=raw,if=none,id=disk{number},snapshot={snapshot},discard=unmap"))
+                .args(["-device", &device]);
+        }
+        command.args(&self.arguments).current_dir(&self.folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("cannot start {QEMU}"))?;
+        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id());
+        let (sender, output) = mpsc::channel();
+        if let Some(mut pipe) = child.stdout.take() {
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                    if sender.send(buffer[..length].to_vec()).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        let messages = Arc::new(Mutex::new(String::new()));
+        if let Some(mut pipe) = child.stderr.take() {
+            let messages = Arc::clone(&messages);
+            thread::spawn(move || {
+                let mut buffer = [0; 1024];
+                while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                    let text = String::from_utf8_lossy(&buffer[..length]);
+                    messages.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+                }
+            });
+        }
+        let input = child.stdin.take();
+        Ok(Running { child, output, input, messages, started })
+    }
+}
+
+impl Module {
+    /// The module as a part of QEMU's `-initrd`, where commas separate modules and a doubled one stands for itself.
+    fn argument(&self) -> String {
+        let separator = if self.arguments.is_empty() { "" } else { " " };
+        format!("{}{separator}{}", self.file, self.arguments).replace(',', ",,")
+    }
+}
+
+impl Running {
+    /// Waits for the next event, until `deadline` at the latest.
+    pub(crate) fn next(&mut self, deadline: Instant) -> Result<Event> {
+        match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => Ok(Event::Output(bytes)),
+            Err(RecvTimeoutError::Timeout) => Ok(Event::Timeout),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.child.wait()?;
+                Ok(Event::Ended)
+            }
+        }
+    }
+
+    /// The machine's serial input; only the first caller gets it.
+    pub(crate) fn take_input(&mut self) -> Option<impl Write + Send + 'static> {
+        self.input.take()
+    }
+
+    /// Time since QEMU was started.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What QEMU itself had to say, without its remarks on CPU features that emulation lacks.
+    pub(crate) fn messages(&self) -> String {
+        let text = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<&str> =
+            text.lines().filter(|line| !line.contains("doesn't support requested feature")).collect();
+        lines.join("\n")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.child.id());
+    }
+}
+
+/// Makes `folder/name` a link to the file at `path`: names in there need no quoting on the way to QEMU.
+pub(crate) fn place(path: &Path, folder: &Path, name: &str) -> Result<()> {
+    let absolute = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
+    std::os::unix::fs::symlink(&absolute, folder.join(name))
+        .with_context(|| format!("cannot link {} into {}", path.display(), folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Module;
+
+    #[test]
+    fn commas_of_a_module_are_doubled() {
+        let module = Module { file: "vmlinuz".into(), arguments: "guest -- a=1,2".into() };
+        assert_eq!(module.argument(), "vmlinuz guest -- a=1,,2");
+    }
+}
