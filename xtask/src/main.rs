@@ -28,16 +28,19 @@ struct Arguments {
 enum Command {
     /// Build the release image target/paravane, bootable by any Multiboot loader
     Build,
-    /// Boot Paravane in QEMU with Debian as control domain: a shell there and a guest, or one command
+    /// Boot Paravane in QEMU with Debian as control domain: a shell there and a guest, or one
+    /// command
     #[command(
         after_help = "The command's output and status become those of 'run'; its input is empty. Example: cargo xtask run -- uname -r"
     )]
     Run(Box<run::Run>),
     /// Run host tests, test guests and stock kernels; the last line has the totals
     Test(test::Test),
-    /// Make the Debian package target/paravane_VERSION_amd64.deb, with which a Debian 12 boots on Paravane
+    /// Make the Debian package target/paravane_VERSION_amd64.deb, with which a Debian 12 boots on
+    /// Paravane
     Package,
-    /// Make target/paravane-disk.img: Debian 12 with the package and a demo guest, for BIOS and UEFI (as root)
+    /// Make target/paravane-disk.img: Debian 12 with the package and a demo guest, for BIOS and
+    /// UEFI (as root)
     Image,
     /// Check format, lints, unsafe code, generated files and dependencies
     Check(check::Check),
@@ -49,9 +52,11 @@ enum Command {
     Miri(miri::Miri),
     /// Compare boot times on Paravane and on Debian's Xen
     BootTimes(Box<boot_times::BootTimes>),
-    /// Compare what the steps of a scenario in the control domain take on Paravane and on Debian's Xen
+    /// Compare what the steps of a scenario in the control domain take on Paravane and on Debian's
+    /// Xen
     Compare(Box<compare::Compare>),
-    /// Compare what operations cost on the bare machine, on Debian's Xen and on Paravane, in instructions
+    /// Compare what operations cost on the bare machine, on Debian's Xen and on Paravane, in
+    /// instructions
     Bench(bench::Bench),
     /// Show where Paravane spends its instructions in a row of the benchmark
     Profile(profile::Profile),

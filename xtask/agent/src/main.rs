@@ -1,15 +1,18 @@
-//! Runs one command inside a guest and reports it on standard output, a line for each frame:
-//! `@run out BASE64`, `@run err BASE64`, and last `@run exit STATUS`.
+//! Runs one command inside a guest and reports it on standard output, a line for each frame: `@run
+//! out BASE64`, `@run err BASE64`, and last `@run exit STATUS`.
 //!
-//! Frames keep the command's bytes apart from whatever else is written to the console (kernel messages, the
-//! hypervisor's own log), and its output apart from its errors. The command line stands in a file, the arguments
-//! separated by zero bytes, so that any argument reaches the command as it was typed.
+//! Frames keep the command's bytes apart from whatever else is written to the console (kernel
+//! messages, the hypervisor's own log), and its output apart from its errors. The command line
+//! stands in a file, the arguments separated by zero bytes, so that any argument reaches the
+//! command as it was typed.
 //!
-//! With `--steps` the file holds several commands, each behind its name and the seconds that it may take, one of these
-//! three a string that ends with a zero byte. A shell runs each, and `@run step NAME` and
-//! `@run done STATUS MICROSECONDS` stand around its frames; the status at the end is that of the first that failed.
+//! With `--steps` the file holds several commands, each behind its name and the seconds that it may
+//! take, one of these three a string that ends with a zero byte. A shell runs each, and `@run step
+//! NAME` and `@run done STATUS MICROSECONDS` stand around its frames; the status at the end is that
+//! of the first that failed.
 //!
-//! Called `threads` it is the kernel tests' program of that name: one file, since a guest may have little memory.
+//! Called `threads` it is the kernel tests' program of that name: one file, since a guest may have
+//! little memory.
 
 mod threads;
 
@@ -58,7 +61,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs one step after the other, whatever comes of them, and returns the status of the first that failed.
+/// Runs one step after the other, whatever comes of them, and returns the status of the first that
+/// failed.
 fn steps(bytes: &[u8]) -> i32 {
     let mut strings = bytes.split(|&byte| byte == 0);
     let mut first = 0;
@@ -74,7 +78,8 @@ fn steps(bytes: &[u8]) -> i32 {
     first
 }
 
-/// Runs the command whose arguments stand in `bytes` and returns its status as a shell would report it.
+/// Runs the command whose arguments stand in `bytes` and returns its status as a shell would report
+/// it.
 fn run(bytes: &[u8]) -> i32 {
     let mut words = bytes
         .strip_suffix(b"\0")
@@ -85,7 +90,8 @@ fn run(bytes: &[u8]) -> i32 {
     report(Command::new(&program).args(words))
 }
 
-/// Runs `command`, sends its outputs as they come, and returns its status as a shell would report it.
+/// Runs `command`, sends its outputs as they come, and returns its status as a shell would report
+/// it.
 fn report(command: &mut Command) -> i32 {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match child {

@@ -1,5 +1,5 @@
-//! Threads in a guest: they share counters under a lock, pass messages, wait for each other and allocate, and the sums
-//! must come out. Run by the kernel tests inside the ramdisk.
+//! Threads in a guest: they share counters under a lock, pass messages, wait for each other and
+//! allocate, and the sums must come out. Run by the kernel tests inside the ramdisk.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};

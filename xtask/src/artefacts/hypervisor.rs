@@ -20,7 +20,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     )?;
     let [built] = programs.as_slice() else { bail!("the package image should make one program") };
     let image = workspace::made(workspace::target())?.join("paravane");
-    // Renamed into place, so that a machine that boots the old image meanwhile never sees half a file.
+    // Renamed into place, so that a machine that boots the old image meanwhile never sees half a
+    // file.
     let fresh = image.with_extension("new");
     fs::copy(built, &fresh).with_context(|| format!("cannot write {}", fresh.display()))?;
     symbols::embed(&fresh)?;

@@ -1,5 +1,5 @@
-//! What xtask builds and what it builds with: the hypervisor, programs for guests, the Debian package, and
-//! the toolchains.
+//! What xtask builds and what it builds with: the hypervisor, programs for guests, the Debian
+//! package, and the toolchains.
 
 pub(crate) mod hypervisor;
 pub(crate) mod nightly;

@@ -1,4 +1,5 @@
-//! `cargo xtask package`: a Debian package with the image where GRUB's own scripts look for hypervisors.
+//! `cargo xtask package`: a Debian package with the image where GRUB's own scripts look for
+//! hypervisors.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +38,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(package)
 }
 
-/// The package's control file; `size` is in KiB. Debian's tools ask for a hypervisor by the names that it provides.
+/// The package's control file; `size` is in KiB. Debian's tools ask for a hypervisor by the names
+/// that it provides.
 fn control(size: u64) -> String {
     format!(
         "Package: paravane\n\

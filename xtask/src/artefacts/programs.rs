@@ -1,5 +1,6 @@
-//! The programs that the ramdisk gets: those in Rust, linked statically, and the kernel tests' programs in assembly,
-//! which reach what safe Rust does not (32-bit system calls, vector registers, segment bases).
+//! The programs that the ramdisk gets: those in Rust, linked statically, and the kernel tests'
+//! programs in assembly, which reach what safe Rust does not (32-bit system calls, vector
+//! registers, segment bases).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

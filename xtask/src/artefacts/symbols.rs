@@ -1,5 +1,6 @@
-//! The compact symbol table inside the image, from which a panic prints names. The linker script reserves its place
-//! (`.symbols`); it is filled here, after linking. `machine/src/bare/symbols.rs` reads it and says how it is laid out.
+//! The compact symbol table inside the image, from which a panic prints names. The linker script
+//! reserves its place (`.symbols`); it is filled here, after linking. `machine/src/bare/symbols.rs`
+//! reads it and says how it is laid out.
 
 use std::fs;
 use std::ops::Range;

@@ -1,5 +1,6 @@
-//! What the Rust toolchain of the workspace must have beside the compiler: targets and components. A toolchain that was
-//! installed without looking at `rust-toolchain.toml` may lack them; rustup adds them here.
+//! What the Rust toolchain of the workspace must have beside the compiler: targets and components.
+//! A toolchain that was installed without looking at `rust-toolchain.toml` may lack them; rustup
+//! adds them here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! `cargo xtask boot-times`: from QEMU's start to the guest kernel's first line and to user space, on Paravane and on
-//! Debian's Xen with the same kernel, ramdisk and QEMU options.
+//! `cargo xtask boot-times`: from QEMU's start to the guest kernel's first line and to user space,
+//! on Paravane and on Debian's Xen with the same kernel, ramdisk and QEMU options.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! `cargo xtask compare`: the same scenario on Paravane and on another hypervisor, with the same disk and the same QEMU, and the times of each
-//! step side by side.
+//! `cargo xtask compare`: the same scenario on Paravane and on another hypervisor, with the same
+//! disk and the same QEMU, and the times of each step side by side.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,7 +35,8 @@ pub(crate) struct Compare {
     /// Run each so often, in turn; of each step the least time counts
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Let one CPU's instructions be the guest's clock, so that what else this machine does cannot be seen in it
+    /// Let one CPU's instructions be the guest's clock, so that what else this machine does cannot
+    /// be seen in it
     #[arg(long, conflicts_with = "cpus")]
     counted: bool,
     /// Write the figures for scripts: objects of step, host, wall and guest (seconds)
@@ -136,7 +137,8 @@ fn keep_least(best: &mut Vec<Time>, times: Vec<Time>) -> Result<()> {
     Ok(())
 }
 
-/// The table for people. The ratio is of guest times, where there are any: below 1 is faster than the other.
+/// The table for people. The ratio is of guest times, where there are any: below 1 is faster than
+/// the other.
 fn table(names: [&str; 2], times: &[Vec<Time>; 2]) -> String {
     let mut table = Builder::default();
     let heads = names.iter().flat_map(|name| [format!("{name}, wall"), format!("{name}, guest")]);

@@ -19,8 +19,9 @@ pub(crate) struct Miri {
     arguments: Vec<String>,
 }
 
-/// The packages that Miri looks at unless told otherwise: those that may have unsafe code, and what they are made of. Most tests of the hypervisor, which forbids such
-/// code, begin with CPUID, which Miri has not got.
+/// The packages that Miri looks at unless told otherwise: those that may have unsafe code, and what
+/// they are made of. Most tests of the hypervisor, which forbids such code, begin with CPUID, which
+/// Miri has not got.
 const PACKAGES: [&str; 2] = ["abi", "machine"];
 
 impl Miri {

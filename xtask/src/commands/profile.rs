@@ -1,5 +1,6 @@
-//! `cargo xtask profile ROW`: where Paravane spends its instructions while a row of the benchmark is done once. Exact rather than sampled:
-//! while the row runs, QEMU executes one instruction at a time and names each one of Paravane's in a log, which is read as it is written.
+//! `cargo xtask profile ROW`: where Paravane spends its instructions while a row of the benchmark
+//! is done once. Exact rather than sampled: while the row runs, QEMU executes one instruction at a
+//! time and names each one of Paravane's in a log, which is read as it is written.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -21,7 +22,8 @@ use crate::commands::bench::{Way, ramdisk};
 use crate::virtual_machine::emulator;
 use crate::virtual_machine::session::{Happening, Stream};
 
-/// Where the image lies when it runs, and where the entry code of the first CPU does (docs/design.md).
+/// Where the image lies when it runs, and where the entry code of the first CPU does
+/// (docs/design.md).
 const IMAGE: u64 = 0xffff_8080_0000_0000;
 const IMAGE_SIZE: u64 = 64 << 20;
 const ENTRY_PAGE: u64 = 0xffff_8180_0000_0000;

@@ -1,5 +1,5 @@
-//! `cargo xtask run`: a shell in the control domain, or one command there with its output and status as if it had run here;
-//! with `--direct` the same in a guest without a control domain.
+//! `cargo xtask run`: a shell in the control domain, or one command there with its output and
+//! status as if it had run here; with `--direct` the same in a guest without a control domain.
 
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
@@ -28,16 +28,19 @@ pub(crate) struct Run {
     /// Start guests directly, without a control domain
     #[arg(long)]
     direct: bool,
-    /// Boot another Multiboot hypervisor with the very same disk: a file, 'xen' (Debian's), or 'none'
+    /// Boot another Multiboot hypervisor with the very same disk: a file, 'xen' (Debian's), or
+    /// 'none'
     #[arg(long, value_name = "FILE")]
     hypervisor: Option<String>,
-    /// One more disk of the control domain, a raw image: /dev/vda, /dev/vdb and so on; what is written to it is gone afterwards
+    /// One more disk of the control domain, a raw image: /dev/vda, /dev/vdb and so on; what is
+    /// written to it is gone afterwards
     #[arg(long, value_name = "FILE", conflicts_with = "direct")]
     disk: Vec<PathBuf>,
     /// Show the boot log on standard error
     #[arg(short, long)]
     verbose: bool,
-    /// The command to run in the control domain, or in the guest; without it there is an interactive shell
+    /// The command to run in the control domain, or in the guest; without it there is an
+    /// interactive shell
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -87,7 +90,8 @@ impl Run {
         Ok(Contents::Bytes(ramdisk.finish()?))
     }
 
-    /// Runs the command: its output is ours. With several guests each line stands behind the guest's name.
+    /// Runs the command: its output is ours. With several guests each line stands behind the
+    /// guest's name.
     fn output(&self, mut booted: Booted) -> Result<ExitCode> {
         let step = self.step();
         let several = self.machine.guests > 1;
@@ -170,8 +174,8 @@ fn connect(session: &mut crate::virtual_machine::session::Session, pass_through:
     raw
 }
 
-/// The first guest's status that is not zero, as far as an exit code can say it. A guest with a ramdisk of its own need
-/// not report one.
+/// The first guest's status that is not zero, as far as an exit code can say it. A guest with a
+/// ramdisk of its own need not report one.
 fn status(booted: &Booted, reported: bool) -> Result<ExitCode> {
     let mut first = 0;
     for (name, guest) in booted.session.guests() {

@@ -1,7 +1,9 @@
-//! The control domain's disk: a Debian 12 made by mmdebstrap, with the stock Xen tools and the stock kernel's modules, on
-//! an ext4 file system without partitions. Nothing of Debian is changed. What a run adds comes with the ramdisk.
+//! The control domain's disk: a Debian 12 made by mmdebstrap, with the stock Xen tools and the
+//! stock kernel's modules, on an ext4 file system without partitions. Nothing of Debian is changed.
+//! What a run adds comes with the ramdisk.
 //!
-//! A disk is kept under `target/cache/control-domain/` by a key that stands for its recipe: another recipe makes another.
+//! A disk is kept under `target/cache/control-domain/` by a key that stands for its recipe: another
+//! recipe makes another.
 
 use std::fs;
 use std::path::{Path, PathBuf};

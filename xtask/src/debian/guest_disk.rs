@@ -1,5 +1,6 @@
-//! Disks of full guests: an ordinary Debian with systemd, its own kernel and ramdisk, and a network, on an ext4 file system
-//! without partitions. It is what an administrator would make for a Xen guest; nothing of Debian is changed.
+//! Disks of full guests: an ordinary Debian with systemd, its own kernel and ramdisk, and a
+//! network, on an ext4 file system without partitions. It is what an administrator would make for a
+//! Xen guest; nothing of Debian is changed.
 //!
 //! A disk is kept under `target/cache/guests/` by a key that stands for its recipe.
 

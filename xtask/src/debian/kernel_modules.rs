@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The files of the modules called `names` and of all that they depend on, dependencies first; `folder` holds
-/// `modules.dep`. A name that is built into the kernel has no file.
+/// The files of the modules called `names` and of all that they depend on, dependencies first;
+/// `folder` holds `modules.dep`. A name that is built into the kernel has no file.
 pub(crate) fn closure(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     let path = folder.join("modules.dep");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

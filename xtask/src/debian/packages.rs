@@ -13,8 +13,8 @@ use crate::foundation::{command, workspace};
 /// The keys that sign every Debian release, where Debian itself puts them.
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One Debian release, looked at through an apt of its own: it has its lists under `target/cache/`, needs no root, and
-/// shows the same versions whatever release the machine itself runs.
+/// One Debian release, looked at through an apt of its own: it has its lists under `target/cache/`,
+/// needs no root, and shows the same versions whatever release the machine itself runs.
 #[derive(Debug)]
 pub(crate) struct Release {
     codename: &'static str,
@@ -44,8 +44,8 @@ impl Release {
         Ok(text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect())
     }
 
-    /// Downloads `package` and unpacks it; returns the folder that now holds its files. A package that was unpacked
-    /// before is not fetched again.
+    /// Downloads `package` and unpacks it; returns the folder that now holds its files. A package
+    /// that was unpacked before is not fetched again.
     pub(crate) fn unpacked(&self, package: &str) -> Result<PathBuf> {
         let folder = workspace::cache("packages")?.join(self.codename).join(package);
         if folder.is_dir() {

@@ -1,5 +1,6 @@
-//! The ramdisk of a guest: busybox, an init script, and what the occasion adds, as an uncompressed newc archive
-//! (uncompressed, because an emulated CPU takes longer to unpack it than a loader to copy it).
+//! The ramdisk of a guest: busybox, an init script, and what the occasion adds, as an uncompressed
+//! newc archive (uncompressed, because an emulated CPU takes longer to unpack it than a loader to
+//! copy it).
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -57,8 +58,8 @@ impl Ramdisk {
         self.entry(path, FOLDER | 0o755, &[], (0, 0))
     }
 
-    /// Has the ramdisk run `words` instead of a shell: what that takes is put into `folder`, which ends with a slash if it
-    /// is not the root.
+    /// Has the ramdisk run `words` instead of a shell: what that takes is put into `folder`, which
+    /// ends with a slash if it is not the root.
     pub(crate) fn command(&mut self, folder: &str, words: &[OsString]) -> Result<()> {
         self.agent(folder)?;
         let mut line = words.join(OsStr::new("\0")).as_bytes().to_vec();
@@ -71,8 +72,8 @@ impl Ramdisk {
         self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built("ramdisk-agent", "ramdisk-agent")?)?)
     }
 
-    /// Adds the kernel modules called `names`, and `modules/order`, which names them in the order for loading; `folder` is
-    /// where `modules.dep` lies.
+    /// Adds the kernel modules called `names`, and `modules/order`, which names them in the order
+    /// for loading; `folder` is where `modules.dep` lies.
     pub(crate) fn modules(&mut self, folder: &Path, names: &[&str]) -> Result<()> {
         self.folder("modules")?;
         let mut order = String::new();
@@ -115,8 +116,8 @@ impl Ramdisk {
         Ok(command::quiet(Command::new("gzip").arg("-9c").stdin(file))?.stdout)
     }
 
-    /// One archive member: thirteen fields of eight hexadecimal digits behind the magic number, then name and contents,
-    /// each filled up to a multiple of four bytes.
+    /// One archive member: thirteen fields of eight hexadecimal digits behind the magic number,
+    /// then name and contents, each filled up to a multiple of four bytes.
     fn entry(&mut self, path: &str, mode: u32, bytes: &[u8], device: (u32, u32)) -> Result<()> {
         let Ok(length) = u32::try_from(bytes.len()) else { bail!("{path} is too large for a ramdisk") };
         self.entries += 1;

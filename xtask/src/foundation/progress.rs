@@ -1,4 +1,5 @@
-//! Progress on standard error: a spinner on a terminal, a line each elsewhere. Standard output stays free for results.
+//! Progress on standard error: a spinner on a terminal, a line each elsewhere. Standard output
+//! stays free for results.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;

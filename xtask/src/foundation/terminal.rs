@@ -49,7 +49,8 @@ pub(crate) fn restore() {
     }
 }
 
-/// Copies what is typed to `machine`, in a thread of its own; `end` is called when the end key is pressed.
+/// Copies what is typed to `machine`, in a thread of its own; `end` is called when the end key is
+/// pressed.
 pub(crate) fn forward_input(mut machine: impl Write + Send + 'static, end: impl Fn() + Send + 'static) {
     thread::spawn(move || {
         let mut buffer = [0; 256];

@@ -38,7 +38,8 @@ fn need(what: &str, package: &str, is_there: impl Fn() -> bool) -> Result<()> {
         )
     };
     if install().is_err() {
-        // The lists of packages are missing or old. A mirror that is down matters only if the package then is too.
+        // The lists of packages are missing or old. A mirror that is down matters only if the
+        // package then is too.
         let updated = command::quiet(Command::new("apt-get").arg("update"));
         install().with_context(|| match updated {
             Ok(_) => format!("{what} is missing and {package} cannot be installed"),
@@ -51,14 +52,19 @@ fn need(what: &str, package: &str, is_there: impl Fn() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that `cargo SUBCOMMAND` works; `package` is the crate that has it.
-pub(crate) fn need_cargo(subcommand: &str, package: &str) -> Result<()> {
+/// Whether `cargo SUBCOMMAND` is installed.
+pub(crate) fn has_cargo(subcommand: &str) -> bool {
     let program = format!("cargo-{subcommand}");
     let installed = std::env::home_dir().is_some_and(|home| home.join(".cargo/bin").join(&program).is_file());
-    if installed || command::exists(&program) {
+    installed || command::exists(&program)
+}
+
+/// Makes sure that `cargo SUBCOMMAND` works; `package` is the crate that has it.
+pub(crate) fn need_cargo(subcommand: &str, package: &str) -> Result<()> {
+    if has_cargo(subcommand) {
         return Ok(());
     }
     eprintln!("installing {package} with cargo (once, takes some minutes)");
     command::shown(Command::new("cargo").args(["install", "--locked", package]).current_dir("/"))
-        .with_context(|| format!("{program} is missing: run 'cargo install --locked {package}'"))
+        .with_context(|| format!("cargo-{subcommand} is missing: run 'cargo install --locked {package}'"))
 }

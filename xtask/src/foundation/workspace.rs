@@ -1,4 +1,5 @@
-//! Where things are: the root of the workspace, and the folders under `target/` that xtask writes to.
+//! Where things are: the root of the workspace, and the folders under `target/` that xtask writes
+//! to.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

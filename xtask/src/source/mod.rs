@@ -1,7 +1,10 @@
 //! The workspace's sources as data: which modules a crate has, what they use, and the layers that
 //! `layers.txt` assigns them to.
 
+pub(crate) mod files;
 pub(crate) mod graph;
 pub(crate) mod layers;
+pub(crate) mod tokens;
 mod tree;
 mod uses;
+pub(crate) mod words;

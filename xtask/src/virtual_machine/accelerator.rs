@@ -1,5 +1,5 @@
-//! KVM or emulation. A `/dev/kvm` may be there and yet run code of ring 0 by slow emulation, so KVM is only taken where
-//! the CPU says that it virtualises and a first boot works.
+//! KVM or emulation. A `/dev/kvm` may be there and yet run code of ring 0 by slow emulation, so KVM
+//! is only taken where the CPU says that it virtualises and a first boot works.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -77,7 +77,8 @@ fn why_not_kvm() -> Option<String> {
     }
 }
 
-/// Boots a sector under KVM that writes a number to the debug-exit port; QEMU then ends with that number doubled plus one.
+/// Boots a sector under KVM that writes a number to the debug-exit port; QEMU then ends with that
+/// number doubled plus one.
 fn probe() -> Result<bool> {
     const ANSWER: u8 = 0x10;
     let mut sector = vec![0u8; 512];

@@ -1,5 +1,5 @@
-//! What lies below the guests on a machine that xtask boots: Paravane, another Multiboot hypervisor to compare with, or
-//! nothing.
+//! What lies below the guests on a machine that xtask boots: Paravane, another Multiboot hypervisor
+//! to compare with, or nothing.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -48,7 +48,8 @@ pub(crate) struct GuestModule {
 }
 
 impl Host {
-    /// What `--hypervisor` means: nothing is Paravane, freshly built; `xen` is Debian's; `none` is the bare machine.
+    /// What `--hypervisor` means: nothing is Paravane, freshly built; `xen` is Debian's; `none` is
+    /// the bare machine.
     pub(crate) fn named(hypervisor: Option<&str>) -> Result<Self> {
         match hypervisor {
             None => Ok(Self::Paravane(hypervisor::build()?)),

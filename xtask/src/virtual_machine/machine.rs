@@ -1,5 +1,5 @@
-//! The options that describe a machine and its guests, shared by every command that boots one, and the way from them to
-//! a session.
+//! The options that describe a machine and its guests, shared by every command that boots one, and
+//! the way from them to a session.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,8 @@ pub(crate) struct Hardware {
     /// QEMU's CPU model [default: Haswell when emulated, host under KVM]
     #[arg(long, value_name = "MODEL")]
     pub(crate) cpu: Option<String>,
-    /// Memory of the machine [default: what the guests need and 256M, at least 512M; with a control domain 2G]
+    /// Memory of the machine [default: what the guests need and 256M, at least 512M; with a control
+    /// domain 2G]
     #[arg(long, value_name = "SIZE")]
     pub(crate) host_memory: Option<Size>,
     /// More words for the hypervisor's command line
@@ -64,13 +65,16 @@ pub(crate) struct Options {
     /// How many guests to start, without a control domain
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) guests: u32,
-    /// Virtual CPUs of each guest, or of the control domain [default: 1; the control domain as many as there are CPUs]
+    /// Virtual CPUs of each guest, or of the control domain [default: 1; the control domain as many
+    /// as there are CPUs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=128))]
     pub(crate) vcpus: Option<u32>,
-    /// Memory of each guest, or of the control domain, for example 256M or 2G [default: 256M; the control domain 768M]
+    /// Memory of each guest, or of the control domain, for example 256M or 2G [default: 256M; the
+    /// control domain 768M]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
-    /// Kernel of guests without a control domain: a file, or debian12, debian12-cloud, debian12-rt, debian13
+    /// Kernel of guests without a control domain: a file, or debian12, debian12-cloud, debian12-rt,
+    /// debian13
     #[arg(long, value_name = "FILE", default_value = "debian12")]
     pub(crate) kernel: String,
     /// Ramdisk of guests without a control domain instead of the one with busybox
@@ -162,7 +166,8 @@ impl Setup<'_> {
     }
 }
 
-/// The machine's memory if nobody says otherwise: what `guests` guests of this size need, and something for the host.
+/// The machine's memory if nobody says otherwise: what `guests` guests of this size need, and
+/// something for the host.
 pub(crate) fn host_memory(guests: u64, each: Size) -> Size {
     Size::mib((each.in_mib() * guests + HOST_OWN.in_mib() + MODULES.in_mib() * guests).max(LEAST.in_mib()))
 }
@@ -198,7 +203,8 @@ impl Options {
         Ok(())
     }
 
-    /// Boots guests without a control domain; `raw` gives the one guest's console the serial line to itself.
+    /// Boots guests without a control domain; `raw` gives the one guest's console the serial line
+    /// to itself.
     pub(crate) fn boot(
         &self,
         host: &Host,

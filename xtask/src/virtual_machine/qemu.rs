@@ -1,5 +1,5 @@
-//! One QEMU: what its machine consists of, and the running child. The child ends with the value that stands for it, and
-//! with xtask itself when that is interrupted.
+//! One QEMU: what its machine consists of, and the running child. The child ends with the value
+//! that stands for it, and with xtask itself when that is interrupted.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -171,7 +171,8 @@ impl Machine {
 }
 
 impl Module {
-    /// The module as a part of QEMU's `-initrd`, where commas separate modules and a doubled one stands for itself.
+    /// The module as a part of QEMU's `-initrd`, where commas separate modules and a doubled one
+    /// stands for itself.
     fn argument(&self) -> String {
         let separator = if self.arguments.is_empty() { "" } else { " " };
         format!("{}{separator}{}", self.file, self.arguments).replace(',', ",,")
@@ -219,7 +220,8 @@ impl Drop for Running {
     }
 }
 
-/// Makes `folder/name` a link to the file at `path`: names in there need no quoting on the way to QEMU.
+/// Makes `folder/name` a link to the file at `path`: names in there need no quoting on the way to
+/// QEMU.
 pub(crate) fn place(path: &Path, folder: &Path, name: &str) -> Result<()> {
     let absolute = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
     std::os::unix::fs::symlink(&absolute, folder.join(name))

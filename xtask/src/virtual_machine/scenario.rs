@@ -1,8 +1,9 @@
-//! A scenario: a shell file of steps that the control domain runs one after the other, each of them a check.
+//! A scenario: a shell file of steps that the control domain runs one after the other, each of them
+//! a check.
 //!
-//! `#: NAME` opens a step, `#: NAME (SECONDS)` one that may take longer than usual. What stands before the first step is put
-//! before each: functions, variables. A step has passed if its shell, which stops at the first command that fails, ends
-//! with zero.
+//! `#: NAME` opens a step, `#: NAME (SECONDS)` one that may take longer than usual. What stands
+//! before the first step is put before each: functions, variables. A step has passed if its shell,
+//! which stops at the first command that fails, ends with zero.
 
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ impl Scenario {
         strings.flat_map(|text| [text.as_bytes(), b"\0"].concat()).collect()
     }
 
-    /// Follows the machine that runs the scenario; `ended` hears of each step. An error is the machine's.
+    /// Follows the machine that runs the scenario; `ended` hears of each step. An error is the
+    /// machine's.
     pub(crate) fn follow(&self, booted: &mut Booted, mut ended: impl FnMut(&Answer)) -> Result<()> {
         let mut current: Option<Answer> = None;
         let mut began = Duration::ZERO;

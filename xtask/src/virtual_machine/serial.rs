@@ -1,4 +1,5 @@
-//! The serial line taken apart: whose line it is, and for an interactive guest its bytes as they come.
+//! The serial line taken apart: whose line it is, and for an interactive guest its bytes as they
+//! come.
 
 /// Who wrote a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,8 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// From now on hands out the console's bytes as they come, save for lines of the hypervisor and of the ramdisk.
+    /// From now on hands out the console's bytes as they come, save for lines of the hypervisor and
+    /// of the ramdisk.
     pub(crate) fn pass_through(&mut self) {
         self.passing = true;
     }

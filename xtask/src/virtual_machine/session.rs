@@ -1,5 +1,5 @@
-//! A machine from power-on to power-off: follows the serial line, keeps what each guest has said and how it ended, and
-//! turns that into one line of verdict.
+//! A machine from power-on to power-off: follows the serial line, keeps what each guest has said
+//! and how it ended, and turns that into one line of verdict.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -93,7 +93,8 @@ pub(crate) struct Limits {
 }
 
 impl Session {
-    /// Follows `running`, whose guests have these names; `alone` if the one guest's console is the whole serial line.
+    /// Follows `running`, whose guests have these names; `alone` if the one guest's console is the
+    /// whole serial line.
     pub(crate) fn new(running: Running, names: &[String], alone: bool, log_path: &Path) -> Result<Self> {
         let log = File::create(log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
         Ok(Self {
@@ -146,7 +147,8 @@ impl Session {
         self.off
     }
 
-    /// Follows the machine until it is off. An error is a sentence on what went wrong; a guest's command that fails is none.
+    /// Follows the machine until it is off. An error is a sentence on what went wrong; a guest's
+    /// command that fails is none.
     pub(crate) fn follow(&mut self, limits: Limits, mut act: impl FnMut(&mut Self, Happening<'_>)) -> Result<()> {
         let start = Instant::now();
         let mut last_words: Option<Instant> = None;

@@ -1,4 +1,5 @@
-//! The figures as a picture: for each row what each way costs over the bare machine, as a part of what Xen costs over it.
+//! The figures as a picture: for each row what each way costs over the bare machine, as a part of
+//! what Xen costs over it.
 
 use super::figures::{Figures, INSTRUCTIONS};
 use super::way::Way;

@@ -1,5 +1,5 @@
-//! What is measured in guests that a control domain has started, and of starting them: Debian's, with the stock tools, on either hypervisor. What is done there is
-//! in `controldomain/bench`.
+//! What is measured in guests that a control domain has started, and of starting them: Debian's,
+//! with the stock tools, on either hypervisor. What is done there is in `controldomain/bench`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -98,7 +98,8 @@ fn devices(disk: &Disk, is_wanted: &impl Fn(&str) -> bool) -> Result<Ramdisk> {
     Ok(ramdisk)
 }
 
-/// Runs the script and returns its lines and those of the guests' that it shows, and whether it came to its end.
+/// Runs the script and returns its lines and those of the guests' that it shows, and whether it
+/// came to its end.
 pub(super) fn run(
     way: Way,
     host: &Host,

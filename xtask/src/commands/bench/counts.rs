@@ -1,11 +1,13 @@
-//! What Paravane counts while a row is done, out of the lines that the program and Paravane have printed.
+//! What Paravane counts while a row is done, out of the lines that the program and Paravane have
+//! printed.
 
 use anyhow::{Context, Result, bail};
 
 use super::figures::Figures;
 use super::way::Way;
 
-/// Takes the counters out of the lines between the marks. What the marks themselves cost is known from a row that does nothing.
+/// Takes the counters out of the lines between the marks. What the marks themselves cost is known
+/// from a row that does nothing.
 pub(super) fn add(way: Way, lines: &[String], figures: &mut Figures) -> Result<()> {
     let mut readings: Vec<(String, u64)> = Vec::new();
     let mut before = Vec::new();

@@ -87,7 +87,8 @@ impl Figures {
         }
     }
 
-    /// What a way costs over the bare machine, as a part of what Xen's way costs over it. A row that the bare machine cannot have costs nothing there.
+    /// What a way costs over the bare machine, as a part of what Xen's way costs over it. A row
+    /// that the bare machine cannot have costs nothing there.
     pub(super) fn share(&self, row: &str, way: Way, unit: &str) -> Option<f64> {
         let bare = match self.value(row, Way::Bare, unit) {
             None if unit == INSTRUCTIONS && super::exists_on_bare(row) => return None,
@@ -112,7 +113,8 @@ impl Figures {
         tables.join("\n\n")
     }
 
-    /// Throughput as a multiple of the first row's of the same series, for each row but that. Empty if there is none.
+    /// Throughput as a multiple of the first row's of the same series, for each row but that. Empty
+    /// if there is none.
     fn growth(&self) -> String {
         let rows = self.rows(PER_SECOND);
         let ways = self.ways(PER_SECOND, &rows);

@@ -1,5 +1,5 @@
-//! What the test kernel `costs` measures as the initial domain, in the first instant of its life: hypercalls, the boot of the hypervisor below it, and the
-//! memory that this one keeps to itself.
+//! What the test kernel `costs` measures as the initial domain, in the first instant of its life:
+//! hypercalls, the boot of the hypervisor below it, and the memory that this one keeps to itself.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -41,7 +41,8 @@ const MEMORY_PER_MIB: &str = "memory-per-mib";
 /// The machine that is compared with the usual one to tell what each MiB costs.
 const SMALLER: Size = Size::mib(1024);
 const PAGE: u64 = 4096;
-/// Fields of a bzImage's header: how many sectors lie before the protected-mode part, less one; where in that the payload lies; how long it is.
+/// Fields of a bzImage's header: how many sectors lie before the protected-mode part, less one;
+/// where in that the payload lies; how long it is.
 const SETUP_SECTORS: usize = 0x1f1;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
@@ -133,7 +134,8 @@ impl Told {
     }
 }
 
-/// The kernel as a bzImage that takes as long to unpack as Debian's: that one with its payload replaced by the kernel, and what Debian's unpacks to behind it.
+/// The kernel as a bzImage that takes as long to unpack as Debian's: that one with its payload
+/// replaced by the kernel, and what Debian's unpacks to behind it.
 fn compressed(program: &Path) -> Result<Vec<u8>> {
     tools::need_program("xz", "xz-utils")?;
     let mut image = fs::read(kernels::named("debian12")?)?;

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: the same kernel and the same program on the bare machine, on Debian's Xen and on Paravane, counted in instructions.
+//! `cargo xtask bench`: the same kernel and the same program on the bare machine, on Debian's Xen
+//! and on Paravane, counted in instructions.
 
 mod chart;
 mod control;
@@ -33,7 +34,8 @@ pub(crate) struct Bench {
     /// Leave out what Paravane counts for each operation
     #[arg(long)]
     no_counters: bool,
-    /// Measure how throughput grows with CPUs and guests instead, in operations per second of the clock
+    /// Measure how throughput grows with CPUs and guests instead, in operations per second of the
+    /// clock
     #[arg(long, conflicts_with_all = ["only", "no_counters"])]
     scaling: bool,
     /// Write the figures for scripts: objects of row, way, value, unit

@@ -14,7 +14,8 @@ use crate::debian::ramdisk::Ramdisk;
 use crate::foundation::workspace;
 use crate::virtual_machine::session::{Happening, Stream};
 
-/// Hands the serial input to Paravane's keys, prints the counters, and hands it back to the one guest.
+/// Hands the serial input to Paravane's keys, prints the counters, and hands it back to the one
+/// guest.
 const COUNTERS_KEY: &[u8] = b"\x01\x01\x01p\x01\x01\x01";
 /// Where Debian's programs look for their libraries.
 const LIBRARIES: &str = "lib/x86_64-linux-gnu";
@@ -42,8 +43,8 @@ pub(super) fn row(line: &str) -> Option<(&str, u64)> {
     Some((row, ticks.trim_end().parse().ok()?))
 }
 
-/// Runs the program and returns its lines, between them what Paravane said of its counters. At each of the program's marks it is
-/// asked for them, and the program told to go on.
+/// Runs the program and returns its lines, between them what Paravane said of its counters. At each
+/// of the program's marks it is asked for them, and the program told to go on.
 fn run(way: Way, task: &str, wanted: &[String]) -> Result<Vec<String>> {
     let mut booted = way.boot(ramdisk(task, wanted)?, Vec::new())?;
     let mut lines = Vec::new();

@@ -1,4 +1,5 @@
-//! How throughput grows with CPUs and guests: no instructions are counted here, time is the clock's.
+//! How throughput grows with CPUs and guests: no instructions are counted here, time is the
+//! clock's.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ const CROWD_MEMORY: Size = Size::mib(3072);
 /// What the program is told to do.
 const TASK: &str = "throughput";
 
-/// Measures all, in these ways. One that fails does not keep the others from being measured: all that went wrong is returned.
+/// Measures all, in these ways. One that fails does not keep the others from being measured: all
+/// that went wrong is returned.
 pub(super) fn measure(ways: &[Way], figures: &mut Figures) -> Vec<Error> {
     let mut failed = Vec::new();
     let mut note = |result: Result<()>, way: Way| {
@@ -109,7 +111,8 @@ const fn plural(count: u32) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// A line of the program's: what it did in a round, in the presence of so many guests (zero if none but itself could be).
+/// A line of the program's: what it did in a round, in the presence of so many guests (zero if none
+/// but itself could be).
 struct Rate<'a> {
     guests: u32,
     round: u32,

@@ -21,7 +21,8 @@ pub(super) const MEMORY: Size = Size::mib(256);
 pub(super) const HOST_MEMORY: Size = Size::mib(2048);
 /// A machine counts instructions slowly.
 pub(super) const TIME: Duration = Duration::from_secs(3600);
-/// What makes QEMU count instructions and start every machine from the same moment; and the board that a control domain's disk needs.
+/// What makes QEMU count instructions and start every machine from the same moment; and the board
+/// that a control domain's disk needs.
 pub(crate) const COUNTED: [&str; 6] =
     ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-machine", "q35"];
 /// Options that switch a hypervisor's defences against speculation off, Xen's and Paravane's alike.
@@ -83,7 +84,8 @@ impl Way {
         })
     }
 
-    /// Boots the kernel with a ramdisk, without a control domain; the session is the caller's to follow.
+    /// Boots the kernel with a ramdisk, without a control domain; the session is the caller's to
+    /// follow.
     pub(crate) fn boot(self, ramdisk: Ramdisk, arguments: Vec<String>) -> Result<machine::Booted> {
         let host = self.host()?;
         let initial = matches!(self, Self::XenDom0 | Self::ParavaneDom0);
@@ -142,8 +144,8 @@ impl fmt::Display for Way {
     }
 }
 
-/// The kernel's command line: the same everywhere but for the console, and for what makes the bare machine as small as a guest; nothing in it is left
-/// to chance.
+/// The kernel's command line: the same everywhere but for the console, and for what makes the bare
+/// machine as small as a guest; nothing in it is left to chance.
 pub(super) fn command_line(host: &Host) -> String {
     let memory = if matches!(host, Host::Bare) { format!(" mem={MEMORY}") } else { String::new() };
     format!("console={} hostname=bench quiet mitigations=off nokaslr norandmaps{memory}", host.console())

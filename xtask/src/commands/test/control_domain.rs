@@ -1,4 +1,5 @@
-//! Scenarios in the control domain: Debian's own tools against the hypervisor, each step a test of its own.
+//! Scenarios in the control domain: Debian's own tools against the hypervisor, each step a test of
+//! its own.
 
 use std::time::Duration;
 
@@ -43,7 +44,8 @@ fn boot(test: &Test, bench: &Bench, script: &Script, report: &mut Report) -> Res
     follow(&scenario, booted, script.name, report)
 }
 
-/// Each step of the scenario, which `booted` runs, is a test of the report. An error is the machine's.
+/// Each step of the scenario, which `booted` runs, is a test of the report. An error is the
+/// machine's.
 pub(super) fn follow(scenario: &Scenario, mut booted: Booted, name: &str, report: &mut Report) -> Result<()> {
     scenario.follow(&mut booted, |answer| {
         let outcome = answer.complaint().map_or(Outcome::Success, Outcome::Failure);

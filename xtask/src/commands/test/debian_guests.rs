@@ -1,5 +1,5 @@
-//! Full Debian guests, each on its own disk in the control domain: boot to login, traffic through disk and network,
-//! reboot, CPUs and memory that come and go, save and restore, and PV GRUB.
+//! Full Debian guests, each on its own disk in the control domain: boot to login, traffic through
+//! disk and network, reboot, CPUs and memory that come and go, save and restore, and PV GRUB.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Test guests: each folder under `guests/` whose manifest has `[package.metadata.paravane]` is one test. The guest's own
-//! `RESULT:` line is the outcome.
+//! Test guests: each folder under `guests/` whose manifest has `[package.metadata.paravane]` is one
+//! test. The guest's own `RESULT:` line is the outcome.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,6 @@
-//! The initial domain and real devices: a stock kernel compares a disk with what it should hold, writes to it, fetches a file over the network, and
-//! powers off, on both of QEMU's machines and with devices of several kinds.
+//! The initial domain and real devices: a stock kernel compares a disk with what it should hold,
+//! writes to it, fetches a file over the network, and powers off, on both of QEMU's machines and
+//! with devices of several kinds.
 
 use std::ffi::OsString;
 use std::fs;

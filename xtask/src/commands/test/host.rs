@@ -15,7 +15,8 @@ const PACKAGES: [&str; 5] = ["abi", "machine", "hypervisor", "xtask", "ramdisk-a
 /// Runs the tests whose name contains `only` and adds their numbers.
 pub(super) fn run(report: &mut Report, only: Option<&str>) -> Result<()> {
     tools::need_cargo("nextest", "cargo-nextest")?;
-    // Layouts are compared with Xen's own headers. Where they cannot be had, those tests say so and pass.
+    // Layouts are compared with Xen's own headers. Where they cannot be had, those tests say so and
+    // pass.
     if let Err(error) = tools::need_file("/usr/include/xen/xen.h", "libxen-dev") {
         eprintln!("layouts are not compared with Xen's headers: {error:#}");
     }

@@ -1,5 +1,5 @@
-//! The disk with the package installed boots by itself, under BIOS and under UEFI, to Debian as control domain with a guest;
-//! with the package removed it boots Debian alone again.
+//! The disk with the package installed boots by itself, under BIOS and under UEFI, to Debian as
+//! control domain with a guest; with the package removed it boots Debian alone again.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Stock kernels: each reaches user space with one, two and four virtual CPUs, runs the process-heavy script and powers off.
+//! Stock kernels: each reaches user space with one, two and four virtual CPUs, runs the
+//! process-heavy script and powers off.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -31,7 +32,8 @@ const UNPREEMPTED: &str = "sysctl.kernel.sched_rt_runtime_us=-1 rdinit=/programs
 /// Numbers of virtual CPUs.
 const VCPUS: [u32; 3] = [1, 2, 4];
 
-/// Runs them all, one by one. Repeated boots of a kernel go through the numbers of virtual CPUs in turn.
+/// Runs them all, one by one. Repeated boots of a kernel go through the numbers of virtual CPUs in
+/// turn.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     for kernel in &KERNELS {
         let name = |vcpus: &u32| format!("kernel {} with {vcpus} vCPUs", kernel.name);

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: host tests, test guests, stock kernels, one after another, and one line of totals.
+//! `cargo xtask test`: host tests, test guests, stock kernels, one after another, and one line of
+//! totals.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -33,7 +34,8 @@ pub(crate) struct Test {
     /// Test guests: the folders under guests/
     #[arg(long)]
     guests: bool,
-    /// Stock kernels to user space with a process-heavy script, eight guests at once, and the errors that 'run' explains
+    /// Stock kernels to user space with a process-heavy script, eight guests at once, and the
+    /// errors that 'run' explains
     #[arg(long)]
     kernels: bool,
     /// Consoles, and the initial domain with disks and networks of several kinds and with EFI
@@ -46,16 +48,19 @@ pub(crate) struct Test {
     /// Scenarios in the control domain, and screens, in their long form
     #[arg(long)]
     full: bool,
-    /// Full Debian 12 and 13 guests there, each on its own disk (as root; not among those that run by default)
+    /// Full Debian 12 and 13 guests there, each on its own disk (as root; not among those that run
+    /// by default)
     #[arg(long)]
     debian_guests: bool,
-    /// A disk with the package installed, booted by GRUB under BIOS and UEFI (as root; not among those that run by default)
+    /// A disk with the package installed, booted by GRUB under BIOS and UEFI (as root; not among
+    /// those that run by default)
     #[arg(long)]
     installed: bool,
     /// Only tests whose name contains this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Run each test on a machine so often; a stock kernel boots so often, with 1, 2 and 4 virtual CPUs in turn
+    /// Run each test on a machine so often; a stock kernel boots so often, with 1, 2 and 4 virtual
+    /// CPUs in turn
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
     /// QEMU's CPU model

@@ -1,7 +1,8 @@
-//! `cargo xtask image`: a disk with an ordinary Debian 12 on which the package is installed, bootable by BIOS and by UEFI.
+//! `cargo xtask image`: a disk with an ordinary Debian 12 on which the package is installed,
+//! bootable by BIOS and by UEFI.
 //!
-//! Debian without the package is made once and kept under `target/cache/`; each image is a copy on which the package of
-//! this build is installed as a person would do it.
+//! Debian without the package is made once and kept under `target/cache/`; each image is a copy on
+//! which the package of this build is installed as a person would do it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -140,7 +141,8 @@ fn base() -> Result<PathBuf> {
     Ok(base)
 }
 
-/// What grub-install would do, but without mounting the firmware's partition: not every kernel here knows its file system.
+/// What grub-install would do, but without mounting the firmware's partition: not every kernel here
+/// knows its file system.
 fn boot_by_uefi(mounted: &Mounted, uuid: &str) -> Result<()> {
     const LOADER: &str = "boot/grub/bootx64.efi";
     const FIRST: &str = "boot/grub/first.cfg";

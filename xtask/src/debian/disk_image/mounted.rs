@@ -20,8 +20,8 @@ const BOUND: [&str; 2] = ["proc", "sys"];
 /// What of its devices.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// What is attached now, by its loop device, and where it is mounted. Locked while something is attached, mounted or detached,
-/// so that whoever has the lock sees all of it.
+/// What is attached now, by its loop device, and where it is mounted. Locked while something is
+/// attached, mounted or detached, so that whoever has the lock sees all of it.
 static ATTACHED: Mutex<Attached> = Mutex::new(Attached::new());
 
 type Attached = BTreeMap<String, PathBuf>;
@@ -80,7 +80,8 @@ impl Mounted {
         self.devices()
     }
 
-    /// A `/dev` with the few devices that are needed, and with the root's name by UUID, which update-grub looks for.
+    /// A `/dev` with the few devices that are needed, and with the root's name by UUID, which
+    /// update-grub looks for.
     fn devices(&self) -> Result<()> {
         let folder = self.path("dev");
         command::quiet(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "dev"]).arg(&folder))?;
@@ -113,7 +114,8 @@ impl Mounted {
             attached.insert(device.clone(), folder.path().into());
             Self { device, folder, closed: false }
         };
-        // Some kernels cannot read partition tables themselves. With `--partscan` all forget the partitions in the end.
+        // Some kernels cannot read partition tables themselves. With `--partscan` all forget the
+        // partitions in the end.
         command::quiet(Command::new("partx").args(["--update", &mounted.device]))?;
         Ok(mounted)
     }
@@ -134,7 +136,8 @@ impl Mounted {
         Ok(String::from_utf8_lossy(&output.stdout).trim().into())
     }
 
-    /// Puts a file of the image onto the firmware's partition, where UEFI looks on a disk that it does not know.
+    /// Puts a file of the image onto the firmware's partition, where UEFI looks on a disk that it
+    /// does not know.
     pub(super) fn boot_by_uefi(&self, loader: &str) -> Result<()> {
         let firmware = self.partition(FIRMWARE);
         command::quiet(Command::new("mmd").args(["-i", &firmware, "::EFI", "::EFI/BOOT"]))?;

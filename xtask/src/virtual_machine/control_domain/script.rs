@@ -28,8 +28,8 @@ pub(crate) struct Script {
     kernels: &'static [(&'static str, &'static str)],
     /// Packages that the control domain's disk has besides.
     packages: &'static [&'static str],
-    /// More words for the command line of the control domain's kernel; what is not the kernel's is in the environment of
-    /// Debian's scripts.
+    /// More words for the command line of the control domain's kernel; what is not the kernel's is
+    /// in the environment of Debian's scripts.
     append: &'static str,
     /// Of the machine.
     memory: Size,
@@ -113,7 +113,8 @@ impl Script {
         Scenario::parse(&format!("{PRELUDE}full={full}\n"), self.text)
     }
 
-    /// Switches on a machine that runs `scenario`, which is this one's; memory and time are what it wants.
+    /// Switches on a machine that runs `scenario`, which is this one's; memory and time are what it
+    /// wants.
     pub(crate) fn boot(
         &self,
         scenario: &Scenario,

@@ -1,0 +1,57 @@
+//! Checks of the source text: where unsafe code is, the length of files, and prose.
+
+use anyhow::{Context, Result};
+
+use super::{Checked, none_of};
+use crate::foundation::workspace;
+use crate::source::files::{self, TextFile};
+use crate::source::{tokens, words};
+
+/// The largest number of lines of a file.
+const MAX_LINES: usize = 800;
+
+/// Keywords and macros of unsafe code and assembly.
+const UNSAFE: [&str; 4] = ["unsafe", "asm", "global_asm", "naked_asm"];
+
+/// Folders that may have unsafe code.
+const ALLOWED: [&str; 2] = ["machine", "guests"];
+
+/// Unsafe code and assembly only where they are allowed. The lint `unsafe_code` alone does not
+/// keep them there: any module can lift it.
+pub(super) fn unsafe_code() -> Checked {
+    each_file(&["*.rs"], |file| {
+        if ALLOWED.iter().any(|folder| file.path.starts_with(folder)) {
+            return Ok(None);
+        }
+        for word in UNSAFE {
+            if tokens::has_word(&file.text, word)? {
+                return Ok(Some(format!("'{word}' outside of machine/ and guests/: move it into machine/")));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// No file is longer than is good for reading.
+pub(super) fn lengths() -> Checked {
+    each_file(&["*.rs", "*.S", "*.s"], |file| {
+        let lines = file.text.lines().count();
+        Ok((lines > MAX_LINES).then(|| format!("{lines} lines: split it, {MAX_LINES} is the limit")))
+    })
+}
+
+/// No retired words and no wide prose in the paths that are clean of them.
+pub(super) fn words() -> Checked {
+    none_of(&words::findings(workspace::root())?)
+}
+
+/// Examines every file that matches, and fails with all findings.
+fn each_file(patterns: &[&str], examine: impl Fn(&TextFile) -> Result<Option<String>>) -> Checked {
+    let mut findings = Vec::new();
+    for file in files::matching(workspace::root(), patterns)? {
+        let shown = file.path.display();
+        let finding = examine(&file).with_context(|| format!("cannot examine {shown}"))?;
+        findings.extend(finding.map(|finding| format!("{shown}: {finding}")));
+    }
+    none_of(&findings)
+}
