@@ -1,6 +1,7 @@
-# A 32-bit process of its own kind on a 64-bit kernel. Ends with 0 if everything holds, else with the number of the
-# check that failed. It uses both ways into the kernel (int 0x80, and the entry that the vDSO offers: sysenter or
-# syscall, as the CPU has it), a signal handler, fork, new memory, and descriptors in the GDT and the LDT.
+# A 32-bit process on a 64-bit kernel. Exits with 0 if all checks pass, else with the number of the
+# check that failed. It uses both kernel entries (int 0x80, and the one of the vDSO: sysenter or
+# syscall, depending on the CPU), a signal handler, fork, new memory, and descriptors in the GDT and
+# the LDT.
 
 .set SYS_EXIT, 1
 .set SYS_FORK, 2
@@ -33,7 +34,7 @@
 .text
 .globl _start
 _start:
-        # Past the arguments and the environment lie the auxiliary values.
+        # The auxiliary vector follows the arguments and the environment.
         mov     (%esp), %eax
         lea     8(%esp,%eax,4), %esi
 1:      lodsl
@@ -48,7 +49,7 @@ _start:
         jne     2b
         mov     %eax, fast_entry
 3:
-        # Both ways give the same process number, many times.
+        # Both entries return the same process id, many times.
         check   $1
         kernel  $SYS_GETPID
         test    %eax, %eax
@@ -65,7 +66,7 @@ _start:
         dec     %edi
         jnz     5b
 4:
-        # A signal reaches its handler, and the handler's return brings us back.
+        # A signal reaches its handler, and the handler returns.
         check   $3
         movl    $on_signal, action
         kernel  $SYS_SIGACTION, $SIGUSR1, $action
@@ -85,7 +86,7 @@ _start:
         cmpl    $2, signals
         jne     failed
 
-        # Memory of its own, shared with a child until one of them writes.
+        # Private memory, shared with a child until one of them writes.
         check   $7
         mov     $SYS_MMAP2, %eax
         xor     %ebx, %ebx
@@ -125,7 +126,7 @@ _start:
         test    %eax, %eax
         jnz     failed
 
-        # A thread-local segment in the GDT keeps its base when others run.
+        # A thread-local segment in the GDT keeps its base across context switches.
         check   $11
         movl    $-1, area
         movl    $data, area+4
@@ -145,7 +146,7 @@ _start:
         dec     %esi
         jnz     6b
 
-        # The same in the LDT. A kernel may be built without it.
+        # The same in the LDT, which a kernel may lack.
         check   $13
         movl    $3, area
         kernel  $SYS_MODIFY_LDT, $1, $area, $16

@@ -1,5 +1,5 @@
-# A Multiboot image that prints `cost entry TICKS`, in hexadecimal, as soon as the loader enters it, and ends QEMU: what a hypervisor's boot is
-# counted from. No stack, no memory.
+# A Multiboot image that prints `cost entry TICKS`, in hexadecimal, as soon as the loader enters it,
+# and ends QEMU: the start time for measuring a hypervisor's boot. It uses no stack and no memory.
 .set COM1, 0x3f8
 .set DEBUG_EXIT, 0xf4
 

@@ -1,6 +1,6 @@
-# What a process can ask of its address space: new memory, touched and given back; a write to memory that is read-only,
-# caught as a signal; code on a page that was writable before; segment bases that survive a change of process. Ends
-# with 0 if everything holds, else with the number of the check that failed.
+# Address space of a process: memory is mapped, touched and unmapped; a write to a read-only page
+# raises a signal; a page that was writable becomes code; segment bases survive context switches.
+# Exits with 0 if all checks pass, else with the number of the check that failed.
 
 .set SYS_WRITE, 1
 .set SYS_MMAP, 9
@@ -67,7 +67,7 @@ _start:
         lea     restore(%rip), %rax
         mov     %rax, action+16(%rip)
 
-        # Map, touch, grow and unmap, often.
+        # Map, touch, grow and unmap many times.
         check   $1
         mov     $100, %r12d
 1:      map     $3
@@ -102,7 +102,7 @@ _start:
         dec     %r12d
         jnz     1b
 
-        # A write to a read-only page is a signal, whose handler steps over it.
+        # A write to a read-only page raises a signal, whose handler skips the instruction.
         check   $4
         handle  $SIGSEGV, on_fault
         map     $3
@@ -119,7 +119,7 @@ _start:
         cmpb    $1, (%rbx)
         jne     failed
 
-        # A page that becomes writable again, and then code: mov $42, %eax; ret.
+        # A page becomes writable again, and then code: mov $42, %eax; ret.
         check   $6
         protect $3
         movl    $0x00002ab8, (%rbx)
@@ -129,7 +129,7 @@ _start:
         cmp     $42, %eax
         jne     failed
 
-        # Dividing by zero is a signal of its own.
+        # A division by zero raises its own signal.
         check   $7
         handle  $SIGFPE, on_division
         xor     %ecx, %ecx
@@ -141,7 +141,7 @@ _start:
         cmpl    $1, divisions(%rip)
         jne     failed
 
-        # Segment bases stay.
+        # Segment bases are preserved.
         check   $9
         lea     fs_value(%rip), %rsi
         mov     $ARCH_SET_FS, %edi

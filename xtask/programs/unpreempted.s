@@ -1,5 +1,6 @@
-# Runs the command in its arguments with the highest real-time priority, which what it starts inherits: on a real-time
-# kernel nothing but the kernel's own stopper preempts it. Ends with 125 if that is refused.
+# Runs the command in its arguments with the highest real-time priority, which child processes
+# inherit. On a real-time kernel only the kernel's stopper preempts it. Exits with 125 if that
+# priority is refused.
 
 .set SYS_EXECVE, 59
 .set SYS_EXIT, 60
@@ -20,7 +21,7 @@ _start:
         syscall
         test    %rax, %rax
         jnz     failed
-        # The stack has the number of arguments, these, null, and the environment.
+        # The stack has the number of arguments, the arguments, null, and the environment.
         mov     (%rsp), %rax
         lea     16(%rsp), %rsi
         mov     (%rsi), %rdi

@@ -1,6 +1,6 @@
-# Four processes hold different values in all sixteen vector registers (AVX where the CPU has it, else SSE) and in the
-# x87 stack, and give the CPU to one another; each value must still be there afterwards. Ends with 0, or 1 if one was
-# lost.
+# Four processes hold different values in all sixteen vector registers (AVX where the CPU has it,
+# else SSE) and in the x87 stack, and yield to each other; all values must be preserved. Exits with
+# 0, or with 1 if a value was lost.
 
 .set SYS_WRITE, 1
 .set SYS_SCHED_YIELD, 24
@@ -31,7 +31,7 @@ _start:
         jz      exercise
         dec     %r12d
         jnz     2b
-        # The parent takes part, with number 0, and then collects its children.
+        # The parent takes part with number 0, and then waits for its children.
         jmp     exercise
 collect:
         mov     $3, %r12d
@@ -140,7 +140,7 @@ leave:  mov     $SYS_EXIT, %eax
 failed: mov     $1, %edi
         jmp     leave
 
-# Lets others run: by a system call, and now and then by using up some time.
+# Lets others run: by a system call, and sometimes by using up its time slice.
 give_way:
         mov     $SYS_SCHED_YIELD, %eax
         syscall

@@ -1,8 +1,8 @@
-# A full Debian guest that has its own disk: here it is /dev/vda.
+# A full Debian guest with its own disk, /dev/vda in the control domain.
 keep=/root
 mnt=/mnt
 
-# described LINE...: its configuration, with what boots it.
+# described LINE...: its configuration, with these lines that select how it boots.
 described() {
     {
         echo "name = 'debian'"
@@ -16,7 +16,7 @@ described() {
     } > /tmp/debian.cfg
 }
 
-# login: as a person would, then on to a shell that edits no lines.
+# login: logs in, then starts a shell without line editing.
 login() {
     soon grep -aq 'login: ' "$consoles/guest-debian.log"
     typed root
@@ -29,7 +29,7 @@ typed() {
     echo "$1" > "$(xenstore-read "/local/domain/$(xl domid debian)/console/tty")"
 }
 
-# number NAME: what the guest has written to a file of this name.
+# number NAME: prints what the guest has written to a file of this name.
 number() {
     ask debian "echo; cat $1" | grep -o '^[0-9a-f][0-9a-f]*' | tail -n 1
 }
@@ -159,7 +159,7 @@ before=$(number /root/round)
 soon ask debian "test \$(cat /root/round) -ge $((before + 2))"
 ask debian 'sort -u /root/sums; test "$(sort -u /root/sums | wc -l)" = 1'
 soon ping -c 1 -W 2 10.0.0.2
-# The connection has outlasted it.
+# The connection has survived.
 soon sh -c "test \$(stat -c %s $keep/ticks) -gt $(cat $keep/ticks.before)"
 ask debian 'kill $(cat /root/worker); test "$(nproc)" = 2; cat /root/work.log; test ! -s /root/work.log'
 rm $keep/debian.save

@@ -2,7 +2,8 @@
 export LIBVIRT_DEFAULT_URI=xen:///system
 
 #: the daemon
-# It serves requests as soon as it answers one. Its driver for QEMU wants a user that another package of Debian's makes.
+# It serves requests as soon as it answers one. Its QEMU driver wants a user that another Debian
+# package creates.
 useradd --system libvirt-qemu
 mkdir -p /var/log/libvirt
 virtlogd -d

@@ -1,4 +1,5 @@
-# A guest's life, with work in it. 'cargo xtask compare' runs the same on two hypervisors and sets the times side by side.
+# The life of a guest with some work in it. 'cargo xtask compare' runs this on two hypervisors and
+# compares the times.
 #: info
 xl info > /tmp/info
 grep -q '^xen_caps *: .*xen-3.0-x86_64' /tmp/info
@@ -49,7 +50,7 @@ gone web
 xl restore /tmp/web.save
 rm /tmp/web.save
 
-#: go on where it was
+#: continue where it was
 ask web 'cat /tmp/mark' | grep kept-42
 ask web 'test "$(nproc)" = 2'
 ask web 'head -c 16777216 /dev/xvda | md5sum' | grep "$(head -c 16M /tmp/disk | md5sum | cut -d ' ' -f 1)"

@@ -1,6 +1,6 @@
-# What is not in order is refused by the tools, or harmless, and leaves nothing behind.
+# Malformed input is refused by the tools, or is harmless, and leaves nothing behind.
 
-# refused COMMAND...: fails and says why.
+# refused COMMAND...: expects it to fail with a message.
 refused() {
     if "$@" > /tmp/refusal 2>&1; then
         echo "should have been refused: $*"
@@ -17,7 +17,7 @@ refused_config() {
     refused xl create -p /tmp/bad.cfg
 }
 
-# borne COMMAND...: is refused, or makes a guest that is destroyed.
+# borne COMMAND...: it is refused, or creates a guest, which is destroyed.
 borne() {
     if "$@" > /tmp/refusal 2>&1; then
         echo "not noticed: $*"
@@ -27,7 +27,7 @@ borne() {
     fi
 }
 
-# flip FILE OFFSET BIT: into /tmp/flipped.
+# flip FILE OFFSET BIT: writes a copy with this bit inverted to /tmp/flipped.
 flip() {
     cp "$1" /tmp/flipped
     byte=$(od -An -tu1 -j "$2" -N 1 "$1")
@@ -109,7 +109,7 @@ for length in 0 1 40 200 1000 3000 8000 100000 $((size / 2)) $((size - 4096)) $(
     echo "$length bytes:"
     refused xl restore -p /tmp/flipped
 done
-# Behind the guest stands a mark of the end, which xl does without.
+# The guest's image is followed by an end marker, which xl does not need.
 for length in $((size - 8)) $((size - 1)); do
     head -c "$length" /tmp/save > /tmp/flipped
     borne xl restore -p /tmp/flipped

@@ -1,6 +1,6 @@
-# Four guests that make processes beside each other, each with work of its own only.
+# Four guests that create processes at the same time, each with work of its own only.
 
-# counter NAME: what the hypervisor has counted so far, on all pCPUs.
+# counter NAME: prints the hypervisor's counter, summed over all pCPUs.
 counter() {
     xl dmesg -c > /dev/null
     xl debug-keys p
@@ -19,7 +19,7 @@ if is_paravane; then
     for number in 1 2 3 4; do
         echo 'while :; do /bin/true; done' > "$(terminal "guest$number")"
     done
-    # What the control domain mapped to build them is found out once.
+    # The control domain's mappings from building them are looked up once.
     sleep 10
     promotions=$(counter 'frames promoted')
     asked=$(counter 'flushes asked of others')

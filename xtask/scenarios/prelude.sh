@@ -1,10 +1,12 @@
-# Before each step of every scenario. Guests have a shell on their console, which xenconsoled also writes to a file.
+# Prepended to each step of every scenario. Guests have a shell on their console, which xenconsoled
+# also writes to a file.
 here=/run/xtask
 trap 'test $? = 0 || dmesg | tail -n 3' EXIT
 consoles=/var/log/xen/console
 
-# config NAME [LINE...]: a guest's configuration; the lines override what is usual. The TSC is native, since Xen would
-# emulate it on a processor without an invariant one, such as the emulated one, and be slow in comparisons.
+# config NAME [LINE...]: writes a guest's configuration; the lines override the defaults. The TSC is
+# native, because Xen would emulate it on a processor without an invariant TSC, such as the emulated
+# one, and be slow in comparisons.
 config() {
     file=/tmp/$1.cfg
     {
@@ -22,8 +24,8 @@ config() {
     done
 }
 
-# small NAME [LINE...]: the configuration of a guest that costs little, with a stock kernel that is quickly unpacked and gives back
-# what it can; for scenarios whose machine has that kernel.
+# small NAME [LINE...]: writes the configuration of a small guest, with a stock kernel that
+# decompresses quickly and frees what it can; for scenarios whose machine has that kernel.
 small() {
     name=$1
     shift
@@ -31,7 +33,7 @@ small() {
         "extra = 'console=hvc0 initcall_blacklist=tracer_init_tracefs initramfs_async=0'" "$@"
 }
 
-# soon COMMAND...: waits until it succeeds.
+# soon COMMAND...: repeats it until it succeeds.
 soon() {
     until "$@" > /tmp/soon 2>&1; do
         sleep 0.2
@@ -46,23 +48,23 @@ fails() {
     fi
 }
 
-# state NAME: its state in xl list, for example r----- or --p---.
+# state NAME: prints its state in xl list, for example r----- or --p---.
 state() {
     xl list "$1" | tail -n 1 | sed 's/ *$//' | awk '{ print $5 }'
 }
 
-# create NAME: from its configuration, with a fresh console file.
+# create NAME: creates it from its configuration, with a new console file.
 create() {
     rm -f "$consoles/guest-$1.log"
     xl create "/tmp/$1.cfg"
 }
 
-# up NAME: waits until its shell is there.
+# up NAME: waits until its shell has started.
 up() {
     soon grep -q '@run ready' "$consoles/guest-$1.log"
 }
 
-# terminal NAME: the control domain's end of its console.
+# terminal NAME: prints the control domain's end of its console.
 terminal() {
     xenstore-read "/local/domain/$(xl domid "$1")/console/tty"
 }
@@ -71,8 +73,8 @@ answered() {
     tail -c "+$1" "$consoles/guest-$2.log" | tr -d '\r' | grep '^=42=[0-9]*=$'
 }
 
-# ask NAME COMMAND: types it in the guest's shell, prints what it printed, and has its status, which is that of the first
-# part that failed.
+# ask NAME COMMAND: runs it in the guest's shell and prints its output. The status is that of the
+# first part that failed.
 ask() {
     from=$(($(stat -c %s "$consoles/guest-$1.log") + 1))
     printf '(set -e\n%s\n); status=$?; echo; echo =$((6*7))=$status=\n' "$2" > "$(terminal "$1")"
@@ -85,12 +87,12 @@ gone() {
     ! xl domid "$1" > /dev/null 2>&1
 }
 
-# nothing_left: no guest, no trace of one.
+# nothing_left: checks that no guest is left, and nothing of one.
 nothing_left() {
     soon sh -c 'test "$(xl list | grep -c .)" = 2'
     test "$(xenstore-ls /local/domain | grep -c '^[0-9]* = ""')" = 1
     test -z "$(ls /sys/class/net/xenbr0/brif)"
-    # On a busy host xl ends its scripts after ten seconds, and then a loop device stays.
+    # On a busy host xl ends its scripts after ten seconds, which leaves a loop device.
     grep -q 'because of timeout' /var/log/xen/xl-*.log || soon sh -c 'test -z "$(losetup -a)"'
 }
 
@@ -98,7 +100,7 @@ is_paravane() {
     xl info | grep -q '^xen_changeset *: paravane'
 }
 
-# free_memory: what the hypervisor has left, in MiB.
+# free_memory: prints the hypervisor's free memory in MiB.
 free_memory() {
     xl info | sed -n 's/^free_memory *: //p'
 }

@@ -1,11 +1,12 @@
-# Guests come and go, and end at bad moments. After each step the hypervisor holds for the control domain what it held
-# before. A xenstored that ends is not among them: the stock one cannot be started again under domains that know it.
+# Guests are created and end at bad moments. After each step the hypervisor holds for the control
+# domain what it held before. An ending xenstored is not tested: the stock one cannot be restarted
+# while domains that know it exist.
 case $full in
     yes) rounds=200 several=20 ;;
     no) rounds=10 several=3 ;;
 esac
 
-# with_devices NAME: a guest with a disk and a network.
+# with_devices NAME: configures a guest with a disk and a network.
 with_devices() {
     rm -f /tmp/disk
     truncate -s 64M /tmp/disk
@@ -13,38 +14,38 @@ with_devices() {
         "extra = 'console=hvc0 address=10.0.0.2/24'"
 }
 
-# begin NAME COMMAND: types it in the guest's shell, and does not wait.
+# begin NAME COMMAND: starts it in the guest's shell without waiting.
 begin() {
     echo "$2" > "$(terminal "$1")"
 }
 
-# disk_grows: whether the guest is writing to it.
+# disk_grows: whether the guest is writing to its disk.
 disk_grows() {
     before=$(du -k /tmp/disk | cut -f 1)
     sleep 0.5
     test "$(du -k /tmp/disk | cut -f 1)" -gt "$before"
 }
 
-# busy_up: the guest 'busy' is up, with both.
+# busy_up: starts the guest 'busy' with both devices.
 busy_up() {
     with_devices busy
     create busy
     up busy
 }
 
-# busy_answers: and on the network.
+# busy_answers: starts it, and checks that it answers on the network.
 busy_answers() {
     soon ping -c 1 -W 2 10.0.0.2
 }
 
-# busy_writing: it is up and writes to its disk.
+# busy_writing: starts it, and waits until it writes to its disk.
 busy_writing() {
     busy_up
     begin busy 'while true; do dd if=/dev/zero of=/dev/xvda bs=1M; done'
     soon disk_grows
 }
 
-# holdings: what is in use, by the hypervisor's own counters; Xen does not tell as much.
+# holdings: prints what is in use by the hypervisor's own counters; Xen reports less.
 holdings() {
     echo "event channels of the control domain: $(/usr/lib/xen-4.17/bin/lsevtchn 0 | grep -c VCPU)"
     echo "free memory: $(free_memory) MiB"
@@ -60,7 +61,7 @@ as_before() {
     cmp -s /tmp/before /tmp/after
 }
 
-# all_is_back: once Linux has let go of the last guest's rings, which takes it a moment.
+# all_is_back: waits until Linux has released the last guest's rings, which takes a moment.
 all_is_back() {
     nothing_left
     for try in $(seq 60); do
@@ -74,7 +75,7 @@ all_is_back() {
 }
 
 #: what is in use
-# Once with devices, so that the control domain has what it never gives back.
+# Run once with devices first, because the control domain never frees some of its memory.
 with_devices first
 create first
 up first
@@ -138,7 +139,7 @@ busy_writing
 backend=vbd-$(xl domid busy)-51712
 echo "$backend" > /sys/bus/xen-backend/drivers/vbd/unbind
 sleep 2
-# Without a driver there would be nobody to close the device for xl.
+# Without a driver nothing would close the device for xl.
 echo "$backend" > /sys/bus/xen-backend/drivers/vbd/bind
 xl destroy busy
 all_is_back
@@ -181,7 +182,7 @@ fails xl create -q /tmp/large.cfg
 all_is_back
 
 #: the last of the memory
-# Enough for the guest's pages, not for all that comes with it; or enough after all.
+# Enough for the guest's pages, but perhaps not for all that is needed besides.
 for less in 0 1 2 4; do
     config large "memory = $(($(free_memory) - less))"
     xl create -q -p /tmp/large.cfg && xl destroy large

@@ -45,7 +45,7 @@ test "$(xl domname "$(xl domid web)")" = web
 xl uptime web | tail -n 1 | grep -q '^web '
 
 #: console
-# It listens to a terminal only; Ctrl-] leaves it.
+# It reads from a terminal only; Ctrl-] leaves it.
 : > /tmp/console
 (until grep -q con2sole /tmp/console; do echo 'echo con$((1 + 1))sole'; sleep 1; done; printf '\035') |
     script -qefc 'xl console web' /tmp/console
@@ -156,7 +156,7 @@ soon sh -c "tail -c +$from $consoles/guest-web.log | grep -q 'sysrq: HELP'"
 ask web 'echo 7 > /proc/sys/kernel/printk'
 xl trigger web nmi
 ask web 'echo 1 > /proc/sys/kernel/printk; dmesg | grep "NMI received"'
-# A PV guest has neither buttons nor ACPI states; xl says so, but has status 0.
+# A PV guest has neither buttons nor ACPI states; xl reports that with status 0.
 for trigger in power sleep reset s3resume; do
     xl trigger web $trigger 2>&1 | grep "Send trigger '$trigger' failed"
 done
@@ -192,7 +192,7 @@ else
 fi
 
 #: top
-# It draws on a terminal, until q is pressed.
+# It draws on a terminal until q is pressed.
 (sleep 5; printf q) | TERM=vt100 script -qefc 'stty rows 24 cols 100; xl top' /tmp/screen > /tmp/top
 tr '\033' '\n' < /tmp/screen | grep -q 'Domain-0'
 
@@ -285,7 +285,7 @@ ask short 'cat /tmp/mark' | grep kept-42
 rm /tmp/short.save
 
 #: destroy
-# The xl that watched the guest has ended with 'save -c', so nothing else would take it away.
+# The xl that watched the guest has exited with 'save -c', so nothing else would remove it.
 xl destroy short
 gone short
 

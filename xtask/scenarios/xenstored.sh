@@ -1,4 +1,4 @@
-# With xenstored in the place of oxenstored, which Debian's script prefers.
+# With xenstored instead of oxenstored, which Debian's script prefers.
 #: xenstored
 pgrep -x xenstored
 fails pgrep -x oxenstored

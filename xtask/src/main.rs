@@ -1,4 +1,4 @@
-//! The one door for people: builds, runs, tests and checks Paravane.
+//! `cargo xtask`: the commands to build, run, test and check Paravane.
 
 use std::process::ExitCode;
 
@@ -28,34 +28,33 @@ struct Arguments {
 enum Command {
     /// Build the release image target/paravane, bootable by any Multiboot loader
     Build,
-    /// Boot Paravane in QEMU with Debian as control domain: a shell there and a guest, or one
-    /// command
+    /// Boot Paravane in QEMU with Debian as control domain and a guest: a shell, or one command
     #[command(
         after_help = "The command's output and status become those of 'run'; its input is empty. Example: cargo xtask run -- uname -r"
     )]
     Run(Box<run::Run>),
     /// Run host tests, test guests and stock kernels; the last line has the totals
     Test(test::Test),
-    /// Make the Debian package target/paravane_VERSION_amd64.deb, with which a Debian 12 boots on
+    /// Build the Debian package target/paravane_VERSION_amd64.deb, with which Debian 12 boots on
     /// Paravane
     Package,
-    /// Make target/paravane-disk.img: Debian 12 with the package and a demo guest, for BIOS and
+    /// Build target/paravane-disk.img: Debian 12 with the package and a demo guest, for BIOS and
     /// UEFI (as root)
     Image,
-    /// Check format, lints, unsafe code, generated files and dependencies
+    /// Check format, unsafe code, layers of modules, words, generated files, dependencies and lints
     Check(check::Check),
     /// Show the layers of the crates, the arrows between their modules, and figures
     Layers(layers::Layers),
-    /// Run the fuzz targets: for a time or a number of hypercalls; or show what they reach
+    /// Run the fuzz targets, for a time or a number of hypercalls, or show their coverage
     Fuzz(Box<fuzz::Fuzz>),
     /// Run the host tests under Miri
     Miri(miri::Miri),
     /// Compare boot times on Paravane and on Debian's Xen
     BootTimes(Box<boot_times::BootTimes>),
-    /// Compare what the steps of a scenario in the control domain take on Paravane and on Debian's
+    /// Compare the times of a scenario's steps in the control domain on Paravane and on Debian's
     /// Xen
     Compare(Box<compare::Compare>),
-    /// Compare what operations cost on the bare machine, on Debian's Xen and on Paravane, in
+    /// Compare the cost of operations on the bare machine, on Debian's Xen and on Paravane, in
     /// instructions
     Bench(bench::Bench),
     /// Show where Paravane spends its instructions in a row of the benchmark

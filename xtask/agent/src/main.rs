@@ -1,18 +1,17 @@
 //! Runs one command inside a guest and reports it on standard output, a line for each frame: `@run
 //! out BASE64`, `@run err BASE64`, and last `@run exit STATUS`.
 //!
-//! Frames keep the command's bytes apart from whatever else is written to the console (kernel
-//! messages, the hypervisor's own log), and its output apart from its errors. The command line
-//! stands in a file, the arguments separated by zero bytes, so that any argument reaches the
-//! command as it was typed.
+//! Frames separate the command's bytes from other console output (kernel messages, the hypervisor's
+//! log), and its output from its errors. The command line is stored in a file with the arguments
+//! separated by zero bytes, so any argument reaches the command unchanged.
 //!
-//! With `--steps` the file holds several commands, each behind its name and the seconds that it may
-//! take, one of these three a string that ends with a zero byte. A shell runs each, and `@run step
-//! NAME` and `@run done STATUS MICROSECONDS` stand around its frames; the status at the end is that
-//! of the first that failed.
+//! With `--steps` the file holds several commands. Each has a name, a time limit in seconds and a
+//! script, all three strings terminated by a zero byte. A shell runs each step; `@run step NAME`
+//! and `@run done STATUS MICROSECONDS` enclose its frames. The final status is that of the first
+//! step that failed.
 //!
-//! Called `threads` it is the kernel tests' program of that name: one file, since a guest may have
-//! little memory.
+//! Run under the name `threads`, the binary is the kernel tests' program of that name. One file
+//! serves both, because a guest may have little memory.
 
 mod threads;
 
@@ -28,13 +27,13 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Bytes in a frame: short enough that a frame is one line on any console.
+/// Bytes in a frame. The limit keeps each frame on one line of any console.
 const FRAME: usize = 120;
 
-/// What a shell answers when it cannot start a command.
+/// Exit status of a shell that cannot start a command.
 const NOT_STARTED: i32 = 127;
 
-/// How long a step that was told to end may take for it, in seconds.
+/// Seconds that a step has to exit after it was told to.
 const GRACE: &str = "10";
 
 fn main() -> ExitCode {
@@ -61,8 +60,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs one step after the other, whatever comes of them, and returns the status of the first that
-/// failed.
+/// Runs the steps in order, also after failures, and returns the status of the first that failed.
 fn steps(bytes: &[u8]) -> i32 {
     let mut strings = bytes.split(|&byte| byte == 0);
     let mut first = 0;
@@ -78,7 +76,7 @@ fn steps(bytes: &[u8]) -> i32 {
     first
 }
 
-/// Runs the command whose arguments stand in `bytes` and returns its status as a shell would report
+/// Runs the command whose arguments are in `bytes` and returns its status as a shell would report
 /// it.
 fn run(bytes: &[u8]) -> i32 {
     let mut words = bytes
@@ -90,7 +88,7 @@ fn run(bytes: &[u8]) -> i32 {
     report(Command::new(&program).args(words))
 }
 
-/// Runs `command`, sends its outputs as they come, and returns its status as a shell would report
+/// Runs `command`, sends its output as it arrives, and returns its status as a shell would report
 /// it.
 fn report(command: &mut Command) -> i32 {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -104,7 +102,7 @@ fn report(command: &mut Command) -> i32 {
     let output = child.stdout.take().map(|pipe| thread::spawn(move || forward("out", pipe)));
     let errors = child.stderr.take().map(|pipe| thread::spawn(move || forward("err", pipe)));
     for thread in [output, errors].into_iter().flatten() {
-        // A thread that could not read to the end has already sent what there was.
+        // A thread whose read failed has already sent everything before the failure.
         let _ = thread.join();
     }
     match child.wait() {
@@ -113,7 +111,7 @@ fn report(command: &mut Command) -> i32 {
     }
 }
 
-/// Sends everything that comes out of `pipe` in frames of kind `kind`.
+/// Sends everything read from `pipe` in frames of kind `kind`.
 fn forward(kind: &str, mut pipe: impl Read) {
     let mut buffer = [0; FRAME];
     while let Ok(length @ 1..) = pipe.read(&mut buffer) {
@@ -127,9 +125,9 @@ fn frame(kind: &str, bytes: &[u8]) {
     }
 }
 
-/// Writes a whole line in one go, so that two threads never mix theirs.
+/// Writes a whole line with one call, so that lines of two threads never mix.
 fn line(text: &str) {
     let mut output = io::stdout().lock();
-    // Nobody is left to tell when the console is gone.
+    // If the console is gone, there is no place to report it.
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }

@@ -1,5 +1,5 @@
-//! Threads in a guest: they share counters under a lock, pass messages, wait for each other and
-//! allocate, and the sums must come out. Run by the kernel tests inside the ramdisk.
+//! Threads in a guest. They share counters under a lock, pass messages, wait for each other and
+//! allocate memory; the sums are checked. The kernel tests run this inside the ramdisk.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// A lock and an atomic count the same, with all threads starting each stretch together.
+/// A counter under a lock and an atomic counter agree; all threads start each stretch together.
 fn counters() -> bool {
     let locked = Arc::new(Mutex::new(0));
     let atomic = Arc::new(AtomicU64::new(0));
@@ -48,7 +48,7 @@ fn counters() -> bool {
     joined && count == THREADS * ROUNDS && atomic.load(Ordering::Relaxed) == count
 }
 
-/// Two threads play ping-pong.
+/// Two threads exchange messages.
 fn messages() -> bool {
     let (ping, pinged) = mpsc::channel::<u64>();
     let (pong, ponged) = mpsc::channel::<u64>();
@@ -58,7 +58,7 @@ fn messages() -> bool {
     player.join().is_ok_and(|sent| sent) && right
 }
 
-/// Each thread maps, fills and frees memory beside the others.
+/// Each thread maps, fills and unmaps memory concurrently with the others.
 fn memory() -> bool {
     let threads: Vec<_> = (0..THREADS)
         .map(|number| {
@@ -74,7 +74,7 @@ fn memory() -> bool {
     threads.into_iter().all(|thread| thread.join().is_ok_and(|right| right))
 }
 
-/// Threads that end at once.
+/// Threads that exit at once.
 fn short_lived() -> bool {
     (0..100).all(|number| thread::spawn(move || number * 2).join().is_ok_and(|double| double == number * 2))
 }

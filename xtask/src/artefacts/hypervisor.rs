@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the release image at `target/paravane`.
+//! The release image of the hypervisor, at `target/paravane`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,8 +20,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     )?;
     let [built] = programs.as_slice() else { bail!("the package image should make one program") };
     let image = workspace::made(workspace::target())?.join("paravane");
-    // Renamed into place, so that a machine that boots the old image meanwhile never sees half a
-    // file.
+    // Rename into place, so that a machine booting the old image never sees a partial file.
     let fresh = image.with_extension("new");
     fs::copy(built, &fresh).with_context(|| format!("cannot write {}", fresh.display()))?;
     symbols::embed(&fresh)?;

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::foundation::command;
 use crate::foundation::progress::Step;
 
-/// The nightly toolchain's cargo, free of what our own has put into the environment.
+/// The cargo of the nightly toolchain, without the environment variables that the calling cargo has
+/// set.
 pub(crate) fn cargo(folder: &Path) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo"]).current_dir(folder);
@@ -16,7 +17,7 @@ pub(crate) fn cargo(folder: &Path) -> Command {
     command
 }
 
-/// Makes sure of the nightly toolchain and its components.
+/// Installs the nightly toolchain and its components if they are missing.
 pub(crate) fn need(components: &[&str]) -> Result<()> {
     if !command::exists("rustup") {
         bail!("rustup is missing: the nightly toolchain is needed");

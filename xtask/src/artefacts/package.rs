@@ -1,4 +1,4 @@
-//! `cargo xtask package`: a Debian package with the image where GRUB's own scripts look for
+//! The Debian package. It installs the image under the name by which GRUB's own scripts find
 //! hypervisors.
 
 use std::fs;
@@ -16,7 +16,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const GRUB_DEFAULTS: &str = "etc/default/grub.d/paravane.cfg";
 const MODPROBE: &str = "etc/modprobe.d/paravane.conf";
 
-/// Builds the image and the package with it; returns the package's path.
+/// Builds the image and the package; returns the path of the package.
 pub(crate) fn build() -> Result<PathBuf> {
     tools::need_program("dpkg-deb", "dpkg")?;
     let image = hypervisor::build()?;
@@ -38,8 +38,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(package)
 }
 
-/// The package's control file; `size` is in KiB. Debian's tools ask for a hypervisor by the names
-/// that it provides.
+/// The control file of the package; `size` is in KiB. `Provides` has the names by which Debian's
+/// tools look for a hypervisor.
 fn control(size: u64) -> String {
     format!(
         "Package: paravane\n\

@@ -1,6 +1,6 @@
-//! The programs that the ramdisk gets: those in Rust, linked statically, and the kernel tests'
-//! programs in assembly, which reach what safe Rust does not (32-bit system calls, vector
-//! registers, segment bases).
+//! Programs that run in guests: statically linked Rust programs, and the assembly programs of the
+//! kernel tests, which exercise what safe Rust cannot (32-bit system calls, vector registers,
+//! segment bases).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use anyhow::{Context, Result};
 use crate::artefacts::toolchain;
 use crate::foundation::{cargo, command, tools, workspace};
 
-/// The script that runs them all.
+/// The script that runs all of them.
 pub(crate) const EXERCISE: &[u8] = include_bytes!("../../programs/exercise");
 
-/// The programs in assembly, and whether they are 32-bit.
+/// The assembly programs, and whether each is 32-bit.
 const ASSEMBLED: [(&str, bool); 4] =
     [("compat32", true), ("memory", false), ("unpreempted", false), ("vectors", false)];
 
-/// A program of a package, built for the guest.
+/// Builds a program of a package for the guest and returns its path.
 pub(crate) fn built(package: &str, name: &str) -> Result<PathBuf> {
     toolchain::need_target(toolchain::LINUX)?;
     cargo::artifacts(
@@ -33,7 +33,7 @@ pub(crate) fn built(package: &str, name: &str) -> Result<PathBuf> {
     .with_context(|| format!("cargo built no {name}"))
 }
 
-/// Builds the workspace of the test guests: the file of each, by name.
+/// Builds the workspace of the test guests and returns their files by name.
 pub(crate) fn test_guests() -> Result<BTreeMap<String, PathBuf>> {
     toolchain::need_target(toolchain::BARE)?;
     let folder = workspace::root().join("guests");
@@ -44,12 +44,12 @@ pub(crate) fn test_guests() -> Result<BTreeMap<String, PathBuf>> {
     Ok(programs.into_iter().filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path))).collect())
 }
 
-/// The programs in assembly: name and file of each.
+/// Builds the assembly programs and returns their names and files.
 pub(crate) fn assembled() -> Result<Vec<(&'static str, PathBuf)>> {
     ASSEMBLED.into_iter().map(|(name, is_32_bit)| Ok((name, assemble(name, is_32_bit)?))).collect()
 }
 
-/// The Multiboot image that only tells when it was entered.
+/// Builds the Multiboot image that only reports that it was entered.
 pub(crate) fn entry() -> Result<PathBuf> {
     assemble("entry", true)
 }

@@ -1,6 +1,6 @@
-//! The compact symbol table inside the image, from which a panic prints names. The linker script
-//! reserves its place (`.symbols`); it is filled here, after linking. `machine/src/bare/symbols.rs`
-//! reads it and says how it is laid out.
+//! The compact symbol table in the image, from which a panic prints names. The linker script
+//! reserves its space (`.symbols`); it is filled here, after linking. `machine/src/bare/symbols.rs`
+//! reads it and documents its layout.
 
 use std::fs;
 use std::ops::Range;
@@ -27,17 +27,17 @@ pub(crate) fn embed(image: &Path) -> Result<()> {
     fs::write(image, file).with_context(|| format!("cannot write {}", image.display()))
 }
 
-/// The functions of an image, to name addresses with.
+/// The functions of an image, for symbolising addresses.
 #[derive(Debug)]
 pub(crate) struct Functions {
-    /// The image's first address.
+    /// First address of the image.
     start: u64,
-    /// Offsets from there, rising, and names.
+    /// Offsets from there in ascending order, and names.
     all: Vec<(u32, String)>,
 }
 
 impl Functions {
-    /// The function that an address lies in.
+    /// Name of the function that contains an address.
     pub(crate) fn name(&self, address: u64) -> Option<&str> {
         let offset = u32::try_from(address.checked_sub(self.start)?).ok()?;
         let behind = self.all.partition_point(|(start, _)| *start <= offset);
@@ -45,7 +45,7 @@ impl Functions {
     }
 }
 
-/// The functions of the image in the file `image`.
+/// Reads the functions of the image in the file `image`.
 pub(crate) fn of_image(image: &Path) -> Result<Functions> {
     let file = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
     let elf = object::File::parse(&*file).context("the image is no ELF file")?;
@@ -63,7 +63,7 @@ fn fill(file: &mut [u8], place: Range<usize>, table: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Offsets from the start of the image and names of everything in its code, in rising order.
+/// Offsets from the start of the image and names of all symbols in its code, in ascending order.
 fn functions(elf: &object::File<'_>) -> Result<Vec<(u32, String)>> {
     let start = elf.symbol_by_name("__image_start").context("the image has no start")?.address();
     let end = elf.symbol_by_name("__text_end").context("the image has no end of code")?.address();

@@ -1,6 +1,5 @@
-//! What the Rust toolchain of the workspace must have beside the compiler: targets and components.
-//! A toolchain that was installed without looking at `rust-toolchain.toml` may lack them; rustup
-//! adds them here.
+//! Targets and components that the workspace's Rust toolchain needs. A toolchain installed without
+//! reading `rust-toolchain.toml` may lack them; rustup adds them here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +9,13 @@ use anyhow::{Context, Result, bail};
 use crate::foundation::progress::Step;
 use crate::foundation::{cargo, command, workspace};
 
-/// The target of the hypervisor and the test guests.
+/// Target of the hypervisor and the test guests.
 pub(crate) const BARE: &str = "x86_64-unknown-none";
 
-/// The target of the programs that run in a stock guest.
+/// Target of the programs that run in a stock guest.
 pub(crate) const LINUX: &str = "x86_64-unknown-linux-gnu";
 
-/// Makes sure that programs can be built for `target`.
+/// Adds `target` to the toolchain if it is missing.
 pub(crate) fn need_target(target: &str) -> Result<()> {
     let library = sysroot()?.join("lib/rustlib").join(target).join("lib");
     if has_core(&library) {
@@ -29,7 +28,7 @@ pub(crate) fn need_target(target: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that `cargo SUBCOMMAND` of the toolchain works; `component` has it.
+/// Adds `component`, which supplies `cargo SUBCOMMAND`, if that does not work.
 pub(crate) fn need_component(subcommand: &str, component: &str) -> Result<()> {
     let works = || {
         let mut cargo = Command::new(cargo::program());
@@ -43,19 +42,19 @@ pub(crate) fn need_component(subcommand: &str, component: &str) -> Result<()> {
     Ok(())
 }
 
-/// Has rustup add something to the toolchain that is active in the workspace.
+/// Runs rustup to add something to the active toolchain of the workspace.
 fn add(what: &str, arguments: &[&str]) -> Result<()> {
     let by_hand = format!("the Rust toolchain lacks the {what}: run 'rustup {}' in this folder", arguments.join(" "));
     if !command::exists("rustup") {
         bail!("{by_hand} (there is no rustup on this machine: without it, install a toolchain that has the {what})");
     }
     let _step = Step::start(format!("adding the {what} to the Rust toolchain"));
-    // Cargo has told its children which toolchain it is of, and rustup goes by that.
+    // Cargo sets RUSTUP_TOOLCHAIN for its children, so rustup acts on the right toolchain.
     command::quiet(Command::new("rustup").args(arguments).current_dir(workspace::root())).context(by_hand)?;
     Ok(())
 }
 
-/// The folder of the toolchain that builds us.
+/// Folder of the toolchain that builds xtask.
 fn sysroot() -> Result<PathBuf> {
     let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let output = command::quiet(Command::new(compiler).args(["--print", "sysroot"]).current_dir(workspace::root()))?;

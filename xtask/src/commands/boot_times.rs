@@ -1,5 +1,5 @@
-//! `cargo xtask boot-times`: from QEMU's start to the guest kernel's first line and to user space,
-//! on Paravane and on Debian's Xen with the same kernel, ramdisk and QEMU options.
+//! `cargo xtask boot-times`: time from the start of QEMU to the first line of the guest kernel and
+//! to user space, on Paravane and on Debian's Xen with the same kernel, ramdisk and QEMU options.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,26 +19,26 @@ use crate::virtual_machine::machine::{Contents, Options, log_file};
 pub(crate) struct BootTimes {
     #[command(flatten)]
     machine: Options,
-    /// Boots of each; the middle one counts
+    /// Boots of each; the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
 }
 
 impl BootTimes {
-    /// Boots both in turn and prints the middle times.
+    /// Boots both in turn and prints the medians.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         let (accelerator, reason) = self.machine.hardware.choose_accelerator()?;
         eprintln!("using {accelerator}: {reason}");
         let mut ramdisk = Ramdisk::bootable()?;
         ramdisk.command("", &[OsString::from("true")])?;
         let ramdisk = Contents::Bytes(ramdisk.finish()?);
-        // An unprivileged guest's kernel shows its first lines as they come only if it is told to.
+        // The kernel of an unprivileged guest shows its first lines early only with this option.
         let mut machine = self.machine.clone();
         machine.append = format!("earlyprintk=xen {}", machine.append);
         let hosts = [("Paravane", Host::named(None)?), ("Xen 4.17", Host::named(Some("xen"))?)];
         let mut times = [(); 2].map(|()| (Vec::new(), Vec::new()));
         for round in 1..=self.rounds {
-            // In turn, so that whatever else the machine does hits both alike.
+            // In turn, so that other load on the host affects both alike.
             for ((name, host), (first, ready)) in hosts.iter().zip(&mut times) {
                 let log = log_file("boot-logs", &name.replace(' ', "-").to_lowercase())?;
                 let mut booted = machine.boot(host, accelerator, Some(ramdisk.clone()), false, &log)?;

@@ -1,5 +1,5 @@
-//! `cargo xtask compare`: the same scenario on Paravane and on another hypervisor, with the same
-//! disk and the same QEMU, and the times of each step side by side.
+//! `cargo xtask compare`: runs the same scenario on Paravane and on another hypervisor, with the
+//! same disk and QEMU, and prints the times of each step side by side.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,25 +26,25 @@ use crate::virtual_machine::machine::Hardware;
 pub(crate) struct Compare {
     #[command(flatten)]
     hardware: Hardware,
-    /// The scenario: a name that 'test --control-domain' shows
+    /// The scenario: one of the names that 'test --control-domain' prints
     #[arg(long, value_name = "NAME", default_value = "life")]
     scenario: String,
     /// Compare with this Multiboot hypervisor: a file, or 'xen' (Debian's)
     #[arg(long, value_name = "FILE", default_value = "xen")]
     hypervisor: String,
-    /// Run each so often, in turn; of each step the least time counts
+    /// Number of runs of each, in turn; the shortest time of each step counts
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Let one CPU's instructions be the guest's clock, so that what else this machine does cannot
-    /// be seen in it
+    /// Use the instruction count of a single CPU as the guest's clock, so that other load on the
+    /// host does not show
     #[arg(long, conflicts_with = "cpus")]
     counted: bool,
-    /// Write the figures for scripts: objects of step, host, wall and guest (seconds)
+    /// Write the figures for scripts: objects with step, host, wall and guest (seconds)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// What is measured beside the scenario's own steps.
+/// What is measured besides the scenario's own steps.
 const BOOT: &str = "boot of the control domain";
 const END: &str = "power-off";
 
@@ -53,7 +53,7 @@ const END: &str = "power-off";
 struct Time {
     step: String,
     wall: Duration,
-    /// By the control domain's clock, where it runs.
+    /// By the control domain's clock, where it is running.
     guest: Option<Duration>,
 }
 
@@ -71,7 +71,7 @@ impl Compare {
         let disk = script.disk()?;
         let mut best = [Vec::new(), Vec::new()];
         for round in 1..=self.rounds {
-            // In turn, so that whatever else this machine does hits both alike.
+            // In turn, so that other load on the host affects both alike.
             for ((name, host), best) in hosts.iter().zip(&mut best) {
                 let times = self.run(script, host, accelerator, &disk, name).with_context(|| format!("on {name}"))?;
                 let sum: Duration = times.iter().map(|time| time.wall).sum();
@@ -123,7 +123,7 @@ impl Compare {
     }
 }
 
-/// Keeps the lesser of each step's times.
+/// Keeps the smaller of each step's times.
 fn keep_least(best: &mut Vec<Time>, times: Vec<Time>) -> Result<()> {
     if best.is_empty() {
         *best = times;
@@ -137,8 +137,8 @@ fn keep_least(best: &mut Vec<Time>, times: Vec<Time>) -> Result<()> {
     Ok(())
 }
 
-/// The table for people. The ratio is of guest times, where there are any: below 1 is faster than
-/// the other.
+/// The table for people. The ratio is of guest times, where there are any; below 1 is faster than
+/// the other hypervisor.
 fn table(names: [&str; 2], times: &[Vec<Time>; 2]) -> String {
     let mut table = Builder::default();
     let heads = names.iter().flat_map(|name| [format!("{name}, wall"), format!("{name}, guest")]);
@@ -162,7 +162,7 @@ fn table(names: [&str; 2], times: &[Vec<Time>; 2]) -> String {
     table.to_string()
 }
 
-/// For scripts.
+/// The figures as JSON, for scripts.
 fn to_json(names: [&str; 2], times: &[Vec<Time>; 2]) -> Result<String> {
     let list: Vec<Value> = names
         .iter()

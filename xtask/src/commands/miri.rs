@@ -19,9 +19,9 @@ pub(crate) struct Miri {
     arguments: Vec<String>,
 }
 
-/// The packages that Miri looks at unless told otherwise: those that may have unsafe code, and what
-/// they are made of. Most tests of the hypervisor, which forbids such code, begin with CPUID, which
-/// Miri has not got.
+/// The packages that run under Miri by default: those that may have unsafe code, and what they
+/// depend on. Most tests of the hypervisor, which forbids unsafe code, start with CPUID, which Miri
+/// does not support.
 const PACKAGES: [&str; 2] = ["abi", "machine"];
 
 impl Miri {

@@ -1,6 +1,6 @@
-//! `cargo xtask profile ROW`: where Paravane spends its instructions while a row of the benchmark
-//! is done once. Exact rather than sampled: while the row runs, QEMU executes one instruction at a
-//! time and names each one of Paravane's in a log, which is read as it is written.
+//! `cargo xtask profile ROW`: where Paravane spends its instructions while one row of the benchmark
+//! runs once. The result is exact, not sampled: QEMU single-steps and logs the address of each of
+//! Paravane's instructions, and the log is read as it is written.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,12 +18,11 @@ use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Style};
 
 use crate::artefacts::{hypervisor, symbols};
-use crate::commands::bench::{Way, ramdisk};
+use crate::commands::bench::{Configuration, ramdisk};
 use crate::virtual_machine::emulator;
-use crate::virtual_machine::session::{Happening, Stream};
+use crate::virtual_machine::session::{SessionEvent, Stream};
 
-/// Where the image lies when it runs, and where the entry code of the first CPU does
-/// (docs/design.md).
+/// Load address of the image, and of the entry code of the first CPU (docs/design.md).
 const IMAGE: u64 = 0xffff_8080_0000_0000;
 const IMAGE_SIZE: u64 = 64 << 20;
 const ENTRY_PAGE: u64 = 0xffff_8180_0000_0000;
@@ -37,11 +36,11 @@ pub(crate) struct Profile {
     row: String,
     /// Where the kernel runs
     #[arg(long, value_enum, default_value = "paravane-guest")]
-    way: Way,
-    /// Show no more than this many symbols
+    configuration: Configuration,
+    /// Show at most this many symbols
     #[arg(long, value_name = "N", default_value_t = 30)]
     top: usize,
-    /// Write each instruction's address, as it is in the image, and how often it was executed
+    /// Write the address of each instruction, relative to the image, and its number of executions
     #[arg(long, value_name = "FILE")]
     addresses: Option<PathBuf>,
 }
@@ -52,11 +51,11 @@ impl Profile {
     /// Profiles and prints the symbols.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         emulator::need()?;
-        ensure!(self.way.is_paravane(), "only Paravane is profiled");
+        ensure!(self.configuration.is_paravane(), "only Paravane is profiled");
         let folder = tempfile::tempdir()?;
         let (trace, socket) = (folder.path().join("trace"), folder.path().join("monitor"));
         mknodat(CWD, &trace, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).context("cannot make a pipe")?;
-        // QEMU may close the log and open it again; the pipe ends when this is dropped.
+        // QEMU may close and reopen the log; the pipe ends when this is dropped.
         let open = File::options().read(true).write(true).open(&trace)?;
         let reader = {
             let trace = trace.clone();
@@ -71,12 +70,12 @@ impl Profile {
             trace.display().to_string(),
         ];
         let row = [self.row.clone()];
-        let mut booted = self.way.boot(ramdisk("once", &row)?, arguments.to_vec())?;
+        let mut booted = self.configuration.boot(ramdisk("once", &row)?, arguments.to_vec())?;
         let mut input = booted.session.take_input().context("no serial input")?;
         let mut watch = Watch { socket, monitor: None };
         let (mut text, mut times, mut trouble) = (String::new(), None, None);
-        booted.session.follow(booted.limits, |_, happening| {
-            let Happening::Output(_, Stream::Out, bytes) = happening else { return };
+        booted.session.follow(booted.limits, |_, event| {
+            let SessionEvent::Output(_, Stream::Out, bytes) = event else { return };
             text.push_str(&String::from_utf8_lossy(&bytes));
             while let Some((line, rest)) = text.split_once('\n') {
                 let mut words = line.split(' ');
@@ -138,7 +137,7 @@ impl Profile {
     }
 }
 
-/// The log of a machine, switched on and off by its monitor.
+/// The log of a machine, switched on and off through its monitor.
 struct Watch {
     socket: PathBuf,
     monitor: Option<UnixStream>,
@@ -148,7 +147,7 @@ impl Watch {
     fn begin(&mut self) -> Result<()> {
         self.monitor = Some(UnixStream::connect(&self.socket).context("cannot reach QEMU's monitor")?);
         self.say("")?;
-        // QEMU 8.1 has renamed it.
+        // Renamed in QEMU 8.1.
         let answer = self.say("singlestep on\n")?;
         if answer.contains("unknown command") {
             self.say("one-insn-per-tb on\n")?;
@@ -160,7 +159,7 @@ impl Watch {
         self.say("log none\n").map(drop)
     }
 
-    /// Gives a command and returns what comes up to the next prompt.
+    /// Sends a command and returns the output up to the next prompt.
     fn say(&mut self, command: &str) -> Result<String> {
         let monitor = self.monitor.as_mut().context("the monitor is not open")?;
         monitor.write_all(command.as_bytes())?;
@@ -174,7 +173,7 @@ impl Watch {
     }
 }
 
-/// Counts the addresses in a log of executed instructions, until its writer closes it.
+/// Counts the addresses in a log of executed instructions until its writer closes it.
 fn read(trace: &Path) -> Result<Counts> {
     let mut counts = Counts::new();
     let mut reader = BufReader::with_capacity(1 << 20, File::open(trace)?);
@@ -188,7 +187,7 @@ fn read(trace: &Path) -> Result<Counts> {
     Ok(counts)
 }
 
-/// The address in a line like `Trace 0: 0x7f… [cs base/address/flags/…]`.
+/// The address in a line of the form `Trace 0: 0x7f… [cs base/address/flags/…]`.
 fn address(line: &[u8]) -> Option<u64> {
     let line = str::from_utf8(line).ok()?;
     let (_, rest) = line.strip_prefix("Trace ")?.split_once('/')?;

@@ -1,5 +1,5 @@
-//! `cargo xtask run`: a shell in the control domain, or one command there with its output and
-//! status as if it had run here; with `--direct` the same in a guest without a control domain.
+//! `cargo xtask run`: a shell in the control domain, or one command there whose output and status
+//! become those of xtask; with `--direct` the same in a guest without a control domain.
 
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
@@ -18,7 +18,7 @@ use crate::virtual_machine::host::Host;
 use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::{Booted, Contents, Options};
 use crate::virtual_machine::qemu;
-use crate::virtual_machine::session::{Happening, Stream};
+use crate::virtual_machine::session::{SessionEvent, Stream};
 
 /// Options of `run`.
 #[derive(Args, Debug)]
@@ -28,19 +28,18 @@ pub(crate) struct Run {
     /// Start guests directly, without a control domain
     #[arg(long)]
     direct: bool,
-    /// Boot another Multiboot hypervisor with the very same disk: a file, 'xen' (Debian's), or
-    /// 'none'
+    /// Boot another Multiboot hypervisor with the same disk: a file, 'xen' (Debian's), or 'none'
     #[arg(long, value_name = "FILE")]
     hypervisor: Option<String>,
-    /// One more disk of the control domain, a raw image: /dev/vda, /dev/vdb and so on; what is
-    /// written to it is gone afterwards
+    /// Another disk of the control domain, a raw image: /dev/vda, /dev/vdb and so on; writes to it
+    /// are discarded
     #[arg(long, value_name = "FILE", conflicts_with = "direct")]
     disk: Vec<PathBuf>,
     /// Show the boot log on standard error
     #[arg(short, long)]
     verbose: bool,
-    /// The command to run in the control domain, or in the guest; without it there is an
-    /// interactive shell
+    /// The command to run in the control domain, or in the guest; without it an interactive shell
+    /// is started
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -90,15 +89,15 @@ impl Run {
         Ok(Contents::Bytes(ramdisk.finish()?))
     }
 
-    /// Runs the command: its output is ours. With several guests each line stands behind the
-    /// guest's name.
+    /// Runs the command and passes its output on. With several guests each line is prefixed with
+    /// the guest's name.
     fn output(&self, mut booted: Booted) -> Result<ExitCode> {
         let step = self.step();
         let several = self.machine.guests > 1;
         let mut held: Vec<(String, Stream, Vec<u8>)> = Vec::new();
-        booted.session.follow(booted.limits, |_, happening| match happening {
-            Happening::Log(text) if self.verbose => eprintln!("{text}"),
-            Happening::Output(name, stream, bytes) if several => {
+        booted.session.follow(booted.limits, |_, event| match event {
+            SessionEvent::Log(text) if self.verbose => eprintln!("{text}"),
+            SessionEvent::Output(name, stream, bytes) if several => {
                 let known = held.iter().position(|(owner, kind, _)| owner == name && *kind == stream);
                 let index = known.unwrap_or_else(|| {
                     held.push((name.into(), stream, Vec::new()));
@@ -112,7 +111,7 @@ impl Run {
                     *line = rest;
                 }
             }
-            Happening::Output(_, stream, bytes) => write(stream, &bytes),
+            SessionEvent::Output(_, stream, bytes) => write(stream, &bytes),
             _ => {}
         })?;
         drop(step);
@@ -129,23 +128,23 @@ impl Run {
         let mut step = (!own_ramdisk && !several).then(|| self.step()).flatten();
         let mut raw = None;
         if own_ramdisk || several {
-            // Nobody tells when its user space is there, so everything is shown from the start.
+            // User space does not announce itself here, so show everything from the start.
             if own_ramdisk {
                 booted.limits.boot = None;
             }
             raw = connect(&mut booted.session, !several);
         }
         let verbose = self.verbose || several;
-        booted.session.follow(booted.limits, |session, happening| match happening {
-            Happening::Log(text) if verbose => eprint!("{text}\r\n"),
-            Happening::Ready => {
+        booted.session.follow(booted.limits, |session, event| match event {
+            SessionEvent::Log(text) if verbose => eprint!("{text}\r\n"),
+            SessionEvent::Ready => {
                 drop(step.take());
                 if !several && raw.is_none() {
                     eprintln!("guest is up (log: {}); Ctrl-] ends the machine", session.log_path().display());
                     raw = connect(session, true);
                 }
             }
-            Happening::Console(bytes) => write(Stream::Out, &bytes),
+            SessionEvent::Console(bytes) => write(Stream::Out, &bytes),
             _ => {}
         })?;
         drop(raw);
@@ -157,7 +156,7 @@ impl Run {
     }
 }
 
-/// Hands the terminal to the machine's serial line.
+/// Connects the terminal to the machine's serial line.
 fn connect(session: &mut crate::virtual_machine::session::Session, pass_through: bool) -> Option<terminal::Raw> {
     if pass_through {
         session.pass_through();
@@ -174,8 +173,8 @@ fn connect(session: &mut crate::virtual_machine::session::Session, pass_through:
     raw
 }
 
-/// The first guest's status that is not zero, as far as an exit code can say it. A guest with a
-/// ramdisk of its own need not report one.
+/// The first non-zero status of a guest, limited to the range of an exit code. A guest with a
+/// ramdisk given by the user need not report one.
 fn status(booted: &Booted, reported: bool) -> Result<ExitCode> {
     let mut first = 0;
     for (name, guest) in booted.session.guests() {
@@ -187,7 +186,7 @@ fn status(booted: &Booted, reported: bool) -> Result<ExitCode> {
 }
 
 fn write(stream: Stream, bytes: &[u8]) {
-    // A reader that has gone away, as in `| head`, is no reason to stop before the guest has.
+    // A closed reader, as in `| head`, does not stop the guest.
     let _ = match stream {
         Stream::Out => stdout().write_all(bytes).and_then(|()| stdout().flush()),
         Stream::Err => stderr().write_all(bytes),

@@ -1,9 +1,8 @@
-//! The control domain's disk: a Debian 12 made by mmdebstrap, with the stock Xen tools and the
-//! stock kernel's modules, on an ext4 file system without partitions. Nothing of Debian is changed.
-//! What a run adds comes with the ramdisk.
+//! The control domain's disk: Debian 12 installed by mmdebstrap, with the stock Xen tools and the
+//! stock kernel's modules, on an ext4 file system without a partition table. Debian itself is not
+//! changed; what a run adds is in the ramdisk.
 //!
-//! A disk is kept under `target/cache/control-domain/` by a key that stands for its recipe: another
-//! recipe makes another.
+//! Disks are kept under `target/cache/control-domain/`, named by a hash of their recipe.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ use crate::foundation::{command, workspace};
 
 const RELEASE: &str = "bookworm";
 
-/// What the control domain has beside mmdebstrap's smallest Debian.
+/// Packages beyond mmdebstrap's minimal Debian.
 const PACKAGES: [&str; 11] = [
     "xen-utils-4.17",
     "xenstore-utils",
@@ -35,27 +34,28 @@ const PACKAGES: [&str; 11] = [
     "pciutils",
 ];
 
-/// The modules with which a guest uses what the control domain gives it.
+/// Modules that a guest needs for the disk and network of the control domain.
 const GUEST_MODULES: [&str; 4] = ["xen-blkfront", "xen-netfront", "crc32c_generic", "ext4"];
 
-/// The disk as the control domain sees it; the file has holes where nothing is written.
+/// Size of the disk. The file is sparse.
 const SIZE: Size = Size::mib(6 << 10);
 
-/// Raised when something of the way a disk is made changes that the lists above do not show.
+/// Increment this when the recipe changes in a way that the constants above do not show.
 const VERSION: u32 = 2;
 
-/// A disk that is there, and what of it the boot needs.
+/// A disk that exists, and the parts of it that a boot needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
-    /// Raw, with the file system from the first byte on.
+    /// A raw image that starts with the file system.
     pub(crate) image: PathBuf,
     pub(crate) kernel: PathBuf,
-    /// The kernel's modules: the folder with `modules.dep`.
+    /// The kernel's modules: the folder that has `modules.dep`.
     pub(crate) modules: PathBuf,
 }
 
 impl Disk {
-    /// The disk of today's recipe with these packages besides; made if it is not there yet.
+    /// Returns the disk of the current recipe with these additional packages, and builds it if it
+    /// does not exist.
     pub(crate) fn prepared(more_packages: &[&str]) -> Result<Self> {
         let packages = [&PACKAGES, more_packages].concat();
         let folder = folder(&packages)?;
@@ -69,37 +69,37 @@ impl Disk {
 }
 
 impl Disk {
-    /// Whether it is there already, or can be made since we are root.
+    /// Whether the disk exists or can be built, which needs root.
     pub(crate) fn is_at_hand() -> Result<bool> {
         Ok(rustix::process::geteuid().is_root() || folder(&PACKAGES)?.is_dir())
     }
 
-    /// The ramdisk of a small guest with this disk's kernel.
+    /// Builds the ramdisk of a small guest with this disk's kernel.
     pub(crate) fn guest_ramdisk(&self) -> Result<Vec<u8>> {
         let mut ramdisk = Ramdisk::bootable()?;
         self.guest_modules(&mut ramdisk)?;
         ramdisk.finish()
     }
 
-    /// Adds the modules with which a guest uses what the control domain gives it.
+    /// Adds the modules that a guest needs for the disk and network of the control domain.
     pub(crate) fn guest_modules(&self, ramdisk: &mut Ramdisk) -> Result<()> {
         ramdisk.modules(&self.modules, &GUEST_MODULES)
     }
 
-    /// Kernel and ramdisk of small guests, for the control domain's folder of this run.
+    /// Kernel and ramdisk of small guests, to be files of this run in the control domain.
     pub(crate) fn guest_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let kernel = fs::read(&self.kernel).with_context(|| format!("cannot read {}", self.kernel.display()))?;
         Ok(vec![("vmlinuz".into(), kernel), ("guest.ramdisk".into(), self.guest_ramdisk()?)])
     }
 }
 
-/// Where the disk of today's recipe with these packages lies.
+/// Path of the disk of the current recipe with these packages.
 fn folder(packages: &[&str]) -> Result<PathBuf> {
     let key = system::key(&(VERSION, RELEASE, packages, SIZE.in_mib(), KERNELS[0].package_name()?));
     Ok(workspace::cache("control-domain")?.join(key))
 }
 
-/// Makes the disk and puts it at `folder`.
+/// Builds the disk and moves it to `folder`.
 fn make(folder: &Path, packages: &[&str]) -> Result<()> {
     let kernel = &KERNELS[0];
     let parent = workspace::cache("control-domain")?;
@@ -116,20 +116,20 @@ fn make(folder: &Path, packages: &[&str]) -> Result<()> {
     let version = kernel_version(&root.join("lib/modules"))?;
     system::run(&root, &["depmod", &version])?;
     fs::write(root.join("etc/hostname"), "control\n")?;
-    // What guests print is kept in /var/log/xen/console.
+    // Guest console output is kept in /var/log/xen/console.
     fs::write(root.join("etc/default/xen"), "XENCONSOLED_ARGS=--log=guest\n")?;
     fs::write(root.join("etc/fstab"), "/dev/sda / ext4 errors=remount-ro 0 1\n")?;
     command::quiet(Command::new("cp").args(["-aL"]).arg(&vmlinuz).arg(fresh.join("vmlinuz")))?;
     command::quiet(Command::new("cp").arg("-a").arg(root.join("lib/modules")).arg(fresh.join("modules")))?;
     system::ext4(&root, &fresh.join("disk.img"), SIZE, "control")?;
-    // Another run may have made the same disk meanwhile: it is as good.
+    // If another run built the same disk in the meantime, that one is used.
     if fs::rename(&fresh, folder).is_err() && !folder.is_dir() {
         bail!("cannot put the control domain's disk at {}", folder.display());
     }
     Ok(())
 }
 
-/// The one kernel version that has a folder in `modules`.
+/// The kernel version that has a folder in `modules`.
 fn kernel_version(modules: &Path) -> Result<String> {
     let entry = fs::read_dir(modules)?.next().with_context(|| format!("{} is empty", modules.display()))??;
     Ok(entry.file_name().to_string_lossy().into_owned())

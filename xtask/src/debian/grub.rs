@@ -1,4 +1,4 @@
-//! A CD image that GRUB boots, under BIOS and under UEFI, with files of ours.
+//! CD images that GRUB boots, under BIOS and under UEFI.
 
 use std::fs;
 use std::path::Path;
@@ -8,19 +8,19 @@ use anyhow::Result;
 
 use crate::foundation::{command, tools};
 
-/// The programs and files that it takes, and the Debian packages that have them.
+/// Programs and files that are needed, and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 3] = [("grub-mkrescue", "grub-common"), ("xorriso", "xorriso"), ("mformat", "mtools")];
 const FILES: [(&str, &str); 2] =
     [("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"), ("/usr/lib/grub/x86_64-efi/efi_gop.mod", "grub-efi-amd64-bin")];
 
-/// Whether images can be made here: what it takes is there, or can be installed.
+/// Whether images can be built here: everything needed is installed, or can be.
 pub(crate) fn can_be_used() -> bool {
     let is_there = PROGRAMS.iter().all(|(program, _)| command::exists(program))
         && FILES.iter().all(|(path, _)| Path::new(path).exists());
     is_there || rustix::process::geteuid().is_root()
 }
 
-/// Makes `image`, which runs `commands` of GRUB's and has these files in its root.
+/// Builds `image`, which runs GRUB's `commands` and has these files in its root folder.
 pub(crate) fn image(image: &Path, commands: &str, files: &[(&str, &Path)]) -> Result<()> {
     for (program, package) in PROGRAMS {
         tools::need_program(program, package)?;

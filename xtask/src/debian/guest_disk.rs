@@ -1,8 +1,8 @@
 //! Disks of full guests: an ordinary Debian with systemd, its own kernel and ramdisk, and a
-//! network, on an ext4 file system without partitions. It is what an administrator would make for a
-//! Xen guest; nothing of Debian is changed.
+//! network, on an ext4 file system without a partition table, as an administrator would create one
+//! for a Xen guest.
 //!
-//! A disk is kept under `target/cache/guests/` by a key that stands for its recipe.
+//! Disks are kept under `target/cache/guests/`, named by a hash of their recipe.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::foundation::progress::Step;
 use crate::foundation::size::Size;
 use crate::foundation::workspace;
 
-/// What a guest has beside mmdebstrap's smallest Debian.
+/// Packages beyond mmdebstrap's minimal Debian.
 const PACKAGES: [&str; 8] = [
     "systemd-sysv",
     "udev",
@@ -27,10 +27,10 @@ const PACKAGES: [&str; 8] = [
     "procps",
 ];
 
-/// The disk as the guest sees it; the file has holes where nothing is written.
+/// Size of the disk. The file is sparse.
 const SIZE: Size = Size::mib(4 << 10);
 
-/// What an administrator writes, by path.
+/// Configuration files, by path.
 const FILES: [(&str, &str); 6] = [
     ("etc/fstab", "/dev/xvda / ext4 errors=remount-ro 0 1\n"),
     ("etc/hosts", "127.0.0.1 localhost guest\n"),
@@ -41,26 +41,27 @@ const FILES: [(&str, &str); 6] = [
     ("etc/systemd/system.conf.d/slow.conf", "[Manager]\nDefaultTimeoutStartSec=900\nDefaultDeviceTimeoutSec=900\n"),
 ];
 
-/// Raised when the way a disk is made changes in what the lists above do not show.
+/// Increment this when the recipe changes in a way that the constants above do not show.
 const VERSION: u32 = 1;
 
-/// A Debian that guests run.
+/// A Debian release as a guest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guest {
     pub(crate) name: &'static str,
     release: &'static str,
-    /// PV GRUB of the control domain's release can unpack its kernel: xz yes, zstd no.
+    /// Whether PV GRUB of the control domain's release can decompress its kernel: xz yes, zstd no.
     pub(crate) boots_by_grub: bool,
 }
 
-/// Those that are tested.
+/// The guests that are tested.
 pub(crate) const GUESTS: [Guest; 2] = [
     Guest { name: "debian12", release: "bookworm", boots_by_grub: true },
     Guest { name: "debian13", release: "trixie", boots_by_grub: false },
 ];
 
 impl Guest {
-    /// Its disk, raw, with the file system from the first byte on; made if it is not there yet.
+    /// Returns its disk, a raw image that starts with the file system, and builds it if it does not
+    /// exist.
     pub(crate) fn disk(&self) -> Result<PathBuf> {
         let key = system::key(&(VERSION, self.release, PACKAGES, SIZE.in_mib(), FILES));
         let folder = workspace::cache("guests")?;
@@ -70,7 +71,7 @@ impl Guest {
         }
         let scratch = tempfile::Builder::new().prefix(".make").tempdir_in(&folder)?;
         let (root, fresh) = (scratch.path().join("root"), scratch.path().join("disk.img"));
-        // The mirrors' lists are fetched before the long step begins.
+        // Fetch the package lists before the long step begins.
         Release::open(self.release)?;
         system::install(self.release, &PACKAGES, &root, &format!("the disk of a {} guest", self.name))?;
         let _step = Step::start(format!("writing the disk of a {} guest", self.name));

@@ -1,4 +1,4 @@
-//! Kernel modules that a ramdisk needs, in the order in which they can be loaded.
+//! Kernel modules for a ramdisk, in load order.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The files of the modules called `names` and of all that they depend on, dependencies first;
-/// `folder` holds `modules.dep`. A name that is built into the kernel has no file.
+/// Files of the modules called `names` and of all their dependencies, dependencies first. `folder`
+/// has `modules.dep`. A module that is built into the kernel has no file.
 pub(crate) fn closure(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     let path = folder.join("modules.dep");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -16,7 +16,7 @@ pub(crate) fn closure(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().map(|file| folder.join(file)).collect())
 }
 
-/// The same with the contents of `modules.dep` and `modules.builtin`.
+/// The same, given the contents of `modules.dep` and `modules.builtin`.
 fn ordered<'a>(dependencies: &'a str, built_in: &str, names: &[&str]) -> Result<Vec<&'a str>> {
     let lines = dependencies.lines().filter_map(|line| line.split_once(':'));
     let known: BTreeMap<String, (&str, &str)> = lines.map(|(file, needs)| (name(file), (file, needs))).collect();
@@ -27,7 +27,7 @@ fn ordered<'a>(dependencies: &'a str, built_in: &str, names: &[&str]) -> Result<
             continue;
         }
         let (file, needs) = known.get(&wanted).with_context(|| format!("the kernel has no module {wanted}"))?;
-        // Loaded from the end of depmod's line to its start, each module comes after what it needs.
+        // Read from its end to its start, a line of depmod has each module after its dependencies.
         for file in needs.split_whitespace().rev().chain([*file]) {
             if !files.contains(&file) {
                 files.push(file);
@@ -37,7 +37,7 @@ fn ordered<'a>(dependencies: &'a str, built_in: &str, names: &[&str]) -> Result<
     Ok(files)
 }
 
-/// The module that lies in `file`, as the kernel calls it.
+/// The kernel's name of the module in `file`.
 fn name(file: &str) -> String {
     let last = file.rsplit('/').next().unwrap_or_default();
     last.split('.').next().unwrap_or_default().replace('-', "_")

@@ -1,4 +1,4 @@
-//! Stock guest kernels: which there are, and the file of each, fetched when it is not there yet.
+//! Stock guest kernels and their files, which are downloaded when they are needed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,16 +10,17 @@ use crate::debian::packages::Release;
 /// A distribution's kernel package.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kernel {
-    /// The name by which `--kernel` and `--only` know it.
+    /// Name for `--kernel` and `--only`.
     pub(crate) name: &'static str,
     release: &'static str,
     package: &'static str,
-    /// It preempts a process in the middle of an exec, which a paravirtualised kernel does not
-    /// survive (docs/known-problems.md): programs that shall come to their end run unpreempted.
+    /// A real-time kernel preempts a process in the middle of an exec, which a paravirtualised
+    /// kernel does not survive (docs/known-problems.md). Programs that have to complete run
+    /// unpreempted there.
     pub(crate) is_real_time: bool,
 }
 
-/// The kernels that are tested; the first is the one that `run` boots.
+/// The kernels that are tested. The first is the default of `run`.
 pub(crate) const KERNELS: [Kernel; 4] = [
     kernel("debian12", "bookworm", "linux-image-amd64"),
     kernel("debian12-cloud", "bookworm", "linux-image-cloud-amd64"),
@@ -32,7 +33,7 @@ const fn kernel(name: &'static str, release: &'static str, package: &'static str
 }
 
 impl Kernel {
-    /// The package that has the kernel itself: the release's newest.
+    /// Name of the package with the kernel itself: the newest of the release.
     pub(crate) fn package_name(&self) -> Result<String> {
         Release::open(self.release)?
             .dependencies(self.package)?
@@ -41,12 +42,12 @@ impl Kernel {
             .with_context(|| format!("{} of Debian {} names no kernel", self.package, self.release))
     }
 
-    /// The folder with the unpacked package, fetched if need be.
+    /// The folder with the unpacked package, which is downloaded if necessary.
     pub(crate) fn unpacked(&self) -> Result<PathBuf> {
         Release::open(self.release)?.unpacked(&self.package_name()?)
     }
 
-    /// The kernel's `vmlinuz`, fetched if need be.
+    /// The kernel's `vmlinuz`, which is downloaded if necessary.
     pub(crate) fn file(&self) -> Result<PathBuf> {
         let package = self.unpacked()?;
         let boot = package.join("boot");
@@ -58,7 +59,7 @@ impl Kernel {
     }
 }
 
-/// The file that `--kernel` means: a stock kernel's name or a path.
+/// The file for a value of `--kernel`: the name of a stock kernel, or a path.
 pub(crate) fn named(text: &str) -> Result<PathBuf> {
     if let Some(kernel) = KERNELS.iter().find(|kernel| kernel.name == text) {
         return kernel.file();

@@ -1,4 +1,4 @@
-//! Debian as material: packages, kernels, ramdisks, and disk images with an installed system.
+//! Debian: packages, kernels, ramdisks, and disk images with an installed system.
 
 pub(crate) mod control_disk;
 pub(crate) mod disk_image;

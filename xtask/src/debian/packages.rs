@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::foundation::progress::Step;
 use crate::foundation::{command, workspace};
 
-/// The keys that sign every Debian release, where Debian itself puts them.
+/// The keys that sign Debian releases, as installed by Debian itself.
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One Debian release, looked at through an apt of its own: it has its lists under `target/cache/`,
-/// needs no root, and shows the same versions whatever release the machine itself runs.
+/// One Debian release, read through a private configuration of apt. Its lists are under
+/// `target/cache/`, it needs no root, and it has the same versions whatever release the host runs.
 #[derive(Debug)]
 pub(crate) struct Release {
     codename: &'static str,
@@ -22,7 +22,7 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    /// The release called `codename`; its package lists are fetched unless they are there already.
+    /// Opens the release called `codename`; fetches its package lists if they do not exist.
     pub(crate) fn open(codename: &'static str) -> Result<Self> {
         for program in ["apt-get", "apt-cache", "dpkg-deb"] {
             if !command::exists(program) {
@@ -44,8 +44,8 @@ impl Release {
         Ok(text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect())
     }
 
-    /// Downloads `package` and unpacks it; returns the folder that now holds its files. A package
-    /// that was unpacked before is not fetched again.
+    /// Downloads and unpacks `package`; returns the folder with its files. A package is downloaded
+    /// once.
     pub(crate) fn unpacked(&self, package: &str) -> Result<PathBuf> {
         let folder = workspace::cache("packages")?.join(self.codename).join(package);
         if folder.is_dir() {
@@ -56,7 +56,7 @@ impl Release {
         let scratch = tempfile::Builder::new().prefix(".fetch").tempdir_in(&parent)?;
         let download = || command::quiet(self.apt("apt-get").args(["download", package]).current_dir(scratch.path()));
         if download().is_err() {
-            // The mirror has moved on since the lists were fetched.
+            // The mirror has changed since the lists were fetched.
             self.fetch_lists()?;
             download().with_context(|| format!("package {package} is missing and could not be fetched"))?;
         }
@@ -70,7 +70,7 @@ impl Release {
         Ok(folder)
     }
 
-    /// The file with the source lines of this release.
+    /// The file with this release's sources in the format of sources.list.
     pub(crate) fn source_list(&self) -> PathBuf {
         self.folder.join("sources.list")
     }
@@ -86,7 +86,7 @@ impl Release {
         Ok(())
     }
 
-    /// Source lines for this release, from the mirrors that the machine's own apt uses.
+    /// The sources of this release, from the mirrors that the host's apt uses.
     fn sources(&self) -> Result<String> {
         let output = command::quiet(Command::new("apt-get").args(["update", "--print-uris"]))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -116,7 +116,7 @@ impl Release {
         Ok(lines.concat())
     }
 
-    /// A program of apt with this release's configuration.
+    /// A command of apt with this release's configuration.
     fn apt(&self, program: &str) -> Command {
         let folder = self.folder.display();
         let mut command = Command::new(program);
@@ -139,7 +139,7 @@ impl Release {
     }
 }
 
-/// The base address and suite of a release file in the output of `apt-get update --print-uris`.
+/// Base address and suite of a release file in the output of `apt-get update --print-uris`.
 fn release_file(line: &str) -> Option<(&str, &str)> {
     let address = line.strip_prefix('\'')?.split('\'').next()?;
     address.strip_suffix("/InRelease")?.split_once("/dists/")

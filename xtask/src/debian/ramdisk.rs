@@ -1,6 +1,5 @@
-//! The ramdisk of a guest: busybox, an init script, and what the occasion adds, as an uncompressed
-//! newc archive (uncompressed, because an emulated CPU takes longer to unpack it than a loader to
-//! copy it).
+//! Ramdisks of guests: busybox, an init script, and what a test adds, as a newc archive. It is not
+//! compressed, because an emulated CPU takes longer to decompress it than a loader to copy it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -23,7 +22,7 @@ const FOLDER: u32 = 0o040_000;
 const LINK: u32 = 0o120_000;
 const DEVICE: u32 = 0o020_000;
 
-/// A newc archive that is being written.
+/// A newc archive under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Ramdisk {
     archive: Vec<u8>,
@@ -31,7 +30,7 @@ pub(crate) struct Ramdisk {
 }
 
 impl Ramdisk {
-    /// A ramdisk that boots to `/init`; without anything more that is a shell on the console.
+    /// A ramdisk that boots to `/init`, by default a shell on the console.
     pub(crate) fn bootable() -> Result<Self> {
         let mut ramdisk = Self::with_busybox(INIT)?;
         for folder in ["programs", "root", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin"] {
@@ -40,13 +39,13 @@ impl Ramdisk {
         Ok(ramdisk)
     }
 
-    /// A ramdisk with busybox and what `init`, the first process, needs to run it.
+    /// A ramdisk with busybox, `init` as the first process, and what that needs.
     pub(crate) fn with_busybox(init: &[u8]) -> Result<Self> {
         let mut ramdisk = Self::default();
         for folder in ["bin", "dev", "proc"] {
             ramdisk.folder(folder)?;
         }
-        // The kernel opens it for the first process before that can mount anything.
+        // The kernel opens this for the first process before anything is mounted.
         ramdisk.entry("dev/console", DEVICE | 0o600, &[], (5, 1))?;
         ramdisk.file("init", 0o755, init)?;
         ramdisk.file("bin/busybox", 0o755, &busybox()?)?;
@@ -58,8 +57,8 @@ impl Ramdisk {
         self.entry(path, FOLDER | 0o755, &[], (0, 0))
     }
 
-    /// Has the ramdisk run `words` instead of a shell: what that takes is put into `folder`, which
-    /// ends with a slash if it is not the root.
+    /// Makes the ramdisk run `words` instead of a shell. The files for it are put into `folder`,
+    /// which is empty for the root or ends with a slash.
     pub(crate) fn command(&mut self, folder: &str, words: &[OsString]) -> Result<()> {
         self.agent(folder)?;
         let mut line = words.join(OsStr::new("\0")).as_bytes().to_vec();
@@ -72,8 +71,8 @@ impl Ramdisk {
         self.file(&format!("{folder}agent"), 0o755, &fs::read(programs::built("ramdisk-agent", "ramdisk-agent")?)?)
     }
 
-    /// Adds the kernel modules called `names`, and `modules/order`, which names them in the order
-    /// for loading; `folder` is where `modules.dep` lies.
+    /// Adds the kernel modules called `names`, and `modules/order`, which lists them in load order.
+    /// `folder` has `modules.dep`.
     pub(crate) fn modules(&mut self, folder: &Path, names: &[&str]) -> Result<()> {
         self.folder("modules")?;
         let mut order = String::new();
@@ -102,13 +101,13 @@ impl Ramdisk {
         Ok(())
     }
 
-    /// The finished archive.
+    /// Returns the complete archive.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>> {
         self.entry("TRAILER!!!", 0, &[], (0, 0))?;
         Ok(self.archive)
     }
 
-    /// The finished archive for a guest that has no memory to spare: compressed.
+    /// Returns the complete archive compressed, for a guest with little memory.
     pub(crate) fn finish_small(self) -> Result<Vec<u8>> {
         let mut file = tempfile::tempfile()?;
         file.write_all(&self.finish()?)?;
@@ -116,8 +115,8 @@ impl Ramdisk {
         Ok(command::quiet(Command::new("gzip").arg("-9c").stdin(file))?.stdout)
     }
 
-    /// One archive member: thirteen fields of eight hexadecimal digits behind the magic number,
-    /// then name and contents, each filled up to a multiple of four bytes.
+    /// Appends an archive member: magic number, thirteen fields of eight hexadecimal digits, then
+    /// name and contents, each padded to a multiple of four bytes.
     fn entry(&mut self, path: &str, mode: u32, bytes: &[u8], device: (u32, u32)) -> Result<()> {
         let Ok(length) = u32::try_from(bytes.len()) else { bail!("{path} is too large for a ramdisk") };
         self.entries += 1;
@@ -140,7 +139,7 @@ impl Ramdisk {
     }
 }
 
-/// The static busybox: Debian 12's, whatever is installed.
+/// The static busybox of Debian 12, whatever the host has.
 fn busybox() -> Result<Vec<u8>> {
     let path: PathBuf = Release::open("bookworm")?.unpacked("busybox-static")?.join("bin/busybox");
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))

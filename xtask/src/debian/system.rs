@@ -1,5 +1,5 @@
-//! A Debian made on the spot: mmdebstrap's smallest, packages that are asked for, and a file system
-//! with it.
+//! Installs a Debian system: mmdebstrap's minimal system with additional packages, and a file
+//! system with its contents.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,16 +14,16 @@ use crate::foundation::progress::Step;
 use crate::foundation::size::Size;
 use crate::foundation::tools;
 
-/// A name for a recipe. Should it change with the standard library's hash, what is made by it is
-/// made again.
+/// Hash of a recipe, used as a name. If the standard library changes its hash function, everything
+/// is built again.
 pub(crate) fn key(recipe: &impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
     recipe.hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 
-/// Installs `release` with `more` packages into the folder `root`; `what` names the result for
-/// people.
+/// Installs `release` with `more` packages into the folder `root`; `what` names the result in
+/// messages.
 pub(crate) fn install(release: &'static str, more: &[&str], root: &Path, what: &str) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "{what} is made as root, once: run this as root");
     tools::need_program("mmdebstrap", "mmdebstrap")?;
@@ -52,8 +52,8 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<()> {
     command::quiet(&mut command).map(drop)
 }
 
-/// Makes the raw image `image`, an ext4 file system from the first byte on, with what is in `root`;
-/// it has holes where nothing is written.
+/// Creates the raw image `image`: an ext4 file system without a partition table, with the contents
+/// of `root`. The file is sparse.
 pub(crate) fn ext4(root: &Path, image: &Path, size: Size, label: &str) -> Result<()> {
     tools::need_program("mkfs.ext4", "e2fsprogs")?;
     File::create(image)?.set_len(size.in_mib() << 20)?;

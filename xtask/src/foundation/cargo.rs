@@ -5,12 +5,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The cargo that runs us.
+/// The cargo that runs xtask.
 pub(crate) fn program() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
-/// Runs a cargo build and returns the programs that it makes. Its messages go to standard error.
+/// Runs a cargo build and returns the programs that it builds. Messages go to standard error.
 pub(crate) fn artifacts(command: &mut Command) -> Result<Vec<PathBuf>> {
     let output = command
         .arg("--message-format=json-render-diagnostics")

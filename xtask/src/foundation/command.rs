@@ -1,10 +1,10 @@
-//! Running other programs: quietly with their output in the error, or in the open.
+//! Runs other programs, either with their output captured for an error message, or on the terminal.
 
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
 
-/// Runs the command without showing its output; a failure carries what it printed.
+/// Runs the command without showing its output. An error contains the output.
 pub(crate) fn quiet(command: &mut Command) -> Result<Output> {
     let name = describe(command);
     let output = command.output().with_context(|| format!("cannot start {name}"))?;
@@ -31,7 +31,7 @@ pub(crate) fn exists(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// The command as one would type it, without the environment.
+/// The command line for messages, without the environment.
 fn describe(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(command.get_args().take(6).map(|word| word.to_string_lossy().into_owned()));

@@ -1,4 +1,4 @@
-//! What all other modules stand on: processes, progress, sizes, the terminal, and the workspace.
+//! Basics for all other modules: processes, progress, sizes, the terminal, and the workspace.
 
 pub(crate) mod cargo;
 pub(crate) mod command;

@@ -1,12 +1,12 @@
-//! Progress on standard error: a spinner on a terminal, a line each elsewhere. Standard output
-//! stays free for results.
+//! Progress on standard error: a spinner on a terminal, else a line for each step. Standard output
+//! is reserved for results.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Something that takes a while; the spinner goes away when the value is dropped.
+/// A step that takes a while; the spinner is removed on drop.
 #[derive(Debug)]
 pub(crate) struct Step {
     bar: ProgressBar,
@@ -22,7 +22,7 @@ impl Step {
         Self::on_terminal(text)
     }
 
-    /// The same, but nothing at all where there is no terminal.
+    /// Shows `text` on a terminal only.
     pub(crate) fn on_terminal(text: impl Into<String>) -> Self {
         let text = text.into();
         if !stderr().is_terminal() {

@@ -1,4 +1,4 @@
-//! Memory sizes as people write them: `256M`, `2G`, `131072K`.
+//! Memory sizes in the usual notation: `256M`, `2G`, `131072K`.
 
 use std::fmt;
 use std::str::FromStr;

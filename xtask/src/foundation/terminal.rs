@@ -1,4 +1,5 @@
-//! The terminal of an interactive run: raw while the guest has it, as it was afterwards.
+//! The terminal of an interactive run: in raw mode while it is connected to the guest, restored
+//! afterwards.
 
 use std::io::{IsTerminal, Read, Write, stdin};
 use std::sync::{Mutex, PoisonError};
@@ -7,13 +8,13 @@ use std::thread;
 use rustix::stdio;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-/// The key that ends the machine, as on other consoles: Ctrl-].
+/// Key that ends the machine: Ctrl-], as for other consoles.
 const END_KEY: u8 = 0x1d;
 
-/// What a terminal sends for the end of input.
+/// What a terminal sends at end of input.
 const END_OF_INPUT: u8 = 0x04;
 
-/// The terminal as it was, for whoever has to restore it.
+/// The terminal's settings before raw mode, for restoring them.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// The terminal in raw mode; restored on drop.
@@ -21,7 +22,7 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 pub(crate) struct Raw;
 
 impl Raw {
-    /// Takes the terminal; `None` if standard input is not one.
+    /// Sets raw mode; `None` if standard input is not a terminal.
     pub(crate) fn take() -> Option<Self> {
         if !stdin().is_terminal() {
             return None;
@@ -41,15 +42,15 @@ impl Drop for Raw {
     }
 }
 
-/// Gives the terminal back as it was.
+/// Restores the terminal's settings.
 pub(crate) fn restore() {
     if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        // There is nothing to be done about a terminal that has gone.
+        // If the terminal is gone, there is nothing to restore.
         let _ = tcsetattr(stdio::stdin(), OptionalActions::Now, &before);
     }
 }
 
-/// Copies what is typed to `machine`, in a thread of its own; `end` is called when the end key is
+/// Starts a thread that copies standard input to `machine`; `end` is called when the end key is
 /// pressed.
 pub(crate) fn forward_input(mut machine: impl Write + Send + 'static, end: impl Fn() + Send + 'static) {
     thread::spawn(move || {

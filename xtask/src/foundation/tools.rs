@@ -9,12 +9,12 @@ use anyhow::{Context, Result, bail};
 use crate::foundation::command;
 use crate::foundation::progress::Step;
 
-/// Makes sure that `program` can be started; `package` is the Debian package that has it.
+/// Makes sure that `program` is installed; `package` is its Debian package.
 pub(crate) fn need_program(program: &str, package: &str) -> Result<()> {
     need(program, package, || command::exists(program))
 }
 
-/// Makes sure that there is a file at `path`; `package` is the Debian package that has it.
+/// Makes sure that the file `path` exists; `package` is its Debian package.
 pub(crate) fn need_file(path: &str, package: &str) -> Result<()> {
     need(path, package, || Path::new(path).exists())
 }
@@ -38,8 +38,8 @@ fn need(what: &str, package: &str, is_there: impl Fn() -> bool) -> Result<()> {
         )
     };
     if install().is_err() {
-        // The lists of packages are missing or old. A mirror that is down matters only if the
-        // package then is too.
+        // The package lists are missing or old. A failed update matters only if the second attempt
+        // fails.
         let updated = command::quiet(Command::new("apt-get").arg("update"));
         install().with_context(|| match updated {
             Ok(_) => format!("{what} is missing and {package} cannot be installed"),
@@ -59,7 +59,7 @@ pub(crate) fn has_cargo(subcommand: &str) -> bool {
     installed || command::exists(&program)
 }
 
-/// Makes sure that `cargo SUBCOMMAND` works; `package` is the crate that has it.
+/// Makes sure that `cargo SUBCOMMAND` is installed; `package` is its crate.
 pub(crate) fn need_cargo(subcommand: &str, package: &str) -> Result<()> {
     if has_cargo(subcommand) {
         return Ok(());

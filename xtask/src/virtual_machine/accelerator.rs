@@ -1,5 +1,5 @@
-//! KVM or emulation. A `/dev/kvm` may be there and yet run code of ring 0 by slow emulation, so KVM
-//! is only taken where the CPU says that it virtualises and a first boot works.
+//! KVM or emulation. KVM is used only where the CPU supports virtualisation and a test boot works,
+//! because a `/dev/kvm` may exist and still run ring 0 by slow emulation.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,17 +14,17 @@ use crate::virtual_machine::emulator::{DEBUG_EXIT_PORT, QEMU};
 /// How QEMU runs the machine's CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Accelerator {
-    /// The host's own virtualisation.
+    /// Hardware virtualisation of the host.
     Kvm,
     /// Emulation.
     Tcg,
 }
 
-/// How long the probe may take; it ends within the firmware's first second where KVM is real.
+/// Time limit of the probe. With working KVM it ends within the first second of the firmware.
 const PROBE_TIME: Duration = Duration::from_secs(15);
 
 impl Accelerator {
-    /// The accelerator to use and why, in a few words.
+    /// The accelerator to use, and the reason.
     pub(crate) fn choose(wanted: Option<Self>) -> Result<(Self, String)> {
         match (wanted, why_not_kvm()) {
             (Some(Self::Tcg), _) => Ok((Self::Tcg, "as asked".into())),
@@ -34,7 +34,7 @@ impl Accelerator {
         }
     }
 
-    /// The CPU model that is the default.
+    /// The default CPU model.
     pub(crate) const fn cpu(self) -> &'static str {
         match self {
             Self::Kvm => "host",
@@ -77,8 +77,8 @@ fn why_not_kvm() -> Option<String> {
     }
 }
 
-/// Boots a sector under KVM that writes a number to the debug-exit port; QEMU then ends with that
-/// number doubled plus one.
+/// Boots a sector under KVM that writes a number to the debug-exit port. QEMU then exits with twice
+/// that number plus one.
 fn probe() -> Result<bool> {
     const ANSWER: u8 = 0x10;
     let mut sector = vec![0u8; 512];

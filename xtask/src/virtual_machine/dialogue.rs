@@ -1,4 +1,4 @@
-//! A machine that boots from its own disk, spoken to over the serial line as a person would.
+//! A dialogue over the serial line with a machine that boots from its own disk.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,18 +9,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::virtual_machine::qemu::{Event, Machine, Running};
 
-/// What has been said, kept in a file, too.
+/// The output so far, which is also stored in a file.
 pub(crate) struct Dialogue {
     running: Running,
     input: Box<dyn Write>,
     log: File,
     log_path: PathBuf,
-    /// What came since the last text that was expected.
+    /// Output since the last expected text.
     heard: String,
 }
 
 impl Dialogue {
-    /// Switches `machine` on.
+    /// Starts `machine`.
     pub(crate) fn start(machine: &Machine, log_path: &Path) -> Result<Self> {
         let log = File::create(log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
         let mut running = machine.start()?;
@@ -28,7 +28,7 @@ impl Dialogue {
         Ok(Self { running, input, log, log_path: log_path.to_owned(), heard: String::new() })
     }
 
-    /// Waits until the machine has said `text`.
+    /// Waits until the output contains `text`.
     pub(crate) fn expect(&mut self, text: &str, time: Duration) -> Result<()> {
         let deadline = Instant::now() + time;
         loop {
@@ -47,14 +47,14 @@ impl Dialogue {
         }
     }
 
-    /// Types a line.
+    /// Sends a line.
     pub(crate) fn say(&mut self, line: &str) -> Result<()> {
         self.heard.clear();
         self.input.write_all(format!("{line}\r").as_bytes())?;
         Ok(self.input.flush()?)
     }
 
-    /// Waits until the machine is off, or wants to start again.
+    /// Waits until the machine is off or restarts.
     pub(crate) fn end(mut self, time: Duration) -> Result<()> {
         let deadline = Instant::now() + time;
         loop {

@@ -1,5 +1,5 @@
-//! What lies below the guests on a machine that xtask boots: Paravane, another Multiboot hypervisor
-//! to compare with, or nothing.
+//! The host of a machine that xtask boots: Paravane, another Multiboot hypervisor for comparison,
+//! or none.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -13,30 +13,30 @@ use crate::foundation::size::Size;
 use crate::foundation::workspace;
 use crate::virtual_machine::qemu::Module;
 
-/// The serial line of hypervisors, in their options.
+/// Options that make a hypervisor use the serial line.
 const SERIAL: &str = "console=com1 com1=115200,8n1";
 
-/// The layer below the guests.
+/// What runs below the guests.
 #[derive(Clone, Debug)]
 pub(crate) enum Host {
     /// Paravane with unprivileged guests.
     Paravane(PathBuf),
-    /// Another hypervisor, whose initial domain the guest is.
+    /// Another hypervisor; the guest is its initial domain.
     Other(PathBuf),
-    /// The kernel has the machine to itself.
+    /// No hypervisor: the kernel runs on the machine itself.
     Bare,
 }
 
-/// What the boot modules start.
+/// The guests that are started from boot modules.
 #[derive(Clone, Debug)]
 pub(crate) enum Load {
-    /// Guests without privileges; on another hypervisor the only one is its initial domain.
+    /// Unprivileged guests; on another hypervisor a single one, as initial domain.
     Guests(Vec<GuestModule>),
     /// The initial domain.
     Initial(GuestModule),
 }
 
-/// One guest as the boot modules describe it.
+/// One guest as described by boot modules.
 #[derive(Clone, Debug)]
 pub(crate) struct GuestModule {
     pub(crate) name: String,
@@ -48,8 +48,8 @@ pub(crate) struct GuestModule {
 }
 
 impl Host {
-    /// What `--hypervisor` means: nothing is Paravane, freshly built; `xen` is Debian's; `none` is
-    /// the bare machine.
+    /// The host for a value of `--hypervisor`: by default Paravane, which is built; `xen` is
+    /// Debian's Xen; `none` is the bare machine.
     pub(crate) fn named(hypervisor: Option<&str>) -> Result<Self> {
         match hypervisor {
             None => Ok(Self::Paravane(hypervisor::build()?)),
@@ -67,17 +67,17 @@ impl Host {
         matches!(self, Self::Paravane(_))
     }
 
-    /// Whether the guest's console is the serial line itself, nothing in front of its lines.
+    /// Whether the guest's console is the serial line itself, without a prefix on its lines.
     pub(crate) const fn is_console_alone(&self) -> bool {
         !self.is_paravane()
     }
 
-    /// The console that a guest's kernel is told to use.
+    /// The console device for a guest's kernel command line.
     pub(crate) const fn console(&self) -> &'static str {
         if matches!(self, Self::Bare) { "ttyS0,115200" } else { "hvc0" }
     }
 
-    /// What QEMU boots for this load: image, its command line, and modules.
+    /// What QEMU boots for this load: image, command line, and modules.
     pub(crate) fn boot(&self, load: &Load, options: &str) -> Result<(PathBuf, String, Vec<Module>)> {
         let mut modules = Vec::new();
         match (self, load) {
@@ -112,7 +112,7 @@ impl Host {
 }
 
 impl Load {
-    /// All that is started.
+    /// All guests.
     pub(crate) fn all(&self) -> &[GuestModule] {
         match self {
             Self::Guests(guests) => guests,
@@ -135,7 +135,7 @@ impl GuestModule {
     }
 }
 
-/// Debian's Xen, as QEMU can boot it: unpacked.
+/// Debian's Xen, decompressed for QEMU.
 fn xen() -> Result<PathBuf> {
     let unpacked = workspace::cache("hypervisors")?.join("xen-4.17");
     if unpacked.exists() {

@@ -1,5 +1,5 @@
-//! The options that describe a machine and its guests, shared by every command that boots one, and
-//! the way from them to a session.
+//! Options that describe a machine and its guests, shared by all commands that boot one, and how to
+//! start a session from them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,13 @@ use crate::virtual_machine::qemu::{Boot, Drive, Machine};
 use crate::virtual_machine::session;
 use crate::virtual_machine::session::{Limits, Session};
 
-/// What Paravane and the firmware need beside the guests' memory.
+/// Memory for Paravane and the firmware.
 const HOST_OWN: Size = Size::mib(256);
 
-/// What a guest's kernel and ramdisk take until it has started.
+/// Memory for a guest's kernel and ramdisk until it has started.
 const MODULES: Size = Size::mib(32);
 
-/// The smallest machine that is made without being asked for.
+/// Smallest default size of a machine.
 const LEAST: Size = Size::mib(512);
 
 /// The machine itself.
@@ -39,20 +39,20 @@ pub(crate) struct Hardware {
     /// QEMU's CPU model [default: Haswell when emulated, host under KVM]
     #[arg(long, value_name = "MODEL")]
     pub(crate) cpu: Option<String>,
-    /// Memory of the machine [default: what the guests need and 256M, at least 512M; with a control
+    /// Memory of the machine [default: memory of the guests and 256M, at least 512M; with a control
     /// domain 2G]
     #[arg(long, value_name = "SIZE")]
     pub(crate) host_memory: Option<Size>,
-    /// More words for the hypervisor's command line
+    /// Additional words for the hypervisor's command line
     #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
     pub(crate) host_append: String,
-    /// How QEMU runs the CPUs [default: kvm where it is real, else tcg]
+    /// How QEMU runs the CPUs [default: kvm where it works, else tcg]
     #[arg(long, value_enum)]
     pub(crate) accel: Option<Accelerator>,
     /// Give up after this many seconds
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) timeout: Option<u64>,
-    /// More of QEMU's own arguments.
+    /// Additional QEMU arguments.
     #[arg(skip)]
     pub(crate) arguments: Vec<String>,
 }
@@ -62,25 +62,25 @@ pub(crate) struct Hardware {
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) hardware: Hardware,
-    /// How many guests to start, without a control domain
+    /// Number of guests to start, without a control domain
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) guests: u32,
-    /// Virtual CPUs of each guest, or of the control domain [default: 1; the control domain as many
-    /// as there are CPUs]
+    /// Virtual CPUs of each guest, or of the control domain [default: 1; control domain: number of
+    /// CPUs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=128))]
     pub(crate) vcpus: Option<u32>,
-    /// Memory of each guest, or of the control domain, for example 256M or 2G [default: 256M; the
-    /// control domain 768M]
+    /// Memory of each guest, or of the control domain, for example 256M or 2G [default: 256M;
+    /// control domain: 768M]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
     /// Kernel of guests without a control domain: a file, or debian12, debian12-cloud, debian12-rt,
     /// debian13
     #[arg(long, value_name = "FILE", default_value = "debian12")]
     pub(crate) kernel: String,
-    /// Ramdisk of guests without a control domain instead of the one with busybox
+    /// Ramdisk of guests without a control domain, instead of the default one with busybox
     #[arg(long, value_name = "FILE")]
     pub(crate) ramdisk: Option<PathBuf>,
-    /// More words for the kernel command line of the guests or of the control domain
+    /// Additional words for the kernel command line of the guests or of the control domain
     #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
     pub(crate) append: String,
 }
@@ -92,7 +92,7 @@ pub(crate) enum Contents {
     Bytes(Vec<u8>),
 }
 
-/// Everything that a boot needs.
+/// Everything that is needed to boot a machine.
 #[derive(Debug)]
 pub(crate) struct Setup<'a> {
     pub(crate) host: &'a Host,
@@ -106,14 +106,14 @@ pub(crate) struct Setup<'a> {
     pub(crate) disks: Vec<Drive>,
     /// Words for the hypervisor's command line.
     pub(crate) options: String,
-    /// The one guest's console has the serial line to itself.
+    /// Whether the only guest's console has the serial line to itself.
     pub(crate) raw: bool,
     pub(crate) limits: Limits,
-    /// More of QEMU's own arguments.
+    /// Additional QEMU arguments.
     pub(crate) arguments: Vec<String>,
 }
 
-/// A session and the folder that its machine's files are in.
+/// A session, and the folder with the machine's files.
 #[derive(Debug)]
 pub(crate) struct Booted {
     pub(crate) session: Session,
@@ -122,17 +122,17 @@ pub(crate) struct Booted {
 }
 
 impl Booted {
-    /// The folder that the machine's files are in.
+    /// The folder with the machine's files.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// How long a guest may take to user space unless a timeout is given.
+/// Default time limit of a guest for reaching user space.
 const BOOT_TIME: Duration = Duration::from_secs(240);
 
 impl Setup<'_> {
-    /// Switches the machine on; what comes over its serial line is kept in `log`.
+    /// Starts the machine; its serial output is stored in `log`.
     pub(crate) fn boot(self, log: &Path) -> Result<Booted> {
         ensure!(!self.raw || self.load.all().len() == 1, "only one guest can have the console to itself");
         let folder = tempfile::Builder::new().prefix("machine").tempdir_in(workspace::made(workspace::target())?)?;
@@ -166,23 +166,22 @@ impl Setup<'_> {
     }
 }
 
-/// The machine's memory if nobody says otherwise: what `guests` guests of this size need, and
-/// something for the host.
+/// Default memory of the machine: `guests` guests of this size, and the host.
 pub(crate) fn host_memory(guests: u64, each: Size) -> Size {
     Size::mib((each.in_mib() * guests + HOST_OWN.in_mib() + MODULES.in_mib() * guests).max(LEAST.in_mib()))
 }
 
-/// The memory of a guest, unless it is told.
+/// Default memory of a guest.
 const GUEST_MEMORY: Size = Size::mib(256);
 
 impl Hardware {
-    /// The accelerator, chosen once for several machines.
+    /// Chooses the accelerator, once for several machines.
     pub(crate) fn choose_accelerator(&self) -> Result<(Accelerator, String)> {
         emulator::need()?;
         Accelerator::choose(self.accel)
     }
 
-    /// The limits on a boot and the whole.
+    /// Time limits of the boot and of the whole session.
     pub(crate) fn limits(&self) -> Limits {
         let whole = self.timeout.map(Duration::from_secs);
         Limits { boot: Some(whole.unwrap_or(BOOT_TIME)), whole, end: session::END_TIME }
@@ -190,7 +189,7 @@ impl Hardware {
 }
 
 impl Options {
-    /// An error if something was asked for that only guests without a control domain have.
+    /// Fails if an option was given that applies only to guests without a control domain.
     pub(crate) fn refuse_direct(&self) -> Result<()> {
         let given = [
             ("--guests", self.guests != 1),
@@ -203,8 +202,8 @@ impl Options {
         Ok(())
     }
 
-    /// Boots guests without a control domain; `raw` gives the one guest's console the serial line
-    /// to itself.
+    /// Boots guests without a control domain. With `raw` the only guest's console has the serial
+    /// line to itself.
     pub(crate) fn boot(
         &self,
         host: &Host,
@@ -244,7 +243,7 @@ impl Options {
     }
 }
 
-/// The folder for logs of a kind, and the path of one in there.
+/// Path of a log file; creates the folder for logs of its kind.
 pub(crate) fn log_file(kind: &str, name: &str) -> Result<PathBuf> {
     Ok(workspace::made(workspace::target().join(kind)).context("no place for logs")?.join(format!("{name}.log")))
 }

@@ -1,4 +1,4 @@
-//! Virtual machines: QEMU, what it boots, and the session over its serial line.
+//! Virtual machines: QEMU, what it boots, and the session on its serial line.
 
 pub(crate) mod accelerator;
 pub(crate) mod control_domain;

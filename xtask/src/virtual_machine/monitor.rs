@@ -1,5 +1,5 @@
-//! QEMU's monitor protocol, for what only the emulator can tell: what its screen shows, and what is
-//! in memory.
+//! QEMU's monitor protocol, for what only the emulator knows: the picture on the screen, and the
+//! contents of memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use crate::virtual_machine::picture::Picture;
 
-/// What a machine is started with to have a monitor.
+/// QEMU arguments that give a machine a monitor.
 pub(crate) const ARGUMENTS: [&str; 2] = ["-qmp", "unix:monitor,server=on,wait=off"];
 
-/// How long QEMU may take for anything.
+/// Time limit of a command.
 const TIME: Duration = Duration::from_secs(20);
 
-/// A connection to the monitor of the machine in a folder.
+/// A connection to the monitor of the machine with files in a folder.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     stream: BufReader<UnixStream>,
@@ -27,7 +27,7 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// Connects; QEMU makes its socket soon after its start.
+    /// Connects; QEMU creates its socket shortly after its start.
     pub(crate) fn connect(folder: &Path) -> Result<Self> {
         let deadline = Instant::now() + TIME;
         let stream = loop {
@@ -60,7 +60,7 @@ impl Monitor {
         }
     }
 
-    /// A command of the monitor for people.
+    /// Runs a command of the human monitor.
     pub(crate) fn command(&mut self, line: &str) -> Result<()> {
         let answer = self.execute("human-monitor-command", json!({ "command-line": line }))?;
         match answer.as_str().map(str::trim) {
@@ -69,26 +69,26 @@ impl Monitor {
         }
     }
 
-    /// What the screen shows.
+    /// Reads the picture on the screen.
     pub(crate) fn picture(&mut self) -> Result<Picture> {
         self.execute("screendump", json!({ "filename": "screen.ppm" }))?;
         Picture::parse(&fs::read(self.folder.join("screen.ppm"))?).context("QEMU's picture cannot be read")
     }
 
-    /// Keeps what the screen shows as a PNG.
+    /// Stores the picture on the screen as a PNG.
     pub(crate) fn keep_picture(&mut self, path: &Path) -> Result<()> {
         self.execute("screendump", json!({ "filename": "screen.png", "format": "png" }))?;
         fs::copy(self.folder.join("screen.png"), path)?;
         Ok(())
     }
 
-    /// Physical memory.
+    /// Reads physical memory.
     pub(crate) fn memory(&mut self, address: u64, length: u64) -> Result<Vec<u8>> {
         self.execute("pmemsave", json!({ "val": address, "size": length, "filename": "memory" }))?;
         Ok(fs::read(self.folder.join("memory"))?)
     }
 
-    /// Gives all CPUs an NMI after each pause until the machine has ended.
+    /// Sends an NMI to all CPUs after each pause until the machine has ended.
     pub(crate) fn keep_sending_nmis(mut self, pause: Duration) {
         thread::spawn(move || {
             while self.command("nmi").is_ok() {

@@ -1,5 +1,5 @@
-//! Pictures of a screen, and the text in them: read by the font that it is drawn with, or compared
-//! with what should stand there.
+//! Pictures of a screen, and the text in them: recognised by a known font, or compared with
+//! expected text.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use embedded_graphics::pixelcolor::BinaryColor;
 use embedded_graphics::text::Baseline;
 use embedded_graphics::text::renderer::TextRenderer;
 
-/// From this brightness on a pixel counts as lit.
+/// Pixels of at least this brightness count as lit.
 const LIT: u8 = 0x60;
-/// Where the cursor stands, a cell may look different.
+/// A cell under the cursor may look different.
 const CURSORS: usize = 2;
 
-/// A picture: for each pixel its brightest colour.
+/// A picture: the brightest colour channel of each pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Picture {
     pub(crate) width: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Picture {
 /// The pixels of a cell.
 type Cell = Vec<bool>;
 
-/// One character, as the crate of the font draws it.
+/// One character as drawn by the crate of the font.
 struct Canvas {
     size: Size,
     pixels: Cell,
@@ -55,13 +55,13 @@ impl DrawTarget for Canvas {
     }
 }
 
-/// Each printable character of a font by its pixels.
+/// All printable characters of a font, by their pixels.
 fn alphabet(font: &MonoFont<'_>) -> HashMap<Cell, char> {
     let draw = |character: char| {
         let size = font.character_size;
         let mut canvas = Canvas { size, pixels: vec![false; (size.width * size.height) as usize] };
         let style = MonoTextStyle::new(font, BinaryColor::On);
-        // it cannot fail
+        // Drawing into memory does not fail.
         let _ = style.draw_string(&character.to_string(), Point::zero(), Baseline::Top, &mut canvas);
         (canvas.pixels, character)
     };
@@ -69,7 +69,7 @@ fn alphabet(font: &MonoFont<'_>) -> HashMap<Cell, char> {
 }
 
 impl Picture {
-    /// Reads a PPM file with three bytes a pixel.
+    /// Reads a PPM file with three bytes for each pixel.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut at = 0;
         let mut word = || {
@@ -85,14 +85,14 @@ impl Picture {
         right.then(|| Self { width, height, pixels: pixels.chunks(3).map(brightest).collect() })
     }
 
-    /// The pixels of a cell of so many pixels.
+    /// The pixels of a cell of this size.
     fn cell(&self, column: usize, row: usize, (width, height): (usize, usize)) -> Cell {
         let lines = (row * height..(row + 1) * height).map(|y| y * self.width + column * width);
         lines.flat_map(|start| self.pixels[start..start + width].iter().map(|&pixel| pixel >= LIT)).collect()
     }
 
-    /// The text of Paravane's console on a screen of this width, row by row; what is no character
-    /// is a `\u{fffd}`.
+    /// Recognises the text of Paravane's console on a screen of this width, row by row. An unknown
+    /// character is `\u{fffd}`.
     pub(crate) fn text(&self) -> Vec<String> {
         let font = if self.width < 1280 { &FONT_8X13 } else { &FONT_10X20 };
         let alphabet = alphabet(font);
@@ -106,8 +106,8 @@ impl Picture {
         .collect()
     }
 
-    /// Whether the picture is that of `rows` of text in some font of cells of one size: equal
-    /// characters look equal, others differ.
+    /// Whether the picture shows `rows` of text in any font with fixed-size cells: equal characters
+    /// look equal, others differ.
     pub(crate) fn shows(&self, rows: &[String], columns: usize) -> Result<(), String> {
         let size = (self.width / columns, self.height / rows.len());
         let mut looks: HashMap<u8, HashMap<Cell, usize>> = HashMap::new();

@@ -1,5 +1,5 @@
-//! One QEMU: what its machine consists of, and the running child. The child ends with the value
-//! that stands for it, and with xtask itself when that is interrupted.
+//! A QEMU process: the machine that it runs, and the child process. The child is killed when its
+//! value is dropped, and when xtask is interrupted.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -17,17 +17,17 @@ use crate::foundation::size::Size;
 use crate::virtual_machine::accelerator::Accelerator;
 use crate::virtual_machine::emulator::{DEBUG_EXIT_PORT, QEMU};
 
-/// QEMU's argument by which a machine that is switched off can still be looked at.
+/// QEMU argument that keeps a machine inspectable after it powers off.
 pub(crate) const STAYS: &str = "-no-shutdown";
 
-/// A boot module: a file in the machine's folder and the arguments it gets.
+/// A boot module: a file in the machine's folder, and its arguments.
 #[derive(Clone, Debug)]
 pub(crate) struct Module {
     pub(crate) file: String,
     pub(crate) arguments: String,
 }
 
-/// What is booted and on what machine.
+/// A machine and what it boots.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     pub(crate) accelerator: Accelerator,
@@ -35,43 +35,43 @@ pub(crate) struct Machine {
     pub(crate) cpus: u32,
     pub(crate) memory: Size,
     pub(crate) boot: Boot,
-    /// The folder that the modules are in.
+    /// The folder with the modules.
     pub(crate) folder: PathBuf,
     pub(crate) disks: Vec<Drive>,
-    /// More of QEMU's own arguments.
+    /// Additional QEMU arguments.
     pub(crate) arguments: Vec<String>,
 }
 
-/// Where the first program comes from.
+/// Source of the first program.
 #[derive(Clone, Debug)]
 pub(crate) enum Boot {
     /// QEMU loads a Multiboot image or a Linux kernel.
     Loaded { kernel: PathBuf, append: String, modules: Vec<Module> },
-    /// The firmware, SeaBIOS unless there is a file, finds it on the first disk.
+    /// The firmware boots from the first disk: SeaBIOS, or the firmware in this file.
     Disk { firmware: Option<PathBuf> },
 }
 
-/// A disk: a raw file. The first is on an AHCI port, the others are virtio devices.
+/// A disk with a raw image. The first is on an AHCI port, the others are virtio devices.
 #[derive(Clone, Debug)]
 pub(crate) struct Drive {
     /// A file in the machine's folder.
     pub(crate) file: String,
-    /// What is written stays in the file.
+    /// Whether writes change the file.
     pub(crate) kept: bool,
 }
 
-/// What happened next on a running machine.
+/// The next event of a running machine.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Bytes from the serial line.
     Output(Vec<u8>),
-    /// Nothing until the given time.
+    /// The deadline has passed.
     Timeout,
     /// QEMU has ended.
     Ended,
 }
 
-/// A QEMU that runs.
+/// A running QEMU.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -81,21 +81,21 @@ pub(crate) struct Running {
     started: Instant,
 }
 
-/// The children that run now, for the handler of signals.
+/// Running child processes, for the signal handler.
 static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// Ends every QEMU that runs now.
+/// Kills all running QEMU processes.
 pub(crate) fn end_all() {
     for &id in CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-            // It may have ended by itself just now.
+            // It may have exited in the meantime.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
 }
 
 impl Machine {
-    /// Starts the machine. Its first serial port is connected to us.
+    /// Starts the machine. Its first serial port is connected to xtask.
     pub(crate) fn start(&self) -> Result<Running> {
         let mut command = Command::new(QEMU);
         command
@@ -103,7 +103,7 @@ impl Machine {
             .args(["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory.in_mib())])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
             .args(["-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"]);
-        // a machine that is to stay when it is off has nothing that ends QEMU
+        // A machine that stays after power-off must not have a device that ends QEMU.
         if !self.arguments.iter().any(|argument| argument == STAYS) {
             command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
         }
@@ -122,13 +122,13 @@ impl Machine {
             }
         }
         if !self.disks.is_empty() {
-            // It has AHCI ports built in.
+            // This machine type has AHCI ports built in.
             command.args(["-machine", "q35"]);
         }
         for (number, disk) in self.disks.iter().enumerate() {
             let snapshot = if disk.kept { "off" } else { "on" };
             let file = &disk.file;
-            // A kernel looks at AHCI ports in any order, at virtio devices in theirs.
+            // A kernel probes AHCI ports in any order, virtio devices in the given order.
             let device = match number {
                 0 => "ide-hd,drive=disk0,bus=ide.0".into(),
                 _ => format!("virtio-blk-pci,drive=disk{number},iommu_platform=on,disable-legacy=on"),
@@ -171,8 +171,8 @@ impl Machine {
 }
 
 impl Module {
-    /// The module as a part of QEMU's `-initrd`, where commas separate modules and a doubled one
-    /// stands for itself.
+    /// The module in the format of QEMU's `-initrd`, where a comma separates modules and a doubled
+    /// comma is a literal one.
     fn argument(&self) -> String {
         let separator = if self.arguments.is_empty() { "" } else { " " };
         format!("{}{separator}{}", self.file, self.arguments).replace(',', ",,")
@@ -180,7 +180,7 @@ impl Module {
 }
 
 impl Running {
-    /// Waits for the next event, until `deadline` at the latest.
+    /// Waits for the next event, at most until `deadline`.
     pub(crate) fn next(&mut self, deadline: Instant) -> Result<Event> {
         match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(bytes) => Ok(Event::Output(bytes)),
@@ -202,7 +202,7 @@ impl Running {
         self.started.elapsed()
     }
 
-    /// What QEMU itself had to say, without its remarks on CPU features that emulation lacks.
+    /// QEMU's own messages, without those about CPU features that emulation lacks.
     pub(crate) fn messages(&self) -> String {
         let text = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         let lines: Vec<&str> =
@@ -213,15 +213,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
         CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.child.id());
     }
 }
 
-/// Makes `folder/name` a link to the file at `path`: names in there need no quoting on the way to
-/// QEMU.
+/// Links the file at `path` to `folder/name`. Such names need no quoting in QEMU's arguments.
 pub(crate) fn place(path: &Path, folder: &Path, name: &str) -> Result<()> {
     let absolute = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
     std::os::unix::fs::symlink(&absolute, folder.join(name))

@@ -1,21 +1,20 @@
-//! A scenario: a shell file of steps that the control domain runs one after the other, each of them
-//! a check.
+//! Scenarios: shell files with steps that the control domain runs in order. Each step is a check.
 //!
-//! `#: NAME` opens a step, `#: NAME (SECONDS)` one that may take longer than usual. What stands
-//! before the first step is put before each: functions, variables. A step has passed if its shell,
-//! which stops at the first command that fails, ends with zero.
+//! `#: NAME` starts a step; `#: NAME (SECONDS)` gives it a time limit. Text before the first step
+//! (functions, variables) is prepended to each step. A step passes if its shell, which stops at the
+//! first failing command, exits with zero.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::virtual_machine::machine::Booted;
-use crate::virtual_machine::session::{Happening, Stream};
+use crate::virtual_machine::session::{SessionEvent, Stream};
 
-/// How long a step may take unless it says otherwise.
+/// Default time limit of a step.
 const TIME: Duration = Duration::from_secs(300);
 
-/// A scenario's steps.
+/// The steps of a scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     steps: Vec<Step>,
@@ -29,22 +28,22 @@ struct Step {
     script: String,
 }
 
-/// How a step went.
+/// Result of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) name: String,
     pub(crate) status: i32,
     pub(crate) output: String,
-    /// By our clock.
+    /// By the host's clock.
     pub(crate) wall: Duration,
-    /// Since the machine was switched on.
+    /// Since the machine was started.
     pub(crate) ended: Duration,
-    /// By the control domain's.
+    /// By the control domain's clock.
     pub(crate) guest: Duration,
 }
 
 impl Scenario {
-    /// Reads `text`; `prelude` goes before each step.
+    /// Parses `text`; `prelude` is prepended to each step.
     pub(crate) fn parse(prelude: &str, text: &str) -> Result<Self> {
         let mut steps: Vec<Step> = Vec::new();
         let mut own = String::new();
@@ -62,7 +61,7 @@ impl Scenario {
         Ok(Self { steps })
     }
 
-    /// The file that the agent takes.
+    /// The file that the agent reads.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let strings = self
             .steps
@@ -71,26 +70,26 @@ impl Scenario {
         strings.flat_map(|text| [text.as_bytes(), b"\0"].concat()).collect()
     }
 
-    /// Follows the machine that runs the scenario; `ended` hears of each step. An error is the
-    /// machine's.
+    /// Follows the machine that runs the scenario and calls `ended` for each step. An error
+    /// concerns the machine.
     pub(crate) fn follow(&self, booted: &mut Booted, mut ended: impl FnMut(&Answer)) -> Result<()> {
         let mut current: Option<Answer> = None;
         let mut began = Duration::ZERO;
         let limits = booted.limits;
         booted
             .session
-            .follow(limits, |session, happening| match happening {
-                Happening::StepBegan(name) => {
+            .follow(limits, |session, event| match event {
+                SessionEvent::StepBegan(name) => {
                     began = session.elapsed();
                     let (wall, guest, ended) = (Duration::ZERO, Duration::ZERO, began);
                     current = Some(Answer { name: name.into(), status: -1, output: String::new(), wall, ended, guest });
                 }
-                Happening::Output(_, Stream::Out | Stream::Err, bytes) => {
+                SessionEvent::Output(_, Stream::Out | Stream::Err, bytes) => {
                     if let Some(answer) = &mut current {
                         answer.output.push_str(&String::from_utf8_lossy(&bytes));
                     }
                 }
-                Happening::StepEnded(status, time) => {
+                SessionEvent::StepEnded(status, time) => {
                     if let Some(mut answer) = current.take() {
                         (answer.status, answer.guest, answer.ended) = (status, time, session.elapsed());
                         answer.wall = answer.ended.saturating_sub(began);
@@ -106,7 +105,7 @@ impl Scenario {
 }
 
 impl Answer {
-    /// What went wrong, if anything did: the status and the last lines of what was printed.
+    /// What went wrong, if anything did: the status and the last lines of output.
     pub(crate) fn complaint(&self) -> Option<String> {
         const LINES: usize = 12;
         let lines: Vec<&str> = self.output.lines().collect();
@@ -119,7 +118,7 @@ impl Answer {
     }
 }
 
-/// A title's name, and its time if it has one in parentheses.
+/// Parses a title into name and time limit, if it has one.
 fn split_time(title: &str) -> Result<(&str, Duration)> {
     let Some((name, time)) = title.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (")) else {
         return Ok((title, TIME));

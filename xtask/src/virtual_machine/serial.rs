@@ -1,53 +1,52 @@
-//! The serial line taken apart: whose line it is, and for an interactive guest its bytes as they
-//! come.
+//! Demultiplexes the serial line: lines by their source, and the raw bytes of an interactive guest.
 
-/// Who wrote a line.
+/// Source of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The hypervisor's own log.
     Host,
-    /// A guest's console, multiplexed behind its name.
+    /// A guest's console, multiplexed with its name as prefix.
     Guest(String),
-    /// Neither: a console that has the line to itself, or the firmware.
+    /// Unmarked: a console that has the line to itself, or the firmware.
     Plain,
 }
 
-/// A piece of what arrived.
+/// A piece of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// A whole line without its end.
+    /// A whole line without its terminator.
     Line(Source, String),
     /// Bytes of a console that is passed through.
     Bytes(Vec<u8>),
 }
 
-/// What the hypervisors put before each line of their own.
+/// Prefixes of the hypervisors' own lines.
 const HOST_MARKS: [&str; 2] = ["(pv) ", "(XEN) "];
 
-/// What the ramdisk puts before each line that is meant for us.
+/// Prefix of lines that the ramdisk sends to xtask.
 pub(crate) const RUN_MARK: &str = "@run ";
 
-/// A line longer than this is cut: nothing that is read here needs more.
+/// Longer lines are cut; everything that is parsed is shorter.
 const LONGEST: usize = 64 * 1024;
 
-/// Takes the bytes of a serial line apart.
+/// Splits the bytes of a serial line into pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     line: Vec<u8>,
-    /// Bytes outside the marked lines are passed through.
+    /// Whether bytes outside the marked lines are passed through.
     passing: bool,
-    /// The rest of the current line has been found to be passed through.
+    /// Whether the rest of the current line is passed through.
     inside: bool,
 }
 
 impl Decoder {
-    /// From now on hands out the console's bytes as they come, save for lines of the hypervisor and
-    /// of the ramdisk.
+    /// Switches to passing the console's bytes through, except lines of the hypervisor and of the
+    /// ramdisk.
     pub(crate) fn pass_through(&mut self) {
         self.passing = true;
     }
 
-    /// Adds what has arrived.
+    /// Adds input.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         for &byte in bytes {
@@ -67,7 +66,7 @@ impl Decoder {
         pieces
     }
 
-    /// Nothing has come for a while: what might have become a mark is not one.
+    /// Handles a pause: an incomplete mark is passed through.
     pub(crate) fn idle(&mut self) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let complete = HOST_MARKS.iter().chain([&RUN_MARK]).any(|mark| self.line.starts_with(mark.as_bytes()));
@@ -78,7 +77,7 @@ impl Decoder {
         pieces
     }
 
-    /// The line ends here.
+    /// Handles the end of a line.
     fn finish(&mut self, pieces: &mut Vec<Piece>) {
         if self.inside || (self.passing && !may_be_marked(&self.line)) {
             self.release(pieces);
@@ -90,7 +89,7 @@ impl Decoder {
         self.inside = false;
     }
 
-    /// Hands the bytes out that are held back.
+    /// Passes on the bytes that are held back.
     fn release(&mut self, pieces: &mut Vec<Piece>) {
         let bytes = std::mem::take(&mut self.line);
         match pieces.last_mut() {
@@ -101,7 +100,7 @@ impl Decoder {
     }
 }
 
-/// Whether a line that begins so is, or may become, one with a mark.
+/// Whether a line with this start has a mark, or may get one.
 fn may_be_marked(start: &[u8]) -> bool {
     HOST_MARKS.iter().chain([&RUN_MARK]).any(|mark| {
         let length = start.len().min(mark.len());

@@ -1,5 +1,5 @@
-//! A machine from power-on to power-off: follows the serial line, keeps what each guest has said
-//! and how it ended, and turns that into one line of verdict.
+//! A session: one machine from power-on to power-off. It follows the serial line, records the
+//! output of each guest and how it ended, and derives the verdict.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,57 +14,57 @@ use base64::engine::general_purpose::STANDARD;
 use crate::virtual_machine::qemu::{Event, Running};
 use crate::virtual_machine::serial::{Decoder, Piece, RUN_MARK, Source};
 
-/// How long a machine normally may take from its last guest's end, or its own panic, to power-off.
+/// Default time from the end of the last guest, or a panic of the hypervisor, to power-off.
 pub(crate) const END_TIME: Duration = Duration::from_secs(20);
 
-/// How long the console may hold back what could become a marked line.
+/// Time after which an incomplete mark is passed through.
 const IDLE_TIME: Duration = Duration::from_millis(100);
 
-/// Which of a command's two outputs.
+/// Output streams of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     Out,
     Err,
 }
 
-/// Something that whoever follows the session may act on.
+/// An event of the session, for the caller.
 #[derive(Debug)]
-pub(crate) enum Happening<'a> {
-    /// A line of the hypervisor or of a guest's console, as it is worth showing in a boot log.
+pub(crate) enum SessionEvent<'a> {
+    /// A line of the hypervisor or of a guest's console, in the form of a boot log.
     Log(&'a str),
     /// A guest has reached user space.
     Ready,
-    /// A guest's command has written something.
+    /// A guest's command has written output.
     Output(&'a str, Stream, Vec<u8>),
     /// A step of a scenario begins.
     StepBegan(&'a str),
-    /// It has ended with this status after so long by the guest's clock.
+    /// A step has ended with this status, after this time by the guest's clock.
     StepEnded(i32, Duration),
     /// Bytes of the console that is passed through.
     Console(Vec<u8>),
 }
 
-/// How a guest's life went so far.
+/// State of a guest.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guest {
-    /// When the kernel named itself, which is its first line.
+    /// Time of the kernel's first line, in which it names itself.
     pub(crate) first_line: Option<Duration>,
     pub(crate) ready: Option<Duration>,
-    /// Status of its command or shell.
+    /// Exit status of its command or shell.
     pub(crate) status: Option<i32>,
-    /// The hypervisor's word on its end.
+    /// The end of the guest as reported by the hypervisor.
     pub(crate) ended: Option<String>,
     /// Why it was not started.
     pub(crate) refused: Option<String>,
-    /// The kernel's last words.
+    /// The panic message of its kernel.
     pub(crate) panic: Option<String>,
     /// The last `RESULT:` line, of a test guest.
     pub(crate) result: Option<String>,
-    /// The hypervisor may end it.
+    /// Whether the hypervisor may end it.
     may_be_killed: bool,
 }
 
-/// The life of one machine.
+/// A machine that is followed.
 #[derive(Debug)]
 pub(crate) struct Session {
     running: Running,
@@ -72,29 +72,29 @@ pub(crate) struct Session {
     log: File,
     log_path: PathBuf,
     guests: BTreeMap<String, Guest>,
-    /// The guest that unmarked lines belong to, when the serial line is all its own.
+    /// The guest that unmarked lines belong to, if it has the serial line to itself.
     alone: Option<String>,
     host_panic: Option<String>,
-    /// The hypervisor's last complaint that concerns no guest.
+    /// The hypervisor's last error that concerns no guest.
     host_error: Option<String>,
-    /// The machine has gone off by itself.
+    /// Whether the machine has powered off by itself.
     off: bool,
 }
 
-/// Limits on a machine's time.
+/// Time limits of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// From power-on until every guest is in user space.
+    /// From power-on until all guests have reached user space.
     pub(crate) boot: Option<Duration>,
     /// From power-on to power-off.
     pub(crate) whole: Option<Duration>,
-    /// From the last guest's end to power-off.
+    /// From the end of the last guest to power-off.
     pub(crate) end: Duration,
 }
 
 impl Session {
-    /// Follows `running`, whose guests have these names; `alone` if the one guest's console is the
-    /// whole serial line.
+    /// Follows `running`, whose guests have these names. With `alone` the only guest's console is
+    /// the whole serial line.
     pub(crate) fn new(running: Running, names: &[String], alone: bool, log_path: &Path) -> Result<Self> {
         let log = File::create(log_path).with_context(|| format!("cannot write {}", log_path.display()))?;
         Ok(Self {
@@ -110,7 +110,7 @@ impl Session {
         })
     }
 
-    /// From now on the console's bytes are handed out as they come.
+    /// Switches to passing the console's bytes through.
     pub(crate) fn pass_through(&mut self) {
         self.decoder.pass_through();
     }
@@ -125,31 +125,31 @@ impl Session {
         &self.guests
     }
 
-    /// It is no error if the hypervisor ends this guest.
+    /// Accepts that the hypervisor ends this guest.
     pub(crate) fn may_be_killed(&mut self, name: &str) {
         if let Some(guest) = self.guests.get_mut(name) {
             guest.may_be_killed = true;
         }
     }
 
-    /// Time since the machine was switched on.
+    /// Time since the machine was started.
     pub(crate) fn elapsed(&self) -> Duration {
         self.running.elapsed()
     }
 
-    /// Where everything that came over the serial line stands.
+    /// Path of the complete serial output.
     pub(crate) fn log_path(&self) -> &Path {
         &self.log_path
     }
 
-    /// Whether the machine has gone off by itself.
+    /// Whether the machine has powered off by itself.
     pub(crate) fn is_off(&self) -> bool {
         self.off
     }
 
-    /// Follows the machine until it is off. An error is a sentence on what went wrong; a guest's
-    /// command that fails is none.
-    pub(crate) fn follow(&mut self, limits: Limits, mut act: impl FnMut(&mut Self, Happening<'_>)) -> Result<()> {
+    /// Follows the machine until it is off. An error describes what went wrong in a sentence; a
+    /// failing command of a guest is not an error.
+    pub(crate) fn follow(&mut self, limits: Limits, mut act: impl FnMut(&mut Self, SessionEvent<'_>)) -> Result<()> {
         let start = Instant::now();
         let mut last_words: Option<Instant> = None;
         loop {
@@ -192,7 +192,7 @@ impl Session {
         Ok(())
     }
 
-    /// An error if a guest was refused or died, or the hypervisor did.
+    /// Fails if a guest was refused or died, or the hypervisor did.
     fn check(&self) -> Result<()> {
         let log = self.log_path.display();
         if let Some(text) = &self.host_panic {
@@ -224,20 +224,20 @@ impl Session {
         bail!("not done after {seconds} s (log: {log})")
     }
 
-    fn piece(&mut self, piece: Piece, act: &mut impl FnMut(&mut Self, Happening<'_>)) {
+    fn piece(&mut self, piece: Piece, act: &mut impl FnMut(&mut Self, SessionEvent<'_>)) {
         let time = self.running.elapsed();
         let (source, text) = match piece {
-            Piece::Bytes(bytes) => return act(self, Happening::Console(bytes)),
+            Piece::Bytes(bytes) => return act(self, SessionEvent::Console(bytes)),
             Piece::Line(source, text) => (source, text),
         };
         let name = match (source, &self.alone) {
             (Source::Host, _) => {
                 self.host_line(&text);
-                return act(self, Happening::Log(&format!("(host) {text}")));
+                return act(self, SessionEvent::Log(&format!("(host) {text}")));
             }
             (Source::Guest(name), _) => name,
             (Source::Plain, Some(name)) => name.clone(),
-            (Source::Plain, None) => return act(self, Happening::Log(&text)),
+            (Source::Plain, None) => return act(self, SessionEvent::Log(&text)),
         };
         let marked = text.strip_prefix(RUN_MARK).and_then(Frame::parse);
         let Some(guest) = self.guests.get_mut(&name) else { return };
@@ -247,11 +247,11 @@ impl Session {
         match marked {
             Some(Frame::Ready) => {
                 guest.ready = Some(time);
-                act(self, Happening::Ready);
+                act(self, SessionEvent::Ready);
             }
-            Some(Frame::Output(stream, bytes)) => act(self, Happening::Output(&name, stream, bytes)),
-            Some(Frame::Step(step)) => act(self, Happening::StepBegan(&step)),
-            Some(Frame::Done(status, time)) => act(self, Happening::StepEnded(status, time)),
+            Some(Frame::Output(stream, bytes)) => act(self, SessionEvent::Output(&name, stream, bytes)),
+            Some(Frame::Step(step)) => act(self, SessionEvent::StepBegan(&step)),
+            Some(Frame::Done(status, time)) => act(self, SessionEvent::StepEnded(status, time)),
             Some(Frame::Exit(status)) => guest.status = Some(status),
             None => {
                 if let Some((_, words)) = text.split_once("Kernel panic - ") {
@@ -260,12 +260,12 @@ impl Session {
                 if let Some(result) = text.strip_prefix("RESULT: ") {
                     guest.result = Some(result.into());
                 }
-                act(self, Happening::Log(&format!("[{name}] {text}")));
+                act(self, SessionEvent::Log(&format!("[{name}] {text}")));
             }
         }
     }
 
-    /// Looks for the lines by which the hypervisor tells how a guest, or itself, has ended.
+    /// Parses the lines in which the hypervisor reports the end of a guest, or its own.
     fn host_line(&mut self, text: &str) {
         let error = text.strip_prefix("error: ");
         let text = error.unwrap_or(text);
@@ -286,7 +286,7 @@ impl Session {
         }
         let initial = ["initial domain not started: ", "initial domain cannot work: "];
         if let Some(reason) = initial.iter().find_map(|start| text.strip_prefix(start)) {
-            // there is no other guest then
+            // There is no other guest in this case.
             self.guests.values_mut().for_each(|guest| guest.refused = Some(reason.trim().into()));
         }
         if error.is_some() {
@@ -301,7 +301,7 @@ impl Guest {
         kind == "poweroff" || (self.may_be_killed && ["killed", "crash"].contains(&kind))
     }
 
-    /// Nothing more is to be expected from it.
+    /// Whether the guest has ended.
     fn is_over(&self) -> bool {
         self.ended.is_some()
             || self.refused.is_some()
@@ -311,7 +311,7 @@ impl Guest {
     }
 }
 
-/// A line of the ramdisk that is meant for us.
+/// Handles a line that the ramdisk sends to xtask.
 #[derive(Debug)]
 enum Frame {
     Ready,
@@ -348,8 +348,7 @@ mod tests {
         assert!(matches!(Frame::parse("ready"), Some(Frame::Ready)));
         assert!(matches!(Frame::parse("exit 137"), Some(Frame::Exit(137))));
         assert!(matches!(Frame::parse("out aGk="), Some(Frame::Output(Stream::Out, bytes)) if bytes == b"hi"));
-        for damaged in
-            ["", "exit", "exit x", "out aGk", "out ?", "exit 99999999999", "done 1", "done 1 x", "nothing of ours"]
+        for damaged in ["", "exit", "exit x", "out aGk", "out ?", "exit 99999999999", "done 1", "done 1 x", "no frame"]
         {
             assert!(Frame::parse(damaged).is_none(), "{damaged}");
         }

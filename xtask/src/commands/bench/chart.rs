@@ -1,26 +1,29 @@
-//! The figures as a picture: for each row what each way costs over the bare machine, as a part of
-//! what Xen costs over it.
+//! The results as a picture: for each row the overhead of each configuration over the bare machine,
+//! as a fraction of Xen's overhead.
 
+use super::configuration::Configuration;
 use super::figures::{Figures, INSTRUCTIONS};
-use super::way::Way;
 
 const LEFT: f64 = 140.0;
 const WIDTH: f64 = 480.0;
 const BAR: f64 = 9.0;
 const LINE: f64 = 30.0;
 const TOP: f64 = 44.0;
-/// The largest share that is drawn to scale.
+/// The largest fraction that is drawn to scale.
 const MOST: f64 = 1.2;
-/// What Paravane is to stay below.
+/// The fraction that Paravane should stay below.
 const TARGET: f64 = 0.5;
-const COLOURS: [(Way, &str); 2] = [(Way::ParavaneDom0, "#8fb8de"), (Way::ParavaneGuest, "#1f5f99")];
+const COLOURS: [(Configuration, &str); 2] =
+    [(Configuration::ParavaneDom0, "#8fb8de"), (Configuration::ParavaneGuest, "#1f5f99")];
 
-/// Draws the shares as SVG.
+/// Draws the fractions as SVG.
 pub(super) fn draw(figures: &Figures) -> String {
     let rows: Vec<&str> = figures
         .rows(INSTRUCTIONS)
         .into_iter()
-        .filter(|row| COLOURS.iter().any(|(way, _)| figures.share(row, *way, INSTRUCTIONS).is_some()))
+        .filter(|row| {
+            COLOURS.iter().any(|(configuration, _)| figures.share(row, *configuration, INSTRUCTIONS).is_some())
+        })
         .collect();
     let height = TOP + LINE * rows.len() as f64 + 12.0;
     let across = |share: f64| LEFT + WIDTH * share.clamp(0.0, MOST) / MOST;
@@ -34,10 +37,10 @@ pub(super) fn draw(figures: &Figures) -> String {
         svg.push_str(&line);
         svg.push('\n');
     };
-    for (at, (way, colour)) in (0..).zip(COLOURS) {
+    for (at, (configuration, colour)) in (0..).zip(COLOURS) {
         let x = LEFT + 130.0 * f64::from(at);
         draw(format!("<rect x=\"{x}\" y=\"24\" width=\"10\" height=\"10\" fill=\"{colour}\"/>"));
-        draw(format!("<text x=\"{}\" y=\"33\">{way}</text>", x + 14.0));
+        draw(format!("<text x=\"{}\" y=\"33\">{configuration}</text>", x + 14.0));
     }
     for (share, dashes) in [(TARGET, "4 3"), (1.0, "none")] {
         let x = across(share);
@@ -49,8 +52,8 @@ pub(super) fn draw(figures: &Figures) -> String {
     for (index, row) in (0..).zip(&rows) {
         let y = TOP + LINE * f64::from(index);
         draw(format!("<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{row}</text>", LEFT - 8.0, y + 15.0));
-        for (at, (way, colour)) in (0..).zip(COLOURS) {
-            let Some(share) = figures.share(row, way, INSTRUCTIONS) else { continue };
+        for (at, (configuration, colour)) in (0..).zip(COLOURS) {
+            let Some(share) = figures.share(row, configuration, INSTRUCTIONS) else { continue };
             let (top, end) = (y + 3.0 + BAR * f64::from(at), across(share));
             draw(format!(
                 "<rect x=\"{LEFT}\" y=\"{top}\" width=\"{}\" height=\"{BAR}\" fill=\"{colour}\"/>",
@@ -66,16 +69,19 @@ pub(super) fn draw(figures: &Figures) -> String {
 #[cfg(test)]
 mod tests {
     use super::draw;
-    use crate::commands::bench::Way;
+    use crate::commands::bench::Configuration;
     use crate::commands::bench::figures::Figures;
 
     #[test]
     fn rows_without_a_rival_are_not_drawn() {
         let mut figures = Figures::default();
-        for (row, way, cost) in
-            [("a", Way::Bare, 1), ("a", Way::XenGuest, 11), ("a", Way::ParavaneGuest, 5), ("b", Way::ParavaneGuest, 5)]
-        {
-            figures.add(row, way, cost);
+        for (row, configuration, cost) in [
+            ("a", Configuration::Bare, 1),
+            ("a", Configuration::XenGuest, 11),
+            ("a", Configuration::ParavaneGuest, 5),
+            ("b", Configuration::ParavaneGuest, 5),
+        ] {
+            figures.add(row, configuration, cost);
         }
         let svg = draw(&figures);
         assert!(svg.contains(">0.40<") && svg.contains(">a<") && !svg.contains(">b<"), "{svg}");

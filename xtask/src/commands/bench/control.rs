@@ -1,5 +1,5 @@
-//! What is measured in guests that a control domain has started, and of starting them: Debian's,
-//! with the stock tools, on either hypervisor. What is done there is in `controldomain/bench`.
+//! Measurements in guests that a control domain has started, and of starting them: Debian with the
+//! stock tools, on either hypervisor. The script is `controldomain/bench`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +8,8 @@ use anyhow::{Result, anyhow, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::configuration::{COUNTED, Configuration, MEMORY, TIME, UNDEFENDED, command_line};
 use super::figures::{BYTES, Figures};
-use super::way::{COUNTED, MEMORY, TIME, UNDEFENDED, Way, command_line};
 use super::{kernel, program};
 use crate::debian::control_disk::Disk;
 use crate::debian::ramdisk::Ramdisk;
@@ -18,7 +18,7 @@ use crate::virtual_machine::control_domain::{ControlDomain, Job};
 use crate::virtual_machine::host::Host;
 use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::Hardware;
-use crate::virtual_machine::session::{Happening, Stream};
+use crate::virtual_machine::session::{SessionEvent, Stream};
 
 const SCRIPT: &str = include_str!("../../../controldomain/bench");
 
@@ -26,18 +26,18 @@ const DEVICES: &[&str] = &["block-random", "block-sequential", "tcp-round-trip",
 const CREATE: &[&str] = &["guest-first-line"];
 const CROWD: &[&str] = &["guest-20th", "memory-guest"];
 const EVENTS: &[&str] = &["event-ping-pong"];
-/// The rows from here that no other way has.
+/// Rows that only this module measures.
 pub(super) const ROWS: &[&str] =
     &[EVENTS[0], DEVICES[0], DEVICES[1], DEVICES[2], DEVICES[3], CREATE[0], CROWD[0], CROWD[1]];
 
-/// Measures the wanted rows, and those of the program: `of_program` or all.
+/// Measures the selected rows, and those of the program: `of_program` or all.
 pub(super) fn measure(
-    way: Way,
+    configuration: Configuration,
     of_program: &[String],
     is_wanted: impl Fn(&str) -> bool,
     figures: &mut Figures,
 ) -> Result<()> {
-    eprintln!("{way}: in the control domain");
+    eprintln!("{configuration}: in the control domain");
     let wanted = |rows: &[&str]| rows.iter().any(|row| is_wanted(row));
     let mut parts = Vec::new();
     let kinds =
@@ -54,7 +54,7 @@ pub(super) fn measure(
         ("program.ramdisk".into(), program::ramdisk("measure", of_program)?.finish()?),
     ];
     files.push(("devices.ramdisk".into(), devices(&disk, &is_wanted)?.finish()?));
-    let host = way.host()?;
+    let host = configuration.host()?;
     let hardware = Hardware {
         cpus: Some(1),
         host_append: UNDEFENDED.into(),
@@ -62,7 +62,7 @@ pub(super) fn measure(
         arguments: COUNTED.map(String::from).to_vec(),
         ..Hardware::default()
     };
-    let (lines, end) = run(way, &host, &disk, &hardware, &parts.join(" "), files)?;
+    let (lines, end) = run(configuration, &host, &disk, &hardware, &parts.join(" "), files)?;
 
     let mut rows: Vec<String> = Vec::new();
     let mut least: BTreeMap<String, u64> = BTreeMap::new();
@@ -78,19 +78,19 @@ pub(super) fn measure(
             }
             least.entry(row).and_modify(|least| *least = value.min(*least)).or_insert(value);
         } else if let Some((row, value)) = line.strip_prefix("bytes ").and_then(|rest| rest.split_once(' ')) {
-            figures.add_of(row, way, value.trim_end().parse()?, BYTES);
+            figures.add_of(row, configuration, value.trim_end().parse()?, BYTES);
         }
     }
-    // The time of the control domain's boot and its tools is in it.
+    // The time includes the boot of the control domain and of its tools.
     for row in rows.iter().filter(|row| !["boot", "start"].contains(&row.as_str())) {
-        figures.add(row, way, least[row]);
+        figures.add(row, configuration, least[row]);
     }
     end?;
     ensure!(!rows.is_empty(), "nothing was measured");
     Ok(())
 }
 
-/// A guest with disk and network that measures these.
+/// Describes a guest with disk and network that measures these.
 fn devices(disk: &Disk, is_wanted: &impl Fn(&str) -> bool) -> Result<Ramdisk> {
     let rows: Vec<String> = DEVICES.iter().filter(|row| is_wanted(row)).map(|row| (*row).to_owned()).collect();
     let mut ramdisk = program::ramdisk("measure", &rows)?;
@@ -98,10 +98,10 @@ fn devices(disk: &Disk, is_wanted: &impl Fn(&str) -> bool) -> Result<Ramdisk> {
     Ok(ramdisk)
 }
 
-/// Runs the script and returns its lines and those of the guests' that it shows, and whether it
-/// came to its end.
+/// Runs the script. Returns its lines, including those of guests that it prints, and whether it
+/// completed.
 pub(super) fn run(
-    way: Way,
+    configuration: Configuration,
     host: &Host,
     disk: &Disk,
     hardware: &Hardware,
@@ -119,16 +119,16 @@ pub(super) fn run(
         files,
         disks: Vec::new(),
     };
-    let log = machine::log_file("bench-logs", &format!("{way}-control"))?;
+    let log = machine::log_file("bench-logs", &format!("{configuration}-control"))?;
     let mut booted = control_domain.boot(host, Accelerator::Tcg, disk, &log)?;
     let (mut text, mut failed) = (String::new(), String::new());
-    let life = booted.session.follow(booted.limits, |_, happening| match happening {
-        Happening::Output(_, Stream::Err, bytes) => failed.push_str(&String::from_utf8_lossy(&bytes)),
-        Happening::Output(_, Stream::Out, bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+    let life = booted.session.follow(booted.limits, |_, event| match event {
+        SessionEvent::Output(_, Stream::Err, bytes) => failed.push_str(&String::from_utf8_lossy(&bytes)),
+        SessionEvent::Output(_, Stream::Out, bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
         _ => {}
     });
     let status = booted.session.guests().values().find_map(|guest| guest.status);
-    // A whole Debian takes its time to switch off, but has said all there is to say before.
+    // Debian takes long to shut down, but has printed all results before.
     let end = match (status, life) {
         (Some(0), _) => Ok(()),
         (None, Err(error)) => Err(error),

@@ -1,14 +1,14 @@
-//! What Paravane counts while a row is done, out of the lines that the program and Paravane have
-//! printed.
+//! Paravane's performance counters for one row, read from the lines that the program and Paravane
+//! print.
 
 use anyhow::{Context, Result, bail};
 
+use super::configuration::Configuration;
 use super::figures::Figures;
-use super::way::Way;
 
-/// Takes the counters out of the lines between the marks. What the marks themselves cost is known
-/// from a row that does nothing.
-pub(super) fn add(way: Way, lines: &[String], figures: &mut Figures) -> Result<()> {
+/// Reads the counters between the marks. A row that does nothing gives the cost of the marks
+/// themselves.
+pub(super) fn add(configuration: Configuration, lines: &[String], figures: &mut Figures) -> Result<()> {
     let mut readings: Vec<(String, u64)> = Vec::new();
     let mut before = Vec::new();
     let mut marks: Vec<(String, u64)> = Vec::new();
@@ -34,7 +34,7 @@ pub(super) fn add(way: Way, lines: &[String], figures: &mut Figures) -> Result<(
                     }
                     for (name, value) in counts {
                         let own = marks.iter().find(|(other, _)| *other == name).map_or(0, |(_, value)| *value);
-                        figures.add_count(row, way, &name, (value as f64 - own as f64) / times as f64);
+                        figures.add_count(row, configuration, &name, (value as f64 - own as f64) / times as f64);
                     }
                 }
                 _ => bail!("counters without a mark"),

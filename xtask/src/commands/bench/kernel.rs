@@ -1,5 +1,5 @@
-//! What the test kernel `costs` measures as the initial domain, in the first instant of its life:
-//! hypercalls, the boot of the hypervisor below it, and the memory that this one keeps to itself.
+//! Measurements of the test kernel `costs` as initial domain immediately after its start:
+//! hypercalls, the boot time of the hypervisor, and the memory that the hypervisor reserves.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::configuration::{Configuration, HOST_MEMORY, INITIAL, MEMORY};
 use super::figures::{BYTES, Figures};
-use super::way::{HOST_MEMORY, INITIAL, MEMORY, Way};
 use crate::artefacts::programs;
 use crate::debian::kernels;
 use crate::foundation::size::Size;
@@ -16,12 +16,12 @@ use crate::foundation::{command, tools};
 use crate::virtual_machine::host::{GuestModule, Host, Load};
 use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::Contents;
-use crate::virtual_machine::session::Happening;
+use crate::virtual_machine::session::SessionEvent;
 
-/// Those that a guest measures too.
+/// Rows that a guest measures too.
 pub(super) const HYPERCALLS: &[&str] =
     &["hypercall-empty", "update-entry", "update-address", "multicall-32", "pin-unpin"];
-/// All rows from here.
+/// All rows of this module.
 pub(super) const ROWS: &[&str] = &[
     HYPERCALLS[0],
     HYPERCALLS[1],
@@ -38,57 +38,57 @@ const BOOT_COMPRESSED: &str = "hypervisor-boot-xz";
 const MEMORY_HOST: &str = "memory-host";
 const MEMORY_PER_MIB: &str = "memory-per-mib";
 
-/// The machine that is compared with the usual one to tell what each MiB costs.
+/// A second machine size, from which the cost per MiB of memory is derived.
 const SMALLER: Size = Size::mib(1024);
 const PAGE: u64 = 4096;
-/// Fields of a bzImage's header: how many sectors lie before the protected-mode part, less one;
-/// where in that the payload lies; how long it is.
+/// Fields of a bzImage header: number of setup sectors minus one, offset of the payload in the
+/// protected-mode part, and length of the payload.
 const SETUP_SECTORS: usize = 0x1f1;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 
-/// What a boot of the kernel has told.
+/// Results of one boot of the kernel.
 #[derive(Default)]
 struct Told {
     costs: Vec<(String, u64)>,
-    /// Frames of its own, and free ones.
+    /// Frames of the domain, and free frames.
     memory: Option<(u64, u64)>,
 }
 
 /// Measures all rows.
-pub(super) fn measure(way: Way, figures: &mut Figures) -> Result<()> {
-    eprintln!("{way}: hypercalls, boot and memory");
+pub(super) fn measure(configuration: Configuration, figures: &mut Figures) -> Result<()> {
+    eprintln!("{configuration}: hypercalls, boot and memory");
     let program = file()?;
-    let host = way.host()?;
-    let entry = boot(way, &Host::Other(programs::entry()?), &Contents::File(program.clone()), HOST_MEMORY)?;
+    let host = configuration.host()?;
+    let entry = boot(configuration, &Host::Other(programs::entry()?), &Contents::File(program.clone()), HOST_MEMORY)?;
     let entry = entry.cost("entry")?;
-    let usual = boot(way, &host, &Contents::File(program.clone()), HOST_MEMORY)?;
+    let usual = boot(configuration, &host, &Contents::File(program.clone()), HOST_MEMORY)?;
     for row in HYPERCALLS {
-        figures.add(row, way, usual.cost(row)?);
+        figures.add(row, configuration, usual.cost(row)?);
     }
-    figures.add(BOOT, way, usual.cost("start")? - entry);
-    let compressed = boot(way, &host, &Contents::Bytes(compressed(&program)?), HOST_MEMORY)?;
-    figures.add(BOOT_COMPRESSED, way, compressed.cost("start")? - entry);
+    figures.add(BOOT, configuration, usual.cost("start")? - entry);
+    let compressed = boot(configuration, &host, &Contents::Bytes(compressed(&program)?), HOST_MEMORY)?;
+    figures.add(BOOT_COMPRESSED, configuration, compressed.cost("start")? - entry);
 
     let kept = usual.kept(HOST_MEMORY)?;
-    let kept_of_less = boot(way, &host, &Contents::File(program), SMALLER)?.kept(SMALLER)?;
-    figures.add_of(MEMORY_HOST, way, kept as f64, BYTES);
+    let kept_of_less = boot(configuration, &host, &Contents::File(program), SMALLER)?.kept(SMALLER)?;
+    figures.add_of(MEMORY_HOST, configuration, kept as f64, BYTES);
     let each = (kept as f64 - kept_of_less as f64) / (HOST_MEMORY.in_mib() - SMALLER.in_mib()) as f64;
-    figures.add_of(MEMORY_PER_MIB, way, each, BYTES);
+    figures.add_of(MEMORY_PER_MIB, configuration, each, BYTES);
     Ok(())
 }
 
-/// The kernel.
+/// Builds the kernel.
 pub(super) fn file() -> Result<std::path::PathBuf> {
     programs::test_guests()?.remove("costs").context("cargo built no test kernel costs")
 }
 
-/// The name and figure in a line of the kernel's.
+/// Parses a line that the kernel printed into name and figure.
 pub(super) fn cost(line: &str) -> Option<(&str, &str)> {
     line.trim_end().strip_prefix("cost ")?.split_once(' ')
 }
 
-fn boot(way: Way, host: &Host, kernel: &Contents, memory: Size) -> Result<Told> {
+fn boot(configuration: Configuration, host: &Host, kernel: &Contents, memory: Size) -> Result<Told> {
     let domain = GuestModule {
         name: INITIAL.into(),
         memory: MEMORY,
@@ -97,13 +97,13 @@ fn boot(way: Way, host: &Host, kernel: &Contents, memory: Size) -> Result<Told> 
         ramdisk: None,
         command_line: String::new(),
     };
-    let setup = way.setup(host, Load::Initial(domain), vec![("kernel", kernel.clone())], memory);
-    let mut booted = setup.boot(&machine::log_file("bench-logs", &format!("{way}-costs"))?)?;
-    // Xen need not power off when its initial domain does.
+    let setup = configuration.setup(host, Load::Initial(domain), vec![("kernel", kernel.clone())], memory);
+    let mut booted = setup.boot(&machine::log_file("bench-logs", &format!("{configuration}-costs"))?)?;
+    // Xen does not have to power off when its initial domain ends.
     booted.limits.end = std::time::Duration::from_secs(1);
     let mut told = Told::default();
-    let life = booted.session.follow(booted.limits, |_, happening| {
-        let Happening::Log(line) = happening else { return };
+    let life = booted.session.follow(booted.limits, |_, event| {
+        let SessionEvent::Log(line) = event else { return };
         let line = line.strip_prefix("[Domain-0] ").unwrap_or(line);
         if let Some((name, value)) = cost(line) {
             let value = if name == "entry" { u64::from_str_radix(value, 16) } else { value.parse() };
@@ -127,15 +127,15 @@ impl Told {
         found.map(|(_, value)| *value).with_context(|| format!("the test kernel did not tell {name}"))
     }
 
-    /// Bytes of a machine that neither are the domain's nor free.
+    /// Bytes of the machine that are neither free nor the domain's.
     fn kept(&self, memory: Size) -> Result<u64> {
         let (own, free) = self.memory.context("the test kernel did not tell how much memory is free")?;
         Ok((memory.in_mib() << 20) - (own + free) * PAGE)
     }
 }
 
-/// The kernel as a bzImage that takes as long to unpack as Debian's: that one with its payload
-/// replaced by the kernel, and what Debian's unpacks to behind it.
+/// Builds a bzImage that takes as long to decompress as Debian's: Debian's image with its payload
+/// replaced by the kernel followed by Debian's decompressed payload.
 fn compressed(program: &Path) -> Result<Vec<u8>> {
     tools::need_program("xz", "xz-utils")?;
     let mut image = fs::read(kernels::named("debian12")?)?;
@@ -148,7 +148,7 @@ fn compressed(program: &Path) -> Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let (packed, plain) = (folder.path().join("payload.xz"), folder.path().join("payload"));
     fs::write(&packed, image.get(start..start + length).context("Debian's kernel is too short")?)?;
-    // Its length stands behind it.
+    // The length follows the payload.
     let xz = |words: &[&str], file: &Path| -> Result<Vec<u8>> {
         Ok(command::quiet(Command::new("xz").args(words).stdin(File::open(file)?))?.stdout)
     };

@@ -1,14 +1,14 @@
-//! `cargo xtask bench`: the same kernel and the same program on the bare machine, on Debian's Xen
-//! and on Paravane, counted in instructions.
+//! `cargo xtask bench`: runs the same kernel and the same program on the bare machine, on Debian's
+//! Xen and on Paravane, and counts instructions.
 
 mod chart;
+mod configuration;
 mod control;
 mod counts;
 mod figures;
 mod kernel;
 mod program;
 mod scaling;
-mod way;
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,9 +17,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+pub(crate) use self::configuration::{COUNTED, Configuration, UNDEFENDED};
 use self::figures::Figures;
 pub(crate) use self::program::ramdisk;
-pub(crate) use self::way::{COUNTED, UNDEFENDED, Way};
 use crate::virtual_machine::emulator;
 
 /// Options of `bench`.
@@ -28,23 +28,23 @@ pub(crate) struct Bench {
     /// Measure this row only (may be given more than once)
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
-    /// Measure in this way only (may be given more than once)
-    #[arg(long = "way", value_enum, value_name = "WAY")]
-    ways: Vec<Way>,
-    /// Leave out what Paravane counts for each operation
+    /// Measure in this configuration only (may be given more than once)
+    #[arg(long = "configuration", alias = "configuration", value_enum, value_name = "CONFIGURATION")]
+    configurations: Vec<Configuration>,
+    /// Do not read Paravane's counters for each operation
     #[arg(long)]
     no_counters: bool,
-    /// Measure how throughput grows with CPUs and guests instead, in operations per second of the
-    /// clock
+    /// Measure how throughput grows with CPUs and guests instead, in operations per second of wall
+    /// time
     #[arg(long, conflicts_with_all = ["only", "no_counters"])]
     scaling: bool,
-    /// Write the figures for scripts: objects of row, way, value, unit
+    /// Write the figures for scripts: objects with row, way, value, unit
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Draw the figures as SVG
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
-    /// Compare with the figures of an earlier run; what is not measured now is taken from there
+    /// Compare with the figures of an earlier run; rows that are not measured now are taken from it
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 }
@@ -55,14 +55,19 @@ impl Bench {
         emulator::need()?;
         let baseline = self.baseline.as_ref().map(read).transpose()?;
         let mut figures = Figures::default();
-        // What was measured is shown, whatever failed.
+        // Show what was measured even if something failed.
         let mut failed = Vec::new();
-        let ways = if self.ways.is_empty() { Way::ALL.to_vec() } else { self.ways.clone() };
+        let configurations =
+            if self.configurations.is_empty() { Configuration::ALL.to_vec() } else { self.configurations.clone() };
         if self.scaling {
-            failed.extend(scaling::measure(&ways, &mut figures));
+            failed.extend(scaling::measure(&configurations, &mut figures));
         } else {
-            for way in ways {
-                failed.extend(self.measure(way, &mut figures).with_context(|| format!("in the way {way}")).err());
+            for configuration in configurations {
+                failed.extend(
+                    self.measure(configuration, &mut figures)
+                        .with_context(|| format!("in the configuration {configuration}"))
+                        .err(),
+                );
             }
         }
         for error in &failed {
@@ -90,22 +95,26 @@ impl Bench {
 }
 
 impl Bench {
-    fn measure(&self, way: Way, figures: &mut Figures) -> Result<()> {
+    fn measure(&self, configuration: Configuration, figures: &mut Figures) -> Result<()> {
         let wanted = |rows: &[&str]| rows.iter().any(|row| self.is_wanted(row));
         let of_program: Vec<String> = self.only.iter().filter(|row| exists_on_bare(row)).cloned().collect();
         let program = self.only.is_empty() || !of_program.is_empty();
-        if program && matches!(way, Way::Bare | Way::XenDom0 | Way::ParavaneDom0) {
-            program::measure(way, &of_program, figures)?;
+        if program
+            && matches!(configuration, Configuration::Bare | Configuration::XenDom0 | Configuration::ParavaneDom0)
+        {
+            program::measure(configuration, &of_program, figures)?;
         }
-        if program && way.is_paravane() && !self.no_counters {
-            program::count(way, &of_program, figures)?;
+        if program && configuration.is_paravane() && !self.no_counters {
+            program::count(configuration, &of_program, figures)?;
         }
-        if matches!(way, Way::XenDom0 | Way::ParavaneDom0) && wanted(kernel::ROWS) {
-            kernel::measure(way, figures)?;
+        if matches!(configuration, Configuration::XenDom0 | Configuration::ParavaneDom0) && wanted(kernel::ROWS) {
+            kernel::measure(configuration, figures)?;
         }
         let in_guest = [control::ROWS, kernel::HYPERCALLS].concat();
-        if matches!(way, Way::XenGuest | Way::ParavaneGuest) && (wanted(&in_guest) || program) {
-            control::measure(way, &of_program, |row| self.is_wanted(row), figures)?;
+        if matches!(configuration, Configuration::XenGuest | Configuration::ParavaneGuest)
+            && (wanted(&in_guest) || program)
+        {
+            control::measure(configuration, &of_program, |row| self.is_wanted(row), figures)?;
         }
         Ok(())
     }
@@ -115,7 +124,7 @@ impl Bench {
     }
 }
 
-/// Whether the bare machine can do the row too.
+/// Whether the row exists on the bare machine.
 fn exists_on_bare(row: &str) -> bool {
     ![kernel::ROWS, control::ROWS].concat().contains(&row)
 }

@@ -1,64 +1,64 @@
-//! What the program measures in a kernel that needs no control domain.
+//! Measurements of the benchmark program in a kernel that needs no control domain.
 
 use std::fs;
 use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 
+use super::configuration::Configuration;
 use super::counts;
 use super::figures::Figures;
-use super::way::Way;
 use crate::artefacts::programs;
 use crate::debian::packages::Release;
 use crate::debian::ramdisk::Ramdisk;
 use crate::foundation::workspace;
-use crate::virtual_machine::session::{Happening, Stream};
+use crate::virtual_machine::session::{SessionEvent, Stream};
 
-/// Hands the serial input to Paravane's keys, prints the counters, and hands it back to the one
-/// guest.
+/// Console input that switches to Paravane's debug keys, prints the counters, and switches back to
+/// the guest.
 const COUNTERS_KEY: &[u8] = b"\x01\x01\x01p\x01\x01\x01";
 /// Where Debian's programs look for their libraries.
 const LIBRARIES: &str = "lib/x86_64-linux-gnu";
 
-/// Measures the wanted rows.
-pub(super) fn measure(way: Way, wanted: &[String], figures: &mut Figures) -> Result<()> {
-    eprintln!("{way}: measuring");
-    for line in run(way, "measure", wanted)? {
+/// Measures the selected rows.
+pub(super) fn measure(configuration: Configuration, wanted: &[String], figures: &mut Figures) -> Result<()> {
+    eprintln!("{configuration}: measuring");
+    for line in run(configuration, "measure", wanted)? {
         if let Some((row, ticks)) = row(&line) {
-            figures.add(row, way, ticks);
+            figures.add(row, configuration, ticks);
         }
     }
     Ok(())
 }
 
-/// Adds what Paravane counts for each of the wanted rows.
-pub(super) fn count(way: Way, wanted: &[String], figures: &mut Figures) -> Result<()> {
-    eprintln!("{way}: counting");
-    counts::add(way, &run(way, "steps", wanted)?, figures)
+/// Adds Paravane's counters for each of the selected rows.
+pub(super) fn count(configuration: Configuration, wanted: &[String], figures: &mut Figures) -> Result<()> {
+    eprintln!("{configuration}: counting");
+    counts::add(configuration, &run(configuration, "steps", wanted)?, figures)
 }
 
-/// The row that a line of the program's tells of, and its figure.
+/// Parses a line of the program into row and figure.
 pub(super) fn row(line: &str) -> Option<(&str, u64)> {
     let (row, ticks) = line.strip_prefix("row ")?.split_once(' ')?;
     Some((row, ticks.trim_end().parse().ok()?))
 }
 
-/// Runs the program and returns its lines, between them what Paravane said of its counters. At each
-/// of the program's marks it is asked for them, and the program told to go on.
-fn run(way: Way, task: &str, wanted: &[String]) -> Result<Vec<String>> {
-    let mut booted = way.boot(ramdisk(task, wanted)?, Vec::new())?;
+/// Runs the program and returns its lines, interleaved with Paravane's counters: at each mark of
+/// the program the counters are requested, then the program is told to continue.
+fn run(configuration: Configuration, task: &str, wanted: &[String]) -> Result<Vec<String>> {
+    let mut booted = configuration.boot(ramdisk(task, wanted)?, Vec::new())?;
     let mut lines = Vec::new();
     let mut text = String::new();
     let mut failed = String::new();
     let mut input = booted.session.take_input();
-    booted.session.follow(booted.limits, |_, happening| match happening {
-        Happening::Log(line) => lines.extend(line.strip_prefix("(host) ").map(String::from)),
-        Happening::Output(_, Stream::Err, bytes) => failed.push_str(&String::from_utf8_lossy(&bytes)),
-        Happening::Output(_, Stream::Out, bytes) => {
+    booted.session.follow(booted.limits, |_, event| match event {
+        SessionEvent::Log(line) => lines.extend(line.strip_prefix("(host) ").map(String::from)),
+        SessionEvent::Output(_, Stream::Err, bytes) => failed.push_str(&String::from_utf8_lossy(&bytes)),
+        SessionEvent::Output(_, Stream::Out, bytes) => {
             text.push_str(&String::from_utf8_lossy(&bytes));
             while let Some((line, rest)) = text.split_once('\n') {
                 if line.starts_with("begin ") || line.starts_with("end ") {
-                    // A machine that has gone is noticed where its output ends.
+                    // A machine that has ended is noticed when its output ends.
                     let _ = input.as_mut().map(|input| input.write_all(&[COUNTERS_KEY, b"\n"].concat()));
                 }
                 lines.push(line.to_owned());
@@ -76,7 +76,7 @@ fn run(way: Way, task: &str, wanted: &[String]) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// A ramdisk that runs the program's `task` for the wanted rows.
+/// Builds a ramdisk that runs the program's `task` for the selected rows.
 pub(crate) fn ramdisk(task: &str, wanted: &[String]) -> Result<Ramdisk> {
     let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.file("programs/benchmark", 0o755, &program()?)?;
@@ -86,12 +86,12 @@ pub(crate) fn ramdisk(task: &str, wanted: &[String]) -> Result<Ramdisk> {
     Ok(ramdisk)
 }
 
-/// The program itself.
+/// Builds the program.
 pub(super) fn program() -> Result<Vec<u8>> {
     Ok(fs::read(programs::built("benchmark", "benchmark")?)?)
 }
 
-/// Adds Debian's smallest C compiler, its libraries, and what there is to compile.
+/// Adds Debian's smallest C compiler, its libraries, and the source to compile.
 fn compiler(ramdisk: &mut Ramdisk) -> Result<()> {
     let release = Release::open("bookworm")?;
     let (tcc, libc) = (release.unpacked("tcc")?, release.unpacked("libc6")?);

@@ -1,12 +1,11 @@
-//! How throughput grows with CPUs and guests: no instructions are counted here, time is the
-//! clock's.
+//! How throughput grows with CPUs and guests, in wall time instead of instructions.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Error, Result, ensure};
 
+use super::configuration::{Configuration, HOST_MEMORY, INITIAL, MEMORY, TIME, UNDEFENDED, command_line};
 use super::figures::{Figures, PER_SECOND};
-use super::way::{HOST_MEMORY, INITIAL, MEMORY, TIME, UNDEFENDED, Way, command_line};
 use super::{control, program};
 use crate::debian::control_disk::Disk;
 use crate::debian::kernels;
@@ -14,42 +13,42 @@ use crate::foundation::size::Size;
 use crate::virtual_machine::host::{GuestModule, Load};
 use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::{Contents, Hardware};
-use crate::virtual_machine::session::{Happening, Stream};
+use crate::virtual_machine::session::{SessionEvent, Stream};
 
-/// pCPUs, and how many vCPUs the initial domain has on them.
+/// Numbers of pCPUs, each with numbers of vCPUs of the initial domain.
 const SHAPES: [(u32, &[u32]); 2] = [(2, &[1, 2]), (4, &[1, 2, 4])];
-/// pCPUs below the crowds of guests.
+/// pCPUs for the rows with many guests.
 const CROWD_CPUS: u32 = 2;
 const CROWD_MEMORY: Size = Size::mib(3072);
-/// What the program is told to do.
+/// The task given to the program.
 const TASK: &str = "throughput";
 
-/// Measures all, in these ways. One that fails does not keep the others from being measured: all
-/// that went wrong is returned.
-pub(super) fn measure(ways: &[Way], figures: &mut Figures) -> Vec<Error> {
+/// Measures all rows in these configurations. A failure does not stop the others; all failures are
+/// returned.
+pub(super) fn measure(configurations: &[Configuration], figures: &mut Figures) -> Vec<Error> {
     let mut failed = Vec::new();
-    let mut note = |result: Result<()>, way: Way| {
-        failed.extend(result.with_context(|| format!("in the way {way}")).err());
+    let mut note = |result: Result<()>, configuration: Configuration| {
+        failed.extend(result.with_context(|| format!("in the configuration {configuration}")).err());
     };
-    let of = |kind: [Way; 2]| kind.into_iter().filter(|way| ways.contains(way));
+    let of = |kind: [Configuration; 2]| kind.into_iter().filter(|configuration| configurations.contains(configuration));
     for (cpus, all_vcpus) in SHAPES {
         for &vcpus in all_vcpus {
-            // One after the other, so that whatever else the machine does hits both alike.
-            for way in of([Way::XenDom0, Way::ParavaneDom0]) {
-                note(initial(way, cpus, vcpus, figures), way);
+            // In turn, so that other load on the host affects both alike.
+            for configuration in of([Configuration::XenDom0, Configuration::ParavaneDom0]) {
+                note(initial(configuration, cpus, vcpus, figures), configuration);
             }
         }
     }
-    for way in of([Way::XenGuest, Way::ParavaneGuest]) {
-        note(crowd(way, figures), way);
+    for configuration in of([Configuration::XenGuest, Configuration::ParavaneGuest]) {
+        note(crowd(configuration, figures), configuration);
     }
     failed
 }
 
-/// The initial domain with some vCPUs, all of them at work.
-fn initial(way: Way, cpus: u32, vcpus: u32, figures: &mut Figures) -> Result<()> {
-    eprintln!("{way}: {vcpus} vCPUs on {cpus} pCPUs");
-    let host = way.host()?;
+/// Measures the initial domain with some vCPUs, all of them busy.
+fn initial(configuration: Configuration, cpus: u32, vcpus: u32, figures: &mut Figures) -> Result<()> {
+    eprintln!("{configuration}: {vcpus} vCPUs on {cpus} pCPUs");
+    let host = configuration.host()?;
     let domain = GuestModule {
         name: INITIAL.into(),
         memory: MEMORY,
@@ -62,30 +61,34 @@ fn initial(way: Way, cpus: u32, vcpus: u32, figures: &mut Figures) -> Result<()>
         ("vmlinuz", Contents::File(kernels::named("debian12")?)),
         ("ramdisk", Contents::Bytes(program::ramdisk(TASK, &[])?.finish()?)),
     ];
-    let mut setup = way.setup(&host, Load::Initial(domain), files, HOST_MEMORY);
+    let mut setup = configuration.setup(&host, Load::Initial(domain), files, HOST_MEMORY);
     setup.cpus = cpus;
     setup.arguments.clear();
-    let mut booted = setup.boot(&machine::log_file("bench-logs", &format!("{way}-{cpus}-{vcpus}"))?)?;
+    let mut booted = setup.boot(&machine::log_file("bench-logs", &format!("{configuration}-{cpus}-{vcpus}"))?)?;
     let mut input = booted.session.take_input();
     let (mut text, mut started) = (String::new(), false);
-    booted.session.follow(booted.limits, |_, happening| {
-        let Happening::Output(_, Stream::Out, bytes) = happening else { return };
+    booted.session.follow(booted.limits, |_, event| {
+        let SessionEvent::Output(_, Stream::Out, bytes) = event else { return };
         text.push_str(&String::from_utf8_lossy(&bytes));
         if !started && text.contains('\n') {
             started = true;
-            // A machine that has gone is noticed where its output ends.
+            // A machine that has ended is noticed when its output ends.
             let _ = input.as_mut().map(|input| std::io::Write::write_all(input, b"\n"));
         }
     })?;
     let mut told = Rates::default();
     text.lines().filter_map(rate).for_each(|rate| told.add(rate));
-    told.tell(way, |_, operation| format!("{operation}, {cpus} pCPUs, {vcpus} vCPU{}", plural(vcpus)), figures)
+    told.tell(
+        configuration,
+        |_, operation| format!("{operation}, {cpus} pCPUs, {vcpus} vCPU{}", plural(vcpus)),
+        figures,
+    )
 }
 
-/// Guests of one vCPU each that begin at the same moment.
-fn crowd(way: Way, figures: &mut Figures) -> Result<()> {
-    eprintln!("{way}: crowds of guests on {CROWD_CPUS} pCPUs");
-    let host = way.host()?;
+/// Measures guests with one vCPU each that start at the same moment.
+fn crowd(configuration: Configuration, figures: &mut Figures) -> Result<()> {
+    eprintln!("{configuration}: crowds of guests on {CROWD_CPUS} pCPUs");
+    let host = configuration.host()?;
     let disk = Disk::prepared(&[])?;
     let hardware = Hardware {
         cpus: Some(CROWD_CPUS),
@@ -98,12 +101,13 @@ fn crowd(way: Way, figures: &mut Figures) -> Result<()> {
         ("vmlinuz".into(), std::fs::read(&disk.kernel)?),
         ("throughput.ramdisk".into(), program::ramdisk(TASK, &[])?.finish()?),
     ];
-    let (lines, end) = control::run(way, &host, &disk, &hardware, TASK, files)?;
+    let (lines, end) = control::run(configuration, &host, &disk, &hardware, TASK, files)?;
     let mut told = Rates::default();
     lines.iter().filter_map(|line| rate(line)).for_each(|rate| told.add(rate));
     let row = |guests, operation: &str| format!("{operation}, {CROWD_CPUS} pCPUs, {guests} guest{}", plural(guests));
-    // What was measured counts, whatever ended the script; that says more than that nothing was.
-    let measured = told.tell(way, row, figures);
+    // Use the measurements even if the script failed: its error is more specific than 'nothing
+    // measured'.
+    let measured = told.tell(configuration, row, figures);
     end.and(measured)
 }
 
@@ -111,8 +115,8 @@ const fn plural(count: u32) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// A line of the program's: what it did in a round, in the presence of so many guests (zero if none
-/// but itself could be).
+/// A line of the program: its result in one round, and the number of guests (zero if there are no
+/// others).
 struct Rate<'a> {
     guests: u32,
     round: u32,
@@ -120,7 +124,7 @@ struct Rate<'a> {
     value: f64,
 }
 
-/// `rate [GUESTS] ROUND OPERATION VALUE`.
+/// Parses `rate [GUESTS] ROUND OPERATION VALUE`.
 fn rate(line: &str) -> Option<Rate<'_>> {
     let words: Vec<&str> = line.trim_end().strip_prefix("rate ")?.split(' ').collect();
     let (guests, [round, operation, value]) = match words[..] {
@@ -131,7 +135,7 @@ fn rate(line: &str) -> Option<Rate<'_>> {
     Some(Rate { guests, round: round.parse().ok()?, operation, value: value.parse().ok()? })
 }
 
-/// What all have done together, in each round.
+/// The sum over all guests, for each round.
 #[derive(Default)]
 struct Rates {
     sums: BTreeMap<(u32, String), BTreeMap<u32, f64>>,
@@ -143,12 +147,17 @@ impl Rates {
         *rounds.entry(rate.round).or_default() += rate.value;
     }
 
-    /// The best round counts: whatever else the machine does makes rounds worse.
-    fn tell(&self, way: Way, row: impl Fn(u32, &str) -> String, figures: &mut Figures) -> Result<()> {
+    /// The best round counts, because other load on the host only slows rounds down.
+    fn tell(
+        &self,
+        configuration: Configuration,
+        row: impl Fn(u32, &str) -> String,
+        figures: &mut Figures,
+    ) -> Result<()> {
         ensure!(!self.sums.is_empty(), "nothing was measured");
         for ((guests, operation), rounds) in &self.sums {
             let best = rounds.values().copied().fold(0.0, f64::max);
-            figures.add_of(&row(*guests, operation), way, best, PER_SECOND);
+            figures.add_of(&row(*guests, operation), configuration, best, PER_SECOND);
         }
         Ok(())
     }
@@ -156,7 +165,7 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
-    use super::{Figures, Rates, Way, rate};
+    use super::{Configuration, Figures, Rates, rate};
 
     #[test]
     fn the_best_round_of_all_guests_together_counts() {
@@ -166,8 +175,8 @@ mod tests {
         lines.iter().filter_map(|line| rate(line)).for_each(|rate| told.add(rate));
         let mut figures = Figures::default();
         let row = |guests, operation: &str| format!("{operation} {guests}");
-        told.tell(Way::XenGuest, row, &mut figures).expect("something was told");
+        told.tell(Configuration::XenGuest, row, &mut figures).expect("something was told");
         assert!(figures.tables().contains("| exec 2       |        16 |"), "{}", figures.tables());
-        assert!(Rates::default().tell(Way::XenGuest, row, &mut figures).is_err());
+        assert!(Rates::default().tell(Configuration::XenGuest, row, &mut figures).is_err());
     }
 }

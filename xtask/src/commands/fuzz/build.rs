@@ -1,4 +1,4 @@
-//! The targets that there are, and how each is compiled: libFuzzer's hooks are rustc's own.
+//! The fuzz targets, and how each is compiled. libFuzzer's hooks come from rustc itself.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::artefacts::nightly;
 use crate::foundation::progress::Step;
 use crate::foundation::{command, tools, workspace};
 
-/// The triple is named so that build scripts don't get the targets' flags.
+/// The target triple is given, so that build scripts do not get the targets' flags.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// A fuzz target: `fuzz/fuzz_targets/NAME.rs`.
@@ -44,14 +44,14 @@ pub(crate) const TARGETS: &[Target] = &[
     Target::parser("firmware"),
 ];
 
-/// What is compiled into a target.
+/// Instrumentation of a target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Instrumentation {
     /// Counters of edges: fast.
     Counters,
-    /// The values that are compared too, so that libFuzzer finds magic numbers.
+    /// Also compared values, with which libFuzzer finds magic numbers.
     Compares,
-    /// The same with AddressSanitizer.
+    /// Also AddressSanitizer.
     Address,
     /// What `llvm-cov` reads.
     Coverage,
@@ -88,7 +88,7 @@ impl Instrumentation {
 /// Builds the target and returns its program.
 pub(crate) fn program(target: &Target, instrumentation: Instrumentation) -> Result<PathBuf> {
     nightly::need(&[])?;
-    // The fuzzer's own library is C++ that cargo builds.
+    // libFuzzer itself is C++, which cargo builds.
     tools::need_program("c++", "g++")?;
     let folder = workspace::target().join("fuzz/build").join(instrumentation.name());
     let _step = Step::start(format!("building fuzz target {}", target.name));

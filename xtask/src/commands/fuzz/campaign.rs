@@ -1,5 +1,5 @@
-//! A target's processes, from their start until they have run for long enough, have made enough
-//! calls, or one has failed.
+//! The processes of a target, from their start until the time limit, the number of calls, or a
+//! failure.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -15,17 +15,17 @@ use super::build::Target;
 use super::corpus;
 use crate::foundation::workspace;
 
-/// Tells a target to recount the frame table after each step.
+/// Makes a target recount the frame table after each step.
 pub(crate) const EACH_STEP: &str = "FUZZ_EACH_STEP";
-/// Tells a target where to write how many hypercalls it has made.
+/// Makes a target write its number of hypercalls to a file.
 const CALLS_FILE: &str = "FUZZ_CALLS_FILE";
-/// Guests do more in a long input, and each input costs a pair of guests.
+/// Maximum input length. Guests do more with a long input, and each input creates a pair of guests.
 const LONGEST_INPUT: u32 = 4096;
 /// An input that takes longer is a failure.
 const LONGEST_SECONDS: u32 = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// When a target has run for long enough.
+/// When a target has run long enough.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     Time(Duration),
@@ -58,7 +58,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A number with a comma at each thousand.
+/// Formats a number with commas between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -71,7 +71,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// The program of a target with what it always is told.
+/// The program of a target with the arguments that are always given.
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -82,7 +82,7 @@ pub(crate) fn command(program: &Path) -> Command {
     command
 }
 
-/// Processes that are ended when the value is dropped.
+/// Processes that are killed on drop.
 struct Processes(Vec<Process>);
 
 struct Process {
@@ -128,22 +128,22 @@ pub(crate) fn run(target: &Target, program: &Path, limit: Limit, jobs: u32) -> R
 
 impl Processes {
     fn calls(&self) -> u64 {
-        // The file may just be being written.
+        // The file may be in the middle of being written.
         let made = |process: &Process| fs::read_to_string(&process.calls).ok()?.trim().parse::<u64>().ok();
         self.0.iter().filter_map(made).sum()
     }
 
-    /// Lets each process end after the input that it is at.
+    /// Tells each process to exit after its current input.
     fn stop(&self) {
         for process in &self.0 {
             if let Some(pid) = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw) {
-                // One that has ended by itself is noticed next.
+                // A process that has exited is noticed in the next round.
                 let _ = kill_process(pid, Signal::USR1);
             }
         }
     }
 
-    /// Whether none runs any more.
+    /// Whether all have exited.
     fn all_ended(&mut self, crashes: &Path) -> Result<bool> {
         let mut ended = true;
         for process in &mut self.0 {
@@ -169,7 +169,7 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         for process in &mut self.0 {
-            // One that has ended needs no ending.
+            // A process that has exited cannot be killed.
             let _ = process.child.kill();
             let _ = process.child.wait();
         }

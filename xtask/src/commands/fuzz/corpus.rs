@@ -1,5 +1,5 @@
-//! The corpora: what libFuzzer has found, under `target/fuzz/corpus/`, and the little of it that
-//! the repository keeps in `fuzz/corpus/`.
+//! The corpora: all inputs that libFuzzer has found, under `target/fuzz/corpus/`, and a small
+//! selection in the repository, in `fuzz/corpus/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,19 @@ use super::build::{self, Instrumentation, Target};
 use super::campaign;
 use crate::foundation::{command, workspace};
 
-/// The folders that a target's inputs are found in: the one that it writes to, and the
-/// repository's.
+/// The folders with a target's inputs: the one that it writes to, and the repository's.
 pub(super) fn folders(target: &Target) -> Result<(PathBuf, PathBuf)> {
     let working = workspace::made(workspace::target().join("fuzz/corpus").join(target.name))?;
     Ok((working, workspace::root().join("fuzz/corpus").join(target.name)))
 }
 
-/// Replaces what the repository keeps by few inputs that reach the same edges as all that there
-/// are.
+/// Replaces the repository's corpus by few inputs that reach the same edges as all inputs together.
 pub(super) fn minimise(target: &Target) -> Result<()> {
     let program = build::program(target, Instrumentation::Counters)?;
     let (working, kept) = folders(target)?;
     let fresh = tempfile::tempdir_in(workspace::target())?;
     let mut merge = campaign::command(&program);
-    // How often an edge was taken makes no difference here.
+    // The number of times that an edge was taken is ignored here.
     merge.args(["-set_cover_merge=1", "-use_counters=0"]).arg(fresh.path()).arg(&working);
     command::quiet(merge.args(kept.is_dir().then_some(&kept)))?;
     if kept.is_dir() {

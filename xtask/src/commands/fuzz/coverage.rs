@@ -1,5 +1,5 @@
-//! What the corpora reach, by room of the house: a folder or file directly below `src/` of
-//! `hypervisor` or `machine`.
+//! Coverage of the corpora by module: a folder or file directly below `src/` of `hypervisor` or
+//! `machine`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use crate::artefacts::nightly;
 use crate::foundation::progress::Step;
 use crate::foundation::{command, workspace};
 
-/// The crates that are looked at.
+/// The crates that are reported.
 const CRATES: [&str; 2] = ["hypervisor", "machine"];
-/// Rooms that are only there for tests.
+/// Modules that exist for tests only.
 const NOT_COUNTED: [&str; 2] = ["hypervisor/testing", "machine/hosted"];
 
 /// Lines of code.
@@ -81,7 +81,7 @@ fn tools() -> Result<PathBuf> {
     Ok(Path::new(printed.trim()).with_file_name("bin"))
 }
 
-/// The lines of each room, from what `llvm-cov export` says of each file.
+/// The lines of each module, from the figures per file of `llvm-cov export`.
 fn rooms(report: &Value, root: &Path) -> Result<BTreeMap<String, Lines>> {
     let files = report["data"][0]["files"].as_array().context("llvm-cov has exported no files")?;
     let mut rooms: BTreeMap<String, Lines> = BTreeMap::new();
@@ -93,7 +93,7 @@ fn rooms(report: &Value, root: &Path) -> Result<BTreeMap<String, Lines>> {
     Ok(rooms)
 }
 
-/// The room that a file belongs to.
+/// The module that a file belongs to.
 fn room(file: &Path, root: &Path) -> Option<String> {
     let mut parts = file.strip_prefix(root).ok()?.iter().map(|part| part.to_string_lossy());
     let name = parts.next().filter(|name| CRATES.contains(&name.as_ref()))?;

@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, how many hypercalls they make, and what of
-//! the code they reach.
+//! `cargo xtask fuzz`: runs the fuzz targets under libFuzzer, counts their hypercalls, and reports
+//! coverage.
 
 mod build;
 mod campaign;
@@ -17,7 +17,7 @@ use self::build::{Instrumentation, TARGETS, Target};
 use self::campaign::{Limit, Outcome};
 use crate::foundation::command;
 
-/// How long each target runs unless told otherwise.
+/// Default run time of each target.
 const USUAL_TIME: Duration = Duration::from_secs(600);
 
 /// Options of `fuzz`.
@@ -29,28 +29,28 @@ pub(crate) struct Fuzz {
     /// Only this target (may be given more than once)
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
-    /// Run the targets that make hypercalls, until they have made so many in all
+    /// Run the targets that make hypercalls, until they have made this many in total
     #[arg(long, value_name = "N", conflicts_with = "time")]
     calls: Option<u64>,
-    /// Processes of a target that run at the same time
+    /// Number of parallel processes of a target
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     jobs: u32,
-    /// Let AddressSanitizer watch memory, which takes some times as long
+    /// Check memory with AddressSanitizer, which is several times slower
     #[arg(long)]
     address: bool,
     /// Run one input of the target instead, and recount the frame table after each step
     #[arg(long, value_name = "FILE", requires = "targets", conflicts_with_all = ["calls", "coverage", "minimise"])]
     input: Option<PathBuf>,
-    /// Show instead which part of each room of the house the corpora reach
+    /// Show which part of each module the corpora cover instead
     #[arg(long, conflicts_with_all = ["calls", "time", "minimise"])]
     coverage: bool,
-    /// Replace instead the corpora in fuzz/corpus by the least that reach as much
+    /// Minimise the corpora in fuzz/corpus instead, with the same coverage
     #[arg(long, conflicts_with_all = ["calls", "time"])]
     minimise: bool,
 }
 
 impl Fuzz {
-    /// Does what the options say; a crash leaves its input under `target/fuzz/crashes/`.
+    /// Does what the options specify; a crash leaves its input under `target/fuzz/crashes/`.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         let targets = self.wanted()?;
         if self.coverage {
@@ -98,7 +98,8 @@ impl Fuzz {
         for target in targets {
             let program = build::program(target, self.instrumentation(target))?;
             let limit = match self.calls {
-                // What the ones before have made beyond their share is the others' gain.
+                // Calls beyond the share of earlier targets reduce what the remaining ones have to
+                // do.
                 Some(calls) => Limit::Calls(calls.saturating_sub(all.calls).div_ceil(share)),
                 None => Limit::Time(self.time.map_or(USUAL_TIME, Duration::from_secs)),
             };

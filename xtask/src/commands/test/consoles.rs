@@ -27,7 +27,7 @@ const LINES: [&str; 2] = ["(pv) Paravane ", "(pv) error: no guest could be start
 const SECOND: [&str; 2] = ["-serial", "file:second"];
 const CARD: [&str; 4] = ["-chardev", "file,id=card,path=card", "-device", "pci-serial,chardev=card,addr=9"];
 
-/// The names of the ports: what the test reads of the first, and the files of the others.
+/// The names of the ports: the first is read by the test, the others write to files.
 const PORTS: [&str; 3] = ["first", "second", "card"];
 
 struct Case {
@@ -51,7 +51,7 @@ const CASES: [Case; 7] = [
     },
 ];
 
-/// Runs them all, one by one.
+/// Runs all of them in order.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     if !bench.host.is_paravane() {
         return;
@@ -62,7 +62,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     test.on_machine(report, "console PCI card, input", || input(bench));
 }
 
-/// A machine in `folder` that Paravane is booted on directly.
+/// A machine with files in `folder` that boots Paravane directly.
 pub(super) fn machine(bench: &Bench, folder: &Path, options: &str, modules: Vec<Module>) -> Result<Machine> {
     let Host::Paravane(image) = &bench.host else { bail!("only Paravane's consoles are looked at") };
     Ok(Machine {
@@ -102,7 +102,7 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-/// What is typed on a card, which no interrupt tells of, arrives.
+/// Input on a card that raises no interrupt arrives.
 fn input(bench: &Bench) -> Result<Outcome> {
     let folder = tempfile::Builder::new().prefix("machine").tempdir_in(workspace::made(workspace::target())?)?;
     qemu::place(&KERNELS[0].file()?, folder.path(), "vmlinuz")?;

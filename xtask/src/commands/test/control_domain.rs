@@ -1,4 +1,4 @@
-//! Scenarios in the control domain: Debian's own tools against the hypervisor, each step a test of
+//! Scenarios in the control domain: Debian's own tools on the hypervisor. Each step is a test of
 //! its own.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::{Booted, Hardware};
 use crate::virtual_machine::scenario::Scenario;
 
-/// Runs the scenarios one by one, all of them if this kind of test was asked for.
+/// Runs the scenarios in order, all of them if this kind of test was selected.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     let wanted = |script: &&Script| (test.control_domain || script.is_usual) && test.chooses(script.name);
     let scripts: Vec<&Script> = SCRIPTS.iter().filter(wanted).collect();
@@ -44,8 +44,7 @@ fn boot(test: &Test, bench: &Bench, script: &Script, report: &mut Report) -> Res
     follow(&scenario, booted, script.name, report)
 }
 
-/// Each step of the scenario, which `booted` runs, is a test of the report. An error is the
-/// machine's.
+/// Reports each step of the scenario that `booted` runs as a test. An error concerns the machine.
 pub(super) fn follow(scenario: &Scenario, mut booted: Booted, name: &str, report: &mut Report) -> Result<()> {
     scenario.follow(&mut booted, |answer| {
         let outcome = answer.complaint().map_or(Outcome::Success, Outcome::Failure);

@@ -1,5 +1,5 @@
-//! Eight guests at once on two physical CPUs: stock kernels with a busy script, and among them a
-//! hostile test guest. The stock kernels have to finish as if they were alone.
+//! Eight guests at once on two physical CPUs: stock kernels with a busy script, and a hostile test
+//! guest. The stock kernels have to finish as if they were alone.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -18,13 +18,12 @@ use crate::virtual_machine::session::{END_TIME, Limits};
 const GUESTS: u32 = 8;
 const CPUS: u32 = 2;
 
-/// The least with which a stock kernel's own image, which ends at 62 MiB, its ramdisk and the
-/// script find room.
+/// The smallest memory in which a stock kernel, whose image ends at 62 MiB, its ramdisk and the
+/// script fit.
 const MEMORY: Size = Size::mib(64);
 
-/// How it does with that until it gives back what it needs to start only: without the files of
-/// tracing, which take 9 MiB and which nobody reads, and with its ramdisk unpacked and given back
-/// before it goes on.
+/// Kernel options for booting in that memory: no tracing files, which take 9 MiB, and a ramdisk
+/// that is unpacked and freed before user space starts.
 const FRUGAL: &str = "initcall_blacklist=tracer_init_tracefs initramfs_async=0";
 
 const LIMITS: Limits =

@@ -1,5 +1,5 @@
-//! Full Debian guests, each on its own disk in the control domain: boot to login, traffic through
-//! disk and network, reboot, CPUs and memory that come and go, save and restore, and PV GRUB.
+//! Full Debian guests, each on its own disk in the control domain: boot to login, disk and network
+//! traffic, reboot, hotplug of CPUs and memory, save and restore, and PV GRUB.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const LIFE: &str = include_str!("../../../scenarios/debian-guest.sh");
 const PV_GRUB: &str = include_str!("../../../scenarios/pv-grub.sh");
 const END: &str = include_str!("../../../scenarios/debian-guest-end.sh");
 
-/// How long one guest's life may take on a busy and emulated machine, in seconds.
+/// Time limit of one guest on a busy and emulated machine, in seconds.
 const TIME: u64 = 14_400;
 
 /// Runs each guest's scenario.

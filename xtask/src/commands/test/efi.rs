@@ -1,6 +1,6 @@
-//! The firmware's runtime services: under OVMF GRUB boots Paravane and a stock kernel from its own
-//! image; the initial domain lists EFI variables, writes one, reads it back, and finds it in the
-//! flash memory after a restart.
+//! EFI runtime services: under OVMF GRUB boots Paravane and a stock kernel from its own image. The
+//! initial domain lists EFI variables, writes one, reads it back, and finds it in flash memory
+//! after a restart.
 
 use std::ffi::OsString;
 use std::fs;
@@ -31,17 +31,18 @@ const EFIBOOTMGR: [(&str, &[&str]); 5] = [
 ];
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 
-/// UEFI for QEMU, of Debian's package ovmf: code, and a store of variables to begin with.
+/// OVMF from Debian's package ovmf: code, and an initial variable store.
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-/// Of Debian's package grub-efi-amd64-bin.
+/// From Debian's package grub-efi-amd64-bin.
 const GRUB: &str = "/usr/lib/grub/x86_64-efi/multiboot2.mod";
 
 const BOOT_TIME: Duration = Duration::from_secs(420);
 
 const NAME: &str = "efi variables of the initial domain";
 
-/// Runs in the initial domain. Its last word is there on either boot: `first`, then `second`.
+/// Runs in the initial domain. The last word it prints is `first` on the first boot, `second` on
+/// the second.
 const SCRIPT: &str = r#"
 set -e
 mount -t sysfs sysfs /sys 2>/dev/null || true
@@ -102,7 +103,7 @@ fn variables(bench: &Bench) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-/// GRUB as an EFI program that carries all it boots.
+/// GRUB as an EFI program that contains everything it boots.
 fn make_loader(folder: &Path, image: &Path) -> Result<()> {
     let kernel = &KERNELS[0];
     let mut ramdisk = Ramdisk::bootable()?;
@@ -123,7 +124,7 @@ fn make_loader(folder: &Path, image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// As Debian's menu has it.
+/// As in Debian's menu.
 const CONFIGURATION: &str = "
 multiboot2 /boot/paravane placeholder console=com1 com1=115200,8n1 loglvl=debug dom0_mem=384M no-real-mode edd=off
 module2 --nounzip /boot/vmlinuz placeholder console=hvc0
@@ -140,7 +141,7 @@ fn add_efibootmgr(ramdisk: &mut Ramdisk) -> Result<()> {
         let unpacked = release.unpacked(package)?;
         for path in files {
             let file = match *path {
-                // a link to a place on the machine itself
+                // A symbolic link to an absolute path.
                 LOADER => "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
                 path => path,
             };
@@ -152,13 +153,13 @@ fn add_efibootmgr(ramdisk: &mut Ramdisk) -> Result<()> {
     Ok(())
 }
 
-/// Where the loader, or the shell, looks for a file.
+/// Where the loader or the shell looks for a file.
 fn place(path: &str) -> Result<String> {
     let name = Path::new(path).file_name().context("a path without a name")?.to_string_lossy();
     Ok(if path.contains("lib/") { format!("lib/{name}") } else { format!("bin/{name}") })
 }
 
-/// Puts the file system of EFI variables into the ramdisk.
+/// Adds the EFI variable file system to the ramdisk.
 fn add_module(ramdisk: &mut Ramdisk, kernel: &Kernel) -> Result<()> {
     let modules = kernel.unpacked()?.join("lib/modules");
     let version = fs::read_dir(&modules)?.next().context("the kernel has no modules")??.path();

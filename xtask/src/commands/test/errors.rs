@@ -1,5 +1,5 @@
-//! What goes wrong is explained: a guest that dies, a kernel without PV notes, one that cannot be
-//! an initial domain's, too little memory. Each ends in one clear line, soon.
+//! Error messages: a guest that dies, a kernel without PV notes, one that cannot be an initial
+//! domain, too little memory. Each ends in one clear line without delay.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -19,19 +19,19 @@ use crate::virtual_machine::session::{END_TIME, Limits};
 const LIMITS: Limits =
     Limits { boot: Some(Duration::from_secs(120)), whole: Some(Duration::from_secs(150)), end: END_TIME };
 
-/// A way to fail, and words that the explanation has to have.
+/// A way to fail, and words that the message must contain.
 struct Case {
     name: &'static str,
     memory: Size,
-    /// The kernel; without one a stock kernel.
+    /// The kernel; by default a stock kernel.
     kernel: Option<Contents>,
     command: &'static [&'static str],
-    /// It is the initial domain.
+    /// Whether it is the initial domain.
     initial: bool,
     words: &'static str,
 }
 
-/// Runs them all, one by one.
+/// Runs all of them in order.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     let Host::Paravane(image) = &bench.host else { return };
     let Some(cloud) = report.prepared("Debian's cloud kernel", kernels::named("debian12-cloud")) else { return };

@@ -18,12 +18,12 @@ use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::{Contents, Setup};
 use crate::virtual_machine::monitor;
 use crate::virtual_machine::monitor::Monitor;
-use crate::virtual_machine::session::{END_TIME, Happening, Limits};
+use crate::virtual_machine::session::{END_TIME, Limits, SessionEvent};
 
-/// How long a guest may take unless its manifest says otherwise.
+/// Default time limit of a guest.
 const TIME: Duration = Duration::from_secs(60);
 
-/// What a guest says that wants NMIs from then on.
+/// Printed by a guest that wants NMIs from then on.
 const READY_FOR_NMIS: &str = "ready for NMIs";
 
 /// A test guest's manifest.
@@ -35,24 +35,24 @@ struct Manifest {
     cpus: u32,
     time: Duration,
     command_line: String,
-    /// A file of its folder that it gets as its ramdisk.
+    /// A file in its folder that becomes its ramdisk.
     ramdisk: Option<PathBuf>,
-    /// The machine's CPUs get an NMI after each such time.
+    /// Interval at which the machine's CPUs get an NMI.
     nmi: Option<Duration>,
-    /// The hypervisor may end it instead of it ending with success.
+    /// Whether the hypervisor may end it instead of the guest reporting success.
     may_be_killed: bool,
-    /// Other guests, started behind it; each has to succeed too.
+    /// Other guests that are started after it; each has to succeed too.
     with: Vec<String>,
-    /// Started only with others.
+    /// Only started together with others.
     helper: bool,
-    /// The emulator counts instructions.
+    /// Whether the emulator counts instructions.
     counted: bool,
-    /// What the hypervisor's meter may report at most, in nanoseconds.
+    /// Largest latency that the hypervisor may report, in nanoseconds.
     longest_stretch: Option<u64>,
     longest_wait: Option<u64>,
 }
 
-/// Builds and boots them all, one by one.
+/// Builds and boots all of them in order.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     let Some(manifests) = report.prepared("test guests", manifests()) else { return };
     if manifests.is_empty() {
@@ -78,7 +78,7 @@ fn boot(
     for name in &manifest.with {
         started.push(all.get(name).with_context(|| format!("there is no guest {name} to be started with it"))?);
     }
-    // A guest may be there more than once, so each gets a number.
+    // A guest may be started more than once, so each gets a number.
     let names: Vec<String> = (1..).zip(&started).map(|(number, guest)| format!("{}-{number}", guest.name)).collect();
     let ramdisks: Vec<String> = names.iter().map(|name| format!("{name}.ramdisk")).collect();
     let mut files = Vec::new();
@@ -96,7 +96,7 @@ fn boot(
             command_line: guest.command_line.clone(),
         });
     }
-    // Another hypervisor need not power off when its initial domain does.
+    // Another hypervisor does not have to power off when its initial domain ends.
     let powers_off = bench.host.is_paravane();
     let end = if powers_off { END_TIME } else { Duration::from_secs(1) };
     let counted: &[&str] = if manifest.counted { &COUNTED } else { &[] };
@@ -126,12 +126,12 @@ fn boot(
             booted.session.may_be_killed(name);
         }
     }
-    // Firmware does not survive an NMI, so the guest says when it is ready for them.
+    // Firmware does not survive an NMI, so the guest reports when it is ready.
     let folder = booted.folder().to_owned();
     let mut nmis = manifest.nmi;
     let mut trouble = None;
-    let life = booted.session.follow(booted.limits, |_, happening| {
-        if let Happening::Log(line) = happening
+    let life = booted.session.follow(booted.limits, |_, event| {
+        if let SessionEvent::Log(line) = event
             && line.contains(READY_FOR_NMIS)
             && let Some(pause) = nmis.take()
         {
@@ -165,7 +165,7 @@ fn boot(
     Ok(skipped.map_or(Outcome::Success, Outcome::Skip))
 }
 
-/// Compares what the hypervisor's meter reports at the end with what the manifest allows.
+/// Compares the latencies that the hypervisor reports at the end with the limits in the manifest.
 fn check_latency(manifest: &Manifest, log: &Path) -> Result<()> {
     let text = fs::read_to_string(log)?;
     let limits =
@@ -185,12 +185,12 @@ fn check_latency(manifest: &Manifest, log: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The number that a line of the meter begins with.
+/// Parses the number at the start of a latency line.
 fn nanoseconds(text: &str) -> u64 {
     text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// Memory and program of a test guest that does what no guest should, if there is one.
+/// Memory and program of the hostile test guest, if there is one.
 pub(super) fn hostile() -> Result<Option<(Size, PathBuf)>> {
     let manifests = manifests()?;
     let Some(manifest) = manifests.values().find(|manifest| manifest.name.starts_with("hostile") && !manifest.helper)
@@ -215,7 +215,7 @@ fn manifests() -> Result<BTreeMap<String, Manifest>> {
 }
 
 impl Manifest {
-    /// What the `Cargo.toml` of a folder says of a test guest; `None` if the package is none.
+    /// Reads the test metadata in the `Cargo.toml` of a folder; `None` if there is none.
     fn parse(text: &str, folder: &Path) -> Result<Option<Self>> {
         let value: toml::Table = toml::from_str(text)?;
         let Some(package) = value.get("package") else { return Ok(None) };

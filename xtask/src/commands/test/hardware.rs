@@ -1,6 +1,6 @@
-//! The initial domain and real devices: a stock kernel compares a disk with what it should hold,
-//! writes to it, fetches a file over the network, and powers off, on both of QEMU's machines and
-//! with devices of several kinds.
+//! The initial domain and real devices: a stock kernel verifies the contents of a disk, writes to
+//! it, fetches a file over the network, and powers off, on both of QEMU's machine types and with
+//! several kinds of devices.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::virtual_machine::host::{GuestModule, Host, Load};
 use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::{Contents, Setup};
 use crate::virtual_machine::qemu::Drive;
-use crate::virtual_machine::session::{END_TIME, Happening, Limits};
+use crate::virtual_machine::session::{END_TIME, Limits, SessionEvent};
 
 const LIMITS: Limits =
     Limits { boot: Some(Duration::from_secs(240)), whole: Some(Duration::from_secs(420)), end: END_TIME };
@@ -25,7 +25,7 @@ const LIMITS: Limits =
 const MEMORY: Size = Size::mib(384);
 const HOST_MEMORY: Size = Size::mib(768);
 
-/// Bytes of the disk, and of the file that is fetched.
+/// Size of the disk and of the fetched file, in bytes.
 const DISK: usize = 8 << 20;
 const FILE: usize = 1 << 20;
 
@@ -81,13 +81,13 @@ echo "looks at the interrupts"
 [ "$(nproc)" = "$3" ]
 "#;
 
-/// A machine and what is in it.
+/// A machine and its devices.
 struct Case {
     name: &'static str,
     cpus: u32,
     /// The disk as Linux names it.
     disk: &'static str,
-    /// An AHCI disk of the session's own making; otherwise the arguments say.
+    /// An AHCI disk from the session's files; otherwise the arguments name the disk.
     ahci: bool,
     arguments: &'static [&'static str],
 }
@@ -107,7 +107,7 @@ const CASES: [Case; 6] = [
         ahci: false,
         arguments: &["-drive", "file=disk,format=raw,if=ide,snapshot=on", "-device", "e1000,netdev=net"],
     },
-    // as cloud machines have them: nothing tells the guest that device addresses are not its own
+    // As on cloud machines: nothing tells the guest that device addresses differ from its own.
     Case {
         name: "hardware q35 with virtio without iommu_platform",
         cpus: 2,
@@ -172,7 +172,7 @@ const CASES: [Case; 6] = [
     },
 ];
 
-/// Runs them all, one by one.
+/// Runs all of them in order.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     for case in &CASES {
         test.on_machine(report, case.name, || boot(bench, case));
@@ -186,7 +186,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     }
 }
 
-/// Bytes without a pattern, the same each time.
+/// Pseudo-random bytes, the same on each run.
 fn contents() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(DISK);
@@ -199,7 +199,7 @@ fn contents() -> Vec<u8> {
     bytes
 }
 
-/// Puts the modules and their order into the ramdisk.
+/// Adds the modules and their order to the ramdisk.
 fn add_modules(ramdisk: &mut Ramdisk, kernel: &Kernel) -> Result<()> {
     let folder = kernel.unpacked()?.join("lib/modules");
     ramdisk.folder("modules")?;
@@ -214,7 +214,7 @@ fn add_modules(ramdisk: &mut Ramdisk, kernel: &Kernel) -> Result<()> {
     ramdisk.file("modules/order", 0o644, order.as_bytes())
 }
 
-/// A file called `name` in `folder` or below.
+/// Finds a file called `name` in `folder` or below.
 fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
@@ -275,8 +275,8 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
     setup.arguments = ["-netdev", "user,id=net,tftp=."].iter().chain(case.arguments).map(ToString::to_string).collect();
     let mut booted = setup.boot(&machine::log_file("test-logs", &case.name.replace(' ', "-"))?)?;
     let mut output = Vec::new();
-    let life = booted.session.follow(booted.limits, |_, happening| {
-        if let Happening::Output(_, _, bytes) = happening {
+    let life = booted.session.follow(booted.limits, |_, event| {
+        if let SessionEvent::Output(_, _, bytes) = event {
             output.extend(bytes);
         }
     });
@@ -291,7 +291,7 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
     })
 }
 
-/// The registers are shown, and the machine starts anew, which ends QEMU as it is started here.
+/// Registers are printed, and the machine restarts, which ends QEMU with these options.
 fn crash(bench: &Bench) -> Result<Outcome> {
     let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.command("", &["sh", "-c", "echo c > /proc/sysrq-trigger; sleep 1000"].map(OsString::from))?;
@@ -299,7 +299,7 @@ fn crash(bench: &Bench) -> Result<Outcome> {
     ends_by_itself(setup, "crash", &["initial domain ended: crash", "d0v0 in its kernel at", "restarting in 5 seconds"])
 }
 
-/// All vCPUs run until the end, so every pCPU has one to take off while the domain is destroyed.
+/// All vCPUs run until the end, so every pCPU is running one when the domain is destroyed.
 fn power_off(bench: &Bench, cpus: u32) -> Result<Outcome> {
     let mut ramdisk = Ramdisk::bootable()?;
     let script =
@@ -309,13 +309,13 @@ fn power_off(bench: &Bench, cpus: u32) -> Result<Outcome> {
     ends_by_itself(setup, &format!("power-off-{cpus}"), &["initial domain ended: poweroff"])
 }
 
-/// Follows a machine that ends although its initial domain has not reported a status: it has to say
-/// all that is `wanted`, and to go off.
+/// Follows a machine that ends without a status of its initial domain. It has to print all that is
+/// `wanted`, and to power off.
 fn ends_by_itself(setup: Setup<'_>, name: &str, wanted: &[&str]) -> Result<Outcome> {
     let mut booted = setup.boot(&machine::log_file("test-logs", name)?)?;
     let mut lines = Vec::new();
-    let life = booted.session.follow(booted.limits, |_, happening| {
-        if let Happening::Log(line) = happening {
+    let life = booted.session.follow(booted.limits, |_, event| {
+        if let SessionEvent::Log(line) = event {
             lines.push(line.to_owned());
         }
     });

@@ -1,4 +1,4 @@
-//! Host tests: everything that runs in an ordinary process, by cargo-nextest.
+//! Host tests: everything that runs in an ordinary process, under cargo-nextest.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ const PACKAGES: [&str; 5] = ["abi", "machine", "hypervisor", "xtask", "ramdisk-a
 /// Runs the tests whose name contains `only` and adds their numbers.
 pub(super) fn run(report: &mut Report, only: Option<&str>) -> Result<()> {
     tools::need_cargo("nextest", "cargo-nextest")?;
-    // Layouts are compared with Xen's own headers. Where they cannot be had, those tests say so and
+    // Layouts are compared with Xen's own headers. Without the headers those tests report it and
     // pass.
     if let Err(error) = tools::need_file("/usr/include/xen/xen.h", "libxen-dev") {
         eprintln!("layouts are not compared with Xen's headers: {error:#}");
@@ -42,7 +42,7 @@ pub(super) fn run(report: &mut Report, only: Option<&str>) -> Result<()> {
     let summary = summary.unwrap_or_default();
     report.passed += summary.passed;
     report.failed += summary.failed;
-    // Tests that were not asked for are no skipped ones.
+    // Tests that were filtered out do not count as skipped.
     report.skipped += if only.is_some() { 0 } else { summary.skipped };
     if summary.failed > 0 {
         report.failures.push("host tests".into());
@@ -54,7 +54,7 @@ pub(super) fn run(report: &mut Report, only: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of nextest's last line.
+/// The numbers in the last line of nextest.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Summary {
     passed: u64,
@@ -69,7 +69,7 @@ impl Summary {
         let mut summary = Self::default();
         for part in counts.split(", ") {
             let (number, kind) = part.trim().split_once(' ')?;
-            // A remark in parentheses may hold commas of its own.
+            // A remark in parentheses may contain commas.
             let Ok(number) = number.parse::<u64>() else { continue };
             match kind.split([' ', ')']).next()? {
                 "passed" => summary.passed += number,

@@ -1,5 +1,5 @@
 //! The disk with the package installed boots by itself, under BIOS and under UEFI, to Debian as
-//! control domain with a guest; with the package removed it boots Debian alone again.
+//! control domain with a guest. With the package removed it boots Debian without Paravane.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,14 +15,14 @@ use crate::virtual_machine::dialogue::Dialogue;
 use crate::virtual_machine::machine::log_file;
 use crate::virtual_machine::qemu::{Boot, Drive, Machine};
 
-/// UEFI for QEMU, of Debian's package ovmf.
+/// OVMF from Debian's package ovmf.
 const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
 
-/// From power-on to login, and for a command.
+/// Time limits from power-on to login, and for a command.
 const BOOT_TIME: Duration = Duration::from_secs(900);
 const COMMAND_TIME: Duration = Duration::from_secs(300);
 
-/// Makes the disk and boots it both ways.
+/// Builds the disk and boots it both ways.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     let ways = [("installed, BIOS", false), ("installed, UEFI", true)];
     if !bench.host.is_paravane() || !ways.iter().any(|(name, _)| test.chooses(name)) {
@@ -55,7 +55,7 @@ fn life(bench: &Bench, disk: &Path, uefi: bool) -> Result<Outcome> {
     login(&mut with)?;
     ask(&mut with, "cat /sys/hypervisor/type", "xen")?;
     ask(&mut with, "xl list | grep -c '^Domain-0 '", "1")?;
-    // The guest has started with the machine, soon after the login is there.
+    // The guest starts with the machine, and is up soon after the login prompt.
     ask(
         &mut with,
         "for try in $(seq 60); do xl domid demo > /dev/null 2>&1 && break; sleep 2; done; xl list | grep -c '^demo '",
@@ -64,7 +64,7 @@ fn life(bench: &Bench, disk: &Path, uefi: bool) -> Result<Outcome> {
     ask(&mut with, "xl destroy demo; xl list | grep -c '^demo '", "0")?;
     ask(&mut with, "xl create -q /etc/xen/demo.cfg; xl list | grep -c '^demo '", "1")?;
     with.say("dpkg --purge paravane && systemctl reboot")?;
-    // A machine that starts again ends instead.
+    // A machine that restarts ends instead.
     with.end(BOOT_TIME)?;
 
     let mut without = Dialogue::start(&machine, &log_file("test-logs", &format!("removed-{name}"))?)?;
@@ -82,7 +82,7 @@ fn login(machine: &mut Dialogue) -> Result<()> {
     machine.expect("# ", COMMAND_TIME)
 }
 
-/// Has the shell run `command`, whose last line should be `answer`.
+/// Runs `command` in the shell; its last line should be `answer`.
 fn ask(machine: &mut Dialogue, command: &str, answer: &str) -> Result<()> {
     ensure!(!answer.is_empty(), "an empty answer is never missed");
     machine.say(&format!("echo =$({command} | tail -n 1)=$((6*7))"))?;

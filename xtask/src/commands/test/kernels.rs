@@ -13,7 +13,7 @@ use crate::foundation::size::Size;
 use crate::virtual_machine::host::{GuestModule, Host, Load};
 use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::{Contents, Setup};
-use crate::virtual_machine::session::{END_TIME, Happening, Limits};
+use crate::virtual_machine::session::{END_TIME, Limits, SessionEvent};
 
 /// Physical CPUs, whatever the number of virtual ones.
 const CPUS: u32 = 2;
@@ -21,19 +21,17 @@ const CPUS: u32 = 2;
 /// Memory of a guest.
 const MEMORY: Size = Size::mib(256);
 
-/// How long a boot, and the whole, may take on a busy and emulated machine.
+/// Time limits of a boot, and of the whole, on a busy and emulated machine.
 const LIMITS: Limits =
     Limits { boot: Some(Duration::from_secs(180)), whole: Some(Duration::from_secs(420)), end: END_TIME };
 
-/// Lets all processes of a real-time kernel run above the kernel's own threads, for all of the
-/// time.
+/// Lets all processes of a real-time kernel run above the kernel's own threads, all of the time.
 const UNPREEMPTED: &str = "sysctl.kernel.sched_rt_runtime_us=-1 rdinit=/programs/unpreempted -- /init";
 
 /// Numbers of virtual CPUs.
 const VCPUS: [u32; 3] = [1, 2, 4];
 
-/// Runs them all, one by one. Repeated boots of a kernel go through the numbers of virtual CPUs in
-/// turn.
+/// Runs all of them in order. Repeated boots of a kernel cycle through the numbers of virtual CPUs.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     for kernel in &KERNELS {
         let name = |vcpus: &u32| format!("kernel {} with {vcpus} vCPUs", kernel.name);
@@ -55,7 +53,7 @@ fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
         vcpus,
         kernel: "vmlinuz".into(),
         ramdisk: Some("ramdisk".into()),
-        // The log has the kernel's warnings, which tell more than what comes of them later.
+        // The kernel's warnings in the log are more useful than their consequences.
         command_line: format!(
             "console={} ignore_loglevel {}",
             bench.host.console(),
@@ -78,8 +76,8 @@ fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
     };
     let mut booted = setup.boot(&machine::log_file("test-logs", &format!("kernel-{}-{vcpus}", kernel.name))?)?;
     let mut output = Vec::new();
-    let life = booted.session.follow(booted.limits, |_, happening| {
-        if let Happening::Output(_, _, bytes) = happening {
+    let life = booted.session.follow(booted.limits, |_, event| {
+        if let SessionEvent::Output(_, _, bytes) = event {
             output.extend(bytes);
         }
     });

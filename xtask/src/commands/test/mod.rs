@@ -1,5 +1,5 @@
-//! `cargo xtask test`: host tests, test guests, stock kernels, one after another, and one line of
-//! totals.
+//! `cargo xtask test`: host tests, test guests, and stock kernels, one after another. The last line
+//! has the totals.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -34,32 +34,31 @@ pub(crate) struct Test {
     /// Test guests: the folders under guests/
     #[arg(long)]
     guests: bool,
-    /// Stock kernels to user space with a process-heavy script, eight guests at once, and the
-    /// errors that 'run' explains
+    /// Stock kernels to user space with a process-heavy script, eight guests at once, and the error
+    /// messages of 'run'
     #[arg(long)]
     kernels: bool,
     /// Consoles, and the initial domain with disks and networks of several kinds and with EFI
     /// variables
     #[arg(long)]
     hardware: bool,
-    /// Debian's control domain with the stock Xen tools; without a choice only the short scenarios
+    /// Debian's control domain with the stock Xen tools; by default only the short scenarios
     #[arg(long)]
     control_domain: bool,
     /// Scenarios in the control domain, and screens, in their long form
     #[arg(long)]
     full: bool,
-    /// Full Debian 12 and 13 guests there, each on its own disk (as root; not among those that run
-    /// by default)
+    /// Full Debian 12 and 13 guests, each on its own disk (as root; not run by default)
     #[arg(long)]
     debian_guests: bool,
-    /// A disk with the package installed, booted by GRUB under BIOS and UEFI (as root; not among
-    /// those that run by default)
+    /// A disk with the package installed, booted by GRUB under BIOS and UEFI (as root; not run by
+    /// default)
     #[arg(long)]
     installed: bool,
     /// Only tests whose name contains this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Run each test on a machine so often; a stock kernel boots so often, with 1, 2 and 4 virtual
+    /// Number of times to run each test on a machine; a stock kernel boots with 1, 2 and 4 virtual
     /// CPUs in turn
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
@@ -71,7 +70,7 @@ pub(crate) struct Test {
     hypervisor: Option<String>,
 }
 
-/// What came of one test.
+/// Outcome of one test.
 #[derive(Debug)]
 enum Outcome {
     Success,
@@ -79,7 +78,7 @@ enum Outcome {
     Skip(String),
 }
 
-/// What the tests on a machine have in common.
+/// Settings that all tests on a machine share.
 #[derive(Debug)]
 struct Bench {
     host: Host,
@@ -87,7 +86,7 @@ struct Bench {
     cpu: Option<String>,
 }
 
-/// Counts what came of the tests, and says it as they end.
+/// Counts outcomes, and prints each test as it ends.
 #[derive(Debug, Default)]
 struct Report {
     passed: u64,
@@ -97,12 +96,12 @@ struct Report {
 }
 
 impl Test {
-    /// Whether this test is among those chosen.
+    /// Whether this test is selected.
     fn chooses(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.contains(only))
     }
 
-    /// Runs what was chosen; the last line printed is the totals.
+    /// Runs the selected tests; the last line printed has the totals.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
         let in_control_domain = self.control_domain || self.debian_guests;
         let on_machines = [self.guests, self.kernels, self.hardware, in_control_domain, self.installed].contains(&true);
@@ -150,7 +149,7 @@ impl Test {
         Ok(Bench { host, accelerator, cpu: self.cpu.clone() })
     }
 
-    /// Runs a test on a machine as often as asked for, if it is among those chosen.
+    /// Runs a test on a machine the requested number of times, if it is selected.
     fn on_machine(&self, report: &mut Report, name: &str, test: impl Fn() -> Result<Outcome>) {
         for _ in 0..if self.chooses(name) { self.repeat } else { 0 } {
             report.take(name, &test);
@@ -187,7 +186,7 @@ impl Report {
         }
     }
 
-    /// A preparation that fails counts as a failed test, so that the others still run.
+    /// A failed preparation counts as a failed test, so that the others still run.
     fn prepared<T>(&mut self, name: &str, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.add(name, Duration::ZERO, Outcome::Failure(format!("{error:#}")))).ok()
     }

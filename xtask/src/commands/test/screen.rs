@@ -1,6 +1,5 @@
-//! The screen: the log from its first line, a panic, and the initial domain's kernel going on
-//! there, under BIOS and UEFI. The emulator tells what its screen shows, and the text in it is
-//! read.
+//! The screen: the log from its first line, a panic, and the console of the initial domain's
+//! kernel, under BIOS and UEFI. The emulator supplies the picture, and the text in it is read.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,14 +21,14 @@ use crate::virtual_machine::monitor::Monitor;
 use crate::virtual_machine::qemu;
 use crate::virtual_machine::qemu::{Boot, Event, Machine, Module, Running};
 
-/// UEFI for QEMU, of Debian's package ovmf.
+/// OVMF from Debian's package ovmf.
 const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
 
-/// From power-on to what is looked for, and between looks.
+/// Time limit from power-on, and the interval between pictures.
 const TIME: Duration = Duration::from_secs(120);
 const BETWEEN: Duration = Duration::from_millis(300);
 
-/// What the log begins with, and its last line without guests.
+/// The start of the log, and its last line without guests.
 const FIRST: &str = "(pv) Paravane ";
 const LAST: &str = "(pv) error: no guest could be started; powering off";
 
@@ -38,52 +37,56 @@ const TEXT_BASE: u64 = 0xb8000;
 const COLUMNS: usize = 80;
 const ROWS: usize = 25;
 
-/// A guest that lives for some seconds.
+/// A guest that runs for some seconds.
 const GUEST: &str = "guest name=a memory=128M -- console=hvc0";
 
-/// What firmware boots Paravane, and how.
+/// The firmware that boots Paravane, and the boot protocol.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum BootMethod {
     /// QEMU loads it by Multiboot 1.
     Direct,
-    /// GRUB under BIOS, with what it sets `gfxpayload` to.
+    /// GRUB under BIOS, with a value for `gfxpayload`.
     Bios(&'static str),
     /// GRUB under UEFI.
     Uefi,
 }
 
-/// Runs them all, one by one; the more exotic ones only in the long form.
+/// Runs all of them in order; the rarer configurations only in the long form.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     if !bench.host.is_paravane() {
         return;
     }
-    let ways = [
-        ("screen, BIOS text", Way::Direct, false),
-        ("screen, GRUB, BIOS", Way::Bios("auto"), false),
-        ("screen, GRUB, UEFI", Way::Uefi, false),
-        ("screen, GRUB, BIOS text", Way::Bios("text"), true),
-        ("screen, GRUB, BIOS 24 bits", Way::Bios("800x600x24"), true),
-        ("screen, GRUB, BIOS 16 bits", Way::Bios("1024x768x16"), true),
+    let methods = [
+        ("screen, BIOS text", BootMethod::Direct, false),
+        ("screen, GRUB, BIOS", BootMethod::Bios("auto"), false),
+        ("screen, GRUB, UEFI", BootMethod::Uefi, false),
+        ("screen, GRUB, BIOS text", BootMethod::Bios("text"), true),
+        ("screen, GRUB, BIOS 24 bits", BootMethod::Bios("800x600x24"), true),
+        ("screen, GRUB, BIOS 16 bits", BootMethod::Bios("1024x768x16"), true),
     ];
-    for (name, way, long) in ways {
+    for (name, method, long) in methods {
         if test.full || !long {
-            test.on_machine(report, name, || if_possible(way, || log(bench, way)));
+            test.on_machine(report, name, || if_possible(method, || log(bench, method)));
         }
     }
-    test.on_machine(report, "screen, panic, BIOS text", || panic(bench, Way::Direct));
+    test.on_machine(report, "screen, panic, BIOS text", || panic(bench, BootMethod::Direct));
     if test.full {
-        test.on_machine(report, "screen, panic, UEFI", || panic(bench, Way::Uefi));
-        test.on_machine(report, "screen, initial domain, BIOS text", || initial_domain(bench, Way::Bios("text")));
-        test.on_machine(report, "screen, initial domain, BIOS", || initial_domain(bench, Way::Bios("1024x768x32")));
-        test.on_machine(report, "screen, initial domain, UEFI", || initial_domain(bench, Way::Uefi));
-        test.on_machine(report, "screen, crash of the initial domain, UEFI", || crash(bench, Way::Uefi));
+        test.on_machine(report, "screen, panic, UEFI", || panic(bench, BootMethod::Uefi));
+        test.on_machine(report, "screen, initial domain, BIOS text", || {
+            initial_domain(bench, BootMethod::Bios("text"))
+        });
+        test.on_machine(report, "screen, initial domain, BIOS", || {
+            initial_domain(bench, BootMethod::Bios("1024x768x32"))
+        });
+        test.on_machine(report, "screen, initial domain, UEFI", || initial_domain(bench, BootMethod::Uefi));
+        test.on_machine(report, "screen, crash of the initial domain, UEFI", || crash(bench, BootMethod::Uefi));
     }
 }
 
-/// The test, unless it takes GRUB and that is missing for good.
-fn if_possible(way: Way, test: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
-    let firmware = way != Way::Uefi || Path::new(OVMF).exists() || rustix::process::geteuid().is_root();
-    if way == Way::Direct || (grub::can_be_used() && firmware) {
+/// The test, unless it needs GRUB and that cannot be installed.
+fn if_possible(method: BootMethod, test: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+    let firmware = method != BootMethod::Uefi || Path::new(OVMF).exists() || rustix::process::geteuid().is_root();
+    if method == BootMethod::Direct || (grub::can_be_used() && firmware) {
         return test();
     }
     Ok(Outcome::Skip(
@@ -95,14 +98,14 @@ fn if_possible(way: Way, test: impl FnOnce() -> Result<Outcome>) -> Result<Outco
 struct Watched {
     running: Running,
     monitor: Monitor,
-    /// What has come over the serial line.
+    /// The output on the serial line so far.
     serial: String,
-    way: Way,
+    method: BootMethod,
     _folder: TempDir,
 }
 
 impl Watched {
-    fn start(bench: &Bench, way: Way, options: &str, modules: &[(&str, &Path, &str)]) -> Result<Self> {
+    fn start(bench: &Bench, method: BootMethod, options: &str, modules: &[(&str, &Path, &str)]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("machine").tempdir_in(workspace::made(workspace::target())?)?;
         let Host::Paravane(image) = &bench.host else { bail!("only Paravane's screen is looked at") };
         let mut loaded = Vec::new();
@@ -113,31 +116,31 @@ impl Watched {
         let mut machine = consoles::machine(bench, folder.path(), options, loaded)?;
         machine.arguments =
             ["-vga", "std", qemu::STAYS].iter().chain(&monitor::ARGUMENTS).map(ToString::to_string).collect();
-        if way != Way::Direct {
+        if method != BootMethod::Direct {
             let files: Vec<_> =
                 [("paravane", image.as_path())].into_iter().chain(modules.iter().map(|m| (m.0, m.1))).collect();
-            grub::image(&folder.path().join("cd"), &commands(way, options, modules), &files)?;
+            grub::image(&folder.path().join("cd"), &commands(method, options, modules), &files)?;
             let drive = ["-drive", "file=cd,format=raw,if=ide,media=cdrom,readonly=on", "-boot", "d"];
             machine.arguments.extend(drive.map(String::from));
-            machine.boot = Boot::Disk { firmware: (way == Way::Uefi).then(|| OVMF.into()) };
+            machine.boot = Boot::Disk { firmware: (method == BootMethod::Uefi).then(|| OVMF.into()) };
         }
-        if way == Way::Uefi {
+        if method == BootMethod::Uefi {
             tools::need_file(OVMF, "ovmf")?;
         }
-        Self::switch_on(&machine, way, folder)
+        Self::switch_on(&machine, method, folder)
     }
 
-    fn switch_on(machine: &Machine, way: Way, folder: TempDir) -> Result<Self> {
+    fn switch_on(machine: &Machine, method: BootMethod, folder: TempDir) -> Result<Self> {
         let running = machine.start()?;
         let monitor = Monitor::connect(folder.path()).with_context(|| running.messages())?;
-        Ok(Self { running, monitor, serial: String::new(), way, _folder: folder })
+        Ok(Self { running, monitor, serial: String::new(), method, _folder: folder })
     }
 
-    /// The text that the screen shows now: in video memory, if it is VGA text, and then the picture
-    /// agrees with that.
+    /// The text on the screen now. For VGA text it is read from video memory, and the picture must
+    /// agree.
     fn text(&mut self) -> Result<Vec<String>> {
         let picture = self.monitor.picture()?;
-        if !matches!(self.way, Way::Direct | Way::Bios("text")) {
+        if !matches!(self.method, BootMethod::Direct | BootMethod::Bios("text")) {
             return Ok(picture.text());
         }
         let memory = self.monitor.memory(TEXT_BASE, (COLUMNS * ROWS * 2) as u64)?;
@@ -151,7 +154,7 @@ impl Watched {
         Ok(rows.iter().map(|row| row.trim_end().to_owned()).collect())
     }
 
-    /// Takes in what comes over the serial line until then.
+    /// Collects serial output until then.
     fn listen(&mut self, until: Instant) -> Result<()> {
         while Instant::now() < until {
             match self.running.next(until)? {
@@ -163,11 +166,11 @@ impl Watched {
         Ok(())
     }
 
-    /// Waits until a row of the screen holds `text`; all rows.
+    /// Waits until a row of the screen contains `text`; returns all rows.
     fn expect(&mut self, text: &str) -> Result<Vec<String>> {
         let deadline = Instant::now() + TIME;
         loop {
-            // while the screen changes, picture and memory may be of different moments
+            // While the screen changes, picture and memory may differ.
             let problem = match self.text() {
                 Ok(rows) if rows.iter().any(|row| row.contains(text)) => return Ok(rows),
                 Ok(_) => String::new(),
@@ -181,7 +184,7 @@ impl Watched {
         }
     }
 
-    /// Waits until the serial line has said `text`.
+    /// Waits until the serial output contains `text`.
     fn hear(&mut self, text: &str) -> Result<()> {
         let deadline = Instant::now() + TIME;
         while !self.serial.contains(text) {
@@ -191,7 +194,7 @@ impl Watched {
         Ok(())
     }
 
-    /// Keeps the picture, for `docs/`, and what the serial line has said.
+    /// Stores the picture, for `docs/`, and the serial output.
     fn keep(&mut self, name: &str) -> Result<()> {
         let log = log_file("test-logs", name)?;
         std::fs::write(&log, &self.serial)?;
@@ -203,10 +206,10 @@ fn last(text: &str) -> &str {
     text.trim_end().rsplit('\n').next().unwrap_or_default()
 }
 
-/// What GRUB does.
-fn commands(way: Way, options: &str, modules: &[(&str, &Path, &str)]) -> String {
+/// The GRUB commands.
+fn commands(method: BootMethod, options: &str, modules: &[(&str, &Path, &str)]) -> String {
     let mut lines = vec!["insmod all_video".to_owned(), format!("multiboot2 /paravane {options}")];
-    if let Way::Bios(payload) = way {
+    if let BootMethod::Bios(payload) = method {
         lines.push(format!("set gfxpayload={payload}"));
     }
     lines.extend(modules.iter().map(|(name, _, arguments)| format!("module2 /{name} {arguments}")));
@@ -214,15 +217,15 @@ fn commands(way: Way, options: &str, modules: &[(&str, &Path, &str)]) -> String 
     lines.join("\n")
 }
 
-/// The log stands on the screen from its first line on, and on the serial line as well.
-fn log(bench: &Bench, way: Way) -> Result<Outcome> {
-    let mut machine = Watched::start(bench, way, "console=com1,vga", &[])?;
+/// The log is on the screen from its first line, and on the serial line as well.
+fn log(bench: &Bench, method: BootMethod) -> Result<Outcome> {
+    let mut machine = Watched::start(bench, method, "console=com1,vga", &[])?;
     let rows = machine.expect(LAST)?;
     machine.hear(LAST)?;
-    machine.keep(match way {
-        Way::Direct => "screen-text",
-        Way::Bios(_) => "screen-bios",
-        Way::Uefi => "screen-uefi",
+    machine.keep(match method {
+        BootMethod::Direct => "screen-text",
+        BootMethod::Bios(_) => "screen-bios",
+        BootMethod::Uefi => "screen-uefi",
     })?;
     let logged: Vec<&str> = machine.serial.lines().filter(|line| line.starts_with("(pv) ")).collect();
     let screen = rows.concat();
@@ -235,15 +238,15 @@ fn log(bench: &Bench, way: Way) -> Result<Outcome> {
     })
 }
 
-/// A machine check ends the host; the message is on the screen.
-fn panic(bench: &Bench, way: Way) -> Result<Outcome> {
+/// A machine check stops the host; the message is on the screen.
+fn panic(bench: &Bench, method: BootMethod) -> Result<Outcome> {
     let kernel = KERNELS[0].file()?;
-    let mut machine = Watched::start(bench, way, "console=vga,com1 noreboot", &[("vmlinuz", &kernel, GUEST)])?;
+    let mut machine = Watched::start(bench, method, "console=vga,com1 noreboot", &[("vmlinuz", &kernel, GUEST)])?;
     machine.hear("[a] ")?;
-    // the guest is on its way: bank 0, uncorrected, in progress
+    // The guest is about to start: bank 0, uncorrected, in progress.
     machine.monitor.command("mce 0 0 0xb200000000000000 0x4 0 0")?;
     let rows = machine.expect("(pv) halted")?;
-    machine.keep(if way == Way::Uefi { "screen-panic-uefi" } else { "screen-panic" })?;
+    machine.keep(if method == BootMethod::Uefi { "screen-panic-uefi" } else { "screen-panic" })?;
     for wanted in ["(pv) fatal trap 18 on CPU 0", "(pv) rip ", "(pv) CPU 0 runs d1v0"] {
         if !rows.iter().any(|row| row.contains(wanted)) {
             return Ok(Outcome::Failure(format!("the screen lacks {wanted:?}: {rows:#?}")));
@@ -252,7 +255,7 @@ fn panic(bench: &Bench, way: Way) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-/// What the initial domain's script begins with.
+/// Start of the initial domain's script.
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -260,8 +263,8 @@ mount -t proc none /proc
 mount -t devtmpfs none /dev
 ";
 
-/// Runs in the initial domain: says which driver has the screen, and what the kernel takes to stand
-/// on it.
+/// Runs in the initial domain: prints which driver owns the screen, and the text that the kernel
+/// has on its console.
 const SCRIPT: &str = "
 dmesg | grep -i -e fb -e simple-framebuffer -e 'Console: ' -e drm
 echo MARK-ON-SCREEN-0123456789 > /dev/tty1
@@ -273,22 +276,22 @@ echo LOOK
 sleep 1000
 ";
 
-/// What the script writes on the screen.
+/// Text that the script writes to the screen.
 const MARK: &str = "MARK-ON-SCREEN-0123456789";
 
 /// A machine with Debian's kernel as initial domain, which runs `script`.
-fn with_initial_domain(bench: &Bench, way: Way, options: &str, script: &str) -> Result<Watched> {
+fn with_initial_domain(bench: &Bench, method: BootMethod, options: &str, script: &str) -> Result<Watched> {
     let ramdisk = Ramdisk::with_busybox(format!("{INIT}{script}").as_bytes())?.finish()?;
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), ramdisk)?;
     let kernel = KERNELS[0].file()?;
     let modules = [("vmlinuz", kernel.as_path(), "console=tty0 console=hvc0"), ("ramdisk", file.path(), "")];
-    Watched::start(bench, way, &format!("console=com1,vga dom0_mem=320M {options}"), &modules)
+    Watched::start(bench, method, &format!("console=com1,vga dom0_mem=320M {options}"), &modules)
 }
 
-/// Paravane takes the screen back to say why the host ends.
-fn crash(bench: &Bench, way: Way) -> Result<Outcome> {
-    let mut machine = with_initial_domain(bench, way, "noreboot", "echo c > /proc/sysrq-trigger\n")?;
+/// Paravane takes the screen back to report why the host stops.
+fn crash(bench: &Bench, method: BootMethod) -> Result<Outcome> {
+    let mut machine = with_initial_domain(bench, method, "noreboot", "echo c > /proc/sysrq-trigger\n")?;
     let rows = machine.expect("(pv) halted")?;
     machine.keep("screen-crash")?;
     Ok(match rows.iter().any(|row| row.contains("(pv) initial domain ended: crash")) {
@@ -297,19 +300,19 @@ fn crash(bench: &Bench, way: Way) -> Result<Outcome> {
     })
 }
 
-/// Debian's kernel as initial domain draws on the screen that Paravane has described to it.
-fn initial_domain(bench: &Bench, way: Way) -> Result<Outcome> {
-    let mut machine = with_initial_domain(bench, way, "", SCRIPT)?;
+/// Debian's kernel as initial domain draws on the screen that Paravane describes to it.
+fn initial_domain(bench: &Bench, method: BootMethod) -> Result<Outcome> {
+    let mut machine = with_initial_domain(bench, method, "", SCRIPT)?;
     machine.hear("LOOK")?;
-    let name = match way {
-        Way::Uefi => "screen-domain-uefi",
-        Way::Bios("text") => "screen-domain-text",
+    let name = match method {
+        BootMethod::Uefi => "screen-domain-uefi",
+        BootMethod::Bios("text") => "screen-domain-text",
         _ => "screen-domain-bios",
     };
     machine.keep(name)?;
     let said =
         |word: &str| machine.serial.lines().find_map(|line| line.trim().strip_prefix(word)).unwrap_or_default().trim();
-    ensure!(way == Way::Bios("text") || !said("DRIVER").is_empty(), "no driver has the screen");
+    ensure!(method == BootMethod::Bios("text") || !said("DRIVER").is_empty(), "no driver has the screen");
     let size: Vec<usize> = said("SIZE").split(' ').filter_map(|number| number.parse().ok()).collect();
     let &[rows, columns] = size.as_slice() else { bail!("the kernel has no virtual console") };
     let text = STANDARD.decode(said("TEXT")).context("the text is damaged")?;

@@ -1,8 +1,8 @@
-//! `cargo xtask image`: a disk with an ordinary Debian 12 on which the package is installed,
+//! The disk image of `cargo xtask image`: an ordinary Debian 12 with the package installed,
 //! bootable by BIOS and by UEFI.
 //!
-//! Debian without the package is made once and kept under `target/cache/`; each image is a copy on
-//! which the package of this build is installed as a person would do it.
+//! Debian without the package is built once and kept under `target/cache/`. Each image is a copy,
+//! on which apt installs the package of the current build.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -23,7 +23,7 @@ mod mounted;
 use mounted::Mounted;
 pub(crate) use mounted::detach_all;
 
-/// What the system has beside mmdebstrap's smallest Debian.
+/// Packages beyond mmdebstrap's minimal Debian.
 const PACKAGES: [&str; 15] = [
     "systemd-sysv",
     "udev",
@@ -42,18 +42,18 @@ const PACKAGES: [&str; 15] = [
     "procps",
 ];
 
-/// The image's size; the file has holes where nothing is written.
+/// Size of the image. The file is sparse.
 const SIZE: Size = Size::mib(4 << 10);
 
-/// For sfdisk: what GRUB needs under BIOS, what it needs under UEFI, and the root.
+/// Input of sfdisk: a partition for GRUB under BIOS, one for UEFI, and the root.
 const PARTITIONS: &str = "label: gpt\n\
     size=1MiB, type=21686148-6449-6E6F-744E-656564454649\n\
     size=63MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n\
     type=0FC63DAF-8483-4772-8E79-3D69D8477DE4\n";
 
-/// Files of ours, by path.
+/// Configuration files, by path.
 const FILES: [(&str, &str); 5] = [
-    // What the installer writes.
+    // As written by Debian's installer.
     ("etc/default/grub", "GRUB_DEFAULT=0\nGRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`\n"),
     ("etc/default/grub.d/serial.cfg", include_str!("../../../installed/serial.cfg")),
     ("etc/network/interfaces", include_str!("../../../installed/interfaces")),
@@ -64,13 +64,13 @@ const FILES: [(&str, &str); 5] = [
 /// The demo guest, which starts with the machine.
 const DEMO: &str = include_str!("../../../controldomain/demo.cfg");
 
-/// The size of its disk.
+/// Size of the demo guest's disk.
 const DEMO_DISK: Size = Size::mib(64);
 
-/// Raised when the way the base is made changes in what the lists above do not show.
+/// Increment this when the base image changes in a way that the constants above do not show.
 const VERSION: u32 = 2;
 
-/// Makes `target/paravane-disk.img` and returns its path.
+/// Builds `target/paravane-disk.img` and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
     let package = package::build()?;
     let base = base()?;
@@ -88,19 +88,19 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(image)
 }
 
-/// Adds the demo guest; it has the test bed's ramdisk.
+/// Adds the demo guest, with the ramdisk that tests use.
 fn add_demo(mounted: &Mounted) -> Result<()> {
     put(&mounted.path("etc/xen/demo.cfg"), DEMO.as_bytes())?;
     put(&mounted.path("srv/demo/guest.ramdisk"), &Disk::prepared(&[])?.guest_ramdisk()?)?;
     let empty = tempfile::tempdir()?;
     system::ext4(empty.path(), &mounted.path("srv/demo/disk.img"), DEMO_DISK, "demo")?;
     symlink("/vmlinuz", mounted.path("srv/demo/vmlinuz"))?;
-    // Debian's /etc/init.d/xendomains starts what is here.
+    // Debian's /etc/init.d/xendomains starts the guests in this folder.
     workspace::made(mounted.path("etc/xen/auto"))?;
     Ok(symlink("../demo.cfg", mounted.path("etc/xen/auto/demo.cfg"))?)
 }
 
-/// The disk with Debian alone.
+/// Returns the disk with Debian alone, and builds it if it does not exist.
 fn base() -> Result<PathBuf> {
     let key = system::key(&(VERSION, PACKAGES, SIZE.in_mib(), PARTITIONS, FILES));
     let base = workspace::cache("installed")?.join(format!("{key}.img"));
@@ -141,8 +141,8 @@ fn base() -> Result<PathBuf> {
     Ok(base)
 }
 
-/// What grub-install would do, but without mounting the firmware's partition: not every kernel here
-/// knows its file system.
+/// Installs GRUB for UEFI without mounting the firmware's partition, which grub-install would do:
+/// some kernels lack its file system.
 fn boot_by_uefi(mounted: &Mounted, uuid: &str) -> Result<()> {
     const LOADER: &str = "boot/grub/bootx64.efi";
     const FIRST: &str = "boot/grub/first.cfg";

@@ -1,4 +1,4 @@
-//! A disk image with its partitions mounted, so that programs can run on it as if it were the root.
+//! A disk image with its partitions mounted, so that programs can run in it as their root.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use crate::foundation::command;
 const FIRMWARE: u32 = 2;
 const ROOT: u32 = 3;
 
-/// What of the machine's own file systems programs on the image need.
+/// The host's file systems that programs in the image need.
 const BOUND: [&str; 2] = ["proc", "sys"];
 
-/// What of its devices.
+/// The host's devices that they need.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// What is attached now, by its loop device, and where it is mounted. Locked while something is
-/// attached, mounted or detached, so that whoever has the lock sees all of it.
+/// Attached images by loop device, with their mount points. The lock is held while an image is
+/// attached, mounted or detached, so its holder sees a consistent state.
 static ATTACHED: Mutex<Attached> = Mutex::new(Attached::new());
 
 type Attached = BTreeMap<String, PathBuf>;
 
-/// The image; everything is unmounted on drop, too.
+/// A mounted image; everything is unmounted on drop.
 #[derive(Debug)]
 pub(super) struct Mounted {
     device: String,
@@ -34,11 +34,12 @@ pub(super) struct Mounted {
     closed: bool,
 }
 
-/// Detaches all images, for a process that is about to end: from now on none is attached any more.
+/// Detaches all images of a process that is about to exit. The lock is kept, so no image is
+/// attached afterwards.
 pub(crate) fn detach_all() {
     let attached = lock();
     for (device, folder) in attached.iter() {
-        // Programs on the image may still run; once they have ended, the kernel lets go of both.
+        // Programs in the image may still run; the kernel detaches both when they exit.
         if let Err(error) = detach(device, folder, &["--lazy"]) {
             eprintln!("warning: {device} is still in use: {error:#}");
         }
@@ -51,7 +52,7 @@ fn lock() -> MutexGuard<'static, Attached> {
     ATTACHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Unmounts what is mounted in `folder` and gives the loop device back.
+/// Unmounts everything in `folder` and detaches the loop device.
 fn detach(device: &str, folder: &Path, options: &[&str]) -> Result<()> {
     let mounted = command::quiet(Command::new("mountpoint").arg("--quiet").arg(folder)).is_ok();
     let unmounted = if mounted {
@@ -64,7 +65,7 @@ fn detach(device: &str, folder: &Path, options: &[&str]) -> Result<()> {
 }
 
 impl Mounted {
-    /// Mounts an image that is whole, ready to run programs on it.
+    /// Mounts a complete image, ready to run programs in it.
     pub(super) fn new(image: &Path) -> Result<Self> {
         let mounted = Self::attached(image)?;
         mounted.mount()?;
@@ -80,7 +81,7 @@ impl Mounted {
         self.devices()
     }
 
-    /// A `/dev` with the few devices that are needed, and with the root's name by UUID, which
+    /// Creates a `/dev` with the few devices that are needed, and the root's name by UUID, which
     /// update-grub looks for.
     fn devices(&self) -> Result<()> {
         let folder = self.path("dev");
@@ -94,7 +95,7 @@ impl Mounted {
         Ok(())
     }
 
-    /// Makes the file systems of a partitioned image, with what is in `root`, and mounts it.
+    /// Creates the file systems of a partitioned image with the contents of `root`, and mounts it.
     pub(super) fn formatted(image: &Path, root: &Path) -> Result<Self> {
         let attached = Self::attached(image)?;
         command::quiet(Command::new("mkfs.vfat").args(["-n", "FIRMWARE", &attached.partition(FIRMWARE)]))?;
@@ -114,8 +115,8 @@ impl Mounted {
             attached.insert(device.clone(), folder.path().into());
             Self { device, folder, closed: false }
         };
-        // Some kernels cannot read partition tables themselves. With `--partscan` all forget the
-        // partitions in the end.
+        // Some kernels cannot read partition tables themselves. With `--partscan` all of them
+        // forget the partitions later.
         command::quiet(Command::new("partx").args(["--update", &mounted.device]))?;
         Ok(mounted)
     }
@@ -125,19 +126,19 @@ impl Mounted {
         self.device.clone()
     }
 
-    /// Where `path` of the image is now.
+    /// Path on the host of `path` in the image.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }
 
-    /// The root file system's UUID.
+    /// UUID of the root file system.
     pub(super) fn uuid(&self) -> Result<String> {
         let output = command::quiet(Command::new("blkid").args(["-s", "UUID", "-o", "value", &self.partition(ROOT)]))?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().into())
     }
 
-    /// Puts a file of the image onto the firmware's partition, where UEFI looks on a disk that it
-    /// does not know.
+    /// Copies a file of the image to the firmware's partition, to the path that UEFI tries on an
+    /// unknown disk.
     pub(super) fn boot_by_uefi(&self, loader: &str) -> Result<()> {
         let firmware = self.partition(FIRMWARE);
         command::quiet(Command::new("mmd").args(["-i", &firmware, "::EFI", "::EFI/BOOT"]))?;
@@ -151,7 +152,7 @@ impl Mounted {
         system::run(&self.path(""), words)
     }
 
-    /// Unmounts everything; an error says that something is still in use.
+    /// Unmounts everything; an error reports that something is still in use.
     pub(super) fn close(mut self) -> Result<()> {
         self.closed = true;
         self.detach()

@@ -1,4 +1,5 @@
-//! Debian's control domain on a machine: its disk, its ramdisk, and how it is booted.
+//! Debian's control domain on a machine: how it is booted, its ramdisk, and the scenarios that it
+//! runs.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,39 +19,39 @@ mod script;
 
 pub(crate) use script::{PRELUDE, SCRIPTS, Script};
 
-/// The control domain's name, as Xen's tools give it.
+/// The control domain's name in Xen's tools.
 const NAME: &str = "Domain-0";
 
 const MEMORY: Size = Size::mib(768);
 const CPUS: u32 = 2;
 const HOST_MEMORY: Size = Size::mib(2048);
 
-/// A control domain that is to be booted.
+/// A control domain to boot.
 #[derive(Debug)]
 pub(crate) struct ControlDomain<'a> {
     pub(crate) hardware: &'a Hardware,
     pub(crate) vcpus: Option<u32>,
     pub(crate) memory: Option<Size>,
-    /// More words for its kernel's command line.
+    /// Additional words for its kernel's command line.
     pub(crate) append: &'a str,
     pub(crate) job: Job<'a>,
-    /// Names and contents of files that it finds in `/run/xtask`.
+    /// Names and contents of files for `/run/xtask`.
     pub(crate) files: Vec<(String, Vec<u8>)>,
-    /// More disks, `/dev/vda` and so on; what is written to them is gone afterwards.
+    /// Additional disks, `/dev/vda` and so on; writes to them are discarded.
     pub(crate) disks: Vec<PathBuf>,
 }
 
 /// What the control domain does before it powers off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Job<'a> {
-    /// A person types.
+    /// An interactive shell.
     Shell,
     Command(&'a [OsString]),
     Scenario(&'a Scenario),
 }
 
 impl ControlDomain<'_> {
-    /// Switches the machine on; what comes over its serial line is kept in `log`.
+    /// Starts the machine; its serial output is stored in `log`.
     pub(crate) fn boot(&self, host: &Host, accelerator: Accelerator, disk: &Disk, log: &Path) -> Result<Booted> {
         let cpus = self.hardware.cpus.unwrap_or(CPUS);
         let domain = GuestModule {

@@ -1,4 +1,4 @@
-//! The control domain's ramdisk: the modules of its disk, and what this run puts beside Debian.
+//! The control domain's ramdisk: the modules for its disk, and the files of this run.
 
 use anyhow::Result;
 
@@ -9,13 +9,13 @@ use crate::debian::ramdisk::Ramdisk;
 const INIT: &[u8] = include_bytes!("../../../controldomain/init");
 const START: &[u8] = include_bytes!("../../../controldomain/start");
 const DEMO: &[u8] = include_bytes!("../../../controldomain/demo.cfg");
-/// What the package has for `/etc/modprobe.d`, for a step that tries it.
+/// The package's file in `/etc/modprobe.d`, which a step tests.
 const MODPROBE: &[u8] = include_bytes!("../../../package/modprobe.conf");
 
-/// What stands between the kernel and its disk.
+/// Modules that the kernel needs for its disk.
 const MODULES: [&str; 4] = ["crc32c_generic", "ahci", "sd_mod", "ext4"];
 
-/// The ramdisk for `disk` and `job`, with `files` in the folder that becomes `/run/xtask`.
+/// Builds the ramdisk for `disk` and `job`, with `files` in the folder that becomes `/run/xtask`.
 pub(crate) fn ramdisk(disk: &Disk, job: Job<'_>, files: &[(String, Vec<u8>)]) -> Result<Ramdisk> {
     let mut ramdisk = Ramdisk::with_busybox(INIT)?;
     for folder in ["disk", "run"] {

@@ -1,4 +1,4 @@
-//! The scenarios that there are, and the machine that each of them wants.
+//! All scenarios, and the machine that each of them needs.
 
 use std::fs;
 use std::path::Path;
@@ -14,33 +14,33 @@ use crate::virtual_machine::host::Host;
 use crate::virtual_machine::machine::{Booted, Hardware};
 use crate::virtual_machine::scenario::Scenario;
 
-/// What stands before each step of every scenario.
+/// Shell code before each step of every scenario.
 pub(crate) const PRELUDE: &str = include_str!("../../../scenarios/prelude.sh");
 
-/// A scenario as it is written down, one file of `xtask/scenarios/`.
+/// A scenario in its source form, one file of `xtask/scenarios/`.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) name: &'static str,
     text: &'static str,
-    /// It is short, and runs among the tests that run unless others are asked for.
+    /// Whether it is short enough to be among the default tests.
     pub(crate) is_usual: bool,
-    /// Kernels for its guests beside the control domain's own: file in `/run/xtask`, and name.
+    /// Kernels for its guests besides the control domain's own: file in `/run/xtask`, and name.
     kernels: &'static [(&'static str, &'static str)],
-    /// Packages that the control domain's disk has besides.
+    /// Additional packages on the control domain's disk.
     packages: &'static [&'static str],
-    /// More words for the command line of the control domain's kernel; what is not the kernel's is
-    /// in the environment of Debian's scripts.
+    /// Additional words for the command line of the control domain's kernel. Words that the kernel
+    /// does not know are passed to Debian's scripts as environment.
     append: &'static str,
-    /// Of the machine.
+    /// Memory of the machine.
     memory: Size,
-    /// How long it may take altogether on a busy and emulated machine, in seconds.
+    /// Time limit in seconds, on a busy and emulated machine.
     time: u64,
 }
 
-/// A stock kernel that is quickly unpacked and needs little memory.
+/// A stock kernel that decompresses quickly and needs little memory.
 const SMALL: &[(&str, &str)] = &[("vmlinuz-small", "debian12-cloud")];
 
-/// The scenario that every other presupposes: a guest's life from `xl create` to its end.
+/// The basic scenario: a guest's life from `xl create` to its end.
 const LIFE: Script = Script {
     name: "life",
     text: include_str!("../../../scenarios/life.sh"),
@@ -97,7 +97,7 @@ pub(crate) const SCRIPTS: &[Script] = &[
 ];
 
 impl Script {
-    /// The scenario of that name.
+    /// Finds a scenario by name.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         SCRIPTS.iter().find(|script| script.name == name)
     }
@@ -107,14 +107,14 @@ impl Script {
         Disk::prepared(self.packages)
     }
 
-    /// Its steps: with `full` in the long form, if it has one.
+    /// Parses its steps; `full` selects the long form, if it has one.
     pub(crate) fn scenario(&self, full: bool) -> Result<Scenario> {
         let full = if full { "yes" } else { "no" };
         Scenario::parse(&format!("{PRELUDE}full={full}\n"), self.text)
     }
 
-    /// Switches on a machine that runs `scenario`, which is this one's; memory and time are what it
-    /// wants.
+    /// Starts a machine that runs `scenario`, a parsed form of this script, with the memory and
+    /// time limit of this script.
     pub(crate) fn boot(
         &self,
         scenario: &Scenario,

@@ -1,4 +1,4 @@
-//! The ways in which a kernel is run, and a boot of each.
+//! The configurations in which a kernel is measured, and how to boot each.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,21 +19,21 @@ use crate::virtual_machine::session::{END_TIME, Limits};
 pub(super) const MEMORY: Size = Size::mib(256);
 /// Memory of the machine.
 pub(super) const HOST_MEMORY: Size = Size::mib(2048);
-/// A machine counts instructions slowly.
+/// Time limit: counting instructions is slow.
 pub(super) const TIME: Duration = Duration::from_secs(3600);
-/// What makes QEMU count instructions and start every machine from the same moment; and the board
-/// that a control domain's disk needs.
+/// QEMU arguments to count instructions and start every machine at the same time of day, and the
+/// machine type that a control domain's disk needs.
 pub(crate) const COUNTED: [&str; 6] =
     ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-machine", "q35"];
-/// Options that switch a hypervisor's defences against speculation off, Xen's and Paravane's alike.
+/// Options of Xen and Paravane that disable mitigations of speculative execution.
 pub(crate) const UNDEFENDED: &str = "xpti=off spec-ctrl=no";
-/// The initial domain's name.
+/// Name of the initial domain.
 pub(super) const INITIAL: &str = "Domain-0";
 
-/// Where the kernel runs.
+/// A configuration: where the kernel runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Way {
-    /// On the machine itself.
+pub(crate) enum Configuration {
+    /// Directly on the machine.
     Bare,
     /// As the initial domain of Debian's Xen.
     XenDom0,
@@ -45,20 +45,23 @@ pub(crate) enum Way {
     ParavaneGuest,
 }
 
-impl Way {
+impl Configuration {
     pub(crate) const ALL: [Self; 5] =
         [Self::Bare, Self::XenDom0, Self::XenGuest, Self::ParavaneDom0, Self::ParavaneGuest];
 
-    /// The way of that name.
+    /// Finds a configuration by name.
     pub(super) fn named(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|way| way.to_string() == name).with_context(|| format!("no way is called {name}"))
+        Self::ALL
+            .into_iter()
+            .find(|configuration| configuration.to_string() == name)
+            .with_context(|| format!("no configuration is called {name}"))
     }
 
     pub(crate) const fn is_paravane(self) -> bool {
         matches!(self, Self::ParavaneDom0 | Self::ParavaneGuest)
     }
 
-    /// The way on Xen that a way on Paravane is compared with.
+    /// The Xen configuration that a Paravane configuration is compared with.
     pub(super) const fn rival(self) -> Option<Self> {
         match self {
             Self::ParavaneDom0 => Some(Self::XenDom0),
@@ -67,7 +70,7 @@ impl Way {
         }
     }
 
-    /// What the kernel is there.
+    /// The role of the kernel in this configuration.
     pub(super) const fn role(self) -> &'static str {
         match self {
             Self::Bare => "bare",
@@ -84,8 +87,8 @@ impl Way {
         })
     }
 
-    /// Boots the kernel with a ramdisk, without a control domain; the session is the caller's to
-    /// follow.
+    /// Boots the kernel with a ramdisk and without a control domain. The caller follows the
+    /// session.
     pub(crate) fn boot(self, ramdisk: Ramdisk, arguments: Vec<String>) -> Result<machine::Booted> {
         let host = self.host()?;
         let initial = matches!(self, Self::XenDom0 | Self::ParavaneDom0);
@@ -107,7 +110,7 @@ impl Way {
         setup.boot(&machine::log_file("bench-logs", &self.to_string())?)
     }
 
-    /// The machine that instructions are counted on: one for all ways.
+    /// The machine on which instructions are counted, the same for all configurations.
     pub(super) fn setup<'a>(
         self,
         host: &'a Host,
@@ -132,7 +135,7 @@ impl Way {
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for Configuration {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Bare => "bare",
@@ -144,8 +147,8 @@ impl fmt::Display for Way {
     }
 }
 
-/// The kernel's command line: the same everywhere but for the console, and for what makes the bare
-/// machine as small as a guest; nothing in it is left to chance.
+/// The kernel's command line. It differs between configurations only in the console, and in the
+/// memory limit on the bare machine; everything random is switched off.
 pub(super) fn command_line(host: &Host) -> String {
     let memory = if matches!(host, Host::Bare) { format!(" mem={MEMORY}") } else { String::new() };
     format!("console={} hostname=bench quiet mitigations=off nokaslr norandmaps{memory}", host.console())
