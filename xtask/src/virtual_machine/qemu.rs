@@ -97,6 +97,29 @@ pub(crate) fn end_all() {
 impl Machine {
     /// Starts the machine. Its first serial port is connected to xtask.
     pub(crate) fn start(&self) -> Result<Running> {
+        let mut command = self.command();
+        let started = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("cannot start {QEMU}"))?;
+        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id());
+        let (sender, output) = mpsc::channel();
+        if let Some(pipe) = child.stdout.take() {
+            read_in_thread(pipe, move |bytes| sender.send(bytes.to_vec()).is_ok());
+        }
+        let messages = Arc::new(Mutex::new(String::new()));
+        if let Some(pipe) = child.stderr.take() {
+            let messages = Arc::clone(&messages);
+            read_in_thread(pipe, move |bytes| {
+                let text = String::from_utf8_lossy(bytes);
+                messages.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+                true
+            });
+        }
+        let input = child.stdin.take();
+        Ok(Running { child, output, input, messages, started })
+    }
+
+    /// The command that starts the machine, in its folder, with pipes.
+    fn command(&self) -> Command {
         let mut command = Command::new(QEMU);
         command
             .args(["-accel", self.accelerator.argument(self.cpus), "-cpu", &self.cpu])
@@ -107,66 +130,65 @@ impl Machine {
         if !self.arguments.iter().any(|argument| argument == STAYS) {
             command.args(["-device", &format!("isa-debug-exit,iobase={DEBUG_EXIT_PORT:#x},iosize=4")]);
         }
-        match &self.boot {
-            Boot::Loaded { kernel, append, modules } => {
+        self.boot.add_to(&mut command);
+        if !self.disks.is_empty() {
+            // This machine type has AHCI ports built in.
+            command.args(["-machine", "q35"]);
+        }
+        for (number, disk) in self.disks.iter().enumerate() {
+            disk.add_to(&mut command, number);
+        }
+        command.args(&self.arguments).current_dir(&self.folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// Passes what is read from `pipe` to `take` until it returns false, in a thread of its own.
+fn read_in_thread(mut pipe: impl Read + Send + 'static, mut take: impl FnMut(&[u8]) -> bool + Send + 'static) {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+            if !take(&buffer[..length]) {
+                break;
+            }
+        }
+    });
+}
+
+impl Boot {
+    /// Adds the arguments for the first program.
+    fn add_to(&self, command: &mut Command) {
+        match self {
+            Self::Loaded { kernel, append, modules } => {
                 command.arg("-kernel").arg(kernel).args(["-append", append]);
                 if !modules.is_empty() {
                     let modules: Vec<String> = modules.iter().map(Module::argument).collect();
                     command.args(["-initrd", &modules.join(",")]);
                 }
             }
-            Boot::Disk { firmware } => {
-                if let Some(firmware) = firmware {
-                    command.arg("-bios").arg(firmware);
-                }
+            Self::Disk { firmware: Some(firmware) } => {
+                command.arg("-bios").arg(firmware);
             }
+            Self::Disk { firmware: None } => {}
         }
-        if !self.disks.is_empty() {
-            // This machine type has AHCI ports built in.
-            command.args(["-machine", "q35"]);
-        }
-        for (number, disk) in self.disks.iter().enumerate() {
-            let snapshot = if disk.kept { "off" } else { "on" };
-            let file = &disk.file;
-            // A kernel probes AHCI ports in any order, virtio devices in the given order.
-            let device = match number {
-                0 => "ide-hd,drive=disk0,bus=ide.0".into(),
-                _ => format!("virtio-blk-pci,drive=disk{number},iommu_platform=on,disable-legacy=on"),
-            };
-            command
-                .arg("-drive")
-                .arg(format!("file={file},format=raw,if=none,id=disk{number},snapshot={snapshot},discard=unmap"))
-                .args(["-device", &device]);
-        }
-        command.args(&self.arguments).current_dir(&self.folder);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let started = Instant::now();
-        let mut child = command.spawn().with_context(|| format!("cannot start {QEMU}"))?;
-        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).insert(child.id());
-        let (sender, output) = mpsc::channel();
-        if let Some(mut pipe) = child.stdout.take() {
-            thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-                    if sender.send(buffer[..length].to_vec()).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        let messages = Arc::new(Mutex::new(String::new()));
-        if let Some(mut pipe) = child.stderr.take() {
-            let messages = Arc::clone(&messages);
-            thread::spawn(move || {
-                let mut buffer = [0; 1024];
-                while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-                    let text = String::from_utf8_lossy(&buffer[..length]);
-                    messages.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
-                }
-            });
-        }
-        let input = child.stdin.take();
-        Ok(Running { child, output, input, messages, started })
+    }
+}
+
+impl Drive {
+    /// Adds the arguments for the disk of this number.
+    fn add_to(&self, command: &mut Command, number: usize) {
+        let snapshot = if self.kept { "off" } else { "on" };
+        let file = &self.file;
+        // A kernel probes AHCI ports in any order, virtio devices in the given order.
+        let device = match number {
+            0 => "ide-hd,drive=disk0,bus=ide.0".into(),
+            _ => format!("virtio-blk-pci,drive=disk{number},iommu_platform=on,disable-legacy=on"),
+        };
+        command
+            .arg("-drive")
+            .arg(format!("file={file},format=raw,if=none,id=disk{number},snapshot={snapshot},discard=unmap"))
+            .args(["-device", &device]);
     }
 }
 
