@@ -60,7 +60,6 @@ pub(crate) fn log_guest(domain: &Domain, level: log::Level, message: fmt::Argume
 }
 
 /// `guest_log!(domain, Warn, "format", …)`: logs what a guest has caused, limited in rate.
-
 macro_rules! guest_log {
     ($domain:expr, $level:ident, $($message:tt)+) => {
         $crate::guest_log::log_guest(&$domain, ::log::Level::$level, ::core::format_args!($($message)+))

@@ -120,7 +120,7 @@ impl Raised {
     /// guest decides how many they are.
     pub(super) fn act(self, domain: &Arc<Domain>) -> u32 {
         if let Some(vcpu) = self.notify.and_then(|number| domain.vcpu(number)) {
-            scheduler::notify(&vcpu);
+            scheduler::notify(vcpu);
         }
         if self.newly { crate::scheduler::wake_pollers(domain, self.port) * COST_OF_WAKING } else { 0 }
     }

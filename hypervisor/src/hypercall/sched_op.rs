@@ -76,7 +76,7 @@ fn end(domain: &Arc<Domain>, reason: u32) -> CallResult {
     let code = domain.scheduling.shutdown_code().unwrap_or(reason);
     let reason = EndReason::from_code(code)
         .unwrap_or_else(|| EndReason::Killed(format!("shut down with the unknown reason {code}")));
-    lifecycle::end(&domain, reason);
+    lifecycle::end(domain, reason);
     Ok(0)
 }
 

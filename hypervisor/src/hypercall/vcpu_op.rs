@@ -109,7 +109,7 @@ fn up(vcpu: &Arc<Vcpu>) -> CallResult {
 fn down(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> CallResult {
     // A domain without a vCPU that is up could do nothing more.
     if caller.domain.vcpus().iter().all(|other| Arc::ptr_eq(other, vcpu) || !other.is_up()) {
-        lifecycle::end(&caller.domain, EndReason::Poweroff);
+        lifecycle::end(caller.domain, EndReason::Poweroff);
     } else if vcpu.set_up(false) {
         scheduler::kick(vcpu);
     }

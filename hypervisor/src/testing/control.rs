@@ -104,7 +104,7 @@ fn others() -> Vec<Arc<Domain>> {
 
 /// Destroys all domains but the control domain, which runs no more.
 fn destroy_others(control: &Arc<Domain>) {
-    scheduler::pause(&control);
+    scheduler::pause(control);
     lifecycle::withdraw_initial(control);
     others().iter().for_each(lifecycle::destroy);
     for round in 0.. {

@@ -108,7 +108,7 @@ pub(super) fn destroy(pair: Pair, mut players: Vec<Player>) {
     drop(players);
     let domains = pair.domains();
     for domain in &domains {
-        lifecycle::end(&domain, EndReason::Poweroff);
+        lifecycle::end(domain, EndReason::Poweroff);
     }
     let gone = |domain: &Arc<Domain>| domain::by_id(domain.id()).is_none();
     for _ in 0..100_000 {

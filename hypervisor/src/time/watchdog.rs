@@ -75,5 +75,5 @@ fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
     }
     tokens[number] = None;
     drop(tokens);
-    lifecycle::end(&domain, EndReason::Watchdog);
+    lifecycle::end(domain, EndReason::Watchdog);
 }

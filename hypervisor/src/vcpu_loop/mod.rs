@@ -63,7 +63,6 @@ fn halt(cpu: CpuId) {
 }
 
 /// Runs one vCPU with its state loaded into this pCPU.
-
 fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.start_periodic(vcpu);
     // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the lock.

@@ -126,12 +126,12 @@ fn start_on(domain: &Domain, cpus: CpuSet) {
     for vcpu in domain.vcpus() {
         set_affinity(vcpu, cpus).expect("pCPUs that run");
     }
-    lifecycle::start(&domain);
+    lifecycle::start(domain);
 }
 
 fn stop(domains: &[Arc<Domain>], cpus: Cpus) {
     for domain in domains {
-        scheduler::pause(&domain);
+        scheduler::pause(domain);
         for vcpu in domain.vcpus() {
             while !wait_until_parked(vcpu) {
                 thread::yield_now();
@@ -184,7 +184,7 @@ fn no_wake_up_is_lost_by_one_that_dozes() {
     start_on(&domain, cpus.set());
     let vcpu = domain.vcpu(0).expect("a vCPU");
     for sent in 1..=20_000 {
-        scheduler::notify(&vcpu);
+        scheduler::notify(vcpu);
         let patience = Instant::now();
         while SEEN.load(Ordering::SeqCst) < sent {
             assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
@@ -237,7 +237,7 @@ fn a_cap_holds_for_one_that_dozes() {
         loop {
             poll();
             advance(1_000_000);
-            scheduler::notify(&vcpu);
+            scheduler::notify(vcpu);
             if !wait(vcpu) || must_stop(vcpu) {
                 return;
             }
@@ -339,7 +339,7 @@ fn a_sleeper_wakes_soon_beside_busy_vcpus() {
                 if now() >= next.get() {
                     next.set(u64::MAX);
                     sent.set(now());
-                    scheduler::notify(&sleeper);
+                    scheduler::notify(sleeper);
                 }
             });
         }
@@ -428,7 +428,7 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
             work(vcpu, || {
                 if now() >= next.get() {
                     next.set(now() + 1_300_000);
-                    scheduler::notify(&sleeper);
+                    scheduler::notify(sleeper);
                 }
             });
             runs.borrow_mut().push(now() - start);
@@ -468,7 +468,7 @@ fn a_vcpu_wakes_where_it_likes_best() {
             assert!(patience.elapsed() < Duration::from_secs(20), "both become idle again");
             thread::yield_now();
         }
-        scheduler::notify(&vcpu);
+        scheduler::notify(vcpu);
         let patience = Instant::now();
         while RUNS.load(Ordering::SeqCst) < sent {
             assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
@@ -558,14 +558,14 @@ fn whatever_happens_a_vcpu_runs_on_one_cpu_and_none_is_lost() {
                 resume(vcpu);
             }
             3 => kick(vcpu),
-            _ => scheduler::notify(&vcpu),
+            _ => scheduler::notify(vcpu),
         }
     }
     for vcpu in domain.vcpus() {
         set_affinity(vcpu, all).expect("pCPUs that run");
         let before = TURNS[number(vcpu)].load(Ordering::SeqCst);
         let patience = Instant::now();
-        scheduler::notify(&vcpu);
+        scheduler::notify(vcpu);
         while TURNS[number(vcpu)].load(Ordering::SeqCst) == before {
             assert!(
                 patience.elapsed() < Duration::from_secs(20),

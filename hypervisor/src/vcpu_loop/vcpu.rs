@@ -22,7 +22,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
     let mut cpu = match context.activate() {
         Ok(cpu) => cpu,
         Err(context) => {
-            lifecycle::end(&domain, EndReason::Killed(String::from("a vCPU without root table was started")));
+            lifecycle::end(domain, EndReason::Killed(String::from("a vCPU without root table was started")));
             return context;
         }
     };
@@ -79,7 +79,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
             }
         }
         if let Err(why) = step {
-            lifecycle::end(&domain, EndReason::Killed(why));
+            lifecycle::end(domain, EndReason::Killed(why));
         }
     }
     vcpu.left_tables.store(left_tables, Ordering::Relaxed);

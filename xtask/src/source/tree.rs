@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, Item, ItemMod, Lit, Meta};
+use syn::{Attribute, Expr, ExprLit, Item, ItemMod, Lit, Meta};
 
 /// A source file with the path of the module that it holds; the crate root has the empty path.
 pub(super) struct SourceFile {
@@ -89,10 +89,14 @@ impl Tree {
             let inner = Place { module: &module, file: place.file, children: &folder };
             return self.read_items(workspace, items, &inner);
         }
-        if let Some(path) = path_attribute(&declared.attrs) {
-            let file = place.file.parent().unwrap_or(Path::new("")).join(path);
-            let children = file.parent().unwrap_or(Path::new("")).to_owned();
-            return self.read_file(workspace, module, file, &children);
+        let paths = path_attributes(&declared.attrs);
+        if !paths.is_empty() {
+            for path in paths {
+                let file = place.file.parent().unwrap_or(Path::new("")).join(path);
+                let children = file.parent().unwrap_or(Path::new("")).to_owned();
+                self.read_file(workspace, module.clone(), file, &children)?;
+            }
+            return Ok(());
         }
         let (flat, nested) = (folder.with_extension("rs"), folder.join("mod.rs"));
         let file = if workspace.join(&flat).is_file() { flat } else { nested };
@@ -111,17 +115,24 @@ pub(super) fn line_of(syntax: &impl Spanned) -> usize {
     syntax.span().start().line
 }
 
-fn path_attribute(attributes: &[Attribute]) -> Option<String> {
-    attributes.iter().find_map(|attribute| match &attribute.meta {
+/// The files that attributes name for a module: more than one where the target decides which
+/// (`cfg_attr`), as for the two back ends.
+fn path_attributes(attributes: &[Attribute]) -> Vec<String> {
+    attributes.iter().flat_map(|attribute| paths_of(&attribute.meta)).collect()
+}
+
+fn paths_of(attribute: &Meta) -> Vec<String> {
+    match attribute {
         Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
-            Expr::Lit(literal) => match &literal.lit {
-                Lit::Str(text) => Some(text.value()),
-                _ => None,
-            },
-            _ => None,
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => vec![text.value()],
+            _ => Vec::new(),
         },
-        _ => None,
-    })
+        Meta::List(list) if list.path.is_ident("cfg_attr") => {
+            let conditional = split_at_commas(&list.tokens).into_iter().skip(1);
+            conditional.filter_map(|tokens| syn::parse2(tokens).ok()).flat_map(|inner: Meta| paths_of(&inner)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whether the attributes restrict an item to test builds: `#[test]`, or a `cfg` that holds in

@@ -40,7 +40,7 @@ fn at_rest_prepared<P, R>(
     act: impl FnOnce(&mut GuestContext, P) -> Result<R, CallError>,
 ) -> Result<R, CallError> {
     super::other(caller, target)?;
-    scheduler::pause(&target);
+    scheduler::pause(target);
     let result = if !scheduler::wait_until_parked(vcpu) {
         Err(CallError::again())
     } else {
@@ -50,7 +50,7 @@ fn at_rest_prepared<P, R>(
             None => Err(CallError::again()),
         })
     };
-    scheduler::unpause(&target);
+    scheduler::unpause(target);
     result
 }
 

@@ -104,7 +104,7 @@ fn set_time(caller: &mut Caller<'_>, seconds: u64, nanoseconds: u32, system_time
 fn sleep(caller: &Caller<'_>, EnterAcpiSleep { sleep_state, .. }: EnterAcpiSleep) -> CallResult {
     match sleep_state {
         POWER_OFF => {
-            lifecycle::end(&caller.domain, EndReason::Poweroff);
+            lifecycle::end(caller.domain, EndReason::Poweroff);
             Ok(0)
         }
         1..POWER_OFF => Err(Errno::EOPNOTSUPP.into()),
