@@ -123,7 +123,7 @@ fn domain_rows() -> Vec<Row> {
         logged(Limit::Vcpus, MAX_VCPUS, "8192 (PV)", "`createdomain`: `-EINVAL`; `dom0_max_vcpus=` is cut"),
         row("timers of a vCPU", "1 single-shot, 1 periodic", "the same", "the former setting is replaced"),
         row("watchdogs of a domain", Watchdogs::COUNT, "2", "`-ENOSPC`"),
-        row("pauses by the control domain", domain::MAX_PAUSES, "255", "`pausedomain`: `-EUSERS`"),
+        row("pauses by the control domain", domain::MAX_PAUSES, "255", "`pausedomain`: `-EOVERFLOW`"),
         logged(Limit::PolledPorts, sched_op::MAX_POLL_PORTS, "128", "`-EINVAL`"),
         row("LDT entries, GDT frames", "8192, 14", "the same", "`-EINVAL`"),
         logged(
