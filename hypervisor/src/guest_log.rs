@@ -46,7 +46,8 @@ impl Limiter {
     }
 }
 
-/// Logs what a guest has caused, unless it causes too much or `guest_loglvl=` leaves it out. See [`guest_log!`].
+/// Logs what a guest has caused, unless it causes too much or `guest_loglvl=` leaves it out. See
+/// [`guest_log!`].
 pub(crate) fn log_guest(domain: &Domain, level: log::Level, message: fmt::Arguments<'_>) {
     if level > LEVEL.try_get().copied().unwrap_or(LevelFilter::Warn) {
         return;

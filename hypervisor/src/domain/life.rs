@@ -1,5 +1,5 @@
-//! Where a domain is in its life. It moves one way: building, running, ended, dying, gone; except that
-//! the control domain can resume one that has ended.
+//! Where a domain is in its life. It moves one way: building, running, ended, dying, gone; except
+//! that the control domain can resume one that has ended.
 
 use alloc::string::String;
 use core::fmt;
@@ -107,7 +107,8 @@ impl Domain {
         is_new
     }
 
-    /// Notes that the domain has ended, and counts a pause for that; `false` if it had ended before.
+    /// Notes that the domain has ended, and counts a pause for that; `false` if it had ended
+    /// before.
     pub(crate) fn note_ended(&self, reason: EndReason) -> bool {
         let mut life = self.life.lock();
         if !life.goes_on() {

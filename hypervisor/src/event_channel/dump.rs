@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use super::ports::{BUCKET, State};
 use crate::domain::Domain;
 
-/// A line for each of the first `max` ports in use: for what, and whether it is pending; and how many
-/// are left out. The lock of the ports is taken for each port and each bucket by itself.
+/// A line for each of the first `max` ports in use: for what, and whether it is pending; and how
+/// many are left out. The lock of the ports is taken for each port and each bucket by itself.
 pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     let used = domain.events.lock().used() as usize;
     let buckets = (0..).map_while(|bucket| Some((bucket, domain.events.lock().used_in(bucket)?)));

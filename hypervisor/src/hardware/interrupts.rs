@@ -378,8 +378,8 @@ pub(crate) fn restore(hardware: &Hardware, function: Function) {
     }
 }
 
-/// Takes the interrupts that have come in on this pCPU, and calls `raise` with the domain, its port and
-/// the number of each that is bound.
+/// Takes the interrupts that have come in on this pCPU, and calls `raise` with the domain, its port
+/// and the number of each that is bound.
 pub(crate) fn deliver(here: CpuId, raise: impl Fn(&Arc<Domain>, u32, u32)) {
     let Some(hardware) = super::any() else { return };
     while let Some(number) = hardware.take_interrupt() {

@@ -28,9 +28,9 @@ fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
         || waiting(cpu) != 0
 }
 
-/// Lets this pCPU `wait` until the vCPU, which it runs, no longer waits, or has to leave, or there is
-/// other `work`. Returns whether the vCPU resumes; otherwise `must_stop` holds. Its root table must
-/// not be loaded. `wait` halts until an interrupt comes, and serves what has come in.
+/// Lets this pCPU `wait` until the vCPU, which it runs, no longer waits, or has to leave, or there
+/// is other `work`. Returns whether the vCPU resumes; otherwise `must_stop` holds. Its root table
+/// must not be loaded. `wait` halts until an interrupt comes, and serves what has come in.
 pub(crate) fn doze(vcpu: &Arc<Vcpu>, domain: &Domain, work: impl Fn() -> bool, wait: impl Fn(CpuId)) -> bool {
     let cpu = cpu::current();
     lie_down(cpu, vcpu, domain);

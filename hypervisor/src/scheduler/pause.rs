@@ -7,7 +7,8 @@ use crate::domain::{Domain, Vcpu};
 /// The longest that a caller waits, in nanoseconds.
 const PATIENCE: u64 = 500_000;
 
-/// Keeps the domain's vCPUs from running until as many calls of [`unpause`]; those that run stop soon.
+/// Keeps the domain's vCPUs from running until as many calls of [`unpause`]; those that run stop
+/// soon.
 pub(crate) fn pause(domain: &Domain) {
     domain.add_pause();
     kick_all(domain);

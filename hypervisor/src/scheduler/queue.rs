@@ -17,7 +17,8 @@ pub(super) const PREEMPTION: u64 = 1_000_000;
 /// Where clocks start: far enough from zero that nothing before the clock is below zero.
 const EPOCH: u64 = 1 << 50;
 
-/// Virtual time that passes while a vCPU of this weight runs for `time` nanoseconds, at most two years.
+/// Virtual time that passes while a vCPU of this weight runs for `time` nanoseconds, at most two
+/// years.
 pub(super) fn virtual_time(time: u64, weight: u32) -> u64 {
     time.saturating_mul(u64::from(USUAL_WEIGHT)) / u64::from(weight.max(1))
 }
@@ -142,8 +143,8 @@ impl<T> RunQueue<T> {
         }
     }
 
-    /// Real time that the one that runs has used since the last call, and its virtual time, as of the
-    /// last `charge`.
+    /// Real time that the one that runs has used since the last call, and its virtual time, as of
+    /// the last `charge`.
     pub(super) fn bill(&mut self) -> (u64, u64) {
         let clock = self.clock;
         self.running
@@ -151,8 +152,8 @@ impl<T> RunQueue<T> {
             .map_or((0, clock), |running| (core::mem::take(&mut running.unbilled), running.virtual_time))
     }
 
-    /// Whether the one that runs is so far ahead of `virtual_time`, at which a sleeper would resume,
-    /// that the sleeper takes its place.
+    /// Whether the one that runs is so far ahead of `virtual_time`, at which a sleeper would
+    /// resume, that the sleeper takes its place.
     pub(super) fn yields_to(&self, virtual_time: u64) -> bool {
         let sleeper = virtual_time.max(self.earliest());
         self.running.as_ref().is_some_and(|running| sleeper + PREEMPTION < running.virtual_time)

@@ -25,9 +25,9 @@ pub struct DomainScheduling {
     /// vCPUs in `SCHEDOP_poll`.
     pub(crate) pollers: AtomicU32,
     shutdown_code: AtomicU32,
-    /// How far the domain as a whole has come in the virtual time of each pCPU's queue: what its vCPUs
-    /// have run there at the domain's whole weight, but never beyond the furthest of them. Changes
-    /// only under the lock of that queue.
+    /// How far the domain as a whole has come in the virtual time of each pCPU's queue: what its
+    /// vCPUs have run there at the domain's whole weight, but never beyond the furthest of them.
+    /// Changes only under the lock of that queue.
     reached: [AtomicU64; MAX_CPUS],
 }
 
@@ -90,7 +90,8 @@ impl DomainScheduling {
         (weight / self.active.load(Ordering::Relaxed).max(1)).max(1)
     }
 
-    /// A vCPU of the domain has run for `time` on the pCPU, up to `own` in the virtual time of its queue.
+    /// A vCPU of the domain has run for `time` on the pCPU, up to `own` in the virtual time of its
+    /// queue.
     pub(super) fn note_run(&self, cpu: CpuId, time: u64, own: u64) {
         let reached = &self.reached[cpu.index()];
         let before = reached.load(Ordering::Relaxed);

@@ -141,7 +141,8 @@ pub(super) fn account(queue: &mut RunQueue<Arc<Vcpu>>, vcpu: &Vcpu, domain: &Dom
 }
 
 /// The current vCPU gives up the pCPU: its time is accounted for, and its place not changed yet.
-/// Returns its virtual time, and the queue's reference to it, which is to be dropped without the lock.
+/// Returns its virtual time, and the queue's reference to it, which is to be dropped without the
+/// lock.
 pub(super) fn vacate(queue: &mut Queue, vcpu: &Vcpu, domain: &Domain, now: u64) -> (u64, Option<Arc<Vcpu>>) {
     account(&mut queue.run, vcpu, domain, now);
     queue.slice_end = u64::MAX;

@@ -32,7 +32,8 @@ pub(crate) fn run_cpu() -> ! {
     }
 }
 
-/// Serves what has come in, and chooses the vCPU to run; without one, halts until something comes in.
+/// Serves what has come in, and chooses the vCPU to run; without one, halts until something comes
+/// in.
 fn next(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     // This may go round without a guest or a halt, and others may wait for this pCPU's flush
     // meanwhile.
@@ -65,7 +66,8 @@ fn halt(cpu: CpuId) {
 /// Runs one vCPU with its state loaded into this pCPU.
 fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.start_periodic(vcpu);
-    // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the lock.
+    // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the
+    // lock.
     let context = vcpu.parked().take();
     if let Some(context) = context {
         cpu::note_running(Some((domain.id().0, vcpu.id().get())));
