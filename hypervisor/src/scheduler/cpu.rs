@@ -22,8 +22,6 @@ pub(super) struct Queue {
     pub(super) slice_start: u64,
     /// How long the current vCPU runs once somebody waits.
     pub(super) slice: u64,
-    /// A vCPU of the same domain has woken that ran less than the current one.
-    pub(super) overtaken: bool,
     /// vCPUs whose domain has reached its cap, with the time when to look again.
     pub(super) aside: Vec<(u64, Arc<Vcpu>)>,
 }
@@ -47,7 +45,6 @@ static CPUS: [Cpu; MAX_CPUS] = [const {
                 slice_end: u64::MAX,
                 slice_start: 0,
                 slice: SLICE,
-                overtaken: false,
                 aside: Vec::new(),
             },
         ),
@@ -87,7 +84,7 @@ impl Queue {
     /// When one that waits takes the pCPU from the one that runs, if it is to do so before the end of the slice.
     pub(super) fn takeover(&self) -> Option<u64> {
         let held = if self.current.is_some() { u64::from(super::rate_limit()) * 1000 } else { 0 };
-        (self.overtaken || self.run.preempts()).then_some(self.slice_start + held)
+        self.run.preempts().then_some(self.slice_start + held)
     }
 }
 

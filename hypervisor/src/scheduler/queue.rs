@@ -152,13 +152,6 @@ impl<T> RunQueue<T> {
             .map_or((0, clock), |running| (core::mem::take(&mut running.unbilled), running.virtual_time))
     }
 
-    /// Whether the one that runs is so far ahead of `virtual_time`, at which a sleeper would
-    /// resume, that the sleeper takes its place.
-    pub(super) fn yields_to(&self, virtual_time: u64) -> bool {
-        let sleeper = virtual_time.max(self.earliest());
-        self.running.as_ref().is_some_and(|running| sleeper + PREEMPTION < running.virtual_time)
-    }
-
     /// The one that runs stops; its virtual time, after a last `charge`.
     pub(super) fn stop(&mut self) -> u64 {
         self.running.take().map_or(self.clock, |running| running.virtual_time)

@@ -81,7 +81,6 @@ pub(super) fn make_current(queue: &mut Queue, vcpu: &Arc<Vcpu>, virtual_time: u6
     vcpu.scheduling.set_place(Place::Running);
     queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, now);
     queue.slice_start = now;
-    queue.overtaken = false;
     queue.current = Some(Arc::clone(vcpu));
 }
 

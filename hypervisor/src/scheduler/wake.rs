@@ -53,12 +53,11 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
         return;
     }
     let now = time::now();
-    let Queue { run, current, overtaken, .. } = &mut *queue;
+    let Queue { run, current, .. } = &mut *queue;
     // The clock is as old as the last change of the queue, and the lag must not be.
     run.charge(now);
     if let Some(current) = current.as_ref().filter(|current| current.belongs_to(domain)) {
         account(run, current, domain, now);
-        *overtaken |= run.yields_to(state.virtual_time());
     }
     let resumes = domain.scheduling.after_sleep(home, state.virtual_time(), queue.run.earliest());
     let lag = queue.run.lag(resumes);
