@@ -57,7 +57,7 @@ const PHASES: [(Phase, &str); 4] = [
 ];
 
 /// Hypercalls have numbers below this.
-const HYPERCALLS: u32 = 64;
+pub(crate) const HYPERCALLS: u32 = 64;
 const KINDS: u32 = 0xff00;
 
 impl Cause {

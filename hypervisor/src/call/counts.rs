@@ -3,18 +3,15 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::latency;
-
-/// Numbers of hypercalls in the table are below this.
-pub(crate) const NUMBERS: usize = 64;
+use crate::latency::{self, HYPERCALLS};
 
 struct Counter {
     made: AtomicU64,
     continued: AtomicU64,
 }
 
-static COUNTERS: [Counter; NUMBERS] =
-    [const { Counter { made: AtomicU64::new(0), continued: AtomicU64::new(0) } }; NUMBERS];
+static COUNTERS: [Counter; HYPERCALLS as usize] =
+    [const { Counter { made: AtomicU64::new(0), continued: AtomicU64::new(0) } }; HYPERCALLS as usize];
 
 /// Notes that hypercall `number` was made, or continued, and whether it has to be continued.
 pub(crate) fn note_call(number: u64, continued: bool) {

@@ -5,7 +5,5 @@ mod counts;
 mod result;
 
 pub(crate) use caller::{Caller, PageOwner};
-#[cfg(test)]
-pub(crate) use counts::NUMBERS;
 pub(crate) use counts::{counts, note_call};
 pub(crate) use result::{CallError, CallResult};

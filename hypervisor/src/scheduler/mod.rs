@@ -33,13 +33,10 @@ mod wake;
 
 #[cfg(test)]
 pub(crate) use cpu::idle_cpus;
-pub(crate) use cpu::idle_time;
-pub(crate) use cpu::{halt, leave_idle};
-pub(crate) use doze::doze;
-pub(crate) use doze::{may_doze, rouse};
+pub(crate) use cpu::{halt, idle_time, leave_idle};
+pub(crate) use doze::{doze, may_doze, rouse};
 pub(crate) use dump::describe;
-pub(crate) use pause::kick_all;
-pub(crate) use pause::{pause, unpause, wait_until_parked};
+pub(crate) use pause::{kick_all, pause, unpause, wait_until_parked};
 pub(crate) use poll::poll_timeout;
 pub(crate) use poll::{start_polling, wake_pollers};
 pub(crate) use settings::{
@@ -49,6 +46,5 @@ pub(crate) use share::DomainScheduling;
 #[cfg(test)]
 pub(crate) use share::SLICE;
 pub(crate) use state::SchedulerState;
-pub(crate) use switch::{arrange_slice, deadline, note_leaving, put_back, take_next};
-pub(crate) use switch::{must_stop, yield_now};
+pub(crate) use switch::{arrange_slice, deadline, must_stop, note_leaving, put_back, take_next, yield_now};
 pub(crate) use wake::{block, kick, notify, resume, running_on, wake};

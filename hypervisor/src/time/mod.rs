@@ -8,8 +8,7 @@ mod clock;
 mod vcpu;
 mod watchdog;
 
-pub(crate) use areas::{before_park, refresh};
-pub(crate) use areas::{write_runstate, write_time};
+pub(crate) use areas::{before_park, refresh, write_runstate, write_time};
 #[cfg(test)]
 pub(crate) use clock::wall_clock;
 pub(crate) use clock::{init_domain, set_wall_clock, show_wall_clock};

@@ -39,15 +39,18 @@ fn next(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     // meanwhile.
     latency::window();
     poll();
-    if lifecycle::destruction_due() {
+    let mut work = lifecycle::destruction_due();
+    if work {
         latency::note(Phase::Destruction);
         lifecycle::destroy_some(&mut Budget::new(Budget::HYPERCALL));
         latency::window();
+        work = lifecycle::destruction_due();
     }
     latency::note(Phase::Switch);
-    let chosen = scheduler::take_next(cpu, lifecycle::destruction_due());
+    let chosen = scheduler::take_next(cpu, work);
     if chosen.is_none() {
-        if !lifecycle::destruction_due() {
+        // Work that another pCPU leaves from now on is done by that pCPU.
+        if !work {
             halt(cpu);
         }
         scheduler::leave_idle(cpu);
@@ -66,8 +69,8 @@ fn halt(cpu: CpuId) {
 /// Runs one vCPU with its state loaded into this pCPU.
 fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.start_periodic(vcpu);
-    // SC-3: it was parked when it was chosen. Whoever changes its state at rest meanwhile holds the
-    // lock.
+    // SC-3: it was parked when it was chosen. Code that changes its state at rest meanwhile holds
+    // the lock.
     let context = vcpu.parked().take();
     if let Some(context) = context {
         cpu::note_running(Some((domain.id().0, vcpu.id().get())));
