@@ -7,7 +7,7 @@ use hypervisor::tables::hypercalls::{Privilege, ROWS, Row};
 const HEAD: &str = "\
 # Hypercalls
 
-Generated from `hypervisor/src/hypercall/table.rs` by `cargo xtask check --fix`; don't edit.
+Generated from `hypervisor/src/hypercall/table/mod.rs` by `cargo xtask check --fix`; don't edit.
 
 *Any*: every domain, for itself. *Own*: every domain for itself, the initial domain for others too. *Control*: the
 initial domain; others get `-EPERM`. Long work of a *preemptible* call is done in pieces: the guest executes the call

@@ -127,7 +127,7 @@ fn vcpu_registers(domain: &Domain, vcpu: &Vcpu) {
     let (domain, number) = (domain.id().0, vcpu.id().get());
     let state = vcpu.parked().as_ref().map(|context| (*context.registers(), context.is_in_kernel()));
     let Some((r, in_kernel)) = state else {
-        let how = if scheduler::rouse(vcpu) { "dozes on a pCPU; once more shows it" } else { "on a pCPU" };
+        let how = if scheduler::end_lazy_idle(vcpu) { "dozes on a pCPU; once more shows it" } else { "on a pCPU" };
         return say(format_args!("d{domain}v{number}: {how}"));
     };
     let mode = if in_kernel { "kernel" } else { "process" };

@@ -26,7 +26,6 @@ mod limits;
 mod memory;
 mod scheduler;
 mod start;
-mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
@@ -34,6 +33,7 @@ mod timers;
 mod trap;
 mod vcpu_context;
 mod vcpu_loop;
+mod xenstore;
 
 pub use start::main;
 

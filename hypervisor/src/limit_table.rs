@@ -17,8 +17,8 @@ use crate::hardware::interrupts;
 use crate::hypercall::sched_op;
 use crate::limits::Limit;
 use crate::memory::memory_op::{control, reservation};
-use crate::store::{session, tree};
 use crate::time::Watchdogs;
+use crate::xenstore::{session, tree};
 use crate::{grant_table, start};
 
 /// One limit.
@@ -180,7 +180,7 @@ fn memory_rows() -> Vec<Row> {
             "12 for the control domain, 9 for others and `exchange` (`memop-max-order=`)",
             "no extent is done; `exchange`: `-EPERM`",
         ),
-        logged(Limit::MemoryMapEntries, control::MOST_RANGES, "1024", "`set_memory_map`: `-EINVAL`"),
+        logged(Limit::MemoryMapEntries, control::MAX_RANGES, "1024", "`set_memory_map`: `-EINVAL`"),
     ]
     .into()
 }
@@ -191,10 +191,10 @@ fn store_rows() -> Vec<Row> {
             Limit::Store,
             format!(
                 "{} nodes, {} watches, {} transactions, {} paths changed in one",
-                tree::MOST_NODES,
-                session::MOST_WATCHES,
-                session::MOST_TRANSACTIONS,
-                session::MOST_CHANGES
+                tree::MAX_NODES,
+                session::MAX_WATCHES,
+                session::MAX_TRANSACTIONS,
+                session::MAX_CHANGES
             ),
             "of `xenstored`: 1000 nodes, 128 watches, 10 transactions",
             "`ENOSPC`; watches: `E2BIG`",
@@ -203,9 +203,9 @@ fn store_rows() -> Vec<Row> {
             "bytes in a guest's own store",
             format!(
                 "{} KiB in nodes, {} KiB in watches, {} KiB of paths changed in one transaction",
-                tree::MOST_BYTES >> 10,
-                session::MOST_WATCH_BYTES >> 10,
-                session::MOST_CHANGE_BYTES >> 10
+                tree::MAX_BYTES >> 10,
+                session::MAX_WATCH_BYTES >> 10,
+                session::MAX_CHANGE_BYTES >> 10
             ),
             "2048 bytes in each node",
             "as above",

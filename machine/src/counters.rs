@@ -31,23 +31,23 @@ macro_rules! counters {
 
 counters! {
     /// System calls of processes that the entry code has bounced to their kernel.
-    FastSystemCalls "short system calls";
+    FastSystemCalls "fast-path system calls";
     /// The same, by way of Rust.
     SystemCalls "system calls in rust";
     /// Returns to a process by the entry code.
-    FastReturns "short irets to process";
+    FastReturns "fast-path irets to process";
     /// Returns from one part of a kernel to another by the entry code.
-    FastKernelReturns "short irets to kernel";
+    FastKernelReturns "fast-path irets to kernel";
     /// Page faults of processes that the entry code has bounced to their kernel.
-    FastFaults "short faults of process";
+    FastFaults "fast-path faults of process";
     /// Page faults of kernels, by the entry code.
-    FastKernelFaults "short faults of kernel";
+    FastKernelFaults "fast-path faults of kernel";
     /// Hypercalls to drop one translation, by the entry code.
-    FastPageFlushes "short invlpg hypercalls";
+    FastPageFlushes "fast-path invlpg hypercalls";
     /// Hypercalls to set the kernel stack, by the entry code.
-    FastStackSwitches "short stack_switch hypercalls";
+    FastStackSwitches "fast-path stack_switch hypercalls";
     /// Hypercalls to set the GS base of processes, by the entry code.
-    FastSegmentBases "short set_segment_base hypercalls";
+    FastSegmentBases "fast-path set_segment_base hypercalls";
     /// Hypercalls that reached Rust; a multicall counts once.
     Hypercalls "hypercalls in rust";
     /// Exceptions that reached Rust.

@@ -27,7 +27,7 @@ use zerocopy::IntoBytes;
 use crate::console;
 use crate::domain::Domain;
 use crate::event_channel::{self, Consumer};
-use crate::store;
+use crate::xenstore;
 use layout::{Layout, Needs};
 use memory::Memory;
 use start_info::Ports;
@@ -194,7 +194,7 @@ fn hypercall_page_place(page: u64, layout: &Layout, kernel: &elf::Kernel) -> Res
 fn allocate_ports(domain: &Arc<Domain>) -> Result<Ports, BuildError> {
     let port =
         |consumer: Consumer| event_channel::allocate_for_paravane(domain, consumer).map_err(|_| BuildError::NoPorts);
-    Ok(Ports { store: port(store::CONSUMER)?, console: port(console::CONSUMER)? })
+    Ok(Ports { store: port(xenstore::CONSUMER)?, console: port(console::CONSUMER)? })
 }
 
 /// Connects the new domain's store and console pages, in this order, to Paravane's ends of them.

@@ -59,7 +59,7 @@ impl Caller<'_> {
     /// that is at rest and cannot do it itself. `false` if the call has to give way before its next
     /// step, which may depend on it (TD-2).
     #[inline]
-    pub fn settle(&mut self, foreign: Option<&Domain>) -> bool {
+    pub fn finish_teardown(&mut self, foreign: Option<&Domain>) -> bool {
         (!frames::left_tables() || self.tear_down())
             && foreign.is_none_or(|target| !target.is_paused() || target.teardown.advance(&mut self.budget))
     }
@@ -68,7 +68,7 @@ impl Caller<'_> {
     fn tear_down(&mut self) -> bool {
         let done = self.domain.teardown.advance(&mut self.budget);
         if done {
-            frames::note_settled();
+            frames::note_torn_down();
         }
         done
     }

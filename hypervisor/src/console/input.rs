@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use abi::xen::DomainId;
 use machine::sync::{Level, SpinLock};
 
-use super::wire;
+use super::multiplexer;
 use crate::domain::{self, Domain, Life};
 
 const CTRL_A: u8 = 1;
@@ -129,8 +129,8 @@ fn switch(guests: &[Arc<Domain>]) {
     let next = next_focus(focus(guests), &ids);
     INPUT.lock().focus = next;
     match guests.iter().find(|guest| Focus::Guest(guest.id()) == next) {
-        Some(guest) => wire::say(format_args!("serial input goes to guest {}", guest.settings().name)),
-        None => wire::say(format_args!("serial input goes to paravane's keys; h lists them")),
+        Some(guest) => multiplexer::say(format_args!("serial input goes to guest {}", guest.settings().name)),
+        None => multiplexer::say(format_args!("serial input goes to paravane's keys; h lists them")),
     }
 }
 

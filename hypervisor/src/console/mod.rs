@@ -9,10 +9,10 @@
 mod guest;
 mod input;
 mod line;
+mod multiplexer;
 mod options;
 pub(crate) mod ring;
 pub(crate) mod screen;
-mod wire;
 
 pub(crate) use guest::GuestConsole;
 pub(crate) use input::serial_input;
@@ -118,7 +118,7 @@ fn give_input(domain: &Arc<Domain>, bytes: &[u8]) {
 
 /// Prints a line for somebody who pressed a debug key.
 pub(crate) fn say(text: fmt::Arguments<'_>) {
-    wire::say(text);
+    multiplexer::say(text);
 }
 
 /// Writes what the initial domain prints with the `console_io` hypercall.

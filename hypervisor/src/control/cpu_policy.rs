@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use machine::addr::GuestVirt;
 
 use crate::call::{CallError, Caller};
-use crate::cpu_policy::{MOST_LEAVES, Policy, msr};
+use crate::cpu_policy::{MAX_LEAVES, Policy, msr};
 
 /// Where the tools want a policy, and how many entries they have room for.
 pub(crate) struct Lists {
@@ -27,7 +27,7 @@ impl Lists {
     /// `ENOBUFS` if they are longer than there is room for, `EFAULT`.
     pub(crate) fn write(&mut self, caller: &mut Caller<'_>, policy: &Policy) -> Result<(), CallError> {
         if self.leaves.get() == 0 {
-            self.leaf_count = MOST_LEAVES;
+            self.leaf_count = MAX_LEAVES;
         } else {
             let mut written = 0;
             for entry in policy.list() {
@@ -57,7 +57,7 @@ impl Lists {
     /// # Errors
     /// `E2BIG` if they are more than a policy can have, `EFAULT`.
     pub(crate) fn read_leaves(&self, caller: &Caller<'_>) -> Result<Vec<CpuidLeaf>, CallError> {
-        if self.leaf_count > MOST_LEAVES {
+        if self.leaf_count > MAX_LEAVES {
             return Err(Errno::E2BIG.into());
         }
         (0..self.leaf_count).map(|index| Ok(caller.cpu.read_element(self.leaves, index.into())?)).collect()

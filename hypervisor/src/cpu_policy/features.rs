@@ -214,7 +214,7 @@ const LEAF_E7_EDX: &[Feature] = &[done(
     8,
     "ITSC",
     "shown to whose configuration asks for it",
-    Host("what_is_the_usual_is_within_the_maximum_and_settles_to_itself"),
+    Host("the_default_policy_is_within_the_maximum_and_derives_itself"),
 )];
 const LEAF_E8_EBX: &[Feature] =
     &[runs(0, "CLZERO"), tells(2, "RSTR_FP_ERR_PTRS"), tells(26, "SSB_NO"), tells(29, "BTC_NO")];

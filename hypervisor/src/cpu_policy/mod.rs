@@ -4,8 +4,9 @@
 //! A feature is shown if it works for a guest, and hidden otherwise. What a vCPU is told does not change while it runs.
 
 //! The policies (`policy`) are the processor's and the host's (`system`), the most that a guest may have (`leaves`), and each domain's, which the tools
-//! set within that (`settle`).
+//! set within that (`derive`).
 
+mod derive;
 pub mod evidence;
 mod feature_set;
 pub mod features;
@@ -14,13 +15,12 @@ mod leaves;
 pub mod msr;
 mod policy;
 pub mod registers;
-mod settle;
 mod states;
 mod system;
 
+pub(crate) use derive::Excess;
 pub(crate) use feature_set::{WORDS, feature_set};
-pub(crate) use policy::{MOST_LEAVES, Policy};
-pub(crate) use settle::Excess;
+pub(crate) use policy::{MAX_LEAVES, Policy};
 pub(crate) use system::{init, system};
 
 use alloc::sync::Arc;
@@ -91,7 +91,7 @@ pub(crate) fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (E
             return Err((Errno::ERANGE, Excess { leaf: entry.leaf, subleaf: entry.subleaf }));
         }
     }
-    settle::settle(&wanted, &system().maximum).map_err(|excess| (Errno::EINVAL, excess))
+    derive::derive(&wanted, &system().maximum).map_err(|excess| (Errno::EINVAL, excess))
 }
 
 /// CR4 as a guest sees it: PAE, MCE, OSFXSR and OSXMMEXCPT are always set, and what it has chosen.

@@ -24,7 +24,7 @@ pub(super) const NO_SUBLEAF: u32 = u32::MAX;
 const HYPERVISOR_LIMITS: [u32; 2] = [0x4000_0000, 0x4000_0100];
 
 /// The most leaves that a list can have.
-pub(crate) const MOST_LEAVES: u32 = (LAST_BASIC - 3)
+pub(crate) const MAX_LEAVES: u32 = (LAST_BASIC - 3)
     + (LAST_CACHE + 1)
     + (LAST_STRUCTURED + 1)
     + (LAST_TOPOLOGY + 1)

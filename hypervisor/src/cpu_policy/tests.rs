@@ -174,7 +174,7 @@ fn the_lists_hold_what_the_tools_can_read() {
         let SystemPolicies { raw, host, maximum, usual, .. } = system(vendor);
         for policy in [&raw, &host, &maximum, &usual] {
             let list: Vec<_> = policy.list().collect();
-            assert!(list.len() <= MOST_LEAVES as usize);
+            assert!(list.len() <= MAX_LEAVES as usize);
             assert!(list.is_sorted_by_key(|entry| (entry.leaf, entry.subleaf)));
             let count = |leaf| list.iter().filter(|entry| entry.leaf == leaf).count();
             assert!((0..=0xd).all(|leaf| count(leaf) >= 1), "empty leaves are there");
@@ -197,7 +197,7 @@ fn the_lists_hold_what_the_tools_can_read() {
 }
 
 #[test]
-fn what_is_the_usual_is_within_the_maximum_and_settles_to_itself() {
+fn the_default_policy_is_within_the_maximum_and_derives_itself() {
     for vendor in [b"GenuineIntel", b"AuthenticAMD"] {
         let system = system(vendor);
         let (maximum, usual) = (feature_set(&system.maximum), feature_set(&system.usual));
@@ -205,7 +205,7 @@ fn what_is_the_usual_is_within_the_maximum_and_settles_to_itself() {
         assert!(bit(maximum[7], 8) && !bit(usual[7], 8), "ITSC is there for who asks");
         assert!(bit(maximum[0], 28) && !bit(usual[0], 28), "HTT is the tools' to set");
         for policy in [&system.maximum, &system.usual, &*system.initial] {
-            assert_eq!(settle::settle(policy, &system.maximum).as_ref(), Ok(policy));
+            assert_eq!(derive::derive(policy, &system.maximum).as_ref(), Ok(policy));
         }
     }
 }
@@ -219,13 +219,13 @@ fn nobody_gets_more_than_the_maximum() {
     wanted.update(0, 0, |[last, ..]| *last = limits[0]);
     wanted.update(7, 0, |[last, ..]| *last = limits[1]);
     wanted.update(0x8000_0000, 0, |[last, ..]| *last = limits[2]);
-    let settled = settle::settle(&wanted, &maximum).expect("no more leaves than there are");
+    let settled = derive::derive(&wanted, &maximum).expect("no more leaves than there are");
     assert_eq!(feature_set(&settled), feature_set(&maximum));
     assert_eq!(settled.extended_states(), 0xe7);
     for (leaf, subleaf, excess) in [(0, 0, u32::MAX), (7, 0, 0), (0x8000_0000, 0, u32::MAX)] {
         let mut wanted = usual.clone();
         wanted.update(leaf, subleaf, |[last, ..]| *last += 1);
-        assert_eq!(settle::settle(&wanted, &maximum), Err(Excess { leaf, subleaf: excess }));
+        assert_eq!(derive::derive(&wanted, &maximum), Err(Excess { leaf, subleaf: excess }));
     }
 }
 
@@ -234,7 +234,7 @@ fn what_loses_its_prerequisite_goes_too() {
     let SystemPolicies { maximum, usual, .. } = system(b"GenuineIntel");
     let mut wanted = usual.clone();
     wanted.update(1, 0, |[_, _, ecx, _]| *ecx &= !features::AVX);
-    let settled = settle::settle(&wanted, &maximum).expect("less than there is");
+    let settled = derive::derive(&wanted, &maximum).expect("less than there is");
     let words = feature_set(&settled);
     assert_eq!(settled.extended_states(), 3);
     assert!(
@@ -244,10 +244,10 @@ fn what_loses_its_prerequisite_goes_too() {
     assert!(bit(words[1], 26), "XSAVE stays");
     assert_eq!(settled.leaf(0xd, 0), [3, 576, 576, 0]);
     wanted.update(1, 0, |[_, _, ecx, _]| *ecx &= !features::XSAVE);
-    let settled = settle::settle(&wanted, &maximum).expect("less than there is");
+    let settled = derive::derive(&wanted, &maximum).expect("less than there is");
     assert_eq!((settled.extended_states(), settled.leaf(0xd, 1)), (0, [0; 4]));
     wanted = usual;
     wanted.update(0, 0, |[last, ..]| *last = 4);
-    let settled = settle::settle(&wanted, &maximum).expect("less than there is");
+    let settled = derive::derive(&wanted, &maximum).expect("less than there is");
     assert_eq!((settled.leaf(7, 0), settled.extended_states()), ([0; 4], 0));
 }

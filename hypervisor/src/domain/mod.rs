@@ -10,10 +10,10 @@ pub(crate) use life::{EndReason, Life};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use table::forget;
 pub(crate) use table::{
-    Known, Remains, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames, reserve,
+    Known, Zombie, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames, reserve,
     reserve_next,
 };
-pub(crate) use table::{bury, free_emptied, remains};
+pub(crate) use table::{free_emptied, retire, zombies};
 pub(crate) use vcpu::{Attempt, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 
 use alloc::string::String;
@@ -34,8 +34,8 @@ use crate::grant_table::GrantTable;
 use crate::guest_log::Limiter;
 use crate::limits::Said;
 use crate::scheduler::DomainScheduling;
-use crate::store::Store;
 use crate::time::Watchdogs;
+use crate::xenstore::Store;
 
 /// The most vCPUs that a domain can have.
 pub(crate) const MAX_VCPUS: u32 = 128;

@@ -24,12 +24,12 @@ enum Entry {
     /// It is being made.
     Reserved,
     Domain(Arc<Domain>),
-    Remains(Remains),
+    Zombie(Zombie),
 }
 
 /// What is left of a domain that has been taken apart while others still hold frames of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Remains {
+pub(crate) struct Zombie {
     /// Why it ended.
     pub reason: EndReason,
     /// Its handle.
@@ -43,7 +43,7 @@ pub(crate) enum Known {
     /// A domain.
     Domain(Arc<Domain>),
     /// Nothing but frames that others hold.
-    Remains(DomainId, Remains),
+    Zombie(DomainId, Zombie),
 }
 
 /// A number that a domain will get; it is free again if this is dropped before.
@@ -123,13 +123,13 @@ pub(crate) fn first_from(first: DomainId) -> Option<Known> {
     table.entries.range(first..).find_map(|(id, entry)| match entry {
         Entry::Reserved => None,
         Entry::Domain(domain) => Some(Known::Domain(Arc::clone(domain))),
-        Entry::Remains(remains) => Some(Known::Remains(*id, remains.clone())),
+        Entry::Zombie(zombie) => Some(Known::Zombie(*id, zombie.clone())),
     })
 }
 
 /// Whether the number is that of a domain of which there is nothing but frames that others hold.
 pub(crate) fn is_gone_but_for_frames(id: DomainId) -> bool {
-    matches!(DOMAINS.lock().entries.get(&id), Some(Entry::Remains(_)))
+    matches!(DOMAINS.lock().entries.get(&id), Some(Entry::Zombie(_)))
 }
 
 /// What `look` makes of each entry, in order of their numbers. The lock is taken for each entry by
@@ -151,21 +151,21 @@ pub(crate) fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
 }
 
 /// Forgets a domain that has been taken apart, but not its number.
-pub(crate) fn bury(id: DomainId, remains: Remains) {
-    let removed = DOMAINS.lock().entries.insert(id, Entry::Remains(remains));
+pub(crate) fn retire(id: DomainId, zombie: Zombie) {
+    let removed = DOMAINS.lock().entries.insert(id, Entry::Zombie(zombie));
     drop(removed);
 }
 
 /// The numbers of domains of which there is nothing but frames that others hold.
-pub(crate) fn remains() -> impl Iterator<Item = DomainId> {
-    each(|entry| matches!(entry, Entry::Remains(_))).filter_map(|(id, is_gone)| is_gone.then_some(id))
+pub(crate) fn zombies() -> impl Iterator<Item = DomainId> {
+    each(|entry| matches!(entry, Entry::Zombie(_))).filter_map(|(id, is_gone)| is_gone.then_some(id))
 }
 
 /// Frees the numbers whose domains' last frames have returned, and calls `conclude` for each.
 pub(crate) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
-    for id in remains() {
+    for id in zombies() {
         let mut table = DOMAINS.lock();
-        if frames::owned_by(id) == 0 && matches!(table.entries.get(&id), Some(Entry::Remains(_))) {
+        if frames::owned_by(id) == 0 && matches!(table.entries.get(&id), Some(Entry::Zombie(_))) {
             let removed = table.entries.remove(&id);
             drop(table);
             drop(removed);

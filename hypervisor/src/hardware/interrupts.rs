@@ -22,7 +22,7 @@ use crate::domain::Domain;
 /// Numbers above those of lines.
 pub(crate) const MESSAGES: u32 = 256;
 /// Interrupts in a row that came in on another pCPU than the vCPU's before they are sent after it.
-const PATIENCE: u32 = 64;
+const MAX_ASTRAY: u32 = 64;
 
 static TABLE: SpinLock<Table> = SpinLock::new(Level::Hardware, Table { slots: Vec::new(), served_page: None });
 
@@ -391,7 +391,7 @@ pub(crate) fn deliver(here: CpuId, raise: impl Fn(&Arc<Domain>, u32, u32)) {
         let Some(binding) = slot.bound.clone() else { continue };
         let cpu = binding.cpu();
         slot.astray = if cpu == here { 0 } else { slot.astray + 1 };
-        if slot.astray >= PATIENCE {
+        if slot.astray >= MAX_ASTRAY {
             table.send_to(hardware, number, cpu);
         }
         drop(table);

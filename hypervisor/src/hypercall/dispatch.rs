@@ -19,7 +19,7 @@ const SYSCALL_LENGTH: u64 = 2;
 /// Performs the hypercall that the guest's registers ask for if it is the most frequent one, which concerns nobody but the guest's memory; `false`, with
 /// nothing done, if it is another one or must be refused: [`dispatch`] performs it then.
 #[inline]
-pub(crate) fn short(cpu: &mut Active, domain: &Domain) -> bool {
+pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain) -> bool {
     let number = cpu.registers().rax;
     let done = number == u64::from(hypercall::MMU_UPDATE) && mmu_update::single(cpu, domain, &arguments(cpu));
     if done {

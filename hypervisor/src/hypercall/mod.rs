@@ -20,4 +20,4 @@ pub(crate) mod vcpu_op;
 pub(crate) mod vm_assist;
 pub(crate) mod xen_version;
 
-pub(crate) use dispatch::{dispatch, short};
+pub(crate) use dispatch::{dispatch, fast_path};

@@ -11,7 +11,7 @@ use machine::sync::{Level, SpinLock};
 use machine::{console, m2p, power};
 
 use super::host_end;
-use crate::domain::{self, Domain, Life, Remains};
+use crate::domain::{self, Domain, Life, Zombie};
 use crate::memory::{claim, mmuext};
 use crate::{event_channel, latency};
 
@@ -45,26 +45,26 @@ pub(crate) fn destroy_some(budget: &mut Budget) {
     let next = ENDED.lock().first().map(Arc::clone);
     if let Some(domain) = next.filter(|domain| !domain.is_privileged() || host_end::is_at_rest(domain)) {
         announce(&domain);
-        if take_apart(&domain, budget) {
+        if tear_down(&domain, budget) {
             ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, &domain));
-            bury(domain);
+            retire(domain);
         } else {
             // Another may be further.
             ENDED.lock().rotate_left(1);
         }
     }
-    tear_down_remains(budget);
+    tear_down_zombies(budget);
     conclude_emptied();
     BUSY.store(false, Ordering::Release);
 }
 
 /// Tears down what others held of destroyed domains as tables, and have given back. `true` if
 /// nothing is left.
-pub(crate) fn tear_down_remains(budget: &mut Budget) -> bool {
+pub(crate) fn tear_down_zombies(budget: &mut Budget) -> bool {
     if !frames::take_orphaned_tables() {
         return true;
     }
-    let done = domain::remains().filter_map(Teardown::of).all(|teardown| teardown.advance(budget));
+    let done = domain::zombies().filter_map(Teardown::of).all(|teardown| teardown.advance(budget));
     if !done {
         frames::note_orphaned_tables();
     }
@@ -89,7 +89,7 @@ pub(crate) fn withdraw_initial(domain: &Arc<Domain>) {
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn destroy_initial(domain: &Arc<Domain>) {
     domain.start_dying();
-    while !take_apart(domain, &mut Budget::new(Budget::HYPERCALL)) {}
+    while !tear_down(domain, &mut Budget::new(Budget::HYPERCALL)) {}
 }
 
 /// Frees the numbers of all domains that have been destroyed, the initial domain's last.
@@ -107,13 +107,13 @@ pub(crate) fn forget_all() {
 }
 
 /// Leaves the number of a domain that has been taken apart, and tells the control domain.
-fn bury(domain: Arc<Domain>) {
+fn retire(domain: Arc<Domain>) {
     let Life::Dying(reason) = domain.life() else { return };
     let handle = domain.control.record().handle;
     let id = domain.id();
     // While nobody else can get the number.
     domain.teardown.orphan();
-    domain::bury(id, Remains { reason, handle, vcpus: domain.settings().vcpus });
+    domain::retire(id, Zombie { reason, handle, vcpus: domain.settings().vcpus });
     // A table may have been queued since the queue was empty, and before it could be found.
     frames::note_orphaned_tables();
     drop(domain);
@@ -143,7 +143,7 @@ fn announce(domain: &Arc<Domain>) {
 }
 
 /// Works on one domain; `true` when nothing of it is left but the structure itself.
-fn take_apart(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
+fn tear_down(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
     // Nothing comes in any more: the control domain may be giving it memory at this moment.
     domain.frames.close();
     claim::release(domain);

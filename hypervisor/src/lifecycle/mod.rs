@@ -4,7 +4,7 @@
 mod destroy;
 mod host_end;
 
-pub(crate) use destroy::{conclude_emptied, destroy_some, destruction_due, tear_down_remains};
+pub(crate) use destroy::{conclude_emptied, destroy_some, destruction_due, tear_down_zombies};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use destroy::{destroy_initial, forget_all, withdraw_initial};
 

@@ -72,7 +72,7 @@ pub(crate) fn mmu_update(
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
-        let settled = !(updates.take_unsettled() || foreign.is_some()) || caller.settle(foreign);
+        let settled = !(updates.take_left_tables() || foreign.is_some()) || caller.finish_teardown(foreign);
         if !settled || index != 0 && caller.budget.is_exhausted() {
             outcome = Err(CallError::again());
             break;

@@ -112,7 +112,7 @@ pub(crate) struct Updates<'a> {
     /// Those of `last`'s kinds, for the counters.
     done: u64,
     /// Something may have gone out of use that has to be torn down.
-    unsettled: bool,
+    left_tables: bool,
 }
 
 enum Last {
@@ -132,12 +132,12 @@ impl Last {
 impl<'a> Updates<'a> {
     /// Updates in the tables of `domain`.
     pub(crate) const fn of(domain: &'a Domain) -> Self {
-        Self { domain, last: None, done: 0, unsettled: false }
+        Self { domain, last: None, done: 0, left_tables: false }
     }
 
     /// Whether there may be something to tear down since this was last asked. What leaves and memory give up is none.
-    pub(crate) const fn take_unsettled(&mut self) -> bool {
-        core::mem::replace(&mut self.unsettled, false)
+    pub(crate) const fn take_left_tables(&mut self) -> bool {
+        core::mem::replace(&mut self.left_tables, false)
     }
 
     /// Carries out the first of `requests`, as many as change leaves of the table that the one before was in: how many, which is none if there is no such
@@ -186,7 +186,7 @@ impl<'a> Updates<'a> {
     #[inline(never)]
     fn turn_to(&mut self, table: Mfn) -> Result<Option<FrameRef>, Errno> {
         self.last = None;
-        self.unsettled = true;
+        self.left_tables = true;
         let frame = self.domain.frame(table).ok_or(Errno::EINVAL)?;
         let kept = match TypedRef::<L1>::existing(frame).map_err(TypedRef::<Writable>::existing) {
             Ok(leaves) => Last::Leaves(leaves),

@@ -5,7 +5,7 @@ use machine::{cpu, time, tlb};
 use crate::domain::{Domain, Vcpu};
 
 /// The longest that a caller waits, in nanoseconds.
-const PATIENCE: u64 = 500_000;
+const MAX_WAIT: u64 = 500_000;
 
 /// Keeps the domain's vCPUs from running until as many calls of [`unpause`]; those that run stop
 /// soon.
@@ -39,7 +39,7 @@ pub(crate) fn wait_until_parked(vcpu: &Vcpu) -> bool {
     if state.home() == cpu::current() {
         return false;
     }
-    let end = time::now() + PATIENCE;
+    let end = time::now() + MAX_WAIT;
     while state.has_cpu() {
         if time::now() >= end {
             return false;

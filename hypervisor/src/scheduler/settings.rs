@@ -58,7 +58,7 @@ pub(crate) fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
     }
     match state.place() {
         Place::Off => {}
-        Place::Running | Place::Dozing => {
+        Place::Running | Place::LazyIdle => {
             state.preempt.store(true, Ordering::SeqCst);
             state.attention.store(true, Ordering::SeqCst);
             drop(queue);

@@ -21,7 +21,7 @@ pub(super) enum Place {
     /// A pCPU has it.
     Running,
     /// A pCPU has it and halts, until it may run or somebody else wants the pCPU.
-    Dozing,
+    LazyIdle,
 }
 
 /// Scheduling state of a vCPU.
@@ -82,7 +82,7 @@ impl SchedulerState {
             0 => Place::Off,
             1 => Place::Queued,
             2 => Place::Running,
-            _ => Place::Dozing,
+            _ => Place::LazyIdle,
         }
     }
 
@@ -118,7 +118,7 @@ impl SchedulerState {
 
     /// Whether a pCPU has it, so that its context is not parked.
     pub(super) fn has_cpu(&self) -> bool {
-        matches!(self.place(), Place::Running | Place::Dozing)
+        matches!(self.place(), Place::Running | Place::LazyIdle)
     }
 
     /// Whether a pCPU runs it at this moment.

@@ -42,7 +42,7 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
         Place::Off => {}
         Place::Queued => return,
         Place::Running => return kick(vcpu),
-        Place::Dozing => {
+        Place::LazyIdle => {
             // Nobody else is to be sent there.
             leave_idle(state.home());
             return kick(vcpu);

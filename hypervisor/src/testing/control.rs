@@ -31,7 +31,7 @@ const CONTEXT: u64 = 2048;
 /// Restarts the machine, if the key for that is among those pressed.
 const DEBUG_KEYS: u32 = sysctl::op::DEBUG_KEYS;
 /// The host's own number for one who makes domains may not grow without limit.
-const MOST_DOMAINS: usize = 8;
+const MAX_DOMAINS: usize = 8;
 
 /// Plays a control domain and a guest as `bytes` says; in the end all domains are destroyed and
 /// every frame must come back.
@@ -188,7 +188,7 @@ impl Player {
         let mut request = Domctl::new_zeroed();
         request.interface_version = domctl::interface::VERSION;
         request.command = match script.byte() % 4 {
-            0 if others().len() < MOST_DOMAINS => domctl::op::CREATEDOMAIN,
+            0 if others().len() < MAX_DOMAINS => domctl::op::CREATEDOMAIN,
             1 => domctl::op::SETVCPUCONTEXT,
             _ => Self::command(script, domctl::op::NAMES),
         };

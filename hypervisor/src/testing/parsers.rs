@@ -16,7 +16,7 @@ use crate::domain::{Domain, Settings};
 use crate::event_channel::Port;
 use crate::lifecycle;
 use crate::memory::{mmuext::mmuext_op, update_va_mapping::update_va_mapping};
-use crate::{console, start, store, trap::emulate};
+use crate::{console, start, trap::emulate, xenstore};
 
 const GUEST: u16 = 7;
 /// The pages of the two rings.
@@ -144,7 +144,7 @@ pub fn rings(bytes: &[u8]) {
                 _ => page.copy_in(usize::from(offset) * 8, &data[..data.len().min(2048)]),
             }
             if store {
-                store::notified(&domain);
+                xenstore::notified(&domain);
             } else {
                 console::notified(&domain);
             }

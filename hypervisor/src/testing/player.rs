@@ -15,7 +15,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::BASE;
 use crate::domain::{Domain, EndReason, Vcpu};
-use crate::hypercall::{dispatch, short};
+use crate::hypercall::{dispatch, fast_path};
 use crate::lifecycle;
 
 /// How often a call that is to be continued is repeated before the player goes on with something
@@ -88,7 +88,7 @@ impl Player {
         for _ in 0..REPEATS {
             let registers = cpu.registers_mut();
             (registers.rip, registers.rax) = (2, number.into());
-            if short(cpu, &self.domain) {
+            if fast_path(cpu, &self.domain) {
                 return;
             }
             let (result, allocated) = most_allocated(|| dispatch(cpu, &self.domain, &self.vcpu));

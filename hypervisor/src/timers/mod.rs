@@ -27,7 +27,7 @@ pub(crate) enum Action {
 }
 
 /// Timers that are served before the pCPU may do something else.
-const MOST_AT_ONCE: usize = 64;
+const MAX_AT_ONCE: usize = 64;
 
 /// Names a timer that has been set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,7 +97,7 @@ pub(crate) fn set_scheduler_deadline(deadline: u64) {
 pub(crate) fn run_due() {
     let cpu = cpu::current();
     let now = time::now();
-    for _ in 0..MOST_AT_ONCE {
+    for _ in 0..MAX_AT_ONCE {
         let mut timers = TIMERS[cpu.index()].lock();
         let Some((key, action)) = timers.queue.pop_due(now) else {
             // The deadline has been used up; the scheduler's is its own to look at.
@@ -142,11 +142,11 @@ mod tests {
     fn of_many_timers_that_are_due_some_are_served_at_a_time() {
         machine::hosted::start(64);
         let now = time::now();
-        (0..3 * MOST_AT_ONCE).for_each(|_| interrupt_at(now));
+        (0..3 * MAX_AT_ONCE).for_each(|_| interrupt_at(now));
         let waiting = || TIMERS[cpu::current().index()].lock().queue.len();
         for left in [2, 1, 0] {
             run_due();
-            assert_eq!(waiting(), left * MOST_AT_ONCE);
+            assert_eq!(waiting(), left * MAX_AT_ONCE);
             assert_eq!(cpu::take_pending().contains(cpu::Pending::TIMER), left != 0, "the next is reported at once");
         }
     }

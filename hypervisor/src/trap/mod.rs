@@ -44,10 +44,10 @@ const OPCODE_INT: u8 = 0xcd;
 /// Acts on a write of the guest's kernel to one of its page tables, if it is one of the usual ones; `false`, with nothing done, for all else: [`trap`] acts on
 /// that.
 #[inline]
-pub(crate) fn short(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
+pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
     number == vector::PAGE_FAULT
         && page_fault::is_kernel_write(cpu, error_code)
-        && emulate::short_page_table_write(cpu, domain, address, &mut Budget::new(Budget::FAST))
+        && emulate::fast_page_table_write(cpu, domain, address, &mut Budget::new(Budget::FAST))
 }
 
 /// Acts on an exception of the guest's.

@@ -10,7 +10,7 @@
 type Place = (u64, u64);
 
 /// Upcalls on end that interrupt one place until the code there gets its moment.
-const PATIENCE: u32 = 64;
+const MAX_UPCALLS: u32 = 64;
 
 /// How long a moment is, in nanoseconds.
 const MOMENT: u64 = 50_000;
@@ -41,7 +41,7 @@ impl UpcallStorm {
         if place == self.place {
             match held_until {
                 Some(until) if now() < until => return Verdict::Held,
-                None if returned && upcalls < PATIENCE => {
+                None if returned && upcalls < MAX_UPCALLS => {
                     self.upcalls += 1;
                     return Verdict::Now;
                 }
@@ -60,7 +60,7 @@ impl UpcallStorm {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOMENT, PATIENCE, UpcallStorm, Verdict};
+    use super::{MAX_UPCALLS, MOMENT, UpcallStorm, Verdict};
 
     const PLACE: (u64, u64) = (0x1000, 0x8000);
 
@@ -69,7 +69,7 @@ mod tests {
         let mut storm = UpcallStorm::default();
         for _ in 0..3 {
             assert_eq!(storm.due(PLACE, false, || 100), Verdict::Now);
-            for _ in 1..PATIENCE {
+            for _ in 1..MAX_UPCALLS {
                 assert_eq!(storm.due(PLACE, true, || 100), Verdict::Now);
             }
             assert_eq!(storm.due(PLACE, true, || 100), Verdict::Until(100 + MOMENT));
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn an_upcall_is_held_back_no_longer_than_a_moment() {
         let mut storm = UpcallStorm::default();
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_UPCALLS {
             storm.due(PLACE, true, || 0);
         }
         assert_eq!(storm.due(PLACE, true, || 0), Verdict::Until(MOMENT));
@@ -94,11 +94,11 @@ mod tests {
     #[test]
     fn upcalls_of_code_that_gets_on_are_never_held_back() {
         let mut storm = UpcallStorm::default();
-        for number in 0..u64::from(PATIENCE) * 10 {
+        for number in 0..u64::from(MAX_UPCALLS) * 10 {
             assert_eq!(storm.due((number, 0x8000), true, || number), Verdict::Now);
         }
         // An idle loop is interrupted at one place only, but has got there by itself each time.
-        for number in 0..u64::from(PATIENCE) * 10 {
+        for number in 0..u64::from(MAX_UPCALLS) * 10 {
             assert_eq!(storm.due(PLACE, false, || number), Verdict::Now);
         }
     }

@@ -87,19 +87,19 @@ fn has_other_work() -> bool {
 }
 
 /// Whether the vCPU, which this pCPU runs and which has to stop, may stay loaded while it waits.
-fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
-    scheduler::may_doze(vcpu, domain) && !has_other_work()
+fn may_idle_lazily(vcpu: &Vcpu, domain: &Domain) -> bool {
+    scheduler::may_idle_lazily(vcpu, domain) && !has_other_work()
 }
 
 /// Halts this pCPU, with the vCPU loaded, until the vCPU may run or has to leave.
-fn doze(vcpu: &Arc<Vcpu>, domain: &Domain) {
+fn idle_lazily(vcpu: &Arc<Vcpu>, domain: &Domain) {
     vcpu.time.stop_periodic_ticks();
     let wait = |cpu| {
         halt(cpu);
         scheduler::leave_idle(cpu);
         poll();
     };
-    if scheduler::doze(vcpu, domain, has_other_work, wait) {
+    if scheduler::idle_lazily(vcpu, domain, has_other_work, wait) {
         vcpu.time.start_periodic(vcpu);
     }
 }

@@ -15,7 +15,7 @@ use machine::cpu;
 use machine::hosted::time::advance;
 use machine::time::now;
 
-use super::{doze, halt, may_doze, next, poll};
+use super::{halt, idle_lazily, may_idle_lazily, next, poll};
 use crate::domain::{Domain, EndReason, Settings, Vcpu};
 use crate::lifecycle;
 use crate::scheduler;
@@ -67,10 +67,10 @@ fn wait(vcpu: &Arc<Vcpu>) -> bool {
     let domain = vcpu.domain().expect("its domain runs it");
     block(vcpu);
     while must_stop(vcpu) {
-        if !may_doze(vcpu, &domain) {
+        if !may_idle_lazily(vcpu, &domain) {
             return false;
         }
-        doze(vcpu, &domain);
+        idle_lazily(vcpu, &domain);
     }
     true
 }
@@ -166,7 +166,7 @@ fn no_wake_up_is_lost() {
 }
 
 #[test]
-fn no_wake_up_is_lost_by_one_that_dozes() {
+fn no_wake_up_is_lost_in_lazy_idle() {
     static SEEN: AtomicU64 = AtomicU64::new(0);
     static LEFT: AtomicU64 = AtomicU64::new(0);
     let cpus = Cpus::start(1, move |vcpu| {
@@ -200,7 +200,7 @@ fn no_wake_up_is_lost_by_one_that_dozes() {
 }
 
 #[test]
-fn one_that_dozes_makes_room() {
+fn a_lazy_idle_vcpu_makes_room() {
     static TURNS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     let cpus = Cpus::start(1, move |vcpu| {
         let number = vcpu.domain().map_or(0, |domain| usize::from(domain.id().0) - 1);
@@ -228,7 +228,7 @@ fn one_that_dozes_makes_room() {
 }
 
 #[test]
-fn a_cap_holds_for_one_that_dozes() {
+fn a_cap_holds_in_lazy_idle() {
     let domain = domain(1, 1, 256, 10);
     start_on(&domain, only(cpu::current()));
     let vcpu = domain.vcpu(0).expect("a vCPU");

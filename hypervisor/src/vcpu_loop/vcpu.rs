@@ -32,7 +32,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
     let mut storm = UpcallStorm::default();
     let mut returned = false;
     // What this pCPU has queued until now was others' doing.
-    frames::note_settled();
+    frames::note_torn_down();
     let mut left_tables = vcpu.left_tables.swap(false, Ordering::Relaxed);
     loop {
         super::poll();
@@ -44,9 +44,9 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
             lifecycle::conclude_emptied();
         }
         if scheduler::must_stop(vcpu) {
-            if !left_tables && super::may_doze(vcpu, domain) {
+            if !left_tables && super::may_idle_lazily(vcpu, domain) {
                 time::before_park(vcpu, &mut cpu);
-                cpu.leave_for(|| super::doze(vcpu, domain));
+                cpu.leave_for(|| super::idle_lazily(vcpu, domain));
                 time::refresh(vcpu, &mut cpu);
                 storm = UpcallStorm::default();
                 continue;
@@ -64,7 +64,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
             meter.end();
             let exit = loop {
                 let exit = cpu.run();
-                if !short(&mut cpu, domain, exit) {
+                if !fast_path(&mut cpu, domain, exit) {
                     break Some(exit);
                 }
                 if frames::left_tables() || frames::owner_emptied() || trap::bounce::upcall_due(&cpu) {
@@ -97,9 +97,9 @@ fn tear_down(domain: &Domain) -> bool {
     // What was left may be a table of a domain that has been destroyed, which only the control
     // domain can have used.
     let done =
-        domain.teardown.advance(&mut budget) && (!domain.is_privileged() || lifecycle::tear_down_remains(&mut budget));
+        domain.teardown.advance(&mut budget) && (!domain.is_privileged() || lifecycle::tear_down_zombies(&mut budget));
     if done {
-        frames::note_settled();
+        frames::note_torn_down();
     }
     done
 }
@@ -144,10 +144,10 @@ fn deliver(
 /// Acts on the most frequent exits, which concern nobody but the guest's memory: `false`, with nothing done, for others. What the guest itself can make due by one
 /// of these is looked for after each; whatever else comes in ends the guest's run by an interrupt. So it may go on at once.
 #[inline]
-fn short(cpu: &mut Active, domain: &Domain, exit: Exit) -> bool {
+fn fast_path(cpu: &mut Active, domain: &Domain, exit: Exit) -> bool {
     match exit {
-        Exit::Hypercall => hypercall::short(cpu, domain),
-        Exit::Trap { vector, error_code, address } => trap::short(cpu, domain, vector, error_code, address),
+        Exit::Hypercall => hypercall::fast_path(cpu, domain),
+        Exit::Trap { vector, error_code, address } => trap::fast_path(cpu, domain, vector, error_code, address),
         _ => false,
     }
 }

@@ -65,7 +65,9 @@ pub use slot::{KindCode, is_ram, table_size};
 pub use table::{Leaf, ReplaceError, TableRef};
 #[cfg(not(target_os = "none"))]
 pub use teardown::any_waiting;
-pub use teardown::{Teardown, left_tables, note_orphaned_tables, note_settled, orphaned_tables, take_orphaned_tables};
+pub use teardown::{
+    Teardown, left_tables, note_orphaned_tables, note_torn_down, orphaned_tables, take_orphaned_tables,
+};
 pub use transition::{AcquireError, Budget, Promotion};
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ const TOO_MANY_MASK: u64 = COUNT_MASK & !(MOST as u64 - 1);
 const _: () = assert!(MOST.is_power_of_two(), "one test for bits tells whether a count is below");
 /// The bits that decide whether a frame can be used as a kind without further work: kind, busy,
 /// progress.
-const SETTLED_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
+const FINAL_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
 
 impl Use {
     pub(super) const NONE: Self = Self::unpack(0);
@@ -176,10 +176,10 @@ impl Slot {
     #[inline]
     pub(super) fn add_use(&self, kind: KindCode, first: bool) -> bool {
         let progress = if kind.has_contents() { super::transition::ENTRIES as u64 } else { 0 };
-        let settled = (kind as u64) << 32 | progress << 48;
+        let expected = (kind as u64) << 32 | progress << 48;
         let word = self.use_word.load(Ordering::SeqCst);
         let count = word & COUNT_MASK;
-        word & (SETTLED_MASK | TOO_MANY_MASK) == settled
+        word & (FINAL_MASK | TOO_MANY_MASK) == expected
             && (first || count != 0)
             && self.use_word.compare_exchange(word, word + ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }

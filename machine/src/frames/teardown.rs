@@ -136,14 +136,14 @@ fn left_tables_here() -> &'static AtomicBool {
     &LEFT_TABLES[crate::per_cpu::current().index()]
 }
 
-/// Whether tables have been queued on this CPU since [`note_settled`].
+/// Whether tables have been queued on this CPU since [`note_torn_down`].
 #[inline]
 pub fn left_tables() -> bool {
     left_tables_here().load(Ordering::Relaxed)
 }
 
 /// The vCPU on this CPU has nothing left to wait for, or takes its debt elsewhere.
-pub fn note_settled() {
+pub fn note_torn_down() {
     left_tables_here().store(false, Ordering::Relaxed);
 }
 

@@ -249,7 +249,7 @@ fn acquire<A: Admission>(
             change_kind(slot, usage.kind, kind);
         }
         let outcome = validate(frame, kind, admission, budget);
-        return settle(frame, outcome);
+        return finish(frame, outcome);
     }
 }
 
@@ -275,7 +275,7 @@ pub(super) fn finish_busy(frame: &FrameRef, change: impl Fn(Use) -> Use) {
 }
 
 /// Leaves the busy phase of a validation: in use if it succeeded, partial otherwise.
-fn settle(frame: &FrameRef, outcome: Result<(), AcquireError>) -> Result<(), AcquireError> {
+fn finish(frame: &FrameRef, outcome: Result<(), AcquireError>) -> Result<(), AcquireError> {
     match outcome {
         Ok(()) => {
             finish_busy(frame, |usage| Use { count: 1, ..usage });

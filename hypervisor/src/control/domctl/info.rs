@@ -9,7 +9,7 @@ use zerocopy::FromZeros;
 
 use crate::call::{CallResult, Caller};
 use crate::control::Request;
-use crate::domain::{self, Domain, EndReason, Known, Life, Remains};
+use crate::domain::{self, Domain, EndReason, Known, Life, Zombie};
 
 /// Bits of a frame number's address that a guest can have.
 const ADDRESS_BITS: u8 = 52;
@@ -31,7 +31,7 @@ pub(super) fn get_domain_info(caller: &mut Caller<'_>, request: &Request) -> Cal
 pub(crate) fn describe_from(first: DomainId) -> Option<GetDomainInfo> {
     Some(match domain::first_from(first)? {
         Known::Domain(domain) => describe(&domain),
-        Known::Remains(id, remains) => describe_remains(id, &remains),
+        Known::Zombie(id, zombie) => describe_zombie(id, &zombie),
     })
 }
 
@@ -78,13 +78,13 @@ fn describe(domain: &Arc<Domain>) -> GetDomainInfo {
 }
 
 /// A domain of which others still hold frames; it has no vCPU and no memory of its own any more.
-fn describe_remains(id: DomainId, remains: &Remains) -> GetDomainInfo {
+fn describe_zombie(id: DomainId, zombie: &Zombie) -> GetDomainInfo {
     let mut info = GetDomainInfo::new_zeroed();
     info.domain = id;
-    info.flags = info_flags::DYING | end_flags(&remains.reason);
-    info.max_vcpu_id = remains.vcpus.checked_sub(1).unwrap_or(NO_VCPU);
+    info.flags = info_flags::DYING | end_flags(&zombie.reason);
+    info.max_vcpu_id = zombie.vcpus.checked_sub(1).unwrap_or(NO_VCPU);
     info.shared_info_frame = u64::MAX;
-    info.handle = remains.handle;
+    info.handle = zombie.handle;
     info.guest_physical_address_bits = ADDRESS_BITS;
     info
 }

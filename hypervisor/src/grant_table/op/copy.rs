@@ -8,7 +8,7 @@ use machine::addr::PAGE_SIZE;
 use machine::frames::{FrameRef, TypedRef};
 use machine::paging::NoEntries;
 
-use super::{Failure, settle};
+use super::{Failure, status_of};
 use crate::call::{CallError, Caller};
 use crate::domain::{self, Domain};
 use crate::grant_table::frame_of;
@@ -22,7 +22,7 @@ const BYTES_PER_UNIT: usize = 64;
 
 pub(super) fn copy(caller: &mut Caller<'_>, element: &mut GrantCopy) -> Result<(), CallError> {
     let outcome = copy_one(caller, element);
-    element.status = settle(outcome)?;
+    element.status = status_of(outcome)?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use abi::grant_table::{MapGrantRef, map_flags, status};
 
-use super::{Failure, settle};
+use super::{Failure, status_of};
 use crate::call::{CallError, Caller};
 use crate::domain::{self, Domain};
 use crate::grant_table::mapping;
@@ -17,7 +17,7 @@ use machine::paging::NoEntries;
 
 pub(super) fn map(caller: &mut Caller<'_>, element: &mut MapGrantRef) -> Result<(), CallError> {
     let outcome = map_one(caller, element);
-    element.status = settle(outcome)?;
+    element.status = status_of(outcome)?;
     Ok(())
 }
 

@@ -68,7 +68,7 @@ impl From<AcquireError> for Failure {
 }
 
 /// Turns an element's outcome into its status, unless the call ends with it.
-fn settle(outcome: Result<(), Failure>) -> Result<Status, CallError> {
+fn status_of(outcome: Result<(), Failure>) -> Result<Status, CallError> {
     match outcome {
         Ok(()) => Ok(status::OKAY),
         Err(Failure::Status(status)) => Ok(status),

@@ -7,7 +7,7 @@ use abi::grant_table::{QuerySize, SetupTable, status};
 use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
-use super::{Failure, settle};
+use super::{Failure, status_of};
 use crate::call::{CallError, CallResult, Caller};
 use crate::domain::Domain;
 use crate::grant_table::table::Status;
@@ -28,7 +28,7 @@ pub(super) fn setup_table(caller: &mut Caller<'_>, array: GuestVirt, count: u32)
     }
     let mut element: SetupTable = caller.cpu.read(array)?;
     let outcome = setup(caller, &element);
-    element.status = settle(outcome)?;
+    element.status = status_of(outcome)?;
     caller.cpu.write(array, &element)?;
     Ok(0)
 }

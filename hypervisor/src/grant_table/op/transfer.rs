@@ -9,7 +9,7 @@ use machine::frames::{Allocation, TypedRef, Writable};
 use machine::m2p;
 use machine::paging::NoEntries;
 
-use super::{Failure, settle};
+use super::{Failure, status_of};
 use crate::call::{CallError, Caller};
 use crate::domain::{self, Domain};
 use crate::memory::claim;
@@ -21,7 +21,7 @@ const UNUSED: u32 = 2;
 pub(super) fn transfer(caller: &mut Caller<'_>, element: &mut Transfer) -> Result<(), CallError> {
     caller.budget.spend(COST);
     let outcome = transfer_one(caller, element);
-    element.status = settle(outcome)?;
+    element.status = status_of(outcome)?;
     Ok(())
 }
 

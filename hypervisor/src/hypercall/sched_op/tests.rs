@@ -61,7 +61,7 @@ fn block_lets_events_in_and_waits_unless_one_is_there() {
 fn poll_looks_at_its_ports_only() {
     let mut guest = Guest::new(1, 2);
     let domain = guest.domain.clone();
-    let port = allocate_for_paravane(&domain, crate::store::CONSUMER).expect("a free port");
+    let port = allocate_for_paravane(&domain, crate::xenstore::CONSUMER).expect("a free port");
     let other = allocate_for_paravane(&domain, crate::console::CONSUMER).expect("a free port");
     let list = guest.address(1);
     guest.caller().cpu.write(list, &port.get()).expect("a mapped page");

@@ -12,7 +12,7 @@ use crate::limits::{self, Limit};
 use crate::memory::claim;
 
 /// The longest memory map that a guest can be shown.
-pub(crate) const MOST_RANGES: u32 = 128;
+pub(crate) const MAX_RANGES: u32 = 128;
 
 /// `claim_pages`: sets frames aside.
 pub(super) fn claim_pages(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
@@ -29,7 +29,7 @@ pub(super) fn claim_pages(caller: &mut Caller<'_>, argument: GuestVirt) -> CallR
 pub(super) fn set_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     caller.check_control()?;
     let wanted: ForeignMemoryMap = caller.cpu.read(argument)?;
-    if wanted.map.entry_count > MOST_RANGES {
+    if wanted.map.entry_count > MAX_RANGES {
         limits::met(caller.domain, Limit::MemoryMapEntries);
         return Err(Errno::EINVAL.into());
     }

@@ -8,12 +8,12 @@ mod arithmetic;
 mod code;
 mod control;
 pub(crate) use control::control0;
+mod common_forms;
 mod decode;
 mod page_table;
 mod ports;
 mod privileged;
 mod registers;
-mod short_forms;
 
 use abi::arch_x86_64::{ArchVcpuInfo, EMULATE_PREFIX};
 use abi::xen::VcpuInfo;
@@ -25,7 +25,7 @@ use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::counters::{self, Counter};
 
-pub(crate) use page_table::{page_table_write, short_page_table_write};
+pub(crate) use page_table::{fast_page_table_write, page_table_write};
 pub(crate) use privileged::privileged;
 
 use self::code::Mode;

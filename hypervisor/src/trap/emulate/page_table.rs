@@ -8,9 +8,9 @@ use machine::context::{Active, Registers};
 use machine::frames::{AcquireError, Budget, FrameRef, L1, Promotion, TypedRef};
 
 use super::arithmetic::{Operation, operation};
+use super::common_forms::{self, CommonForm, Form};
 use super::decode::{Instruction, Operand, decode};
 use super::registers::{self, mask};
-use super::short_forms::{self, Form, ShortForm};
 use super::{Emulation, code, complete, is_stepping, page_fault};
 use crate::domain::{Attempt, Domain, Vcpu};
 use crate::memory::admission::GuestAdmission;
@@ -72,8 +72,8 @@ pub(crate) fn page_table_write(
     // Most faults of this kind are no writes to tables, and end here.
     let Some(table) = table_at(cpu, domain, address) else { return Emulation::Refused };
     let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
-    if let Some(form) = short_forms::recognise(code.bytes())
-        && let Some(done) = short(cpu, domain, &table, address, form, budget)
+    if let Some(form) = common_forms::recognise(code.bytes())
+        && let Some(done) = perform(cpu, domain, &table, address, form, budget)
     {
         return done;
     }
@@ -81,7 +81,7 @@ pub(crate) fn page_table_write(
 }
 
 /// Performs such a write, if it is of a short form and nothing is to be told to the guest; `false`, with nothing done, otherwise.
-pub(crate) fn short_page_table_write(
+pub(crate) fn fast_page_table_write(
     cpu: &mut Active,
     domain: &Domain,
     address: GuestVirt,
@@ -92,7 +92,8 @@ pub(crate) fn short_page_table_write(
     }
     let Some(table) = table_at(cpu, domain, address) else { return false };
     let Some(code) = code::fetch(cpu) else { return false };
-    short_forms::recognise(code.bytes()).is_some_and(|form| short(cpu, domain, &table, address, form, budget).is_some())
+    common_forms::recognise(code.bytes())
+        .is_some_and(|form| perform(cpu, domain, &table, address, form, budget).is_some())
 }
 
 /// The L1 table of the domain's of which there is a read-only mapping at the address.
@@ -105,12 +106,12 @@ fn table_at(cpu: &Active, domain: &Domain, address: GuestVirt) -> Option<TypedRe
 }
 
 /// Performs an instruction of a short form; `None`, with nothing changed, if it cannot be done that way.
-fn short(
+fn perform(
     cpu: &mut Active,
     domain: &Domain,
     table: &TypedRef<L1>,
     address: GuestVirt,
-    form: ShortForm,
+    form: CommonForm,
     budget: &mut Budget,
 ) -> Option<Emulation> {
     let operand = registers::read(cpu.registers(), form.base, 8, true).wrapping_add(form.displacement);

@@ -127,11 +127,11 @@ mod tests {
     fn files_are_counted_in_their_rooms() {
         let file = |name: &str, count: u64, covered: u64| serde_json::json!({ "filename": name, "summary": { "lines": { "count": count, "covered": covered } } });
         let report = serde_json::json!({ "data": [{ "files": [
-            file("/house/hypervisor/src/memory/mmuext.rs", 10, 5),
+            file("/house/hypervisor/src/memory/mmuext/mod.rs", 10, 5),
             file("/house/hypervisor/src/memory/op/deep.rs", 30, 30),
             file("/house/machine/src/m2p.rs", 4, 1),
             file("/house/machine/src/hosted/ram.rs", 4, 4),
-            file("/elsewhere/hypervisor/src/memory/mmuext.rs", 4, 4),
+            file("/elsewhere/hypervisor/src/memory/mmuext/mod.rs", 4, 4),
             file("/house/abi/src/xen.rs", 4, 4),
         ] }] });
         let rooms = rooms(&report, Path::new("/house")).expect("a report");

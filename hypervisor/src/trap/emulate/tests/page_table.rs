@@ -186,7 +186,7 @@ fn entries_become_what_the_instruction_says() {
 
 /// What the short forms do is what the decoder makes of the same bytes.
 #[test]
-fn short_forms_do_what_the_decoder_does() {
+fn common_forms_do_what_the_decoder_does() {
     let guest = RefCell::new(Guest::new());
     let opcode = prop::sample::select(&[0x87u8, 0x89, 0x80][..]);
     proptest!(ProptestConfig::with_cases(20_000), |(
@@ -229,7 +229,7 @@ fn short_forms_do_what_the_decoder_does() {
             let vcpu = guest.vcpu();
             let place = GuestVirt::new(address);
             let budget = &mut Budget::new(Budget::HYPERCALL);
-            let outcome = if fast && short_page_table_write(&mut guest.cpu, &guest.domain, place, budget) {
+            let outcome = if fast && fast_page_table_write(&mut guest.cpu, &guest.domain, place, budget) {
                 Emulation::Done
             } else if fast {
                 page_table_write(&mut guest.cpu, &guest.domain, &vcpu, place, budget)

@@ -12,9 +12,9 @@ use abi::xenstore::{error, limit};
 use crate::domain::Domain;
 
 /// Nodes that a guest may have made.
-pub(crate) const MOST_NODES: usize = 128;
+pub(crate) const MAX_NODES: usize = 128;
 /// Bytes of paths and values that a guest may have written.
-pub(crate) const MOST_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_BYTES: usize = 16 * 1024;
 
 /// Directories in which a guest may write.
 const WRITABLE: [&str; 6] = ["attr", "control", "data", "drivers", "error", "feature"];
@@ -163,7 +163,7 @@ impl Tree {
             nodes += 1;
             bytes += missing.len();
         }
-        if nodes >= MOST_NODES || bytes + path.len() + value.len() > MOST_BYTES {
+        if nodes >= MAX_NODES || bytes + path.len() + value.len() > MAX_BYTES {
             return Err(error::NO_SPACE);
         }
         self.put(path, value, true);
@@ -272,13 +272,13 @@ mod tests {
     fn there_is_a_quota() {
         let mut tree = tree();
         let written = (0..1000).take_while(|n| tree.write(&format!("/local/domain/7/data/{n}"), b"").is_ok()).count();
-        assert_eq!(written, MOST_NODES);
+        assert_eq!(written, MAX_NODES);
         assert!(tree.write("/local/domain/7/data/5", b"changed").is_ok());
         let mut tree = self::tree();
         let value = [0; 1000];
         let written =
             (0..1000).take_while(|n| tree.write(&format!("/local/domain/7/data/{n}"), &value).is_ok()).count();
-        assert_eq!(written, MOST_BYTES / 1000);
+        assert_eq!(written, MAX_BYTES / 1000);
         let mut tree = self::tree();
         assert_eq!(tree.write(&format!("/local/domain/7/data{}", "/a".repeat(1000)), b""), Err(error::NO_SPACE));
     }

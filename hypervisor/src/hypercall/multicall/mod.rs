@@ -19,7 +19,7 @@ const COST_OF_CALL: u32 = 16;
 pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) -> CallResult {
     for index in 0..count {
         let entry_address = list.offset(u64::from(index) * size_of::<MulticallEntry>() as u64);
-        if index != 0 && (!caller.settle(None) || caller.budget.is_exhausted()) {
+        if index != 0 && (!caller.finish_teardown(None) || caller.budget.is_exhausted()) {
             return Err(rest(entry_address, count - index, None));
         }
         let entry: MulticallEntry = caller.cpu.read(entry_address)?;

@@ -11,8 +11,8 @@ use abi::console::{ConsoleInterface, INPUT_SIZE, OUTPUT_SIZE};
 use machine::frames::SharedPage;
 use machine::sync::{Level, SpinLock};
 
+use super::multiplexer::{self, Mode, Source};
 use super::ring::{ByteRing, Corrupt};
-use super::wire::{self, Mode, Source};
 use crate::event_channel::Port;
 
 const OUTPUT: ByteRing = ByteRing {
@@ -96,7 +96,7 @@ impl GuestConsole {
         }
         let shared = self.state.lock().shared.take();
         drop(shared);
-        wire::close(self.source);
+        multiplexer::close(self.source);
     }
 
     /// The guest's port of the console, if it has been attached.
@@ -163,7 +163,7 @@ impl GuestConsole {
             if length == 0 {
                 return Ok((moved, false));
             }
-            cost += wire::write(self.source, &self.prefix, mode, &bytes[..length], now).max(length);
+            cost += multiplexer::write(self.source, &self.prefix, mode, &bytes[..length], now).max(length);
             left -= length;
             moved += length;
         }
@@ -172,7 +172,7 @@ impl GuestConsole {
 
     /// Output that does not come through a ring: the initial domain's, as it is.
     pub(super) fn write_plain(&self, bytes: &[u8]) {
-        wire::write(self.source, &self.prefix, Mode::Raw, bytes, machine::time::now());
+        multiplexer::write(self.source, &self.prefix, Mode::Raw, bytes, machine::time::now());
     }
 
     /// Input that does not go through a ring: the next bytes for the initial domain.
@@ -189,7 +189,7 @@ impl GuestConsole {
     pub(super) fn add_input(&self, bytes: &[u8]) -> Option<Port> {
         self.interactive_until.store(machine::time::now() + INTERACTIVE, Ordering::Relaxed);
         if !self.raw {
-            wire::show_open_line(self.source);
+            multiplexer::show_open_line(self.source);
         }
         let mut state = self.state.lock();
         let room = INPUT_KEPT.saturating_sub(state.input.len());

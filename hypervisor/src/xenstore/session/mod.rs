@@ -11,13 +11,13 @@ use zerocopy::IntoBytes;
 
 use super::tree::{Error, Tree, concerns};
 
-pub(crate) const MOST_TRANSACTIONS: usize = 4;
-pub(crate) const MOST_WATCHES: usize = 128;
+pub(crate) const MAX_TRANSACTIONS: usize = 4;
+pub(crate) const MAX_WATCHES: usize = 128;
 /// Bytes of paths and tokens of all watches.
-pub(crate) const MOST_WATCH_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_WATCH_BYTES: usize = 16 * 1024;
 /// Paths that one transaction may change, and their bytes: each is told to each watch that it concerns.
-pub(crate) const MOST_CHANGES: usize = 64;
-pub(crate) const MOST_CHANGE_BYTES: usize = 4 * 1024;
+pub(crate) const MAX_CHANGES: usize = 64;
+pub(crate) const MAX_CHANGE_BYTES: usize = 4 * 1024;
 
 const DONE: &[u8] = b"OK\0";
 
@@ -40,7 +40,7 @@ struct Watch {
 }
 
 /// What events one request may lead to, in bytes; it is refused if they were more. Each costs so much beside its path and token.
-const MOST_EVENT_COST: usize = 64 << 10;
+const MAX_EVENT_COST: usize = 64 << 10;
 const EVENT_COST: usize = 64;
 
 /// A view of the tree that becomes the tree at its end, unless that has changed meanwhile.
@@ -166,7 +166,7 @@ impl Session {
         if let Some(open) = self.transactions.iter_mut().find(|open| open.id == transaction) {
             let is_new = !open.changes.contains(&path);
             let used: usize = open.changes.iter().map(String::len).sum();
-            if is_new && (open.changes.len() >= MOST_CHANGES || used + path.len() > MOST_CHANGE_BYTES) {
+            if is_new && (open.changes.len() >= MAX_CHANGES || used + path.len() > MAX_CHANGE_BYTES) {
                 return Err(error::NO_SPACE);
             }
             if change(&mut open.tree, &path)? && is_new {
@@ -187,7 +187,7 @@ impl Session {
         }
         let watch = Watch { path: path.to_string(), absolute, token: token.to_vec() };
         let used: usize = self.watches.iter().map(Watch::size).sum();
-        if self.watches.len() >= MOST_WATCHES || used + watch.size() > MOST_WATCH_BYTES {
+        if self.watches.len() >= MAX_WATCHES || used + watch.size() > MAX_WATCH_BYTES {
             return Err(error::TOO_BIG);
         }
         // each watch fires once when it is set
@@ -204,7 +204,7 @@ impl Session {
     }
 
     fn start_transaction(&mut self) -> Result<Answer, Error> {
-        if self.transactions.len() >= MOST_TRANSACTIONS {
+        if self.transactions.len() >= MAX_TRANSACTIONS {
             return Err(error::NO_SPACE);
         }
         let id = (1..=u32::MAX)
@@ -250,7 +250,7 @@ impl Session {
         for path in paths {
             cost += self.watching(path).map(|watch| EVENT_COST + path.len() + watch.token.len()).sum::<usize>();
         }
-        if cost <= MOST_EVENT_COST { Ok(()) } else { Err(error::NO_SPACE) }
+        if cost <= MAX_EVENT_COST { Ok(()) } else { Err(error::NO_SPACE) }
     }
 
     /// What those are told who watch `path`.

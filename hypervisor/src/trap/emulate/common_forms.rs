@@ -21,7 +21,7 @@ const DS: u8 = 0x3e;
 
 /// A recognised instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ShortForm {
+pub(super) struct CommonForm {
     pub(super) form: Form,
     /// The register that has the address, and what is added to it.
     pub(super) base: u8,
@@ -49,7 +49,7 @@ fn operand(rex: u8, [modrm, second, third]: [u8; 3]) -> Option<(u8, u64, u8)> {
 
 /// Recognises the instruction that `code` begins with.
 #[inline]
-pub(super) fn recognise(code: &[u8]) -> Option<ShortForm> {
+pub(super) fn recognise(code: &[u8]) -> Option<CommonForm> {
     let [first, second, third, fourth, fifth, sixth, seventh, ..] = *code.first_chunk::<MAX_LENGTH>()?;
     let (prefixes, rex, [opcode, modrm, rest @ ..]) = match (first, second) {
         (LOCK | DS, 0x40..=0x4f) => (2, second, [third, fourth, fifth, sixth, seventh]),
@@ -66,5 +66,5 @@ pub(super) fn recognise(code: &[u8]) -> Option<ShortForm> {
         (_, 0x87) => (Form::Exchange(register | rex << 1 & 8), 0),
         _ => (Form::Store(register | rex << 1 & 8), 0),
     };
-    Some(ShortForm { form, base: base | rex << 3 & 8, displacement, length: prefixes + 1 + bytes + constants })
+    Some(CommonForm { form, base: base | rex << 3 & 8, displacement, length: prefixes + 1 + bytes + constants })
 }

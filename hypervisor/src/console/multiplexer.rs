@@ -10,7 +10,7 @@ use machine::sync::{Level, SpinLock};
 use super::line::Line;
 
 /// How long a line without end may be held back, in nanoseconds, when another console writes.
-const PATIENCE: u64 = 100_000_000;
+const MAX_WAIT: u64 = 100_000_000;
 
 static WIRE: SpinLock<Wire> = SpinLock::new(
     Level::SerialLine,
@@ -60,7 +60,7 @@ pub(super) fn write(guest: Source, prefix: &[u8], mode: Mode, bytes: &[u8], now:
     let mut wire = WIRE.lock();
     let (lines, output) = wire.parts();
     for (&other, line) in lines.iter_mut().filter(|(other, _)| **other != guest) {
-        if !line.is_shown() && now.saturating_sub(line.since()) > PATIENCE {
+        if !line.is_shown() && now.saturating_sub(line.since()) > MAX_WAIT {
             output.show(other, line);
         }
     }

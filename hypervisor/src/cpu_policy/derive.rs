@@ -30,7 +30,7 @@ const fn describes(leaf: u32) -> bool {
 ///
 /// # Errors
 /// The first leaf that says there are more leaves than `maximum` has.
-pub(super) fn settle(wanted: &Policy, maximum: &Policy) -> Result<Policy, Excess> {
+pub(super) fn derive(wanted: &Policy, maximum: &Policy) -> Result<Policy, Excess> {
     let (limits, most) = (wanted.limits(), maximum.limits());
     if let Some(index) = (0..LIMITS.len()).find(|&index| limits[index] > most[index]) {
         return Err(LIMITS[index]);

@@ -14,7 +14,7 @@ use super::{balance, switch};
 use crate::domain::{Domain, Vcpu};
 
 /// Whether the vCPU, which this pCPU runs and which has to stop, may stay: all that it stops for is that it waits, or has waited until a moment ago.
-pub(crate) fn may_doze(vcpu: &Vcpu, domain: &Domain) -> bool {
+pub(crate) fn may_idle_lazily(vcpu: &Vcpu, domain: &Domain) -> bool {
     !has_to_leave(vcpu, domain, cpu::current())
 }
 
@@ -31,9 +31,9 @@ fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
 /// Lets this pCPU `wait` until the vCPU, which it runs, no longer waits, or has to leave, or there
 /// is other `work`. Returns whether the vCPU resumes; otherwise `must_stop` holds. Its root table
 /// must not be loaded. `wait` halts until an interrupt comes, and serves what has come in.
-pub(crate) fn doze(vcpu: &Arc<Vcpu>, domain: &Domain, work: impl Fn() -> bool, wait: impl Fn(CpuId)) -> bool {
+pub(crate) fn idle_lazily(vcpu: &Arc<Vcpu>, domain: &Domain, work: impl Fn() -> bool, wait: impl Fn(CpuId)) -> bool {
     let cpu = cpu::current();
-    lie_down(cpu, vcpu, domain);
+    enter(cpu, vcpu, domain);
     loop {
         set_idle(cpu);
         // SC-2, SC-4: announced in both ways, now a last look.
@@ -43,15 +43,15 @@ pub(crate) fn doze(vcpu: &Arc<Vcpu>, domain: &Domain, work: impl Fn() -> bool, w
         wait(cpu);
     }
     leave_idle(cpu);
-    get_up(cpu, vcpu, domain, work())
+    leave(cpu, vcpu, domain, work())
 }
 
-fn lie_down(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
+fn enter(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
     let (virtual_time, current) = switch::vacate(&mut queue, vcpu, domain, now);
     state.set_virtual_time(virtual_time);
-    state.set_place(Place::Dozing);
+    state.set_place(Place::LazyIdle);
     state.enter(Runstate::Blocked, now);
     drop(queue);
     drop(current);
@@ -59,7 +59,7 @@ fn lie_down(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
 }
 
 /// It goes on, or is about to leave: that also if it may run but others want the pCPU, or its domain has reached its cap. It takes its turn like others then.
-fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
+fn leave(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
     let (state, now) = (&vcpu.scheduling, time::now());
     domain.scheduling.note_active(true);
     let mut queue = queue(cpu);
@@ -80,11 +80,11 @@ fn get_up(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
 }
 
 /// Makes the vCPU leave its pCPU if it dozes there, so that its state can be looked at; `false` if it does not.
-pub(crate) fn rouse(vcpu: &Vcpu) -> bool {
-    let dozes = vcpu.scheduling.place() == Place::Dozing;
-    if dozes {
+pub(crate) fn end_lazy_idle(vcpu: &Vcpu) -> bool {
+    let is_lazy_idle = vcpu.scheduling.place() == Place::LazyIdle;
+    if is_lazy_idle {
         vcpu.scheduling.preempt.store(true, Ordering::SeqCst);
         super::kick(vcpu);
     }
-    dozes
+    is_lazy_idle
 }

@@ -42,7 +42,7 @@ pub(crate) fn mmuext_op(
     let mut outcome = Ok(0);
     let mut index = 0;
     while index < count {
-        if (index != 0 || foreign.is_some()) && (!caller.settle(foreign) || caller.budget.is_exhausted()) {
+        if (index != 0 || foreign.is_some()) && (!caller.finish_teardown(foreign) || caller.budget.is_exhausted()) {
             outcome = Err(CallError::again());
             break;
         }

@@ -113,7 +113,7 @@ fn a_watch_fires_when_it_is_set_and_when_something_changes() {
 fn watches_have_a_quota() {
     let session = &mut session();
     let set = (0..1000).take_while(|n| talk(session, message::WATCH, 0, format!("data\0{n}\0").as_bytes()).len() == 2);
-    assert_eq!(set.count(), MOST_WATCHES);
+    assert_eq!(set.count(), MAX_WATCHES);
     session.reset();
     let token = "t".repeat(4000);
     let set =
@@ -154,7 +154,7 @@ fn a_transaction_changes_all_or_nothing() {
 fn open_transactions_have_a_quota() {
     let session = &mut session();
     let open = (0..100).take_while(|_| one(session, message::TRANSACTION_START, 0, b"\0").0 != message::ERROR).count();
-    assert_eq!(open, MOST_TRANSACTIONS);
+    assert_eq!(open, MAX_TRANSACTIONS);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn what_a_transaction_changes_has_a_quota() {
     let session = &mut session();
     let text = String::from_utf8(one(session, message::TRANSACTION_START, 0, b"\0").1).unwrap();
     let id = text.trim_end_matches('\0').parse::<u32>().unwrap();
-    for _ in 0..10 * MOST_CHANGES {
+    for _ in 0..10 * MAX_CHANGES {
         assert_eq!(one(session, message::WRITE, id, b"data/same\0x").1, b"OK\0");
     }
     assert_eq!(session.transactions[0].changes.len(), 1);
@@ -171,7 +171,7 @@ fn what_a_transaction_changes_has_a_quota() {
         one(session, message::WRITE, id, write.as_bytes()).0 != message::ERROR
             && one(session, message::RM, id, remove.as_bytes()).0 != message::ERROR
     };
-    assert_eq!((0..1000).take_while(|number| change(&format!("data/{number}"))).count(), MOST_CHANGES - 1);
+    assert_eq!((0..1000).take_while(|number| change(&format!("data/{number}"))).count(), MAX_CHANGES - 1);
     assert_eq!(one(session, message::TRANSACTION_END, id, b"T\0").1, b"OK\0");
 
     one(session, message::TRANSACTION_START, 0, b"\0");
@@ -182,7 +182,7 @@ fn what_a_transaction_changes_has_a_quota() {
         one(session, message::WRITE, id, request.as_bytes()).0 != message::ERROR
             && one(session, message::RM, id, request.as_bytes()).0 != message::ERROR
     });
-    assert_eq!(written.count(), MOST_CHANGE_BYTES / long.len());
+    assert_eq!(written.count(), MAX_CHANGE_BYTES / long.len());
 }
 
 #[test]
@@ -205,19 +205,19 @@ fn the_store_does_not_grow_while_paravane_has_hardly_any_memory_left() {
 #[test]
 fn a_commit_that_would_tell_too_much_is_refused() {
     let session = &mut session();
-    for number in 0..MOST_WATCHES {
+    for number in 0..MAX_WATCHES {
         let payload = format!("/\0{number:0126}\0");
         assert_eq!(talk(session, message::WATCH, 0, payload.as_bytes()).len(), 2, "{number}");
     }
     let id = one(session, message::TRANSACTION_START, 0, b"\0").1;
     let id: u32 = core::str::from_utf8(&id[..id.len() - 1]).expect("a number").parse().expect("a number");
     let path = |number: usize| format!("/local/domain/7/data/{number:043}");
-    for number in 0..MOST_CHANGES {
+    for number in 0..MAX_CHANGES {
         let payload = format!("{}\0x", path(number));
         assert_eq!(one(session, message::WRITE, id, payload.as_bytes()).0, message::WRITE, "{number}");
     }
     assert_eq!(one(session, message::TRANSACTION_END, id, b"T\0"), failed("ENOSPC"));
     assert_eq!(one(session, message::READ, 0, format!("{}\0", path(0)).as_bytes()), failed("ENOENT"));
     // One change can be told to all of them.
-    assert_eq!(talk(session, message::WRITE, 0, format!("{}\0x", path(0)).as_bytes()).len(), 1 + MOST_WATCHES);
+    assert_eq!(talk(session, message::WRITE, 0, format!("{}\0x", path(0)).as_bytes()).len(), 1 + MAX_WATCHES);
 }
