@@ -160,4 +160,7 @@ structs! {
 pub mod later_op {
     /// `XENPF_get_dom0_console`.
     pub const GET_DOM0_CONSOLE: u32 = 64;
+
+    /// The C names and the numbers.
+    pub const NAMES: &[(&str, u32)] = &[("XENPF_get_dom0_console", GET_DOM0_CONSOLE)];
 }

@@ -6,8 +6,10 @@ use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::context::Active;
 use machine::frames::{self, Budget};
+use machine::hardware::Hardware;
 
 use crate::domain::{self, Domain, Vcpu};
+use crate::hardware;
 
 /// The number of the domain that controls the others, on a host that has one.
 const CONTROL_DOMAIN: DomainId = DomainId(0);
@@ -23,6 +25,11 @@ pub struct Caller<'a> {
     /// Work that this call may still do before it must give way.
     pub budget: Budget,
 }
+
+/// Proof that a call comes from the control domain. A function that takes one cannot be reached by
+/// any other domain.
+#[derive(Clone, Copy, Debug)]
+pub struct ControlPrivilege(());
 
 /// Whose frames a call about page tables means.
 pub enum PageOwner {
@@ -73,12 +80,20 @@ impl Caller<'_> {
         done
     }
 
-    /// Only the control domain may.
+    /// The control domain's privilege.
     ///
     /// # Errors
-    /// `EPERM` for any other.
-    pub fn check_control(&self) -> Result<(), Errno> {
-        if self.domain.is_privileged() { Ok(()) } else { Err(Errno::EPERM) }
+    /// `EPERM` for any other domain.
+    pub fn control(&self) -> Result<ControlPrivilege, Errno> {
+        if self.domain.is_privileged() { Ok(ControlPrivilege(())) } else { Err(Errno::EPERM) }
+    }
+
+    /// The machine's devices, for the domain that has them.
+    ///
+    /// # Errors
+    /// `EPERM` for any other domain.
+    pub fn hardware(&self) -> Result<&'static Hardware, Errno> {
+        hardware::of(self.domain).ok_or(Errno::EPERM)
     }
 
     /// Whose frames a call about page tables means: as `target`, but the machine's own frames (`DOMID_IO`, `DOMID_XEN`) have an owner
@@ -90,7 +105,7 @@ impl Caller<'_> {
         if !matches!(id, DomainId::IO | DomainId::XEN) {
             return self.target(id).map(PageOwner::Domain);
         }
-        self.check_control().map(|()| PageOwner::Machine(id))
+        self.control().map(|_| PageOwner::Machine(id))
     }
 
     /// The domain that `id` names: `SELF`, the caller's own number, or another domain if the caller is privileged.

@@ -2,8 +2,11 @@
 
 mod caller;
 mod counts;
+mod operations;
 mod result;
 
-pub(crate) use caller::{Caller, PageOwner};
+pub(crate) use caller::{Caller, ControlPrivilege, PageOwner};
 pub(crate) use counts::{counts, note_call};
-pub(crate) use result::{CallError, CallResult};
+pub(crate) use operations::{Names, cover, operations};
+pub use operations::{Operation, Privilege};
+pub(crate) use result::{CallError, CallResult, Continuation};

@@ -8,7 +8,7 @@ use machine::addr::GuestVirt;
 use machine::guest_memory::Fault;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::call::{CallError, Caller};
+use crate::call::{CallError, Caller, ControlPrivilege};
 
 /// Bytes of the part of a request whose layout depends on the operation.
 const ARGUMENT_SIZE: usize = 128;
@@ -29,9 +29,8 @@ impl Request {
     /// Reads a `domctl`.
     ///
     /// # Errors
-    /// `EPERM`, `EFAULT`, `EACCES`, in this order.
-    pub(super) fn domctl(caller: &Caller<'_>, address: GuestVirt) -> Result<Self, CallError> {
-        caller.check_control()?;
+    /// `EFAULT`, `EACCES`, in this order.
+    pub(super) fn domctl(caller: &Caller<'_>, _: ControlPrivilege, address: GuestVirt) -> Result<Self, CallError> {
         let Domctl { command, interface_version, domain, argument, .. } = caller.cpu.read(address)?;
         let place = address.offset(core::mem::offset_of!(Domctl, argument) as u64);
         Self { command, domain, argument, address, place }
@@ -41,9 +40,8 @@ impl Request {
     /// Reads a `sysctl`.
     ///
     /// # Errors
-    /// `EPERM`, `EFAULT`, `EACCES`, in this order.
-    pub(super) fn sysctl(caller: &Caller<'_>, address: GuestVirt) -> Result<Self, CallError> {
-        caller.check_control()?;
+    /// `EFAULT`, `EACCES`, in this order.
+    pub(super) fn sysctl(caller: &Caller<'_>, _: ControlPrivilege, address: GuestVirt) -> Result<Self, CallError> {
         let Sysctl { command, interface_version, argument } = caller.cpu.read(address)?;
         let place = address.offset(core::mem::offset_of!(Sysctl, argument) as u64);
         let domain = DomainId::INVALID;

@@ -1,11 +1,10 @@
 //! Where a domain is in its life. It moves one way: building, running, ended, dying, gone; except
 //! that the control domain can resume one that has ended.
 
-use alloc::string::String;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use super::Domain;
+use super::{Domain, KillReason};
 
 /// Why a domain has ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,7 +22,7 @@ pub enum EndReason {
     /// It asked for a soft reset.
     SoftReset,
     /// It did what no guest may do, or could not be continued.
-    Killed(String),
+    Killed(KillReason),
     /// The control domain destroyed it before it ended.
     Destroyed,
 }

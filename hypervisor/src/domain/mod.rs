@@ -1,11 +1,13 @@
 //! Domains: what a guest owns, and its life from building to the return of its last frame.
 
 mod control;
+mod kill_reason;
 mod life;
 mod table;
 mod vcpu;
 
 pub(crate) use control::{Control, MAX_PAUSES};
+pub(crate) use kill_reason::{EntryFailure, KernelEntry, KillReason};
 pub(crate) use life::{EndReason, Life};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use table::forget;

@@ -22,7 +22,7 @@ mod two_level;
 
 pub(crate) use dump::describe;
 pub(crate) use global::{raise_for_control, report_end, set_global_handler};
-pub(crate) use op::{event_channel_op, event_channel_op_compat};
+pub(crate) use op::{OPERATIONS, event_channel_op, event_channel_op_compat};
 pub(crate) use ports::{Consumer, Port};
 
 use alloc::sync::Arc;

@@ -25,7 +25,7 @@ mod tests;
 pub(crate) use dump::describe;
 pub(crate) use limits::Limits;
 pub(crate) use maptrack::PER_FRAME as MAPPINGS_PER_FRAME;
-pub(crate) use op::grant_table_op;
+pub(crate) use op::{OPERATIONS, grant_table_op};
 
 use alloc::sync::Arc;
 

@@ -5,24 +5,18 @@ use abi::errno::Errno;
 use machine::addr::GuestVirt;
 
 use super::traps_and_callbacks::{callback, register_nmi, unregister_nmi};
-use crate::call::{CallResult, Caller};
+use crate::call::{CallResult, Caller, operations};
 
-/// Registers or unregisters a callback.
-pub(crate) fn callback_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
-    match operation {
-        op::REGISTER => {
-            let request = caller.cpu.read(argument)?;
-            register(caller, &request)
-        }
-        op::UNREGISTER => {
-            let request: Unregister = caller.cpu.read(argument)?;
-            unregister(caller, request.kind)
-        }
-        _ => Err(Errno::ENOSYS.into()),
-    }
+operations! {
+    /// Registers or unregisters a callback.
+    pub(crate) fn callback_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
+    names: op::NAMES;
+    op::REGISTER => register(caller, argument);
+    op::UNREGISTER => unregister(caller, argument);
 }
 
-fn register(caller: &mut Caller<'_>, request: &Register) -> CallResult {
+fn register(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let request: Register = caller.cpu.read(argument)?;
     let masked = request.flags & flags::MASK_EVENTS != 0;
     let handler = callback(request.address, masked)?;
     let handlers = caller.cpu.handlers_mut();
@@ -39,12 +33,10 @@ fn register(caller: &mut Caller<'_>, request: &Register) -> CallResult {
     Ok(0)
 }
 
-fn unregister(caller: &mut Caller<'_>, kind: u16) -> CallResult {
+fn unregister(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let Unregister { kind, .. } = caller.cpu.read(argument)?;
     match kind {
-        kind::NMI => {
-            unregister_nmi(caller);
-            Ok(0)
-        }
+        kind::NMI => unregister_nmi(caller),
         kind::EVENT | kind::FAILSAFE | kind::SYSCALL | kind::SYSCALL32 | kind::SYSENTER => Err(Errno::EINVAL.into()),
         _ => Err(Errno::ENOSYS.into()),
     }

@@ -4,7 +4,7 @@ use abi::errno::Errno;
 use abi::xen::console_io as command;
 use machine::addr::GuestVirt;
 
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
 use crate::console;
 
 /// Bytes that are copied at a time.
@@ -12,14 +12,18 @@ const PIECE: usize = 128;
 /// What a byte on a serial line costs, in units of the budget.
 const COST_OF_BYTE: u32 = 16;
 
-/// Writes `count` bytes from `buffer`, or reads up to so many.
-pub(crate) fn console_io(caller: &mut Caller<'_>, operation: u32, count: u32, buffer: GuestVirt) -> CallResult {
-    caller.check_control()?;
-    match operation {
-        command::WRITE => write(caller, count, buffer),
-        command::READ => read(caller, count, buffer),
-        _ => Err(Errno::ENOSYS.into()),
-    }
+operations! {
+    /// Writes `count` bytes from `buffer`, or reads up to so many.
+    pub(crate) fn console_io(
+        caller: &mut Caller<'_>,
+        operation: u32,
+        _control: ControlPrivilege,
+        count: u32,
+        buffer: GuestVirt
+    ) -> CallResult;
+    names: command::NAMES;
+    command::WRITE => write(caller, count, buffer);
+    command::READ => read(caller, count, buffer);
 }
 
 fn write(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
@@ -27,8 +31,8 @@ fn write(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
     let mut bytes = [0; PIECE];
     while done < count {
         if done != 0 && caller.budget.is_exhausted() {
-            let rest = (u64::from(count - done), buffer.offset(u64::from(done)).get());
-            return Err(CallError::Continue { arguments: [None, Some(rest.0), Some(rest.1), None], promotion: None });
+            let rest = CallError::again().with_argument(1, u64::from(count - done));
+            return Err(rest.with_argument(2, buffer.offset(u64::from(done)).get()));
         }
         let length = (count - done).min(PIECE as u32);
         let piece = &mut bytes[..length as usize];
@@ -63,14 +67,15 @@ fn read(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Guest;
+    use crate::testing::{Guest, hypercall};
+    use abi::xen::hypercall as number;
 
     #[test]
     fn only_the_initial_domain_has_the_machines_console() {
         let mut guest = Guest::new(1, 2);
         let text = guest.put(b"forged\n");
         for operation in [command::WRITE, command::READ, 9] {
-            let result = console_io(&mut guest.caller(), operation, 7, text);
+            let result = hypercall(&mut guest.caller(), number::CONSOLE_IO, [operation.into(), 7, text.get()]);
             assert!(matches!(result, Err(CallError::Errno(Errno::EPERM))), "{result:?}");
         }
     }

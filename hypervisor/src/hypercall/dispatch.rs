@@ -2,14 +2,13 @@
 
 use abi::errno::Errno;
 use abi::xen::hypercall;
-use alloc::string::String;
 use alloc::sync::Arc;
 use machine::context::Active;
 use machine::frames::Budget;
 
 use super::table::{self, Row};
-use crate::call::{CallError, CallResult, Caller, note_call};
-use crate::domain::{Attempt, Domain, Vcpu};
+use crate::call::{CallError, CallResult, Caller, Continuation, note_call};
+use crate::domain::{Attempt, Domain, KillReason, Vcpu};
 use crate::memory::mmu_update;
 use crate::trap;
 
@@ -33,7 +32,7 @@ pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain) -> bool {
 ///
 /// # Errors
 /// If the guest cannot go on: why.
-pub(crate) fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Result<(), String> {
+pub(crate) fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Result<(), KillReason> {
     let number = cpu.registers().rax;
     if number == u64::from(hypercall::IRET) {
         return trap::iret(cpu, domain);
@@ -41,7 +40,7 @@ pub(crate) fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>)
     let arguments = arguments(cpu);
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
     let result = call(&mut caller, number, &arguments, 0);
-    note_call(number, matches!(result, Err(CallError::Continue { .. })));
+    note_call(number, matches!(result, Err(CallError::Continue(_))));
     let attempt = |arguments: &[u64; 6]| {
         let [first, second, third, fourth, ..] = *arguments;
         Attempt::Hypercall(number, [first, second, third, fourth])
@@ -50,7 +49,7 @@ pub(crate) fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>)
     let value = match result {
         Ok(value) => value,
         Err(CallError::Errno(errno)) => error_value(errno),
-        Err(CallError::Continue { arguments, promotion }) => {
+        Err(CallError::Continue(Continuation { arguments, promotion })) => {
             repeat(cpu, arguments);
             let next = attempt(&self::arguments(cpu));
             match promotion {

@@ -3,24 +3,30 @@
 use abi::arch_x86_64::segment_base;
 use abi::errno::Errno;
 
-use crate::call::{CallResult, Caller};
+use crate::call::{CallResult, Caller, operations};
 use crate::trap;
 
-/// Sets one of the bases, or loads the GS selector of processes; a selector that cannot be loaded becomes null.
-pub(crate) fn set_segment_base(caller: &mut Caller<'_>, which: u32, value: u64) -> CallResult {
-    let is_set = match which {
-        segment_base::FS => caller.cpu.set_fs_base(value),
-        segment_base::GS_USER => caller.cpu.set_user_gs_base(value),
-        segment_base::GS_KERNEL => caller.cpu.set_kernel_gs_base(value),
-        segment_base::GS_USER_SEL => {
-            let selector = (value & 0xffff) as u16;
-            if !caller.cpu.load_user_gs_selector(selector) {
-                trap::show_ldt_page_of(caller.cpu, caller.domain, selector);
-                caller.cpu.load_user_gs_selector(selector);
-            }
-            true
-        }
-        _ => false,
-    };
+operations! {
+    /// Sets one of the bases, or loads the GS selector of user mode.
+    pub(crate) fn set_segment_base(caller: &mut Caller<'_>, which: u32, value: u64) -> CallResult;
+    names: segment_base::NAMES;
+    unknown: Errno::EINVAL;
+    segment_base::FS => checked(caller.cpu.set_fs_base(value));
+    segment_base::GS_USER => checked(caller.cpu.set_user_gs_base(value));
+    segment_base::GS_KERNEL => checked(caller.cpu.set_kernel_gs_base(value));
+    segment_base::GS_USER_SEL => load_user_gs_selector(caller, (value & 0xffff) as u16);
+}
+
+/// A base that is not canonical has not been set.
+fn checked(is_set: bool) -> CallResult {
     if is_set { Ok(0) } else { Err(Errno::EINVAL.into()) }
+}
+
+/// A selector that cannot be loaded becomes null.
+fn load_user_gs_selector(caller: &mut Caller<'_>, selector: u16) -> CallResult {
+    if !caller.cpu.load_user_gs_selector(selector) {
+        trap::show_ldt_page_of(caller.cpu, caller.domain, selector);
+        caller.cpu.load_user_gs_selector(selector);
+    }
+    Ok(0)
 }

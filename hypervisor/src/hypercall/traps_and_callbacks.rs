@@ -36,7 +36,7 @@ pub(crate) fn set_trap_table(caller: &mut Caller<'_>, table: GuestVirt) -> CallR
         entry = entry.offset(size_of::<TrapInfo>() as u64);
         caller.budget.spend(COST_OF_ENTRY);
         if caller.budget.is_exhausted() {
-            return Err(CallError::Continue { arguments: [Some(entry.get()), None, None, None], promotion: None });
+            return Err(CallError::again().with_argument(0, entry.get()));
         }
     }
 }
@@ -92,8 +92,9 @@ pub(super) fn register_nmi(caller: &mut Caller<'_>, address: u64) -> CallResult 
 }
 
 /// Takes the NMI handler away.
-pub(super) fn unregister_nmi(caller: &mut Caller<'_>) {
+pub(super) fn unregister_nmi(caller: &mut Caller<'_>) -> CallResult {
     set_nmi(caller, NO_HANDLER);
+    Ok(0)
 }
 
 fn set_nmi(caller: &mut Caller<'_>, handler: Handler) {
@@ -105,6 +106,7 @@ fn set_nmi(caller: &mut Caller<'_>, handler: Handler) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Continuation;
     use crate::testing::Guest;
     use machine::context::GuestContext;
 
@@ -141,7 +143,7 @@ mod tests {
         let start = guest.put(&table);
         let result = set_trap_table(&mut guest.caller_with(100 * COST_OF_ENTRY), start);
         let next = start.offset(100 * 16).get();
-        let Err(CallError::Continue { arguments, .. }) = result else { panic!("{result:?}") };
+        let Err(CallError::Continue(Continuation { arguments, .. })) = result else { panic!("{result:?}") };
         assert_eq!(arguments, [Some(next), None, None, None]);
         // page 1 is zero: the table ends there
         assert!(matches!(set_trap_table(&mut guest.caller(), GuestVirt::new(next)), Ok(0)));

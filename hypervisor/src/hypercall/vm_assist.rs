@@ -8,18 +8,19 @@ use core::sync::atomic::Ordering;
 use abi::errno::Errno;
 use abi::xen::vm_assist_command as command;
 
-use crate::call::{CallResult, Caller};
+use crate::call::{CallResult, Caller, operations};
 use crate::domain::AVAILABLE_ASSISTS;
 
-/// Switches an assist of the calling domain.
-pub(crate) fn vm_assist(caller: &mut Caller<'_>, operation: u32, assist: u32) -> CallResult {
-    let bit = bit(assist).ok_or(Errno::EINVAL)?;
-    let assists = &caller.domain.assists;
-    match operation {
-        command::ENABLE => assists.fetch_or(bit, Ordering::SeqCst),
-        command::DISABLE => assists.fetch_and(!bit, Ordering::SeqCst),
-        _ => return Err(Errno::ENOSYS.into()),
-    };
+operations! {
+    /// Switches an assist of the calling domain.
+    pub(crate) fn vm_assist(caller: &mut Caller<'_>, operation: u32, assist: u32) -> CallResult;
+    names: command::NAMES;
+    command::ENABLE => switch(assist, |bit| caller.domain.assists.fetch_or(bit, Ordering::SeqCst));
+    command::DISABLE => switch(assist, |bit| caller.domain.assists.fetch_and(!bit, Ordering::SeqCst));
+}
+
+fn switch(assist: u32, act: impl FnOnce(u64) -> u64) -> CallResult {
+    act(bit(assist).ok_or(Errno::EINVAL)?);
     Ok(0)
 }
 

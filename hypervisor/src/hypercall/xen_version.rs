@@ -9,8 +9,9 @@ use abi::version::{
 };
 use abi::xen::vm_assist;
 use machine::addr::{GuestVirt, PAGE_SIZE};
+use zerocopy::{Immutable, IntoBytes};
 
-use crate::call::{CallResult, Caller};
+use crate::call::{CallResult, Caller, ControlPrivilege, operations};
 use crate::domain::Domain;
 
 /// The version of the interface, and so the version that guests and tools are told.
@@ -25,46 +26,59 @@ const COST_OF_COMMAND_LINE: u32 = 96;
 /// What a guest gets instead of what it may not know.
 const DENIED: &[u8] = b"<denied>\0";
 
-/// Answers a question about the hypervisor.
-pub(crate) fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
-    match operation {
-        op::VERSION => return Ok(VERSION.0 << 16 | VERSION.1),
-        op::EXTRAVERSION => caller.cpu.write(argument, &text::<EXTRA_VERSION_LENGTH>(EXTRA_VERSION))?,
-        op::COMPILE_INFO => caller.cpu.write(argument, &compile_info())?,
-        op::CAPABILITIES => caller.cpu.write(argument, &text::<CAPABILITIES_LENGTH>(CAPABILITIES))?,
-        op::CHANGESET => caller.cpu.write(argument, &text::<CHANGESET_LENGTH>(CHANGESET))?,
-        op::PLATFORM_PARAMETERS => {
-            caller.cpu.write(argument, &PlatformParameters { virtual_start: HYPERVISOR_START })?;
-        }
-        op::GET_FEATURES => {
-            let mut info: FeatureInfo = caller.cpu.read(argument)?;
-            if info.submap_index >= submaps::COUNT {
-                return Err(Errno::EINVAL.into());
-            }
-            info.submap = features(caller.domain);
-            caller.cpu.write(argument, &info)?;
-        }
-        op::PAGESIZE if argument.get() != 0 => return Err(Errno::EINVAL.into()),
-        op::PAGESIZE => return Ok(PAGE_SIZE as u64),
-        op::GUEST_HANDLE => {
-            let handle = caller.domain.control.record().handle;
-            caller.cpu.write(argument, &handle)?;
-        }
-        op::COMMANDLINE if caller.domain.is_privileged() => {
-            caller.budget.spend(COST_OF_COMMAND_LINE);
-            let line = text::<COMMAND_LINE_LENGTH>(machine::boot::info().command_line());
-            caller.cpu.write(argument, &line)?;
-        }
-        op::COMMANDLINE => caller.cpu.write(argument, DENIED)?,
-        op::BUILD_ID if caller.domain.is_privileged() => return build_id(caller, argument),
-        op::BUILD_ID => return Err(Errno::EPERM.into()),
-        _ => return Err(Errno::ENOSYS.into()),
-    }
+operations! {
+    /// Answers a question about the hypervisor.
+    pub(crate) fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
+    names: op::NAMES;
+    op::VERSION => Ok(VERSION.0 << 16 | VERSION.1);
+    op::EXTRAVERSION => write(caller, argument, &text::<EXTRA_VERSION_LENGTH>(EXTRA_VERSION));
+    op::COMPILE_INFO => write(caller, argument, &compile_info());
+    op::CAPABILITIES => write(caller, argument, &text::<CAPABILITIES_LENGTH>(CAPABILITIES));
+    op::CHANGESET => write(caller, argument, &text::<CHANGESET_LENGTH>(CHANGESET));
+    op::PLATFORM_PARAMETERS => write(caller, argument, &PlatformParameters { virtual_start: HYPERVISOR_START });
+    op::GET_FEATURES => get_features(caller, argument);
+    op::PAGESIZE => page_size(argument);
+    op::GUEST_HANDLE => guest_handle(caller, argument);
+    op::COMMANDLINE => command_line(caller, argument);
+    op::BUILD_ID: Control(control) => build_id(caller, control, argument);
+}
+
+fn write<T: IntoBytes + Immutable>(caller: &Caller<'_>, argument: GuestVirt, answer: &T) -> CallResult {
+    caller.cpu.write(argument, answer)?;
     Ok(0)
 }
 
-/// Writes what tells this build of the image from others behind its length; the value is the length. No argument asks for that alone.
-fn build_id(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+fn get_features(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
+    let mut info: FeatureInfo = caller.cpu.read(argument)?;
+    if info.submap_index >= submaps::COUNT {
+        return Err(Errno::EINVAL.into());
+    }
+    info.submap = features(caller.domain);
+    write(caller, argument, &info)
+}
+
+fn page_size(argument: GuestVirt) -> CallResult {
+    if argument.get() == 0 { Ok(PAGE_SIZE as u64) } else { Err(Errno::EINVAL.into()) }
+}
+
+fn guest_handle(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
+    let handle = caller.domain.control.record().handle;
+    write(caller, argument, &handle)
+}
+
+/// The hypervisor's command line, for the control domain; a placeholder for others, as under Xen.
+fn command_line(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    if caller.control().is_err() {
+        caller.cpu.write(argument, DENIED)?;
+        return Ok(0);
+    }
+    caller.budget.spend(COST_OF_COMMAND_LINE);
+    write(caller, argument, &text::<COMMAND_LINE_LENGTH>(machine::boot::info().command_line()))
+}
+
+/// Writes the identifier of this build after its length. The value is the length, which is all that
+/// a null argument asks for.
+fn build_id(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let id = machine::symbols::build_id().ok_or(Errno::ENODATA)?;
     if argument.get() != 0 {
         let BuildId { length } = caller.cpu.read(argument)?;

@@ -36,6 +36,13 @@ pub(crate) enum What {
     Page(GuestVirt),
 }
 
+impl What {
+    /// The translations of the page at an address.
+    pub(super) const fn page(address: u64) -> Self {
+        Self::Page(GuestVirt::new(address))
+    }
+}
+
 /// The pCPUs that run vCPUs of the caller's domain, those in the bitmap or all.
 fn cpus(caller: &Caller<'_>, mask: &Mask) -> CpuSet {
     let mut set = CpuSet::EMPTY;

@@ -10,12 +10,10 @@ use machine::guest_memory::Fault;
 use machine::m2p;
 
 use super::admission::GuestAdmission;
+use super::list_call::ListCall;
 use super::update::{self, COMMAND_MASK, Change, Updates};
 use crate::call::{CallError, CallResult, Caller, PageOwner};
 use crate::domain::Domain;
-
-/// Set in the count of a call that is being continued; the number done so far is then read back from where it is reported.
-const CONTINUED: u32 = 1 << 31;
 
 /// Whose tables are changed, and whose frames go into them.
 struct Parties {
@@ -59,11 +57,8 @@ pub(crate) fn mmu_update(
     done: GuestVirt,
     foreign: u32,
 ) -> CallResult {
-    let mut completed = 0;
-    if count & CONTINUED != 0 && done.get() != 0 {
-        completed = caller.cpu.read::<u32>(done)?;
-    }
-    let count = count & !CONTINUED;
+    let call = ListCall::begin(caller, list, count, done)?;
+    let count = call.count();
     let parties = parties(caller, foreign)?;
     let mut admission = GuestAdmission::foreign(&parties.tables, &parties.frames);
     let mut updates = Updates::of(&parties.tables);
@@ -94,18 +89,7 @@ pub(crate) fn mmu_update(
             index += 1;
         }
     }
-    completed = completed.wrapping_add(index);
-    if done.get() != 0 {
-        caller.cpu.write(done, &completed)?;
-    }
-    match outcome {
-        Err(CallError::Continue { promotion, .. }) => {
-            let rest = list.offset(u64::from(index) * size_of::<MmuUpdate>() as u64);
-            let arguments = [Some(rest.get()), Some(u64::from((count - index) | CONTINUED)), None, None];
-            Err(CallError::Continue { arguments, promotion })
-        }
-        other => other,
-    }
+    call.end::<MmuUpdate>(caller, index, outcome)
 }
 
 /// What it costs, in units of the budget, to set a frame's number.

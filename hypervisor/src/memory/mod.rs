@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod claim;
 pub(crate) mod flush;
+mod list_call;
 pub(crate) mod memory_op;
 pub(crate) mod mmu_update;
 pub(crate) mod mmuext;

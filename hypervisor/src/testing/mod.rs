@@ -34,8 +34,12 @@ use machine::paging::NoEntries;
 use zerocopy::FromBytes;
 use zerocopy::{Immutable, IntoBytes};
 
+#[cfg(test)]
+use crate::call::CallResult;
 use crate::call::Caller;
 use crate::domain::{self, Domain, Settings};
+#[cfg(test)]
+use crate::hypercall::table;
 use crate::memory::admission::GuestAdmission;
 
 /// How often a test that draws by chance does so: `usual`, and a few times under Miri, which takes a thousand times as
@@ -47,6 +51,14 @@ pub(crate) const fn rounds(usual: u32) -> u32 {
 
 /// Present, writable, for ring 3, accessed, dirty.
 pub(crate) const MAPPED: u64 = 0x67;
+
+/// Makes a hypercall by its row, as the dispatcher does.
+#[cfg(test)]
+pub(crate) fn hypercall<const N: usize>(caller: &mut Caller<'_>, number: u32, arguments: [u64; N]) -> CallResult {
+    let mut registers = [0; 6];
+    registers.iter_mut().zip(arguments).for_each(|(register, argument)| *register = argument);
+    (table::row(number.into()).expect("a hypercall of this number").handler)(caller, &registers)
+}
 const TABLES: usize = 4;
 /// Where page 0 of the guest's memory is mapped.
 const BASE: u64 = 0x40_0000;

@@ -1,15 +1,12 @@
 //! Entering the guest's kernel: the frame that a handler finds on its stack (`docs/soundness.md` has the picture).
 
-use alloc::format;
-use alloc::string::String;
-
 use abi::arch_x86_64::flat;
 use abi::xen::vm_assist;
 use core::sync::atomic::Ordering;
 use machine::addr::GuestVirt;
 use machine::context::{Active, FLAGS_CLEARED_ON_BOUNCE, Handler, Selectors};
 
-use crate::domain::Domain;
+use crate::domain::{Domain, EntryFailure};
 
 const FLAG_INTERRUPT: u64 = 1 << 9;
 const FLAGS_IOPL: u64 = 3 << 12;
@@ -25,9 +22,6 @@ pub(crate) enum Extra {
     Selectors(Selectors),
 }
 
-/// Why a guest could not be entered; it cannot go on.
-pub(crate) type Unenterable = String;
-
 /// Builds the frame on the guest kernel's stack and continues the guest at `handler`.
 ///
 /// The frame, from the lowest address: rcx, r11, [ds, es, fs, gs,] [error code,] rip, cs (with the upcall mask as it was in
@@ -35,9 +29,9 @@ pub(crate) type Unenterable = String;
 ///
 /// # Errors
 /// If there is no handler, or its stack cannot be written.
-pub(crate) fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra) -> Result<(), Unenterable> {
+pub(crate) fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra) -> Result<(), EntryFailure> {
     if !handler.is_set() {
-        return Err(String::from("it has set no handler"));
+        return Err(EntryFailure::NoHandler);
     }
     let registers = *cpu.registers();
     let from_kernel = cpu.context().is_in_kernel();
@@ -72,8 +66,7 @@ pub(crate) fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra:
     push(registers.rsp);
     push(registers.ss & 0xffff);
     let bottom = stack.wrapping_sub(8 * length as u64);
-    cpu.write(GuestVirt::new(bottom), &frame[..length])
-        .map_err(|_| format!("its kernel stack at {bottom:#x} cannot be written"))?;
+    cpu.write(GuestVirt::new(bottom), &frame[..length]).map_err(|_| EntryFailure::UnwritableStack(bottom))?;
     if handler.mask_events != 0 {
         set_upcall_mask(cpu, 1);
     }

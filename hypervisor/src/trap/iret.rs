@@ -2,12 +2,11 @@
 
 use abi::arch_x86_64::{IretContext, vgcf};
 use abi::xen::vm_assist;
-use alloc::string::String;
 use machine::addr::GuestVirt;
 use machine::context::Active;
 
 use super::bounce;
-use crate::domain::Domain;
+use crate::domain::{Domain, KillReason};
 
 const FLAG_INTERRUPT: u64 = 1 << 9;
 
@@ -15,13 +14,12 @@ const FLAG_INTERRUPT: u64 = 1 << 9;
 ///
 /// # Errors
 /// If the frame cannot be read, or goes to processes of which there are none: the guest cannot go on.
-pub(crate) fn iret(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+pub(crate) fn iret(cpu: &mut Active, domain: &Domain) -> Result<(), KillReason> {
     let stack = cpu.registers().rsp;
-    let frame: IretContext =
-        cpu.read(GuestVirt::new(stack)).map_err(|_| String::from("the frame of its iret cannot be read"))?;
+    let frame: IretContext = cpu.read(GuestVirt::new(stack)).map_err(|_| KillReason::UnreadableIretFrame)?;
     // The privilege level in CS tells where to: 3 is a process.
     if frame.cs & 3 == 3 && !cpu.enter_user() {
-        return Err(String::from("iret to a process without a user root table"));
+        return Err(KillReason::NoUserRoot);
     }
     if domain.has_assist(vm_assist::ARCHITECTURAL_IOPL) {
         cpu.set_iopl((frame.rflags >> 12 & 3) as u8);

@@ -8,8 +8,6 @@ mod iret;
 mod page_fault;
 pub(crate) mod upcall_storm;
 
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 
 use machine::addr::GuestVirt;
@@ -18,7 +16,7 @@ use machine::frames::Budget;
 
 use self::bounce::{Extra, bounce};
 use self::emulate::Emulation;
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, KernelEntry, KillReason, Vcpu};
 
 pub(crate) use iret::iret;
 pub(crate) use page_fault::show_ldt_page_of;
@@ -61,7 +59,7 @@ pub(crate) fn trap(
     number: u8,
     error_code: u32,
     address: GuestVirt,
-) -> Result<(), String> {
+) -> Result<(), KillReason> {
     match number {
         vector::PAGE_FAULT => return page_fault::page_fault(cpu, domain, vcpu, error_code, address),
         vector::GENERAL_PROTECTION => return general_protection(cpu, domain, vcpu, error_code),
@@ -95,18 +93,20 @@ const fn has_error_code(number: u8) -> bool {
 ///
 /// # Errors
 /// If it cannot be entered: why the guest cannot go on.
-pub(crate) fn inject(cpu: &mut Active, domain: &Domain, number: u8, error_code: Option<u32>) -> Result<(), String> {
+pub(crate) fn inject(cpu: &mut Active, domain: &Domain, number: u8, error_code: Option<u32>) -> Result<(), KillReason> {
     let handler = handler(cpu, number);
     let extra = error_code.map_or(Extra::None, Extra::ErrorCode);
     let rip = cpu.registers().rip;
-    let kernel = cpu.context().is_in_kernel();
-    bounce(cpu, domain, handler, extra).map_err(|why| {
-        let place = if kernel { "kernel" } else { "process" };
-        format!("trap {number} (error code {error_code:x?}) in its {place} at {rip:#x}: {why}")
-    })
+    let from_kernel = cpu.context().is_in_kernel();
+    enter(cpu, domain, handler, extra, KernelEntry::Trap { number, error_code, from_kernel, rip })
 }
 
-fn general_protection(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, error_code: u32) -> Result<(), String> {
+fn general_protection(
+    cpu: &mut Active,
+    domain: &Arc<Domain>,
+    vcpu: &Arc<Vcpu>,
+    error_code: u32,
+) -> Result<(), KillReason> {
     // `int n` is decoded rather than believed: some emulators get the error code wrong.
     if error_code & ERROR_CODE_IDT != 0
         && let Some(number) = software_interrupt(cpu)
@@ -138,7 +138,7 @@ fn may_raise(cpu: &Active, number: u8) -> bool {
 
 /// A software interrupt that is not to be had is a protection fault at its instruction, `length` bytes back, as on a processor: a process cannot end its
 /// guest by raising one that the kernel has no use for.
-fn no_gate(cpu: &mut Active, domain: &Domain, number: u8, length: u64) -> Result<(), String> {
+fn no_gate(cpu: &mut Active, domain: &Domain, number: u8, length: u64) -> Result<(), KillReason> {
     let registers = cpu.registers_mut();
     registers.rip = registers.rip.wrapping_sub(length);
     let error_code = u32::from(number) << 3 | ERROR_CODE_IDT;
@@ -158,7 +158,7 @@ fn finish(
     emulation: Emulation,
     number: u8,
     error_code: Option<u32>,
-) -> Result<(), String> {
+) -> Result<(), KillReason> {
     match emulation {
         Emulation::Done => Ok(()),
         Emulation::Refused => inject(cpu, domain, number, error_code),
@@ -171,9 +171,9 @@ fn finish(
 ///
 /// # Errors
 /// If the guest cannot be entered: why it cannot go on.
-pub(crate) fn system_call(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+pub(crate) fn system_call(cpu: &mut Active, domain: &Domain) -> Result<(), KillReason> {
     let handler = cpu.context().handlers().syscall;
-    bounce(cpu, domain, handler, Extra::None).map_err(|why| format!("system call: {why}"))
+    enter(cpu, domain, handler, Extra::None, KernelEntry::SystemCall)
 }
 
 /// A system call of 32-bit code, by SYSCALL or SYSENTER. Without a handler it is an invalid opcode or a protection fault, as it is on a
@@ -181,11 +181,11 @@ pub(crate) fn system_call(cpu: &mut Active, domain: &Domain) -> Result<(), Strin
 ///
 /// # Errors
 /// If the guest cannot be entered: why it cannot go on.
-pub(crate) fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bool) -> Result<(), String> {
+pub(crate) fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bool) -> Result<(), KillReason> {
     let handlers = cpu.context().handlers();
     let handler = if sysenter { handlers.sysenter } else { handlers.syscall32 };
     if handler.is_set() {
-        return bounce(cpu, domain, handler, Extra::None).map_err(|why| format!("32-bit system call: {why}"));
+        return enter(cpu, domain, handler, Extra::None, KernelEntry::CompatSystemCall);
     }
     if sysenter {
         inject(cpu, domain, vector::GENERAL_PROTECTION, Some(0))
@@ -201,7 +201,7 @@ pub(crate) fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bo
 ///
 /// # Errors
 /// If the guest cannot be entered: why it cannot go on.
-pub(crate) fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), String> {
+pub(crate) fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), KillReason> {
     let wanted = *cpu.context().selectors();
     for selector in [wanted.ds, wanted.es, wanted.fs, wanted.gs] {
         show_ldt_page_of(cpu, domain, selector);
@@ -210,16 +210,31 @@ pub(crate) fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), Str
         return Ok(());
     }
     let handler = cpu.context().handlers().failsafe;
-    bounce(cpu, domain, handler, Extra::Selectors(wanted))
-        .map_err(|why| format!("a segment that cannot be loaded: {why}"))
+    enter(cpu, domain, handler, Extra::Selectors(wanted), KernelEntry::BadSelector)
 }
 
 /// Enters the handler of a callback.
 ///
 /// # Errors
 /// If it cannot be entered: why the guest cannot go on.
-pub(crate) fn callback(cpu: &mut Active, domain: &Domain, handler: Handler, name: &str) -> Result<(), String> {
-    bounce(cpu, domain, handler, Extra::None).map_err(|why| format!("{name} callback: {why}"))
+pub(crate) fn callback(
+    cpu: &mut Active,
+    domain: &Domain,
+    handler: Handler,
+    entry: KernelEntry,
+) -> Result<(), KillReason> {
+    enter(cpu, domain, handler, Extra::None, entry)
+}
+
+/// Enters the guest's kernel at `handler`.
+fn enter(
+    cpu: &mut Active,
+    domain: &Domain,
+    handler: Handler,
+    extra: Extra,
+    entry: KernelEntry,
+) -> Result<(), KillReason> {
+    bounce(cpu, domain, handler, extra).map_err(|failure| KillReason::Entry { entry, failure })
 }
 
 /// Work that one emulated instruction may do.

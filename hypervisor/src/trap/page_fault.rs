@@ -4,7 +4,6 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
 use abi::xen::VcpuInfo;
-use alloc::string::String;
 use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 use machine::context::Active;
@@ -13,7 +12,7 @@ use machine::paging::NoEntries;
 
 use super::emulate::{self, Emulation};
 use super::{finish, inject, instruction_budget, vector};
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, KillReason, Vcpu};
 use crate::memory::walk;
 
 const PRESENT: u32 = 1;
@@ -38,7 +37,7 @@ pub(super) fn page_fault(
     vcpu: &Arc<Vcpu>,
     error_code: u32,
     address: GuestVirt,
-) -> Result<(), String> {
+) -> Result<(), KillReason> {
     // The processor looks descriptors up as a supervisor; a process that names the place itself gets its fault.
     if error_code & (PRESENT | USER) == 0
         && let Some(index) = cpu.ldt_page_of_fault(address)
@@ -60,7 +59,7 @@ pub(super) fn page_fault(
     bounce_fault(cpu, domain, error_code, address)
 }
 
-fn bounce_fault(cpu: &mut Active, domain: &Domain, error_code: u32, address: GuestVirt) -> Result<(), String> {
+fn bounce_fault(cpu: &mut Active, domain: &Domain, error_code: u32, address: GuestVirt) -> Result<(), KillReason> {
     if let Some((page, offset)) = cpu.context().vcpu_info() {
         let cr2 = offset + offset_of!(VcpuInfo, arch) + offset_of!(abi::arch_x86_64::ArchVcpuInfo, cr2);
         page.atomic_u64(cr2).store(address.get(), Ordering::Relaxed);

@@ -1,14 +1,13 @@
 //! A vCPU's time on a pCPU: enter the guest, act on why it came back, until the scheduler wants the pCPU.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use machine::context::{Active, Exit, GuestContext};
 use machine::frames::{self, Budget};
 
-use crate::domain::{Domain, EndReason, Vcpu};
+use crate::domain::{Domain, EndReason, KernelEntry, KillReason, Vcpu};
 use crate::latency::{self, Cause, Phase};
 use crate::lifecycle;
 use crate::trap::upcall_storm::{UpcallStorm, Verdict};
@@ -22,7 +21,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
     let mut cpu = match context.activate() {
         Ok(cpu) => cpu,
         Err(context) => {
-            lifecycle::end(domain, EndReason::Killed(String::from("a vCPU without root table was started")));
+            lifecycle::end(domain, EndReason::Killed(KillReason::NoRootTable));
             return context;
         }
     };
@@ -123,17 +122,17 @@ fn deliver(
     vcpu: &Vcpu,
     storm: &mut UpcallStorm,
     returned: bool,
-) -> Result<(), String> {
+) -> Result<(), KillReason> {
     if vcpu.nmi_pending.load(Ordering::Relaxed) && cpu.context().handlers().nmi.is_set() {
         vcpu.nmi_pending.store(false, Ordering::SeqCst);
         let handler = cpu.context().handlers().nmi;
-        return trap::callback(cpu, domain, handler, "NMI");
+        return trap::callback(cpu, domain, handler, KernelEntry::Nmi);
     }
     let handler = cpu.context().handlers().event;
     if trap::bounce::upcall_due(cpu) && handler.is_set() {
         let registers = cpu.registers();
         match storm.due((registers.rip, registers.rsp), returned, machine::time::now) {
-            Verdict::Now => return trap::callback(cpu, domain, handler, "event"),
+            Verdict::Now => return trap::callback(cpu, domain, handler, KernelEntry::Event),
             Verdict::Until(moment) => timers::interrupt_at(moment),
             Verdict::Held => {}
         }
@@ -152,7 +151,7 @@ fn fast_path(cpu: &mut Active, domain: &Domain, exit: Exit) -> bool {
     }
 }
 
-fn act(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, exit: Exit) -> Result<(), String> {
+fn act(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, exit: Exit) -> Result<(), KillReason> {
     match exit {
         Exit::Interrupt => Ok(()),
         Exit::Hypercall => hypercall::dispatch(cpu, domain, vcpu),

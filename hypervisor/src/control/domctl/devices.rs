@@ -2,9 +2,12 @@
 
 use abi::domctl::{AssignDevice, IoMemoryPermission, IoPortPermission, IrqPermission, device_kind, op};
 use abi::errno::Errno;
+use abi::xen::DomainId;
+use alloc::sync::Arc;
 
 use crate::call::CallResult;
 use crate::control::Request;
+use crate::domain::Domain;
 
 const PORTS: u64 = 1 << 16;
 
@@ -36,10 +39,15 @@ pub(super) fn io_port_permission(request: &Request) -> CallResult {
     permit(allow_access)
 }
 
-/// Assigns a device to no domain, or takes it back. Without an IOMMU nothing can keep a device from
-/// memory, so that is refused. A device that is taken back is in the state that was asked for: `xl
-/// pci-assignable-remove` gives it to its driver again only if this succeeds.
-pub(super) fn quarantine(request: &Request) -> CallResult {
+/// Assigns a device to a domain, or takes it back. Without an IOMMU nothing can keep a device from
+/// memory, so both are refused, except that a PCI device can be taken back from quarantine
+/// (`DOMID_IO`), where none is: `xl pci-assignable-remove` gives it to its driver again only if this
+/// succeeds.
+pub(super) fn assign(request: &Request, target: Result<Arc<Domain>, Errno>) -> CallResult {
+    if request.domain != DomainId::IO {
+        target?;
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let AssignDevice { device_kind: kind, .. } = request.argument();
     match request.command {
         op::DEASSIGN_DEVICE if kind == device_kind::PCI => Ok(0),

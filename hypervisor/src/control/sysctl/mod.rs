@@ -21,44 +21,48 @@ use machine::addr::GuestVirt;
 
 use self::scheduler::SCHEDULER;
 use super::{Request, note_refusal};
-use crate::call::{CallResult, Caller};
+use crate::call::{CallResult, Caller, ControlPrivilege, operations};
 
 /// What an operation costs that says nothing about it.
 const COST: u32 = 128;
 
 /// Performs the operation that `address` describes.
-pub(crate) fn sysctl(caller: &mut Caller<'_>, address: GuestVirt) -> CallResult {
-    let request = Request::sysctl(caller, address)?;
-    let result = perform(caller, &request);
+pub(crate) fn sysctl(caller: &mut Caller<'_>, control: ControlPrivilege, address: GuestVirt) -> CallResult {
+    let request = Request::sysctl(caller, control, address)?;
+    let result = perform(caller, request.command, &request);
     caller.budget.spend(COST);
     note_refusal(caller, op::NAMES, &request, &result);
     result
 }
 
-fn perform(caller: &mut Caller<'_>, request: &Request) -> CallResult {
-    match request.command {
-        op::READCONSOLE => console::read_console(caller, request),
-        op::PHYSINFO => host::physical_info(caller, request),
-        op::SCHED_ID => scheduler::id(caller, request),
-        op::PERFC_OP => performance::counters(caller, request),
-        op::GETDOMAININFOLIST => domains::list(caller, request),
-        op::DEBUG_KEYS => console::debug_keys(caller, request),
-        op::GETCPUINFO => host::cpu_info(caller, request),
-        op::AVAILHEAP => host::available_heap(caller, request),
-        op::GET_PMSTAT => power::statistics(request),
-        op::CPU_HOTPLUG => power::cpu_hotplug(request),
-        op::PM_OP => power::management(request),
-        op::CPUTOPOINFO => topology::cpu_topology(caller, request),
-        op::NUMAINFO => topology::numa(caller, request),
-        op::CPUPOOL_OP => cpu_pool::cpu_pool_op(caller, request),
-        op::SCHEDULER_OP => scheduler::settings(caller, request),
-        op::PCITOPOINFO => topology::pci_topology(caller, request),
-        op::GET_CPU_LEVELLING_CAPS => cpu_policy::levelling(caller, request),
-        op::GET_CPU_FEATURESET => cpu_policy::features(caller, request),
-        op::GET_CPU_POLICY => cpu_policy::policy(caller, request),
-        op::PSR_CMT_OP | op::PSR_ALLOC => Err(Errno::ENODEV.into()),
-        op::PAGE_OFFLINE_OP | op::COVERAGE_OP | op::LIVEPATCH_OP => Err(Errno::EOPNOTSUPP.into()),
-        // TBUF_OP and LOCKPROF_OP among them.
-        _ => Err(Errno::ENOSYS.into()),
-    }
+operations! {
+    /// Performs an operation.
+    fn perform(caller: &mut Caller<'_>, command: u32, request: &Request) -> CallResult;
+    names: op::NAMES;
+    op::READCONSOLE => console::read_console(caller, request);
+    op::PHYSINFO => host::physical_info(caller, request);
+    op::SCHED_ID => scheduler::id(caller, request);
+    op::PERFC_OP => performance::counters(caller, request);
+    op::GETDOMAININFOLIST => domains::list(caller, request);
+    op::DEBUG_KEYS => console::debug_keys(caller, request);
+    op::GETCPUINFO => host::cpu_info(caller, request);
+    op::AVAILHEAP => host::available_heap(caller, request);
+    op::GET_PMSTAT => power::statistics(request);
+    op::CPU_HOTPLUG => power::cpu_hotplug(request);
+    op::PM_OP => power::management(request);
+    op::CPUTOPOINFO => topology::cpu_topology(caller, request);
+    op::NUMAINFO => topology::numa(caller, request);
+    op::CPUPOOL_OP => cpu_pool::cpu_pool_op(caller, request);
+    op::SCHEDULER_OP => scheduler::settings(caller, request);
+    op::PCITOPOINFO => topology::pci_topology(caller, request);
+    op::GET_CPU_LEVELLING_CAPS => cpu_policy::levelling(caller, request);
+    op::GET_CPU_FEATURESET => cpu_policy::features(caller, request);
+    op::GET_CPU_POLICY => cpu_policy::policy(caller, request);
+    op::PSR_CMT_OP: Refused => Errno::ENODEV;
+    op::PSR_ALLOC: Refused => Errno::ENODEV;
+    op::PAGE_OFFLINE_OP: Refused => Errno::EOPNOTSUPP;
+    op::COVERAGE_OP: Refused => Errno::EOPNOTSUPP;
+    op::LIVEPATCH_OP: Refused => Errno::EOPNOTSUPP;
+    op::TBUF_OP: Refused => Errno::ENOSYS;
+    op::LOCKPROF_OP: Refused => Errno::ENOSYS;
 }

@@ -12,7 +12,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::*;
 use crate::call::{CallError, Caller};
-use crate::testing::Guest;
+use crate::testing::{Guest, hypercall};
+use abi::xen::hypercall as number;
 
 /// Where lists lie: pages behind the one with the request.
 const LISTS: usize = 1;
@@ -29,10 +30,10 @@ fn with_budget(guest: &mut Guest, budget: u32, command: u32, argument: &[u8]) ->
     let request = Sysctl { command, interface_version: interface::VERSION, argument: bytes };
     let place = guest.put(&request);
     let Caller { .. } = guest.caller();
-    let result = match sysctl(&mut guest.caller_with(budget), place) {
+    let result = match hypercall(&mut guest.caller_with(budget), number::SYSCTL, [place.get()]) {
         Ok(value) => Ok(value),
         Err(CallError::Errno(errno)) => Err(Some(errno)),
-        Err(CallError::Continue { .. }) => Err(None),
+        Err(CallError::Continue(_)) => Err(None),
         Err(CallError::Kill(why)) => panic!("{why}"),
     };
     (result, guest.read::<Sysctl>(place).argument.to_vec())

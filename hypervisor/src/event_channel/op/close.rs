@@ -49,13 +49,10 @@ pub(super) fn reset(caller: &mut Caller<'_>, argument: GuestVirt, continued: boo
         let in_use = table.peer(port).is_ok();
         drop(table);
         if caller.budget.is_exhausted() {
-            return Err(CallError::Continue {
-                arguments: [Some(u64::from(RESET_CONTINUED)), None, None, None],
-                promotion: None,
-            });
+            return Err(CallError::again().with_argument(0, RESET_CONTINUED.into()));
         }
         caller.budget.spend(if in_use { CLOSE_COST } else { 1 });
-        if in_use && let Err(CallError::Continue { .. }) = close_port(&domain, port) {
+        if in_use && let Err(CallError::Continue(_)) = close_port(&domain, port) {
             continue;
         }
         port += 1;

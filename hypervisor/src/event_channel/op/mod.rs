@@ -13,9 +13,9 @@ use abi::event_channel::{Status, op};
 use machine::addr::GuestVirt;
 
 use super::close as close_port;
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, operations};
 
-/// Goes on with a reset that was interrupted; Xen's own number for it.
+/// Continues a reset that gave way; Xen's own number for it, which is in no public header.
 const RESET_CONTINUED: u32 = 14;
 
 /// What an operation costs beside any other, in units of the budget. Those that go on for longer
@@ -28,30 +28,33 @@ const fn cost(operation: u32) -> u32 {
     }
 }
 
-/// `event_channel_op`.
-///
-/// # Errors
-/// `ENOSYS` for an unknown sub-operation, `EFAULT` for arguments out of reach, otherwise those of the sub-operation.
+/// Performs an `event_channel_op`.
 pub(crate) fn event_channel_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
     caller.budget.spend(cost(operation));
-    match operation {
-        op::ALLOC_UNBOUND => bind_domain::alloc_unbound(caller, argument),
-        op::BIND_INTERDOMAIN => bind_domain::bind_interdomain(caller, argument),
-        op::BIND_VIRQ => bind_interrupt::bind_virq(caller, argument),
-        op::BIND_PIRQ => bind_interrupt::bind_pirq(caller, argument),
-        op::BIND_IPI => bind_interrupt::bind_ipi(caller, argument),
-        op::CLOSE => close::close(caller, argument),
-        op::SEND => send::send(caller, argument),
-        op::UNMASK => send::unmask(caller, argument),
-        op::STATUS => status::status(caller, argument),
-        op::BIND_VCPU => bind_vcpu::bind_vcpu(caller, argument),
-        op::RESET => close::reset(caller, argument, false),
-        RESET_CONTINUED => close::reset(caller, argument, true),
-        op::INIT_CONTROL => fifo_control::init_control(caller, argument),
-        op::EXPAND_ARRAY => fifo_control::expand_array(caller, argument),
-        op::SET_PRIORITY => fifo_control::set_priority(caller, argument),
-        _ => Err(Errno::ENOSYS.into()),
+    if operation == RESET_CONTINUED {
+        return close::reset(caller, argument, true);
     }
+    perform(caller, operation, argument)
+}
+
+operations! {
+    /// Performs an operation that the public header has.
+    fn perform(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
+    names: op::NAMES;
+    op::ALLOC_UNBOUND => bind_domain::alloc_unbound(caller, argument);
+    op::BIND_INTERDOMAIN => bind_domain::bind_interdomain(caller, argument);
+    op::BIND_VIRQ => bind_interrupt::bind_virq(caller, argument);
+    op::BIND_PIRQ => bind_interrupt::bind_pirq(caller, argument);
+    op::BIND_IPI => bind_interrupt::bind_ipi(caller, argument);
+    op::CLOSE => close::close(caller, argument);
+    op::SEND => send::send(caller, argument);
+    op::UNMASK => send::unmask(caller, argument);
+    op::STATUS => status::status(caller, argument);
+    op::BIND_VCPU => bind_vcpu::bind_vcpu(caller, argument);
+    op::RESET => close::reset(caller, argument, false);
+    op::INIT_CONTROL => fifo_control::init_control(caller, argument);
+    op::EXPAND_ARRAY => fifo_control::expand_array(caller, argument);
+    op::SET_PRIORITY => fifo_control::set_priority(caller, argument);
 }
 
 /// Size of the structure of the old call: the sub-operation, then a union of the arguments, `status` the largest.

@@ -78,7 +78,7 @@ fn words_that_are_all_linked_make_no_call_long() {
         let aside = guest.domain.events.lock().put_aside();
         match event_channel_op(&mut guest.caller(), op::BIND_IPI, argument) {
             Err(CallError::Errno(errno)) => break errno,
-            Err(CallError::Continue { .. }) => goes += 1,
+            Err(CallError::Continue(_)) => goes += 1,
             other => panic!("{other:?}"),
         }
         let put = guest.domain.events.lock().put_aside() - aside;
@@ -108,7 +108,7 @@ fn however_many_ports_are_linked_the_search_for_one_ends() {
         for first in 0..=count + 1 {
             guest.domain.events.lock().look_from(first);
             let end = (0..10).find_map(|_| match event_channel_op(&mut guest.caller(), op::BIND_IPI, argument) {
-                Err(CallError::Continue { .. }) => None,
+                Err(CallError::Continue(_)) => None,
                 end => Some(end),
             });
             let is_refused = matches!(end, Some(Err(CallError::Errno(Errno::ENOSPC))));

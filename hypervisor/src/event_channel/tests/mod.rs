@@ -19,7 +19,7 @@ use machine::frames::Budget;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::{allocate_for_paravane, event_channel_op, event_channel_op_compat, notify_guest, poll_ready, raise_virq};
-use crate::call::CallError;
+use crate::call::{CallError, Continuation};
 use crate::testing::Guest;
 
 fn call<T: IntoBytes + FromBytes + Immutable>(guest: &mut Guest, operation: u32, value: T) -> Result<T, Errno> {
@@ -28,7 +28,7 @@ fn call<T: IntoBytes + FromBytes + Immutable>(guest: &mut Guest, operation: u32,
         match event_channel_op(&mut guest.caller(), operation, address) {
             Ok(_) => return Ok(guest.read(address)),
             Err(CallError::Errno(errno)) => return Err(errno),
-            Err(CallError::Continue { .. }) => {}
+            Err(CallError::Continue(_)) => {}
             Err(CallError::Kill(why)) => panic!("killed: {why}"),
         }
     }
@@ -183,7 +183,7 @@ fn ports_run_out_and_come_back() {
     assert_eq!(bind_ipi(&mut a, 0), Ok(17));
     let reset = a.put(&Reset { domain: DomainId::SELF });
     let result = event_channel_op(&mut a.caller_with(1000), op::RESET, reset);
-    assert!(matches!(result, Err(CallError::Continue { arguments: [Some(14), ..], .. })));
+    assert!(matches!(result, Err(CallError::Continue(Continuation { arguments: [Some(14), ..], .. }))));
     assert!(matches!(event_channel_op(&mut a.caller(), op::RESET, reset), Err(CallError::Errno(Errno::EBUSY))));
     call(&mut a, 14, Reset { domain: DomainId::SELF }).expect("the rest of it");
     assert_eq!(bind_ipi(&mut a, 0), Ok(1));

@@ -8,17 +8,6 @@ use crate::call::{CallError, CallResult, Caller};
 /// What an element costs besides what it says itself.
 const COST: u32 = 32;
 
-/// The call again, from element `done` on.
-pub(super) fn continue_from<T>(array: GuestVirt, count: u32, done: u32, error: CallError) -> CallError {
-    let promotion = match error {
-        CallError::Continue { promotion, .. } => promotion,
-        other => return other,
-    };
-    let rest = array.offset(u64::from(done) * size_of::<T>() as u64);
-    let arguments = [None, Some(rest.get()), Some(u64::from(count.saturating_sub(done))), None];
-    CallError::Continue { arguments, promotion }
-}
-
 /// Reads, does and writes back each element.
 pub(super) fn each<T: FromBytes + IntoBytes + Immutable>(
     caller: &mut Caller<'_>,
@@ -28,11 +17,11 @@ pub(super) fn each<T: FromBytes + IntoBytes + Immutable>(
 ) -> CallResult {
     for index in 0..count {
         if index != 0 && caller.budget.is_exhausted() {
-            return Err(continue_from::<T>(array, count, index, CallError::again()));
+            return Err(CallError::again().with_rest::<T>(1, array, count, index, 0));
         }
         caller.budget.spend(COST);
         let mut element: T = caller.cpu.read_element(array, u64::from(index))?;
-        act(caller, &mut element).map_err(|error| continue_from::<T>(array, count, index, error))?;
+        act(caller, &mut element).map_err(|error| error.with_rest::<T>(1, array, count, index, 0))?;
         caller.cpu.write_element(array, u64::from(index), &element)?;
     }
     Ok(0)

@@ -19,21 +19,16 @@ const CHUNK_SHIFT: u32 = 12;
 // One number more than there are chunks: behind the last one the search ends.
 const _: () = assert!(MAX_MAPTRACK_FRAMES < 1 << (u32::BITS - CHUNK_SHIFT));
 
-/// Whether the command is a cache flush, wherever it continues.
-pub(super) const fn is_meant(command: u32) -> bool {
-    command & ((1 << CHUNK_SHIFT) - 1) == op::CACHE_FLUSH
+/// The operation of a command: a cache flush has its progress in the upper bits.
+pub(super) const fn operation_of(command: u32) -> u32 {
+    let operation = command & ((1 << CHUNK_SHIFT) - 1);
+    if operation == op::CACHE_FLUSH { operation } else { command }
 }
 
 pub(super) fn cache_flush(caller: &mut Caller<'_>, command: u32, array: GuestVirt, count: u32) -> CallResult {
     let mut chunk = command >> CHUNK_SHIFT;
     let result = batch::each(caller, array, count, |caller, element| flush_one(caller, element, &mut chunk));
-    result.map_err(|error| match error {
-        CallError::Continue { arguments: [_, rest, left, last], promotion } => {
-            let command = op::CACHE_FLUSH | chunk << CHUNK_SHIFT;
-            CallError::Continue { arguments: [Some(command.into()), rest, left, last], promotion }
-        }
-        other => other,
-    })
+    result.map_err(|error| error.with_argument(0, u64::from(op::CACHE_FLUSH | chunk << CHUNK_SHIFT)))
 }
 
 /// Searches from `chunk` on, which is zero again when the element is done.

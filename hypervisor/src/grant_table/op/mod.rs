@@ -16,32 +16,38 @@ use machine::addr::GuestVirt;
 use machine::frames::AcquireError;
 
 use super::table::Status;
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, operations};
 
-/// `grant_table_op`: does `command` to `count` elements at `array`. A status in each element tells what became of it.
+/// Performs a `grant_table_op` on `count` elements at `array`; each element gets a status.
 ///
-/// # Errors `EINVAL` for an impossible count, `ENOSYS` for an unknown command, `EFAULT` if an element cannot be read or
-/// written: those before it are done.
+/// # Errors
+/// `EINVAL` for an impossible count, `EFAULT` if an element cannot be read or written: those before
+/// it are done.
 pub(crate) fn grant_table_op(caller: &mut Caller<'_>, command: u32, array: GuestVirt, count: u32) -> CallResult {
     if i32::try_from(count).is_err() {
         return Err(Errno::EINVAL.into());
     }
-    match command {
-        op::MAP_GRANT_REF => batch::each(caller, array, count, map::map),
-        op::UNMAP_GRANT_REF => unmap::unmap(caller, array, count),
-        op::UNMAP_AND_REPLACE => unmap::unmap_and_replace(caller, array, count),
-        op::SETUP_TABLE => setup::setup_table(caller, array, count),
-        op::TRANSFER => batch::each(caller, array, count, transfer::transfer),
-        op::COPY => batch::each(caller, array, count, copy::copy),
-        op::QUERY_SIZE => setup::query_size(caller, array, count),
-        op::SET_VERSION => version::set_version(caller, array),
-        op::GET_STATUS_FRAMES => version::get_status_frames(caller, array, count),
-        op::GET_VERSION => version::get_version(caller, array),
-        op::SWAP_GRANT_REF => batch::each(caller, array, count, swap::swap),
-        _ if cache_flush::is_meant(command) => cache_flush::cache_flush(caller, command, array, count),
-        // Xen has a number for `dump_table` and nothing behind it.
-        _ => Err(Errno::ENOSYS.into()),
-    }
+    perform(caller, cache_flush::operation_of(command), command, array, count)
+}
+
+operations! {
+    /// Performs an operation; `command` has the progress of a cache flush besides its number.
+    fn perform(caller: &mut Caller<'_>, operation: u32, command: u32, array: GuestVirt, count: u32) -> CallResult;
+    names: op::NAMES;
+    op::MAP_GRANT_REF => batch::each(caller, array, count, map::map);
+    op::UNMAP_GRANT_REF => unmap::unmap(caller, array, count);
+    op::UNMAP_AND_REPLACE => unmap::unmap_and_replace(caller, array, count);
+    op::SETUP_TABLE => setup::setup_table(caller, array, count);
+    op::TRANSFER => batch::each(caller, array, count, transfer::transfer);
+    op::COPY => batch::each(caller, array, count, copy::copy);
+    op::QUERY_SIZE => setup::query_size(caller, array, count);
+    op::SET_VERSION => version::set_version(caller, array);
+    op::GET_STATUS_FRAMES => version::get_status_frames(caller, array, count);
+    op::GET_VERSION => version::get_version(caller, array);
+    op::SWAP_GRANT_REF => batch::each(caller, array, count, swap::swap);
+    op::CACHE_FLUSH => cache_flush::cache_flush(caller, command, array, count);
+    // Xen has the number and no operation.
+    op::DUMP_TABLE: Refused => Errno::ENOSYS;
 }
 
 /// Why an element was not done.

@@ -8,7 +8,7 @@ use machine::addr::GuestVirt;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::batch;
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallResult, Caller};
 use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{Hold, Record};
 use crate::grant_table::pin::Pin;
@@ -17,7 +17,8 @@ use crate::memory::flush::{self, What, Whose};
 
 /// Elements between two flushes.
 const BATCH: usize = 32;
-const COST: u32 = 48;
+/// What an element costs besides what every element of a batch does.
+const COST: u32 = 16;
 
 /// What is to be undone, as either operation says it.
 struct Unmapping {
@@ -66,33 +67,16 @@ fn in_batches<T: FromBytes + IntoBytes + Immutable>(
     mut act: impl FnMut(&mut Caller<'_>, &mut T, &mut Vec<Unmapped>),
 ) -> CallResult {
     let mut unmapped = Vec::with_capacity(BATCH);
-    for index in 0..count {
-        if index != 0 && caller.budget.is_exhausted() {
-            finish(caller, &mut unmapped);
-            return Err(batch::continue_from::<T>(array, count, index, CallError::again()));
-        }
+    let result = batch::each(caller, array, count, |caller, element| {
         caller.budget.spend(COST);
-        let done = unmap_element(caller, array, index, &mut act, &mut unmapped);
-        if done.is_err() || unmapped.len() >= BATCH {
+        act(caller, element, &mut unmapped);
+        if unmapped.len() >= BATCH {
             finish(caller, &mut unmapped);
         }
-        done?;
-    }
+        Ok(())
+    });
     finish(caller, &mut unmapped);
-    Ok(0)
-}
-
-fn unmap_element<T: FromBytes + IntoBytes + Immutable>(
-    caller: &mut Caller<'_>,
-    array: GuestVirt,
-    index: u32,
-    act: &mut impl FnMut(&mut Caller<'_>, &mut T, &mut Vec<Unmapped>),
-    unmapped: &mut Vec<Unmapped>,
-) -> Result<(), CallError> {
-    let mut element: T = caller.cpu.read_element(array, u64::from(index))?;
-    act(caller, &mut element, unmapped);
-    caller.cpu.write_element(array, u64::from(index), &element)?;
-    Ok(())
+    result
 }
 
 /// Flushes, and only then gives back what was unmapped.

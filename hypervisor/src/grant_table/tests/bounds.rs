@@ -16,7 +16,7 @@ use super::{
     FREE_PAGE, GRANTEE, GRANTER, Limits, TABLE_PAGE, grant_table_op, map, map_at, map_own, pair, setup, unmap,
     unmap_at, write_entry,
 };
-use crate::call::CallError;
+use crate::call::{CallError, Continuation};
 use crate::grant_table::dump::in_use;
 use crate::grant_table::{COST_OF_CHUNK, COST_OF_FRAME, COST_OF_LISTING, COST_OF_RECORD};
 use crate::testing::Guest;
@@ -48,7 +48,7 @@ fn a_table_grows_and_is_listed_as_far_as_the_budget_goes() {
     let array = guest.put(&element);
     let mut rounds = 0;
     while let Err(error) = grant_table_op(&mut guest.caller_with(1000), op::SETUP_TABLE, array, 1) {
-        assert!(matches!(error, CallError::Continue { .. }), "{error:?}");
+        assert!(matches!(error, CallError::Continue(_)), "{error:?}");
         assert_eq!(guest.read::<SetupTable>(array).status, 7, "nothing is said yet");
         rounds += 1;
         assert!(rounds < 10, "there is no end to it");
@@ -102,7 +102,10 @@ fn flush_all(guest: &mut Guest, units: u32, array: GuestVirt, count: u32) -> (u3
         match grant_table_op(&mut guest.caller_with(units), command, array, count) {
             Ok(_) => return (rounds, None),
             Err(CallError::Errno(errno)) => return (rounds, Some(errno)),
-            Err(CallError::Continue { arguments: [Some(next), Some(rest), Some(left), None], promotion: None }) => {
+            Err(CallError::Continue(Continuation {
+                arguments: [Some(next), Some(rest), Some(left), None],
+                promotion: None,
+            })) => {
                 assert!((next as u32, rest) != (command, array.get()), "no progress");
                 (command, array, count) = (next as u32, GuestVirt::new(rest), left as u32);
             }

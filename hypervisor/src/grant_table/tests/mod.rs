@@ -18,7 +18,7 @@ use machine::paging::{Entry, RawEntry};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::{Limits, grant_table_op};
-use crate::call::CallError;
+use crate::call::{CallError, Continuation};
 use crate::limits::Limit;
 use crate::memory::admission::GuestAdmission;
 use crate::memory::update;
@@ -36,7 +36,7 @@ fn call<T: IntoBytes + FromBytes + Immutable>(guest: &mut Guest, command: u32, e
         match grant_table_op(&mut guest.caller(), command, address, 1) {
             Ok(_) => return Ok(guest.read(address)),
             Err(CallError::Errno(errno)) => return Err(errno),
-            Err(CallError::Continue { arguments: [None, None, None, None], .. }) => {}
+            Err(CallError::Continue(Continuation { arguments: [None, None, None, None], .. })) => {}
             Err(other) => panic!("{other:?}"),
         }
     }
@@ -283,7 +283,10 @@ fn a_large_table_grows_in_pieces_and_goes_in_pieces() {
     let array = a.put(&element);
     let (mut rounds, mut before) = (1, 1);
     while let Err(error) = grant_table_op(&mut a.caller(), op::SETUP_TABLE, array, 1) {
-        assert!(matches!(error, CallError::Continue { arguments: [None, None, None, None], .. }), "{error:?}");
+        assert!(
+            matches!(error, CallError::Continue(Continuation { arguments: [None, None, None, None], .. })),
+            "{error:?}"
+        );
         let frames = a.domain.grants.table().frames();
         assert!(frames > before, "each round adds to it");
         (rounds, before) = (rounds + 1, frames);
@@ -378,7 +381,7 @@ fn long_batches_are_continued_where_they_stopped() {
         rounds += 1;
         match grant_table_op(&mut b.caller_with(500), op::MAP_GRANT_REF, at, left) {
             Ok(_) => break,
-            Err(CallError::Continue { arguments: [None, Some(next), Some(rest), None], .. }) => {
+            Err(CallError::Continue(Continuation { arguments: [None, Some(next), Some(rest), None], .. })) => {
                 assert!(rest < u64::from(left));
                 (at, left) = (GuestVirt::new(next), rest as u32);
             }

@@ -15,7 +15,7 @@ use machine::addr::GuestVirt;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::multicall;
-use crate::call::CallError;
+use crate::call::{CallError, Continuation};
 use crate::testing::Guest;
 
 const CALLS: u32 = 1000;
@@ -194,7 +194,7 @@ fn made(guest: &mut Guest, operation: u32, arguments: [u64; 3]) -> u64 {
     guest.caller().cpu.write_bytes(list, calls.as_bytes()).expect("mapped pages");
     match multicall(&mut guest.caller(), list, CALLS) {
         Ok(_) => CALLS.into(),
-        Err(CallError::Continue { arguments: [_, Some(rest), ..], .. }) => u64::from(CALLS) - rest,
+        Err(CallError::Continue(Continuation { arguments: [_, Some(rest), ..], .. })) => u64::from(CALLS) - rest,
         other => panic!("{operation}: {other:?}"),
     }
 }
@@ -249,7 +249,9 @@ fn a_list_gives_way_before_it_takes_long() {
         let all = [list, count, done, u64::from(DomainId::SELF.0), 0, 0];
         let made = match super::call(&mut guest.caller(), call.operation.into(), &all, 0) {
             Ok(_) => count,
-            Err(CallError::Continue { arguments: [_, Some(rest), ..], .. }) => count - (rest & 0x7fff_ffff),
+            Err(CallError::Continue(Continuation { arguments: [_, Some(rest), ..], .. })) => {
+                count - (rest & 0x7fff_ffff)
+            }
             other => panic!("{}: {other:?}", call.name),
         };
         if made == 0 || made * call.instructions > MOST {

@@ -7,7 +7,7 @@ use abi::xen::{MulticallEntry, hypercall};
 use machine::addr::GuestVirt;
 
 use super::dispatch::{call, error_value};
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, Continuation};
 use crate::trap;
 
 /// What a call costs beside what it says itself: most say nothing, being short, but thousands on end are not.
@@ -20,7 +20,7 @@ pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) ->
     for index in 0..count {
         let entry_address = list.offset(u64::from(index) * size_of::<MulticallEntry>() as u64);
         if index != 0 && (!caller.finish_teardown(None) || caller.budget.is_exhausted()) {
-            return Err(rest(entry_address, count - index, None));
+            return Err(CallError::again().with_rest::<MulticallEntry>(0, list, count, index, 0));
         }
         let entry: MulticallEntry = caller.cpu.read(entry_address)?;
         if entry.operation == u64::from(hypercall::IRET) {
@@ -36,14 +36,15 @@ pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) ->
         let value = match result {
             Ok(value) => value,
             Err(CallError::Errno(errno)) => error_value(errno),
-            Err(CallError::Continue { arguments, promotion }) => {
+            Err(CallError::Continue(Continuation { arguments, promotion })) => {
                 let first = entry_address.offset(offset_of!(MulticallEntry, arguments) as u64);
                 for (slot, argument) in (0..).zip(arguments) {
                     if let Some(argument) = argument {
                         caller.cpu.write_element(first, slot, &argument)?;
                     }
                 }
-                return Err(rest(entry_address, count - index, promotion));
+                let rest = CallError::Continue(Continuation { promotion, ..Continuation::default() });
+                return Err(rest.with_rest::<MulticallEntry>(0, list, count, index, 0));
             }
             Err(kill) => return Err(kill),
         };
@@ -65,11 +66,6 @@ fn iret(caller: &mut Caller<'_>, entry: GuestVirt) -> CallResult {
 /// Where the result of the call at `entry` goes.
 const fn result_of(entry: GuestVirt) -> GuestVirt {
     entry.offset(offset_of!(MulticallEntry, result) as u64)
-}
-
-/// The same multicall from `list` on.
-const fn rest(list: GuestVirt, count: u32, promotion: Option<machine::frames::Promotion>) -> CallError {
-    CallError::Continue { arguments: [Some(list.get()), Some(count as u64), None, None], promotion }
 }
 
 #[cfg(test)]
@@ -136,7 +132,7 @@ mod tests {
         let list = guest.put(&[call; 32]);
         let row = crate::hypercall::table::row(hypercall::XEN_VERSION.into()).expect("a call that there is");
         let result = multicall(&mut guest.caller_with(10 * (COST_OF_CALL + row.cost)), list, 32);
-        let Err(CallError::Continue { arguments, .. }) = result else { panic!("{result:?}") };
+        let Err(CallError::Continue(Continuation { arguments, .. })) = result else { panic!("{result:?}") };
         let done = list.offset(10 * size_of::<MulticallEntry>() as u64).get();
         assert_eq!(arguments, [Some(done), Some(22), None, None]);
     }

@@ -21,13 +21,15 @@ const REDIRECTION: u32 = 0x10;
 const ENTRY_LEVEL: u32 = 1 << 15;
 const ENTRY_ACTIVE_LOW: u32 = 1 << 13;
 
-pub(super) fn eoi(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+pub(super) fn eoi(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let hardware = caller.hardware().map_err(|_| Errno::EINVAL)?;
     let Eoi { irq } = caller.cpu.read(argument)?;
     interrupts::served(hardware, irq)?;
     Ok(0)
 }
 
-pub(super) fn status_query(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+pub(super) fn status_query(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let hardware = caller.hardware().map_err(|_| Errno::EINVAL)?;
     let mut request: IrqStatusQuery = caller.cpu.read(argument)?;
     request.flags = if interrupts::needs_eoi(hardware, request.irq)? { irq_status::NEEDS_EOI } else { 0 };
     caller.cpu.write(argument, &request)?;
@@ -71,10 +73,11 @@ pub(super) fn apic_write(caller: &mut Caller<'_>, hardware: &Hardware, argument:
     }
 }
 
-/// The interface has given vectors up: the vector is the number asked for.
-pub(super) fn alloc_vector(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+/// The interface no longer has vectors: the answer is the number that the caller gave, which has to
+/// be a line's in the hardware domain.
+pub(super) fn alloc_vector(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut request: IrqVector = caller.cpu.read(argument)?;
-    if request.irq >= hardware.line_count() {
+    if caller.hardware().is_ok_and(|hardware| request.irq >= hardware.line_count()) {
         return Err(Errno::EINVAL.into());
     }
     request.vector = request.irq;
@@ -90,7 +93,8 @@ pub(super) fn setup_gsi(caller: &mut Caller<'_>, hardware: &Hardware, argument: 
     Ok(0)
 }
 
-pub(super) fn get_free_pirq(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
+pub(super) fn get_free_pirq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+    let hardware = caller.hardware().map_err(|_| Errno::ENOSPC)?;
     let mut request: GetFreePirq = caller.cpu.read(argument)?;
     request.pirq = interrupts::allocate(hardware)?;
     caller.cpu.write(argument, &request)?;

@@ -25,7 +25,7 @@ pub(super) fn manage_add(caller: &mut Caller<'_>, hardware: &Hardware, argument:
     Ok(0)
 }
 
-pub(super) fn manage_remove(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+pub(super) fn manage_remove(caller: &mut Caller<'_>, _: &Hardware, argument: GuestVirt) -> CallResult {
     let ManagePci { bus, device_function } = caller.cpu.read(argument)?;
     devices::remove(Function { bus, device_function })?;
     Ok(0)
@@ -50,7 +50,7 @@ pub(super) fn device_add(caller: &mut Caller<'_>, hardware: &Hardware, argument:
     Ok(0)
 }
 
-pub(super) fn device_remove(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+pub(super) fn device_remove(caller: &mut Caller<'_>, _: &Hardware, argument: GuestVirt) -> CallResult {
     let device: PciDevice = caller.cpu.read(argument)?;
     devices::remove(function(&device)?)?;
     Ok(0)
@@ -98,7 +98,7 @@ pub(super) fn prepare_msix(caller: &mut Caller<'_>, hardware: &Hardware, argumen
 }
 
 /// A debug port that is about to be reset, or has been: Paravane uses none.
-pub(super) fn debug_port(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+pub(super) fn debug_port(caller: &mut Caller<'_>, _: &Hardware, argument: GuestVirt) -> CallResult {
     let DebugPort { operation, .. } = caller.cpu.read(argument)?;
     match u32::from(operation) {
         debug_port::RESET_PREPARE | debug_port::RESET_DONE => Ok(0),

@@ -12,7 +12,7 @@ use abi::platform::{EnterAcpiSleep, PlatformOp, SetTime32, SetTime64, interface,
 use machine::addr::GuestVirt;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
 use crate::domain::EndReason;
 use crate::lifecycle;
 use crate::time;
@@ -43,45 +43,47 @@ impl Request {
     }
 }
 
-/// Performs the operation.
-pub(crate) fn platform_op(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+/// Performs a `platform_op` of the control domain.
+///
+/// # Errors
+/// `EFAULT` for a request that cannot be read, `EACCES` for another version of the interface.
+pub(crate) fn platform_op(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let call: PlatformOp = caller.cpu.read(argument)?;
     if call.interface_version != interface::VERSION {
         return Err(Errno::EACCES.into());
     }
-    caller.check_control()?;
-    let mut request = Request { place: argument, call };
-    match call.command {
-        op::SETTIME32 => {
-            let SetTime32 { seconds, nanoseconds, system_time } = request.arguments()?;
-            set_time(caller, seconds.into(), nanoseconds, system_time)
-        }
-        op::SETTIME64 => {
-            let SetTime64 { seconds, nanoseconds, must_be_zero, system_time } = request.arguments()?;
-            if must_be_zero != 0 {
-                return Err(Errno::EINVAL.into());
-            }
-            set_time(caller, seconds, nanoseconds, system_time)
-        }
-        op::FIRMWARE_INFO => firmware::info(caller, &mut request),
-        op::EFI_RUNTIME_CALL => efi::runtime_call(caller, &mut request),
-        op::ENTER_ACPI_SLEEP => sleep(caller, request.arguments()?),
-        op::SET_PROCESSOR_PMINFO => cpus::power_management(caller, request.arguments()?),
-        op::GETIDLETIME => cpus::idle_time(caller, &mut request),
-        op::GET_CPUINFO => cpus::information(caller, &mut request),
-        op::GET_CPU_VERSION => cpus::version(caller, &mut request),
-        op::CPU_ONLINE => cpus::online(request.arguments()?),
-        op::CPU_OFFLINE => cpus::offline(request.arguments()?),
-        op::CORE_PARKING => cpus::parking(caller, &mut request),
-        op::RESOURCE_OP => cpus::resource(caller, request.arguments()?),
-        op::GET_SYMBOL => symbols::symbol(caller, &mut request),
-        later_op::GET_DOM0_CONSOLE => screen(caller, &mut request),
-        // Memory types stand in page tables here, not in range registers.
-        op::READ_MEMTYPE | op::DEL_MEMTYPE | op::PLATFORM_QUIRK => Err(Errno::EINVAL.into()),
-        op::ADD_MEMTYPE | op::MICROCODE_UPDATE | op::CPU_HOTADD | op::MEM_HOTADD => Err(Errno::EOPNOTSUPP.into()),
-        // No governors of frequency and idle states.
-        _ => Err(Errno::ENOSYS.into()),
-    }
+    perform(caller, call.command, &mut Request { place: argument, call })
+}
+
+operations! {
+    /// Performs an operation.
+    fn perform(caller: &mut Caller<'_>, command: u32, request: &mut Request) -> CallResult;
+    names: op::NAMES, later_op::NAMES;
+    op::SETTIME32 => set_time32(caller, request.arguments()?);
+    op::SETTIME64 => set_time64(caller, request.arguments()?);
+    op::FIRMWARE_INFO => firmware::info(caller, request);
+    op::EFI_RUNTIME_CALL => efi::runtime_call(caller, request);
+    op::ENTER_ACPI_SLEEP => sleep(caller, request.arguments()?);
+    op::SET_PROCESSOR_PMINFO => cpus::power_management(caller, request.arguments()?);
+    op::GETIDLETIME => cpus::idle_time(caller, request);
+    op::GET_CPUINFO => cpus::information(caller, request);
+    op::GET_CPU_VERSION => cpus::version(caller, request);
+    op::CPU_ONLINE => cpus::online(request.arguments()?);
+    op::CPU_OFFLINE => cpus::offline(request.arguments()?);
+    op::CORE_PARKING => cpus::parking(caller, request);
+    op::RESOURCE_OP => cpus::resource(caller, request.arguments()?);
+    op::GET_SYMBOL => symbols::symbol(caller, request);
+    later_op::GET_DOM0_CONSOLE => screen(caller, request);
+    // Memory types are set in page tables only, not in range registers.
+    op::READ_MEMTYPE: Refused => Errno::EINVAL;
+    op::DEL_MEMTYPE: Refused => Errno::EINVAL;
+    op::ADD_MEMTYPE: Refused => Errno::EOPNOTSUPP;
+    op::PLATFORM_QUIRK: Refused => Errno::EINVAL;
+    op::MICROCODE_UPDATE: Refused => Errno::EOPNOTSUPP;
+    op::CPU_HOTADD: Refused => Errno::EOPNOTSUPP;
+    op::MEM_HOTADD: Refused => Errno::EOPNOTSUPP;
+    // There are no frequency governors.
+    op::CHANGE_FREQ: Refused => Errno::ENOSYS;
 }
 
 /// The initial domain's screen; the answer is how many bytes describe it.
@@ -91,7 +93,18 @@ fn screen(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     Ok(description.len() as u64)
 }
 
-/// The wall clock at a system time.
+fn set_time32(caller: &mut Caller<'_>, time: SetTime32) -> CallResult {
+    set_time(caller, time.seconds.into(), time.nanoseconds, time.system_time)
+}
+
+fn set_time64(caller: &mut Caller<'_>, time: SetTime64) -> CallResult {
+    if time.must_be_zero != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    set_time(caller, time.seconds, time.nanoseconds, time.system_time)
+}
+
+/// Sets the wall clock by what it is at a system time.
 fn set_time(caller: &mut Caller<'_>, seconds: u64, nanoseconds: u32, system_time: u64) -> CallResult {
     let wall = seconds.checked_mul(1_000_000_000).and_then(|time| time.checked_add(nanoseconds.into()));
     let at_zero = wall.and_then(|time| time.checked_sub(system_time)).ok_or(Errno::EINVAL)?;

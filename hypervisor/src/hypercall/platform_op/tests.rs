@@ -8,15 +8,16 @@ use machine::frames::Budget;
 use zerocopy::FromZeros;
 
 use super::*;
-use crate::testing::Guest;
+use crate::testing::{Guest, hypercall};
 use crate::time;
+use abi::xen::hypercall as number;
 
 fn call<T: IntoBytes + Immutable>(guest: &mut Guest, command: u32, arguments: &T) -> CallResult {
     let mut call = PlatformOp::new_zeroed();
     (call.command, call.interface_version) = (command, interface::VERSION);
     assert!(arguments.write_to_prefix(&mut call.argument).is_ok());
     let place = guest.put(&call);
-    platform_op(&mut guest.caller(), place)
+    hypercall(&mut guest.caller(), number::PLATFORM_OP, [place.get()])
 }
 
 fn answer<T: FromBytes>(guest: &mut Guest) -> T {
@@ -43,8 +44,8 @@ fn nobody_but_the_initial_domain_may_ask_for_anything() {
 fn another_version_of_the_interface_is_refused() {
     let mut guest = Guest::privileged(0, 2);
     let place = guest.put(&[0u8; size_of::<PlatformOp>()]);
-    assert_eq!(error(&platform_op(&mut guest.caller(), place)), Some(Errno::EACCES));
-    assert_eq!(error(&platform_op(&mut guest.caller(), GuestVirt::new(0))), Some(Errno::EFAULT));
+    assert_eq!(error(&hypercall(&mut guest.caller(), number::PLATFORM_OP, [place.get()])), Some(Errno::EACCES));
+    assert_eq!(error(&hypercall(&mut guest.caller(), number::PLATFORM_OP, [0])), Some(Errno::EFAULT));
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn left_after<T: IntoBytes + Immutable>(guest: &mut Guest, arguments: &T) -> (u3
     assert!(arguments.write_to_prefix(&mut call.argument).is_ok());
     let place = guest.put(&call);
     let mut caller = guest.caller();
-    let result = platform_op(&mut caller, place);
+    let result = hypercall(&mut caller, number::PLATFORM_OP, [place.get()]);
     (caller.budget.left(), error(&result))
 }
 

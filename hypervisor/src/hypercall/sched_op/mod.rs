@@ -1,6 +1,5 @@
 //! `sched_op`: giving the pCPU up, waiting for events, ending the domain, watchdogs.
 
-use alloc::format;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
@@ -9,8 +8,8 @@ use abi::sched::{PinOverride, Poll, RemoteShutdown, Shutdown, Watchdog, op};
 use machine::addr::GuestVirt;
 use zerocopy::IntoBytes;
 
-use crate::call::{CallError, CallResult, Caller};
-use crate::domain::{Domain, EndReason};
+use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
+use crate::domain::{Domain, EndReason, KillReason};
 use crate::lifecycle;
 use crate::limits::{self, Limit};
 use crate::{event_channel, scheduler};
@@ -20,33 +19,18 @@ pub(crate) const MAX_POLL_PORTS: u32 = 128;
 /// Ports that can be looked at for a unit of the budget.
 const PORTS_PER_UNIT: u32 = 2;
 
-/// See the public header `sched.h`.
-///
-/// # Errors
-/// `ENOSYS` for an operation that does not exist; the operations' own.
-pub(crate) fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult {
-    match operation {
-        op::YIELD => {
-            scheduler::yield_now(caller.vcpu);
-            Ok(0)
-        }
-        op::BLOCK => Ok(block(caller)),
-        op::SHUTDOWN => {
-            let shutdown: Shutdown = caller.cpu.read(argument)?;
-            end(caller.domain, shutdown.reason)
-        }
-        op::POLL => poll(caller, argument),
-        op::REMOTE_SHUTDOWN => remote_shutdown(caller, argument),
-        op::SHUTDOWN_CODE => {
-            let shutdown: Shutdown = caller.cpu.read(argument)?;
-            // The interface keeps eight bits.
-            caller.domain.scheduling.latch_shutdown_code(shutdown.reason & 0xff);
-            Ok(0)
-        }
-        op::WATCHDOG => watchdog(caller, argument),
-        op::PIN_OVERRIDE => pin_override(caller, argument),
-        _ => Err(Errno::ENOSYS.into()),
-    }
+operations! {
+    /// See the public header `sched.h`.
+    pub(crate) fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
+    names: op::NAMES;
+    op::YIELD => yield_now(caller);
+    op::BLOCK => block(caller);
+    op::SHUTDOWN => shutdown(caller, argument);
+    op::POLL => poll(caller, argument);
+    op::REMOTE_SHUTDOWN: Control(control) => remote_shutdown(caller, control, argument);
+    op::SHUTDOWN_CODE => shutdown_code(caller, argument);
+    op::WATCHDOG => watchdog(caller, argument);
+    op::PIN_OVERRIDE: Control(control) => pin_override(caller, control, argument);
 }
 
 /// The form of this hypercall for the oldest kernels: three operations, the reason of a shutdown as the argument itself.
@@ -55,27 +39,40 @@ pub(crate) fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestV
 /// `ENOSYS` for another operation.
 pub(crate) fn sched_op_compat(caller: &mut Caller<'_>, operation: u32, argument: u64) -> CallResult {
     match operation {
-        op::YIELD => {
-            scheduler::yield_now(caller.vcpu);
-            Ok(0)
-        }
-        op::BLOCK => Ok(block(caller)),
+        op::YIELD => yield_now(caller),
+        op::BLOCK => block(caller),
         op::SHUTDOWN => end(caller.domain, (argument & 0xff) as u32),
         _ => Err(Errno::ENOSYS.into()),
     }
 }
 
-fn block(caller: &Caller<'_>) -> u64 {
+fn yield_now(caller: &Caller<'_>) -> CallResult {
+    scheduler::yield_now(caller.vcpu);
+    Ok(0)
+}
+
+fn block(caller: &Caller<'_>) -> CallResult {
     caller.vcpu.info().upcall_mask().store(0, Ordering::SeqCst);
     scheduler::block(caller.vcpu);
-    0
+    Ok(0)
+}
+
+fn shutdown(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
+    let shutdown: Shutdown = caller.cpu.read(argument)?;
+    end(caller.domain, shutdown.reason)
+}
+
+/// Fixes the reason that a later shutdown has; the interface keeps eight bits of it.
+fn shutdown_code(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
+    let shutdown: Shutdown = caller.cpu.read(argument)?;
+    caller.domain.scheduling.latch_shutdown_code(shutdown.reason & 0xff);
+    Ok(0)
 }
 
 /// Ends a domain for the reason that it gives, or the one that was fixed before.
 fn end(domain: &Arc<Domain>, reason: u32) -> CallResult {
     let code = domain.scheduling.shutdown_code().unwrap_or(reason);
-    let reason = EndReason::from_code(code)
-        .unwrap_or_else(|| EndReason::Killed(format!("shut down with the unknown reason {code}")));
+    let reason = EndReason::from_code(code).unwrap_or(EndReason::Killed(KillReason::UnknownShutdownReason(code)));
     lifecycle::end(domain, reason);
     Ok(0)
 }
@@ -104,10 +101,10 @@ fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     Ok(0)
 }
 
-fn remote_shutdown(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
+fn remote_shutdown(caller: &Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let shutdown: RemoteShutdown = caller.cpu.read(argument)?;
     let domain = caller.target(shutdown.domain)?;
-    if domain.id() == caller.domain.id() || !caller.domain.is_privileged() {
+    if domain.id() == caller.domain.id() {
         return Err(Errno::EPERM.into());
     }
     end(&domain, shutdown.reason)
@@ -126,8 +123,7 @@ fn watchdog(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     }
 }
 
-fn pin_override(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
-    caller.check_control()?;
+fn pin_override(caller: &Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let pin: PinOverride = caller.cpu.read(argument)?;
     match u32::try_from(pin.pcpu) {
         Ok(number) => scheduler::override_pin(caller.vcpu, number)?,

@@ -9,6 +9,7 @@ use super::{
     xen_version,
 };
 use crate::call::{CallResult, Caller};
+pub use crate::call::{Operation, Privilege};
 use crate::memory::{memory_op, mmu_update, mmuext, update_va_mapping};
 use crate::{control, event_channel, grant_table};
 
@@ -32,21 +33,8 @@ pub struct Row {
     pub cost: u32,
     /// What it does, for people.
     pub summary: &'static str,
-    /// The operations that the interface has for it, by their names there.
-    pub operations: &'static [(&'static str, u32)],
-    /// Those of them that are refused as unknown or not supported.
-    pub refused: &'static [u32],
-}
-
-/// Who may call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Privilege {
-    /// Any domain.
-    Any,
-    /// Any domain for itself; the initial domain for others too.
-    OwnOrControl,
-    /// The initial domain.
-    Control,
+    /// Its operations.
+    pub operations: &'static [Operation],
 }
 
 /// The low half of an argument register: a 32-bit argument is passed there, and the rest means nothing.
@@ -63,77 +51,52 @@ const fn at(argument: u64) -> GuestVirt {
 }
 
 /// The operations of a hypercall that has any.
-const fn operations(hypercall: u32) -> &'static [(&'static str, u32)] {
+const fn operations(hypercall: u32) -> &'static [Operation] {
     match hypercall {
-        number::MEMORY_OP => abi::memory::op::NAMES,
-        number::XEN_VERSION => abi::version::op::NAMES,
-        number::CONSOLE_IO => abi::xen::console_io::NAMES,
-        number::GRANT_TABLE_OP => abi::grant_table::op::NAMES,
-        number::VM_ASSIST => abi::xen::vm_assist_command::NAMES,
-        number::VCPU_OP => abi::vcpu::op::NAMES,
-        number::SET_SEGMENT_BASE => abi::arch_x86_64::segment_base::NAMES,
-        number::MMUEXT_OP => abi::xen::mmuext::NAMES,
-        number::NMI_OP => abi::nmi::op::NAMES,
-        number::SCHED_OP => abi::sched::op::NAMES,
-        number::CALLBACK_OP => abi::callback::op::NAMES,
-        number::EVENT_CHANNEL_OP => abi::event_channel::op::NAMES,
-        number::PHYSDEV_OP => abi::physdev::op::NAMES,
-        number::SYSCTL => abi::sysctl::op::NAMES,
+        number::MEMORY_OP => memory_op::OPERATIONS,
+        number::XEN_VERSION => xen_version::OPERATIONS,
+        number::CONSOLE_IO => console_io::OPERATIONS,
+        number::GRANT_TABLE_OP => grant_table::OPERATIONS,
+        number::VM_ASSIST => vm_assist::OPERATIONS,
+        number::VCPU_OP => vcpu_op::OPERATIONS,
+        number::SET_SEGMENT_BASE => segment_base::OPERATIONS,
+        number::MMUEXT_OP => mmuext::OPERATIONS,
+        number::NMI_OP => nmi_op::OPERATIONS,
+        number::SCHED_OP => sched_op::OPERATIONS,
+        number::CALLBACK_OP => callback_op::OPERATIONS,
+        number::EVENT_CHANNEL_OP => event_channel::OPERATIONS,
+        number::PHYSDEV_OP => physdev_op::OPERATIONS,
+        number::PLATFORM_OP => platform_op::OPERATIONS,
+        number::SYSCTL => control::sysctl::OPERATIONS,
+        number::DOMCTL => control::domctl::OPERATIONS,
         _ => &[],
     }
 }
 
-/// Operations that are refused whoever asks; a test compares this with what the handlers do.
-const fn refused(hypercall: u32) -> &'static [u32] {
-    use abi::{grant_table, memory, physdev, sysctl, xen::mmuext};
-
-    match hypercall {
-        number::MEMORY_OP => &[
-            memory::op::ADD_TO_PHYSMAP,
-            memory::op::ADD_TO_PHYSMAP_BATCH,
-            memory::op::REMOVE_FROM_PHYSMAP,
-            memory::op::SET_POD_TARGET,
-            memory::op::GET_POD_TARGET,
-            memory::op::GET_SHARING_FREED_PAGES,
-            memory::op::GET_SHARING_SHARED_PAGES,
-            memory::op::PAGING_OP,
-            memory::op::ACCESS_OP,
-            memory::op::SHARING_OP,
-            memory::op::RESERVED_DEVICE_MEMORY_MAP,
-            memory::op::GET_VNUMAINFO,
-        ],
-        number::GRANT_TABLE_OP => &[grant_table::op::DUMP_TABLE],
-        number::SYSCTL => &[
-            sysctl::op::TBUF_OP,
-            sysctl::op::CPU_HOTPLUG,
-            sysctl::op::PM_OP,
-            sysctl::op::PAGE_OFFLINE_OP,
-            sysctl::op::LOCKPROF_OP,
-            sysctl::op::COVERAGE_OP,
-            sysctl::op::LIVEPATCH_OP,
-        ],
-        number::MMUEXT_OP => &[mmuext::MARK_SUPER, mmuext::UNMARK_SUPER],
-        number::PHYSDEV_OP => {
-            &[physdev::op::PIRQ_EOI_GMFN_V1, physdev::op::PIRQ_EOI_GMFN_V2, physdev::op::FREE_IRQ_VECTOR]
-        }
-        _ => &[],
-    }
+/// Checks the privilege of a row and runs its handler, which gets the proof where it names one.
+macro_rules! checked {
+    ($caller:ident Control($token:ident) $handler:expr) => {{
+        let $token = $caller.control()?;
+        $handler
+    }};
+    ($caller:ident $privilege:ident $handler:expr) => {
+        $handler
+    };
 }
 
 macro_rules! rows {
-    ($($number:ident $name:literal $privilege:ident $preemptible:literal $cost:literal $summary:literal
+    ($($number:ident $name:literal $privilege:ident $(($token:ident))? $preemptible:literal $cost:literal $summary:literal
         |$caller:ident, $arguments:ident| $handler:expr;)*) => {
         /// All hypercalls, by number.
         pub static ROWS: &[Row] = &[$(Row {
             number: number::$number,
             name: $name,
-            handler: |$caller, $arguments| $handler,
+            handler: |$caller, $arguments| checked!($caller $privilege $(($token))? $handler),
             privilege: Privilege::$privilege,
             preemptible: $preemptible,
             cost: $cost,
             summary: $summary,
             operations: operations(number::$number),
-            refused: refused(number::$number),
         }),*];
     };
 }
@@ -153,8 +116,8 @@ rows! {
         |c, a| fpu_taskswitch::fpu_taskswitch(c, low(a[0]));
     SCHED_OP_COMPAT "sched_op_compat" Any false 16 "sched_op as the oldest kernels call it"
         |c, a| sched_op::sched_op_compat(c, low(a[0]), a[1]);
-    PLATFORM_OP "platform_op" Control false 32 "tells about the machine's firmware, clock and CPUs, and switches it off"
-        |c, a| platform_op::platform_op(c, at(a[0]));
+    PLATFORM_OP "platform_op" Control(p) false 32 "tells about the machine's firmware, clock and CPUs, and switches it off"
+        |c, a| platform_op::platform_op(c, p, at(a[0]));
     SET_DEBUGREG "set_debugreg" Any false 0 "sets a debug register"
         |c, a| debug_registers::set_debugreg(c, low(a[0]), a[1]);
     GET_DEBUGREG "get_debugreg" Any false 0 "reads a debug register"
@@ -173,8 +136,8 @@ rows! {
         |c, a| event_channel::event_channel_op_compat(c, at(a[0]));
     XEN_VERSION "xen_version" Any false 8 "tells the version, features and build"
         |c, a| xen_version::xen_version(c, low(a[0]), at(a[1]));
-    CONSOLE_IO "console_io" Control true 8 "reads and writes the machine's console"
-        |c, a| console_io::console_io(c, low(a[0]), low(a[1]), at(a[2]));
+    CONSOLE_IO "console_io" Control(p) true 8 "reads and writes the machine's console"
+        |c, a| console_io::console_io(c, low(a[0]), p, low(a[1]), at(a[2]));
     GRANT_TABLE_OP "grant_table_op" OwnOrControl true 8 "maps, copies and sets up granted frames"
         |c, a| grant_table::grant_table_op(c, low(a[0]), at(a[1]), low(a[2]));
     VM_ASSIST "vm_assist" Any false 0 "switches behaviours that make a guest's life easier"
@@ -197,12 +160,12 @@ rows! {
         |c, a| event_channel::event_channel_op(c, low(a[0]), at(a[1]));
     PHYSDEV_OP "physdev_op" Any false 8 "interrupts and ports of physical devices"
         |c, a| physdev_op::physdev_op(c, low(a[0]), at(a[1]));
-    SYSCTL "sysctl" Control false 64 "the host's state and settings"
-        |c, a| control::sysctl::sysctl(c, at(a[0]));
-    DOMCTL "domctl" Control false 64 "makes, changes and ends domains"
-        |c, a| control::domctl::domctl(c, at(a[0]));
-    KEXEC_OP "kexec_op" Control false 0 "starts another kernel in the host's place: none"
-        |c, _a| control::kexec_op(c);
+    SYSCTL "sysctl" Control(p) false 64 "the host's state and settings"
+        |c, a| control::sysctl::sysctl(c, p, at(a[0]));
+    DOMCTL "domctl" Control(p) false 64 "makes, changes and ends domains"
+        |c, a| control::domctl::domctl(c, p, at(a[0]));
+    KEXEC_OP "kexec_op" Control(p) false 0 "starts another kernel in the host's place: none"
+        |_c, _a| control::kexec_op(p);
 }
 
 /// The row of a hypercall number.

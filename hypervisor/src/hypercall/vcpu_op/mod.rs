@@ -14,7 +14,7 @@ use machine::frames::{SharedPage, TypedRef, Writable};
 use machine::paging::NoEntries;
 use machine::time;
 
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, operations};
 use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu};
 use crate::lifecycle;
 use crate::scheduler;
@@ -36,34 +36,28 @@ const LONGEST_PERIOD: u64 = 1 << 60;
 /// `ENOENT` for a vCPU that does not exist, `ENOSYS` for an operation that does not; the operations' own.
 pub(crate) fn vcpu_op(caller: &mut Caller<'_>, operation: u32, vcpu_id: u32, argument: GuestVirt) -> CallResult {
     let vcpu = Arc::clone(caller.domain.vcpu(vcpu_id).ok_or(Errno::ENOENT)?);
-    match operation {
-        op::INITIALISE => initialise(caller, &vcpu, argument),
-        op::UP => up(&vcpu),
-        op::DOWN => down(caller, &vcpu),
-        op::IS_UP => Ok(u64::from(vcpu.is_up())),
-        op::GET_RUNSTATE_INFO => {
-            caller.cpu.write(argument, &vcpu.scheduling.runstate())?;
-            Ok(0)
-        }
-        op::REGISTER_RUNSTATE_MEMORY_AREA => register_runstate_area(caller, &vcpu, argument),
-        op::SET_PERIODIC_TIMER => set_periodic_timer(caller, &vcpu, argument),
-        op::STOP_PERIODIC_TIMER => {
-            vcpu.time.set_period(&vcpu, 0);
-            Ok(0)
-        }
-        op::SET_SINGLESHOT_TIMER => set_single_shot_timer(caller, &vcpu, argument),
-        op::STOP_SINGLESHOT_TIMER => {
-            own(caller, &vcpu)?;
-            vcpu.time.stop_single_shot();
-            Ok(0)
-        }
-        op::REGISTER_VCPU_INFO => register_vcpu_info(caller, &vcpu, argument),
-        op::SEND_NMI => send_nmi(&vcpu, argument),
-        // Only a hardware domain whose vCPUs are tied to pCPUs may ask, and there is none.
-        op::GET_PHYSID => Err(Errno::EINVAL.into()),
-        op::REGISTER_VCPU_TIME_MEMORY_AREA => register_time_area(caller, &vcpu, argument),
-        _ => Err(Errno::ENOSYS.into()),
-    }
+    perform(caller, operation, &vcpu, argument)
+}
+
+operations! {
+    /// Performs an operation on a vCPU.
+    fn perform(caller: &mut Caller<'_>, operation: u32, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult;
+    names: op::NAMES;
+    op::INITIALISE => initialise(caller, vcpu, argument);
+    op::UP => up(vcpu);
+    op::DOWN => down(caller, vcpu);
+    op::IS_UP => Ok(u64::from(vcpu.is_up()));
+    op::GET_RUNSTATE_INFO => get_runstate_info(caller, vcpu, argument);
+    op::REGISTER_RUNSTATE_MEMORY_AREA => register_runstate_area(caller, vcpu, argument);
+    op::SET_PERIODIC_TIMER => set_periodic_timer(caller, vcpu, argument);
+    op::STOP_PERIODIC_TIMER => stop_periodic_timer(vcpu);
+    op::SET_SINGLESHOT_TIMER => set_single_shot_timer(caller, vcpu, argument);
+    op::STOP_SINGLESHOT_TIMER => stop_single_shot_timer(caller, vcpu);
+    op::REGISTER_VCPU_INFO => register_vcpu_info(caller, vcpu, argument);
+    op::SEND_NMI => send_nmi(vcpu, argument);
+    // For a hardware domain whose vCPUs are tied to pCPUs, which there is none of.
+    op::GET_PHYSID: Refused => Errno::EINVAL;
+    op::REGISTER_VCPU_TIME_MEMORY_AREA => register_time_area(caller, vcpu, argument);
 }
 
 fn is_own(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> bool {
@@ -116,6 +110,11 @@ fn down(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> CallResult {
     Ok(0)
 }
 
+fn get_runstate_info(caller: &Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
+    caller.cpu.write(argument, &vcpu.scheduling.runstate())?;
+    Ok(0)
+}
+
 fn register_runstate_area(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
     let area: RegisterRunstateMemoryArea = caller.cpu.read(argument)?;
     let address = area_address(area.address, size_of::<abi::vcpu::RunstateInfo>())?;
@@ -149,6 +148,17 @@ fn set_periodic_timer(caller: &Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt
         return Err(Errno::EINVAL.into());
     }
     vcpu.time.set_period(vcpu, timer.period_ns);
+    Ok(0)
+}
+
+fn stop_periodic_timer(vcpu: &Arc<Vcpu>) -> CallResult {
+    vcpu.time.set_period(vcpu, 0);
+    Ok(0)
+}
+
+fn stop_single_shot_timer(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> CallResult {
+    own(caller, vcpu)?;
+    vcpu.time.stop_single_shot();
     Ok(0)
 }
 

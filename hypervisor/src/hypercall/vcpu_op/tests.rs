@@ -14,7 +14,7 @@ use machine::time;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::vcpu_op;
-use crate::call::{CallError, CallResult};
+use crate::call::{CallError, CallResult, Continuation};
 use crate::domain::{EndReason, Life, MAX_VCPUS};
 use crate::scheduler;
 use crate::testing::{Guest, rounds};
@@ -102,7 +102,7 @@ fn a_root_table_is_validated_without_the_lock_of_the_vcpu_that_starts_with_it() 
     let vcpu = Arc::clone(guest.domain.vcpu(1).expect("a vCPU"));
     let locked = vcpu.parked();
     let begun = vcpu_op(&mut guest.caller_with(1), op::INITIALISE, 1, at);
-    assert!(matches!(begun, Err(CallError::Continue { promotion: Some(_), .. })), "{begun:?}");
+    assert!(matches!(begun, Err(CallError::Continue(Continuation { promotion: Some(_), .. }))), "{begun:?}");
     drop(locked);
     assert!(vcpu_op(&mut guest.caller(), op::INITIALISE, 1, at).is_ok());
     drop((begun, root, vcpu.parked().take()));

@@ -7,7 +7,7 @@ use machine::addr::GuestVirt;
 use machine::heap;
 
 use super::information::COST_OF_RANGE;
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, ControlPrivilege};
 use crate::limits::{self, Limit};
 use crate::memory::claim;
 
@@ -15,8 +15,7 @@ use crate::memory::claim;
 pub(crate) const MAX_RANGES: u32 = 128;
 
 /// `claim_pages`: sets frames aside.
-pub(super) fn claim_pages(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
-    caller.check_control()?;
+pub(super) fn claim_pages(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let wanted: Reservation = caller.cpu.read(argument)?;
     if wanted.extent_start != 0 || wanted.extent_order != 0 || wanted.memory_flags != 0 {
         return Err(Errno::EINVAL.into());
@@ -26,8 +25,7 @@ pub(super) fn claim_pages(caller: &mut Caller<'_>, argument: GuestVirt) -> CallR
 }
 
 /// `set_memory_map`: what a guest is told that its memory looks like.
-pub(super) fn set_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
-    caller.check_control()?;
+pub(super) fn set_memory_map(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let wanted: ForeignMemoryMap = caller.cpu.read(argument)?;
     if wanted.map.entry_count > MAX_RANGES {
         limits::met(caller.domain, Limit::MemoryMapEntries);
@@ -47,8 +45,7 @@ pub(super) fn set_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> Ca
 }
 
 /// `acquire_resource`: the frames of a domain's grant table, so that its first entries can be filled in.
-pub(super) fn acquire_resource(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
-    caller.check_control()?;
+pub(super) fn acquire_resource(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let mut wanted: AcquireResource = caller.cpu.read(argument)?;
     if wanted._pad != 0 {
         return Err(Errno::EINVAL.into());

@@ -9,7 +9,7 @@ use machine::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use machine::boot;
 use machine::frames;
 
-use crate::call::{CallError, CallResult, Caller};
+use crate::call::{CallError, CallResult, Caller, ControlPrivilege};
 
 /// What it costs to tell a frame of the M2P, and a range of a memory map.
 const COST_OF_EXTENT: u32 = 4;
@@ -117,7 +117,7 @@ fn note_guest_kernel() {
 }
 
 /// The machine's memory as the firmware describes it, and what Paravane keeps for itself as reserved.
-pub(super) fn machine_memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
+pub(super) fn machine_memory_map(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let mut request: MemoryMap = caller.cpu.read(argument)?;
     let own = boot::memory().own_devices().map(|frame| E820Entry {
         address: frame.address().get(),

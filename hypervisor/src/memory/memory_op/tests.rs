@@ -12,7 +12,7 @@ use std::vec::Vec;
 use zerocopy::FromZeros;
 
 use super::{EXTENT_SHIFT, memory_op};
-use crate::call::{CallError, CallResult};
+use crate::call::{CallError, CallResult, Continuation};
 use crate::testing::Guest;
 
 /// Where the lists lie, in page 1.
@@ -46,7 +46,7 @@ fn to_the_end(guest: &mut Guest, operation: u32, wanted: &Reservation, budget: u
     let mut command = u64::from(operation);
     for round in 1.. {
         match change(guest, command, wanted, budget) {
-            Err(CallError::Continue { arguments, .. }) => command = arguments[0].expect("the progress"),
+            Err(CallError::Continue(Continuation { arguments, .. })) => command = arguments[0].expect("the progress"),
             Ok(done) => return (round, done),
             error => panic!("{error:?}"),
         }
@@ -107,7 +107,8 @@ fn extents_are_given_out_in_pieces_that_fit_the_budget() {
     let argument = guest.put(&wanted);
     let mut caller = guest.caller_with(5000);
     caller.budget.spend(1000);
-    let Err(CallError::Continue { arguments, .. }) = memory_op(&mut caller, op::POPULATE_PHYSMAP.into(), argument)
+    let Err(CallError::Continue(Continuation { arguments, .. })) =
+        memory_op(&mut caller, op::POPULATE_PHYSMAP.into(), argument)
     else {
         panic!("it goes on though the budget has no room")
     };
@@ -176,7 +177,7 @@ fn an_exchange_is_continued_where_it_stopped() {
     put_list(&mut guest, OUTPUT, (0..64).map(|index| 0x2000 + index));
     let others = reservation(&guest, OUTPUT, 64, 0, 0);
     let result = exchange(&mut guest, singles, others, 48 * 10);
-    assert!(matches!(result, Err(CallError::Continue { .. })), "{result:?}");
+    assert!(matches!(result, Err(CallError::Continue(_))), "{result:?}");
     let argument = guest.address(0);
     let done: u64 = guest.read(argument.offset(offset_of!(Exchange, exchanged_count) as u64));
     assert_eq!(done, 10);

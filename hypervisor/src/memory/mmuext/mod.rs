@@ -11,11 +11,10 @@ use machine::{cpu, tlb};
 
 use super::admission::GuestAdmission;
 use super::flush::{self, What, Whose};
-use crate::call::{CallError, CallResult, Caller, PageOwner};
+use super::list_call::ListCall;
+use crate::call::{CallError, CallResult, Caller, PageOwner, operations};
 use crate::domain::Domain;
 
-/// Set in the count of a call that is being continued.
-const CONTINUED: u32 = 1 << 31;
 /// Descriptors in the largest LDT.
 const MAX_LDT_ENTRIES: u64 = 8192;
 /// What every operation costs, in units of the budget, and what another root table and another LDT
@@ -23,6 +22,8 @@ const MAX_LDT_ENTRIES: u64 = 8192;
 const COST_OF_OPERATION: u32 = 8;
 const COST_OF_ROOT: u32 = 16;
 const COST_OF_LDT: u32 = 64;
+/// What it costs to clear or copy a page.
+const COST_OF_PAGE: u32 = 512;
 
 /// Performs `count` operations from `list`; how many were done is written to `done`, if that is not null.
 pub(crate) fn mmuext_op(
@@ -32,11 +33,8 @@ pub(crate) fn mmuext_op(
     done: GuestVirt,
     foreign: DomainId,
 ) -> CallResult {
-    let mut completed = 0;
-    if count & CONTINUED != 0 && done.get() != 0 {
-        completed = caller.cpu.read::<u32>(done)?;
-    }
-    let count = count & !CONTINUED;
+    let call = ListCall::begin(caller, list, count, done)?;
+    let count = call.count();
     let PageOwner::Domain(target) = caller.page_owner(foreign)? else { return Err(Errno::ESRCH.into()) };
     let foreign = (target.id() != caller.domain.id()).then_some(&*target);
     let mut outcome = Ok(0);
@@ -48,7 +46,10 @@ pub(crate) fn mmuext_op(
         }
         caller.budget.spend(COST_OF_OPERATION);
         let step = match caller.cpu.read_element::<MmuextOp>(list, u64::from(index)) {
-            Ok(operation) => perform(caller, &target, operation),
+            Ok(MmuextOp { command, .. }) if foreign.is_some() && !may_be_foreign(command) => Err(Errno::EPERM.into()),
+            Ok(MmuextOp { command, argument1, argument2, .. }) => {
+                perform(caller, command, &target, argument1, argument2)
+            }
             Err(fault) => Err(fault.into()),
         };
         if let Err(error) = step {
@@ -57,64 +58,57 @@ pub(crate) fn mmuext_op(
         }
         index += 1;
     }
-    completed = completed.wrapping_add(index);
-    if done.get() != 0 {
-        caller.cpu.write(done, &completed)?;
-    }
-    match outcome {
-        Err(CallError::Continue { promotion, .. }) => {
-            let rest = list.offset(u64::from(index) * size_of::<MmuextOp>() as u64);
-            let arguments = [Some(rest.get()), Some(u64::from((count - index) | CONTINUED)), None, None];
-            Err(CallError::Continue { arguments, promotion })
-        }
-        other => other,
-    }
+    call.end::<MmuextOp>(caller, index, outcome)
 }
 
-fn perform(caller: &mut Caller<'_>, target: &Arc<Domain>, operation: MmuextOp) -> Result<(), CallError> {
-    let mfn = Mfn::new(operation.argument1);
-    let address = GuestVirt::new(operation.argument1);
-    let mask = Whose::Mask(GuestVirt::new(operation.argument2));
-    match operation.command {
-        mmuext::PIN_L1_TABLE => pin::<L1>(caller, target, mfn),
-        mmuext::PIN_L2_TABLE => pin::<L2>(caller, target, mfn),
-        mmuext::PIN_L3_TABLE => pin::<L3>(caller, target, mfn),
-        mmuext::PIN_L4_TABLE => pin::<L4>(caller, target, mfn),
-        mmuext::UNPIN_TABLE => unpin(target, mfn),
-        _ if !Arc::ptr_eq(caller.domain, target) => Err(Errno::EPERM.into()),
-        mmuext::NEW_BASEPTR => new_kernel_root(caller, mfn),
-        mmuext::NEW_USER_BASEPTR => new_user_root(caller, mfn),
-        mmuext::TLB_FLUSH_LOCAL => Ok(flush::flush(caller, Whose::Local, What::Everything)?),
-        mmuext::INVLPG_LOCAL => Ok(flush::flush(caller, Whose::Local, What::Page(address))?),
-        mmuext::TLB_FLUSH_MULTI => flush_masked(caller, mask, What::Everything),
-        mmuext::INVLPG_MULTI => flush_masked(caller, mask, What::Page(address)),
-        mmuext::TLB_FLUSH_ALL => Ok(flush::flush(caller, Whose::All, What::Everything)?),
-        mmuext::INVLPG_ALL => Ok(flush::flush(caller, Whose::All, What::Page(address))?),
-        mmuext::FLUSH_CACHE => flush_caches(caller, Errno::EACCES, cpu::write_back_caches),
-        mmuext::FLUSH_CACHE_GLOBAL => flush_caches(caller, Errno::EINVAL, tlb::write_back_everywhere),
-        mmuext::SET_LDT => set_ldt(caller, address, operation.argument2 & 0xffff_ffff),
-        mmuext::CLEAR_PAGE => {
-            writable(caller, mfn)?.clear();
-            caller.budget.spend(512);
-            Ok(())
-        }
-        mmuext::COPY_PAGE => {
-            let source = caller.domain.frame(Mfn::new(operation.argument2)).ok_or(Errno::EINVAL)?;
-            writable(caller, mfn)?.copy_frame(&source);
-            caller.budget.spend(512);
-            Ok(())
-        }
-        mmuext::MARK_SUPER | mmuext::UNMARK_SUPER => Err(Errno::EOPNOTSUPP.into()),
-        _ => Err(Errno::ENOSYS.into()),
-    }
+operations! {
+    /// Performs an operation; `argument1` is a frame or an address, `argument2` depends on it.
+    fn perform(caller: &mut Caller<'_>, command: u32, target: &Arc<Domain>, argument1: u64, argument2: u64) -> Result<(), CallError>;
+    names: mmuext::NAMES;
+    mmuext::PIN_L1_TABLE => pin::<L1>(caller, target, Mfn::new(argument1));
+    mmuext::PIN_L2_TABLE => pin::<L2>(caller, target, Mfn::new(argument1));
+    mmuext::PIN_L3_TABLE => pin::<L3>(caller, target, Mfn::new(argument1));
+    mmuext::PIN_L4_TABLE => pin::<L4>(caller, target, Mfn::new(argument1));
+    mmuext::UNPIN_TABLE => unpin(target, Mfn::new(argument1));
+    mmuext::NEW_BASEPTR: Any => new_kernel_root(caller, Mfn::new(argument1));
+    mmuext::NEW_USER_BASEPTR: Any => new_user_root(caller, Mfn::new(argument1));
+    mmuext::TLB_FLUSH_LOCAL: Any => Ok(flush::flush(caller, Whose::Local, What::Everything)?);
+    mmuext::INVLPG_LOCAL: Any => Ok(flush::flush(caller, Whose::Local, What::page(argument1))?);
+    mmuext::TLB_FLUSH_MULTI: Any => flush_masked(caller, argument2, What::Everything);
+    mmuext::INVLPG_MULTI: Any => flush_masked(caller, argument2, What::page(argument1));
+    mmuext::TLB_FLUSH_ALL: Any => Ok(flush::flush(caller, Whose::All, What::Everything)?);
+    mmuext::INVLPG_ALL: Any => Ok(flush::flush(caller, Whose::All, What::page(argument1))?);
+    mmuext::FLUSH_CACHE: Any => flush_caches(caller, Errno::EACCES, cpu::write_back_caches);
+    mmuext::FLUSH_CACHE_GLOBAL: Any => flush_caches(caller, Errno::EINVAL, tlb::write_back_everywhere);
+    mmuext::SET_LDT: Any => set_ldt(caller, GuestVirt::new(argument1), argument2 & 0xffff_ffff);
+    mmuext::CLEAR_PAGE: Any => clear_page(caller, Mfn::new(argument1));
+    mmuext::COPY_PAGE: Any => copy_page(caller, Mfn::new(argument1), Mfn::new(argument2));
+    mmuext::MARK_SUPER: Refused => Errno::EOPNOTSUPP;
+    mmuext::UNMARK_SUPER: Refused => Errno::EOPNOTSUPP;
+}
+
+/// Whether the operation may concern another domain's tables; the others act on the caller itself.
+const fn may_be_foreign(command: u32) -> bool {
+    command <= mmuext::UNPIN_TABLE
+}
+
+fn clear_page(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {
+    writable(caller, mfn)?.clear();
+    caller.budget.spend(COST_OF_PAGE);
+    Ok(())
+}
+
+fn copy_page(caller: &mut Caller<'_>, to: Mfn, from: Mfn) -> Result<(), CallError> {
+    let source = caller.domain.frame(from).ok_or(Errno::EINVAL)?;
+    writable(caller, to)?.copy_frame(&source);
+    caller.budget.spend(COST_OF_PAGE);
+    Ok(())
 }
 
 /// Only a domain with devices has mappings that are not cached, and so business with the caches;
 /// another is refused.
 fn flush_caches(caller: &mut Caller<'_>, refusal: Errno, flush: fn()) -> Result<(), CallError> {
-    if !caller.domain.is_privileged() {
-        return Err(refusal.into());
-    }
+    caller.control().map_err(|_| refusal)?;
     flush();
     // It may have taken milliseconds: what has come in meanwhile is looked at before anything else
     // is done.
@@ -123,8 +117,8 @@ fn flush_caches(caller: &mut Caller<'_>, refusal: Errno, flush: fn()) -> Result<
 }
 
 /// A mask that cannot be read is an invalid operation here, not a fault.
-fn flush_masked(caller: &mut Caller<'_>, mask: Whose, what: What) -> Result<(), CallError> {
-    flush::flush(caller, mask, what).map_err(|_| Errno::EINVAL.into())
+fn flush_masked(caller: &mut Caller<'_>, mask: u64, what: What) -> Result<(), CallError> {
+    flush::flush(caller, Whose::Mask(GuestVirt::new(mask)), what).map_err(|_| Errno::EINVAL.into())
 }
 
 fn writable(caller: &mut Caller<'_>, mfn: Mfn) -> Result<TypedRef<Writable>, CallError> {

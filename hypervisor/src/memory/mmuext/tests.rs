@@ -39,7 +39,7 @@ fn caches_are_written_back_for_the_hardware_domain_alone() {
         let list = hardware.put(&[operation, operation]);
         // after the first of two the call gives way
         let result = mmuext_op(&mut hardware.caller(), list, 2, GuestVirt::new(0), DomainId::SELF);
-        assert!(matches!(result, Err(CallError::Continue { .. })), "{result:?}");
+        assert!(matches!(result, Err(CallError::Continue(_))), "{result:?}");
         assert_eq!(flushes() - before, done);
     }
 }

@@ -8,7 +8,7 @@ use machine::frames::Budget;
 
 use super::decode::{Instruction, ModRm, Operand};
 use super::{Emulation, INVALID_OPCODE, PROTECTION_FAULT, complete, fault_address, registers, set_fault_address};
-use crate::call::{CallError, Caller};
+use crate::call::{CallError, Caller, Continuation};
 use crate::cpu_policy;
 use crate::cpu_policy::registers::{CONTROL0_CHOICE, CONTROL0_FIXED};
 use crate::domain::{Attempt, Domain, Vcpu};
@@ -78,7 +78,7 @@ fn write_root(
     let attempt = Attempt::Instruction(cpu.registers().rip);
     let mut caller = Caller { domain, vcpu, cpu, budget: Budget::new(Budget::HYPERCALL) };
     let outcome = mmuext::new_kernel_root(&mut caller, Mfn::containing(MachineAddr::new(value)));
-    if let Err(CallError::Continue { promotion: Some(promotion), .. }) = outcome {
+    if let Err(CallError::Continue(Continuation { promotion: Some(promotion), .. })) = outcome {
         vcpu.keep_promotion(attempt, promotion);
         return Emulation::Done;
     }
@@ -86,7 +86,7 @@ fn write_root(
     match outcome {
         Ok(()) => complete(cpu, instruction.length),
         Err(CallError::Errno(_)) => PROTECTION_FAULT,
-        Err(CallError::Continue { .. }) => Emulation::Done,
+        Err(CallError::Continue(_)) => Emulation::Done,
         Err(CallError::Kill(why)) => Emulation::Kill(why),
     }
 }

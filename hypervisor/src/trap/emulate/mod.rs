@@ -17,7 +17,6 @@ mod registers;
 
 use abi::arch_x86_64::{ArchVcpuInfo, EMULATE_PREFIX};
 use abi::xen::VcpuInfo;
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
@@ -30,7 +29,7 @@ pub(crate) use privileged::privileged;
 
 use self::code::Mode;
 use crate::cpu_policy;
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, KillReason, Vcpu};
 
 const FLAG_TRAP: u64 = 1 << 8;
 const FLAG_RESUME: u64 = 1 << 16;
@@ -64,7 +63,7 @@ pub(crate) enum Emulation {
     /// The instruction is not emulated: the guest gets the original fault.
     Refused,
     /// The guest did what ends it.
-    Kill(String),
+    Kill(KillReason),
 }
 
 /// #GP(0): the instruction is known, but its operands are not allowed.

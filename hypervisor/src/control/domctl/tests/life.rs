@@ -25,7 +25,7 @@ fn call<T: IntoBytes + Immutable>(guest: &mut Guest, command: u32, domain: u16, 
         match (row.handler)(&mut guest.caller(), &[address.get(), 0, 0, 0, 0, 0]) {
             Ok(_) => return Ok(guest.read(address)),
             Err(CallError::Errno(errno)) => return Err(errno),
-            Err(CallError::Continue { .. }) => {}
+            Err(CallError::Continue(_)) => {}
             Err(other) => panic!("{other:?}"),
         }
     }

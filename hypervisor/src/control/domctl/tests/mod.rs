@@ -14,7 +14,8 @@ use crate::call::CallError;
 use crate::cpu_policy::{feature_set, system};
 use crate::lifecycle;
 use crate::scheduler;
-use crate::testing::Guest;
+use crate::testing::{Guest, hypercall};
+use abi::xen::hypercall as number;
 
 const OTHER: DomainId = DomainId(5);
 /// Not mapped.
@@ -33,7 +34,7 @@ where
     let mut request = Domctl { command, interface_version: interface::VERSION, domain, ..Domctl::new_zeroed() };
     request.argument[..size_of::<T>()].copy_from_slice(argument.as_bytes());
     let place = guest.put(&request);
-    let result = match domctl(&mut guest.caller_with(1 << 20), place) {
+    let result = match hypercall(&mut guest.caller_with(1 << 20), number::DOMCTL, [place.get()]) {
         Ok(value) => Ok(value),
         Err(CallError::Errno(errno)) => Err(errno),
         Err(other) => panic!("{other:?}"),
