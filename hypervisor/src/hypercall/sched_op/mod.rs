@@ -27,7 +27,7 @@ operations! {
     op::BLOCK => block(caller);
     op::SHUTDOWN => shutdown(caller, argument);
     op::POLL => poll(caller, argument);
-    op::REMOTE_SHUTDOWN: Control(control) => remote_shutdown(caller, control, argument);
+    op::REMOTE_SHUTDOWN: OwnOrControl => remote_shutdown(caller, argument);
     op::SHUTDOWN_CODE => shutdown_code(caller, argument);
     op::WATCHDOG => watchdog(caller, argument);
     op::PIN_OVERRIDE: Control(control) => pin_override(caller, control, argument);
@@ -101,9 +101,12 @@ fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     Ok(0)
 }
 
-fn remote_shutdown(caller: &Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
+/// A domain ends itself by `shutdown`, so this is the control domain's alone; an invalid request is
+/// answered first, as under Xen.
+fn remote_shutdown(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     let shutdown: RemoteShutdown = caller.cpu.read(argument)?;
     let domain = caller.target(shutdown.domain)?;
+    caller.control()?;
     if domain.id() == caller.domain.id() {
         return Err(Errno::EPERM.into());
     }
