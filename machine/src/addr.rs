@@ -2,6 +2,10 @@
 //! another.
 
 use core::fmt;
+use core::ops::Index;
+use core::slice;
+
+use crate::integers::to_usize;
 
 /// log2 of the page size.
 pub const PAGE_SHIFT: u32 = 12;
@@ -112,7 +116,7 @@ impl GuestVirt {
 
     /// Offset inside the page.
     pub const fn page_offset(self) -> usize {
-        (self.0 & (PAGE_SIZE as u64 - 1)) as usize
+        to_usize(self.0) % PAGE_SIZE
     }
 }
 
@@ -133,8 +137,39 @@ impl CpuId {
     }
 
     /// The CPU's number, below [`MAX_CPUS`].
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The CPU's number as an index.
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// One value for each physical CPU that can exist.
+#[derive(Debug)]
+pub struct PerCpu<T>([T; MAX_CPUS]);
+
+impl<T> PerCpu<T> {
+    /// The values, in the order of the CPUs.
+    pub const fn new(values: [T; MAX_CPUS]) -> Self {
+        Self(values)
+    }
+
+    /// The values in the order of the CPUs.
+    pub fn iter(&self) -> slice::Iter<'_, T> {
+        self.0.iter()
+    }
+}
+
+impl<T> Index<CpuId> for PerCpu<T> {
+    type Output = T;
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the remainder is an index; for a `CpuId` it is the number itself")]
+    fn index(&self, cpu: CpuId) -> &T {
+        &self.0[cpu.index() % MAX_CPUS]
     }
 }
 

@@ -24,6 +24,7 @@ pub mod frames;
 pub mod guest_memory;
 pub mod hardware;
 pub mod heap;
+pub mod integers;
 mod interrupts;
 pub mod m2p;
 mod once;

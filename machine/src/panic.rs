@@ -172,7 +172,7 @@ fn print_running(cpu: CpuId) {
 fn finish() -> ! {
     let here = per_cpu::current();
     print_running(here);
-    let others = || (0..per_cpu::online() as u32).filter_map(CpuId::new).filter(|&cpu| cpu != here);
+    let others = || per_cpu::all_online().filter(|&cpu| cpu != here);
     others().for_each(|cpu| apic::send_nmi(per_cpu::apic_id(cpu)));
     for cpu in others() {
         let stopped = &STOPPED[cpu.index()];

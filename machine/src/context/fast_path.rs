@@ -68,11 +68,11 @@ impl GuestContext {
         }
         let plain = |handler: &Handler| handler.is_set() && handler.mask_events != 0 && is_canonical(handler.address);
         let stack = self.fast_path_stack();
-        let fault = &self.handlers.traps[usize::from(vectors::PAGE_FAULT)];
+        let fault = self.handlers.trap(vectors::PAGE_FAULT);
         self.fast_path = FastPath {
             syscall_stack: if plain(&self.handlers.syscall) { stack } else { 0 },
             bounce_stack: stack,
-            fault_handler: if plain(fault) { fault.address } else { 0 },
+            fault_handler: if plain(&fault) { fault.address } else { 0 },
             irets: 1,
         };
     }

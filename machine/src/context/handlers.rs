@@ -40,3 +40,11 @@ pub struct Handlers {
     pub sysenter: Handler,
     pub nmi: Handler,
 }
+
+impl Handlers {
+    /// The handler of a trap.
+    #[expect(clippy::indexing_slicing, reason = "there is a handler for each vector")]
+    pub fn trap(&self, vector: u8) -> Handler {
+        self.traps[usize::from(vector)]
+    }
+}

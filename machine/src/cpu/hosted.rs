@@ -11,7 +11,7 @@ pub fn present() -> usize {
 
 /// The number that ACPI has for a CPU.
 pub const fn acpi_id(cpu: CpuId) -> Option<u32> {
-    Some(cpu.index() as u32)
+    Some(cpu.number())
 }
 
 /// Starts one thread as a second CPU, which runs `main`.

@@ -55,7 +55,7 @@ pub fn online() -> usize {
 
 /// The number of a CPU's local APIC.
 pub const fn apic_id(cpu: CpuId) -> u32 {
-    cpu.index() as u32
+    cpu.number()
 }
 
 /// Makes something pending on a CPU.

@@ -10,6 +10,8 @@ mod backend;
 
 use bitflags::bitflags;
 
+use crate::addr::CpuId;
+
 pub use backend::*;
 
 bitflags! {
@@ -25,4 +27,9 @@ bitflags! {
         /// Interrupts of the hardware domain's devices.
         const DEVICE = 1 << 3;
     }
+}
+
+/// The CPUs that are online, in rising order.
+pub fn all_online() -> impl Iterator<Item = CpuId> {
+    (0..).map_while(CpuId::new).take(online())
 }
