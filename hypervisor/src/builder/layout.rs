@@ -155,10 +155,10 @@ impl Layout {
     fn place_main_tables(&mut self) {
         // the root first, then downwards
         let mut frame = self.tables.start;
-        for level in (1..=4).rev() {
+        for (tables, level) in self.levels.iter_mut().zip(1..5).rev() {
             let main = parts(level, self.base, self.mapped);
             let count = main.end - main.start;
-            self.levels[level as usize - 1] = LevelTables { main, main_first: frame, ..LevelTables::default() };
+            *tables = LevelTables { main, main_first: frame, ..LevelTables::default() };
             frame += count;
         }
     }
@@ -175,8 +175,7 @@ impl Layout {
         self.list = next..next + pages;
         self.list_address = address;
         next += pages;
-        for level in (1..=4).rev() {
-            let tables = &mut self.levels[level as usize - 1];
+        for (tables, level) in self.levels.iter_mut().zip(1..5).rev() {
             let mut list = parts(level, address, pages);
             // what a table of the initial mapping translates too is at one end, since the two do not overlap
             if tables.main.contains(&list.start) {
@@ -195,7 +194,7 @@ impl Layout {
 
     /// The frame of the table of `level` that translates `address`.
     pub(super) fn table(&self, level: u32, address: u64) -> Option<u64> {
-        let tables = &self.levels[level as usize - 1];
+        let tables = self.levels.get((level as usize).checked_sub(1)?)?;
         let part = (address & TRANSLATED) >> (12 + 9 * level);
         if tables.main.contains(&part) {
             Some(tables.main_first + (part - tables.main.start))

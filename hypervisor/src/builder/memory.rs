@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use machine::addr::{Mfn, PAGE_SIZE, Pfn};
 use machine::frames::{self, Budget, Buffer, NoMemory, TypedRef, Writable};
+use machine::integers::to_usize;
 use machine::m2p;
 use machine::paging::NoEntries;
 
@@ -52,7 +53,7 @@ impl<'a> Memory<'a> {
     /// Copies bytes to a pseudo-physical address.
     pub(super) fn write(&self, address: u64, mut bytes: &[u8]) {
         let mut pfn = address / PAGE_SIZE as u64;
-        let mut offset = (address % PAGE_SIZE as u64) as usize;
+        let mut offset = to_usize(address) % PAGE_SIZE;
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(PAGE_SIZE - offset));
             self.writable(pfn).copy_in(offset, now);

@@ -30,7 +30,7 @@ pub(super) fn start_info(
     screen: Option<&[u8]>,
 ) -> StartInfo {
     let mut info = StartInfo::new_zeroed();
-    info.magic[..MAGIC.len()].copy_from_slice(MAGIC);
+    info.magic.iter_mut().zip(MAGIC).for_each(|(to, byte)| *to = *byte);
     info.page_count = u64::from(domain.max_frames());
     info.shared_info = domain.shared_info().frame().mfn().address().get();
     if let (Some((store, console)), Some(ports)) = (layout.rings, ports) {

@@ -23,11 +23,11 @@ impl Builder {
     }
 
     fn take_text(&mut self, section: &[u8]) -> Result<(), NoteError> {
-        let end = section.iter().position(|&byte| byte == 0).unwrap_or(section.len());
-        if end > LONGEST_TEXT {
+        let text = section.split(|&byte| byte == 0).next().unwrap_or_default();
+        if text.len() > LONGEST_TEXT {
             return Err(NoteError::Text("it is too long"));
         }
-        let text = core::str::from_utf8(&section[..end]).map_err(|_| NoteError::Text("it is not a text"))?;
+        let text = core::str::from_utf8(text).map_err(|_| NoteError::Text("it is not a text"))?;
         let mut hypercall_page = None;
         for pair in text.split(',') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -253,8 +253,8 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 fn text(value: &[u8]) -> &str {
-    let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
-    core::str::from_utf8(&value[..end]).unwrap_or("?")
+    let text = value.split(|&byte| byte == 0).next().unwrap_or_default();
+    core::str::from_utf8(text).unwrap_or("?")
 }
 
 /// What of a kernel's text may stand in a message.
