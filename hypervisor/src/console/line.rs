@@ -152,7 +152,7 @@ impl Line {
 
     /// What is not on the wire yet.
     pub(super) fn unshown(&self) -> &[u8] {
-        &self.bytes[self.shown..]
+        self.bytes.get(self.shown..).unwrap_or_default()
     }
 
     /// Whether all of it is on the wire.

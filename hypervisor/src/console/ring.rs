@@ -4,6 +4,7 @@
 use core::sync::atomic::Ordering;
 
 use machine::frames::SharedPage;
+use machine::integers::low_u32;
 
 /// Where a ring lies in its page. Its indices run freely; its size is a power of two.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +33,11 @@ impl ByteRing {
     pub(crate) fn take(&self, page: &SharedPage, to: &mut [u8]) -> Result<usize, Corrupt> {
         let (consumer, used) = self.indices(page)?;
         let length = to.len().min(used as usize);
-        let (first, second) = to[..length].split_at_mut(self.until_wrap(consumer, length));
+        let to = to.get_mut(..length).unwrap_or_default();
+        let (first, second) = to.split_at_mut(self.until_wrap(consumer, length));
         page.frame().copy_out(self.data + self.offset(consumer), first);
         page.frame().copy_out(self.data, second);
-        page.atomic_u32(self.consumer).store(consumer.wrapping_add(length as u32), Ordering::SeqCst);
+        page.atomic_u32(self.consumer).store(consumer.wrapping_add(low_u32(length as u64)), Ordering::SeqCst);
         Ok(length)
     }
 
@@ -44,10 +46,11 @@ impl ByteRing {
         let (consumer, used) = self.indices(page)?;
         let producer = consumer.wrapping_add(used);
         let length = from.len().min((self.size - used) as usize);
-        let (first, second) = from[..length].split_at(self.until_wrap(producer, length));
+        let from = from.get(..length).unwrap_or_default();
+        let (first, second) = from.split_at(self.until_wrap(producer, length));
         page.writable().copy_in(self.data + self.offset(producer), first);
         page.writable().copy_in(self.data, second);
-        page.atomic_u32(self.producer).store(producer.wrapping_add(length as u32), Ordering::SeqCst);
+        page.atomic_u32(self.producer).store(producer.wrapping_add(low_u32(length as u64)), Ordering::SeqCst);
         Ok(length)
     }
 

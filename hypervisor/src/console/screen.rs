@@ -3,6 +3,7 @@
 
 use abi::xen::{VgaConsoleFramebuffer, VgaConsoleTextMode, vga_type};
 use machine::boot::{self, Framebuffer, TextMode, Video};
+use machine::integers::low_u32;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Bytes of the description.
@@ -40,7 +41,7 @@ fn framebuffer(format: &Framebuffer, efi: bool) -> Option<VgaConsoleFramebuffer>
     info.height = u16::try_from(format.height).ok()?;
     info.bytes_per_line = u16::try_from(format.pitch).ok()?;
     info.bits_per_pixel = format.depth.into();
-    info.framebuffer_base = format.address as u32;
+    info.framebuffer_base = low_u32(format.address);
     info.framebuffer_base_high = (format.address >> 32) as u32;
     info.framebuffer_size = u32::try_from(format.size().div_ceil(SIZE_UNIT)).ok()?;
     let [red, green, blue] = format.channels;

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use abi::xenstore::{MessageHeader, RING_SIZE, StoreInterface, connection, limit, ring_error, server_feature};
 use alloc::vec::Vec;
 use machine::frames::SharedPage;
+use machine::integers::saturating_u32;
 use zerocopy::FromBytes;
 
 use super::session::Session;
@@ -13,13 +14,13 @@ use crate::console::ring::{ByteRing, Corrupt};
 
 const REQUESTS: ByteRing = ByteRing {
     data: offset_of!(StoreInterface, request),
-    size: RING_SIZE as u32,
+    size: saturating_u32(RING_SIZE),
     consumer: offset_of!(StoreInterface, request_consumer),
     producer: offset_of!(StoreInterface, request_producer),
 };
 const RESPONSES: ByteRing = ByteRing {
     data: offset_of!(StoreInterface, response),
-    size: RING_SIZE as u32,
+    size: saturating_u32(RING_SIZE),
     consumer: offset_of!(StoreInterface, response_consumer),
     producer: offset_of!(StoreInterface, response_producer),
 };
@@ -84,7 +85,7 @@ impl Connection {
                 break;
             }
             let Some(header) = self.receive(&mut moved)? else { break };
-            session.request(&header, &self.input[HEADER..], &mut self.output);
+            session.request(&header, self.input.get(HEADER..).unwrap_or_default(), &mut self.output);
             self.input.clear();
             moved |= self.send()?;
         }
@@ -105,18 +106,19 @@ impl Connection {
                 return Ok(header);
             }
             let mut bytes = [0; RING_SIZE];
-            let length = REQUESTS.take(&self.page, &mut bytes[..missing.min(RING_SIZE)])?;
+            let piece = bytes.get_mut(..missing.min(RING_SIZE)).unwrap_or_default();
+            let length = REQUESTS.take(&self.page, piece)?;
             if length == 0 {
                 return Ok(None);
             }
-            self.input.extend_from_slice(&bytes[..length]);
+            self.input.extend(bytes.iter().take(length));
             *moved = true;
         }
     }
 
     /// Puts answers on the ring as far as there is room; whether it did.
     fn send(&mut self) -> Result<bool, Broken> {
-        let length = RESPONSES.put(&self.page, &self.output[self.sent..])?;
+        let length = RESPONSES.put(&self.page, self.output.get(self.sent..).unwrap_or_default())?;
         self.sent += length;
         if self.sent == self.output.len() {
             self.output.clear();

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use abi::console::{ConsoleInterface, INPUT_SIZE, OUTPUT_SIZE};
 use machine::frames::SharedPage;
+use machine::integers::saturating_u32;
 use machine::sync::{Level, SpinLock};
 
 use super::multiplexer::{self, Mode, Source};
@@ -17,13 +18,13 @@ use crate::event_channel::Port;
 
 const OUTPUT: ByteRing = ByteRing {
     data: offset_of!(ConsoleInterface, output),
-    size: OUTPUT_SIZE as u32,
+    size: saturating_u32(OUTPUT_SIZE),
     consumer: offset_of!(ConsoleInterface, output_consumer),
     producer: offset_of!(ConsoleInterface, output_producer),
 };
 const INPUT: ByteRing = ByteRing {
     data: offset_of!(ConsoleInterface, input),
-    size: INPUT_SIZE as u32,
+    size: saturating_u32(INPUT_SIZE),
     consumer: offset_of!(ConsoleInterface, input_consumer),
     producer: offset_of!(ConsoleInterface, input_producer),
 };
@@ -159,11 +160,12 @@ impl GuestConsole {
         let mut bytes = [0; 128];
         while left > 0 && cost < OUTPUT_AT_ONCE {
             let wanted = left.min(bytes.len());
-            let length = OUTPUT.take(page, &mut bytes[..wanted])?;
+            let length = OUTPUT.take(page, bytes.get_mut(..wanted).unwrap_or_default())?;
             if length == 0 {
                 return Ok((moved, false));
             }
-            cost += multiplexer::write(self.source, &self.prefix, mode, &bytes[..length], now).max(length);
+            let taken = bytes.get(..length).unwrap_or_default();
+            cost += multiplexer::write(self.source, &self.prefix, mode, taken, now).max(length);
             left -= length;
             moved += length;
         }
@@ -193,7 +195,7 @@ impl GuestConsole {
         }
         let mut state = self.state.lock();
         let room = INPUT_KEPT.saturating_sub(state.input.len());
-        state.input.extend(&bytes[..bytes.len().min(room)]);
+        state.input.extend(bytes.iter().take(room));
         let delivered = state.deliver();
         state.shared.as_ref().filter(|_| delivered).map(|&(_, port)| port)
     }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use abi::xen::DomainId;
 use abi::xenstore::{MessageHeader, error, limit, message};
 use machine::heap;
+use machine::integers::saturating_u32;
 use zerocopy::IntoBytes;
 
 use super::tree::{Error, Tree, concerns};
@@ -296,16 +297,17 @@ const WATCH_EVENT: MessageHeader =
     MessageHeader { kind: message::WATCH_EVENT, request_id: 0, transaction_id: 0, length: 0 };
 
 fn reply(output: &mut Vec<u8>, to: &MessageHeader, kind: u32, payload: &[u8]) {
-    let header = MessageHeader { kind, length: payload.len() as u32, ..*to };
+    let header = MessageHeader { kind, length: saturating_u32(payload.len()), ..*to };
     output.extend_from_slice(header.as_bytes());
     output.extend_from_slice(payload);
 }
 
 /// The first string, and what follows its zero byte.
 fn split_string(payload: &[u8]) -> Result<(&str, &[u8]), Error> {
-    let end = payload.iter().position(|&byte| byte == 0).ok_or(error::INVALID)?;
-    let text = core::str::from_utf8(&payload[..end]).map_err(|_| error::INVALID)?;
-    Ok((text, &payload[end + 1..]))
+    let mut parts = payload.splitn(2, |&byte| byte == 0);
+    let (Some(text), Some(rest)) = (parts.next(), parts.next()) else { return Err(error::INVALID) };
+    let text = core::str::from_utf8(text).map_err(|_| error::INVALID)?;
+    Ok((text, rest))
 }
 
 /// A payload that is one string.
