@@ -26,7 +26,7 @@ fn beyond(bitmap: &CpuBitmap) -> u64 {
 pub(crate) fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fault> {
     let mut bytes = [0; BYTES];
     let length = length(bitmap);
-    caller.cpu.read_bytes(GuestVirt::new(bitmap.bitmap), &mut bytes[..length])?;
+    caller.cpu.read_bytes(GuestVirt::new(bitmap.bitmap), bytes.get_mut(..length).ok_or(Fault)?)?;
     Ok(CpuSet::from_bits(u64::from_le_bytes(bytes) & !beyond(bitmap)))
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fa
 pub(crate) fn write(caller: &mut Caller<'_>, bitmap: &CpuBitmap, set: CpuSet) -> Result<(), Fault> {
     let length = length(bitmap);
     let bytes = (set.bits() & !beyond(bitmap)).to_le_bytes();
-    caller.cpu.write_bytes(GuestVirt::new(bitmap.bitmap), &bytes[..length])
+    caller.cpu.write_bytes(GuestVirt::new(bitmap.bitmap), bytes.get(..length).ok_or(Fault)?)
 }
 
 #[cfg(test)]

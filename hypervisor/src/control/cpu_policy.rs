@@ -4,6 +4,7 @@ use abi::arch_x86_64::CpuidLeaf;
 use abi::errno::Errno;
 use alloc::vec::Vec;
 use machine::addr::GuestVirt;
+use machine::integers::saturating_u32;
 
 use crate::call::{CallError, Caller};
 use crate::cpu_policy::{MAX_LEAVES, Policy, msr};
@@ -39,7 +40,7 @@ impl Lists {
             }
             self.leaf_count = written;
         }
-        let msrs = msr::LISTED.len() as u32;
+        let msrs = saturating_u32(msr::LISTED.len());
         if self.msrs.get() != 0 {
             if self.msr_count < msrs {
                 return Err(Errno::ENOBUFS.into());

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use machine::addr::GuestVirt;
 use machine::context::{GuestContext, Handler, is_canonical};
+use machine::integers::saturating_u32;
 use zerocopy::FromZeros;
 
 use super::vcpu_context::at_rest;
@@ -26,7 +27,7 @@ pub(super) fn get_callbacks(caller: &mut Caller<'_>, request: &Request, target: 
         let (syscall, sysenter) = (context.handlers().syscall32, context.handlers().sysenter);
         let mut answer = ExtendedVcpuContext::new_zeroed();
         answer.vcpu = asked.vcpu;
-        answer.size = size_of::<ExtendedVcpuContext>() as u32;
+        answer.size = saturating_u32(size_of::<ExtendedVcpuContext>());
         answer.syscall32_callback_rip = syscall.address;
         answer.syscall32_callback_cs = syscall.cs;
         answer.syscall32_disables_events = syscall.mask_events;
@@ -43,7 +44,7 @@ pub(super) fn get_callbacks(caller: &mut Caller<'_>, request: &Request, target: 
 pub(super) fn set_callbacks(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let wanted: ExtendedVcpuContext = request.argument();
     let vcpu = super::vcpu(target, wanted.vcpu)?;
-    let whole = size_of::<ExtendedVcpuContext>() as u32;
+    let whole = saturating_u32(size_of::<ExtendedVcpuContext>());
     if wanted.size > whole
         || !is_canonical(wanted.syscall32_callback_rip)
         || !is_canonical(wanted.sysenter_callback_rip)

@@ -4,6 +4,8 @@ use abi::domctl::{SchedulerCredit, scheduler, scheduler_command};
 use abi::errno::Errno;
 use alloc::sync::Arc;
 
+use machine::integers::low_u16;
+
 use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
@@ -19,7 +21,7 @@ pub(super) fn scheduler_op(caller: &mut Caller<'_>, request: &Request, target: &
         scheduler_command::GETINFO => {
             let (weight, cap) = target.scheduling.share();
             // Both were set as numbers of 16 bits.
-            (argument.weight, argument.cap) = (weight as u16, cap as u16);
+            (argument.weight, argument.cap) = (low_u16(weight.into()), low_u16(cap.into()));
             request.answer(caller, &argument)?;
         }
         scheduler_command::PUTINFO => {

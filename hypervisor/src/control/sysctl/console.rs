@@ -3,6 +3,7 @@
 use abi::sysctl::{DebugKeys, ReadConsole};
 use machine::addr::GuestVirt;
 use machine::console::history;
+use machine::integers::saturating_u32;
 
 use super::Request;
 use crate::call::{CallError, CallResult, Caller};
@@ -19,19 +20,20 @@ const COST_OF_KEY: u32 = 8192;
 pub(super) fn read_console(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: ReadConsole = request.argument();
     let buffer = GuestVirt::new(argument.buffer);
-    let room = argument.count.min(history::HISTORY_SIZE as u32);
+    let room = argument.count.min(saturating_u32(history::HISTORY_SIZE));
     let mut index = if argument.incremental != 0 { argument.index } else { history::start() };
     let mut done = 0;
     let mut bytes = [0; PIECE];
     while done < room {
-        let piece = &mut bytes[..(room - done).min(PIECE as u32) as usize];
+        let wanted = PIECE.min((room - done) as usize);
+        let piece = bytes.get_mut(..wanted).unwrap_or_default();
         let (next, length) = history::read(index, piece);
         if length == 0 {
             break;
         }
-        caller.cpu.write_bytes(buffer.offset(done.into()), &piece[..length])?;
+        caller.cpu.write_bytes(buffer.offset(done.into()), piece.get(..length).unwrap_or_default())?;
         index = next;
-        done += length as u32;
+        done += saturating_u32(length);
         caller.budget.spend(COST_OF_PIECE);
     }
     (argument.count, argument.index) = (done, index);

@@ -3,6 +3,7 @@
 use abi::errno::Errno;
 use abi::sysctl::{CpuFeatureSet, CpuLevellingCaps, CpuPolicy, cpu_policy as index, feature_set};
 use machine::addr::GuestVirt;
+use machine::integers::saturating_u32;
 
 use super::Request;
 use crate::call::{CallResult, Caller};
@@ -19,7 +20,7 @@ pub(super) fn levelling(caller: &mut Caller<'_>, request: &Request) -> CallResul
 pub(super) fn features(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: CpuFeatureSet = request.argument();
     let list = GuestVirt::new(argument.features);
-    let all = WORDS as u32;
+    let all = saturating_u32(WORDS);
     if list.get() == 0 {
         argument.word_count = all;
         request.answer(caller, &argument)?;

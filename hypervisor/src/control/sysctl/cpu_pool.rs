@@ -4,8 +4,8 @@ use abi::errno::Errno;
 use abi::sysctl::{CpuPoolOp, cpupool, cpupool_parameter};
 use abi::xen::DomainId;
 use machine::addr::CpuSet;
+use machine::cpu;
 
-use super::host::cpus;
 use super::{Request, SCHEDULER};
 use crate::call::{CallResult, Caller};
 use crate::control::cpu_bitmap;
@@ -39,7 +39,7 @@ fn info(caller: &mut Caller<'_>, request: &Request, argument: &mut CpuPoolOp) ->
         return Err(Errno::ENOENT.into());
     }
     let mut all = CpuSet::EMPTY;
-    cpus().for_each(|cpu| all.insert(cpu));
+    cpu::all_online().for_each(|cpu| all.insert(cpu));
     cpu_bitmap::write(caller, &argument.cpus, all)?;
     argument.scheduler = SCHEDULER;
     argument.domain_count = 0;
@@ -59,7 +59,7 @@ fn add_cpu(argument: &CpuPoolOp) -> Errno {
     let cpu = argument.cpu;
     if cpu == cpupool_parameter::ANY || cpu as usize >= machine::addr::MAX_CPUS {
         Errno::EINVAL
-    } else if cpu as usize >= cpus().count() {
+    } else if cpu as usize >= cpu::online() {
         Errno::ENODEV
     } else {
         Errno::EBUSY

@@ -1,7 +1,8 @@
 //! What the host is and has: `physinfo`, `getcpuinfo`, `availheap`.
 
 use abi::sysctl::{AvailableHeap, CpuInfo, GetCpuInfo, PhysicalInfo, physical_capabilities};
-use machine::addr::{CpuId, GuestVirt, PAGE_SIZE};
+use machine::addr::{GuestVirt, PAGE_SIZE};
+use machine::integers::{low_u32, saturating_u32};
 use machine::{cpu, frames, time};
 
 use super::{Request, topology};
@@ -13,14 +14,9 @@ use crate::scheduler;
 /// PV guests with grant tables of version 1; none that needs hardware's help.
 const CAPABILITIES: u32 = physical_capabilities::PV | physical_capabilities::GNTTAB_V1;
 
-/// The pCPUs that run, by number.
-pub(super) fn cpus() -> impl Iterator<Item = CpuId> {
-    (0..).map_while(CpuId::new).take(cpu::online())
-}
-
 /// The machine as a whole.
 pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallResult {
-    let online = cpus().count() as u32;
+    let online = saturating_u32(cpu::online());
     let (threads_per_core, cores_per_socket) = topology::shape();
     let mut hardware_capabilities = [0; 8];
     hardware_capabilities.iter_mut().zip(feature_set(&system().host)).for_each(|(to, word)| *to = word);
@@ -32,7 +28,7 @@ pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallR
         node_count: 1,
         max_node_id: 0,
         // Counters below 4 THz fit.
-        cpu_khz: (time::scale().frequency() / 1000) as u32,
+        cpu_khz: low_u32(time::scale().frequency() / 1000),
         capabilities: CAPABILITIES,
         arch_capabilities: 0,
         _pad: 0,
@@ -52,7 +48,7 @@ pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallR
 pub(super) fn cpu_info(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: GetCpuInfo = request.argument();
     let mut count = 0;
-    for cpu in cpus().take(usize::try_from(argument.max_cpus).unwrap_or(usize::MAX)) {
+    for cpu in cpu::all_online().take(usize::try_from(argument.max_cpus).unwrap_or(usize::MAX)) {
         let info = CpuInfo { idle_time: scheduler::idle_time(cpu) };
         caller.cpu.write_element(GuestVirt::new(argument.info), count.into(), &info)?;
         count += 1;

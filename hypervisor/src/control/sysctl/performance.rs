@@ -4,9 +4,11 @@ use abi::errno::Errno;
 use abi::sysctl::{PerformanceCounter, PerformanceCounterOp, performance_counter};
 use machine::addr::{CpuId, GuestVirt};
 use machine::counters::{self, Counter};
+use machine::cpu;
 use machine::guest_memory::Fault;
+use machine::integers::{low_u32, saturating_u32};
 
-use super::{Request, host};
+use super::Request;
 use crate::call::{CallResult, Caller};
 use crate::latency;
 
@@ -33,8 +35,8 @@ pub(super) fn counters(caller: &mut Caller<'_>, request: &Request) -> CallResult
         performance_counter::QUERY => {}
         _ => return Err(Errno::EINVAL.into()),
     }
-    argument.counter_count = (Counter::ALL.len() + LATENCIES.len()) as u32;
-    let cpus = host::cpus().count() as u32;
+    argument.counter_count = saturating_u32(Counter::ALL.len() + LATENCIES.len());
+    let cpus = saturating_u32(cpu::online());
     argument.value_count = argument.counter_count * cpus;
     request.answer(caller, &argument)?;
     if argument.command == performance_counter::QUERY {
@@ -62,9 +64,9 @@ fn name(caller: &mut Caller<'_>, list: GuestVirt, value_count: u32) -> Result<()
 fn copy_values(caller: &mut Caller<'_>, list: GuestVirt) -> Result<(), Fault> {
     // The interface has room for the low half of a counter.
     let counters =
-        Counter::ALL.iter().flat_map(|&counter| host::cpus().map(move |cpu| counters::of(cpu, counter) as u32));
+        Counter::ALL.iter().flat_map(|&counter| cpu::all_online().map(move |cpu| low_u32(counters::of(cpu, counter))));
     let largest = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    let latencies = LATENCIES.iter().flat_map(|(_, of)| host::cpus().map(move |cpu| largest(of(cpu))));
+    let latencies = LATENCIES.iter().flat_map(|(_, of)| cpu::all_online().map(move |cpu| largest(of(cpu))));
     for (index, value) in (0..).zip(counters.chain(latencies)) {
         caller.cpu.write_element(list, index, &value)?;
     }

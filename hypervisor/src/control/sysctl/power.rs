@@ -3,9 +3,9 @@
 
 use abi::errno::Errno;
 use abi::sysctl::{CpuHotplug, GetPowerStatistics, PowerManagementOp, hotplug};
+use machine::cpu;
 
 use super::Request;
-use super::host::cpus;
 use crate::call::CallResult;
 
 /// What kind of operation a `pm_op` command is, and those on frequencies.
@@ -13,7 +13,7 @@ const KIND: u32 = 0xf0;
 const FREQUENCIES: u32 = 0x10;
 
 fn check_cpu(cpu: u32) -> Result<(), Errno> {
-    if (cpu as usize) < cpus().count() { Ok(()) } else { Err(Errno::EINVAL) }
+    if (cpu as usize) < cpu::online() { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 /// Statistics of frequencies and idle states: there are none.

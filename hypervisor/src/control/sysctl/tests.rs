@@ -7,7 +7,7 @@ use std::vec::Vec;
 use abi::arch_x86_64::CpuidLeaf;
 use abi::sysctl::*;
 use abi::xen::CpuBitmap;
-use machine::console;
+use machine::{console, cpu};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::*;
@@ -96,7 +96,7 @@ fn counters_are_named_read_and_reset() {
     let ask = |command, counters, values| PerformanceCounterOp { command, counters, values, ..zeros() };
     let query = |counters, values| ask(performance_counter::QUERY, counters, values);
     let counters = machine::counters::Counter::ALL;
-    let cpus = host::cpus().count();
+    let cpus = cpu::online();
 
     let answer = call(guest, op::PERFC_OP, &query(0, 0)).expect("asks for the length");
     // The counters, and the two longest times of the meter.
@@ -214,7 +214,7 @@ fn the_host_is_described_as_one_of_pv_guests() {
 #[test]
 fn lists_of_cpus_and_nodes_say_how_long_they_are() {
     let guest = &mut control_domain();
-    let cpus = host::cpus().count() as u32;
+    let cpus = cpu::online() as u32;
     let place = guest.address(LISTS).get();
     let info: GetCpuInfo =
         call(guest, op::GETCPUINFO, &GetCpuInfo { max_cpus: u32::MAX, info: place, ..zeros() }).expect("known");
@@ -252,7 +252,7 @@ fn there_is_one_pool_with_all_cpus() {
     let pool = |operation, cpupool| CpuPoolOp { operation, cpupool, cpus: bitmap, ..zeros() };
     let info: CpuPoolOp = call(guest, op::CPUPOOL_OP, &pool(cpupool::INFO, 0)).expect("there");
     assert_eq!((info.cpupool, info.scheduler, info.domain_count), (0, 6, 1));
-    assert_eq!(list::<u64>(guest, 1)[0].count_ones() as usize, host::cpus().count());
+    assert_eq!(list::<u64>(guest, 1)[0].count_ones() as usize, cpu::online());
     assert_eq!(call(guest, op::CPUPOOL_OP, &pool(cpupool::INFO, 1)).err(), Some(Errno::ENOENT));
     assert!(call(guest, op::CPUPOOL_OP, &pool(cpupool::FREEINFO, 0)).is_ok());
     assert_eq!(list::<u64>(guest, 1)[0], 0);

@@ -4,10 +4,10 @@ use abi::errno::Errno;
 use abi::physdev::PciDevice;
 use abi::sysctl::{CpuTopology, CpuTopologyInfo, MemoryInfo, NumaInfo, PciTopologyInfo, invalid};
 use machine::addr::{CpuId, GuestVirt, PAGE_SIZE};
+use machine::integers::saturating_u32;
 use machine::{cpu, frames};
 
 use super::Request;
-use super::host::cpus;
 use crate::call::{CallResult, Caller};
 
 /// The distance of a node to itself, by ACPI's scale.
@@ -61,7 +61,7 @@ fn place(cpu: CpuId) -> (u32, u32) {
 /// Threads of a core and cores of a package, as they run.
 pub(super) fn shape() -> (u32, u32) {
     let (core, package) = place(CpuId::BOOT);
-    let in_package = cpus().map(place).filter(|place| place.1 == package);
+    let in_package = cpu::all_online().map(place).filter(|place| place.1 == package);
     let (mut threads, mut all) = (0, 0);
     for place in in_package {
         all += 1;
@@ -73,11 +73,11 @@ pub(super) fn shape() -> (u32, u32) {
 /// Core, package and node of each pCPU.
 pub(super) fn cpu_topology(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: CpuTopologyInfo = request.argument();
-    let (room, count) = (argument.cpu_count, cpus().count() as u32);
+    let (room, count) = (argument.cpu_count, saturating_u32(cpu::online()));
     argument.cpu_count = count;
     let list = GuestVirt::new(argument.topology);
     if list.get() != 0 && room >= count {
-        for (index, cpu) in (0..).zip(cpus()) {
+        for (index, cpu) in (0..).zip(cpu::all_online()) {
             let (core, socket) = place(cpu);
             caller.cpu.write_element(list, index, &CpuTopology { core, socket, node: 0 })?;
         }
