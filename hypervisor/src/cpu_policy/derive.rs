@@ -32,8 +32,8 @@ const fn describes(leaf: u32) -> bool {
 /// The first leaf that says there are more leaves than `maximum` has.
 pub(super) fn derive(wanted: &Policy, maximum: &Policy) -> Result<Policy, Excess> {
     let (limits, most) = (wanted.limits(), maximum.limits());
-    if let Some(index) = (0..LIMITS.len()).find(|&index| limits[index] > most[index]) {
-        return Err(LIMITS[index]);
+    if let Some((_, place)) = limits.iter().zip(most).zip(LIMITS).find(|((limit, most), _)| *limit > most) {
+        return Err(place);
     }
     let mut policy = maximum.clone();
     let [basic, structured, extended] = limits;

@@ -53,12 +53,11 @@ const fn done(bit: u32, name: &'static str, what: &'static str, test: Evidence) 
 }
 
 /// The bits of the features.
-const fn mask(features: &[Feature]) -> u32 {
+const fn mask(mut features: &[Feature]) -> u32 {
     let mut all = 0;
-    let mut at = 0;
-    while at < features.len() {
-        all |= 1 << features[at].bit;
-        at += 1;
+    while let [first, rest @ ..] = features {
+        all |= 1 << first.bit;
+        features = rest;
     }
     all
 }
@@ -66,12 +65,11 @@ const fn mask(features: &[Feature]) -> u32 {
 const SAVED: &str = "its state is saved and loaded whole";
 
 /// The bits at the positions listed.
-const fn bits(positions: &[u32]) -> u32 {
+const fn bits(mut positions: &[u32]) -> u32 {
     let mut all = 0;
-    let mut at = 0;
-    while at < positions.len() {
-        all |= 1 << positions[at];
-        at += 1;
+    while let [first, rest @ ..] = positions {
+        all |= 1 << *first;
+        positions = rest;
     }
     all
 }

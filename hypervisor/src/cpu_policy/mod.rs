@@ -29,6 +29,7 @@ use abi::arch_x86_64::CpuidLeaf;
 use abi::errno::Errno;
 use machine::context::{Active, GuestContext};
 use machine::cpu;
+use machine::integers::low_u32;
 
 use crate::domain::{Domain, Vcpu};
 
@@ -53,7 +54,7 @@ pub(crate) fn cpuid(domain: &Domain, vcpu: &Arc<Vcpu>, cpu: &Active, leaf: u32, 
         xcr0: cpu.xcr0(),
         invariant_tsc: features.invariant_tsc,
         // Counters below 4 THz fit.
-        tsc_kilohertz: (machine::time::scale().frequency() / 1000) as u32,
+        tsc_kilohertz: low_u32(machine::time::scale().frequency() / 1000),
         address_bits: features.physical_bits,
     };
     answer(&view, &domain.cpu_policy(), leaf, subleaf)

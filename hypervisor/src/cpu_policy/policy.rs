@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use abi::arch_x86_64::CpuidLeaf;
+use machine::integers::saturating_u32;
 
 /// The last basic and extended leaf that a policy can have.
 pub(super) const LAST_BASIC: u32 = 0xd;
@@ -29,7 +30,7 @@ pub(crate) const MAX_LEAVES: u32 = (LAST_BASIC - 3)
     + (LAST_STRUCTURED + 1)
     + (LAST_TOPOLOGY + 1)
     + (LAST_STATE + 1)
-    + HYPERVISOR_LIMITS.len() as u32
+    + saturating_u32(HYPERVISOR_LIMITS.len())
     + (LAST_EXTENDED - FIRST_EXTENDED + 1);
 
 /// EAX, EBX, ECX, EDX.

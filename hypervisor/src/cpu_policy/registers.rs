@@ -30,14 +30,13 @@ pub struct Bits {
 }
 
 /// The positions at which the guest has this.
-const fn all(rows: &[Bits], sees: Sees) -> u64 {
+const fn all(mut rows: &[Bits], sees: Sees) -> u64 {
     let mut mask = 0;
-    let mut at = 0;
-    while at < rows.len() {
-        if rows[at].sees as u8 == sees as u8 {
-            mask |= rows[at].mask;
+    while let [first, rest @ ..] = rows {
+        if first.sees as u8 == sees as u8 {
+            mask |= first.mask;
         }
-        at += 1;
+        rows = rest;
     }
     mask
 }

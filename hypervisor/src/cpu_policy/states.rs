@@ -1,5 +1,7 @@
 //! Leaf 13: the layout of the XSAVE image.
 
+use machine::integers::low_u32;
+
 use super::policy::{EXTENDED_STATES, Policy, Registers};
 
 /// AVX, and all of AVX-512.
@@ -22,9 +24,8 @@ pub(super) fn restrict(policy: &mut Policy, states: u64) {
         });
     }
     if states != 0 {
-        // Both halves of the mask.
         let size = image_size(policy, states);
-        policy.set(EXTENDED_STATES, 0, [states as u32, size, size, (states >> 32) as u32]);
+        policy.set(EXTENDED_STATES, 0, [low_u32(states), size, size, low_u32(states >> 32)]);
         policy.set(EXTENDED_STATES, 1, [instructions, 0, 0, 0]);
     }
 }

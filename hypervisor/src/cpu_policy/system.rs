@@ -52,7 +52,9 @@ impl SystemPolicies {
         let mut usual = initial.clone();
         let mut words = [u32::MAX; WORDS];
         for (word, bits) in ON_DEMAND {
-            words[word] = !bits;
+            if let Some(word) = words.get_mut(word) {
+                *word = !bits;
+            }
         }
         feature_set::keep_only(&mut usual, &words);
         Self { raw, host, maximum, usual, initial: Arc::new(initial) }
