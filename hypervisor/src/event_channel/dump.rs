@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::ports::{BUCKET, State};
+use machine::integers::saturating_u32;
+
 use crate::domain::Domain;
 
 /// A line for each of the first `max` ports in use: for what, and whether it is pending; and how
@@ -13,7 +15,7 @@ pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     let used = domain.events.lock().used() as usize;
     let buckets = (0..).map_while(|bucket| Some((bucket, domain.events.lock().used_in(bucket)?)));
     let ports = buckets.flat_map(|(bucket, used)| {
-        let first = bucket as u32 * BUCKET;
+        let first = saturating_u32(bucket).saturating_mul(BUCKET);
         (0..BUCKET).filter(move |bit| used >> bit & 1 != 0).map(move |bit| first + bit)
     });
     let lines: Vec<_> = ports.filter_map(|port| line(domain, port)).take(max).collect();

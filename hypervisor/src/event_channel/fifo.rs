@@ -14,6 +14,7 @@ use abi::event_channel::{FifoControlBlock, fifo};
 use machine::addr::PAGE_SIZE;
 use machine::frames::SharedPage;
 use machine::heap;
+use machine::integers::{low_u8, saturating_u32};
 
 use super::ports::Raised;
 
@@ -24,7 +25,8 @@ const BUSY: u32 = 1 << fifo::BUSY;
 
 const QUEUES: usize = fifo::MAX_QUEUES as usize;
 /// Event words in a page.
-pub(super) const WORDS_PER_PAGE: u32 = (PAGE_SIZE / size_of::<u32>()) as u32;
+pub(super) const WORDS_PER_PAGE: u32 = saturating_u32(PAGE_SIZE / size_of::<u32>());
+const DEFAULT_PRIORITY: u8 = low_u8(fifo::PRIORITY_DEFAULT as u64);
 const MAX_PAGES: usize = (fifo::NR_CHANNELS / WORDS_PER_PAGE) as usize;
 
 /// A guest that keeps to the protocol can disturb linking four times at most, once for each flag that it may change.
@@ -49,12 +51,12 @@ pub(super) struct FifoPort {
 
 impl FifoPort {
     pub(super) const fn new() -> Self {
-        Self { priority: fifo::PRIORITY_DEFAULT as u8, last: None, pending: false }
+        Self { priority: DEFAULT_PRIORITY, last: None, pending: false }
     }
 
     /// A port comes into use. The queue in which it was linked last stays known.
     pub(super) const fn start(&mut self) {
-        self.priority = fifo::PRIORITY_DEFAULT as u8;
+        self.priority = DEFAULT_PRIORITY;
         self.pending = false;
     }
 
@@ -147,7 +149,7 @@ impl Fifo {
             return Err(Errno::ENOSPC);
         }
         self.pages.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        let first = self.pages.len() as u32 * WORDS_PER_PAGE;
+        let first = saturating_u32(self.pages.len()) * WORDS_PER_PAGE;
         self.pages.push(page);
         Ok(first)
     }

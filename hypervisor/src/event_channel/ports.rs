@@ -9,6 +9,7 @@ use abi::errno::Errno;
 use abi::event_channel::{fifo as fifo_abi, two_level as two_level_abi};
 use abi::xen::{DomainId, virq};
 use machine::heap;
+use machine::integers::low_u32;
 
 use super::fifo::{Fifo, FifoPort};
 use super::port_set::{PORTS_PER_WORD, PortSet};
@@ -255,7 +256,7 @@ impl Table {
     /// The number of ports that exist, used or not; those from there on are not valid.
     pub(super) fn valid(&self) -> u32 {
         // At most `limit` divided by the bucket's size.
-        self.buckets.len() as u32 * BUCKET
+        low_u32(self.buckets.len() as u64) * BUCKET
     }
 
     /// A port that exists.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use machine::addr::Mfn;
 use machine::frames::{FrameRef, TypedRef, Writable};
 use machine::heap;
+use machine::integers::low_u32;
 
 use super::pin::Pin;
 use crate::limits::Limit;
@@ -79,7 +80,7 @@ impl Maptrack {
 
     fn len(&self) -> u32 {
         // Below `limit` plus a chunk.
-        self.chunks.len() as u32 * CHUNK
+        low_u32(self.chunks.len() as u64) * CHUNK
     }
 
     fn slot(&mut self, handle: u32) -> Option<&mut Slot> {

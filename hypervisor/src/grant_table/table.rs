@@ -11,16 +11,17 @@ use abi::xen::DomainId;
 use machine::addr::{Mfn, PAGE_SIZE};
 use machine::frames::{FrameRef, NoMemory, SharedPage};
 use machine::heap;
+use machine::integers::{low_u32, saturating_u32};
 
 use super::frame_of;
 
 /// Entries in a frame of the table.
-pub(super) const ENTRIES_PER_FRAME: u32 = (PAGE_SIZE / size_of::<EntryV1>()) as u32;
+pub(super) const ENTRIES_PER_FRAME: u32 = saturating_u32(PAGE_SIZE / size_of::<EntryV1>());
 /// How often an entry that the guest changes is tried again: often enough for all it may do by the protocol.
 const ATTEMPTS: u32 = 5;
 const MAX_PINS: u32 = u32::MAX / 2;
 
-const DOMAIN_SHIFT: u32 = 8 * offset_of!(EntryV1, domain) as u32;
+const DOMAIN_SHIFT: u32 = 8 * saturating_u32(offset_of!(EntryV1, domain));
 
 /// How an entry is in use.
 #[derive(Clone, Copy)]
@@ -103,7 +104,7 @@ impl Table {
 
     pub(super) fn frames(&self) -> u32 {
         // At most the limit, or as many as there were when it was set.
-        self.frames.len() as u32
+        low_u32(self.frames.len() as u64)
     }
 
     pub(super) fn frame_number(&self, index: u32) -> Option<Mfn> {

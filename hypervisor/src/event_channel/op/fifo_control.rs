@@ -4,6 +4,7 @@ use abi::errno::Errno;
 use abi::event_channel::{ExpandArray, FifoControlBlock, InitControl, SetPriority, fifo};
 use machine::addr::{GuestVirt, Mfn, PAGE_SIZE};
 use machine::frames::{SharedPage, TypedRef};
+use machine::integers::low_u8;
 use machine::paging::NoEntries;
 
 use crate::call::{CallError, CallResult, Caller};
@@ -36,7 +37,7 @@ pub(super) fn init_control(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
     // Another vCPU may have gone back to the 2-level ABI meanwhile.
     table.fifo.as_mut().ok_or_else(CallError::again)?.set_control(arguments.vcpu, page, offset)?;
     drop(table);
-    arguments.link_bits = fifo::LINK_BITS as u8;
+    arguments.link_bits = low_u8(fifo::LINK_BITS.into());
     caller.cpu.write(argument, &arguments)?;
     Ok(0)
 }

@@ -6,6 +6,7 @@ use abi::grant_table::{CopyPointer, GrantCopy, copy_flags, status};
 use abi::xen::DomainId;
 use machine::addr::PAGE_SIZE;
 use machine::frames::{FrameRef, TypedRef};
+use machine::integers::low_u32;
 use machine::paging::NoEntries;
 
 use super::{Failure, status_of};
@@ -18,7 +19,7 @@ use crate::grant_table::table::{Status, Use};
 /// Bytes that are carried over at a time.
 const PIECE: usize = 1024;
 /// Bytes that cost one unit of the budget.
-const BYTES_PER_UNIT: usize = 64;
+const BYTES_PER_UNIT: u32 = 64;
 
 pub(super) fn copy(caller: &mut Caller<'_>, element: &mut GrantCopy) -> Result<(), CallError> {
     let outcome = copy_one(caller, element);
@@ -49,7 +50,7 @@ fn claim(
         let frame = frame_of(owner.id(), pointer.reference_or_frame).ok_or(status::BAD_PAGE)?;
         return Ok((None, frame));
     }
-    let reference = (pointer.reference_or_frame & u64::from(u32::MAX)) as u32;
+    let reference = low_u32(pointer.reference_or_frame);
     let (pin, frame) = Pin::new(owner, caller.domain.id(), Use { reference, write, whole_page: false })?;
     Ok((Some(pin), frame))
 }
@@ -68,7 +69,7 @@ fn copy_one(caller: &mut Caller<'_>, element: &GrantCopy) -> Result<(), Failure>
     if from + length > PAGE_SIZE || to + length > PAGE_SIZE {
         return Err(status::BAD_COPY_ARG.into());
     }
-    caller.budget.spend((length / BYTES_PER_UNIT) as u32);
+    caller.budget.spend(u32::from(element.length) / BYTES_PER_UNIT);
     let mut piece = [0; PIECE];
     for start in (0..length).step_by(PIECE) {
         let Some(piece) = piece.get_mut(..PIECE.min(length - start)) else { break };
