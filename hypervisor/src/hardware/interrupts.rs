@@ -14,6 +14,7 @@ use machine::hardware::Hardware;
 use machine::hardware::lines::Wiring;
 use machine::hardware::pci::Function;
 use machine::hardware::vector::{Trigger, Vector};
+use machine::integers::saturating_u32;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::message::{self, Messages};
@@ -102,7 +103,7 @@ impl Table {
     /// The first of `count` free numbers for messages, aligned to their number.
     fn find_free(&self, hardware: &Hardware, count: u32) -> Result<u32, Errno> {
         let first = hardware.line_count().next_multiple_of(count);
-        let all = (first..self.slots.len() as u32).step_by(count as usize);
+        let all = (first..saturating_u32(self.slots.len())).step_by(count as usize);
         let is_free =
             |number: u32| self.slots.get(number as usize).is_some_and(|slot| matches!(slot.usage, Usage::Free));
         all.into_iter().find(|&first| (first..first + count).all(is_free)).ok_or(Errno::ENOSPC)
@@ -357,7 +358,7 @@ pub(crate) fn publish_in(hardware: &Hardware, page: SharedPage) -> Result<(), Er
         return Err(Errno::EBUSY);
     }
     table.served_page = Some(page);
-    for number in 0..table.slots.len() as u32 {
+    for number in 0..saturating_u32(table.slots.len()) {
         let slot = table.slot(number)?;
         let wanted = slot.bound.is_some() && slot.is_level(hardware, number);
         table.publish(number, wanted);

@@ -8,6 +8,7 @@ use machine::hardware::msix::Entry;
 use machine::hardware::pci::Function;
 use machine::hardware::ports::Width;
 use machine::hardware::vector::Vector;
+use machine::integers::low_u32;
 
 /// Offsets in configuration space, and bits there (PCI 3.0, chapter 6).
 const VENDOR: u8 = 0x00;
@@ -149,9 +150,9 @@ impl Messages {
         let (address, data) = message;
         let control = hardware.config_read(function, capability + 2, Width::Word);
         let write = |offset, width, value| hardware.config_write(function, capability + offset, width, value);
-        write(4, Width::Double, address as u32);
+        write(4, Width::Double, low_u32(address));
         if control & MSI_WIDE != 0 {
-            write(8, Width::Double, (address >> 32) as u32);
+            write(8, Width::Double, low_u32(address >> 32));
             write(12, Width::Word, data);
         } else {
             write(8, Width::Word, data);
