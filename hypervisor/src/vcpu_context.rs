@@ -1,7 +1,7 @@
 //! The public form of a vCPU's state, `vcpu_guest_context`, applied to a vCPU at rest.
 
 use abi::arch_x86_64::{
-    CpuUserRegs, FIRST_RESERVED_GDT_PAGE, TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, VcpuGuestContext, flat,
+    CpuUserRegs, FIRST_RESERVED_GDT_ENTRY, TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, VcpuGuestContext, flat,
     vgcf,
 };
 use abi::errno::Errno;
@@ -21,10 +21,10 @@ use crate::memory::admission::GuestAdmission;
 use crate::{cpu_policy, trap};
 
 /// Descriptors in a page.
-const DESCRIPTORS_PER_PAGE: u64 = 512;
+pub(crate) const DESCRIPTORS_PER_PAGE: u16 = 512;
 
 /// The NMI handler is the trap table's entry for this vector.
-const NMI_VECTOR: usize = 2;
+pub(crate) const NMI_VECTOR: usize = 2;
 
 const CR0_TASK_SWITCHED: u64 = 1 << 3;
 const IOPL_SHIFT: u32 = 12;
@@ -74,9 +74,9 @@ pub(crate) fn prepare(domain: &Domain, state: &VcpuGuestContext, budget: &mut Bu
     }
     let gdt_entries = u16::try_from(state.gdt_entries)
         .ok()
-        .filter(|&entries| u64::from(entries) <= FIRST_RESERVED_GDT_PAGE as u64 * DESCRIPTORS_PER_PAGE)
+        .filter(|&entries| usize::from(entries) <= FIRST_RESERVED_GDT_ENTRY)
         .ok_or(Errno::EINVAL)?;
-    let pages = usize::from(gdt_entries).div_ceil(DESCRIPTORS_PER_PAGE as usize);
+    let pages = usize::from(gdt_entries.div_ceil(DESCRIPTORS_PER_PAGE));
     let gdt = descriptor_pages(domain, state.gdt_frames.iter().take(pages).copied(), budget)?;
     Ok(Prepared { kernel_root, user_root, gdt, gdt_entries, ldt: ldt(state)? })
 }

@@ -3,6 +3,7 @@
 use abi::errno::Errno;
 use abi::xen::console_io as command;
 use machine::addr::GuestVirt;
+use machine::integers::saturating_u32;
 
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
 use crate::console;
@@ -34,10 +35,10 @@ fn write(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
             let rest = CallError::again().with_argument(1, u64::from(count - done));
             return Err(rest.with_argument(2, buffer.offset(u64::from(done)).get()));
         }
-        let length = (count - done).min(PIECE as u32);
-        let piece = &mut bytes[..length as usize];
+        let piece = bytes.get_mut(..PIECE.min((count - done) as usize)).unwrap_or_default();
         caller.cpu.read_bytes(buffer.offset(u64::from(done)), piece)?;
         console::write_plain(caller.domain, piece);
+        let length = saturating_u32(piece.len());
         caller.budget.spend(length * COST_OF_BYTE);
         done += length;
     }
@@ -52,14 +53,15 @@ fn read(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
     let mut done = 0;
     let mut bytes = [0; PIECE];
     while done < count && !caller.budget.is_exhausted() {
-        let wanted = (count - done).min(PIECE as u32) as usize;
-        let length = console::read_plain(caller.domain, &mut bytes[..wanted]);
+        let piece = bytes.get_mut(..PIECE.min((count - done) as usize)).unwrap_or_default();
+        let length = console::read_plain(caller.domain, piece);
         if length == 0 {
             break;
         }
-        caller.cpu.write_bytes(buffer.offset(u64::from(done)), &bytes[..length])?;
-        caller.budget.spend(length as u32);
-        done += length as u32;
+        caller.cpu.write_bytes(buffer.offset(u64::from(done)), piece.get(..length).unwrap_or_default())?;
+        let length = saturating_u32(length);
+        caller.budget.spend(length);
+        done += length;
     }
     Ok(u64::from(done))
 }

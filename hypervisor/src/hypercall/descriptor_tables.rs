@@ -2,15 +2,14 @@
 
 use abi::arch_x86_64::{FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE};
 use abi::errno::Errno;
-use machine::addr::{GuestVirt, MachineAddr, Mfn, PAGE_SIZE};
+use machine::addr::{GuestVirt, MachineAddr, Mfn};
 use machine::frames::{Descriptor, TypedRef, Writable};
 use machine::paging::{NoEntries, check_descriptor};
 
 use crate::call::{CallResult, Caller};
-use crate::vcpu_context::descriptor_pages;
+use crate::vcpu_context::{DESCRIPTORS_PER_PAGE, descriptor_pages};
 
 const DESCRIPTOR_SIZE: u64 = 8;
-const DESCRIPTORS_PER_PAGE: usize = PAGE_SIZE / DESCRIPTOR_SIZE as usize;
 /// What a page of a GDT costs, in units of the budget, whether its descriptors have been checked
 /// before or not.
 const COST_OF_PAGE: u32 = 16;
@@ -22,12 +21,12 @@ pub(crate) fn set_gdt(caller: &mut Caller<'_>, list: GuestVirt, entries: u32) ->
         .filter(|&entries| usize::from(entries) <= FIRST_RESERVED_GDT_ENTRY)
         .ok_or(Errno::EINVAL)?;
     let mut frames = [0u64; FIRST_RESERVED_GDT_PAGE];
-    let frames = &mut frames[..usize::from(entries).div_ceil(DESCRIPTORS_PER_PAGE)];
-    for (index, frame) in (0..).zip(frames.iter_mut()) {
+    let pages = entries.div_ceil(DESCRIPTORS_PER_PAGE);
+    for (index, frame) in (0..u64::from(pages)).zip(&mut frames) {
         *frame = caller.cpu.read_element(list, index)?;
     }
-    caller.budget.spend(frames.len() as u32 * COST_OF_PAGE);
-    let pages = descriptor_pages(caller.domain, frames.iter().copied(), &mut caller.budget)?;
+    caller.budget.spend(u32::from(pages) * COST_OF_PAGE);
+    let pages = descriptor_pages(caller.domain, frames.into_iter().take(pages.into()), &mut caller.budget)?;
     caller.cpu.set_gdt(pages, entries);
     Ok(0)
 }
@@ -38,7 +37,7 @@ pub(crate) fn update_descriptor(caller: &mut Caller<'_>, address: u64, descripto
         return Err(Errno::EINVAL.into());
     }
     let checked = check_descriptor(descriptor).ok_or(Errno::EINVAL)?;
-    let index = (address % PAGE_SIZE as u64 / DESCRIPTOR_SIZE) as u16;
+    let index = (address >> 3 & 511) as u16;
     let frame = caller.domain.frame(Mfn::containing(MachineAddr::new(address))).ok_or(Errno::EINVAL)?;
     match TypedRef::<Descriptor>::existing(frame) {
         Ok(page) => page.replace_descriptor(index, checked).ok_or(Errno::EINVAL)?,

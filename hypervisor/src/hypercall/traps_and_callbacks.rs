@@ -7,8 +7,8 @@ use machine::addr::GuestVirt;
 use machine::context::{Handler, Handlers, is_canonical};
 
 use crate::call::{CallError, CallResult, Caller};
+use crate::vcpu_context::NMI_VECTOR;
 
-const NMI_VECTOR: u8 = 2;
 /// The privilege level of guest kernels.
 const KERNEL_PRIVILEGE: u16 = 3;
 const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
@@ -51,7 +51,7 @@ fn set_trap(handlers: &mut Handlers, trap: &TrapInfo) {
     if let Some(slot) = handlers.traps.get_mut(usize::from(trap.vector)) {
         *slot = handler;
     }
-    if trap.vector == NMI_VECTOR {
+    if usize::from(trap.vector) == NMI_VECTOR {
         handlers.nmi = handler;
     }
 }
@@ -100,7 +100,7 @@ pub(super) fn unregister_nmi(caller: &mut Caller<'_>) -> CallResult {
 fn set_nmi(caller: &mut Caller<'_>, handler: Handler) {
     let handlers = caller.cpu.handlers_mut();
     handlers.nmi = handler;
-    handlers.traps[usize::from(NMI_VECTOR)] = handler;
+    handlers.traps[NMI_VECTOR] = handler;
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use machine::hardware::Hardware;
 use machine::hardware::lines::Wiring;
 use machine::hardware::pci::Function;
 use machine::hardware::vector::Trigger;
+use machine::integers::low_u8;
 use machine::paging::NoEntries;
 
 use super::check_own;
@@ -138,7 +139,7 @@ fn map_messages(hardware: &Hardware, request: &mut MapPirq, kind: u32) -> Result
     let (count, entry) = match kind {
         map_pirq::MULTI_MSI if request.table_base != 0 => return Err(Errno::EINVAL),
         map_pirq::MULTI_MSI if !(1..=32).contains(&entry) => return Err(Errno::EDOM),
-        map_pirq::MULTI_MSI => (entry.next_power_of_two() as u8, None),
+        map_pirq::MULTI_MSI => (low_u8(entry.next_power_of_two().into()), None),
         _ if request.table_base != 0 => (1, Some((entry, request.table_base))),
         _ => (1, None),
     };

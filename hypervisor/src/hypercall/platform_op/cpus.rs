@@ -6,6 +6,7 @@ use abi::platform::{
     core_parking, pcpu, processor_power,
 };
 use machine::addr::{CpuId, GuestVirt, MAX_CPUS};
+use machine::integers::saturating_u32;
 use machine::{cpu, time};
 
 use super::Request;
@@ -26,15 +27,14 @@ fn running(number: u32) -> Option<CpuId> {
 }
 
 fn highest() -> u32 {
-    // There are at most 64.
-    (cpu::online() - 1) as u32
+    saturating_u32(cpu::online() - 1)
 }
 
 /// How long the CPUs of a set have been idle; those that are not there are taken out of the set.
 pub(super) fn idle_time(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     let mut arguments: GetIdleTime = request.arguments()?;
     let (bitmap, times) = (GuestVirt::new(arguments.cpu_bitmap), GuestVirt::new(arguments.idle_time));
-    let count = arguments.cpu_count.min(MAX_CPUS as u32);
+    let count = arguments.cpu_count.min(saturating_u32(MAX_CPUS));
     caller.budget.spend(count * COST_OF_CPU);
     for number in 0..count {
         let mut byte: u8 = caller.cpu.read_element(bitmap, u64::from(number / 8))?;

@@ -3,6 +3,7 @@
 use abi::errno::Errno;
 use abi::platform::SymbolData;
 use machine::addr::GuestVirt;
+use machine::integers::saturating_u32;
 use machine::symbols;
 
 use super::Request;
@@ -27,8 +28,7 @@ pub(super) fn symbol(caller: &Caller<'_>, request: &mut Request) -> CallResult {
         caller.cpu.write_bytes(place, name.as_bytes().get(..length).unwrap_or(&[]))?;
         caller.cpu.write_bytes(place.offset(length as u64), &[0])?;
     }
-    // Names are far shorter than that.
-    arguments.name_length = name.len() as u32 + 1;
+    arguments.name_length = saturating_u32(name.len() + 1);
     arguments.address = address;
     arguments.kind = FUNCTION;
     if !name.is_empty() {

@@ -85,7 +85,7 @@ fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     }
     caller.budget.spend(poll.port_count / PORTS_PER_UNIT);
     let mut ports = [0u32; MAX_POLL_PORTS as usize];
-    let ports = &mut ports[..poll.port_count as usize];
+    let ports = ports.get_mut(..poll.port_count as usize).ok_or(Errno::EINVAL)?;
     caller.cpu.read_bytes(GuestVirt::new(poll.ports), ports.as_mut_bytes())?;
     if !event_channel::may_poll(caller.domain, ports) {
         return Err(Errno::EINVAL.into());

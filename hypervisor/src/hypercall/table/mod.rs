@@ -175,6 +175,7 @@ pub fn row(number: u64) -> Option<&'static Row> {
 }
 
 /// Where each number's row is; for numbers without one a place beyond the rows.
+#[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "evaluated at compile time")]
 static PLACES: [u8; 64] = {
     let mut places = [u8::MAX; 64];
     let mut index = 0;
