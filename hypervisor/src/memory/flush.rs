@@ -93,7 +93,7 @@ pub(crate) fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result
 fn read_mask(caller: &Caller<'_>, address: GuestVirt) -> Result<Mask, Errno> {
     let mut mask = [0; size_of::<Mask>()];
     let needed = caller.domain.vcpus().len().div_ceil(8);
-    caller.cpu.read_bytes(address, &mut mask[..needed])?;
+    caller.cpu.read_bytes(address, mask.get_mut(..needed).ok_or(Errno::EINVAL)?)?;
     Ok(mask)
 }
 

@@ -7,6 +7,7 @@ use machine::addr::{GuestVirt, MachineAddr, Mfn, Pfn};
 use machine::context::Active;
 use machine::frames::{Budget, L1, TypedRef};
 use machine::guest_memory::Fault;
+use machine::integers::low_u32;
 use machine::m2p;
 
 use super::admission::GuestAdmission;
@@ -81,8 +82,10 @@ pub(crate) fn mmu_update(
         };
         let done = updates.write_leaves(next, &mut admission, &mut caller.budget);
         index += done;
-        if done == 0 {
-            if let Err(error) = apply(caller, &parties, &mut updates, &mut admission, next[0]) {
+        if done == 0
+            && let Some(&request) = next.first()
+        {
+            if let Err(error) = apply(caller, &parties, &mut updates, &mut admission, request) {
                 outcome = Err(error);
                 break;
             }
@@ -125,13 +128,14 @@ impl Requests {
 
     fn fetch(&mut self, cpu: &Active, index: u32) -> Result<(), Fault> {
         let room = CHUNK.min((self.count - index) as usize);
-        let mut got = cpu.read_elements(self.list, u64::from(index), &mut self.chunk[..room]);
+        let chunk = self.chunk.get_mut(..room).ok_or(Fault)?;
+        let mut got = cpu.read_elements(self.list, u64::from(index), chunk);
         if got == 0 {
             // There is an end of memory within the chunk, or in the first one.
             self.chunk[0] = cpu.read_element(self.list, u64::from(index))?;
             got = 1;
         }
-        (self.start, self.end) = (index, index + got as u32);
+        (self.start, self.end) = (index, index + low_u32(got as u64));
         Ok(())
     }
 }

@@ -217,7 +217,9 @@ fn write_leaves(
     for request in requests {
         let offset = request.pointer.wrapping_sub(start);
         let Some(change) = Change::requested(*request) else { break };
-        if offset >= PAGE_SIZE as u64 || change_leaf(table, (offset >> 3) as u16, change, admission, budget).is_err() {
+        if offset >= PAGE_SIZE as u64
+            || change_leaf(table, (offset >> 3 & 511) as u16, change, admission, budget).is_err()
+        {
             break;
         }
         done += 1;

@@ -7,6 +7,7 @@ use abi::memory::{Exchange, Reservation};
 use alloc::sync::Arc;
 use machine::addr::{GuestVirt, Mfn, Pfn};
 use machine::frames::{Allocation, Chain};
+use machine::integers::low_u8;
 use machine::m2p;
 
 use super::reservation::{COST_OF_NEW, MAX_ORDER, address_bits};
@@ -86,7 +87,7 @@ fn chunk(
     for extent in 0..out_extents {
         let pfn: u64 = caller.cpu.read_element(out_list, index * out_extents + extent)?;
         // At most MAX_ORDER.
-        let block = claim::take(target, output.extent_order as u8, address_bits).ok_or(Errno::ENOMEM)?;
+        let block = claim::take(target, low_u8(output.extent_order.into()), address_bits).ok_or(Errno::ENOMEM)?;
         for (offset, allocation) in (0..).zip(block.give_to(target.id())) {
             m2p::set(allocation.mfn(), Pfn::new(pfn.wrapping_add(offset)));
             fresh.push(allocation);

@@ -8,6 +8,7 @@ use abi::memory::{E820Entry, MachphysMapping, MachphysMfnList, MemoryDomain, Mem
 use machine::addr::{GuestVirt, PAGE_SHIFT, PAGE_SIZE};
 use machine::boot;
 use machine::frames;
+use machine::integers::saturating_u32;
 
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege};
 
@@ -43,7 +44,7 @@ pub(super) fn machphys_mfn_list(caller: &mut Caller<'_>, argument: GuestVirt) ->
     let wanted = usize::try_from(request.max_extents).unwrap_or(usize::MAX);
     let extents = || machine::m2p::frames().take(wanted);
     // There is one for each GiB of memory, so all of them can be told at a time.
-    let count = extents().count() as u32;
+    let count = saturating_u32(extents().count());
     if !caller.budget.has_room(count * COST_OF_EXTENT) {
         return Err(CallError::again());
     }

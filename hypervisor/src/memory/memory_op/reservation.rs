@@ -6,6 +6,7 @@ use abi::memory::{Reservation, op};
 use alloc::sync::Arc;
 use machine::addr::{GuestVirt, Mfn, PAGE_SHIFT, Pfn};
 use machine::frames::{self, Extent};
+use machine::integers::low_u8;
 use machine::m2p;
 
 use super::{EXTENT_SHIFT, continue_from};
@@ -91,7 +92,7 @@ fn give_up(target: &Domain, mfn: Mfn) -> Result<(), Errno> {
 fn allocate(caller: &Caller<'_>, target: &Domain, wanted: &Reservation) -> Result<Extent, Errno> {
     let address_bits = address_bits(caller.domain, wanted)?;
     // At most MAX_ORDER.
-    let order = wanted.extent_order as u8;
+    let order = low_u8(wanted.extent_order.into());
     if !target.may_own(1 << order) {
         return Err(Errno::ENOMEM);
     }
