@@ -13,7 +13,8 @@ use alloc::format;
 use alloc::string::String;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use machine::addr::{CpuId, MAX_CPUS};
+use machine::addr::{CpuId, MAX_CPUS, PerCpu};
+use machine::integers::low_u8;
 use machine::{cpu, time};
 
 use crate::domain::{Domain, Vcpu};
@@ -68,7 +69,7 @@ impl Cause {
             Self::Window => 0x100,
             Self::Interrupt => 0x200,
             // A number beyond the table may pass for one in it: such a call does nothing but fail.
-            Self::Hypercall(number) => 0x300 | number as u32 & (HYPERCALLS - 1),
+            Self::Hypercall(number) => 0x300 | low_u8(number) as u32 & (HYPERCALLS - 1),
             Self::Trap(vector) => 0x400 | vector as u32,
             Self::SystemCall => 0x500,
         }
@@ -122,19 +123,21 @@ pub(crate) struct Record {
     before: AtomicU32,
 }
 
-static RECORDS: [Record; MAX_CPUS] = [const {
-    Record {
-        start: AtomicU64::new(0),
-        code: AtomicU32::new(0),
-        longest: AtomicU64::new(0),
-        longest_code: AtomicU32::new(0),
-        since: AtomicU64::new(0),
-        last: AtomicU32::new(0),
-        longest_wait: AtomicU64::new(0),
-        waiter: AtomicU32::new(0),
-        before: AtomicU32::new(0),
-    }
-}; MAX_CPUS];
+static RECORDS: PerCpu<Record> = PerCpu::new(
+    [const {
+        Record {
+            start: AtomicU64::new(0),
+            code: AtomicU32::new(0),
+            longest: AtomicU64::new(0),
+            longest_code: AtomicU32::new(0),
+            since: AtomicU64::new(0),
+            last: AtomicU32::new(0),
+            longest_wait: AtomicU64::new(0),
+            waiter: AtomicU32::new(0),
+            before: AtomicU32::new(0),
+        }
+    }; MAX_CPUS],
+);
 
 /// The longest stretch that began with each hypercall, in ticks, over all pCPUs.
 static HYPERCALL_LONGEST: [AtomicU64; HYPERCALLS as usize] = [const { AtomicU64::new(0) }; HYPERCALLS as usize];
@@ -142,7 +145,7 @@ static HYPERCALL_LONGEST: [AtomicU64; HYPERCALLS as usize] = [const { AtomicU64:
 /// The record of this pCPU.
 #[inline]
 pub(crate) fn own() -> &'static Record {
-    &RECORDS[cpu::current().index()]
+    &RECORDS[cpu::current()]
 }
 
 impl Record {
@@ -222,12 +225,12 @@ pub(crate) fn note_wait(domain: &Domain, vcpu: &Vcpu, ready: u64, now: u64) {
 
 /// The longest stretch of a pCPU without an interrupt window, in nanoseconds.
 pub(crate) fn longest_stretch(cpu: CpuId) -> u64 {
-    time::scale().nanoseconds(RECORDS[cpu.index()].longest.load(Ordering::Relaxed))
+    time::scale().nanoseconds(RECORDS[cpu].longest.load(Ordering::Relaxed))
 }
 
 /// The longest time that a vCPU with the right to run waited for the pCPU, in nanoseconds.
 pub(crate) fn longest_wait(cpu: CpuId) -> u64 {
-    RECORDS[cpu.index()].longest_wait.load(Ordering::Relaxed)
+    RECORDS[cpu].longest_wait.load(Ordering::Relaxed)
 }
 
 /// The longest stretch that began with a hypercall, in nanoseconds.
@@ -238,8 +241,8 @@ pub(crate) fn longest_of_hypercall(number: u32) -> u64 {
 
 /// What the meter has seen, one line for each pCPU and quantity.
 pub(crate) fn report() -> impl Iterator<Item = String> {
-    (0..cpu::online() as u32).filter_map(CpuId::new).flat_map(|cpu| {
-        let own = &RECORDS[cpu.index()];
+    cpu::all_online().flat_map(|cpu| {
+        let own = &RECORDS[cpu];
         let code = describe(own.longest_code.load(Ordering::Relaxed));
         let [waiter, before] = [&own.waiter, &own.before].map(|word| word.load(Ordering::Relaxed));
         let name = |identity: u32| format!("d{}v{}", identity >> 16, identity & 0xffff);
@@ -259,7 +262,7 @@ pub(crate) fn report() -> impl Iterator<Item = String> {
 /// Forgets what has been seen so far.
 pub(crate) fn reset() {
     let now = time::now();
-    for record in &RECORDS {
+    for record in RECORDS.iter() {
         record.since.store(now, Ordering::Relaxed);
         record.longest.store(0, Ordering::Relaxed);
         record.longest_wait.store(0, Ordering::Relaxed);

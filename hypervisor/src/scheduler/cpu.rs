@@ -4,7 +4,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use machine::addr::{CpuId, CpuSet, MAX_CPUS};
+use machine::addr::{CpuId, CpuSet, MAX_CPUS, PerCpu};
+use machine::integers::saturating_u32;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 use machine::{cpu, time};
 
@@ -35,31 +36,33 @@ struct Cpu {
     idle_since: AtomicU64,
 }
 
-static CPUS: [Cpu; MAX_CPUS] = [const {
-    Cpu {
-        queue: SpinLock::new(
-            Level::Scheduler,
-            Queue {
-                run: RunQueue::new(),
-                current: None,
-                slice_end: u64::MAX,
-                slice_start: 0,
-                slice: SLICE,
-                aside: Vec::new(),
-            },
-        ),
-        waiting: AtomicU32::new(0),
-        idle_time: AtomicU64::new(0),
-        idle_since: AtomicU64::new(0),
-    }
-}; MAX_CPUS];
+static CPUS: PerCpu<Cpu> = PerCpu::new(
+    [const {
+        Cpu {
+            queue: SpinLock::new(
+                Level::Scheduler,
+                Queue {
+                    run: RunQueue::new(),
+                    current: None,
+                    slice_end: u64::MAX,
+                    slice_start: 0,
+                    slice: SLICE,
+                    aside: Vec::new(),
+                },
+            ),
+            waiting: AtomicU32::new(0),
+            idle_time: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+        }
+    }; MAX_CPUS],
+);
 
 /// The pCPUs that have nothing to do and have not been given anything yet.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 
 /// The run queue of a pCPU. Only one may be locked at a time.
 pub(super) fn queue(cpu: CpuId) -> SpinLockGuard<'static, Queue> {
-    CPUS[cpu.index()].queue.lock()
+    CPUS[cpu].queue.lock()
 }
 
 /// The run queue that the vCPU's scheduling state belongs to.
@@ -76,7 +79,7 @@ pub(super) fn home_queue(vcpu: &Vcpu) -> (CpuId, SpinLockGuard<'static, Queue>) 
 impl Queue {
     /// Makes the number of those who wait known to the other pCPUs.
     pub(super) fn publish(&self, cpu: CpuId) {
-        CPUS[cpu.index()].waiting.store(self.run.waiting() as u32, Ordering::SeqCst);
+        CPUS[cpu].waiting.store(saturating_u32(self.run.waiting()), Ordering::SeqCst);
     }
 }
 
@@ -90,7 +93,7 @@ impl Queue {
 
 /// How many wait in a pCPU's queue.
 pub(super) fn waiting(cpu: CpuId) -> u32 {
-    CPUS[cpu.index()].waiting.load(Ordering::SeqCst)
+    CPUS[cpu].waiting.load(Ordering::SeqCst)
 }
 
 /// The pCPUs there are.
@@ -144,7 +147,7 @@ pub(crate) fn leave_idle(cpu: CpuId) {
 
 /// Halts until an interrupt comes, and counts the time.
 pub(crate) fn halt(cpu: CpuId) {
-    let own = &CPUS[cpu.index()];
+    let own = &CPUS[cpu];
     let start = time::now();
     own.idle_since.store(start.max(1), Ordering::Relaxed);
     latency::end();
@@ -156,7 +159,7 @@ pub(crate) fn halt(cpu: CpuId) {
 
 /// Nanoseconds that a pCPU has been idle.
 pub(crate) fn idle_time(cpu: CpuId) -> u64 {
-    let own = &CPUS[cpu.index()];
+    let own = &CPUS[cpu];
     let since = own.idle_since.load(Ordering::Relaxed);
     let current = if since == 0 { 0 } else { time::now().saturating_sub(since) };
     own.idle_time.load(Ordering::Relaxed) + current

@@ -24,15 +24,6 @@ impl Runstate {
             Self::Offline => runstate::OFFLINE,
         }
     }
-
-    const fn index(self) -> usize {
-        match self {
-            Self::Running => 0,
-            Self::Runnable => 1,
-            Self::Blocked => 2,
-            Self::Offline => 3,
-        }
-    }
 }
 
 /// The account of one vCPU. The sum of its times is the time since it was opened.
@@ -58,15 +49,25 @@ impl Account {
         }
         // Clocks of two pCPUs may differ by a little.
         let now = now.max(self.since);
-        self.times[self.state.index()] += now - self.since;
+        *self.time_in(self.state) += now - self.since;
         self.since = now;
         self.state = state;
     }
 
+    /// Nanoseconds in `state`, up to the entry of the current state.
+    const fn time_in(&mut self, state: Runstate) -> &mut u64 {
+        match state {
+            Runstate::Running => &mut self.times[0],
+            Runstate::Runnable => &mut self.times[1],
+            Runstate::Blocked => &mut self.times[2],
+            Runstate::Offline => &mut self.times[3],
+        }
+    }
+
     /// Nanoseconds in `state` up to `now`.
-    pub(super) const fn time(&self, state: Runstate, now: u64) -> u64 {
+    pub(super) const fn time(mut self, state: Runstate, now: u64) -> u64 {
         let current = if state as u8 == self.state as u8 { now.saturating_sub(self.since) } else { 0 };
-        self.times[state.index()] + current
+        *self.time_in(state) + current
     }
 
     /// In the public form, with times up to the entry of the current state.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use machine::addr::{CpuId, MAX_CPUS};
+use machine::addr::{CpuId, MAX_CPUS, PerCpu};
 use machine::sync::{Level, SpinLock};
 
 use super::queue::virtual_time;
@@ -28,7 +28,7 @@ pub struct DomainScheduling {
     /// How far the domain as a whole has come in the virtual time of each pCPU's queue: what its
     /// vCPUs have run there at the domain's whole weight, but never beyond the furthest of them.
     /// Changes only under the lock of that queue.
-    reached: [AtomicU64; MAX_CPUS],
+    reached: PerCpu<AtomicU64>,
 }
 
 /// What a capped domain has used of the current period.
@@ -57,7 +57,7 @@ impl DomainScheduling {
             window: SpinLock::new(Level::Accounting, Window { start: 0, used: 0 }),
             pollers: AtomicU32::new(0),
             shutdown_code: AtomicU32::new(NO_CODE),
-            reached: [const { AtomicU64::new(0) }; MAX_CPUS],
+            reached: PerCpu::new([const { AtomicU64::new(0) }; MAX_CPUS]),
         }
     }
 
@@ -93,7 +93,7 @@ impl DomainScheduling {
     /// A vCPU of the domain has run for `time` on the pCPU, up to `own` in the virtual time of its
     /// queue.
     pub(super) fn note_run(&self, cpu: CpuId, time: u64, own: u64) {
-        let reached = &self.reached[cpu.index()];
+        let reached = &self.reached[cpu];
         let before = reached.load(Ordering::Relaxed);
         let used = virtual_time(time, self.weight.load(Ordering::Relaxed));
         reached.store(before.saturating_add(used).min(own).max(before), Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl DomainScheduling {
     /// The virtual time with which a vCPU of the domain resumes that went to sleep at `own`, in a
     /// queue where none resumes before `earliest`. All vCPUs of the domain share that credit.
     pub(super) fn after_sleep(&self, cpu: CpuId, own: u64, earliest: u64) -> u64 {
-        let reached = &self.reached[cpu.index()];
+        let reached = &self.reached[cpu];
         let least = earliest.max(reached.load(Ordering::Relaxed));
         reached.store(least, Ordering::Relaxed);
         own.max(least)

@@ -96,7 +96,7 @@ impl SchedulerState {
     }
 
     pub(super) fn set_home(&self, cpu: CpuId) {
-        self.home.store(cpu.index() as u32, Ordering::SeqCst);
+        self.home.store(cpu.number(), Ordering::SeqCst);
     }
 
     pub(super) fn virtual_time(&self) -> u64 {
@@ -189,7 +189,7 @@ impl SchedulerState {
 
     /// Sends it to another pCPU when it is put back.
     pub(super) fn set_destination(&self, cpu: CpuId) {
-        self.destination.store(cpu.index() as u32, Ordering::Relaxed);
+        self.destination.store(cpu.number(), Ordering::Relaxed);
     }
 
     pub(super) fn take_destination(&self) -> Option<CpuId> {

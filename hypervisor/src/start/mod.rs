@@ -14,6 +14,7 @@ use machine::addr::{CpuSet, PAGE_SIZE};
 use machine::boot;
 use machine::boot::options::{Amount, Dom0Memory};
 use machine::boot_modules::ModuleContents;
+use machine::integers::saturating_u32;
 use machine::{cpu, frames, heap};
 
 use crate::builder::{self, Image};
@@ -149,7 +150,7 @@ fn memory_for(wanted: Dom0Memory, free: u64, total: u64) -> u64 {
 /// Binds vCPU n to the pCPU of that number, and from the first again where there are only `cpus` of
 /// them.
 fn pin(domain: &Domain, cpus: usize) {
-    for (vcpu, number) in domain.vcpus().iter().zip((0..cpus as u32).cycle()) {
+    for (vcpu, number) in domain.vcpus().iter().zip((0..saturating_u32(cpus)).cycle()) {
         if scheduler::set_affinity(vcpu, CpuSet::from_bits(1 << number)).is_err() {
             warn!("vCPU {} of the initial domain is not pinned: no pCPU {number}", vcpu.id().index());
         }

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::iter;
 
 use crate::domain::MAX_VCPUS;
 
@@ -88,14 +89,15 @@ impl<'a> Plan<'a> {
 
     fn of_guests(roles: &[Role<'a>]) -> Self {
         let mut plan = Self::default();
-        for (index, role) in roles.iter().enumerate() {
+        let before = iter::once(None).chain(roles.iter().map(Some));
+        for ((index, role), before) in roles.iter().enumerate().zip(before) {
             match role {
                 Role::Guest(arguments) => {
                     let guest = plan.guest(arguments, index);
                     plan.guests.push(guest);
                 }
                 // the ramdisk of a guest that is not started is of no use either, but nobody's mistake
-                Role::Ramdisk if index != 0 && matches!(roles[index - 1], Role::Guest(_)) => {
+                Role::Ramdisk if matches!(before, Some(Role::Guest(_))) => {
                     if let Some(Ok(guest)) = plan.guests.last_mut() {
                         guest.ramdisk = Some(index);
                     }

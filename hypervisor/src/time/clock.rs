@@ -6,6 +6,7 @@ use core::sync::atomic::{Ordering, fence};
 
 use abi::xen::{SharedInfo, VcpuInfo, VcpuTimeInfo, pvclock};
 use machine::frames::SharedPage;
+use machine::integers::low_u32;
 use machine::sync::{Level, SpinLock};
 use machine::time::{self, Scale};
 use machine::{cpu, sync};
@@ -120,14 +121,10 @@ fn write_wall_clock(page: &SharedPage, nanoseconds: u64) {
     let next = (version.load(Ordering::Relaxed) | 1).wrapping_add(1);
     version.store(next | 1, Ordering::Relaxed);
     fence(Ordering::Release);
-    page.atomic_u32(offset_of!(SharedInfo, wall_clock_seconds)).store(low(seconds), Ordering::Relaxed);
-    page.atomic_u32(offset_of!(SharedInfo, wall_clock_seconds_high)).store(low(seconds >> 32), Ordering::Relaxed);
+    page.atomic_u32(offset_of!(SharedInfo, wall_clock_seconds)).store(low_u32(seconds), Ordering::Relaxed);
+    page.atomic_u32(offset_of!(SharedInfo, wall_clock_seconds_high)).store(low_u32(seconds >> 32), Ordering::Relaxed);
     page.atomic_u32(offset_of!(SharedInfo, wall_clock_nanoseconds)).store(rest, Ordering::Relaxed);
     version.store(next.wrapping_add(2) & !1, Ordering::Release);
-}
-
-const fn low(value: u64) -> u32 {
-    value as u32
 }
 
 #[cfg(test)]

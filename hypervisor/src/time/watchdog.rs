@@ -30,8 +30,9 @@ impl Watchdogs {
     /// `ENOSPC` if none is free.
     pub(crate) fn start(&self, domain: &Arc<Domain>, seconds: u32) -> Result<u64, Errno> {
         let mut tokens = self.tokens.lock();
-        let number = tokens.iter().position(Option::is_none).ok_or(Errno::ENOSPC)?;
-        tokens[number] = Some(add(domain, number, seconds));
+        let mut free = tokens.iter_mut().enumerate().filter(|(_, slot)| slot.is_none());
+        let (number, slot) = free.next().ok_or(Errno::ENOSPC)?;
+        *slot = Some(add(domain, number, seconds));
         Ok(number as u64 + 1)
     }
 
@@ -70,10 +71,9 @@ fn add(domain: &Arc<Domain>, number: usize, seconds: u32) -> Token {
 /// A watchdog has run out.
 fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
     let mut tokens = domain.watchdogs.tokens.lock();
-    if tokens.get(number).copied().flatten() != Some(token) {
+    if tokens.get_mut(number).and_then(|slot| slot.take_if(|own| *own == token)).is_none() {
         return;
     }
-    tokens[number] = None;
     drop(tokens);
     lifecycle::end(domain, EndReason::Watchdog);
 }

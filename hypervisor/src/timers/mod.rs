@@ -7,7 +7,7 @@ mod queue;
 
 use alloc::sync::{Arc, Weak};
 
-use machine::addr::{CpuId, MAX_CPUS};
+use machine::addr::{CpuId, MAX_CPUS, PerCpu};
 use machine::sync::{Level, SpinLock};
 use machine::{cpu, time};
 
@@ -44,9 +44,10 @@ struct CpuTimers {
     programmed: u64,
 }
 
-static TIMERS: [SpinLock<CpuTimers>; MAX_CPUS] = [const {
-    SpinLock::new(Level::Timer, CpuTimers { queue: TimerQueue::new(), scheduler: u64::MAX, programmed: u64::MAX })
-}; MAX_CPUS];
+static TIMERS: PerCpu<SpinLock<CpuTimers>> = PerCpu::new(
+    [const { SpinLock::new(Level::Timer, CpuTimers { queue: TimerQueue::new(), scheduler: u64::MAX, programmed: u64::MAX }) };
+        MAX_CPUS],
+);
 
 impl CpuTimers {
     /// Sets this pCPU's hardware to the earliest deadline.
@@ -62,7 +63,7 @@ impl CpuTimers {
 /// Sets a timer on this pCPU; a deadline that has passed is due at once.
 pub(crate) fn add(deadline: u64, action: Action) -> Token {
     let cpu = cpu::current();
-    let mut timers = TIMERS[cpu.index()].lock();
+    let mut timers = TIMERS[cpu].lock();
     let key = timers.queue.insert(deadline, action);
     timers.program();
     Token { cpu, key }
@@ -75,7 +76,7 @@ pub(crate) fn interrupt_at(deadline: u64) {
 
 /// Takes a timer back, wherever it was set. One that is being served already finds out by its token.
 pub(crate) fn cancel(token: Token) {
-    let mut timers = TIMERS[token.cpu.index()].lock();
+    let mut timers = TIMERS[token.cpu].lock();
     let action = timers.queue.remove(token.key);
     if token.cpu == cpu::current() {
         timers.program();
@@ -86,7 +87,7 @@ pub(crate) fn cancel(token: Token) {
 
 /// Sets the scheduler's deadline on this pCPU; `u64::MAX` for none.
 pub(crate) fn set_scheduler_deadline(deadline: u64) {
-    let mut timers = TIMERS[cpu::current().index()].lock();
+    let mut timers = TIMERS[cpu::current()].lock();
     timers.scheduler = deadline;
     timers.program();
 }
@@ -98,7 +99,7 @@ pub(crate) fn run_due() {
     let cpu = cpu::current();
     let now = time::now();
     for _ in 0..MAX_AT_ONCE {
-        let mut timers = TIMERS[cpu.index()].lock();
+        let mut timers = TIMERS[cpu].lock();
         let Some((key, action)) = timers.queue.pop_due(now) else {
             // The deadline has been used up; the scheduler's is its own to look at.
             timers.programmed = u64::MAX;
@@ -111,7 +112,7 @@ pub(crate) fn run_due() {
         drop(timers);
         serve(action, Token { cpu, key }, now);
     }
-    let mut timers = TIMERS[cpu.index()].lock();
+    let mut timers = TIMERS[cpu].lock();
     timers.programmed = u64::MAX;
     timers.program();
 }
@@ -143,7 +144,7 @@ mod tests {
         machine::hosted::start(64);
         let now = time::now();
         (0..3 * MAX_AT_ONCE).for_each(|_| interrupt_at(now));
-        let waiting = || TIMERS[cpu::current().index()].lock().queue.len();
+        let waiting = || TIMERS[cpu::current()].lock().queue.len();
         for left in [2, 1, 0] {
             run_due();
             assert_eq!(waiting(), left * MAX_AT_ONCE);
