@@ -4,7 +4,7 @@ use abi::arch_x86_64::flat;
 use abi::xen::vm_assist;
 use core::sync::atomic::Ordering;
 use machine::addr::GuestVirt;
-use machine::context::{Active, FLAGS_CLEARED_ON_BOUNCE, Handler, Selectors};
+use machine::context::{Active, FLAGS_CLEARED_ON_BOUNCE, Handler, Registers, Selectors};
 
 use crate::domain::{Domain, EntryFailure};
 
@@ -43,30 +43,21 @@ pub(crate) fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra:
     let iopl = if domain.has_assist(vm_assist::ARCHITECTURAL_IOPL) { u64::from(context.iopl()) << 12 } else { 0 };
     let flags =
         registers.rflags & !(FLAG_INTERRUPT | FLAGS_IOPL) | iopl | if mask_before == 0 { FLAG_INTERRUPT } else { 0 };
-    let mut frame = [0u64; 11];
-    let mut length = 0;
-    let mut push = |word: u64| {
-        frame[length] = word;
-        length += 1;
+    let push = |frame: &[u64]| {
+        let bottom = stack.wrapping_sub(size_of_val(frame) as u64);
+        let written = cpu.write(GuestVirt::new(bottom), frame).map(|()| bottom);
+        written.map_err(|_| EntryFailure::UnwritableStack(bottom))
     };
-    push(registers.rcx);
-    push(registers.r11);
-    match extra {
-        Extra::None => {}
-        Extra::ErrorCode(code) => push(u64::from(code)),
+    let Registers { rcx, r11, rip, rsp, .. } = registers;
+    let (cs, ss) = (code | u64::from(mask_before) << 32, registers.ss & 0xffff);
+    let bottom = match extra {
+        Extra::None => push(&[rcx, r11, rip, cs, flags, rsp, ss]),
+        Extra::ErrorCode(error) => push(&[rcx, r11, error.into(), rip, cs, flags, rsp, ss]),
         Extra::Selectors(selectors) => {
-            for selector in [selectors.ds, selectors.es, selectors.fs, selectors.gs] {
-                push(u64::from(selector));
-            }
+            let Selectors { ds, es, fs, gs } = selectors;
+            push(&[rcx, r11, ds.into(), es.into(), fs.into(), gs.into(), rip, cs, flags, rsp, ss])
         }
-    }
-    push(registers.rip);
-    push(code | u64::from(mask_before) << 32);
-    push(flags);
-    push(registers.rsp);
-    push(registers.ss & 0xffff);
-    let bottom = stack.wrapping_sub(8 * length as u64);
-    cpu.write(GuestVirt::new(bottom), &frame[..length]).map_err(|_| EntryFailure::UnwritableStack(bottom))?;
+    }?;
     if handler.mask_events != 0 {
         set_upcall_mask(cpu, 1);
     }

@@ -126,7 +126,7 @@ fn general_protection(
 }
 
 fn handler(cpu: &Active, number: u8) -> Handler {
-    cpu.context().handlers().traps[usize::from(number)]
+    cpu.context().handlers().trap(number)
 }
 
 /// Whether the guest's code at its present level may raise a software interrupt.

@@ -2,6 +2,7 @@
 //! handed in, so that an attempt can be repeated when the word has changed meanwhile.
 
 use machine::context::Registers;
+use machine::integers::{low_u8, low_u64};
 
 use super::decode::{Instruction, ModRm};
 use super::registers::{self, RAX, RBX, RCX, RDX, mask};
@@ -50,7 +51,7 @@ pub(super) fn operation(instruction: &Instruction, modrm: &ModRm, from: &Registe
     let register = || registers::read(from, modrm.register, size, instruction.rex);
     let operation = match instruction.opcode {
         // Number 7, `cmp`, does not write.
-        opcode @ 0x00..=0x31 => Operation::Combine((opcode >> 3) as u8, register()),
+        opcode @ 0x00..=0x31 => Operation::Combine((opcode >> 3 & 7) as u8, register()),
         0x80 | 0x81 | 0x83 if group != 7 => Operation::Combine(group, immediate),
         0x86 | 0x87 => Operation::Exchange(modrm.register),
         0x88 | 0x89 | 0x0fc3 => Operation::Store(register()),
@@ -62,7 +63,7 @@ pub(super) fn operation(instruction: &Instruction, modrm: &ModRm, from: &Registe
         0x0fb0 | 0x0fb1 => Operation::CompareExchange(modrm.register),
         0x0fc0 | 0x0fc1 => Operation::ExchangeAdd(modrm.register),
         0x0fc7 if group == 1 && size != 8 => Operation::CompareExchangePair,
-        0x0fba if group >= 5 => Operation::Bit(group, (immediate & u64::from(8 * size - 1)) as u8),
+        0x0fba if group >= 5 => Operation::Bit(group, low_u8(immediate) & (8 * size - 1)),
         opcode @ (0x0fab | 0x0fb3 | 0x0fbb) => return Some(bit_string(opcode, size, register())),
         _ => return None,
     };
@@ -74,8 +75,8 @@ const fn bit_string(opcode: u16, size: u8, number: u64) -> (Operation, u64) {
     let unused = 64 - 8 * size as u32;
     let number = (number << unused).cast_signed() >> unused;
     let bits = 8 * size as i64;
-    let group = 5 + ((opcode - 0x0fab) >> 3) as u8;
-    let bit = number.rem_euclid(bits) as u8;
+    let group = 5 + ((opcode - 0x0fab) >> 3 & 3) as u8;
+    let bit = low_u8(number.rem_euclid(bits).cast_unsigned());
     (Operation::Bit(group, bit), (number.div_euclid(bits) * size as i64).cast_unsigned())
 }
 
@@ -168,7 +169,7 @@ fn keeping_carry(registers: &mut Registers, act: impl FnOnce(&mut Registers) -> 
 fn set_flags(result: u64, size: u8, others: u64, registers: &mut Registers) {
     let mut flags = others;
     // The low byte alone decides.
-    if (result as u8).count_ones().is_multiple_of(2) {
+    if low_u8(result).count_ones().is_multiple_of(2) {
         flags |= PARITY;
     }
     if result == 0 {
@@ -188,8 +189,7 @@ fn logic(result: u64, size: u8, registers: &mut Registers) -> u64 {
 /// `left + right + carry`; all are within `size` bytes.
 fn add(left: u64, right: u64, carry: u64, size: u8, registers: &mut Registers) -> u64 {
     let wide = u128::from(left) + u128::from(right) + u128::from(carry);
-    // Cut to the operand.
-    let result = wide as u64 & mask(size);
+    let result = low_u64(wide) & mask(size);
     let carried = wide > u128::from(mask(size));
     finish(left, right, result, (left ^ result) & (right ^ result), carried, size, registers)
 }

@@ -211,8 +211,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Instruction> {
         Immediate::Byte => bytes.signed(1)?,
         Immediate::Full => bytes.signed(size.min(4))?,
     };
-    // The position is at most MAX_LENGTH.
-    let length = bytes.position as u8;
+    let length = u8::try_from(bytes.position).ok()?;
     Some(Instruction { opcode, length, size, rex: rex != 0, lock, repeat, narrow, segment, modrm, immediate })
 }
 

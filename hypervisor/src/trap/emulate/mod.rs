@@ -23,6 +23,7 @@ use core::sync::atomic::Ordering;
 use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::counters::{self, Counter};
+use machine::integers::low_u32;
 
 pub(crate) use page_table::{fast_page_table_write, page_table_write};
 pub(crate) use privileged::privileged;
@@ -123,21 +124,20 @@ const FAULT_ADDRESS_OFFSET: usize = offset_of!(VcpuInfo, arch) + offset_of!(Arch
 /// Acts on #UD: `cpuid` behind the prefix that asks for its emulation, in the kernel or in a process.
 pub(crate) fn invalid_opcode(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
     const CPUID: [u8; 2] = [0x0f, 0xa2];
-    const LENGTH: usize = EMULATE_PREFIX.len() + CPUID.len();
+    const LENGTH: u8 = 7;
     let base = match code::mode(cpu) {
         Some(Mode::Long) => 0,
         Some(Mode::Compatible(base)) => base,
         None => return Emulation::Refused,
     };
-    let mut bytes = [0; LENGTH];
+    let mut bytes = [0; LENGTH as usize];
     let address = GuestVirt::new(base.wrapping_add(cpu.registers().rip));
     // A fetch that fails behind the prefix would be a page fault of the guest's; the instruction is one, so it was readable just now.
     if cpu.read_bytes(address, &mut bytes).is_err() || bytes != forced(CPUID) {
         return Emulation::Refused;
     }
     cpuid(cpu, domain, vcpu);
-    // Seven bytes.
-    complete(cpu, LENGTH as u8)
+    complete(cpu, LENGTH)
 }
 
 /// The bytes of an instruction behind the prefix.
@@ -149,8 +149,7 @@ const fn forced([first, second]: [u8; 2]) -> [u8; 7] {
 /// Performs `cpuid`.
 fn cpuid(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     let registers = cpu.registers();
-    // The instruction looks at the low halves.
-    let (leaf, subleaf) = (registers.rax as u32, registers.rcx as u32);
+    let (leaf, subleaf) = (low_u32(registers.rax), low_u32(registers.rcx));
     let [eax, ebx, ecx, edx] = cpu_policy::cpuid(domain, vcpu, cpu, leaf, subleaf);
     let registers = cpu.registers_mut();
     (registers.rax, registers.rbx) = (u64::from(eax), u64::from(ebx));

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 use machine::context::{Active, Registers};
 use machine::frames::{AcquireError, Budget, FrameRef, L1, Promotion, TypedRef};
+use machine::integers::{low_u8, low_u16};
 
 use super::arithmetic::{Operation, operation};
 use super::common_forms::{self, CommonForm, Form};
@@ -119,8 +120,7 @@ fn perform(
     if operand != address.get() || !whole {
         return None;
     }
-    // The offset is below 4096.
-    let index = (address.page_offset() / 8) as u16;
+    let index = low_u16((address.page_offset() / 8) as u64);
     let admission = &mut GuestAdmission::of(domain);
     match form.form {
         Form::Store(register) => {
@@ -236,8 +236,7 @@ fn place(cpu: &Active, domain: &Domain, address: GuestVirt, size: u8) -> Option<
         return None;
     }
     let table = table_at(cpu, domain, address)?.frame().again();
-    // The offset is below 4096.
-    Some(Place { table, index: (offset / 8) as u16, byte: (offset % 8) as u8, size })
+    Some(Place { table, index: low_u16((offset / 8) as u64), byte: low_u8((offset % 8) as u64), size })
 }
 
 /// Performs the operation on the entry, and on the registers given.

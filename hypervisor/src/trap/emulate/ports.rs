@@ -7,6 +7,7 @@ use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::hardware::Hardware;
 use machine::hardware::ports::Width;
+use machine::integers::{low_u8, low_u32};
 
 use super::decode::Instruction;
 use super::registers::{self, RAX};
@@ -75,13 +76,12 @@ pub(super) fn access(cpu: &mut Active, domain: &Domain, instruction: &Instructio
         return access_memory(cpu, &ports, instruction, breakpoints);
     }
     // A 32-bit result clears the upper half.
-    let size = width.bytes() as u8;
+    let size = low_u8(width.bytes().into());
     if instruction.opcode & 2 == 0 {
         let value = ports.read();
         registers::write(cpu.registers_mut(), RAX, size, true, value.into());
     } else {
-        // Cut to at most 32 bits.
-        ports.write(registers::read(cpu.registers(), RAX, size, true) as u32);
+        ports.write(low_u32(registers::read(cpu.registers(), RAX, size, true)));
     }
     complete_with(cpu, instruction.length, breakpoints)
 }
@@ -159,9 +159,7 @@ fn output(cpu: &Active, ports: &Ports, address: GuestVirt, bytes: &mut [u8]) -> 
     if cpu.read_bytes(address, bytes).is_err() {
         return false;
     }
-    let mut value = [0; 4];
-    value[..bytes.len()].copy_from_slice(bytes);
-    ports.write(u32::from_le_bytes(value));
+    ports.write(bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte)));
     true
 }
 
@@ -170,7 +168,6 @@ fn input(cpu: &Active, ports: &Ports, address: GuestVirt, bytes: &mut [u8]) -> b
     if cpu.read_bytes(address, bytes).is_err() || cpu.write_bytes(address, bytes).is_err() {
         return false;
     }
-    let value = ports.read().to_le_bytes();
-    bytes.copy_from_slice(&value[..bytes.len()]);
+    bytes.iter_mut().zip(ports.read().to_le_bytes()).for_each(|(byte, read)| *byte = read);
     cpu.write_bytes(address, bytes).is_ok()
 }

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use abi::xen::vm_assist;
 use machine::context::Active;
+use machine::integers::low_u32;
 
 use super::decode::{Instruction, ModRm, Operand, decode};
 use super::{Emulation, INVALID_OPCODE, PROTECTION_FAULT};
@@ -101,7 +102,7 @@ fn set_extended_states(cpu: &mut Active, domain: &Domain, instruction: &Instruct
     }
     let registers = cpu.registers();
     // The low half of RCX names the register; there is only register 0.
-    let (number, value) = (registers.rcx as u32, registers::read_pair(registers));
+    let (number, value) = (low_u32(registers.rcx), registers::read_pair(registers));
     let known = value & !cpu_policy::extended_states(domain) == 0;
     if number != 0 || !known || !cpu.set_xcr0(value) {
         return PROTECTION_FAULT;
@@ -153,7 +154,7 @@ fn store_table(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Em
 /// The MSR that RCX names.
 fn msr_number(cpu: &Active) -> u32 {
     // The instruction looks at the low half.
-    cpu.registers().rcx as u32
+    low_u32(cpu.registers().rcx)
 }
 
 fn read_msr(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, length: u8) -> Emulation {
