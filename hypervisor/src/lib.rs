@@ -2,6 +2,17 @@
 //! All of it safe Rust over `machine`, so that the same code runs on the machine and inside `cargo test`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(any(test, feature = "testing")),
+    deny(
+        clippy::cast_lossless,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::indexing_slicing,
+        clippy::unwrap_used
+    )
+)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "testing"))]

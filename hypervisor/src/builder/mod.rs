@@ -2,6 +2,16 @@
 //! is checked, every size has a limit, and a guest that cannot be built leaves nothing behind.
 
 mod bzimage;
+#[cfg_attr(
+    not(any(test, feature = "testing")),
+    expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::indexing_slicing,
+        reason = "the decoders index buffers within bounds that the formats give"
+    )
+)]
 pub(crate) mod decompress;
 pub(crate) mod elf;
 pub(crate) mod hypercall_page;
@@ -146,7 +156,8 @@ fn build_into(
     })?;
 
     for segment in &kernel.segments {
-        memory.write(segment.physical, &image.bytes()[segment.file.clone()]);
+        let contents = image.bytes().get(segment.file.clone());
+        memory.write(segment.physical, contents.ok_or(ImageError::Malformed("ELF file", "a segment ends beyond it"))?);
     }
     if let Some(page) = kernel.notes.hypercall_page {
         memory.write(hypercall_page_place(page, &layout, kernel)?, &hypercall_page::contents());
@@ -164,13 +175,13 @@ fn build_into(
         memory.write(bytes(layout.start_info) + size_of_val(&info) as u64, screen);
     }
     let root = page_tables::build(domain, &memory, &layout).map_err(|_| BuildError::Refused)?;
+    let vcpu = domain.vcpus().first().ok_or(BuildError::Refused)?;
 
     // nothing fails from here on
     if let (Some(rings), Some(ports)) = (layout.rings, ports) {
         attach_rings(domain, &memory, rings, ports);
     }
 
-    let vcpu = &domain.vcpus()[0];
     if let Some(context) = vcpu.parked().as_mut() {
         let registers = context.registers_mut();
         registers.rip = kernel.notes.entry;
