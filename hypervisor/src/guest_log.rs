@@ -1,5 +1,8 @@
-//! Log messages that a guest can cause. They are limited in rate, so that no guest floods the log,
-//! and by the level of the option `guest_loglvl=`.
+//! Log messages: those that a guest can cause, and those of the host.
+//!
+//! Messages that a guest can cause are limited in rate, so that no guest floods the log, and by the
+//! level of the option `guest_loglvl=`. The macros of the crate `log` are disallowed, so that each
+//! message is one or the other.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -55,9 +58,15 @@ pub(crate) fn log_guest(domain: &Domain, level: log::Level, message: fmt::Argume
     let Some(swallowed) = domain.log_limiter.admit(machine::time::now()) else { return };
     let (id, name) = (domain.id().0, &domain.settings().name);
     if swallowed != 0 {
-        log::log!(level, "d{id} {name}: {swallowed} messages left out");
+        log_host(level, format_args!("d{id} {name}: {swallowed} messages left out"));
     }
-    log::log!(level, "d{id} {name}: {message}");
+    log_host(level, format_args!("d{id} {name}: {message}"));
+}
+
+/// Logs a message without a limit. See [`host_log!`].
+#[expect(clippy::disallowed_macros, reason = "the one place that hands messages to the logger")]
+pub(crate) fn log_host(level: log::Level, message: fmt::Arguments<'_>) {
+    log::log!(level, "{message}");
 }
 
 /// `guest_log!(domain, Warn, "format", …)`: logs what a guest has caused, limited in rate.
@@ -67,7 +76,16 @@ macro_rules! guest_log {
     };
 }
 
-pub(crate) use guest_log;
+/// `host_log!(Warn, "format", …)`: logs a message of the host's own, without a limit. It is for
+/// start-up, for what occurs once, and for steps in the life of a domain, which the host or the
+/// control domain causes by starting it.
+macro_rules! host_log {
+    ($level:ident, $($message:tt)+) => {
+        $crate::guest_log::log_host(::log::Level::$level, ::core::format_args!($($message)+))
+    };
+}
+
+pub(crate) use {guest_log, host_log};
 
 #[cfg(test)]
 mod tests {

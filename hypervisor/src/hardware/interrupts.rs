@@ -366,17 +366,20 @@ pub(crate) fn publish_in(hardware: &Hardware, page: SharedPage) -> Result<(), Er
     Ok(())
 }
 
-/// Writes the messages of a function anew: it has lost them.
-pub(crate) fn restore(hardware: &Hardware, function: Function) {
-    for (slot, number) in lock(hardware).slots.iter().zip(0u32..) {
+/// Writes the messages of a function again after the function has lost them. Returns how many
+/// interrupts it has.
+pub(crate) fn restore(hardware: &Hardware, function: Function) -> u32 {
+    let mut restored = 0;
+    for slot in &lock(hardware).slots {
         if let (Usage::Message { function: found, messages }, Some(vector)) = (&slot.usage, &slot.vector)
             && *found == function
         {
             messages.set(hardware, function, vector);
             messages.mask(hardware, function, u32::MAX, slot.bound.is_none());
-            log::debug!("hardware: interrupt {number} set anew");
+            restored += 1;
         }
     }
+    restored
 }
 
 /// Takes the interrupts that have come in on this pCPU, and calls `raise` with the domain, its port

@@ -12,6 +12,7 @@ use machine::{console, m2p, power};
 
 use super::host_end;
 use crate::domain::{self, Domain, Life, Zombie};
+use crate::guest_log::host_log;
 use crate::memory::{claim, mmuext};
 use crate::{event_channel, latency};
 
@@ -122,7 +123,7 @@ fn retire(domain: Arc<Domain>) {
         // Its last frame may have returned before the number was given up.
         frames::note_owner_emptied();
     } else {
-        log::info!("domain {} is dead, others hold {} of its frames", id.0, frames::owned_by(id));
+        host_log!(Info, "domain {} is dead, others hold {} of its frames", id.0, frames::owned_by(id));
     }
 }
 
@@ -183,10 +184,10 @@ fn tear_down(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
 
 /// A number is free again. The host without a control domain is done when its last guest is.
 fn conclude(id: DomainId) {
-    log::info!("domain {} is gone, {} frames free", id.0, frames::free_frames());
+    host_log!(Info, "domain {} is gone, {} frames free", id.0, frames::free_frames());
     event_channel::raise_for_control(virq::DOM_EXC);
     if domain::is_empty() {
-        latency::report().for_each(|line| log::info!("{line}"));
+        latency::report().for_each(|line| host_log!(Info, "{line}"));
         console::announce(format_args!("no guest is left"));
         power::off();
     }

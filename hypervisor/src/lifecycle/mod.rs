@@ -11,6 +11,7 @@ pub(crate) use destroy::{destroy_initial, forget_all, withdraw_initial};
 use alloc::sync::Arc;
 
 use crate::domain::{self, Domain, EndReason};
+use crate::guest_log::host_log;
 use crate::{event_channel, scheduler};
 
 /// Building is done: the domain's vCPUs may run.
@@ -30,7 +31,7 @@ pub(crate) fn end(domain: &Arc<Domain>, reason: EndReason) {
     if domain.is_privileged() || domain::control_domain().is_none() {
         destroy::note_ended(domain);
     } else {
-        log::info!("domain {} has ended: {reason}", domain.id().0);
+        host_log!(Info, "domain {} has ended: {reason}", domain.id().0);
         event_channel::report_end(domain, reason == EndReason::Suspend);
     }
 }

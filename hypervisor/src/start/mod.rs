@@ -9,7 +9,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use abi::xen::DomainId;
-use log::{error, info, warn};
 use machine::addr::{CpuSet, PAGE_SIZE};
 use machine::boot;
 use machine::boot::options::{Amount, Dom0Memory};
@@ -19,6 +18,7 @@ use machine::{cpu, frames, heap};
 
 use crate::builder::{self, Image};
 use crate::domain::{self, Domain, MAX_VCPUS, Settings};
+use crate::guest_log::host_log;
 use crate::lifecycle;
 use crate::{scheduler, vcpu_loop};
 pub(crate) use plan::LONGEST_NAME;
@@ -43,10 +43,15 @@ pub fn main() -> ! {
     crate::cpu_policy::init();
     let info = boot::info();
     let modules = info.modules();
-    info!("{} MiB of memory free, {} boot modules", (frames::free_frames() * PAGE_SIZE as u64) >> 20, modules.len());
+    host_log!(
+        Info,
+        "{} MiB of memory free, {} boot modules",
+        (frames::free_frames() * PAGE_SIZE as u64) >> 20,
+        modules.len()
+    );
     let arguments: Vec<_> = modules.iter().map(|module| info.arguments(module)).collect();
     if start_guests(Plan::new(&arguments)) == 0 {
-        error!("no guest could be started; powering off");
+        host_log!(Error, "no guest could be started; powering off");
         machine::power::off();
     }
     crate::console::serve_devices();
@@ -62,7 +67,7 @@ pub fn main() -> ! {
 /// Builds and starts what was planned; returns how many domains that are.
 fn start_guests(plan: Plan<'_>) -> usize {
     for index in &plan.unused {
-        warn!("boot module {index} is of no use here");
+        host_log!(Warn, "boot module {index} is of no use here");
         ModuleContents::take(*index).map(ModuleContents::release);
     }
     let mut started = 0;
@@ -72,11 +77,11 @@ fn start_guests(plan: Plan<'_>) -> usize {
                 started += 1;
                 hand_screen_over();
             }
-            Err(why) => error!("initial domain not started: {why}"),
+            Err(why) => host_log!(Error, "initial domain not started: {why}"),
         }
     }
     if plan.initial_domain.is_none() && plan.guests.is_empty() {
-        error!("no boot module is a guest's kernel");
+        host_log!(Error, "no boot module is a guest's kernel");
     }
     let mut next_id = 1;
     for wanted in plan.guests {
@@ -89,7 +94,7 @@ fn start_guests(plan: Plan<'_>) -> usize {
                 started += 1;
                 next_id += 1;
             }
-            Err(why) => error!("guest {name} not started: {why}"),
+            Err(why) => host_log!(Error, "guest {name} not started: {why}"),
         }
     }
     started
@@ -99,7 +104,7 @@ fn start_guests(plan: Plan<'_>) -> usize {
 fn hand_screen_over() {
     let options = boot::options();
     if options.consoles.vga && !options.video.keep && boot::video().is_some() {
-        info!("the screen is the initial domain's from here on (vga=keep keeps it)");
+        host_log!(Info, "the screen is the initial domain's from here on (vga=keep keeps it)");
         machine::console::release_screen();
     }
 }
@@ -152,7 +157,7 @@ fn memory_for(wanted: Dom0Memory, free: u64, total: u64) -> u64 {
 fn pin(domain: &Domain, cpus: usize) {
     for (vcpu, number) in domain.vcpus().iter().zip((0..saturating_u32(cpus)).cycle()) {
         if scheduler::set_affinity(vcpu, CpuSet::from_bits(1 << number)).is_err() {
-            warn!("vCPU {} of the initial domain is not pinned: no pCPU {number}", vcpu.id().index());
+            host_log!(Warn, "vCPU {} of the initial domain is not pinned: no pCPU {number}", vcpu.id().index());
         }
     }
 }
@@ -186,7 +191,7 @@ fn start(
     }
     let settings = domain.settings();
     let memory = (u64::from(settings.max_frames) * PAGE_SIZE as u64) >> 20;
-    info!("domain {}: {}, {memory} MiB, {} vCPUs", id.0, settings.name, settings.vcpus);
+    host_log!(Info, "domain {}: {}, {memory} MiB, {} vCPUs", id.0, settings.name, settings.vcpus);
     lifecycle::start(&domain);
     Ok(())
 }

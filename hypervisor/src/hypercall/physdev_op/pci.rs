@@ -9,6 +9,7 @@ use machine::hardware::pci::Function;
 use machine::hardware::{DeviceFrame, Hardware};
 
 use crate::call::{CallResult, Caller};
+use crate::guest_log::guest_log;
 use crate::hardware::{devices, interrupts};
 
 /// The function, in the only segment whose configuration space can be reached through ports.
@@ -71,19 +72,20 @@ pub(super) fn mmcfg_reserved(caller: &mut Caller<'_>, hardware: &Hardware, argum
 
 pub(super) fn restore_msi(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
     let ManagePci { bus, device_function } = caller.cpu.read(argument)?;
-    restore(hardware, Function { bus, device_function })
+    restore(caller, hardware, Function { bus, device_function })
 }
 
 pub(super) fn restore_msi_extended(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
     let device: PciDevice = caller.cpu.read(argument)?;
-    restore(hardware, function(&device)?)
+    restore(caller, hardware, function(&device)?)
 }
 
-fn restore(hardware: &Hardware, function: Function) -> CallResult {
+fn restore(caller: &Caller<'_>, hardware: &Hardware, function: Function) -> CallResult {
     if !devices::is_known(function) {
         return Err(Errno::ENODEV.into());
     }
-    interrupts::restore(hardware, function);
+    let restored = interrupts::restore(hardware, function);
+    guest_log!(caller.domain, Debug, "messages of {restored} interrupts of {function:?} restored");
     Ok(0)
 }
 

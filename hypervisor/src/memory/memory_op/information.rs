@@ -11,6 +11,7 @@ use machine::frames;
 use machine::integers::saturating_u32;
 
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege};
+use crate::guest_log::host_log;
 
 /// What it costs to tell a frame of the M2P, and a range of a memory map.
 const COST_OF_EXTENT: u32 = 4;
@@ -110,7 +111,8 @@ pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRe
 fn note_guest_kernel() {
     static NOTED: AtomicBool = AtomicBool::new(false);
     if !NOTED.swap(true, Ordering::Relaxed) {
-        log::error!(
+        host_log!(
+            Error,
             "initial domain cannot work: its kernel takes itself for a guest's (Linux without CONFIG_XEN_DOM0, as \
              Debian's linux-image-cloud-amd64); install one that can be an initial domain's (linux-image-amd64)"
         );
