@@ -1,7 +1,6 @@
 //! Paravane: domains, vCPUs, what a guest may map, scheduling, event channels, grant tables, hypercalls, time, consoles.
 //! All of it safe Rust over `machine`, so that the same code runs on the machine and inside `cargo test`.
 #![no_std]
-#![forbid(unsafe_code)]
 #![cfg_attr(
     not(any(test, feature = "testing")),
     deny(

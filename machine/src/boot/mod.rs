@@ -369,7 +369,6 @@ pub(crate) fn seal_memory(memory: Memory) -> &'static Memory {
 macro_rules! entry_point {
     ($main:path) => {
         #[unsafe(no_mangle)]
-        #[allow(unsafe_code, reason = "exports the name that boot calls; a second one would not link")]
         extern "Rust" fn paravane_main() -> ! {
             $main()
         }

@@ -79,15 +79,17 @@ fn add_leaf(text: &str, kind: Kind, range: Range<usize>, leaves: &mut Vec<Piece>
     leaves.push(Piece { kind, range });
 }
 
-/// Whether `word` occurs as an identifier or keyword.
-pub(crate) fn has_word(text: &str, word: &str) -> Result<bool> {
-    let is_word = |piece: &Piece| piece.kind == Kind::Identifier && text[piece.range.clone()] == *word;
-    Ok(pieces(text)?.iter().any(is_word))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Kind, has_word, pieces};
+    use anyhow::Result;
+
+    use super::{Kind, Piece, pieces};
+
+    /// Whether `word` occurs as an identifier or keyword.
+    fn has_word(text: &str, word: &str) -> Result<bool> {
+        let is_word = |piece: &Piece| piece.kind == Kind::Identifier && text[piece.range.clone()] == *word;
+        Ok(pieces(text)?.iter().any(is_word))
+    }
 
     #[test]
     fn comments_and_literals_are_no_code() {

@@ -13,8 +13,8 @@ const WORKSPACES: [&str; 3] = [".", "guests", "fuzz"];
 /// Packages that also run on the bare machine.
 const BARE: [&str; 4] = ["abi", "machine", "hypervisor", "image"];
 
-/// Clippy's arguments: no warning is accepted, and an attribute that lifts a lint has a reason.
-const STRICT: [&str; 5] = ["--", "-D", "warnings", "-D", "clippy::allow_attributes_without_reason"];
+/// Clippy's arguments: no warning is accepted.
+const STRICT: [&str; 3] = ["--", "-D", "warnings"];
 
 /// The sources are formatted; with `fix` they are formatted first.
 pub(super) fn format(fix: bool) -> Checked {

@@ -36,9 +36,8 @@ type Checked = Result<Verdict>;
 impl Check {
     /// Runs all checks, the fast ones first.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let checks: [(&str, &dyn Fn() -> Checked); 8] = [
+        let checks: [(&str, &dyn Fn() -> Checked); 7] = [
             ("format", &|| compiler::format(self.fix)),
-            ("unsafe code", &sources::unsafe_code),
             ("length of files", &sources::lengths),
             ("layers", &|| documents::layers(self.fix)),
             ("words", &sources::words),

@@ -1,37 +1,14 @@
-//! Checks of the source text: where unsafe code is, the length of files, and prose.
+//! Checks of the source text: the length of files, and prose.
 
 use anyhow::{Context, Result};
 
 use super::{Checked, none_of};
 use crate::foundation::workspace;
 use crate::source::files::{self, TextFile};
-use crate::source::{tokens, words};
+use crate::source::words;
 
 /// The largest number of lines of a file.
 const MAX_LINES: usize = 800;
-
-/// Keywords and macros of unsafe code and assembly.
-const UNSAFE: [&str; 4] = ["unsafe", "asm", "global_asm", "naked_asm"];
-
-/// Folders that may have unsafe code.
-const ALLOWED: [&str; 2] = ["machine", "guests"];
-
-/// Unsafe code and assembly only where they are allowed. The lint `unsafe_code` alone does not
-/// keep them there: any module can lift it.
-pub(super) fn unsafe_code() -> Checked {
-    each_file(&["*.rs"], |file| {
-        if ALLOWED.iter().any(|folder| file.path.starts_with(folder)) {
-            return Ok(None);
-        }
-        for word in UNSAFE {
-            // The text is searched first, because tokens take long.
-            if file.text.contains(word) && tokens::has_word(&file.text, word)? {
-                return Ok(Some(format!("'{word}' outside of machine/ and guests/: move it into machine/")));
-            }
-        }
-        Ok(None)
-    })
-}
 
 /// No file is longer than is good for reading.
 pub(super) fn lengths() -> Checked {
