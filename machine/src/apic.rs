@@ -4,6 +4,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::integers::low_u32;
 use crate::processor::registers::{self, msr};
 use crate::vectors;
 
@@ -43,7 +44,7 @@ static MEMORY: AtomicU64 = AtomicU64::new(0);
 
 fn read(register: u32) -> u32 {
     match MEMORY.load(Ordering::Relaxed) {
-        0 => registers::read_msr(msr::X2APIC + register) as u32,
+        0 => low_u32(registers::read_msr(msr::X2APIC + register)),
         // SAFETY: the page of registers is mapped there for ever.
         base => unsafe { ((base + u64::from(register) * 16) as *const u32).read_volatile() },
     }

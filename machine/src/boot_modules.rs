@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{MachineAddr, Mfn, PAGE_SIZE};
 use crate::boot::{self, MAX_MODULES, MemoryKind};
+use crate::integers::to_usize;
 use crate::{frames, ram};
 
 /// Modules whose contents have been handed out, by bit.
@@ -43,7 +44,7 @@ impl ModuleContents {
         }
         let frame = ram::direct_map(Mfn::containing(self.start));
         // SAFETY: the module lies in the direct map, and its first byte in that frame.
-        let first = unsafe { frame.add((self.start.get() as usize) % PAGE_SIZE) };
+        let first = unsafe { frame.add(to_usize(self.start.get()) % PAGE_SIZE) };
         // SAFETY: boot has kept the module's frames out of the allocator and out of every table of
         // its own, so nothing writes there before `release` consumes this value.
         unsafe { core::slice::from_raw_parts(first, self.length) }
@@ -53,7 +54,7 @@ impl ModuleContents {
     /// module or with something that is not free memory. Returns how many that were.
     pub fn release(self) -> u64 {
         let modules = boot::info().modules();
-        let range = modules[self.index].frames();
+        let Some(range) = modules.get(self.index).map(|module| module.frames()) else { return 0 };
         let mut given = 0;
         let mut run = range.start.get();
         for number in range.start.get()..=range.end.get() {

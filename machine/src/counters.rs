@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::addr::{CpuId, MAX_CPUS};
+use crate::addr::{CpuId, MAX_CPUS, PerCpu};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $counter:ident $name:literal;)*) => {
@@ -83,15 +83,15 @@ counters! {
 #[repr(align(64))]
 struct Row([AtomicU64; Counter::ALL.len()]);
 
-type Rows = [Row; MAX_CPUS];
+type Rows = PerCpu<Row>;
 
-static COUNTS: Rows = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
+static COUNTS: Rows = PerCpu::new([const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS]);
 /// The counts at the last reset.
-static STARTS: Rows = [const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS];
+static STARTS: Rows = PerCpu::new([const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS]);
 
 #[inline]
 fn word(rows: &Rows, cpu: CpuId, counter: Counter) -> &AtomicU64 {
-    &rows[cpu.index()].0[counter as usize]
+    &rows[cpu].0[counter as usize]
 }
 
 /// Counts one.

@@ -31,7 +31,7 @@ pub(crate) fn sort(table: &mut [Entry]) {
 pub(crate) fn find(table: &[Entry], start: u64, address: u64) -> Option<u64> {
     let offset = i32::try_from(address.wrapping_sub(start).cast_signed()).ok()?;
     let index = table.binary_search_by_key(&offset, |entry| entry.instruction).ok()?;
-    Some(start.wrapping_add_signed(table[index].fixup.into()))
+    Some(start.wrapping_add_signed(table.get(index)?.fixup.into()))
 }
 
 #[cfg(test)]

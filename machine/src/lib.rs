@@ -5,6 +5,16 @@
 //! on the machine itself, and `hosted` inside a test process, where RAM is a mapping and CPUs are
 //! threads.
 #![no_std]
+#![cfg_attr(
+    target_os = "none",
+    deny(
+        clippy::cast_lossless,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::unwrap_used
+    )
+)]
 
 extern crate alloc;
 #[cfg(not(target_os = "none"))]

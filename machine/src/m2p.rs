@@ -5,6 +5,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::{Mfn, Pfn};
+use crate::integers::to_usize;
 use crate::ram;
 
 /// The entry of frames without a number.
@@ -20,7 +21,7 @@ fn pages() -> u64 {
 
 /// The frames that the table itself lies in, one for each 2 MiB.
 pub fn frames() -> impl Iterator<Item = Mfn> {
-    let starts = (0..pages()).step_by(CHUNK as usize);
+    let starts = (0..pages()).step_by(to_usize(CHUNK));
     ram::m2p_frame().into_iter().flat_map(move |first| starts.clone().map(move |page| Mfn::new(first.get() + page)))
 }
 

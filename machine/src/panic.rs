@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::addr::{CpuId, MAX_CPUS};
+use crate::addr::{CpuId, MAX_CPUS, PerCpu};
 use crate::address_space::windows;
 use crate::console::backend as console;
 use crate::context::Registers;
@@ -28,14 +28,16 @@ struct Stopped {
     stack: AtomicU64,
 }
 
-static STOPPED: [Stopped; MAX_CPUS] = [const {
-    Stopped {
-        state: AtomicU32::new(0),
-        instruction: AtomicU64::new(0),
-        frame: AtomicU64::new(0),
-        stack: AtomicU64::new(0),
-    }
-}; MAX_CPUS];
+static STOPPED: PerCpu<Stopped> = PerCpu::new(
+    [const {
+        Stopped {
+            state: AtomicU32::new(0),
+            instruction: AtomicU64::new(0),
+            frame: AtomicU64::new(0),
+            stack: AtomicU64::new(0),
+        }
+    }; MAX_CPUS],
+);
 
 struct Emergency;
 
@@ -87,7 +89,7 @@ pub(crate) fn on_nmi(registers: &Registers) {
     if ENDING.load(Ordering::SeqCst) == 0 {
         return;
     }
-    let stopped = &STOPPED[per_cpu::current().index()];
+    let stopped = &STOPPED[per_cpu::current()];
     stopped.instruction.store(registers.rip, Ordering::Relaxed);
     stopped.frame.store(registers.rbp, Ordering::Relaxed);
     stopped.stack.store(registers.rsp, Ordering::Relaxed);
@@ -99,7 +101,7 @@ pub(crate) fn on_nmi(registers: &Registers) {
 /// Makes this CPU the one that ends the host. A second one waits to be stopped; a panic inside the
 /// panic stops at once.
 fn begin() {
-    let here = per_cpu::current().index() as u32 + 1;
+    let here = per_cpu::current().number() + 1;
     match ENDING.compare_exchange(0, here, Ordering::SeqCst, Ordering::SeqCst) {
         Ok(_) => {
             console::begin_emergency();
@@ -175,7 +177,7 @@ fn finish() -> ! {
     let others = || per_cpu::all_online().filter(|&cpu| cpu != here);
     others().for_each(|cpu| apic::send_nmi(per_cpu::apic_id(cpu)));
     for cpu in others() {
-        let stopped = &STOPPED[cpu.index()];
+        let stopped = &STOPPED[cpu];
         let mut patience = 50_000_000;
         while stopped.state.load(Ordering::Acquire) == 0 && patience > 0 {
             core::hint::spin_loop();

@@ -9,6 +9,7 @@ use super::early::Early;
 use super::tables::{self, Mapper};
 use crate::boot::ranges::{MAX_RANGES, RangeSet};
 use crate::boot::{BootInfo, MAX_MEMORY, MemoryKind};
+use crate::integers::to_usize;
 use crate::layout;
 
 const LOW: u64 = 1 << 20;
@@ -113,5 +114,5 @@ pub(crate) fn map_firmware(
     );
     // SAFETY: just mapped, if it was not before. Firmware tables are not in free RAM (the memory
     // map says so), or are only read before that is given out, and nothing writes them.
-    Some(unsafe { core::slice::from_raw_parts(layout::direct(address) as *const u8, length as usize) })
+    Some(unsafe { core::slice::from_raw_parts(layout::direct(address) as *const u8, to_usize(length)) })
 }

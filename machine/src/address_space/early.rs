@@ -3,6 +3,7 @@
 //! GiB, never given back.
 
 use crate::boot::ranges::RangeSet;
+use crate::integers::to_usize;
 use crate::layout;
 
 const LIMIT: u64 = 1 << 32;
@@ -43,7 +44,7 @@ impl Early {
         let start = self.take(size, align);
         // SAFETY: the range was free RAM until now, below 4 GiB and therefore in the boot direct
         // map.
-        unsafe { (layout::direct(start) as *mut u8).write_bytes(byte, size as usize) };
+        unsafe { (layout::direct(start) as *mut u8).write_bytes(byte, to_usize(size)) };
         start
     }
 

@@ -6,6 +6,7 @@ use core::arch::asm;
 use super::early::Early;
 use super::tables::{self, Mapper};
 use crate::addr::CpuId;
+use crate::integers::low_u16;
 use crate::layout;
 use crate::per_cpu::{self, CpuInfo};
 use crate::processor::registers::DescriptorTable;
@@ -110,7 +111,7 @@ fn fill_info(cpu: CpuId, apic_id: u32, trap_entry: u64, info: *mut CpuInfo) {
     let top = |index| base(cpu) + trap_stack(index) + TRAP_STACK_SIZE;
     info.task_state.interrupt_stacks =
         [top(STACK_NMI), top(STACK_MACHINE_CHECK), top(STACK_DOUBLE_FAULT), top(STACK_DEBUG), 0, 0, 0];
-    info.task_state.io_map = size_of_val(&info.task_state) as u16;
+    info.task_state.io_map = low_u16(size_of_val(&info.task_state) as u64);
 }
 
 fn fill_descriptors(base: u64, page: u64) {

@@ -5,6 +5,7 @@
 use arrayvec::ArrayVec;
 
 use crate::addr::MAX_CPUS;
+use crate::integers::low_u16;
 
 const MAX_TABLE: u32 = 8 << 20;
 
@@ -174,7 +175,7 @@ impl Acpi {
 
     fn read_fadt(&mut self, bytes: &[u8], map: Map<'_>) -> Option<()> {
         let dsdt = u64_at(bytes, 140).filter(|&address| address != 0).or(u32_at(bytes, 40).map(u64::from))?;
-        self.pm1_control = [u32_at(bytes, 64)? as u16, u32_at(bytes, 68)? as u16];
+        self.pm1_control = [low_u16(u32_at(bytes, 64)?.into()), low_u16(u32_at(bytes, 68)?.into())];
         let (command, value) = (u32_at(bytes, 48)?, *bytes.get(52)?);
         self.enable = u16::try_from(command).ok().filter(|&port| port != 0 && value != 0).map(|port| (port, value));
         let flags = u32_at(bytes, 112)?;

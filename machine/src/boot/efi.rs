@@ -129,14 +129,13 @@ impl Efi {
         map(tables, count * TABLE_ENTRY)?;
         let mut vendor = ArrayVec::new();
         if let Some(name) = u64_at(24).filter(|&name| name != 0).and_then(|name| map(name, VENDOR_LENGTH as u64 * 2)) {
-            let characters = name.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+            let characters = name.as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair));
             vendor.extend(characters.take_while(|&character| character != 0).take(VENDOR_LENGTH));
         }
         Some(Self {
             revision: u32_at(8)?,
             tables,
-            // At most 1024.
-            table_count: count as u32,
+            table_count: u32::try_from(count).ok()?,
             firmware_revision: u32_at(32)?,
             vendor,
             runtime: RuntimeTable::read(map, u64_at(88)?, ranges),

@@ -15,9 +15,10 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
-#[cfg(target_os = "none")]
 use crate::addr::MAX_CPUS;
 use crate::addr::{MachineAddr, Mfn};
+#[cfg(target_os = "none")]
+use crate::integers::saturating_u32;
 use crate::once::Once;
 pub use acpi::{MAX_IO_APICS, MAX_OVERRIDES};
 pub use efi::{Efi, EfiRange, RuntimeTable, VENDOR_LENGTH};
@@ -222,7 +223,7 @@ impl BootInfo {
     /// Keeps a string, byte by byte until a zero, the end of the source or of the space. Anything
     /// but printable ASCII becomes a question mark or, for white space, a blank.
     fn add_text(&mut self, bytes: impl Iterator<Item = u8>) -> Text {
-        let start = self.strings.len() as u32;
+        let start = saturating_u32(self.strings.len());
         for byte in bytes.take_while(|&byte| byte != 0) {
             let byte = match byte {
                 b'\t' | b'\n' | b'\r' => b' ',
@@ -234,7 +235,7 @@ impl BootInfo {
                 break;
             }
         }
-        Text { start, length: self.strings.len() as u32 - start }
+        Text { start, length: saturating_u32(self.strings.len()) - start }
     }
 }
 

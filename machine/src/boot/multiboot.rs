@@ -4,6 +4,8 @@
 use super::video::Claim;
 use super::{BootInfo, Text, Vesa};
 
+use crate::integers::to_usize;
+
 /// In eax after a Multiboot 1 loader.
 pub(crate) const MULTIBOOT1_MAGIC: u32 = 0x2bad_b002;
 /// In eax after a Multiboot 2 loader.
@@ -126,10 +128,10 @@ fn multiboot2(source: Source<'_>, at: u64, info: &mut BootInfo) -> Option<()> {
 
 fn multiboot2_tag(source: Source<'_>, kind: u32, tag: u64, size: u64, info: &mut BootInfo) -> Option<()> {
     match kind {
-        1 => info.command_line = info.add_text(source.string(tag + 8, (size - 8) as usize)),
+        1 => info.command_line = info.add_text(source.string(tag + 8, to_usize(size - 8))),
         3 if size >= 16 => {
             let (start, end) = (source.u32(tag + 8)?, source.u32(tag + 12)?);
-            let arguments = info.add_text(source.string(tag + 16, (size - 16) as usize));
+            let arguments = info.add_text(source.string(tag + 16, to_usize(size - 16)));
             info.add_module(start.into(), end.into(), arguments);
         }
         6 if size >= 16 => {

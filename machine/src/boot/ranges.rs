@@ -41,9 +41,11 @@ impl RangeSet {
                 next.start = next.start.min(start);
                 next.end = next.end.max(end);
                 let end = next.end;
-                if self.ranges.get(at + 1).is_some_and(|after| after.start == end) {
-                    let after = self.ranges.remove(at + 1);
-                    self.ranges[at].end = after.end;
+                if let Some(after) = self.ranges.get(at + 1).filter(|after| after.start == end).cloned() {
+                    self.ranges.remove(at + 1);
+                    if let Some(joined) = self.ranges.get_mut(at) {
+                        joined.end = after.end;
+                    }
                 }
             }
             _ => {
@@ -59,8 +61,7 @@ impl RangeSet {
             return;
         }
         let mut at = 0;
-        while at < self.ranges.len() {
-            let range = self.ranges[at].clone();
+        while let Some(range) = self.ranges.get(at).cloned() {
             if range.end <= start || range.start >= end {
                 at += 1;
                 continue;

@@ -150,8 +150,9 @@ impl Claim {
 
     fn framebuffer(&self, memory: &[MemoryRange], vesa: Vesa, limit: u64) -> Result<Framebuffer, Unusable> {
         let &Self { address, pitch, width, height, depth, channels, .. } = self;
-        let channel = |at: usize| Channel { position: channels[at], size: channels[at + 1] };
-        let channels = [channel(0), channel(2), channel(4)];
+        let [red, red_size, green, green_size, blue, blue_size] = channels;
+        let channels = [(red, red_size), (green, green_size), (blue, blue_size)];
+        let channels = channels.map(|(position, size)| Channel { position, size });
         if !matches!(depth, 15 | 16 | 24 | 32) || !are_sound(&channels, depth) {
             return Err(Unusable::Pixels(depth));
         }
@@ -180,7 +181,8 @@ impl TextMode {
     pub(crate) fn of_size(columns: u32, rows: u32) -> Option<Self> {
         let font_height = (400 / rows.max(1)).min(16) as u16;
         let plausible = COLUMNS.contains(&columns) && ROWS.contains(&rows);
-        plausible.then_some(Self { columns: columns as u16, rows: rows as u16, font_height })
+        let (columns, rows) = (u16::try_from(columns).ok()?, u16::try_from(rows).ok()?);
+        plausible.then_some(Self { columns, rows, font_height })
     }
 }
 

@@ -9,6 +9,8 @@ use embedded_graphics::mono_font::MonoFont;
 use embedded_graphics::mono_font::ascii::{FONT_8X13, FONT_10X20};
 use embedded_graphics::pixelcolor::BinaryColor;
 
+use crate::integers::saturating_u32;
+
 const FIRST: u8 = b' ';
 const COUNT: usize = 95;
 const TALLEST: usize = 20;
@@ -36,15 +38,16 @@ impl Glyphs {
 
     fn new(font: &MonoFont<'_>, scale: u32) -> Self {
         let (width, height) =
-            (font.character_size.width.min(u16::BITS), font.character_size.height.min(TALLEST as u32));
+            (font.character_size.width.min(u16::BITS), font.character_size.height.min(saturating_u32(TALLEST)));
         let image_columns = (font.image.size().width / width).max(1);
         let mut rows = [[0; TALLEST]; COUNT];
         for (glyph, character) in rows.iter_mut().zip(FIRST..) {
-            let index = font.glyph_mapping.index(char::from(character)) as u32;
+            let index = saturating_u32(font.glyph_mapping.index(char::from(character)));
             let (left, top) = (index % image_columns * width, index / image_columns * height);
             for (y, row) in (top..top + height).zip(glyph) {
-                let pixel =
-                    |x: &u32| font.image.pixel(Point::new((left + x) as i32, y as i32)) == Some(BinaryColor::On);
+                let pixel = |x: &u32| {
+                    font.image.pixel(Point::new((left + x).cast_signed(), y.cast_signed())) == Some(BinaryColor::On)
+                };
                 *row = (0..width).filter(pixel).map(|x| 1 << x).sum();
             }
         }

@@ -2,6 +2,7 @@
 //! run freely, so that a reader can continue where it stopped.
 
 use super::news::{self, News};
+use crate::integers::low_u32;
 use crate::sync::{Level, SpinLock};
 
 /// Bytes that are kept; a power of two, so that places stay consecutive when an index wraps.
@@ -26,7 +27,9 @@ impl History {
     }
 
     fn push(&mut self, byte: u8) {
-        self.bytes[self.end as usize % HISTORY_SIZE] = byte;
+        if let Some(place) = self.bytes.get_mut(self.end as usize % HISTORY_SIZE) {
+            *place = byte;
+        }
         self.end = self.end.wrapping_add(1);
         if self.end.wrapping_sub(self.start) as usize > HISTORY_SIZE {
             self.start = self.start.wrapping_add(1);
@@ -42,10 +45,9 @@ impl History {
     fn read(&self, index: u32, to: &mut [u8]) -> (u32, usize) {
         let first = self.first(index);
         let length = to.len().min(self.end.wrapping_sub(first) as usize);
-        for (place, at) in to.iter_mut().take(length).zip(first as usize..) {
-            *place = self.bytes[at % HISTORY_SIZE];
-        }
-        (first.wrapping_add(length as u32), length)
+        let bytes = self.bytes.iter().cycle().skip(first as usize % HISTORY_SIZE);
+        to.iter_mut().take(length).zip(bytes).for_each(|(place, byte)| *place = *byte);
+        (first.wrapping_add(low_u32(length as u64)), length)
     }
 }
 

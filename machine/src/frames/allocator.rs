@@ -16,6 +16,7 @@ use super::list::link;
 use super::reference::Allocation;
 use super::slot::{self, NO_FRAME, Slot};
 use crate::addr::{Mfn, PAGE_SHIFT};
+use crate::integers::low_u8;
 use crate::sync::{Level, SpinLock};
 use crate::tlb::clock as tlb_clock;
 
@@ -78,7 +79,7 @@ pub fn add_free_range(start: Mfn, end: Mfn) {
     let mut number = start.get();
     let mut blocks = BLOCKS.lock();
     while number < end.get() {
-        let mut order = if number == 0 { 0 } else { (number.trailing_zeros() as u8).min(MAX_ORDER) };
+        let mut order = if number == 0 { 0 } else { low_u8(number.trailing_zeros().into()).min(MAX_ORDER) };
         while number + (1 << order) > end.get() {
             order -= 1;
         }
@@ -148,8 +149,7 @@ pub(super) fn take(order: u8, address_bits: u32) -> Option<u64> {
     let mut blocks = BLOCKS.lock();
     let fits = |zone: usize| blocks.filled[zone] >> order << order;
     let zone = (0..=highest).rev().find(|&zone| fits(zone) != 0)?;
-    // Orders are far below 256.
-    let found = fits(zone).trailing_zeros() as u8;
+    let found = low_u8(fits(zone).trailing_zeros().into());
     let number = u64::from(blocks.heads[zone][usize::from(found)]);
     blocks.remove(number, found);
     for order in (order..found).rev() {

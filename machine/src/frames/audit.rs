@@ -13,6 +13,7 @@ use super::owner::maps_others;
 use super::slot::{self, KindCode, Slot, Use};
 use super::{access, allocator, root_slots};
 use crate::addr::Mfn;
+use crate::integers::to_usize;
 use crate::pte::RawEntry;
 
 /// References to a frame that a test holds as values.
@@ -31,7 +32,7 @@ pub struct Held {
 /// All differences, one line each.
 pub fn recount(held: impl Fn(Mfn) -> Held) -> Result<(), String> {
     let frames = slot::table_size();
-    let mut expected: Vec<Held> = vec![Held::default(); usize::try_from(frames).expect("a small machine")];
+    let mut expected: Vec<Held> = vec![Held::default(); to_usize(frames)];
     let mut complaints = String::new();
     for (number, own) in (0..frames).zip(&mut expected) {
         *own = held(Mfn::new(number));
@@ -43,7 +44,7 @@ pub fn recount(held: impl Fn(Mfn) -> Held) -> Result<(), String> {
             continue;
         }
         let usage = slot.usage();
-        let own = &mut expected[number as usize];
+        let own = &mut expected[to_usize(number)];
         own.references += u32::from(usage.queued) + u32::from(usage.pinned);
         own.uses += u32::from(usage.pinned);
         own.references += u32::from(slot.block.load(Ordering::Relaxed) & allocator::LISTED != 0);
@@ -56,11 +57,11 @@ pub fn recount(held: impl Fn(Mfn) -> Held) -> Result<(), String> {
     }
     for number in 0..frames {
         let slot = slot::referenced(Mfn::new(number));
-        if is_quiet(slot) && expected[number as usize] == Held::default() {
+        if is_quiet(slot) && expected[to_usize(number)] == Held::default() {
             continue;
         }
         let (references, usage) = (slot.refs.load(Ordering::SeqCst), slot.usage());
-        let wanted = expected[number as usize];
+        let wanted = expected[to_usize(number)];
         if references != wanted.references {
             complaints += &format!("FT-1: {number:#x} has {references} references, {} are held\n", wanted.references);
         }
@@ -90,7 +91,7 @@ fn count_entries(table: Mfn, level: u8, progress: u16, expected: &mut [Held], co
         if !raw.is_present() || !slot::is_ram(raw.frame()) {
             continue;
         }
-        let target = &mut expected[raw.frame().get() as usize];
+        let target = &mut expected[to_usize(raw.frame().get())];
         target.references += 1;
         let slot = slot::referenced(raw.frame());
         let usage = slot.usage();

@@ -10,6 +10,7 @@ use super::list::{link, link_slot};
 use super::reference::{Allocation, FrameRef};
 use super::slot::NO_FRAME;
 use crate::addr::Mfn;
+use crate::integers::to_usize;
 
 /// A run of free frames that has been taken from the free lists. Nothing has been done to the
 /// frames yet, so taking them is short; dropping the value gives them back.
@@ -76,7 +77,7 @@ impl Iterator for Extent {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = (self.end - self.next) as usize;
+        let left = to_usize(self.end - self.next);
         (left, Some(left))
     }
 }

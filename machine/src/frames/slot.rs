@@ -175,7 +175,7 @@ impl Slot {
     /// changes nothing, in every other case and when another CPU changes the word at the same time.
     #[inline]
     pub(super) fn add_use(&self, kind: KindCode, first: bool) -> bool {
-        let progress = if kind.has_contents() { super::transition::ENTRIES as u64 } else { 0 };
+        let progress = if kind.has_contents() { u64::from(super::transition::ENTRIES) } else { 0 };
         let expected = (kind as u64) << 32 | progress << 48;
         let word = self.use_word.load(Ordering::SeqCst);
         let count = word & COUNT_MASK;

@@ -9,11 +9,12 @@ use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
 use super::transition::ENTRIES;
 use super::{access, root_slots, slot};
 use crate::addr::{GuestVirt, Mfn};
+use crate::integers::low_u16;
 use crate::pte::RawEntry;
 
 /// The entry of a table of `level` that `address` goes through; nine bits.
 const fn index(address: GuestVirt, level: u32) -> u16 {
-    address.index(level) as u16
+    low_u16(address.index(level) as u64)
 }
 
 /// An entry is about to stand in a table: what it maps of another domain's is marked first (TC-3).

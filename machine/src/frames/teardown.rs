@@ -22,7 +22,7 @@ use super::owner::{self, Owner};
 use super::reference::FrameRef;
 use super::slot::{self, NO_FRAME, Use};
 use super::transition::{self, Budget};
-use crate::addr::{MAX_CPUS, Mfn};
+use crate::addr::{MAX_CPUS, Mfn, PerCpu};
 use crate::sync::{Level, SpinLock};
 
 /// What it costs to take a table out of the queue, beside its teardown.
@@ -129,11 +129,11 @@ impl State {
 }
 
 /// CPUs on which tables have been queued since their vCPU last settled its account (TD-2).
-static LEFT_TABLES: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
+static LEFT_TABLES: PerCpu<AtomicBool> = PerCpu::new([const { AtomicBool::new(false) }; MAX_CPUS]);
 
 #[inline]
 fn left_tables_here() -> &'static AtomicBool {
-    &LEFT_TABLES[crate::per_cpu::current().index()]
+    &LEFT_TABLES[crate::per_cpu::current()]
 }
 
 /// Whether tables have been queued on this CPU since [`note_torn_down`].

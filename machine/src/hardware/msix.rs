@@ -3,6 +3,7 @@
 use super::{DeviceFrame, Hardware};
 use crate::addr::{MachineAddr, Mfn};
 use crate::device_memory;
+use crate::integers::low_u32;
 
 const ENTRY_SIZE: u64 = 16;
 const MASKED: u32 = 1;
@@ -32,8 +33,8 @@ impl Entry {
     pub fn set_message(&self, (address, data): (u64, u32)) {
         let control = self.read(3);
         self.write(3, control | MASKED);
-        self.write(0, address as u32);
-        self.write(1, (address >> 32) as u32);
+        self.write(0, low_u32(address));
+        self.write(1, low_u32(address >> 32));
         self.write(2, data);
         self.write(3, control);
         // the device has seen it all when it has answered

@@ -7,7 +7,8 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::Pending;
-use crate::addr::{CpuId, CpuSet, MAX_CPUS};
+use crate::addr::{CpuId, CpuSet, MAX_CPUS, PerCpu};
+use crate::integers::{low_u16, low_u32};
 use crate::layout;
 
 /// The task-state segment (Intel SDM volume 3, 8.7).
@@ -62,7 +63,7 @@ pub(crate) fn window() -> u64 {
     // may be taken for a constant (`pure`).
     unsafe {
         asm!("mov {window}, rsp", "and {window}, {mask}", window = out(reg) window,
-             mask = const -(layout::PER_CPU_SIZE as i64), options(pure, nomem, nostack));
+             mask = const -layout::PER_CPU_SIZE.cast_signed(), options(pure, nomem, nostack));
     }
     window
 }
@@ -160,16 +161,16 @@ pub(crate) fn any() -> bool {
 }
 
 /// The vCPU that each CPU runs: domain, vCPU and bit 63; zero for none.
-static RUNNING: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static RUNNING: PerCpu<AtomicU64> = PerCpu::new([const { AtomicU64::new(0) }; MAX_CPUS]);
 
 /// Notes which vCPU (domain and number) this CPU runs, for the message of a crash.
 pub fn note_running(domain_and_vcpu: Option<(u16, u32)>) {
     let value = domain_and_vcpu.map_or(0, |(domain, vcpu)| u64::from(domain) << 32 | u64::from(vcpu) | 1 << 63);
-    RUNNING[current().index()].store(value, Ordering::Relaxed);
+    RUNNING[current()].store(value, Ordering::Relaxed);
 }
 
 /// The vCPU that a CPU has noted, as domain and number.
 pub(crate) fn running(cpu: CpuId) -> Option<(u16, u32)> {
-    let running = RUNNING[cpu.index()].load(Ordering::Relaxed);
-    (running != 0).then_some(((running >> 32) as u16, running as u32))
+    let running = RUNNING[cpu].load(Ordering::Relaxed);
+    (running != 0).then_some((low_u16(running >> 32), low_u32(running)))
 }

@@ -47,5 +47,5 @@ pub(crate) fn write(function: Function, register: u8, width: Width, value: u32) 
 
 /// Where in the data register an access of this width finds a register.
 fn offset(register: u8, width: Width) -> u16 {
-    u16::from(register & 3 & !(width.bytes() as u8 - 1))
+    u16::from(register & 3) & !(width.bytes() - 1)
 }

@@ -3,6 +3,7 @@
 
 use core::arch::asm;
 
+use crate::integers::low_u16;
 use crate::processor::registers::{self, DescriptorTable, port_read16, port_write8, port_write16};
 use crate::{boot, console, layout};
 
@@ -41,7 +42,7 @@ pub fn off() -> ! {
 pub fn reboot() -> ! {
     if let Some((register, value)) = boot::acpi().and_then(|acpi| acpi.reset) {
         match register.space {
-            1 => port_write8(register.address as u16, value),
+            1 => port_write8(low_u16(register.address), value),
             // only what boot has mapped
             0 if register.address < 1 << 20 => {
                 // SAFETY: the first MiB is in the direct map; the firmware says that this byte

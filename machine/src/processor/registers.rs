@@ -5,6 +5,7 @@
 use core::arch::asm;
 
 use crate::counters::{self, Counter};
+use crate::integers::low_u32;
 
 /// Model-specific registers that Paravane uses itself.
 pub(crate) mod msr {
@@ -96,7 +97,7 @@ pub(crate) fn read_msr(number: u32) -> u64 {
 /// The value must not break what Rust code relies on.
 pub(crate) unsafe fn write_msr(number: u32, value: u64) {
     counters::count(Counter::MsrWrites);
-    let (low, high) = (value as u32, (value >> 32) as u32);
+    let (low, high) = (low_u32(value), low_u32(value >> 32));
     // SAFETY: the caller vouches for the value.
     unsafe {
         asm!("wrmsr", in("ecx") number, in("eax") low, in("edx") high, options(nostack, preserves_flags));
@@ -189,7 +190,7 @@ pub(crate) fn invalidate_page(address: u64) {
 /// # Safety
 /// The mask must be legal on this CPU and CR4.OSXSAVE set.
 pub(crate) unsafe fn write_xcr0(mask: u64) {
-    let (low, high) = (mask as u32, (mask >> 32) as u32);
+    let (low, high) = (low_u32(mask), low_u32(mask >> 32));
     // SAFETY: the caller vouches for the mask; extended state is not used by Paravane's own code.
     unsafe { asm!("xsetbv", in("ecx") 0, in("eax") low, in("edx") high, options(nomem, nostack)) };
 }

@@ -16,6 +16,7 @@ use crate::boot::acpi::Acpi;
 use crate::boot::{self, BootInfo, Efi, MAX_OWN_DEVICES, Memory, MemoryKind};
 use crate::console::backend as console;
 use crate::context::entry;
+use crate::integers::to_usize;
 use crate::processor::{self, registers};
 use crate::ram::{self, Ram};
 use crate::{apic, firmware, frames, heap, interrupts, layout, time, traps};
@@ -121,7 +122,7 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     unsafe { mapper.activate() };
     console::screen::use_mapping(screen);
     // SAFETY: the range was taken out of free memory for good, and is in the direct map.
-    unsafe { heap::add(layout::direct(heap), HEAP_SIZE as usize) };
+    unsafe { heap::add(layout::direct(heap), to_usize(HEAP_SIZE)) };
     log::info!(
         "{} MiB of RAM, {} MiB of it for Paravane's tables and heap",
         ram_frames >> 8,

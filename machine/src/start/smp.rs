@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::addr::{CpuId, MAX_CPUS};
 use crate::address_space::{tables, windows};
+use crate::integers::{low_u8, to_usize};
 use crate::once::Once;
 use crate::{apic, boot, layout, per_cpu, processor, time, traps};
 
@@ -26,9 +27,9 @@ pub(crate) fn place_trampoline(page: u64) {
     let (first, last) = ((&raw const trampoline_start) as u64, (&raw const trampoline_end) as u64);
     let target = layout::direct(page) as *mut u8;
     // SAFETY: the page was free, is mapped, and the code is far shorter than a page.
-    unsafe { target.copy_from(first as *const u8, (last - first) as usize) };
+    unsafe { target.copy_from(first as *const u8, to_usize(last - first)) };
     let efer: u32 = if processor::features().no_execute { 0x900 } else { 0x100 };
-    let field = target.wrapping_add(((&raw const trampoline_efer) as u64 - first) as usize);
+    let field = target.wrapping_add(to_usize((&raw const trampoline_efer) as u64 - first));
     // SAFETY: the field lies inside the copy.
     unsafe { field.cast::<u32>().write_unaligned(efer) };
     TRAMPOLINE.store(page, Ordering::Relaxed);
@@ -44,7 +45,7 @@ pub(crate) fn start_others(main: fn() -> !) {
     AP_ROOT.store(tables::idle_root(), Ordering::Relaxed);
     for &apic_id in boot::other_cpus() {
         let Some(cpu) = u32::try_from(per_cpu::online()).ok().and_then(CpuId::new) else { break };
-        if !start_one(cpu, apic_id, (page >> 12) as u8) {
+        if !start_one(cpu, apic_id, low_u8(page >> 12)) {
             log::error!("the CPU with APIC number {apic_id} does not start");
         }
     }

@@ -4,6 +4,7 @@
 //! offset from the image's start and the offset of its name in the table (u32 each); a name is its
 //! length (u16) and its bytes. Without a table there are only addresses.
 
+use crate::integers::to_usize;
 use crate::layout;
 
 const MAGIC: &[u8; 8] = b"PVSYMS01";
@@ -18,7 +19,7 @@ fn u32_at(table: &[u8], at: usize) -> Option<u32> {
 fn table() -> Option<&'static [u8]> {
     let (start, end) = (layout::symbols_start(), layout::symbols_end());
     // SAFETY: the linker reserves the bytes between the two symbols, in read-only data.
-    let table: &[u8] = unsafe { core::slice::from_raw_parts(start as *const u8, (end - start) as usize) };
+    let table: &[u8] = unsafe { core::slice::from_raw_parts(start as *const u8, to_usize(end - start)) };
     table.starts_with(MAGIC).then_some(table)
 }
 
@@ -49,7 +50,7 @@ pub fn build_id() -> Option<&'static [u8]> {
     const NOTE_HEADER: usize = 12;
     let (start, end) = (layout::build_id_start(), layout::build_id_end());
     // SAFETY: the linker puts the note between the two symbols, in read-only data.
-    let note: &[u8] = unsafe { core::slice::from_raw_parts(start as *const u8, (end - start) as usize) };
+    let note: &[u8] = unsafe { core::slice::from_raw_parts(start as *const u8, to_usize(end - start)) };
     let length = u32_at(note, 4)? as usize;
     let (name, id) = note.get(NOTE_HEADER..)?.split_at_checked(NAME.len())?;
     (u32_at(note, 0)? as usize == NAME.len() && name == NAME).then(|| id.get(..length)).flatten()

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::addr::MAX_CPUS;
+use crate::addr::{MAX_CPUS, PerCpu};
 
 /// Locks in their only legal order, outermost first, with what each protects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,10 +69,10 @@ pub enum Level {
     Screen,
 }
 
-static HELD: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+static HELD: PerCpu<AtomicU32> = PerCpu::new([const { AtomicU32::new(0) }; MAX_CPUS]);
 
 fn held() -> &'static AtomicU32 {
-    &HELD[crate::per_cpu::current().index()]
+    &HELD[crate::per_cpu::current()]
 }
 
 /// Notes that this CPU takes a lock of `level`.

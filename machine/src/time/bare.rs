@@ -4,6 +4,7 @@
 
 use super::{Rate, Scale};
 use crate::boot::acpi::Acpi;
+use crate::integers::{low_u32, low_u64};
 use crate::once::Once;
 use crate::processor::registers::{port_read8, port_read32, port_write8, read_tsc, read_tsc_unordered};
 use crate::{apic, processor};
@@ -149,7 +150,7 @@ pub(crate) fn init(acpi: &Acpi, map: impl FnMut(u64) -> u64) {
     let last = reference.snapshot();
     apic::start_one_shot(0);
     let ticks = elapsed(last.0).max(1);
-    let per_second = |count: u64| (u128::from(count) * u128::from(reference.hertz()) / u128::from(ticks)) as u64;
+    let per_second = |count: u64| low_u64(u128::from(count) * u128::from(reference.hertz()) / u128::from(ticks));
     let tsc_hertz = per_second(last.1 - first.1).max(1_000_000);
     let apic_hertz = per_second(u64::from(first.2.wrapping_sub(last.2))).max(1000);
     let deadline_mode = processor::features().tsc_deadline;
@@ -211,7 +212,7 @@ pub fn set_deadline(deadline: u64) {
         (true, u64::MAX) => apic::set_tsc_deadline(0),
         (true, _) => apic::set_tsc_deadline(tsc.saturating_add(ticks)),
         (false, u64::MAX) => apic::start_one_shot(0),
-        (false, _) => apic::start_one_shot(ticks.min(apic::ONE_SHOT_MAX.into()) as u32),
+        (false, _) => apic::start_one_shot(low_u32(ticks.min(apic::ONE_SHOT_MAX.into()))),
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) use backend::{delay, init, init_timer};
 pub(crate) use backend::{forget_deadline, is_due};
 pub use backend::{now, scale, set_deadline, ticks, tsc, wall_clock_at_boot};
 
+use crate::integers::{low_u32, low_u64};
+
 /// How counter ticks become nanoseconds, in the form that the interface hands to guests: shift the
 /// ticks left by `shift` (right if it is negative), multiply by `mul`, drop 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,19 +40,19 @@ impl Scale {
             numerator <<= 1;
             shift -= 1;
         }
-        Self { mul: (numerator / denominator) as u32, shift }
+        Self { mul: low_u32(low_u64(numerator / denominator)), shift }
     }
 
     /// Nanoseconds of so many ticks.
     pub const fn nanoseconds(self, ticks: u64) -> u64 {
         let ticks = if self.shift < 0 { ticks as u128 >> -self.shift } else { (ticks as u128) << self.shift };
-        ((ticks * self.mul as u128) >> 32) as u64
+        low_u64((ticks * self.mul as u128) >> 32)
     }
 
     /// Ticks a second.
     pub const fn frequency(self) -> u64 {
         let scaled = (1_000_000_000u128 << 32).div_ceil(self.mul as u128);
-        (if self.shift < 0 { scaled << -self.shift } else { scaled >> self.shift }) as u64
+        low_u64(if self.shift < 0 { scaled << -self.shift } else { scaled >> self.shift })
     }
 }
 
@@ -64,13 +66,13 @@ pub struct Rate {
 impl Rate {
     /// The rate of a timer with `hertz` ticks a second, at most 2^60.
     pub const fn of_frequency(hertz: u64) -> Self {
-        Self { per_nanosecond: ((hertz as u128) << 32).div_ceil(1_000_000_000) as u64 }
+        Self { per_nanosecond: low_u64(((hertz as u128) << 32).div_ceil(1_000_000_000)) }
     }
 
     /// Ticks, one at least, that take so many nanoseconds or little more; at most `u64::MAX`.
     pub const fn ticks(self, nanoseconds: u64) -> u64 {
         let ticks = ((nanoseconds as u128 * self.per_nanosecond as u128) >> 32) + 1;
-        if ticks > u64::MAX as u128 { u64::MAX } else { ticks as u64 }
+        if ticks > u64::MAX as u128 { u64::MAX } else { low_u64(ticks) }
     }
 }
 

@@ -4,14 +4,14 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::flush_local;
-use crate::addr::{CpuSet, MAX_CPUS};
+use crate::addr::{CpuSet, MAX_CPUS, PerCpu};
 use crate::counters::{Counter, count};
 use crate::processor::{self, registers};
 use crate::{apic, per_cpu, vectors};
 
 /// How often each CPU has been asked to flush, and the count at its last flush on request.
-static ASKED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static ASKED: PerCpu<AtomicU64> = PerCpu::new([const { AtomicU64::new(0) }; MAX_CPUS]);
+static SERVED: PerCpu<AtomicU64> = PerCpu::new([const { AtomicU64::new(0) }; MAX_CPUS]);
 
 /// The CPUs that are to write back their caches too when they are next asked to flush.
 static WRITE_BACK: AtomicU64 = AtomicU64::new(0);
@@ -26,13 +26,13 @@ pub(super) fn flush_all() {
 
 /// Flushes if another CPU waits for it.
 pub fn serve() {
-    let index = per_cpu::current().index();
+    let here = per_cpu::current();
     // the count is read before the flush: a request that comes in between is served next time
-    let asked = ASKED[index].load(Ordering::Acquire);
-    if SERVED[index].load(Ordering::Relaxed) != asked {
+    let asked = ASKED[here].load(Ordering::Acquire);
+    if SERVED[here].load(Ordering::Relaxed) != asked {
         flush_local();
         write_back_if_asked();
-        SERVED[index].store(asked, Ordering::Release);
+        SERVED[here].store(asked, Ordering::Release);
     }
 }
 
@@ -56,15 +56,15 @@ pub fn flush_cpus(set: CpuSet) {
     let mut others = CpuSet::from_bits(set.bits() & per_cpu::online_set().bits());
     others.remove(here);
     let mut tickets = [0; MAX_CPUS];
-    for cpu in others.iter() {
-        tickets[cpu.index()] = ASKED[cpu.index()].fetch_add(1, Ordering::AcqRel) + 1;
+    for (cpu, ticket) in others.iter().zip(&mut tickets) {
+        *ticket = ASKED[cpu].fetch_add(1, Ordering::AcqRel) + 1;
         apic::send(per_cpu::apic_id(cpu), vectors::FLUSH);
     }
     if set.contains(here) {
         flush_local();
     }
-    for cpu in others.iter() {
-        while SERVED[cpu.index()].load(Ordering::Acquire) < tickets[cpu.index()] {
+    for (cpu, ticket) in others.iter().zip(tickets) {
+        while SERVED[cpu].load(Ordering::Acquire) < ticket {
             serve();
             core::hint::spin_loop();
         }

@@ -41,17 +41,18 @@ use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use abi::xen::DomainId;
 
-use crate::addr::{CpuId, CpuSet, MAX_CPUS};
+use crate::addr::{CpuSet, MAX_CPUS, PerCpu};
 use crate::counters::{self, Counter};
+use crate::integers::low_u32;
 use crate::per_cpu;
 
 /// 64 bits never wrap.
 static CLOCK: AtomicU64 = AtomicU64::new(1);
-static LAST_FLUSH: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(NOTHING_CACHED) }; MAX_CPUS];
+static LAST_FLUSH: PerCpu<AtomicU64> = PerCpu::new([const { AtomicU64::new(NOTHING_CACHED) }; MAX_CPUS]);
 /// Later than every stamp (TC-2).
 const NOTHING_CACHED: u64 = u64::MAX;
 /// Whose root each CPU has loaded (TC-3).
-static HOLDER: [AtomicU16; MAX_CPUS] = [const { AtomicU16::new(0) }; MAX_CPUS];
+static HOLDER: PerCpu<AtomicU16> = PerCpu::new([const { AtomicU16::new(0) }; MAX_CPUS]);
 
 /// The low half of the clock, as a frame has room for it.
 pub(crate) type Stamp = u32;
@@ -64,7 +65,7 @@ fn clock() -> u64 {
 /// The clock now: a stamp for a use that has just ended.
 #[inline]
 pub(crate) fn now() -> Stamp {
-    clock() as Stamp
+    low_u32(clock())
 }
 
 /// Moves the clock on, as a flush by another CPU would.
@@ -76,16 +77,16 @@ pub(crate) fn advance() {
 /// The last moment at which a stamp can have been read. A stamp that is older than a whole round of
 /// its bits seems younger than it is, which causes an extra flush, never a missing one.
 const fn latest(stamp: Stamp, clock: u64) -> u64 {
-    clock.saturating_sub((clock as Stamp).wrapping_sub(stamp) as u64)
+    clock.saturating_sub(low_u32(clock).wrapping_sub(stamp) as u64)
 }
 
 fn note(last_flush: u64) {
-    LAST_FLUSH[per_cpu::current().index()].store(last_flush, Ordering::SeqCst);
+    LAST_FLUSH[per_cpu::current()].store(last_flush, Ordering::SeqCst);
 }
 
 /// Whether this CPU has no translation to drop (TC-2).
 pub(crate) fn has_nothing_cached() -> bool {
-    LAST_FLUSH[per_cpu::current().index()].load(Ordering::Relaxed) == NOTHING_CACHED
+    LAST_FLUSH[per_cpu::current()].load(Ordering::Relaxed) == NOTHING_CACHED
 }
 
 /// Runs `flush`, which drops every translation that this CPU has cached, and notes that it did.
@@ -97,7 +98,7 @@ pub(crate) fn around_flush(flush: impl FnOnce()) {
 
 /// Runs `load`, which loads a root of `holder`'s where Paravane's own was.
 pub(crate) fn around_entry(holder: DomainId, load: impl FnOnce()) {
-    HOLDER[per_cpu::current().index()].store(holder.0, Ordering::SeqCst);
+    HOLDER[per_cpu::current()].store(holder.0, Ordering::SeqCst);
     // Nothing is cached, which is as good as a flush.
     note(clock());
     load();
@@ -128,13 +129,10 @@ pub(crate) fn ensure_flushed_since(stamp: Stamp, may_map: impl Fn(DomainId) -> b
 
 fn stale_cpus(moment: u64, may_map: impl Fn(DomainId) -> bool) -> CpuSet {
     let mut stale = CpuSet::EMPTY;
-    for (index, last) in LAST_FLUSH.iter().enumerate().take(per_cpu::online()) {
+    for cpu in per_cpu::all_online() {
         // In this order: a CPU that is found with an old flush has noted its holder before that
         // (TC-3).
-        if last.load(Ordering::SeqCst) <= moment
-            && may_map(DomainId(HOLDER[index].load(Ordering::SeqCst)))
-            && let Some(cpu) = u32::try_from(index).ok().and_then(CpuId::new)
-        {
+        if LAST_FLUSH[cpu].load(Ordering::SeqCst) <= moment && may_map(DomainId(HOLDER[cpu].load(Ordering::SeqCst))) {
             stale.insert(cpu);
         }
     }

@@ -10,6 +10,7 @@ use crate::addr::CpuId;
 use crate::address_space::windows;
 use crate::context::{GuestContext, PRIVILEGE_MASK, Registers, VIRTUAL_8086};
 use crate::exception_table::{self, Entry};
+use crate::integers::{low_u8, low_u16, to_usize};
 use crate::per_cpu::{self, CpuInfo};
 use crate::processor::debug_registers;
 use crate::processor::registers::{self, DescriptorTable, msr};
@@ -51,9 +52,9 @@ global_asm!(
     frame_rflags = const frame_offset!(rflags),
     privilege_mask = const PRIVILEGE_MASK,
     virtual_8086 = const VIRTUAL_8086,
-    window_mask = const -(layout::PER_CPU_SIZE as i64),
-    registers_end = const per_cpu::OFFSET as usize + offset_of!(CpuInfo, registers_end),
-    context = const per_cpu::OFFSET as usize + offset_of!(CpuInfo, context),
+    window_mask = const -layout::PER_CPU_SIZE.cast_signed(),
+    registers_end = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, registers_end),
+    context = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, context),
     host_stack = const offset_of!(GuestContext, host_stack),
 );
 
@@ -88,14 +89,14 @@ fn fill_table() {
             | stack << 32
             | (0x8e | privilege << 5) << 40
             | (address >> 16 & 0xffff) << 48;
-        IDT[vector as usize * 2].store(low, Ordering::Relaxed);
-        IDT[vector as usize * 2 + 1].store(address >> 32, Ordering::Relaxed);
+        IDT[to_usize(vector) * 2].store(low, Ordering::Relaxed);
+        IDT[to_usize(vector) * 2 + 1].store(address >> 32, Ordering::Relaxed);
     }
 }
 
 /// Loads the table on this CPU.
 fn load_table() {
-    let pointer = DescriptorTable { limit: size_of_val(&IDT) as u16 - 1, base: IDT.as_ptr() as u64 };
+    let pointer = DescriptorTable { limit: low_u16(size_of_val(&IDT) as u64) - 1, base: IDT.as_ptr() as u64 };
     // SAFETY: the table has been filled with gates to valid stubs and lives for ever.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags)) };
 }
@@ -140,7 +141,7 @@ extern "C" fn host_trap(registers: &mut Registers) {
         // be watched. No vCPU is told.
         DEBUG => debug_registers::clear_status(),
         NMI => panic::on_nmi(registers),
-        vector @ 32..=255 if registers.cs & PRIVILEGE_MASK == 0 => interrupt_dispatch::host_interrupt(vector as u8),
+        vector @ 32..=255 if registers.cs & PRIVILEGE_MASK == 0 => interrupt_dispatch::host_interrupt(low_u8(vector)),
         vector => match fixup(registers.rip) {
             Some(fixup) if !matches!(vector, DOUBLE_FAULT | MACHINE_CHECK) => {
                 per_cpu::note_host_fault(vector, registers.error_code);
@@ -153,7 +154,7 @@ extern "C" fn host_trap(registers: &mut Registers) {
 
 /// The number of entries of the exception table.
 fn exception_table_length() -> usize {
-    (layout::ex_table_end() - layout::ex_table_start()) as usize / size_of::<Entry>()
+    to_usize(layout::ex_table_end() - layout::ex_table_start()) / size_of::<Entry>()
 }
 
 /// Sorts the exception table.

@@ -95,7 +95,7 @@ impl SerialSettings {
 
     /// The port with this number after the option's value `text`.
     pub(super) fn parse(text: &str, index: usize) -> Option<Self> {
-        let mut settings = Self::DEFAULT[index];
+        let mut settings = *Self::DEFAULT.get(index)?;
         let mut parts = text.split(',');
         settings.set_speed(parts.next()?)?;
         if let Some(part) = parts.next().filter(|part| !part.is_empty()) {

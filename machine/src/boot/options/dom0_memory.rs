@@ -2,6 +2,8 @@
 
 use super::value::{number, size};
 
+use crate::integers::low_u64;
+
 /// An amount of memory: `[-]TERM[+TERM]`, where a term is a size or a percentage. With a minus it
 /// is what is left of the memory without that much.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -36,8 +38,8 @@ impl Amount {
 
     /// How many bytes that are where there are `available` ones.
     pub fn bytes(self, available: u64) -> u64 {
-        // less than the whole, so it fits
-        let part = (u128::from(available) * u128::from(self.percent) / 100) as u64;
+        // Less than the whole, so it fits.
+        let part = low_u64(u128::from(available) * u128::from(self.percent) / 100);
         let sum = self.bytes.saturating_add(part);
         if self.subtracted { available.saturating_sub(sum) } else { sum }
     }

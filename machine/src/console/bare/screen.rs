@@ -13,6 +13,7 @@ use crate::boot::{BootInfo, Framebuffer, TextMode, Video, video};
 use crate::console::glyphs::Glyphs;
 use crate::console::news::{self, News};
 use crate::console::terminal::Terminal;
+use crate::integers::low_u16;
 use crate::processor::registers::port_write8;
 use crate::sync::{Level, Once, SpinLock};
 use crate::{layout, time};
@@ -130,7 +131,7 @@ impl Surface {
             // was checked; no Rust object is there.
             4 => unsafe { (at as *mut u32).write_volatile(value) },
             // SAFETY: as above.
-            2 => unsafe { (at as *mut u16).write_volatile(value as u16) },
+            2 => unsafe { (at as *mut u16).write_volatile(low_u16(value.into())) },
             _ => {
                 for (byte, at) in value.to_le_bytes().into_iter().take(bytes as usize).zip(at..) {
                     // SAFETY: as above.
@@ -269,13 +270,13 @@ pub(crate) fn take_back() {
 /// Column and row of the cursor.
 pub(crate) fn cursor() -> (u16, u16) {
     let (column, row) = TERMINAL.lock().cursor();
-    (column as u16, row as u16)
+    (low_u16(column as u64), low_u16(row as u64))
 }
 
 fn place_cursor(terminal: &Terminal) {
     if let Some(Surface::Text(mode)) = SURFACE.try_get() {
         let (column, row) = terminal.cursor();
-        let place = (row * usize::from(mode.columns) + column) as u16;
+        let place = low_u16((row * usize::from(mode.columns) + column) as u64);
         for (register, byte) in CURSOR.into_iter().zip(place.to_be_bytes()) {
             port_write8(CONTROLLER, register);
             port_write8(CONTROLLER + 1, byte);

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use super::pci_serial;
 use crate::addr::CpuId;
 use crate::boot::options::{SERIAL_PORTS, SerialAddress, SerialSettings};
+use crate::integers::low_u16;
 use crate::per_cpu::Pending;
 use crate::processor::registers::{port_read8, port_write8};
 use crate::sync::{Level, SpinLock};
@@ -217,7 +218,7 @@ pub(crate) fn init(index: usize, settings: &SerialSettings) -> Result<(), NoPort
     }
     port_write8(base + INTERRUPT_ENABLE, 0);
     if let Some(baud) = settings.baud {
-        let divisor = (settings.clock / baud).clamp(1, 0xffff) as u16;
+        let divisor = low_u16((settings.clock / baud).clamp(1, 0xffff).into());
         let [low, high] = divisor.to_le_bytes();
         port_write8(base + LINE_CONTROL, DIVISOR_ACCESS | settings.framing);
         port_write8(base + DATA, low);

@@ -61,7 +61,7 @@ struct FaultFrame {
 /// Offset of a field from the end of its frame, where the stack was before.
 macro_rules! from_top {
     ($frame:ident, $field:ident) => {
-        offset_of!($frame, $field) as i64 - size_of::<$frame>() as i64
+        offset_of!($frame, $field).cast_signed() - size_of::<$frame>().cast_signed()
     };
 }
 
@@ -128,7 +128,7 @@ global_asm!(
     hypervisor_end = const HYPERVISOR_END,
     flags_allowed = const FLAGS_ALLOWED,
     flags_forced = const FLAGS_FORCED,
-    flags_kept = const -(FLAGS_CLEARED_ON_BOUNCE as i64) - 1,
+    flags_kept = const !FLAGS_CLEARED_ON_BOUNCE.cast_signed(),
     iret = const hypercall::IRET,
     mmuext_op = const hypercall::MMUEXT_OP,
     mmuext_command = const offset_of!(MmuextOp, command),
@@ -146,7 +146,7 @@ global_asm!(
     iret_rsp = const offset_of!(IretContext, rsp),
     iret_ss = const offset_of!(IretContext, ss),
     error_code = const offset_of!(Registers, error_code),
-    window_mask = const -(layout::PER_CPU_SIZE as i64),
+    window_mask = const -layout::PER_CPU_SIZE.cast_signed(),
     flat_ss = const flat::USER_SS64,
     flat_cs64 = const flat::USER_CS64,
     flat_cs32 = const flat::USER_CS32,

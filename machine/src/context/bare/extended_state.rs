@@ -6,6 +6,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::extended_state::{ExtendedState, xcr0_is_legal};
+use crate::integers::low_u32;
 use crate::processor::registers;
 
 /// States that fit the area: x87, SSE, AVX, and the three of AVX-512.
@@ -55,7 +56,7 @@ impl ExtendedState {
         // SAFETY: the area is 64-byte aligned, long enough for the mask, and holds what `new`,
         // XSAVE or `set_image` wrote.
         unsafe {
-            asm!("xrstor64 [{}]", in(reg) &self.area, in("eax") supported() as u32, in("edx") 0, options(nostack));
+            asm!("xrstor64 [{}]", in(reg) &self.area, in("eax") low_u32(supported()), in("edx") 0, options(nostack));
         }
         if self.xcr0 != supported() {
             // SAFETY: `set_xcr0` has checked the value; 1 is always legal.
@@ -75,7 +76,7 @@ impl ExtendedState {
         }
         // SAFETY: the area is 64-byte aligned and long enough for the mask.
         unsafe {
-            asm!("xsave64 [{}]", in(reg) &mut self.area, in("eax") supported() as u32, in("edx") 0, options(nostack));
+            asm!("xsave64 [{}]", in(reg) &mut self.area, in("eax") low_u32(supported()), in("edx") 0, options(nostack));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::addr::GuestVirt;
 use crate::address_space::tables;
 use crate::counters::{self, Counter};
 use crate::frames::{Descriptor, SharedPage, TypedRef};
+use crate::integers::{low_u8, low_u32};
 use crate::processor::{self, debug_registers, registers};
 use crate::tlb::clock as tlb_clock;
 use crate::{interrupt_dispatch, per_cpu, vectors};
@@ -155,7 +156,7 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
         return Exit::Trap { vector, error_code, address: GuestVirt::new(address) };
     }
     let registers = &context.registers;
-    match registers.vector as u32 {
+    match low_u32(registers.vector) {
         entry::REASON_SYSCALL if context.in_kernel != 0 => {
             counters::count(Counter::Hypercalls);
             Exit::Hypercall
@@ -169,15 +170,19 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
         vector @ (0..=LAST_EXCEPTION | LEGACY_SYSCALL) => {
             counters::count(Counter::Traps);
             Exit::Trap {
-                vector: vector as u8,
-                error_code: registers.error_code as u32,
-                address: GuestVirt::new(if vector as u8 == vectors::PAGE_FAULT { context.fault_address } else { 0 }),
+                vector: low_u8(vector.into()),
+                error_code: low_u32(registers.error_code),
+                address: GuestVirt::new(if low_u8(vector.into()) == vectors::PAGE_FAULT {
+                    context.fault_address
+                } else {
+                    0
+                }),
             }
         }
         vector => {
             counters::count(Counter::Interrupts);
             publish_counts(context);
-            interrupt_dispatch::host_interrupt(vector as u8);
+            interrupt_dispatch::host_interrupt(low_u8(vector.into()));
             Exit::Interrupt
         }
     }
