@@ -4,6 +4,17 @@
 //! Guest handles are `u64` (a guest virtual address); event channel ports and grant references are `u32`. Padding is
 //! spelt out in `_pad` fields, so each structure can be read from and written as plain bytes.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_lossless,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::indexing_slicing,
+        clippy::unwrap_used
+    )
+)]
 
 mod layout;
 
