@@ -12,7 +12,7 @@ use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::{CpuId, CpuSet};
 use machine::cpu;
-use machine::hosted::time::advance;
+use machine::hosted::time::{advance, stop};
 use machine::time::now;
 
 use super::{halt, idle_lazily, may_idle_lazily, next, poll};
@@ -287,8 +287,10 @@ fn three_busy_vcpus_share_two_cpus() {
     assert!(times.iter().all(|time| time.abs_diff(fair) < fair * 9 / 20), "{times:?}");
 }
 
-/// Lets this thread be a pCPU until its clock has moved on by `time`, which `guest` makes it do.
+/// Runs this thread as a pCPU until its clock has moved on by `time`, which only `guest` does: the
+/// clock is stopped.
 fn simulate(time: u64, guest: impl Fn(&Arc<Vcpu>)) {
+    stop();
     let end = now() + time;
     while now() < end {
         step(cpu::current(), |vcpu, _| guest(vcpu));

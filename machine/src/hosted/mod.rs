@@ -40,9 +40,9 @@ pub mod ports {
     pub use crate::ports::{config, set_config};
 }
 
-/// The clock, which a test may advance.
+/// The clock, which a test may advance and stop.
 pub mod time {
-    pub use crate::time::advance;
+    pub use crate::time::{advance, stop};
 }
 
 /// Threads that run as CPUs do.

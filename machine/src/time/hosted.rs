@@ -10,6 +10,8 @@ use crate::per_cpu::{NEVER, current, deadline};
 
 static START: OnceLock<(Instant, u64)> = OnceLock::new();
 static PUSHED: AtomicU64 = AtomicU64::new(0);
+/// The moment at which the clock was stopped; all ones while it runs.
+static STOPPED_AT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 fn start() -> &'static (Instant, u64) {
     START.get_or_init(|| {
@@ -20,7 +22,17 @@ fn start() -> &'static (Instant, u64) {
 
 /// Nanoseconds since the first use of the clock.
 pub fn now() -> u64 {
-    start().0.elapsed().as_nanos() as u64 + PUSHED.load(Ordering::SeqCst)
+    elapsed().min(STOPPED_AT.load(Ordering::SeqCst)) + PUSHED.load(Ordering::SeqCst)
+}
+
+fn elapsed() -> u64 {
+    start().0.elapsed().as_nanos() as u64
+}
+
+/// Stops the clock for the rest of the process: from now on only [`advance`] moves it, so that what
+/// else the machine under the test does has no influence.
+pub fn stop() {
+    STOPPED_AT.store(elapsed(), Ordering::SeqCst);
 }
 
 /// Pushes the clock forward.

@@ -6,7 +6,7 @@
 mod backend;
 
 #[cfg(not(target_os = "none"))]
-pub use backend::advance;
+pub use backend::{advance, stop};
 #[cfg(target_os = "none")]
 pub(crate) use backend::{delay, init, init_timer};
 #[cfg(not(target_os = "none"))]
