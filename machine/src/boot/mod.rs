@@ -15,9 +15,9 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
+#[cfg(target_os = "none")]
 use crate::addr::MAX_CPUS;
 use crate::addr::{MachineAddr, Mfn};
-#[cfg(target_os = "none")]
 use crate::integers::saturating_u32;
 use crate::once::Once;
 pub use acpi::{MAX_IO_APICS, MAX_OVERRIDES};
