@@ -12,7 +12,7 @@ use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::{CpuId, CpuSet};
 use machine::cpu;
-use machine::hosted::time::{advance, stop};
+use machine::hosted::time::{self as clock, advance};
 use machine::time::now;
 
 use super::{halt, idle_lazily, may_idle_lazily, next, poll};
@@ -290,7 +290,7 @@ fn three_busy_vcpus_share_two_cpus() {
 /// Runs this thread as a pCPU until its clock has moved on by `time`, which only `guest` does: the
 /// clock is stopped.
 fn simulate(time: u64, guest: impl Fn(&Arc<Vcpu>)) {
-    stop();
+    clock::stop();
     let end = now() + time;
     while now() < end {
         step(cpu::current(), |vcpu, _| guest(vcpu));
