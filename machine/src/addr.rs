@@ -20,7 +20,7 @@ macro_rules! number {
         pub struct $name(u64);
 
         impl $name {
-            /// Wraps a number of this space; says nothing about what lies there.
+            /// /// Wraps a number of this space. The number is not checked.
             pub const fn new(value: u64) -> Self {
                 Self(value)
             }
@@ -58,8 +58,7 @@ number! {
     MachineAddr
 }
 number! {
-    /// A virtual address that a guest names; an allegation until an access through it has
-    /// succeeded.
+    /// A virtual address from a guest. It is a claim until an access through it has succeeded.
     GuestVirt
 }
 
@@ -69,7 +68,7 @@ impl Mfn {
         Self(address.0 >> PAGE_SHIFT)
     }
 
-    /// The first byte of the frame. Frame numbers above 2^52 wrap; no frame table reaches there.
+    /// The first byte of the frame. Frame numbers above 2^52 wrap; no frame table extends that far.
     pub const fn address(self) -> MachineAddr {
         MachineAddr(self.0 << PAGE_SHIFT)
     }
@@ -93,18 +92,18 @@ pub(crate) const END_HYPERVISOR_SLOTS: u16 = root_slot(HYPERVISOR_END);
 const _: () = assert!(FIRST_HYPERVISOR_SLOT == 256 && END_HYPERVISOR_SLOTS == 272);
 
 impl GuestVirt {
-    /// Whether `length` bytes from here lie in canonical space that is the guest's own.
+    /// Whether `length` bytes from here are in canonical space outside Paravane's slots.
     pub const fn is_guest_range(self, length: u64) -> bool {
         let Some(end) = self.0.checked_add(length) else { return false };
         end <= 0x0000_8000_0000_0000 || self.0 >= HYPERVISOR_END
     }
 
-    /// Whether this single address is canonical and the guest's own.
+    /// Whether this single address is canonical and outside Paravane's slots.
     pub const fn is_guest(self) -> bool {
         self.0 < 0x0000_8000_0000_0000 || self.0 >= HYPERVISOR_END
     }
 
-    /// The address `bytes` further on, wrapping as address arithmetic in hardware does.
+    /// This address plus `bytes`, wrapping as address arithmetic in hardware does.
     pub const fn offset(self, bytes: u64) -> Self {
         Self(self.0.wrapping_add(bytes))
     }
@@ -120,11 +119,11 @@ impl GuestVirt {
     }
 }
 
-/// A physical CPU, counted from zero in the order in which they were found.
+/// A physical CPU, counted from zero in the order of discovery.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CpuId(u32);
 
-/// The most physical CPUs that Paravane starts.
+/// The maximum number of physical CPUs that Paravane starts.
 pub const MAX_CPUS: usize = 64;
 
 impl CpuId {
@@ -198,7 +197,7 @@ impl CpuSet {
         self.0 |= 1 << cpu.0;
     }
 
-    /// Takes a CPU out.
+    /// Removes a CPU.
     pub const fn remove(&mut self, cpu: CpuId) {
         self.0 &= !(1 << cpu.0);
     }
@@ -213,7 +212,7 @@ impl CpuSet {
         self.0 == 0
     }
 
-    /// The members in rising order.
+    /// The members in ascending order.
     pub fn iter(self) -> impl Iterator<Item = CpuId> {
         let mut rest = self.0;
         core::iter::from_fn(move || {

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "device registers in memory, MSRs")]
-//! The local APIC of each CPU, by MSRs (x2APIC) where there are any, by memory (xAPIC) elsewhere.
-//! Intel SDM volume 3, 11.
+//! The local APIC of each CPU, accessed by MSRs (x2APIC) if available, otherwise by memory (xAPIC).
+//! Intel SDM volume 3, chapter 11.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,30 +36,30 @@ const BUSY: u32 = 1 << 12;
 const TSC_DEADLINE: u32 = 2 << 17;
 const DIVIDE_BY_16: u32 = 3;
 
-/// What the one-shot timer's ticks are counted down by.
+/// The timer's maximum initial count.
 pub(crate) const ONE_SHOT_MAX: u32 = u32::MAX;
 
-/// Where the registers are mapped; zero in x2APIC mode.
+/// Address of the mapped registers; zero in x2APIC mode.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
 
 fn read(register: u32) -> u32 {
     match MEMORY.load(Ordering::Relaxed) {
         0 => low_u32(registers::read_msr(msr::X2APIC + register)),
-        // SAFETY: the page of registers is mapped there for ever.
+        // SAFETY: the page of registers stays mapped at this address.
         base => unsafe { ((base + u64::from(register) * 16) as *const u32).read_volatile() },
     }
 }
 
 fn write(register: u32, value: u32) {
     match MEMORY.load(Ordering::Relaxed) {
-        // SAFETY: the registers written here only decide about interrupts.
+        // SAFETY: the registers written here affect only interrupts.
         0 => unsafe { registers::write_msr(msr::X2APIC + register, value.into()) },
-        // SAFETY: as above, and the page is mapped for ever.
+        // SAFETY: as above, and the page stays mapped.
         base => unsafe { ((base + u64::from(register) * 16) as *mut u32).write_volatile(value) },
     }
 }
 
-/// Chooses the mode on the boot CPU. `map` maps the registers' page and gives its address.
+/// Chooses the mode on the boot CPU. `map` maps the page of registers and returns its address.
 pub(crate) fn choose(x2apic: bool, physical: Option<u64>, map: impl FnOnce(u64) -> u64) {
     let base = registers::read_msr(msr::APIC_BASE);
     let in_x2apic = base & 1 << 10 != 0;
@@ -69,21 +69,21 @@ pub(crate) fn choose(x2apic: bool, physical: Option<u64>, map: impl FnOnce(u64) 
     }
 }
 
-/// Where the registers are, or would be, in physical memory.
+/// Physical address of the registers in xAPIC mode.
 pub(crate) fn physical() -> u64 {
     registers::read_msr(msr::APIC_BASE) & 0x000f_ffff_ffff_f000
 }
 
-/// Whether the registers are MSRs.
+/// Whether the APIC is in x2APIC mode.
 pub(crate) fn is_x2apic() -> bool {
     MEMORY.load(Ordering::Relaxed) == 0
 }
 
-/// Switches this CPU's APIC on, everything masked but NMI.
+/// Enables this CPU's APIC with every source masked except NMI.
 pub(crate) fn init() {
     let mode = if is_x2apic() { 1 << 10 } else { 0 };
     let base = registers::read_msr(msr::APIC_BASE);
-    // SAFETY: enables the APIC in the mode chosen, at the place where it is.
+    // SAFETY: enables the APIC in the chosen mode at its current address.
     unsafe { registers::write_msr(msr::APIC_BASE, base | 1 << 11 | mode) };
     write(SPURIOUS, 1 << 8 | u32::from(vectors::SPURIOUS));
     write(TASK_PRIORITY, 0);
@@ -97,7 +97,7 @@ pub(crate) fn init() {
     acknowledge();
 }
 
-/// This CPU's APIC number.
+/// This CPU's APIC ID.
 pub(crate) fn id() -> u32 {
     if is_x2apic() { read(ID) } else { read(ID) >> 24 }
 }
@@ -116,7 +116,7 @@ pub(crate) fn error_status() -> u32 {
 fn command(target: u32, value: u32) {
     crate::counters::count(crate::counters::Counter::Ipis);
     if is_x2apic() {
-        // SAFETY: sends an interrupt; its effect at the target is up to the handler there.
+        // SAFETY: sends an interrupt; the handler at the target determines its effect.
         return unsafe { registers::write_msr(msr::X2APIC + COMMAND, u64::from(target) << 32 | u64::from(value)) };
     }
     let idle = || read(COMMAND) & BUSY == 0;
@@ -127,12 +127,11 @@ fn command(target: u32, value: u32) {
     write(COMMAND, value);
 }
 
-/// Sends an interrupt. What was written to memory before is visible to its handler.
+/// Sends an interrupt. Earlier memory writes are visible to its handler.
 pub(crate) fn send(target: u32, vector: u8) {
     core::sync::atomic::fence(Ordering::SeqCst);
     if is_x2apic() {
-        // SAFETY: a fence; writes of x2APIC registers are not ordered after earlier stores by
-        // themselves.
+        // SAFETY: a fence. Writes of x2APIC registers are not ordered after earlier stores.
         unsafe { core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags)) };
     }
     command(target, ASSERT | u32::from(vector));
@@ -143,28 +142,28 @@ pub(crate) fn send_nmi(target: u32) {
     command(target, ASSERT | DELIVER_NMI);
 }
 
-/// Puts a CPU into its waiting state.
+/// Resets a CPU into wait-for-SIPI.
 pub(crate) fn send_init(target: u32) {
     command(target, ASSERT | DELIVER_INIT);
 }
 
-/// Starts a waiting CPU at a page below 1 MiB.
+/// Starts a CPU in wait-for-SIPI at a page below 1 MiB.
 pub(crate) fn send_startup(target: u32, page: u8) {
     command(target, ASSERT | DELIVER_STARTUP | u32::from(page));
 }
 
-/// Lets the timer count down from `count` sixteenths of its clock; zero stops it.
+/// Starts the timer with `count` sixteenths of its clock; zero stops it.
 pub(crate) fn start_one_shot(count: u32) {
     write(TIMER_INITIAL, count);
 }
 
-/// Starts the timer from the top without an interrupt, to measure it.
+/// Starts the timer from its maximum without an interrupt, for calibration.
 pub(crate) fn start_measuring() {
     write(TIMER, MASKED | u32::from(vectors::TIMER));
     write(TIMER_INITIAL, ONE_SHOT_MAX);
 }
 
-/// How far the timer has counted down.
+/// The timer's current count.
 pub(crate) fn timer_count() -> u32 {
     read(TIMER_CURRENT)
 }
@@ -177,12 +176,12 @@ pub(crate) fn use_one_shot_mode() {
 /// Puts the timer into TSC-deadline mode.
 pub(crate) fn use_deadline_mode() {
     write(TIMER, TSC_DEADLINE | u32::from(vectors::TIMER));
-    // the mode must be seen before the first deadline is written (SDM 11.5.4.1)
+    // The mode must be set before the first deadline is written (SDM 11.5.4.1).
     core::sync::atomic::fence(Ordering::SeqCst);
 }
 
-/// Sets the deadline; zero for none.
+/// Sets the deadline; zero clears it.
 pub(crate) fn set_tsc_deadline(tsc: u64) {
-    // SAFETY: only decides when the timer's interrupt comes.
+    // SAFETY: affects only the time of the timer's interrupt.
     unsafe { registers::write_msr(msr::TSC_DEADLINE, tsc) };
 }

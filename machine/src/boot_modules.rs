@@ -1,5 +1,5 @@
-#![expect(unsafe_code, reason = "hands out slices of the memory that the loader put modules into")]
-//! The contents of boot modules, and what becomes of their memory once they have been used.
+#![expect(unsafe_code, reason = "returns slices of boot modules")]
+//! The contents of boot modules, and the release of their memory after use.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,13 +8,13 @@ use crate::boot::{self, MAX_MODULES, MemoryKind};
 use crate::integers::to_usize;
 use crate::{frames, ram};
 
-/// Modules whose contents have been handed out, by bit.
+/// Bit set of the modules whose contents have been taken.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 const _: () = assert!(MAX_MODULES <= 64, "one bit for each module");
 
-/// A boot module's memory. While this value lives it is read-only; dropping it leaves the module
-/// where it is, for good.
+/// A boot module's memory. It is read-only while this value lives; dropping the value keeps the
+/// memory allocated forever.
 #[derive(Debug)]
 pub struct ModuleContents {
     index: usize,
@@ -23,8 +23,8 @@ pub struct ModuleContents {
 }
 
 impl ModuleContents {
-    /// The memory of module `index` of `boot::info()`. `None` if there is no such module, if it
-    /// does not lie in memory of the firmware's map, or if it has been taken before.
+    /// The memory of module `index` of `boot::info()`. Returns `None` if there is no such module,
+    /// if it is not in usable memory, or if it has been taken before.
     pub fn take(index: usize) -> Option<Self> {
         let module = boot::info().modules().get(index)?;
         let length = usize::try_from(module.len()).ok()?;
@@ -43,15 +43,15 @@ impl ModuleContents {
             return &[];
         }
         let frame = ram::direct_map(Mfn::containing(self.start));
-        // SAFETY: the module lies in the direct map, and its first byte in that frame.
+        // SAFETY: the module is in the direct map, and its first byte is in that frame.
         let first = unsafe { frame.add(to_usize(self.start.get()) % PAGE_SIZE) };
-        // SAFETY: boot has kept the module's frames out of the allocator and out of every table of
-        // its own, so nothing writes there before `release` consumes this value.
+        // SAFETY: boot excludes the module's frames from the allocator and from its own tables, so
+        // nothing writes to them before `release` consumes this value.
         unsafe { core::slice::from_raw_parts(first, self.length) }
     }
 
-    /// Gives the module's frames to the allocator, those left out that it shares with another
-    /// module or with something that is not free memory. Returns how many that were.
+    /// Gives the module's frames to the allocator, except those that it shares with another module
+    /// or with memory that is not free. Returns the number of frames released.
     pub fn release(self) -> u64 {
         let modules = boot::info().modules();
         let Some(range) = modules.get(self.index).map(|module| module.frames()) else { return 0 };
@@ -77,7 +77,7 @@ impl ModuleContents {
     }
 }
 
-/// Whether each byte is usable memory in the firmware's map, and none is in a range of another
+/// Whether every byte is usable memory in the firmware's map, and none is in a range of another
 /// kind.
 fn is_usable(start: u64, end: u64) -> bool {
     let map = boot::info().memory_map();

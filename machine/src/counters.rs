@@ -1,7 +1,7 @@
-//! Per-pCPU performance counters, since the pCPU came up or the counters were reset. Read on
-//! request only. Counting is a load and a store on words that only this pCPU writes; a reset
-//! records their values and leaves them. The entry code counts in the active context, whose counts
-//! are added here at the next interrupt and when it leaves the pCPU.
+//! Per-pCPU performance counters since the pCPU started or the counters were reset. Read on request
+//! only. Counting is a load and a store of words that only this pCPU writes. A reset stores the
+//! current values as a base instead of clearing them. The entry code counts in the active context;
+//! its counts are added here at the next interrupt and when the context leaves the pCPU.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,10 +16,10 @@ macro_rules! counters {
         }
 
         impl Counter {
-            /// All of them.
+            /// All counters.
             pub const ALL: &[Self] = &[$(Self::$counter),*];
 
-            /// Its name.
+            /// The counter's name.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$counter => $name,)*
@@ -30,53 +30,53 @@ macro_rules! counters {
 }
 
 counters! {
-    /// System calls of processes that the entry code has bounced to their kernel.
+    /// System calls of processes that the entry code bounced to the guest kernel.
     FastSystemCalls "fast-path system calls";
-    /// The same, by way of Rust.
+    /// System calls of processes bounced by Rust.
     SystemCalls "system calls in rust";
-    /// Returns to a process by the entry code.
+    /// Returns to user mode by the entry code.
     FastReturns "fast-path irets to process";
-    /// Returns from one part of a kernel to another by the entry code.
+    /// Returns within kernel mode by the entry code.
     FastKernelReturns "fast-path irets to kernel";
-    /// Page faults of processes that the entry code has bounced to their kernel.
+    /// Page faults of processes that the entry code bounced to the guest kernel.
     FastFaults "fast-path faults of process";
-    /// Page faults of kernels, by the entry code.
+    /// Page faults of guest kernels bounced by the entry code.
     FastKernelFaults "fast-path faults of kernel";
-    /// Hypercalls to drop one translation, by the entry code.
+    /// `MMUEXT_INVLPG_LOCAL` hypercalls completed by the entry code.
     FastPageFlushes "fast-path invlpg hypercalls";
-    /// Hypercalls to set the kernel stack, by the entry code.
+    /// `stack_switch` hypercalls completed by the entry code.
     FastStackSwitches "fast-path stack_switch hypercalls";
-    /// Hypercalls to set the GS base of processes, by the entry code.
+    /// `set_segment_base` hypercalls for the GS base of processes, completed by the entry code.
     FastSegmentBases "fast-path set_segment_base hypercalls";
     /// Hypercalls that reached Rust; a multicall counts once.
     Hypercalls "hypercalls in rust";
     /// Exceptions that reached Rust.
     Traps "traps";
-    /// Interrupts of the pCPU's own while a guest ran.
+    /// Interrupts of the pCPU while a guest ran.
     Interrupts "interrupts";
-    /// Root tables loaded, which drops all translations.
+    /// Root tables loaded with a flush of all translations.
     FlushingRootLoads "root loads with flush";
-    /// Root tables loaded without dropping translations.
+    /// Root tables loaded without a flush.
     KeepingRootLoads "root loads without flush";
-    /// Other flushes of everything.
+    /// Other flushes of all translations.
     Flushes "flushes";
-    /// Translations of single pages dropped.
+    /// Flushes of single pages.
     PageFlushes "invlpg";
-    /// Caches written back and emptied.
+    /// Caches written back and invalidated.
     CacheFlushes "wbinvd";
     /// Writes of model-specific registers.
     MsrWrites "wrmsr";
     /// Interrupts sent to other pCPUs.
     Ipis "ipis";
-    /// CPUs that were asked to flush because a frame got another use.
+    /// CPUs that received a flush request because a frame changed its use.
     FlushesOfOthers "flushes asked of others";
-    /// Writes to page tables, and privileged instructions, done in a guest's stead.
+    /// Page-table writes and privileged instructions that were emulated.
     Emulations "emulated instructions";
-    /// Entries of page tables changed.
+    /// Page-table entries changed.
     EntryUpdates "entry updates";
-    /// Frames that got another kind.
+    /// Frames that changed their kind.
     Promotions "frames promoted";
-    /// Vcpus brought to a pCPU.
+    /// vCPUs activated on a pCPU.
     Activations "activations";
 }
 
@@ -94,21 +94,21 @@ fn word(rows: &Rows, cpu: CpuId, counter: Counter) -> &AtomicU64 {
     &rows[cpu].0[counter as usize]
 }
 
-/// Counts one.
+/// Adds one.
 #[inline]
 pub fn count(counter: Counter) {
     add(counter, 1);
 }
 
-/// Counts several.
+/// Adds `number`.
 #[inline]
 pub fn add(counter: Counter, number: u64) {
     let word = word(&COUNTS, crate::per_cpu::current(), counter);
-    // Only this pCPU writes its words, and no interrupt comes in between.
+    // Only this pCPU writes its words, and no interrupt can occur in between.
     word.store(word.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
 }
 
-/// What a pCPU has counted.
+/// A pCPU's count.
 pub fn of(cpu: CpuId, counter: Counter) -> u64 {
     let [count, start] = [&COUNTS, &STARTS].map(|rows| word(rows, cpu, counter).load(Ordering::Relaxed));
     count.wrapping_sub(start)
@@ -119,7 +119,7 @@ pub fn sum(counter: Counter) -> u64 {
     (0..).map_while(CpuId::new).map(|cpu| of(cpu, counter)).fold(0, u64::wrapping_add)
 }
 
-/// Counts from zero again.
+/// Resets all counters.
 pub fn reset() {
     for cpu in (0..).map_while(CpuId::new) {
         for &counter in Counter::ALL {

@@ -1,12 +1,13 @@
-//! The exception table: instructions of ring 0 that may fault, and where execution continues then.
+//! The exception table: instructions of ring 0 that may fault, and the addresses at which execution
+//! continues after the fault.
 //!
-//! The assembler leaves pairs of offsets that are relative to themselves, in the order in which
-//! they are linked. Boot makes all of them relative to the start of the table and sorts them once,
-//! so that a fault is looked up by binary search.
+//! The assembler emits pairs of offsets, each relative to its own address, in link order. Boot
+//! converts them to offsets from the start of the table and sorts them once, so that a fault is
+//! looked up by binary search.
 
-#![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the machine takes traps"))]
+#![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the bare machine takes traps"))]
 
-/// An instruction that may fault, and where execution continues then.
+/// An instruction that may fault, and the address at which execution continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
@@ -14,10 +15,11 @@ pub(crate) struct Entry {
     fixup: i32,
 }
 
-/// Bytes of an offset.
+/// Size of an offset in bytes.
 const OFFSET: i32 = 4;
 
-/// Makes the offsets relative to the start of the table, and sorts the entries by instruction.
+/// Converts the offsets to offsets from the start of the table, and sorts the entries by
+/// instruction.
 pub(crate) fn sort(table: &mut [Entry]) {
     for (place, entry) in (0..).step_by(size_of::<Entry>()).zip(table.iter_mut()) {
         entry.instruction = entry.instruction.wrapping_add(place);
@@ -26,8 +28,8 @@ pub(crate) fn sort(table: &mut [Entry]) {
     table.sort_unstable_by_key(|entry| entry.instruction);
 }
 
-/// Where execution continues after a fault at `address`, if that is foreseen. The table has been
-/// sorted and begins at `start`.
+/// The address at which execution continues after a fault at `address`, if the table has an entry
+/// for it. The table must be sorted; it begins at `start`.
 pub(crate) fn find(table: &[Entry], start: u64, address: u64) -> Option<u64> {
     let offset = i32::try_from(address.wrapping_sub(start).cast_signed()).ok()?;
     let index = table.binary_search_by_key(&offset, |entry| entry.instruction).ok()?;
@@ -41,7 +43,7 @@ mod tests {
 
     const START: u64 = 0xffff_8080_0030_0000;
 
-    /// The self-relative entries for these pairs of addresses, as the assembler makes them.
+    /// The self-relative entries for these pairs of addresses, as emitted by the assembler.
     fn assembled(pairs: &[(u64, u64)]) -> Vec<Entry> {
         let relative = |address: u64, place: u64| i32::try_from(address.wrapping_sub(place).cast_signed()).unwrap();
         let places = (START..).step_by(size_of::<Entry>());
@@ -55,7 +57,7 @@ mod tests {
     #[test]
     fn each_instruction_is_found_whatever_the_order_in_the_image() {
         for length in 0..20u64 {
-            // The code lies on both sides of the table; 7 and 20 have no common factor.
+            // The code is on both sides of the table; 7 and 20 are coprime.
             let pairs: Vec<(u64, u64)> = (0..length)
                 .map(|number| START - 0x5000 + number * 7 % 20 * 0x800)
                 .map(|address| (address, address ^ 0x10_0000))

@@ -1,5 +1,6 @@
 //! Copies between Paravane and the memory of the active guest. There are no references to guest
-//! memory: it can change or vanish at any time, so it is copied in once and judged by the copy.
+//! memory. It can change or disappear at any time, so it is copied in once and the copy is
+//! validated.
 
 use core::mem::size_of_val;
 
@@ -27,7 +28,7 @@ impl Active {
         (self.read_some(from, to) == to.len()).then_some(()).ok_or(Fault)
     }
 
-    /// Reads bytes up to the first that cannot be read; returns how many were.
+    /// Reads bytes up to the first that cannot be read; returns their number.
     pub fn read_some(&self, from: GuestVirt, to: &mut [u8]) -> usize {
         vcpu::copy_from_guest(self.context(), from, to)
     }
@@ -67,8 +68,8 @@ impl Active {
         self.read(element::<T>(array, index))
     }
 
-    /// Reads elements of an array from `index` on, as many as `to` has room for or up to the first
-    /// that cannot be read; returns how many.
+    /// Reads elements of an array from `index` on, up to the length of `to` or the first that
+    /// cannot be read; returns their number.
     pub fn read_elements<T: FromBytes + IntoBytes>(&self, array: GuestVirt, index: u64, to: &mut [T]) -> usize {
         self.read_some(element::<T>(array, index), to.as_mut_bytes()) / size_of::<T>()
     }
@@ -87,7 +88,8 @@ impl Active {
     }
 }
 
-/// The address of an element; one that would wrap is not in guest space and faults.
+/// The address of an element. If it would wrap, an address outside guest space is returned, which
+/// faults.
 fn element<T>(array: GuestVirt, index: u64) -> GuestVirt {
     match index.checked_mul(size_of::<T>() as u64).and_then(|offset| array.get().checked_add(offset)) {
         Some(address) => GuestVirt::new(address),

@@ -1,4 +1,4 @@
-//! Dispatch of interrupts: each is acknowledged at once and recorded in this CPU's pending set,
+//! Dispatch of interrupts. Each is acknowledged immediately and recorded in this CPU's pending set,
 //! which the hypervisor's loop takes.
 //!
 //! Interrupts arrive only while a guest runs, the CPU idles, or in an interrupt window, so no lock

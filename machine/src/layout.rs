@@ -1,6 +1,6 @@
-#![expect(unsafe_code, reason = "declares the linker's symbols, whose addresses alone are used")]
-//! Where things lie in Paravane's part of the address space (see `docs/design.md`), and the
-//! linker's symbols.
+#![expect(unsafe_code, reason = "declares the linker's symbols; only their addresses are used")]
+//! The layout of Paravane's part of the address space (see `docs/design.md`), and the linker's
+//! symbols.
 
 use crate::addr::{END_HYPERVISOR_SLOTS, FIRST_HYPERVISOR_SLOT, HYPERVISOR_START, root_slot};
 
@@ -12,19 +12,19 @@ pub(crate) const IMAGE_OFFSET: u64 = 0xffff_8080_0000_0000;
 pub(crate) const FRAME_TABLE_BASE: u64 = 0xffff_8100_0000_0000;
 /// Per-CPU windows.
 pub(crate) const PER_CPU_BASE: u64 = 0xffff_8180_0000_0000;
-/// Bytes of one per-CPU window.
+/// Size of a per-CPU window in bytes.
 pub(crate) const PER_CPU_SIZE: u64 = 1 << 20;
 /// Paravane's own MMIO mappings.
 pub(crate) const MMIO_BASE: u64 = 0xffff_8200_0000_0000;
 /// All machine memory.
 pub(crate) const DIRECT_MAP_BASE: u64 = 0xffff_8300_0000_0000;
 
-/// First root-table slot of Paravane's.
+/// First root-table slot that belongs to Paravane.
 pub(crate) const FIRST_SLOT: usize = FIRST_HYPERVISOR_SLOT as usize;
-/// Number of root-table slots of Paravane's.
+/// Number of root-table slots that belong to Paravane.
 pub(crate) const SLOTS: usize = (END_HYPERVISOR_SLOTS - FIRST_HYPERVISOR_SLOT) as usize;
 
-/// Bytes of an M2P entry.
+/// Size of an M2P entry in bytes.
 pub(crate) const M2P_ENTRY_SIZE: u64 = 8;
 
 /// The root-table slot of an address.
@@ -32,7 +32,7 @@ pub(crate) const fn slot(address: u64) -> usize {
     root_slot(address) as usize
 }
 
-/// The direct map's address of a physical address.
+/// The address of physical memory in the direct map.
 pub(crate) const fn direct(physical: u64) -> u64 {
     DIRECT_MAP_BASE + physical
 }
@@ -50,19 +50,19 @@ macro_rules! linker_symbols {
 }
 
 linker_symbols! {
-    /// First byte of the stack that boot starts on.
+    /// First byte of the boot stack.
     boot_stack_start = boot_stack;
-    /// End of that stack.
+    /// End of the boot stack.
     boot_stack_end = boot_stack_top;
     /// First byte of the image.
     image_start = __image_start;
-    /// End of the image, zeroed memory included.
+    /// End of the image, including zeroed memory.
     image_end = __image_end;
     /// End of the boot code, which is executable too.
     boot_end = __boot_end;
     /// First byte of the code.
     text_start = __text_start;
-    /// The page of entry code that each per-CPU window shows.
+    /// The page of entry code that is mapped in each per-CPU window.
     entry_page = __entry_page;
     /// End of the code.
     text_end = __text_end;
@@ -86,7 +86,7 @@ linker_symbols! {
     symbols_end = __symbols_end;
 }
 
-/// Whether an address lies on the stack that boot starts on.
+/// Whether an address is on the boot stack.
 pub(crate) fn is_boot_stack(address: u64) -> bool {
     (boot_stack_start()..boot_stack_end()).contains(&address)
 }

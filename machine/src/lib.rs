@@ -1,8 +1,9 @@
-//! The unsafe ring of Paravane: everything that touches hardware, raw memory or the meaning of a
-//! reference count, behind an API that safe code cannot misuse. `docs/soundness.md` argues why.
+//! The unsafe ring of Paravane: all code that accesses the hardware or raw memory, or defines what
+//! a reference count means. Its API cannot be misused by safe code; `docs/soundness.md` contains
+//! the argument.
 //!
 //! A module that touches the hardware has two back ends with the same names and signatures: `bare`
-//! on the machine itself, and `hosted` inside a test process, where RAM is a mapping and CPUs are
+//! on the machine itself, and `hosted` in a test process, where RAM is a mapping and CPUs are
 //! threads.
 #![no_std]
 #![cfg_attr(
@@ -50,7 +51,7 @@ pub mod time;
 pub mod tlb;
 pub mod vectors;
 
-// Only on the machine.
+// Modules of the bare machine only.
 #[cfg(target_os = "none")]
 mod address_space;
 #[cfg(target_os = "none")]
@@ -66,11 +67,11 @@ mod start;
 #[cfg(target_os = "none")]
 mod traps;
 
-// Only in a test process.
+// Modules of a test process only.
 #[cfg(not(target_os = "none"))]
 pub mod hosted;
 
-/// What may stand in a page table: entries as values, and the policy that admits them.
+/// Page-table entries as values, and the policy that admits them.
 pub mod paging {
     pub use crate::frames::{Admission, Entry, NoEntries, check_descriptor};
     pub use crate::pte::{LeafFlags, RawEntry};

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "walks stacks by frame pointers")]
-//! The panic path: message, registers, backtrace of every CPU, then halt or restart. Takes no lock,
-//! uses no heap.
+//! The panic path: message, registers, backtrace of every CPU, then halt or restart. It takes no
+//! lock that another CPU may hold, and does not use the heap.
 
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
@@ -13,10 +13,10 @@ use crate::context::Registers;
 use crate::processor::registers;
 use crate::{apic, boot, layout, per_cpu, power, symbols, time};
 
-/// How long a message on the screen can be read before the restart.
+/// Seconds during which a message stays on the screen before the restart.
 const READING_SECONDS: u64 = 5;
 
-/// One more than the number of the CPU that ends the host; zero while all is well.
+/// One more than the number of the CPU that stops the host; zero in normal operation.
 static ENDING: AtomicU32 = AtomicU32::new(0);
 
 /// The state of a CPU when it was stopped.
@@ -67,7 +67,7 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
     finish()
 }
 
-/// A trap in Paravane that the exception table does not foresee.
+/// A trap in Paravane without an entry in the exception table.
 pub(crate) fn on_trap(registers: &Registers) -> ! {
     begin();
     say!(
@@ -84,7 +84,7 @@ pub(crate) fn on_trap(registers: &Registers) -> ! {
     finish()
 }
 
-/// An NMI: another CPU ends the host. Any other NMI is ignored.
+/// An NMI. If another CPU stops the host, this CPU stops; any other NMI is ignored.
 pub(crate) fn on_nmi(registers: &Registers) {
     if ENDING.load(Ordering::SeqCst) == 0 {
         return;
@@ -98,14 +98,14 @@ pub(crate) fn on_nmi(registers: &Registers) {
     registers::halt_forever();
 }
 
-/// Makes this CPU the one that ends the host. A second one waits to be stopped; a panic inside the
-/// panic stops at once.
+/// Makes this CPU the one that stops the host. A second CPU waits to be stopped; a panic inside the
+/// panic halts immediately.
 fn begin() {
     let here = per_cpu::current().number() + 1;
     match ENDING.compare_exchange(0, here, Ordering::SeqCst, Ordering::SeqCst) {
         Ok(_) => {
             console::begin_emergency();
-            // the message begins on a line of its own
+            // The message starts on a new line.
             console::write_emergency(b"\n");
         }
         Err(other) if other == here => {
@@ -139,8 +139,8 @@ fn print_place(address: u64) {
     }
 }
 
-/// Prints the return addresses that a chain of frame pointers leads to, as far as it stays on
-/// stacks and goes upwards.
+/// Prints the return addresses of a chain of frame pointers, as long as it stays on stacks and
+/// ascends.
 fn backtrace(instruction: u64, mut frame: u64) {
     if instruction != 0 {
         print_place(instruction);
@@ -150,7 +150,7 @@ fn backtrace(instruction: u64, mut frame: u64) {
         if !frame.is_multiple_of(8) || !on_stack(frame) || !on_stack(frame + 8) {
             return;
         }
-        // SAFETY: two words on a mapped stack, as was just checked.
+        // SAFETY: two words on a mapped stack, as checked above.
         let [next, address] = unsafe { (frame as *const [u64; 2]).read_volatile() };
         if !(layout::image_start()..layout::text_end()).contains(&address) {
             return;
@@ -170,7 +170,7 @@ fn print_running(cpu: CpuId) {
     }
 }
 
-/// Stops and shows the other CPUs, then ends.
+/// Stops the other CPUs and prints their state, then halts or restarts.
 fn finish() -> ! {
     let here = per_cpu::current();
     print_running(here);

@@ -1,5 +1,5 @@
-//! The bits of a page-table entry as the processor reads them. A [`RawEntry`] owns nothing: it is
-//! what a guest asks for, or what was seen in a table.
+//! The bits of a page-table entry as the processor reads them. A [`RawEntry`] owns nothing: it is a
+//! guest's request, or a value read from a table.
 
 use bitflags::bitflags;
 
@@ -13,7 +13,7 @@ bitflags! {
         const PRESENT = 1 << 0;
         /// Writes are allowed.
         const WRITABLE = 1 << 1;
-        /// Ring 3 may use it.
+        /// Accessible to ring 3.
         const USER = 1 << 2;
         /// Write-through (bit 0 of the PAT index).
         const WRITE_THROUGH = 1 << 3;
@@ -25,7 +25,7 @@ bitflags! {
         const DIRTY = 1 << 6;
         /// Bit 2 of the PAT index in an L1 entry, page size above.
         const PAT_OR_SIZE = 1 << 7;
-        /// Kept over root switches.
+        /// Survives root switches.
         const GLOBAL = 1 << 8;
         /// Free for software.
         const AVAILABLE = 7 << 9 | 0x7ff << 52;
@@ -34,14 +34,14 @@ bitflags! {
     }
 }
 
-/// Bits that choose a memory type.
+/// Bits that select a memory type.
 pub(crate) const CACHE_ATTRIBUTES: LeafFlags =
     LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
 
 /// Bits of the frame.
 pub(crate) const FRAME_MASK: u64 = 0x000f_ffff_ffff_f000;
 
-/// The bits of an entry, owning nothing: what a guest asks for, or what was seen in a table.
+/// The bits of an entry without ownership: a guest's request, or a value read from a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct RawEntry(u64);
@@ -83,17 +83,17 @@ impl RawEntry {
         Self(self.0 | seen.0 & (LeafFlags::ACCESSED.bits() | LeafFlags::DIRTY.bits()))
     }
 
-    /// Whether `wanted` maps the same frame, or neither maps any and both name the same.
+    /// Whether `wanted` maps the same frame, or both are absent and contain the same frame number.
     pub const fn has_frame_of(self, wanted: Self) -> bool {
         (self.0 ^ wanted.0) & (FRAME_MASK | LeafFlags::PRESENT.bits()) == 0
     }
 
-    /// Whether `wanted` maps the same frame with no more than the same right to write.
+    /// Whether `wanted` maps the same frame and does not add write permission.
     pub const fn keeps_mapping(self, wanted: Self) -> bool {
         self.has_frame_of(wanted) && wanted.0 & !self.0 & LeafFlags::WRITABLE.bits() == 0
     }
 
-    /// The frame that the entry names.
+    /// The frame number in the entry.
     pub const fn frame(self) -> Mfn {
         Mfn::containing(MachineAddr::new(self.0 & FRAME_MASK))
     }

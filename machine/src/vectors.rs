@@ -1,5 +1,5 @@
-//! Interrupt vectors by name (Intel SDM volume 3, 6.3.1): the exceptions, those that Paravane uses
-//! itself, and the range that devices get.
+//! Interrupt vectors by name (Intel SDM volume 3, 6.3.1): the exceptions, Paravane's own vectors,
+//! and the range for devices.
 
 use core::ops::RangeInclusive;
 
@@ -24,7 +24,7 @@ pub const LAST_EXCEPTION: u8 = 31;
 /// The software interrupt that guests use for 32-bit system calls.
 pub const LEGACY_SYSCALL: u8 = 0x80;
 
-/// Vectors for devices: above the exceptions and the old interrupt controllers, below Paravane's
+/// Vectors for devices: above the exceptions and the legacy interrupt controllers, below Paravane's
 /// own.
 pub(crate) const DEVICES: RangeInclusive<u8> = 0x30..=0xef;
 /// This CPU's timer.
@@ -33,13 +33,13 @@ pub(crate) const TIMER: u8 = 0xf0;
 /// Another CPU called `cpu::kick`.
 #[cfg(target_os = "none")]
 pub(crate) const KICK: u8 = 0xf1;
-/// Another CPU waits for a flush.
+/// Another CPU requests a flush.
 #[cfg(target_os = "none")]
 pub(crate) const FLUSH: u8 = 0xf2;
 /// A serial port.
 #[cfg(target_os = "none")]
 pub(crate) const SERIAL: u8 = 0xf3;
-/// The local APIC has seen an error.
+/// The local APIC reports an error.
 #[cfg(target_os = "none")]
 pub(crate) const APIC_ERROR: u8 = 0xfe;
 /// A spurious interrupt of the local APIC, which is not acknowledged.

@@ -1,4 +1,4 @@
-//! Frames that a device with short addresses can reach.
+//! Allocation of frames within a device's address limit.
 
 use abi::xen::DomainId;
 use machine::frames::{self, Block, Extent};
@@ -15,11 +15,11 @@ fn others_get_the_highest_frames_and_the_low_ones_are_there_for_whoever_needs_th
     machine::hosted::start(1024);
     let high: Vec<_> = (0..512).map(|_| frames::allocate(OWNER).expect("a free frame")).collect();
     assert!(high.iter().all(|frame| frame.mfn().get() >= 512));
-    // 20 bits of address are 256 frames
+    // 256 frames have addresses of 20 bits.
     let low: Vec<_> = addressable(6, 20).expect("a low run").collect();
     assert!(low.iter().all(|frame| frame.mfn().get() < 256));
     assert!(low[0].mfn().get().is_multiple_of(64));
-    assert!(addressable(0, 11).is_none(), "not even a page has so few");
+    assert!(addressable(0, 11).is_none(), "no page has addresses of 11 bits");
     let rest: Vec<_> = core::iter::from_fn(|| addressable(0, 20)).flatten().collect();
     assert_eq!(rest.len(), 256 - 64);
     let middle: Vec<_> = core::iter::from_fn(|| frames::allocate(OWNER)).collect();

@@ -1,4 +1,5 @@
-//! Random use of the frame table, by one thread with a recount after every step, and by several racing on the same frames.
+//! Random use of the frame table: by one thread with a recount after every step, and by several
+//! threads that race on the same frames.
 
 use abi::errno::Errno;
 use abi::xen::DomainId;
@@ -203,7 +204,7 @@ impl World {
         }
     }
 
-    /// A further frame of the guest's, listed.
+    /// Allocates another frame of the guest and lists it.
     fn frame(&self) -> FrameRef {
         let allocation = frames::allocate(GUEST).expect("a frame");
         let frame = allocation.reference();
@@ -220,13 +221,13 @@ impl World {
         })
     }
 
-    /// Lets everything go; every frame must come back.
+    /// Releases everything; every frame must become free.
     fn end(mut self) {
         self.held.clear();
         while let Some(allocation) = self.list.pop() {
             drop(allocation);
         }
-        // A frame that was given up while pinned is on no list any more.
+        // A frame that was released while pinned is on no list.
         for number in 0..FRAMES {
             if let Some(frame) = FrameRef::get(Mfn::new(number), GUEST) {
                 unpin(&frame);
@@ -312,7 +313,7 @@ fn a_page_table_has_no_writable_mapping_and_a_mapped_page_becomes_no_table() {
     let refused = TypedRef::<L1>::acquire(page.again(), &mut Own, budget);
     assert!(matches!(refused, Err(AcquireError::Conflict)));
     drop(writable);
-    let table = TypedRef::<L1>::acquire(page.again(), &mut Own, budget).expect("nobody writes to it now");
+    let table = TypedRef::<L1>::acquire(page.again(), &mut Own, budget).expect("no writable mapping is left");
     let refused = TypedRef::<Writable>::acquire(page.again(), &mut NoEntries, budget);
     assert!(matches!(refused, Err(AcquireError::Conflict)));
     drop((table, page));
@@ -320,7 +321,7 @@ fn a_page_table_has_no_writable_mapping_and_a_mapped_page_becomes_no_table() {
 }
 
 #[test]
-fn a_mapping_may_go_while_its_right_to_write_is_taken_away() {
+fn a_mapping_may_be_removed_while_it_becomes_read_only() {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     let world = World::new();
@@ -338,7 +339,7 @@ fn a_mapping_may_go_while_its_right_to_write_is_taken_away() {
             }
         });
         for round in 0..if cfg!(miri) { 50 } else { 100_000 } {
-            // Nothing but the entry keeps the frame.
+            // Only the entry references the frame.
             let page = frames::allocate(GUEST).expect("a frame").into_reference();
             let page = TypedRef::<Writable>::acquire(page, &mut NoEntries, budget).expect("a fresh frame");
             let raw = RawEntry::new(page.mfn().address().get() | 7);
@@ -355,7 +356,7 @@ fn a_mapping_may_go_while_its_right_to_write_is_taken_away() {
 }
 
 #[test]
-fn a_promotion_in_many_attempts_comes_to_its_end() {
+fn a_promotion_completes_after_many_attempts() {
     let world = World::new();
     let frame = || world.frame();
     let (l3, l2) = (frame(), frame());
@@ -367,12 +368,12 @@ fn a_promotion_in_many_attempts_comes_to_its_end() {
     for index in 0..8 {
         write(&l2, index, &frame());
     }
-    // Each attempt does one lower table or two; what is given up in between would be torn down.
+    // Each attempt validates one or two lower tables. Released progress would be torn down.
     let mut earlier: Option<Promotion> = None;
     let mut attempts = 0;
     let table = loop {
         attempts += 1;
-        assert!(attempts < 20, "each attempt undoes what the last one has done");
+        assert!(attempts < 20, "each attempt undoes the previous one");
         match TypedRef::<L3>::acquire(l3.again(), &mut Own, &mut Budget::new(80)) {
             Ok(table) => break table,
             Err(AcquireError::Preempted(mut promotion)) => {
@@ -391,7 +392,7 @@ fn a_promotion_in_many_attempts_comes_to_its_end() {
 }
 
 #[test]
-fn those_who_race_to_validate_one_root_all_come_to_its_end() {
+fn all_threads_that_race_to_validate_a_root_succeed() {
     let world = World::new();
     let link = |table: &FrameRef, index: u16, lower: &FrameRef| {
         let page = TypedRef::<Writable>::acquire(table.again(), &mut NoEntries, &mut Budget::new(1)).expect("fresh");
@@ -414,7 +415,7 @@ fn those_who_race_to_validate_one_root_all_come_to_its_end() {
                 let mut attempts = 0;
                 let root = loop {
                     attempts += 1;
-                    assert!(attempts < 100_000, "no attempt comes to the end");
+                    assert!(attempts < 100_000, "no attempt completes");
                     match TypedRef::<L4>::acquire(root.again(), &mut Own, &mut Budget::new(80)) {
                         Ok(root) => break root,
                         Err(AcquireError::Preempted(mut promotion)) => {
@@ -423,7 +424,7 @@ fn those_who_race_to_validate_one_root_all_come_to_its_end() {
                             }
                             earlier = Some(promotion);
                         }
-                        // Another is about to make a table of the frame.
+                        // Another thread is about to make the frame a table.
                         Err(AcquireError::Conflict) => {}
                         Err(error) => panic!("{error:?}"),
                     }

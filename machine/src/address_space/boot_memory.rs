@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "reads what loader and firmware left in memory")]
+#![expect(unsafe_code, reason = "reads data of the loader and the firmware in memory")]
 //! The use of physical memory at the hand-over from the boot loader.
 
 use core::ops::Range;
@@ -20,14 +20,14 @@ pub(crate) fn read_low(address: u64, into: &mut [u8]) -> bool {
     if address.checked_add(into.len() as u64).is_none_or(|end| end > FOUR_GIB) {
         return false;
     }
-    // SAFETY: the boot tables map the first 4 GiB; the target is ours, and the source holds no Rust
-    // object (the image itself is not where loaders put their information; reading it would do no
-    // harm either).
+    // SAFETY: the boot tables map the first 4 GiB. The target is exclusively borrowed. The source
+    // contains no Rust object: loaders do not put their information into the image (reading the
+    // image would be harmless).
     unsafe { into.as_mut_ptr().copy_from(layout::direct(address) as *const u8, into.len()) };
     true
 }
 
-/// RAM in the memory map, with what anything else claims taken out.
+/// RAM in the memory map, without ranges that another entry or the EFI runtime claims.
 fn usable(info: &BootInfo) -> RangeSet {
     let mut set = RangeSet::default();
     for range in info.memory_map().iter().filter(|range| range.kind == MemoryKind::Usable) {
@@ -46,7 +46,7 @@ fn remove_image(set: &mut RangeSet) {
     set.remove(layout::image_start() - layout::IMAGE_OFFSET, layout::image_end() - layout::IMAGE_OFFSET);
 }
 
-/// Drops modules that do not lie in RAM, or overlap the image or each other.
+/// Drops modules that are not in RAM, or that overlap the image or each other.
 pub(crate) fn claim_modules(info: &mut BootInfo) {
     let mut set = usable(info);
     remove_image(&mut set);
@@ -60,22 +60,22 @@ pub(crate) fn claim_modules(info: &mut BootInfo) {
     });
 }
 
-/// RAM that is neither image nor module nor below 1 MiB, and a free page below 640 KiB.
+/// RAM above 1 MiB outside the image and the modules, and a free page below 640 KiB.
 pub(crate) fn free(info: &BootInfo) -> (Early, Option<u64>) {
     let mut set = usable(info);
     remove_image(&mut set);
     for module in info.modules() {
         set.remove(module.start().get(), module.start().get() + module.len());
     }
-    // the first page holds what the BIOS left
+    // The first page contains data of the BIOS.
     set.remove(0, 0x1000);
     let page = set.take(0x1000, 0x1000, 0xa0000);
     set.remove(0, LOW);
     (Early::new(set), page)
 }
 
-/// All RAM that Paravane uses or may come to use, by frames. Of the first MiB, where firmware has
-/// left things for the hardware domain to find, that is what the loader has put there.
+/// All RAM that Paravane uses or may use later, as frame ranges. The first MiB is excluded, except
+/// for modules in it: firmware keeps data there for the hardware domain.
 pub(crate) fn ram(info: &BootInfo) -> ArrayVec<Range<u64>, MAX_RANGES> {
     let mut set = usable(info);
     set.remove(0, LOW);
@@ -86,7 +86,7 @@ pub(crate) fn ram(info: &BootInfo) -> ArrayVec<Range<u64>, MAX_RANGES> {
     set.iter().map(|range| range.start >> 12..range.end >> 12).collect()
 }
 
-/// The end of RAM: one more than the address of its last byte.
+/// The end of RAM: one byte beyond its last byte.
 pub(crate) fn ram_end(info: &BootInfo) -> u64 {
     usable(info).iter().last().map_or(0, |range| range.end)
 }
@@ -96,7 +96,7 @@ pub(crate) fn ram_frames(info: &BootInfo) -> u64 {
     usable(info).total() >> 12
 }
 
-/// The bytes of a firmware table. What the direct map has not got is added to it, read-only.
+/// The bytes of a firmware table. Parts that are not in the direct map are added to it, read-only.
 pub(crate) fn map_firmware(
     address: u64,
     length: u64,
@@ -112,7 +112,8 @@ pub(crate) fn map_firmware(
         end.next_multiple_of(4096) - first,
         mapper.read_only() | tables::GLOBAL,
     );
-    // SAFETY: just mapped, if it was not before. Firmware tables are not in free RAM (the memory
-    // map says so), or are only read before that is given out, and nothing writes them.
+    // SAFETY: the range is mapped now, if it was not before. Firmware tables are outside of free
+    // RAM according to the memory map, or are read only before that RAM is allocated. Nothing
+    // writes them.
     Some(unsafe { core::slice::from_raw_parts(layout::direct(address) as *const u8, to_usize(length)) })
 }

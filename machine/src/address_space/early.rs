@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "clears memory through the direct map")]
-//! Memory before there is a frame table: whole pages taken from the top of the free RAM below 4
-//! GiB, never given back.
+//! Memory allocation before the frame table exists: whole pages from the top of the free RAM below
+//! 4 GiB. They are never freed.
 
 use crate::boot::ranges::RangeSet;
 use crate::integers::to_usize;
@@ -14,7 +14,7 @@ pub(crate) struct Early {
 }
 
 impl Early {
-    /// Starts with what is free; all of it below 4 GiB must be in the direct map.
+    /// Starts with the free RAM; all of it below 4 GiB must be in the direct map.
     pub(crate) const fn new(free: RangeSet) -> Self {
         Self { free }
     }
@@ -22,7 +22,7 @@ impl Early {
     /// Takes `size` bytes aligned to `align`.
     ///
     /// # Panics
-    /// If there are none: the machine is too small.
+    /// If there is no such range: the machine has too little memory.
     pub(crate) fn take(&mut self, size: u64, align: u64) -> u64 {
         match self.free.take(size, align, LIMIT) {
             Some(start) => start,
@@ -42,7 +42,7 @@ impl Early {
     /// As `take`, every byte set to `byte`.
     pub(crate) fn take_filled(&mut self, size: u64, align: u64, byte: u8) -> u64 {
         let start = self.take(size, align);
-        // SAFETY: the range was free RAM until now, below 4 GiB and therefore in the boot direct
+        // SAFETY: the range was free RAM until now and is below 4 GiB, hence in the boot direct
         // map.
         unsafe { (layout::direct(start) as *mut u8).write_bytes(byte, to_usize(size)) };
         start

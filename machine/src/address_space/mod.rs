@@ -1,8 +1,8 @@
-//! Paravane's own part of the address space: the page tables that boot builds, the per-CPU windows
-//! in them, and the memory they are made from.
+//! Paravane's own part of the address space: the page tables built at boot, the per-CPU windows in
+//! them, and the memory from which they are allocated.
 //!
-//! What is mapped at boot stays as it is. Afterwards only the descriptor pages of a CPU's own
-//! window change, and pages are added to the window for devices.
+//! Mappings made at boot never change, except for the descriptor pages in a CPU's own window and
+//! the pages that are added to the device window.
 
 pub(crate) mod boot_memory;
 pub(crate) mod early;

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "builds and switches page tables")]
-//! Paravane's own page tables, built once at boot. The root made here has only Paravane's slots; it
-//! is loaded while no guest is, and guests' roots copy its sixteen entries.
+//! Paravane's own page tables, built once at boot. The root built here maps only Paravane's slots.
+//! It is loaded while no guest root is; guests' roots copy its sixteen entries.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ pub(crate) const PRESENT: u64 = LeafFlags::PRESENT.bits();
 pub(crate) const WRITABLE: u64 = LeafFlags::WRITABLE.bits();
 pub(crate) const USER: u64 = LeafFlags::USER.bits();
 const LARGE: u64 = LeafFlags::PAT_OR_SIZE.bits();
-/// Kept over root switches: only for what is the same in every root and never changes.
+/// Survives root switches: only for mappings that are the same in every root and never change.
 pub(crate) const GLOBAL: u64 = LeafFlags::GLOBAL.bits();
 /// Memory type 3 of the PAT: uncached.
 pub(crate) const UNCACHED: u64 = LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).bits();
@@ -25,13 +25,13 @@ const WRITE_COMBINING: u64 = LeafFlags::PAT_OR_SIZE.bits();
 const NO_EXECUTE: u64 = LeafFlags::NO_EXECUTE.bits();
 const ADDRESS: u64 = FRAME_MASK;
 
-/// Where memory of devices is mapped that turn up while the machine runs; one page table's worth.
+/// Window for memory of devices that appear at run time; one page table in size.
 pub(crate) const DEVICE_WINDOW: u64 = layout::MMIO_BASE + (1 << 30);
 
 static ROOT: AtomicU64 = AtomicU64::new(0);
 static ZEROS: AtomicU64 = AtomicU64::new(0);
 
-/// The root table for a CPU that serves no guest, as a CR3 value.
+/// The root table of a CPU that runs no guest, as a CR3 value.
 pub(crate) fn idle_root() -> u64 {
     ROOT.load(Ordering::Relaxed)
 }
@@ -59,8 +59,8 @@ const fn index(address: u64, level: u32) -> usize {
     (address >> (12 + 9 * (level - 1)) & 511) as usize
 }
 
-/// The level-1 entry that maps `address` in Paravane's root, where there are tables down to that
-/// level.
+/// The level-1 entry that maps `address` in Paravane's root, if the tables down to that level
+/// exist.
 pub(crate) fn leaf_entry(address: u64) -> Option<*mut u64> {
     let mut table = idle_root();
     for level in [4, 3, 2] {
@@ -73,7 +73,7 @@ pub(crate) fn leaf_entry(address: u64) -> Option<*mut u64> {
     Some(entry_pointer(table, index(address, 1)))
 }
 
-/// Makes mappings in a root that is being built.
+/// Adds mappings to a root under construction.
 pub(crate) struct Mapper {
     root: u64,
     no_execute: u64,
@@ -82,7 +82,7 @@ pub(crate) struct Mapper {
 }
 
 impl Mapper {
-    /// Starts a root with the tables below Paravane's slots.
+    /// Starts a root with L3 tables for all of Paravane's slots.
     pub(crate) fn new(memory: &mut Early) -> Self {
         let features = processor::features();
         let root = memory.take_zeroed(4096, 4096);
@@ -95,7 +95,7 @@ impl Mapper {
         Self { root, no_execute, gib_pages: features.gib_pages, mmio_next: layout::MMIO_BASE }
     }
 
-    /// Starts another root with the same tables in Paravane's slots, and nothing besides.
+    /// Starts another root with the same tables in Paravane's slots and no other entries.
     pub(crate) fn with_same_slots(&self, memory: &mut Early) -> Self {
         let root = memory.take_zeroed(4096, 4096);
         for slot in layout::FIRST_SLOT..layout::FIRST_SLOT + layout::SLOTS {
@@ -119,7 +119,7 @@ impl Mapper {
         PRESENT | self.no_execute
     }
 
-    /// Maps `size` bytes with the largest pages that fit. What is mapped already stays as it is.
+    /// Maps `size` bytes with the largest pages that fit. Existing mappings are kept.
     pub(crate) fn map(&mut self, memory: &mut Early, mut virt: u64, mut phys: u64, size: u64, flags: u64) {
         let end = virt + size;
         while virt < end {
@@ -155,7 +155,7 @@ impl Mapper {
             if level == 1 {
                 return;
             }
-            // Smaller pages are mapped already: fills the gaps between them.
+            // Smaller pages are mapped here already: fill the gaps between them.
             let step = 1 << (12 + 9 * (level - 2));
             if read(table, at) & LARGE == 0 {
                 for part in 0..512 {
@@ -167,7 +167,7 @@ impl Mapper {
         write(table, at, phys | flags | if level > 1 { LARGE } else { 0 });
     }
 
-    /// Makes the tables of the window for devices' memory.
+    /// Creates the tables of the device window.
     pub(crate) fn prepare_device_window(&mut self, memory: &mut Early) {
         let mut table = self.root;
         for level in [4, 3, 2] {
@@ -179,7 +179,7 @@ impl Mapper {
         }
     }
 
-    /// Maps device registers uncached and gives their address.
+    /// Maps device registers uncached and returns their address.
     pub(crate) fn map_mmio(&mut self, memory: &mut Early, phys: u64, size: u64) -> u64 {
         let offset = phys & 0xfff;
         let size = (offset + size).next_multiple_of(4096);
@@ -189,8 +189,8 @@ impl Mapper {
         virt + offset
     }
 
-    /// Maps video memory so that writes to it are combined, and gives its address. Pages are small:
-    /// in entries of larger ones the bit means their size.
+    /// Maps video memory write-combining and returns its address. Pages are small, because the PAT
+    /// bit of a level-1 entry is the size bit in higher levels.
     pub(crate) fn map_write_combining(&mut self, memory: &mut Early, phys: u64, size: u64) -> u64 {
         let offset = phys & 0xfff;
         let size = (offset + size).next_multiple_of(4096);
@@ -202,11 +202,11 @@ impl Mapper {
         virt + offset
     }
 
-    /// Makes this the root of Paravane and of this CPU.
+    /// Makes this root Paravane's, and loads it on this CPU.
     ///
     /// # Safety
-    /// Code, data, stack and the direct map must be mapped as they are in the root in use now, or
-    /// better.
+    /// The root must map code, data, stack and the direct map at the same addresses and with at
+    /// least the same permissions as the current root.
     pub(crate) unsafe fn activate(&self) {
         ROOT.store(self.root, Ordering::Relaxed);
         // SAFETY: the caller vouches for the mappings.
@@ -214,8 +214,7 @@ impl Mapper {
     }
 }
 
-/// Shows a frame of a device's memory on page `index` of the window for them, where nothing was
-/// shown before.
+/// Maps a frame of device memory at page `index` of the device window. The page must be unmapped.
 pub(crate) fn set_device_page(index: usize, frame: Mfn) {
     let address = DEVICE_WINDOW + (index as u64 & 511) * 4096;
     let pointer = leaf_entry(address).expect("the window has page tables");
@@ -224,16 +223,16 @@ pub(crate) fn set_device_page(index: usize, frame: Mfn) {
     unsafe { pointer.write_volatile(frame.address().get() | PRESENT | WRITABLE | UNCACHED | no_execute) };
 }
 
-/// Shows a frame at `offset` of this CPU's window, or zeros. A frame is writable there, since the
-/// processor sets the accessed bit in the descriptors that it loads; Paravane itself never writes
-/// through the window.
+/// Maps a frame, or the page of zeros, at `offset` of this CPU's window. A frame is mapped
+/// writable, since the processor sets the accessed bit in descriptors that it loads. Paravane
+/// itself never writes through the window.
 pub(crate) fn set_window_page(offset: u64, frame: Option<Mfn>) {
     let entry = frame.map_or_else(|| ZEROS.load(Ordering::Relaxed), |frame| frame.address().get() | WRITABLE);
     let no_execute = if processor::features().no_execute { NO_EXECUTE } else { 0 };
     write_window_entry(offset, entry | PRESENT | no_execute);
 }
 
-/// Leaves nothing at `offset` of this CPU's window.
+/// Unmaps the page at `offset` of this CPU's window.
 pub(crate) fn clear_window_page(offset: u64) {
     write_window_entry(offset, 0);
 }
@@ -242,19 +241,19 @@ fn write_window_entry(offset: u64, entry: u64) {
     assert!(windows::is_changeable(offset), "this page of the window is fixed");
     let address = per_cpu::window() + offset;
     let pointer = leaf_entry(address).expect("a window has page tables");
-    // SAFETY: the entry maps a page of this CPU's descriptor windows, where no Rust object lives;
-    // only this CPU writes it.
+    // SAFETY: the entry maps a page of this CPU's descriptor windows, which contain no Rust object.
+    // Only this CPU writes it.
     unsafe { pointer.write_volatile(entry) };
     registers::invalidate_page(address);
 }
 
-/// Sets the page of zeros that is shown where a guest has no descriptors.
+/// Sets the page of zeros that is mapped where a guest has no descriptors.
 pub(crate) fn set_zeros(frame: u64) {
     ZEROS.store(frame, Ordering::Relaxed);
 }
 
-/// Makes `entries` descriptors at `base`, in this CPU's LDT window, the LDT; none if there are no
-/// entries.
+/// Loads `entries` descriptors at `base`, in this CPU's LDT window, as the LDT; loads the null LDT
+/// for zero entries.
 pub(crate) fn load_ldt(base: u64, entries: u16) {
     if entries == 0 {
         // SAFETY: the null selector means that there is no LDT.

@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "writes descriptor tables and loads them")]
-//! Per-CPU windows: building them at boot, and making one this CPU's.
+//! Per-CPU windows: construction at boot, and loading a window's descriptor tables on a CPU.
 
 use core::arch::asm;
 
@@ -16,12 +16,12 @@ pub(crate) const GDT: u64 = 0x10000;
 /// Offset of the LDT window in a CPU's window.
 pub(crate) const LDT: u64 = 0x20000;
 
-/// Paravane's selectors, in page 14 of every GDT.
+/// Paravane's selectors. Their descriptors are in page 14 of every GDT.
 pub(crate) const CODE64: u16 = 0xe008;
 const DATA: u16 = 0xe010;
 pub(crate) const USER_CODE32: u16 = 0xe023;
 const TASK: u16 = 0xe040;
-/// The LDT, where a vCPU has one.
+/// The LDT's descriptor, if the vCPU has an LDT.
 pub(crate) const LDT_SELECTOR: u16 = 0xe050;
 
 /// Interrupt stack table indices.
@@ -30,7 +30,7 @@ pub(crate) const STACK_MACHINE_CHECK: u64 = 2;
 pub(crate) const STACK_DOUBLE_FAULT: u64 = 3;
 pub(crate) const STACK_DEBUG: u64 = 4;
 
-/// First page of the GDT that is Paravane's.
+/// First page of the GDT that belongs to Paravane.
 const RESERVED_PAGE: u64 = abi::arch_x86_64::FIRST_RESERVED_GDT_PAGE as u64;
 const STACKS: u64 = 0x40000;
 const TRAP_STACK_SIZE: u64 = 0x2000;
@@ -42,7 +42,8 @@ pub(crate) const fn base(cpu: CpuId) -> u64 {
     layout::PER_CPU_BASE + cpu.index() as u64 * layout::PER_CPU_SIZE
 }
 
-/// Offset of the first byte of trap stack `index`, counted from 1: each has a guard page below it.
+/// Offset of the first byte of trap stack `index`, counted from 1. Each stack has a guard page
+/// below it.
 const fn trap_stack(index: u64) -> u64 {
     STACKS + (index - 1) * (TRAP_STACK_SIZE + PAGE) + PAGE
 }
@@ -54,7 +55,7 @@ pub(crate) const fn main_stack_top(cpu: CpuId) -> u64 {
     base(cpu) + MAIN_STACK + MAIN_STACK_SIZE
 }
 
-/// The stacks of a CPU as address ranges, for walking them.
+/// Whether the address is on a CPU's stack, for stack walks.
 pub(crate) fn is_stack(address: u64) -> bool {
     let end = layout::PER_CPU_BASE + crate::addr::MAX_CPUS as u64 * layout::PER_CPU_SIZE;
     if !(layout::PER_CPU_BASE..end).contains(&address) {
@@ -66,22 +67,21 @@ pub(crate) fn is_stack(address: u64) -> bool {
     mapped || (MAIN_STACK..MAIN_STACK + MAIN_STACK_SIZE).contains(&offset)
 }
 
-/// Whether the page at `offset` changes with the vCPU: the guest's part of the GDT window, and the
+/// Whether the page at `offset` changes with the vCPU: the guest's part of the GDT window, or the
 /// LDT window.
 pub(crate) fn is_changeable(offset: u64) -> bool {
     (GDT..GDT + RESERVED_PAGE * PAGE).contains(&offset) || (LDT..LDT + 16 * PAGE).contains(&offset)
 }
 
-/// Fills the LDT's descriptor of this CPU.
+/// Writes the LDT descriptor of this CPU.
 pub(crate) fn set_ldt_descriptor(words: [u64; 2]) {
     let descriptor = per_cpu::window() + GDT + u64::from(LDT_SELECTOR);
-    // SAFETY: the descriptor lies in this CPU's own page of the GDT window, which only this CPU
-    // uses.
+    // SAFETY: the descriptor is in this CPU's own page of the GDT window, which only this CPU uses.
     unsafe { (descriptor as *mut [u64; 2]).write_volatile(words) };
 }
 
-/// Maps and fills the window of a CPU that has the given local APIC number. Entries from ring 3
-/// continue at `trap_entry`.
+/// Maps and fills the window of the CPU with the given local APIC ID. Entries from ring 3 jump to
+/// `trap_entry`.
 pub(crate) fn build(cpu: CpuId, apic_id: u32, trap_entry: u64, zeros: u64, mapper: &mut Mapper, memory: &mut Early) {
     let base = base(cpu);
     mapper.map(memory, base, layout::entry_page() - layout::IMAGE_OFFSET, PAGE, tables::PRESENT);
@@ -97,14 +97,14 @@ pub(crate) fn build(cpu: CpuId, apic_id: u32, trap_entry: u64, zeros: u64, mappe
         let frames = memory.take_zeroed(size, PAGE);
         mapper.map(memory, base + offset, frames, size, mapper.data());
     }
-    // the LDT window shares its tables with the rest, its entries stay empty
+    // The LDT window shares its tables with the other pages; its entries stay empty.
     fill_info(cpu, apic_id, trap_entry, layout::direct(info) as *mut CpuInfo);
     fill_descriptors(base, layout::direct(gdt));
 }
 
 fn fill_info(cpu: CpuId, apic_id: u32, trap_entry: u64, info: *mut CpuInfo) {
-    // SAFETY: the page was just allocated and zeroed, all-zero is a valid `CpuInfo`, and nobody
-    // else has a pointer to it.
+    // SAFETY: the page was just allocated and zeroed, all-zero is a valid `CpuInfo`, and no other
+    // pointer to it exists.
     let info = unsafe { &mut *info };
     info.apic_id = apic_id;
     info.trap_entry = trap_entry;
@@ -128,20 +128,20 @@ fn fill_descriptors(base: u64, page: u64) {
         0,
         limit | (task & 0xff_ffff) << 16 | 0x89 << 40 | (task >> 24 & 0xff) << 56,
         task >> 32,
-        // the LDT's descriptor, filled when a vCPU has one
+        // The LDT's descriptor, written when a vCPU has an LDT.
         0,
         0,
     ];
-    // SAFETY: the page was just allocated for this window's descriptors and is reached by nobody
-    // else yet.
+    // SAFETY: the page was just allocated for this window's descriptors, and nothing else has a
+    // pointer to it yet.
     unsafe { (page as *mut [u64; 12]).write(descriptors) };
 }
 
-/// Makes the descriptor tables of the window, and its task-state segment, this CPU's.
+/// Loads the window's GDT and task-state segment on this CPU.
 pub(crate) fn load_segments(cpu: CpuId) {
     let base = base(cpu);
     let pointer = DescriptorTable { limit: 0xffff, base: base + GDT };
-    // SAFETY: the window's GDT has been built; the segments loaded afterwards are flat ones of it.
+    // SAFETY: the window's GDT has been built; the segments loaded afterwards are its flat ones.
     unsafe {
         asm!(
             "lgdt [{pointer}]",

@@ -1,6 +1,6 @@
-//! The few ACPI tables that Paravane needs, found through bounds-checked slices: processors and
+//! The ACPI tables that Paravane needs, read through bounds-checked slices: processors and
 //! interrupt controllers (MADT), power management registers (FADT), the HPET, and the sleep type of
-//! S5 (DSDT). A table that is damaged is treated as absent.
+//! S5 (DSDT). A damaged table is treated as absent.
 
 use arrayvec::ArrayVec;
 
@@ -9,7 +9,7 @@ use crate::integers::low_u16;
 
 const MAX_TABLE: u32 = 8 << 20;
 
-/// Returns the bytes of a physical range, or `None` if they cannot be reached.
+/// Returns the bytes of a physical range, or `None` if it is not accessible.
 pub(crate) type Map<'a> = &'a dyn Fn(u64, u64) -> Option<&'a [u8]>;
 
 /// An I/O APIC and the first interrupt number it serves.
@@ -19,7 +19,7 @@ pub(crate) struct IoApic {
     pub(crate) first_gsi: u32,
 }
 
-/// Where an ISA interrupt really arrives.
+/// The interrupt number and polarity of a remapped ISA interrupt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Override {
     pub(crate) irq: u8,
@@ -35,26 +35,26 @@ pub(crate) struct Register {
     pub(crate) address: u64,
 }
 
-/// The most I/O APICs that are used.
+/// The maximum number of I/O APICs.
 pub const MAX_IO_APICS: usize = 16;
-/// The most lines whose wiring differs from the usual.
+/// The maximum number of interrupt source overrides.
 pub const MAX_OVERRIDES: usize = 16;
 
-/// What the tables say.
+/// The contents of the tables.
 #[derive(Default, Debug)]
 pub(crate) struct Acpi {
-    /// Local APIC numbers of usable processors.
+    /// Local APIC IDs of usable processors.
     pub(crate) cpus: ArrayVec<u32, MAX_CPUS>,
-    /// The numbers that ACPI has for the same processors.
+    /// ACPI processor UIDs of the same processors.
     pub(crate) cpu_numbers: ArrayVec<u32, MAX_CPUS>,
-    /// How many usable processors there are beyond those.
+    /// The number of usable processors beyond those.
     pub(crate) cpus_left_out: usize,
     pub(crate) local_apic: Option<u64>,
     pub(crate) io_apics: ArrayVec<IoApic, MAX_IO_APICS>,
     pub(crate) overrides: ArrayVec<Override, MAX_OVERRIDES>,
     /// I/O port of the 3.58 MHz timer, and whether it has 32 bits rather than 24.
     pub(crate) pm_timer: Option<(u16, bool)>,
-    /// Port and value that hand power management over to the operating system.
+    /// Port and value that transfer power management to the operating system.
     pub(crate) enable: Option<(u16, u8)>,
     /// PM1 control ports.
     pub(crate) pm1_control: [u16; 2],
@@ -63,7 +63,7 @@ pub(crate) struct Acpi {
     /// Reset register and the value to write.
     pub(crate) reset: Option<(Register, u8)>,
     pub(crate) hpet: Option<u64>,
-    /// Where the root pointer was found.
+    /// Address of the root pointer.
     pub(crate) rsdp: u64,
 }
 
@@ -95,7 +95,7 @@ fn is_root_pointer(bytes: &[u8]) -> bool {
     bytes.starts_with(b"RSD PTR ") && bytes.get(..20).is_some_and(sums_to_zero)
 }
 
-/// Looks for the root pointer where a BIOS puts it.
+/// Searches the areas where a BIOS puts the root pointer.
 fn find_root_pointer(map: Map<'_>) -> Option<u64> {
     let ebda = u64::from(u16_at(map(0x40e, 2)?, 0)?) << 4;
     let areas = [(ebda, 1024), (0xe0000, 0x20000)];
@@ -122,7 +122,7 @@ impl Acpi {
         for entry in root.get(36..)?.chunks_exact(width).take(256) {
             let address = if width == 8 { u64_at(entry, 0)? } else { u32_at(entry, 0)?.into() };
             let Some(bytes) = table(map, address) else { continue };
-            // what a damaged table leaves unsaid stays absent
+            // Fields after the damaged part of a table stay absent.
             let _ = match bytes.get(..4) {
                 Some(b"APIC") => acpi.read_madt(bytes),
                 Some(b"FACP") => acpi.read_fadt(bytes, map),
@@ -191,7 +191,7 @@ impl Acpi {
     }
 
     fn read_hpet(&mut self, bytes: &[u8]) -> Option<()> {
-        // a HPET in memory space only
+        // Only a HPET in memory space is supported.
         if *bytes.get(40)? == 0 {
             self.hpet = Some(u64_at(bytes, 44)?);
         }
@@ -199,13 +199,13 @@ impl Acpi {
     }
 }
 
-/// Finds `Name (_S5_, Package { a, b, ... })` in the byte code, without an interpreter: the name, a
-/// package, and its first two elements as small constants.
+/// Finds `Name (_S5_, Package { a, b, ... })` in the byte code without an interpreter. It searches
+/// for the name followed by a package, and reads the first two elements as small constants.
 fn find_s5(code: &[u8]) -> Option<[u8; 2]> {
     let name = code.windows(5).position(|bytes| bytes == b"_S5_\x12")?;
     let length_at = name + 5;
-    // package length: the two high bits of the first byte count the bytes that follow; then the
-    // element count
+    // Package length: the two high bits of the first byte count the bytes that follow. The element
+    // count comes after it.
     let mut at = length_at + usize::from(*code.get(length_at)? >> 6) + 2;
     let mut element = || {
         let value = *code.get(at)?;
@@ -309,7 +309,7 @@ mod tests {
             for _ in 0..=next() % 6 {
                 let at = 0x10_0000 + next() % 4 * 0x1000;
                 memory[at + 10 + next() % 100] = next() as u8;
-                // a wrong length keeps a right sum half of the time
+                // A wrong length has a valid checksum in half of the cases.
                 if next() % 2 == 0 {
                     memory[at + 4] = next() as u8;
                 }

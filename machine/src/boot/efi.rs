@@ -1,30 +1,29 @@
-//! What EFI firmware tells of itself in its system table (UEFI 2.10, 4.3), for the hardware domain:
-//! its kernel finds the firmware's other tables, ACPI's among them, from here, and has the runtime
-//! services called.
+//! The EFI firmware's system table (UEFI 2.10, 4.3), for the hardware domain. Its kernel finds the
+//! firmware's other tables, ACPI's among them, through it, and calls the runtime services.
 
 use arrayvec::ArrayVec;
 
 use super::acpi::Map;
 
 const SIGNATURE: &[u8] = b"IBI SYST";
-/// Bytes of the system table, and of an entry of the list of tables.
+/// Sizes of the system table and of an entry of the configuration table list, in bytes.
 const SYSTEM_TABLE: u64 = 120;
 const TABLE_ENTRY: u64 = 24;
-/// More tables than that are nonsense.
+/// A larger count is treated as invalid.
 const MAX_TABLES: u64 = 1024;
-/// Characters of the vendor's name that are kept.
+/// Characters of the vendor's name that are stored.
 pub const VENDOR_LENGTH: usize = 100;
 
 /// A range of EFI's memory map that the runtime services use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EfiRange {
-    /// First byte, at the boundary of a page.
+    /// First byte, page-aligned.
     pub start: u64,
-    /// End: one more than the address of its last byte.
+    /// End: one byte beyond the last.
     pub end: u64,
-    /// What it is, by EFI's numbers (UEFI 2.10, 7.2).
+    /// Memory type (UEFI 2.10, 7.2).
     pub kind: u32,
-    /// EFI's attributes.
+    /// EFI memory attributes.
     pub attributes: u64,
 }
 
@@ -35,7 +34,7 @@ impl EfiRange {
     const NO_EXECUTE: u64 = 1 << 14;
     const READ_ONLY: u64 = 1 << 17;
     const RUNTIME: u64 = 1 << 63;
-    /// Physical addresses above cannot be virtual addresses of the lower half.
+    /// Physical addresses from here on cannot be virtual addresses of the lower half.
     const LIMIT: u64 = 1 << 47;
 
     /// An entry of the memory map, if the runtime services use it.
@@ -45,7 +44,7 @@ impl EfiRange {
         used.then_some(Self { start, end, kind, attributes })
     }
 
-    /// Whether it is the firmware's code or data, not a device.
+    /// Whether the range is code or data of the firmware, as opposed to a device.
     pub const fn is_memory(&self) -> bool {
         matches!(self.kind, Self::RUNTIME_CODE | Self::RUNTIME_DATA)
     }
@@ -68,7 +67,7 @@ impl EfiRange {
 pub struct RuntimeTable {
     /// Version of the specification.
     pub revision: u32,
-    /// Addresses of the functions in their order there; zero for one that is not in the firmware's
+    /// Addresses of the functions in the specification's order; zero for one outside the firmware's
     /// code.
     pub functions: [u64; FUNCTIONS],
 }
@@ -79,8 +78,8 @@ const RUNTIME_SIGNATURE: &[u8] = b"RUNTSERV";
 const RUNTIME_TABLE: u64 = 24 + FUNCTIONS as u64 * 8;
 
 impl RuntimeTable {
-    /// Reads the table at a physical address, where `ranges` are the runtime services' part of the
-    /// memory map.
+    /// Reads the table at a physical address. `ranges` is the runtime services' part of the memory
+    /// map.
     fn read(map: Map<'_>, address: u64, ranges: &[EfiRange]) -> Option<Self> {
         let table = map(address, RUNTIME_TABLE).filter(|table| table.starts_with(RUNTIME_SIGNATURE))?;
         let is_code = |address: &u64| {
@@ -95,26 +94,26 @@ impl RuntimeTable {
     }
 }
 
-/// The firmware's description of itself.
+/// The contents of the system table.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Efi {
     /// Version of the specification.
     pub revision: u32,
-    /// Where the list of tables lies in memory.
+    /// Physical address of the configuration table list.
     pub tables: u64,
-    /// How many tables it has.
+    /// Number of entries in it.
     pub table_count: u32,
     /// Version of the firmware.
     pub firmware_revision: u32,
-    /// Who made it, in 16-bit characters.
+    /// The firmware's vendor, in 16-bit characters.
     pub vendor: ArrayVec<u16, VENDOR_LENGTH>,
-    /// Its runtime services, if they can be called.
+    /// The runtime services, if they can be called.
     pub runtime: Option<RuntimeTable>,
 }
 
 impl Efi {
-    /// Reads the system table at a physical address; `None` if there is none, or its list of tables
-    /// is out of reach. `ranges` are the runtime services' part of the memory map.
+    /// Reads the system table at a physical address. Returns `None` if there is none or its list of
+    /// tables is not accessible. `ranges` is the runtime services' part of the memory map.
     pub(crate) fn read(map: Map<'_>, address: u64, ranges: &[EfiRange]) -> Option<Self> {
         let table = map(address, SYSTEM_TABLE)?;
         let u64_at = |at: usize| Some(u64::from_le_bytes(table.get(at..at + 8)?.try_into().ok()?));

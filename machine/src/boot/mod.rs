@@ -1,8 +1,7 @@
-//! What the boot loader handed over: command line, modules, memory map. All of it is untrusted
-//! input: it is copied once, bounds-checked, into one [`BootInfo`], which is sealed before the
-//! hypervisor starts.
+//! Boot information: command line, modules, memory map. All of it is untrusted input. It is copied
+//! once, with bounds checks, into one [`BootInfo`], which is sealed before the hypervisor starts.
 
-#![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the machine itself boots"))]
+#![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the bare machine boots"))]
 
 pub(crate) mod acpi;
 mod efi;
@@ -28,17 +27,17 @@ pub use options::{MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES, Options};
 pub use ranges::MAX_RANGES;
 pub use video::{Channel, Framebuffer, TextMode, Vesa, Video};
 
-/// The most boot modules that are kept.
+/// The maximum number of boot modules.
 pub const MAX_MODULES: usize = 64;
-/// The most memory map entries that are kept.
+/// The maximum number of memory map entries.
 pub const MAX_MEMORY_RANGES: usize = 128;
-/// The most ranges of EFI's runtime services that are kept.
+/// The maximum number of ranges of EFI's runtime services.
 const MAX_EFI_RANGES: usize = 64;
-/// No RAM above is used: what ten root-table slots of direct map hold.
+/// RAM from this address on is not used: the direct map has ten root-table slots.
 pub const MAX_MEMORY: u64 = 10 << 39;
 /// The local APIC and the I/O APICs.
 pub(crate) const MAX_OWN_DEVICES: usize = 1 + MAX_IO_APICS;
-/// Bytes of all command lines together.
+/// Total size of all command lines in bytes.
 pub const STRING_SPACE: usize = 32 * 1024;
 
 /// A string in the string space.
@@ -48,7 +47,7 @@ struct Text {
     length: u32,
 }
 
-/// A file that the loader put into memory.
+/// A file loaded by the boot loader.
 #[derive(Clone, Copy, Debug)]
 pub struct Module {
     start: u64,
@@ -57,7 +56,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// Where its first byte lies; page aligned by every loader that keeps the contract.
+    /// Physical address of its first byte; page-aligned according to the Multiboot specification.
     pub const fn start(&self) -> MachineAddr {
         MachineAddr::new(self.start)
     }
@@ -67,25 +66,25 @@ impl Module {
         self.end - self.start
     }
 
-    /// Whether it is without content.
+    /// Whether it has no content.
     pub const fn is_empty(&self) -> bool {
         self.end == self.start
     }
 
-    /// The frames that it lies in.
+    /// The frames that contain it.
     pub const fn frames(&self) -> Range<Mfn> {
         Mfn::new(self.start >> 12)..Mfn::new(self.end.div_ceil(4096))
     }
 }
 
-/// What a range of the firmware's memory map is, as E820 counts.
+/// The type of a range of the firmware's memory map, as in E820.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemoryKind {
     /// Free to use (1).
     Usable,
     /// ACPI tables, free once they are read (3).
     AcpiReclaimable,
-    /// To be left as it is (4).
+    /// Firmware memory that must be preserved (4).
     AcpiNvs,
     /// Bad memory (5).
     Unusable,
@@ -121,13 +120,13 @@ impl MemoryKind {
 pub struct MemoryRange {
     /// First byte.
     pub start: u64,
-    /// End: one more than the address of its last byte.
+    /// End: one byte beyond the last.
     pub end: u64,
-    /// What it is.
+    /// Its type.
     pub kind: MemoryKind,
 }
 
-/// Everything the loader said.
+/// All information from the boot loader.
 #[derive(Default)]
 pub struct BootInfo {
     command_line: Text,
@@ -163,17 +162,17 @@ impl BootInfo {
         &self.memory_map
     }
 
-    /// How many modules, strings or map entries did not fit or made no sense.
+    /// Number of modules, strings and map entries that did not fit or were invalid.
     pub const fn omitted(&self) -> usize {
         self.omitted
     }
 
-    /// Where the loader found ACPI's root pointer, if it said.
+    /// Address of ACPI's root pointer, if the loader passed it.
     pub(crate) fn rsdp(&self) -> Option<u64> {
         self.rsdp
     }
 
-    /// Where EFI's system table lies, if the loader was started by EFI and said so.
+    /// Address of EFI's system table, if the loader passed it.
     pub(crate) fn efi_system_table(&self) -> Option<u64> {
         self.efi_system_table
     }
@@ -220,8 +219,8 @@ impl BootInfo {
         }
     }
 
-    /// Keeps a string, byte by byte until a zero, the end of the source or of the space. Anything
-    /// but printable ASCII becomes a question mark or, for white space, a blank.
+    /// Stores a string, up to a zero byte, the end of the source or the end of the space. White
+    /// space becomes a blank; any other byte that is not printable ASCII becomes a question mark.
     fn add_text(&mut self, bytes: impl Iterator<Item = u8>) -> Text {
         let start = saturating_u32(self.strings.len());
         for byte in bytes.take_while(|&byte| byte != 0) {
@@ -239,27 +238,27 @@ impl BootInfo {
     }
 }
 
-/// What boot has decided about the machine's memory.
+/// The layout of the machine's memory as determined at boot.
 #[derive(Default, Debug)]
 pub struct Memory {
     pub(crate) ram_end: u64,
     pub(crate) ram_frames: u64,
     pub(crate) free: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
-    /// Frames of memory that Paravane uses or may come to use.
+    /// Frames of RAM that Paravane uses or may use later.
     pub(crate) ram: ArrayVec<Range<u64>, { ranges::MAX_RANGES }>,
-    /// Frames of the interrupt controllers, which Paravane keeps for itself.
+    /// Frames of the interrupt controllers, which are reserved for Paravane.
     pub(crate) own_devices: ArrayVec<u64, MAX_OWN_DEVICES>,
-    /// The frames of the timer, which firmware's own code looks at, and of the code that CPUs start
-    /// with, among tables that are searched.
+    /// Frames that the hardware domain may map read-only: the HPET, which firmware code reads, and
+    /// the start-up code of CPUs, which is in the first MiB that kernels search for tables.
     pub(crate) read_only: ArrayVec<u64, 2>,
-    /// The frames of the firmware's code and data that run in ring 0: others may look at them.
+    /// Frames of firmware code and data that run in ring 0. They may be mapped read-only.
     pub(crate) firmware: ArrayVec<Range<u64>, MAX_EFI_RANGES>,
     pub(crate) m2p: u64,
     pub(crate) frame_table: u64,
 }
 
 impl Memory {
-    /// One more than the highest frame of RAM; frame table and M2P reach up to here.
+    /// One more than the highest frame of RAM; frame table and M2P end here.
     pub const fn ram_end(&self) -> Mfn {
         Mfn::new(self.ram_end)
     }
@@ -269,22 +268,22 @@ impl Memory {
         self.ram_frames
     }
 
-    /// The frames of the devices that Paravane keeps for itself.
+    /// The frames of the devices that are reserved for Paravane.
     pub fn own_devices(&self) -> impl Iterator<Item = Mfn> {
         self.own_devices.iter().map(|&number| Mfn::new(number))
     }
 
-    /// RAM that nobody uses yet: not the image, not a module, not a table.
+    /// Unallocated RAM: outside the image, modules and tables.
     pub fn free(&self) -> impl Iterator<Item = Range<Mfn>> {
         self.free.iter().map(|range| Mfn::new(range.start)..Mfn::new(range.end))
     }
 
-    /// Where the M2P starts in physical memory.
+    /// Physical start address of the M2P.
     pub const fn m2p(&self) -> MachineAddr {
         MachineAddr::new(self.m2p)
     }
 
-    /// Where the frame table starts in physical memory.
+    /// Physical start address of the frame table.
     pub const fn frame_table(&self) -> MachineAddr {
         MachineAddr::new(self.frame_table)
     }
@@ -298,7 +297,7 @@ static ACPI: Once<acpi::Acpi> = Once::new();
 static VIDEO: Once<Option<Video>> = Once::new();
 static MEMORY: Once<Memory> = Once::new();
 
-/// What the loader said.
+/// The boot loader's information.
 pub fn info() -> &'static BootInfo {
     INFO.get()
 }
@@ -308,23 +307,23 @@ pub fn options() -> &'static Options<'static> {
     OPTIONS.get()
 }
 
-/// What boot has decided about memory.
+/// The memory layout determined at boot.
 pub fn memory() -> &'static Memory {
     MEMORY.get()
 }
 
-/// What EFI firmware tells of itself, if that is what the machine was started by.
+/// The EFI system table, if the machine was booted by EFI.
 pub fn efi() -> Option<&'static Efi> {
     EFI.try_get().and_then(Option::as_ref)
 }
 
-/// The tables that the firmware left, if they could be read.
+/// The ACPI tables, if they could be read.
 #[cfg(target_os = "none")]
 pub(crate) fn acpi() -> Option<&'static acpi::Acpi> {
     ACPI.try_get()
 }
 
-/// Local APIC numbers of the CPUs that may be started.
+/// Local APIC IDs of the application processors that may be started.
 #[cfg(target_os = "none")]
 pub(crate) fn other_cpus() -> &'static [u32] {
     let limit = options().max_cpus.map_or(MAX_CPUS, |max| max as usize).min(MAX_CPUS);
@@ -336,7 +335,7 @@ pub(crate) fn seal_acpi(acpi: acpi::Acpi) -> &'static acpi::Acpi {
     ACPI.set(acpi)
 }
 
-/// The screen, if the loader left one that can be drawn on.
+/// The screen, if the loader left one that Paravane can draw on.
 pub fn video() -> Option<&'static Video> {
     VIDEO.try_get().and_then(Option::as_ref)
 }
@@ -349,7 +348,7 @@ pub(crate) fn seal_efi(efi: Option<Efi>) {
     EFI.set(efi);
 }
 
-/// The options, for paths that may run before there are any.
+/// The options, for code that may run before they are parsed.
 pub fn try_options() -> Option<&'static Options<'static>> {
     OPTIONS.try_get()
 }
@@ -364,8 +363,8 @@ pub(crate) fn seal_memory(memory: Memory) -> &'static Memory {
     MEMORY.set(memory)
 }
 
-/// Names the function that runs on the boot CPU once the machine is up:
-/// `entry_point!(path::to::main)` with `fn main() -> !`.
+/// Defines the function that runs on the boot CPU after start-up: `entry_point!(path::to::main)`
+/// with `fn main() -> !`.
 #[macro_export]
 macro_rules! entry_point {
     ($main:path) => {

@@ -1,5 +1,5 @@
 //! Multiboot 1 and 2 boot information, read through a function that copies physical memory and
-//! returns whether it could.
+//! returns whether it succeeded.
 
 use super::video::Claim;
 use super::{BootInfo, Text, Vesa};
@@ -11,11 +11,11 @@ pub(crate) const MULTIBOOT1_MAGIC: u32 = 0x2bad_b002;
 /// In eax after a Multiboot 2 loader.
 pub(crate) const MULTIBOOT2_MAGIC: u32 = 0x36d7_6289;
 
-/// The longest string that is kept, and the largest Multiboot 2 information.
+/// The maximum length of a string, and of the Multiboot 2 information.
 const MAX_STRING: usize = 16 * 1024;
 const MAX_INFORMATION: u64 = 1 << 20;
 
-/// Copies physical memory; false if there is none at that place.
+/// Copies physical memory; returns false if there is none at that address.
 type Read<'a> = &'a dyn Fn(u64, &mut [u8]) -> bool;
 
 /// Physical memory with typed reads.
@@ -42,8 +42,8 @@ impl Source<'_> {
     }
 }
 
-/// The screen, as both versions lay it out from its address on; `colors` is where red, green and
-/// blue are described.
+/// The screen description, which has the same layout in both versions. `colors` is the address of
+/// the description of red, green and blue.
 fn video(source: Source<'_>, at: u64, colors: u64) -> Option<Claim> {
     let [depth, kind] = source.bytes(at + 20)?;
     Some(Claim {
@@ -57,13 +57,13 @@ fn video(source: Source<'_>, at: u64, colors: u64) -> Option<Claim> {
     })
 }
 
-/// What the VESA BIOS has said of its controller and of the mode.
+/// The VESA BIOS's information about its controller and the mode.
 fn vesa(source: Source<'_>, controller: u64, mode: u64) -> Option<Vesa> {
     Some(Vesa { capabilities: source.u32(controller + 10)?, attributes: source.bytes(mode).map(u16::from_le_bytes)? })
 }
 
-/// Parses what the loader left at `information`; `None` if the magic number is of no known loader
-/// or there is nothing to read.
+/// Parses the information at `information`. Returns `None` if the magic number is unknown or the
+/// information cannot be read.
 pub(crate) fn parse(magic: u32, information: u64, read: Read<'_>, into: &mut BootInfo) -> Option<()> {
     match magic {
         MULTIBOOT1_MAGIC => multiboot1(Source(read), information, into),
@@ -145,16 +145,16 @@ fn multiboot2_tag(source: Source<'_>, kind: u32, tag: u64, size: u64, info: &mut
         }
         7 if size >= 784 => info.vesa = vesa(source, tag + 16, tag + 528)?,
         8 if size >= 38 => info.video = video(source, tag + 8, tag + 32),
-        // text has no description of colours
+        // Text modes have no description of colours.
         8 if size >= 32 => {
             info.video = video(source, tag + 8, tag + 8).map(|claim| Claim { channels: [0; 6], ..claim })
         }
-        // EFI's system table, of 64-bit firmware
+        // EFI's system table of 64-bit firmware.
         12 if size >= 16 => info.efi_system_table = Some(source.u64(tag + 8)?),
-        // a copy of ACPI's root pointer, old (14) or new (15); the new one is preferred
+        // A copy of ACPI's root pointer, old (14) or new (15); the new one is preferred.
         14 if info.rsdp.is_none() => info.rsdp = Some(tag + 8),
         15 => info.rsdp = Some(tag + 8),
-        // EFI's memory map, of which the runtime services' part matters
+        // EFI's memory map; only the runtime services' part is used.
         17 if size >= 16 => {
             let entry_size = u64::from(source.u32(tag + 8)?);
             let mut entry = 16;
@@ -290,7 +290,7 @@ mod tests {
                 bytes[at] = if next() % 3 == 0 { 0xff } else { next() as u8 };
             }
             if next() % 2 == 0 {
-                // a screen and what the VESA BIOS says of it
+                // A screen and the VESA BIOS's information.
                 bytes[1] |= 0x18;
             }
             bytes.truncate(next() % (bytes.len() + 1));

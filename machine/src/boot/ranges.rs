@@ -1,11 +1,10 @@
-//! Sets of physical byte ranges, small and without a heap: which memory is free while the machine
-//! comes up.
+//! Small sets of physical byte ranges without a heap, for the free memory during boot.
 
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
-/// The most separate ranges a set can hold.
+/// The maximum number of separate ranges of a set.
 pub const MAX_RANGES: usize = 256;
 
 const PAGE: u64 = 4096;
@@ -17,18 +16,18 @@ pub(crate) struct RangeSet {
 }
 
 impl RangeSet {
-    /// The members in rising order.
+    /// The members in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.ranges.iter().cloned()
     }
 
-    /// Bytes in all.
+    /// Total size in bytes.
     pub(crate) fn total(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Adds the whole pages inside a range. What does not fit any more is left out: memory is lost,
-    /// nothing else.
+    /// Adds the whole pages inside a range. Ranges that do not fit are dropped; the only effect is
+    /// that their memory is not used.
     pub(crate) fn add(&mut self, start: u64, end: u64) {
         let (start, end) = (start.saturating_add(PAGE - 1) / PAGE * PAGE, end / PAGE * PAGE);
         if start >= end {
@@ -54,7 +53,7 @@ impl RangeSet {
         }
     }
 
-    /// Takes out every page that a range touches.
+    /// Removes every page that a range touches.
     pub(crate) fn remove(&mut self, start: u64, end: u64) {
         let (start, end) = (start / PAGE * PAGE, end.saturating_add(PAGE - 1) / PAGE * PAGE);
         if start >= end {
@@ -75,8 +74,8 @@ impl RangeSet {
         }
     }
 
-    /// Takes `size` bytes, aligned to `align` (a power of two), from as high below `limit` as there
-    /// are any.
+    /// Takes `size` bytes, aligned to `align` (a power of two), from the highest range below
+    /// `limit` that has room.
     pub(crate) fn take(&mut self, size: u64, align: u64, limit: u64) -> Option<u64> {
         let found = self.ranges.iter().rev().find_map(|range| {
             let start = range.end.min(limit).checked_sub(size)? & !(align - 1);

@@ -1,18 +1,18 @@
-//! The screen as the boot loader left it. The loader's description is checked once, before anything
-//! draws.
+//! The screen as configured by the boot loader. The loader's description is validated once, before
+//! anything is drawn.
 
 use core::fmt;
 
 use super::{MemoryKind, MemoryRange};
 
-/// Where VGA text lies.
+/// Physical address of the VGA text buffer.
 pub(crate) const TEXT_BASE: u64 = 0xb8000;
 
-/// The largest width and height in pixels, and bytes of a line, that are taken for true.
-const LONGEST_SIDE: u32 = 16_384;
-const LONGEST_LINE: u32 = LONGEST_SIDE * 4;
-/// The smallest screen that is worth writing on.
-const SHORTEST_SIDE: u32 = 160;
+/// The maximum width and height in pixels, and bytes of a line, that are accepted.
+const MAX_SIDE: u32 = 16_384;
+const MAX_PITCH: u32 = MAX_SIDE * 4;
+/// The minimum width and height in pixels that are accepted.
+const MIN_SIDE: u32 = 160;
 /// Columns and rows of text modes.
 const COLUMNS: core::ops::RangeInclusive<u32> = 40..=132;
 const ROWS: core::ops::RangeInclusive<u32> = 25..=60;
@@ -22,7 +22,7 @@ const LARGEST: u64 = 256 << 20;
 const KIND_RGB: u8 = 1;
 const KIND_TEXT: u8 = 2;
 
-/// The loader's words, unchecked.
+/// The loader's description, unchecked.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Claim {
     pub(crate) address: u64,
@@ -64,45 +64,45 @@ pub struct TextMode {
     pub font_height: u16,
 }
 
-/// A framebuffer of direct colour. It lies in no memory of the memory map, and all its lines are
-/// within its size.
+/// A framebuffer with direct colour. It does not overlap RAM of the memory map, and all its lines
+/// are within its size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Framebuffer {
     /// Physical address of the first pixel.
     pub address: u64,
-    /// Bytes from a line to the next.
+    /// Bytes from one line to the next.
     pub pitch: u32,
     /// Pixels of a line.
     pub width: u32,
     /// Lines.
     pub height: u32,
-    /// Bits of a pixel, 15, 16, 24 or 32.
+    /// Bits per pixel: 15, 16, 24 or 32.
     pub depth: u8,
     /// Red, green and blue.
     pub channels: [Channel; 3],
-    /// What the VESA BIOS has said, zeros under EFI.
+    /// The VESA BIOS's description; zeros under EFI.
     pub vesa: Vesa,
 }
 
-/// Where in a pixel a colour is.
+/// The position of a colour in a pixel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Channel {
     /// Its lowest bit.
     pub position: u8,
-    /// Its bits.
+    /// Its number of bits.
     pub size: u8,
 }
 
-/// Why a screen is not drawn on.
+/// The reason why a screen is not drawn on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unusable {
-    /// Multiboot's number of a kind that is not drawn on: indexed colours, or unknown.
+    /// A kind that is not supported: indexed colours, or unknown. The number is Multiboot's.
     Kind(u8),
-    /// So many bits of a pixel, or channels that do not fit them.
+    /// An unsupported number of bits per pixel, or channels that do not fit.
     Pixels(u8),
-    /// Width, height or line length make no sense.
+    /// Width, height or line length are invalid.
     Size(u32, u32),
-    /// It would lie in memory, or beyond what is mapped.
+    /// The framebuffer would overlap memory, or is beyond the mapped range.
     Place(u64),
 }
 
@@ -122,15 +122,15 @@ impl fmt::Display for Video {
         match self {
             Self::Text(TextMode { columns, rows, .. }) => write!(f, "text of {columns}x{rows}"),
             Self::Framebuffer(Framebuffer { width, height, depth, address, .. }) => {
-                write!(f, "{width}x{height}, {depth} bits a pixel, at {address:#x}")
+                write!(f, "{width}x{height}, {depth} bits per pixel, at {address:#x}")
             }
         }
     }
 }
 
 impl Claim {
-    /// The screen, if the claim makes sense on a machine with that memory and addresses below
-    /// `limit`.
+    /// The screen, if the description is valid on a machine with this memory map and physical
+    /// addresses below `limit`.
     pub(crate) fn check(&self, memory: &[MemoryRange], vesa: Vesa, limit: u64) -> Result<Video, Unusable> {
         match self.kind {
             KIND_TEXT => self.text(),
@@ -156,15 +156,15 @@ impl Claim {
         if !matches!(depth, 15 | 16 | 24 | 32) || !are_sound(&channels, depth) {
             return Err(Unusable::Pixels(depth));
         }
-        let side = SHORTEST_SIDE..=LONGEST_SIDE;
-        let line = width.saturating_mul(bytes_of(depth))..=LONGEST_LINE;
+        let side = MIN_SIDE..=MAX_SIDE;
+        let line = width.saturating_mul(bytes_of(depth))..=MAX_PITCH;
         if !side.contains(&width) || !side.contains(&height) || !line.contains(&pitch) {
             return Err(Unusable::Size(width, height));
         }
         let size = u64::from(pitch) * u64::from(height);
         let end = address.checked_add(size).filter(|&end| address != 0 && end <= limit && size <= LARGEST);
         let end = end.ok_or(Unusable::Place(address))?;
-        // the first MiB has windows of the VGA, and what the firmware keeps there
+        // The first MiB contains VGA windows and data of the firmware.
         let in_memory = memory
             .iter()
             .filter(|range| range.kind != MemoryKind::Reserved)
@@ -177,7 +177,7 @@ impl Claim {
 }
 
 impl TextMode {
-    /// The mode with so many columns and rows, on the usual 400 lines, if there can be such a one.
+    /// The mode with this many columns and rows on 400 lines, if it is possible.
     pub(crate) fn of_size(columns: u32, rows: u32) -> Option<Self> {
         let font_height = (400 / rows.max(1)).min(16) as u16;
         let plausible = COLUMNS.contains(&columns) && ROWS.contains(&rows);
@@ -186,7 +186,7 @@ impl TextMode {
     }
 }
 
-/// Each has bits, at most eight, within the pixel; no two have the same.
+/// Whether each channel has one to eight bits within the pixel, and no two overlap.
 fn are_sound(channels: &[Channel; 3], depth: u8) -> bool {
     let mut used = 0u32;
     channels.iter().all(|channel| {
@@ -209,17 +209,17 @@ impl Channel {
 }
 
 impl Framebuffer {
-    /// Bytes that it takes.
+    /// Size in bytes.
     pub const fn size(&self) -> u64 {
         self.pitch as u64 * self.height as u64
     }
 
-    /// Bytes of a pixel.
+    /// Bytes per pixel.
     pub const fn pixel_size(&self) -> u32 {
         bytes_of(self.depth)
     }
 
-    /// A grey of a brightness from 0 to 255 as a pixel.
+    /// A grey of brightness 0 to 255 as a pixel value.
     pub fn grey(&self, brightness: u8) -> u32 {
         let part = |channel: &Channel| u32::from(brightness >> (8 - channel.size)) << channel.position;
         self.channels.iter().map(part).sum()
@@ -250,19 +250,19 @@ mod tests {
     }
 
     #[test]
-    fn a_framebuffer_that_makes_sense_is_taken() {
+    fn a_valid_framebuffer_is_accepted() {
         let Ok(Video::Framebuffer(found)) = check(CLAIM) else { panic!("refused") };
         assert_eq!((found.size(), found.pixel_size(), found.grey(0xff)), (4096 * 768, 4, 0xff_ffff));
         let narrow = Claim { depth: 16, pitch: 2048, channels: [11, 5, 5, 6, 0, 5], ..CLAIM };
         let Ok(Video::Framebuffer(narrow)) = check(narrow) else { panic!("refused") };
         assert_eq!((narrow.pixel_size(), narrow.grey(0xff), narrow.grey(0x80)), (2, 0xffff, 0x8410));
         assert!(check(Claim { depth: 24, pitch: 3072, ..CLAIM }).is_ok());
-        // where the memory map has a reserved range, devices may be
+        // Reserved ranges of the memory map may contain devices.
         assert!(check(Claim { address: 0xe000_0000, ..CLAIM }).is_ok());
     }
 
     #[test]
-    fn a_framebuffer_that_makes_no_sense_is_refused() {
+    fn an_invalid_framebuffer_is_refused() {
         let pixels = |claim| matches!(check(claim), Err(Unusable::Pixels(_)));
         for depth in [0, 1, 8, 17, 64, 255] {
             assert!(pixels(Claim { depth, ..CLAIM }), "{depth}");
@@ -287,14 +287,14 @@ mod tests {
         for address in [0, 0x1000, 0xa0000, 0x10_0000, 0x3fff_f000, LIMIT - 4096, u64::MAX, u64::MAX - 4096] {
             assert!(place(Claim { address, ..CLAIM }), "{address:#x}");
         }
-        assert!(place(Claim { pitch: LONGEST_LINE, width: 16_384, height: 16_384, ..CLAIM }), "too large");
+        assert!(place(Claim { pitch: MAX_PITCH, width: 16_384, height: 16_384, ..CLAIM }), "too large");
         for kind in [0, 3, 255] {
             assert_eq!(check(Claim { kind, ..CLAIM }), Err(Unusable::Kind(kind)));
         }
     }
 
     #[test]
-    fn text_is_taken_at_its_usual_place_only() {
+    fn text_is_accepted_only_at_the_vga_address() {
         let text = Claim { address: TEXT_BASE, pitch: 160, width: 80, height: 25, depth: 16, kind: 2, ..CLAIM };
         assert_eq!(check(text), Ok(Video::Text(TextMode { columns: 80, rows: 25, font_height: 16 })));
         let small = TextMode { columns: 80, rows: 50, font_height: 8 };

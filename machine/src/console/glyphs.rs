@@ -1,5 +1,5 @@
-//! The characters as pixels, from the fonts of `embedded-graphics`: picked by the screen's size, so
-//! that text stays legible.
+//! Bit maps of the characters, from the fonts of `embedded-graphics`. The screen's width selects
+//! the font, so that text stays legible.
 
 use core::iter::repeat_n;
 
@@ -13,24 +13,24 @@ use crate::integers::saturating_u32;
 
 const FIRST: u8 = b' ';
 const COUNT: usize = 95;
-const TALLEST: usize = 20;
+const MAX_HEIGHT: usize = 20;
 
-/// Screens of at least this many pixels in a line get the larger font, and each time as many more a
-/// further pixel for each of its pixels.
+/// Screens of at least this width in pixels get the larger font. Each multiple of it adds one to
+/// the scale.
 const WIDE: u32 = 1280;
 
 /// The printable characters of ASCII as bit maps of one size.
 pub(crate) struct Glyphs {
     width: u32,
     height: u32,
-    /// Pixels of the screen, in both directions, for one of the font.
+    /// Screen pixels per font pixel, in both directions.
     scale: u32,
     /// Rows from the top, the leftmost pixel in bit 0.
-    rows: [[u16; TALLEST]; COUNT],
+    rows: [[u16; MAX_HEIGHT]; COUNT],
 }
 
 impl Glyphs {
-    /// The characters for a screen of that width.
+    /// The characters for a screen of this width.
     pub(crate) fn for_width(width: u32) -> Self {
         let scale = (width / WIDE).clamp(1, 8);
         Self::new(if width < WIDE { &FONT_8X13 } else { &FONT_10X20 }, scale)
@@ -38,9 +38,9 @@ impl Glyphs {
 
     fn new(font: &MonoFont<'_>, scale: u32) -> Self {
         let (width, height) =
-            (font.character_size.width.min(u16::BITS), font.character_size.height.min(saturating_u32(TALLEST)));
+            (font.character_size.width.min(u16::BITS), font.character_size.height.min(saturating_u32(MAX_HEIGHT)));
         let image_columns = (font.image.size().width / width).max(1);
-        let mut rows = [[0; TALLEST]; COUNT];
+        let mut rows = [[0; MAX_HEIGHT]; COUNT];
         for (glyph, character) in rows.iter_mut().zip(FIRST..) {
             let index = saturating_u32(font.glyph_mapping.index(char::from(character)));
             let (left, top) = (index % image_columns * width, index / image_columns * height);
@@ -59,10 +59,10 @@ impl Glyphs {
         (self.width * self.scale, self.height * self.scale)
     }
 
-    /// The lines of a character on the screen, from the top, and of each its pixels from the left:
-    /// whether they are lit.
+    /// The pixel lines of a character on the screen from the top. Each yields whether its pixels
+    /// are lit, from the left.
     pub(crate) fn lines(&self, character: u8) -> impl Iterator<Item = impl Iterator<Item = bool>> {
-        let glyph = self.rows.get(usize::from(character.wrapping_sub(FIRST))).unwrap_or(&[0; TALLEST]);
+        let glyph = self.rows.get(usize::from(character.wrapping_sub(FIRST))).unwrap_or(&[0; MAX_HEIGHT]);
         let (width, scale) = (self.width, self.scale as usize);
         let pixels = move |row: u16| (0..width).flat_map(move |x| repeat_n(row >> x & 1 != 0, scale));
         glyph.iter().take(self.height as usize).flat_map(move |&row| repeat_n(row, scale)).map(pixels)

@@ -1,21 +1,22 @@
-//! The latest console output, for the control domain's `xl dmesg`: a ring of bytes. Their indices
-//! run freely, so that a reader can continue where it stopped.
+//! The latest console output, for the control domain's `xl dmesg`: a ring of bytes. Indices are not
+//! reduced to the size of the ring, so that a reader can continue where it stopped.
 
 use super::news::{self, News};
 use crate::integers::low_u32;
 use crate::sync::{Level, SpinLock};
 
-/// Bytes that are kept; a power of two, so that places stay consecutive when an index wraps.
+/// Size of the ring in bytes; a power of two, so that positions stay consecutive when an index
+/// wraps.
 pub const HISTORY_SIZE: usize = 128 * 1024;
 
 static HISTORY: SpinLock<History> = SpinLock::new(Level::History, History::new());
 
 struct History {
     bytes: [u8; HISTORY_SIZE],
-    /// Index of the first byte that is kept and has not been cleared; at most [`HISTORY_SIZE`]
-    /// before `end`.
+    /// Index of the first byte that is stored and not cleared; at most [`HISTORY_SIZE`] before
+    /// `end`.
     start: u32,
-    /// Index of the next byte to come.
+    /// Index of the next byte.
     end: u32,
     /// The last byte does not end a line.
     in_line: bool,
@@ -37,7 +38,8 @@ impl History {
         self.in_line = byte != b'\n';
     }
 
-    /// The byte to read first for who wants those from `index` on: that, or the oldest there is.
+    /// The first byte to read for a reader at `index`: that byte, or the oldest one if that byte is
+    /// lost.
     fn first(&self, index: u32) -> u32 {
         if self.end.wrapping_sub(index) <= self.end.wrapping_sub(self.start) { index } else { self.start }
     }
@@ -51,17 +53,17 @@ impl History {
     }
 }
 
-/// Keeps what is being written.
+/// Appends output.
 pub(super) fn keep(text: &[u8]) {
     let mut history = HISTORY.lock();
-    // The end of a line that was not kept is no line.
+    // The end of a line that was not stored is dropped.
     let text = if history.in_line { text } else { text.strip_prefix(b"\n").unwrap_or(text) };
     text.iter().for_each(|byte| history.push(*byte));
     drop(history);
     news::note(News::HISTORY);
 }
 
-/// Keeps a line of its own.
+/// Appends a line of its own.
 pub(super) fn keep_line(text: &[u8]) {
     let mut history = HISTORY.lock();
     if history.in_line {
@@ -77,13 +79,13 @@ pub fn start() -> u32 {
     HISTORY.lock().start
 }
 
-/// Reads from `index` on, or from the oldest byte if that one is gone: the index after what was
-/// read, and how much that is.
+/// Reads from `index` on, or from the oldest byte if that byte is lost. Returns the index after the
+/// bytes read, and their number.
 pub fn read(index: u32, to: &mut [u8]) -> (u32, usize) {
     HISTORY.lock().read(index, to)
 }
 
-/// Forgets the bytes before `index`.
+/// Clears the bytes before `index`.
 pub fn clear(index: u32) {
     let mut history = HISTORY.lock();
     history.start = history.first(index);
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_goes_on_where_it_stopped_and_lines_stay_lines() {
+    fn a_reader_continues_where_it_stopped_and_lines_stay_lines() {
         keep(b"\n");
         keep(b"[a] open");
         keep_line(b"(pv) said\n");
@@ -113,12 +115,12 @@ mod tests {
         assert_eq!(text(next), "open\n(pv) said\n");
         assert!(news::take().contains(News::HISTORY) && !news::any());
         clear(next);
-        assert_eq!(text(0), "open\n(pv) said\n", "what was cleared is gone for everybody");
-        assert_eq!(read(u32::MAX - 7, &mut piece).1, 4, "an index from nowhere reads from the start");
+        assert_eq!(text(0), "open\n(pv) said\n", "cleared bytes are gone for every reader");
+        assert_eq!(read(u32::MAX - 7, &mut piece).1, 4, "an invalid index reads from the start");
     }
 
     #[test]
-    fn the_oldest_goes_first_also_when_indices_wrap() {
+    fn the_oldest_bytes_are_dropped_first_also_when_indices_wrap() {
         let mut history = History::new();
         (history.start, history.end) = (u32::MAX - 9, u32::MAX - 9);
         for byte in (0..HISTORY_SIZE + 100).map(|number| number as u8) {

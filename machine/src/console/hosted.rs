@@ -1,4 +1,4 @@
-//! A console that a test reads and types on.
+//! A console that a test reads and writes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes to the console. What nobody takes is lost after a MiB.
+/// Writes to the console. Output beyond 1 MiB that no test takes is dropped.
 pub fn write(bytes: &[u8]) {
     let mut output = locked(&OUTPUT);
     if output.len() > 1 << 20 {
@@ -31,7 +31,7 @@ pub fn has_room() -> bool {
     !FULL.load(Ordering::SeqCst)
 }
 
-/// Lets the line have no room, or room again; for tests.
+/// Simulates a serial line without room, or with room again; for tests.
 pub fn set_full(full: bool) {
     FULL.store(full, Ordering::SeqCst);
     if !full {
@@ -39,12 +39,12 @@ pub fn set_full(full: bool) {
     }
 }
 
-/// The first registers of the serial ports that are consoles.
+/// First registers of the serial ports that are consoles.
 pub(crate) fn serial_bases() -> impl Iterator<Item = u16> {
     core::iter::once(0x3f8)
 }
 
-/// See `console::poll`: this console does not need it.
+/// See `console::poll`. This console needs no polling.
 pub(crate) fn poll() -> Option<u64> {
     None
 }
@@ -54,23 +54,23 @@ pub(crate) fn screen_cursor() -> (u16, u16) {
     (0, 0)
 }
 
-/// See `console::release_screen`: there is none.
+/// See `console::release_screen`. There is no screen.
 pub(crate) const fn release_screen() {}
 
 /// See `console::take_screen_back`.
 pub(crate) const fn take_screen_back() {}
 
-/// The next byte that has come in.
+/// The next received byte.
 pub fn read_byte() -> Option<u8> {
     locked(&INPUT).pop_front()
 }
 
-/// Takes what has been written; for tests.
+/// Takes the output written so far; for tests.
 pub fn take_output() -> Vec<u8> {
     std::mem::take(&mut *locked(&OUTPUT))
 }
 
-/// Types on the console; for tests.
+/// Simulates input on the console; for tests.
 pub fn type_in(bytes: &[u8]) {
     locked(&INPUT).extend(bytes);
     per_cpu::record(CpuId::BOOT, Pending::SERIAL);

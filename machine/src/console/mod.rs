@@ -1,36 +1,35 @@
-//! The consoles (serial ports, the screen), Paravane's own log on them, and what is kept of it.
+//! The consoles (serial ports, the screen), Paravane's own log on them, and the stored history.
 
 #[cfg_attr(target_os = "none", path = "bare/mod.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
 pub(crate) mod backend;
-#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only a machine has a screen"))]
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the bare machine has a screen"))]
 pub(crate) mod glyphs;
 pub mod history;
 pub mod news;
-#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only a machine has a screen"))]
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the bare machine has a screen"))]
 pub(crate) mod terminal;
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// The prefix of every line of Paravane's own.
+/// The prefix of Paravane's own lines.
 const PREFIX: &str = "(pv) ";
 const LINE: usize = 512;
 
-/// The last output has left its line without an end.
+/// The last output did not end its line.
 static OPEN: AtomicBool = AtomicBool::new(false);
-/// How often a line without end was ended for a line of Paravane's own.
+/// Number of unfinished lines that were ended for a line of Paravane's own.
 static LINES_CUT: AtomicU32 = AtomicU32::new(0);
 
-/// Writes to the console as it is, and keeps it for the [`history`] too. A line without end is
-/// continued by the next call, unless a line of Paravane's own comes first.
+/// Writes to the console unchanged, and to the [`history`]. The next call continues an unfinished
+/// line, unless a line of Paravane's own comes first.
 pub fn write(bytes: &[u8]) {
     history::keep(bytes);
     write_unkept(bytes);
 }
 
-/// Writes to the console and nowhere else: what the control domain prints, which has a log of its
-/// own.
+/// Writes to the console only: the output of the control domain, which has a log of its own.
 pub fn write_unkept(bytes: &[u8]) {
     if let Some(last) = bytes.last() {
         backend::write(bytes);
@@ -38,43 +37,43 @@ pub fn write_unkept(bytes: &[u8]) {
     }
 }
 
-/// Bytes that fit the buffer while there is room.
+/// Number of bytes that fit the buffer while there is room.
 pub const ROOM: usize = 8 * 1024;
 
-/// Whether [`ROOM`] bytes can be written at once. If not, `Pending::SERIAL` tells when there is
-/// room again. A writer that can wait for it does: without room a write takes until the serial port
-/// has sent enough.
+/// Whether [`ROOM`] bytes can be written without waiting. If not, `Pending::SERIAL` reports when
+/// there is room again. A writer that can wait should do so: without room a write waits until the
+/// serial port has sent enough.
 pub fn has_room() -> bool {
     backend::has_room()
 }
 
-/// Serves the consoles that have no interrupt. Returns in how many nanoseconds to do so again, if
-/// there are any.
+/// Serves the consoles that have no interrupt. Returns the nanoseconds until the next call, if
+/// there is such a console.
 pub fn poll() -> Option<u64> {
     backend::poll()
 }
 
-/// The next byte that has come in.
+/// The next received byte.
 pub fn read_byte() -> Option<u8> {
     backend::read_byte()
 }
 
-/// Column and row at which the text on the screen continues.
+/// Column and row of the cursor on the screen.
 pub fn screen_cursor() -> (u16, u16) {
     backend::screen_cursor()
 }
 
-/// Shows what has been written, and leaves the screen to the initial domain.
+/// Draws pending output, and leaves the screen to the initial domain.
 pub fn release_screen() {
     backend::release_screen();
 }
 
-/// Takes the screen back: the initial domain has ended in a way that somebody should read of.
+/// Takes the screen back after the initial domain has ended abnormally, to show the reason.
 pub fn take_screen_back() {
     backend::take_screen_back();
 }
 
-/// How often an open line was ended to make room for a line of Paravane's own.
+/// Number of unfinished lines that were ended for a line of Paravane's own.
 pub fn lines_cut() -> u32 {
     LINES_CUT.load(Ordering::SeqCst)
 }
@@ -93,7 +92,7 @@ impl log::Log for Log {
             log::Level::Warn => "warning: ",
             _ => "",
         };
-        // a line that is too long is cut
+        // A line that is too long is truncated.
         let _ = write!(line, "{PREFIX}{level}{}", record.args());
         line.finish();
     }
@@ -101,24 +100,24 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// Writes a line that is always shown, whatever the log level: the events of guests, for example.
+/// Writes a line that is shown at any log level, for example about events of guests.
 pub fn announce(message: fmt::Arguments<'_>) {
     let mut line = Line::start();
-    // a line that is too long is cut
+    // A line that is too long is truncated.
     let _ = write!(line, "{PREFIX}{message}");
     line.finish();
 }
 
-/// One line, so that it reaches the console whole.
+/// One line, written to the console as a whole.
 struct Line {
     bytes: [u8; LINE],
-    /// Where it begins: after the end of the open line.
+    /// Start of the line, after the end of an unfinished one.
     start: usize,
     length: usize,
 }
 
 impl Line {
-    /// An empty line, after the end of one that is open.
+    /// An empty line, after the end of an unfinished one.
     fn start() -> Self {
         let mut line = Self { bytes: [0; LINE], start: 0, length: 0 };
         if OPEN.swap(false, Ordering::SeqCst) {
@@ -150,7 +149,7 @@ impl Write for Line {
 
 /// Makes the console the target of the `log` macros, for messages up to `level`.
 pub(crate) fn init_log(level: log::LevelFilter) {
-    // an earlier logger (a test's) stays
+    // An earlier logger (a test's) is kept.
     let _ = log::set_logger(&Log);
     log::set_max_level(level);
 }

@@ -1,49 +1,49 @@
-//! The contents of the screen, as characters: a terminal with the features that a log needs.
-//! Writing changes it in memory only; [`Terminal::draw`] then tells which cells differ from what is
-//! shown, so that scrolling costs a writer next to nothing.
+//! The contents of the screen as characters: a terminal with the features that a log needs. Writing
+//! changes memory only. [`Terminal::draw`] finds the cells that differ from the screen, so that
+//! scrolling is cheap for the writer.
 
-/// The most cells that a screen has.
+/// The maximum number of cells of a screen.
 pub(crate) const MAX_CELLS: usize = 16 * 1024;
 
-/// What no cell ever holds: the screen shows something unknown there.
+/// A value that no cell contains: the screen's content is unknown.
 const UNKNOWN: u8 = 0;
 const TAB: usize = 8;
-/// Cells that are compared, and drawn if need be, between two looks at the budget.
-const AT_ONCE: usize = 8;
+/// Number of cells that are compared, and drawn if necessary, between two checks of the budget.
+const CELLS_PER_CHECK: usize = 8;
 
-/// Where in an escape sequence, which is left out whole, the writer is.
+/// State of the parser of escape sequences, which are dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sequence {
     Outside,
-    /// Behind ESC.
+    /// After ESC.
     Escape,
-    /// Behind ESC `[`.
+    /// After ESC `[`.
     Control,
-    /// Behind ESC `]`, until BEL or the next ESC.
+    /// After ESC `]`, until BEL or the next ESC.
     Text,
 }
 
-/// Characters in rows, and the copy of them that the screen shows.
+/// Rows of characters, and a copy of the characters that the screen shows.
 pub(crate) struct Terminal {
     columns: usize,
     rows: usize,
-    /// Place in `cells` of the row that is on top.
+    /// Index in `cells` of the top row.
     top: usize,
     column: usize,
     row: usize,
     sequence: Sequence,
-    /// By places, which rotate when it scrolls.
+    /// By position, which rotates when the terminal scrolls.
     cells: [u8; MAX_CELLS],
     /// By rows of the screen.
     shown: [u8; MAX_CELLS],
-    /// The cell at which drawing continues.
+    /// The cell from which drawing continues.
     next: usize,
-    /// Something was written since drawing last began at the first cell.
+    /// Text was written since drawing last started at the first cell.
     changed: bool,
 }
 
 impl Terminal {
-    /// A terminal without any cells.
+    /// A terminal without cells.
     pub(crate) const fn new() -> Self {
         Self {
             columns: 0,
@@ -59,7 +59,7 @@ impl Terminal {
         }
     }
 
-    /// Makes it an empty one of this size, as far as there are cells for it.
+    /// Clears the terminal and sets its size, limited by the number of cells.
     pub(crate) fn set_size(&mut self, columns: usize, rows: usize) {
         self.columns = columns.clamp(1, MAX_CELLS);
         self.rows = rows.clamp(1, MAX_CELLS / self.columns);
@@ -74,12 +74,12 @@ impl Terminal {
         (self.columns, self.rows)
     }
 
-    /// Where the next character goes: column and row.
+    /// Column and row of the next character.
     pub(crate) fn cursor(&self) -> (usize, usize) {
         (self.column.min(self.columns.saturating_sub(1)), self.row)
     }
 
-    /// Becomes a copy of another of the same size, with nothing shown yet.
+    /// Becomes a copy of another terminal of the same size, with nothing shown yet.
     pub(crate) fn copy(&mut self, other: &Self) {
         (self.columns, self.rows, self.top) = (other.columns, other.rows, other.top);
         (self.column, self.row, self.sequence) = (other.column, other.row, Sequence::Outside);
@@ -87,14 +87,14 @@ impl Terminal {
         self.forget_shown();
     }
 
-    /// Somebody else has drawn on the screen.
+    /// Marks the screen's contents as unknown, after another driver has drawn on it.
     pub(crate) fn forget_shown(&mut self) {
         self.shown.fill(UNKNOWN);
         self.next = 0;
         self.changed = true;
     }
 
-    /// Adds text.
+    /// Writes text.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         if self.columns != 0 {
             self.changed = true;
@@ -125,7 +125,7 @@ impl Terminal {
             8 => self.column = self.column.saturating_sub(1),
             b'\t' => self.column = ((self.column / TAB + 1) * TAB).min(self.columns),
             b' '..=b'~' => self.put_character(byte),
-            // what UTF-8 begins a character with; there is no glyph for it
+            // The first byte of a UTF-8 character; there is no glyph for it.
             0xc0.. => self.put_character(b'?'),
             _ => {}
         }
@@ -151,20 +151,25 @@ impl Terminal {
         self.cells[start..start + self.columns].fill(b' ');
     }
 
-    /// Where in `cells` a row begins.
+    /// Index in `cells` of the first cell of a row.
     const fn place(&self, row: usize) -> usize {
         (self.top + row) % self.rows * self.columns
     }
 
-    /// Hands `put` what cells have to be drawn: row, column, character. Continues where it stopped,
-    /// until all is shown or, every few cells, `may_go_on` is false; tells whether all is shown.
-    pub(crate) fn draw(&mut self, mut may_go_on: impl FnMut() -> bool, mut put: impl FnMut(usize, usize, u8)) -> bool {
+    /// Passes the cells that must be drawn to `put`: row, column, character. Continues where it
+    /// stopped, until all is shown or `may_continue`, called every few cells, returns false.
+    /// Returns whether all is shown.
+    pub(crate) fn draw(
+        &mut self,
+        mut may_continue: impl FnMut() -> bool,
+        mut put: impl FnMut(usize, usize, u8),
+    ) -> bool {
         let count = self.columns * self.rows;
         while self.changed || self.next != 0 {
             self.changed &= self.next != 0;
             while self.next < count {
-                if self.next.is_multiple_of(AT_ONCE) && !may_go_on() {
-                    // At the first cell it has not begun.
+                if self.next.is_multiple_of(CELLS_PER_CHECK) && !may_continue() {
+                    // At the first cell, drawing has not started.
                     self.changed |= self.next == 0;
                     return false;
                 }
@@ -189,7 +194,7 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
-    /// A terminal, and a screen that shows what is drawn.
+    /// A terminal, and a screen with the drawn cells.
     struct Pair {
         terminal: Box<Terminal>,
         screen: Vec<u8>,
@@ -230,7 +235,7 @@ mod tests {
         assert_eq!(pair.shows(b"fghij"), ["abc", "defgh", "ij"]);
         assert_eq!(pair.shows(b"\n"), ["defgh", "ij", ""]);
         assert_eq!(pair.shows(b"k"), ["defgh", "ij", "k"]);
-        // a full line does not scroll before something follows
+        // A full line does not scroll until another character follows.
         assert_eq!(pair.shows(b"lmno"), ["defgh", "ij", "klmno"]);
         assert_eq!(pair.shows(b"\n"), ["ij", "klmno", ""]);
         assert_eq!(pair.terminal.cursor(), (0, 2));
@@ -253,18 +258,18 @@ mod tests {
         pair.drawn = 0;
         pair.shows(b"second\n");
         assert_eq!(pair.drawn, 6);
-        // all cells change, a few at a time, while more is written
+        // All cells change, a few at a time, while more is written.
         pair.terminal.write(&[b'x'; 64 * 16]);
         pair.drawn = 0;
         assert!(!pair.draw(3));
-        assert_eq!(pair.drawn, 2 * AT_ONCE);
+        assert_eq!(pair.drawn, 2 * CELLS_PER_CHECK);
         pair.terminal.write(b"\rlast");
         while !pair.draw(4) {}
         assert!(pair.shows(b"").last().is_some_and(|row| row.starts_with("lastx")));
     }
 
     #[test]
-    fn what_there_was_no_time_to_begin_with_is_drawn_later() {
+    fn drawing_that_had_no_time_to_start_is_done_later() {
         let mut pair = Pair::new(8, 2);
         pair.shows(b"");
         pair.terminal.write(b"x");

@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "takes a context out of the value that deactivates it when dropped")]
+#![expect(unsafe_code, reason = "moves a context out of the value that deactivates it when dropped")]
 //! A vCPU that is loaded into this pCPU.
 
 use alloc::boxed::Box;
@@ -15,10 +15,10 @@ use crate::tlb;
 
 /// A vCPU loaded into this pCPU.
 ///
-/// Dropping it, like [`Active::deactivate`], saves the live state and leaves the guest's root
+/// Dropping it, like [`Active::deactivate`], saves the live state and unloads the guest's root
 /// table, so that the tables may be released.
 pub struct Active {
-    /// Taken out only when this value ends.
+    /// Moved out only when this value ends.
     context: ManuallyDrop<Box<GuestContext>>,
 }
 
@@ -36,23 +36,23 @@ impl Active {
         &mut self.context
     }
 
-    /// The state at rest, readable while active; selectors, bases and extended state may be newer
-    /// in the processor.
+    /// The saved state, readable while active. Selectors, bases and extended state may be newer in
+    /// the processor.
     #[inline]
     pub fn context(&self) -> &GuestContext {
         &self.context
     }
 
-    /// Takes the vCPU off this pCPU.
+    /// Unloads the vCPU from this pCPU.
     pub fn deactivate(self) -> Box<GuestContext> {
         let mut active = ManuallyDrop::new(self);
         vcpu::deactivate(&mut active.context);
-        // SAFETY: `active` ends here without being dropped, so this is the only time.
+        // SAFETY: `active` ends here without being dropped, so the context is taken only once.
         unsafe { ManuallyDrop::take(&mut active.context) }
     }
 
-    /// Leaves the guest's root table while `wait` runs, so that other pCPUs need not ask this one
-    /// to flush.
+    /// Unloads the guest's root table while `wait` runs, so that other pCPUs need not request
+    /// flushes from this one.
     pub fn leave_for(&mut self, wait: impl FnOnce()) {
         vcpu::leave_root();
         wait();
@@ -66,7 +66,7 @@ impl Active {
         vcpu::activate(self.context_mut());
     }
 
-    /// Runs the guest until something needs Paravane.
+    /// Runs the guest until an exit.
     pub fn run(&mut self) -> Exit {
         let context = self.context_mut();
         if context.fast_path_stale {
@@ -78,9 +78,9 @@ impl Active {
         vcpu::run(context)
     }
 
-    /// Opens or closes the fast path, in which the entry code completes system calls, page faults
-    /// and `iret`. The result is the same, except that the fast path does not show the I/O
-    /// privilege level in flags.
+    /// Enables or disables the fast path, in which the entry code completes system calls, page
+    /// faults and `iret`. The results are the same, except that the fast path does not show the I/O
+    /// privilege level in the flags.
     pub fn allow_fast_path(&mut self, allow: bool) {
         let context = self.context_mut();
         context.fast_path_allowed = allow;
@@ -92,8 +92,7 @@ impl Active {
         &self.context().registers
     }
 
-    /// General registers. Any value is allowed; what the hardware must not see is corrected on
-    /// entry.
+    /// General registers. Any value is allowed; values that would be unsafe are corrected on entry.
     pub fn registers_mut(&mut self) -> &mut Registers {
         &mut self.context_mut().registers
     }
@@ -118,7 +117,7 @@ impl Active {
         self.context_mut().set_iopl(level);
     }
 
-    /// Switches to kernel mode: the kernel's root table and GS base become the live ones.
+    /// Switches to kernel mode: loads the kernel's root table and GS base.
     pub fn enter_kernel(&mut self) {
         let context = self.context_mut();
         if context.in_kernel == 0 {
@@ -127,8 +126,8 @@ impl Active {
         }
     }
 
-    /// Switches to user mode. Returns `false`, and changes nothing, if the guest has set no root
-    /// table for it.
+    /// Switches to user mode. Returns `false` without a change if the guest has set no root table
+    /// for user mode.
     pub fn enter_user(&mut self) -> bool {
         let context = self.context_mut();
         if context.in_kernel != 0 {
@@ -141,11 +140,11 @@ impl Active {
         true
     }
 
-    /// Gives the kernel another root table, loads it, and hands back the former one. The caller is
-    /// in kernel mode.
+    /// Sets and loads the kernel's root table, and returns the former one. The vCPU must be in
+    /// kernel mode.
     ///
     /// # Panics
-    /// If it is another domain's.
+    /// If the root belongs to another domain.
     pub fn set_kernel_root(&mut self, root: TypedRef<L4>) -> Option<TypedRef<L4>> {
         let context = self.context_mut();
         assert_eq!(root.frame().owner(), context.owner(), "another domain's root");
@@ -155,10 +154,10 @@ impl Active {
         former
     }
 
-    /// Gives the processes another root table, or none, and hands back the former one.
+    /// Sets the root table of user mode, or none, and returns the former one.
     ///
     /// # Panics
-    /// If it is another domain's.
+    /// If the root belongs to another domain.
     pub fn set_user_root(&mut self, root: Option<TypedRef<L4>>) -> Option<TypedRef<L4>> {
         let context = self.context_mut();
         assert!(root.as_ref().is_none_or(|root| root.frame().owner() == context.owner()), "another domain's root");
@@ -168,7 +167,7 @@ impl Active {
         context.user_cr3 = root.as_ref().map_or(0, |root| root.mfn().address().get());
         let former = core::mem::replace(&mut context.user_root, root);
         // In kernel mode no translation of the former root is cached: loading the kernel's root
-        // dropped them.
+        // flushed them.
         if context.in_kernel == 0 {
             vcpu::load_root(context);
         }
@@ -180,30 +179,30 @@ impl Active {
         let context = self.context_mut();
         let former = context.replace_gdt(pages, entries);
         vcpu::load_descriptor_tables(context);
-        // The window shows them no longer.
+        // The window maps them no longer.
         drop(former);
     }
 
-    /// Sets the LDT and empties its window.
+    /// Sets the LDT and clears its window.
     pub fn set_ldt(&mut self, ldt: Ldt) {
         let context = self.context_mut();
         context.ldt = ldt;
         vcpu::load_descriptor_tables(context);
     }
 
-    /// Shows a page of the LDT in its window, after a fault there. Page `index` counts from the
+    /// Maps a page of the LDT in its window after a fault there. `index` counts pages from the
     /// LDT's base.
     pub fn map_ldt_page(&mut self, index: usize, page: TypedRef<Descriptor>) {
         vcpu::map_ldt_page(self.context_mut(), index, page);
     }
 
-    /// The index of the LDT page that a fault at `address` asks for, if it lies in this pCPU's LDT
+    /// The index of the LDT page for a fault at `address`, if the address is in this pCPU's LDT
     /// window.
     pub fn ldt_page_of_fault(&self, address: GuestVirt) -> Option<usize> {
         vcpu::ldt_page_of_fault(address)
     }
 
-    /// Sets the FS base; `false` if the address is not canonical.
+    /// Sets the FS base; returns `false` if the address is not canonical.
     pub fn set_fs_base(&mut self, base: u64) -> bool {
         is_canonical(base) && {
             vcpu::set_fs_base(self.context_mut(), base);
@@ -211,7 +210,7 @@ impl Active {
         }
     }
 
-    /// Sets the GS base of the kernel; `false` if the address is not canonical.
+    /// Sets the GS base of kernel mode; returns `false` if the address is not canonical.
     pub fn set_kernel_gs_base(&mut self, base: u64) -> bool {
         is_canonical(base) && {
             vcpu::set_gs_base(self.context_mut(), true, base);
@@ -219,7 +218,7 @@ impl Active {
         }
     }
 
-    /// Sets the GS base of processes; `false` if the address is not canonical.
+    /// Sets the GS base of user mode; returns `false` if the address is not canonical.
     pub fn set_user_gs_base(&mut self, base: u64) -> bool {
         is_canonical(base) && {
             vcpu::set_gs_base(self.context_mut(), false, base);
@@ -227,8 +226,8 @@ impl Active {
         }
     }
 
-    /// Loads the user's GS selector (kernel mode has its own base); `false` if the processor
-    /// refused it and the null selector was loaded.
+    /// Loads the GS selector of user mode (kernel mode has its own base). Returns `false` if the
+    /// processor refused it, in which case the null selector is loaded.
     pub fn load_user_gs_selector(&mut self, selector: u16) -> bool {
         vcpu::load_user_gs_selector(self.context_mut(), selector)
     }
@@ -238,23 +237,23 @@ impl Active {
         vcpu::live_selectors(self.context())
     }
 
-    /// Tries once more to load the data segments of the last activation; `false` if one was refused
+    /// Retries loading the data segments of the last activation. Returns `false` if one was refused
     /// and is null.
     pub fn reload_selectors(&mut self) -> bool {
         vcpu::load_data_segments(self.context_mut())
     }
 
-    /// Live GS base of processes.
+    /// Live GS base of user mode.
     pub fn live_user_gs_base(&self) -> u64 {
         vcpu::live_user_gs_base(self.context())
     }
 
-    /// Live FS base, GS base of the kernel, GS base of processes.
+    /// Live FS base, GS base of kernel mode, GS base of user mode.
     pub fn live_segment_bases(&self) -> (u64, u64, u64) {
         vcpu::live_segment_bases(self.context())
     }
 
-    /// The enabled extended states; `false` from the setter if the processor has not got them or
+    /// Sets the enabled extended states. Returns `false` if the processor does not support them or
     /// the combination is illegal.
     pub fn set_xcr0(&mut self, value: u64) -> bool {
         vcpu::set_xcr0(self.context_mut(), value)
@@ -265,12 +264,12 @@ impl Active {
         self.context().extended.xcr0()
     }
 
-    /// Forgets all translations of this vCPU's root tables on this pCPU.
+    /// Flushes all translations of this vCPU's root tables on this pCPU.
     pub fn flush(&mut self) {
         tlb::flush_local();
     }
 
-    /// Forgets the translation of one page in both of this vCPU's roots on this pCPU.
+    /// Flushes the translation of one page in both of this vCPU's roots on this pCPU.
     pub fn flush_page(&mut self, address: GuestVirt) {
         vcpu::flush_page(self.context_mut(), address);
     }
@@ -279,7 +278,7 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         vcpu::deactivate(&mut self.context);
-        // SAFETY: the value ends here, so this is the only time.
+        // SAFETY: the value ends here, so the context is dropped only once.
         unsafe { ManuallyDrop::drop(&mut self.context) };
     }
 }

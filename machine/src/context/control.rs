@@ -1,7 +1,7 @@
 //! CR0.TS and CR4 of a vCPU.
 //!
-//! `CR4.TSD` and `CR4.FSGSBASE` are loaded when a vCPU becomes active and when it changes them. The
-//! processor acts on them only while the vCPU is active.
+//! `CR4.TSD` and `CR4.FSGSBASE` are loaded when a vCPU becomes active and when it changes them.
+//! They affect only ring 3.
 
 use super::{Active, GuestContext, vcpu};
 use crate::processor;
@@ -12,12 +12,12 @@ const DEBUG_EXTENSIONS: u64 = 1 << 3;
 const FSGSBASE: u64 = 1 << 16;
 const OSXSAVE: u64 = 1 << 18;
 
-/// The chosen bits that the processor gets; the others are on there whatever the guest chooses.
+/// The guest-chosen bits that are loaded into the processor. The others are always set there.
 #[cfg(target_os = "none")]
 pub(crate) const CONTROL4_LOADED: u64 = TIME_STAMP_DISABLE | FSGSBASE;
 
 impl GuestContext {
-    /// Sets CR0.TS of a vCPU at rest.
+    /// Sets CR0.TS of an inactive vCPU.
     pub const fn set_task_switched(&mut self, set: bool) {
         self.task_switched = set;
     }
@@ -27,8 +27,8 @@ impl GuestContext {
         self.task_switched
     }
 
-    /// Sets the bits of CR4 that a vCPU at rest has chosen: TSD, DE, FSGSBASE, OSXSAVE. Others, and
-    /// those that the processor has not got, stay clear.
+    /// Sets the guest-chosen bits of CR4 of an inactive vCPU: TSD, DE, FSGSBASE, OSXSAVE. Other
+    /// bits, and those that the processor does not support, stay clear.
     pub fn set_control4(&mut self, value: u64) {
         let features = processor::features();
         let there = |feature: bool, bit: u64| if feature { bit } else { 0 };
@@ -46,7 +46,7 @@ impl GuestContext {
 }
 
 impl Active {
-    /// Sets CR0.TS as the guest wants it: the next use of extended state traps.
+    /// Sets CR0.TS: while it is set, the next use of extended state traps.
     pub fn set_task_switched(&mut self, set: bool) {
         let context = self.context_mut();
         context.task_switched = set;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_of_cr4_that_are_no_choice_stay_clear() {
+    fn bits_of_cr4_that_a_guest_cannot_choose_stay_clear() {
         let mut context = GuestContext::new();
         context.set_control4(u64::MAX);
         assert_eq!(context.control4() & !0x5_000c, 0);

@@ -1,27 +1,28 @@
 //! The debug registers of a vCPU.
 //!
-//! The processor acts on what a guest has chosen only while its vCPU is active, and only on what
-//! cannot touch Paravane:
-//! - Breakpoints watch guest addresses only. Without one enabled, DR0 to DR3 are zero and DR7 is at
-//!   rest, whatever the vCPU keeps in them; reads are emulated.
-//! - I/O breakpoints never reach the processor, because Paravane accesses ports for the guest.
-//! - DR6 is at rest in the processor, except from a debug exception until it is recorded.
+//! The processor gets a guest's debug registers only while its vCPU is active, and only values that
+//! cannot affect Paravane:
+//! - Breakpoints watch guest addresses only. If none is enabled, the processor's DR0 to DR3 are
+//!   zero and DR7 has its reset value, whatever the vCPU's values are; reads are emulated.
+//! - I/O breakpoints are never loaded into the processor, because Paravane accesses ports on behalf
+//!   of the guest.
+//! - The processor's DR6 has its reset value, except between a debug exception and its recording.
 
 use super::{Active, GuestContext, is_canonical, vcpu};
 use crate::addr::GuestVirt;
 
-/// DR6 and DR7 have bits that are always one.
+/// Reset values; some bits of DR6 and DR7 are always one.
 pub(super) const DEBUG_REGISTERS_AT_REST: [u64; 8] = [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400];
 /// The enable bits of the four breakpoints in DR7.
 const BREAKPOINTS: u64 = 0xff;
-/// In DR7: any access to the general detect bit.
+/// The general detect bit of DR7.
 const GENERAL_DETECT: u64 = 1 << 13;
-/// A type in DR7: an access to a port.
+/// Breakpoint type in DR7: I/O access.
 const TYPE_PORT: u64 = 2;
 
 impl GuestContext {
-    /// Sets the debug registers of a vCPU at rest. `false`, and nothing changed, if a value could
-    /// watch Paravane itself or is not legal.
+    /// Sets the debug registers of an inactive vCPU. Returns `false` without a change if a value
+    /// could watch Paravane itself or is illegal.
     pub fn set_debug_registers(&mut self, values: &[u64; 8]) -> bool {
         const USED: [usize; 6] = [0, 1, 2, 3, 6, 7];
         if !USED.into_iter().all(|index| debug_register_is_legal(index, values[index])) {
@@ -33,12 +34,12 @@ impl GuestContext {
         true
     }
 
-    /// The debug registers as the guest has set them; 4 and 5 are zero.
+    /// The debug registers as set by the guest; 4 and 5 are zero.
     pub const fn debug_registers(&self) -> &[u64; 8] {
         &self.debug_registers
     }
 
-    /// DR7 for the processor, which has no I/O breakpoints; `None` if none but such is enabled.
+    /// DR7 for the processor, without I/O breakpoints; `None` if no other breakpoint is enabled.
     pub(crate) fn watching(&self) -> Option<u64> {
         let control = self.debug_registers[7];
         let ports: u64 = (0..4).filter(|&breakpoint| kind(control, breakpoint) == TYPE_PORT).map(enables).sum();
@@ -48,8 +49,8 @@ impl GuestContext {
 }
 
 impl Active {
-    /// Sets debug register `index`, 0 to 3, 6 or 7. `false` if the value could watch Paravane
-    /// itself or is not legal.
+    /// Sets debug register `index`, 0 to 3, 6 or 7. Returns `false` if the value could watch
+    /// Paravane itself or is illegal.
     pub fn set_debug_register(&mut self, index: usize, value: u64) -> bool {
         if !debug_register_is_legal(index, value) {
             return false;
@@ -70,13 +71,14 @@ impl Active {
         self.context().debug_registers[index & 7]
     }
 
-    /// The I/O breakpoints that an access to `length` ports from `port` on hits, as bits of DR6.
+    /// The I/O breakpoints hit by an access to `length` ports from `port` on, as bits of DR6.
     pub fn port_breakpoints(&self, port: u16, length: u16) -> u64 {
         let registers = &self.context().debug_registers;
         let control = registers[7];
         let accessed = u64::from(port)..u64::from(port) + u64::from(length);
         let is_hit = |&breakpoint: &usize| {
-            // Lengths are 1, 2, 8 and 4; the port is aligned to them (Intel SDM volume 3, 17.2.5).
+            // Lengths are 1, 2, 8 and 4; the port is aligned to its length (Intel SDM volume 3,
+            // 17.2.5).
             let length = [1, 2, 8, 4][(control >> (18 + 4 * breakpoint) & 3) as usize];
             let start = registers[breakpoint] & !(length - 1);
             control & enables(breakpoint) != 0
@@ -87,13 +89,13 @@ impl Active {
         (0..4).filter(is_hit).map(|breakpoint| 1 << breakpoint).sum()
     }
 
-    /// Records DR6 after a debug exception, and clears the processor's.
+    /// Records DR6 after a debug exception, and resets the processor's.
     pub fn latch_debug_status(&mut self) {
         vcpu::latch_debug_status(self.context_mut());
     }
 }
 
-/// What a breakpoint in DR7 waits for.
+/// The type of a breakpoint in DR7.
 const fn kind(control: u64, breakpoint: usize) -> u64 {
     control >> (16 + 4 * breakpoint) & 3
 }
@@ -103,7 +105,7 @@ const fn enables(breakpoint: usize) -> u64 {
     3 << (2 * breakpoint)
 }
 
-/// The value with the bits that are always set or clear.
+/// The value with the fixed bits set or cleared.
 const fn fixed_debug_register(index: usize, value: u64) -> u64 {
     match index {
         6 => value & 0xe00f | DEBUG_REGISTERS_AT_REST[6],
@@ -112,7 +114,8 @@ const fn fixed_debug_register(index: usize, value: u64) -> u64 {
     }
 }
 
-/// A breakpoint may watch guest addresses only, and DR7 may not ask for the general detect trap.
+/// Whether the value is legal: a breakpoint may watch guest addresses only, and DR7 may not enable
+/// general detect.
 const fn debug_register_is_legal(index: usize, value: u64) -> bool {
     match index {
         0..=3 => GuestVirt::new(value).is_guest() && is_canonical(value),

@@ -17,13 +17,14 @@ pub enum Exit {
     Trap {
         /// Exception number.
         vector: u8,
-        /// Error code; zero where the exception has none.
+        /// Error code; zero if the exception has none.
         error_code: u32,
         /// The address for page faults; zero otherwise.
         address: GuestVirt,
     },
     /// An interrupt of the pCPU arrived and has been recorded (see `cpu::take_pending`).
     Interrupt,
-    /// Not all data segments could be loaded when the vCPU came to this pCPU; the others are null.
+    /// Not all data segments could be loaded when the vCPU was activated on this pCPU; those are
+    /// null.
     BadSelectors,
 }

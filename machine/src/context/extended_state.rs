@@ -1,16 +1,16 @@
-//! The memory image of a vCPU's extended state, as the tools save and restore it. An image from
-//! outside is checked first, because the processor could refuse to load it.
+//! The memory image of a vCPU's extended state, as saved and restored by the tools. An image from
+//! outside is validated, because the processor faults on an invalid one.
 
 use super::vcpu::supported_states;
 
 const AVX: u64 = 1 << 2;
 const AVX512: u64 = 0xe0;
-/// Bytes of the FXSAVE image, with which the area begins.
+/// Size of the FXSAVE image at the start of the area.
 pub const LEGACY: usize = 512;
-/// Bytes of the header that follows it: which states differ from their initial value, the
+/// Size of the header that follows it: the states that are not in their initial configuration, the
 /// compaction mask, and zeros.
 const HEADER: usize = 64;
-/// Bytes of the non-compacted XSAVE format up to the last state of each set (Intel SDM volume 1,
+/// Sizes of the non-compacted XSAVE format up to the last state of each set (Intel SDM volume 1,
 /// 13.4).
 const SIZE_LEGACY: usize = LEGACY + HEADER;
 const SIZE_AVX: usize = 832;
@@ -18,7 +18,7 @@ const SIZE_AVX512: usize = 2688;
 /// Offset of MXCSR: four bytes, of which the upper two are reserved.
 const MXCSR: usize = 24;
 
-/// x87, SSE, AVX and AVX-512 state of a vCPU that is not in the processor.
+/// x87, SSE, AVX and AVX-512 state of a vCPU, while it is not in the processor.
 #[repr(C, align(64))]
 pub(crate) struct ExtendedState {
     pub(crate) area: [u8; SIZE_AVX512],
@@ -40,7 +40,7 @@ impl ExtendedState {
         self.xcr0
     }
 
-    /// The image, as long as what the processor supports needs; empty if it has no XSAVE.
+    /// The image, in the size for all states that the processor supports; empty without XSAVE.
     pub(crate) fn image(&self) -> &[u8] {
         &self.area[..size(supported_states())]
     }
@@ -50,20 +50,19 @@ impl ExtendedState {
         &self.area[..LEGACY]
     }
 
-    /// Sets the FXSAVE image. Returns `false`, and changes nothing, if the processor would not load
-    /// it.
+    /// Sets the FXSAVE image. Returns `false` without a change if the processor would refuse it.
     pub(crate) fn set_legacy(&mut self, image: &[u8; LEGACY]) -> bool {
         if !mxcsr_is_legal(image) {
             return false;
         }
         self.area[..LEGACY].copy_from_slice(image);
-        // x87 and SSE are not in their initial state any more.
+        // x87 and SSE are no longer in their initial configuration.
         self.area[LEGACY] |= 3;
         true
     }
 
     /// Sets the image, which may end after any of the sets of states, and the enabled states.
-    /// Returns `false`, and changes nothing, if the processor would not load it.
+    /// Returns `false` without a change if the processor would refuse it.
     pub(crate) fn set_image(&mut self, xcr0: u64, image: &[u8]) -> bool {
         if !xcr0_is_legal(xcr0) || !image_is_legal(image) {
             return false;
@@ -83,7 +82,7 @@ pub(crate) fn xcr0_is_legal(value: u64) -> bool {
         && (value & AVX512 == 0 || value & AVX512 == AVX512 && value & AVX != 0)
 }
 
-/// Bytes of the image of these states.
+/// Size of the image of these states in bytes.
 const fn size(states: u64) -> usize {
     match states {
         0 => 0,
@@ -102,7 +101,7 @@ fn image_is_legal(image: &[u8]) -> bool {
         return false;
     };
     let states = u64::from_le_bytes(*states);
-    // The states in the header must be present; the compacted format has another layout.
+    // The states in the header must be supported; the compacted format has another layout.
     states & !supported_states() == 0
         && size(states) <= image.len()
         && image.len() <= size(supported_states())

@@ -1,11 +1,11 @@
-//! The fast path: what the entry code may do for a vCPU without Rust, and how often it has done so.
+//! The fast path: operations that the entry code completes for a vCPU without Rust, with counters.
 
 use super::{GuestContext, Handler, is_canonical};
 use crate::addr::HYPERVISOR_END;
 use crate::vectors;
 
-/// Parameters of the fast path; zero where the entry code has to take the slow path. Derived from
-/// the handlers and the kernel stack before the guest runs.
+/// Parameters of the fast path; zero where the entry code must take the slow path. Derived from the
+/// handlers and the kernel stack before the guest runs.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub(crate) struct FastPath {
@@ -14,13 +14,13 @@ pub(crate) struct FastPath {
     pub(crate) syscall_stack: u64,
     /// The same for page faults of processes.
     pub(crate) bounce_stack: u64,
-    /// The page fault handler, if it is a plain one.
+    /// The page fault handler, if the fast path can enter it.
     pub(crate) fault_handler: u64,
-    /// Whether the fast path of the `iret` hypercall is open.
+    /// Whether the fast path of the `iret` hypercall is enabled.
     pub(crate) irets: u64,
 }
 
-/// How often the entry code has taken the fast path since the counts were last published.
+/// Fast path counts since they were last published.
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(C)]
 pub(crate) struct FastPathCounts {
@@ -34,7 +34,7 @@ pub(crate) struct FastPathCounts {
     pub(crate) segment_bases: u64,
 }
 
-/// Bytes of the largest frame that the entry code builds.
+/// Size of the largest frame that the entry code builds, in bytes.
 pub(crate) const FRAME_ROOM: u64 = 64;
 
 impl GuestContext {
@@ -51,14 +51,14 @@ impl GuestContext {
         }
     }
 
-    /// The kernel stack as the fast path uses it; zero if it cannot.
+    /// The kernel stack as used by the fast path; zero if it is unsuitable.
     const fn fast_path_stack(&self) -> u64 {
         let stack = self.kernel_stack & !15;
         if stack > HYPERVISOR_END + FRAME_ROOM { stack } else { 0 }
     }
 
-    /// Derives the parameters of the fast path. It is open for handlers that mask events (so that
-    /// none is due afterwards) and lie at canonical addresses, on a stack in the guest's upper
+    /// Derives the parameters of the fast path. It is enabled for handlers that mask events (so
+    /// that no event is due on entry) at canonical addresses, and a stack in the guest's upper
     /// half.
     pub(crate) fn derive_fast_path(&mut self) {
         self.fast_path_stale = false;

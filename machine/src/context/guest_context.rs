@@ -1,4 +1,4 @@
-//! The state of one vCPU, and its accessors while it is at rest.
+//! The state of one vCPU, and its accessors while it is inactive.
 
 use alloc::boxed::Box;
 
@@ -27,17 +27,17 @@ pub struct Ldt {
 /// The pages of a guest's GDT.
 type GdtPages = [Option<TypedRef<Descriptor>>; FIRST_RESERVED_GDT_PAGE];
 
-/// The state of one vCPU that the hardware, or the entry code, looks at.
+/// The state of one vCPU that the hardware or the entry code accesses.
 #[repr(C, align(64))]
 pub struct GuestContext {
     pub(crate) registers: Registers,
-    /// Paravane's stack while the guest runs; the entry code goes back to it.
+    /// Paravane's stack pointer while the guest runs; the entry code restores it.
     pub(crate) host_stack: u64,
     /// The value of CR2 at the last page fault.
     pub(crate) fault_address: u64,
-    /// 1 while the vCPU is in its kernel, 0 in a process.
+    /// 1 in kernel mode, 0 in user mode.
     pub(crate) in_kernel: u64,
-    /// CR3 values for the two modes; the user's is zero if the guest has set none.
+    /// CR3 values of the two modes; that of user mode is zero if the guest has set none.
     pub(crate) kernel_cr3: u64,
     pub(crate) user_cr3: u64,
     /// Stack for entering the kernel from a process.
@@ -48,16 +48,16 @@ pub struct GuestContext {
     pub(crate) fast_path_counts: FastPathCounts,
     /// The handlers or the stack have changed since `fast_path` was derived.
     pub(crate) fast_path_stale: bool,
-    /// Whether the fast path may be open at all.
+    /// Whether the fast path may be enabled at all.
     pub(crate) fast_path_allowed: bool,
     pub(crate) fs_base: u64,
     pub(crate) gs_base_kernel: u64,
     pub(crate) gs_base_user: u64,
     pub(crate) selectors: Selectors,
-    /// Some of them could not be loaded, and `run` has not reported it yet.
+    /// Some selectors could not be loaded, and `run` has not reported it yet.
     pub(crate) selectors_refused: bool,
     pub(crate) handlers: Handlers,
-    /// CR0.TS as the guest wants it.
+    /// CR0.TS as set by the guest.
     pub(crate) task_switched: bool,
     /// The bits of CR4 that the guest has chosen.
     pub(crate) control4: u64,
@@ -76,8 +76,7 @@ pub struct GuestContext {
 const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
 
 impl GuestContext {
-    /// The state before anything has been set: registers zero, flat selectors, in the kernel, no
-    /// root table.
+    /// The initial state: registers zero, flat selectors, kernel mode, no root table.
     pub fn new() -> Box<Self> {
         let registers = Registers {
             cs: u64::from(flat::KERNEL_CS64),
@@ -127,7 +126,8 @@ impl GuestContext {
         })
     }
 
-    /// Loads the vCPU into this pCPU. `None` if it has no root table yet.
+    /// Loads the vCPU into this pCPU. Returns the context if it lacks a root table or a
+    /// `vcpu_info`.
     pub fn activate(self: Box<Self>) -> Result<Active, Box<Self>> {
         if self.kernel_root.is_none() || self.vcpu_info.is_none() || (self.in_kernel == 0 && self.user_root.is_none()) {
             return Err(self);
@@ -140,8 +140,7 @@ impl GuestContext {
         &self.registers
     }
 
-    /// General registers. Any value is allowed; what the hardware must not see is corrected on
-    /// entry.
+    /// General registers. Any value is allowed; values that would be unsafe are corrected on entry.
     pub const fn registers_mut(&mut self) -> &mut Registers {
         &mut self.registers
     }
@@ -172,7 +171,7 @@ impl GuestContext {
         self.in_kernel != 0
     }
 
-    /// Sets the mode in which a vCPU at rest starts.
+    /// Sets the mode in which an inactive vCPU starts.
     pub fn start_in_kernel(&mut self, kernel: bool) {
         self.in_kernel = u64::from(kernel);
     }
@@ -187,21 +186,22 @@ impl GuestContext {
         self.iopl
     }
 
-    /// Sets the virtual I/O privilege level (0 to 3), which shows in the flags that the guest sees
-    /// and nowhere else.
+    /// Sets the virtual I/O privilege level (0 to 3). It is shown in the flags that the guest sees,
+    /// and has no other effect here.
     pub const fn set_iopl(&mut self, level: u8) {
         self.iopl = level & 3;
     }
 
-    /// Where the guest's `vcpu_info` lies: page and offset.
+    /// Location of the guest's `vcpu_info`: page and offset.
     pub fn vcpu_info(&self) -> Option<(&SharedPage, usize)> {
         self.vcpu_info.as_ref().map(|(page, offset)| (page, *offset))
     }
 
-    /// Moves the `vcpu_info` to another place.
+    /// Moves the `vcpu_info`.
     ///
     /// # Panics
-    /// If it would not lie wholly in the page (64 bytes) or not be aligned to 8.
+    ///
+    /// If it would not be completely in the page (64 bytes) or not be aligned to 8.
     pub fn set_vcpu_info(&mut self, page: SharedPage, offset: usize) {
         assert!(offset.is_multiple_of(8) && offset <= 4096 - 64, "a vcpu_info does not fit at {offset}");
         self.vcpu_info_address = vcpu::shared_address(&page, offset);
@@ -213,20 +213,21 @@ impl GuestContext {
         self.kernel_root.as_ref()
     }
 
-    /// The processes' root table.
+    /// The root table of user mode.
     pub fn user_root(&self) -> Option<&TypedRef<L4>> {
         self.user_root.as_ref()
     }
 
-    /// The domain that owns its root tables.
+    /// The domain that owns the root tables.
     pub(crate) fn owner(&self) -> DomainId {
         self.kernel_root.as_ref().expect("it has a root table").frame().owner()
     }
 
-    /// Sets the root tables of a vCPU at rest and hands back the former ones.
+    /// Sets the root tables of an inactive vCPU and returns the former ones.
     ///
     /// # Panics
-    /// If they are of two domains.
+    ///
+    /// If they belong to two domains.
     pub fn set_roots(
         &mut self,
         kernel: Option<TypedRef<L4>>,
@@ -240,9 +241,10 @@ impl GuestContext {
         (core::mem::replace(&mut self.kernel_root, kernel), core::mem::replace(&mut self.user_root, user))
     }
 
-    /// Sets the GDT of a vCPU at rest: up to 14 pages, `entries` descriptors.
+    /// Sets the GDT of an inactive vCPU: up to 14 pages, `entries` descriptors.
     ///
     /// # Panics
+    ///
     /// If there are more pages than the guest's part of the GDT has.
     pub fn set_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) {
         drop(self.replace_gdt(pages, entries));
@@ -271,48 +273,48 @@ impl GuestContext {
         self.ldt
     }
 
-    /// Sets the LDT of a vCPU at rest.
+    /// Sets the LDT of an inactive vCPU.
     pub const fn set_ldt(&mut self, ldt: Ldt) {
         self.ldt = ldt;
     }
 
-    /// Segment bases of a vCPU at rest: FS, GS of the kernel, GS of processes. Addresses that are
-    /// not canonical are taken as zero.
+    /// Sets the segment bases of an inactive vCPU: FS, GS of kernel mode, GS of user mode.
+    /// Addresses that are not canonical are replaced by zero.
     pub const fn set_segment_bases(&mut self, fs: u64, gs_kernel: u64, gs_user: u64) {
         self.fs_base = canonical_or_zero(fs);
         self.gs_base_kernel = canonical_or_zero(gs_kernel);
         self.gs_base_user = canonical_or_zero(gs_user);
     }
 
-    /// Segment bases of a vCPU at rest: FS, GS of the kernel, GS of processes.
+    /// Segment bases of an inactive vCPU: FS, GS of kernel mode, GS of user mode.
     pub const fn segment_bases(&self) -> (u64, u64, u64) {
         (self.fs_base, self.gs_base_kernel, self.gs_base_user)
     }
 
-    /// The extended states that this processor keeps for a vCPU; zero if it has no XSAVE.
+    /// The extended states that are saved for a vCPU on this processor; zero without XSAVE.
     pub fn supported_states() -> u64 {
         vcpu::supported_states()
     }
 
-    /// Extended state of a vCPU at rest: the enabled states and the XSAVE image of all supported
+    /// Extended state of an inactive vCPU: the enabled states and the XSAVE image of all supported
     /// ones, empty if the processor has no XSAVE.
     pub fn extended_state(&self) -> (u64, &[u8]) {
         (self.extended.xcr0(), self.extended.image())
     }
 
-    /// Sets the extended state of a vCPU at rest. `false`, and nothing changed, if the processor
-    /// would not load it.
+    /// Sets the extended state of an inactive vCPU. Returns `false` without a change if the
+    /// processor would refuse it.
     pub fn set_extended_state(&mut self, xcr0: u64, image: &[u8]) -> bool {
         self.extended.set_image(xcr0, image)
     }
 
-    /// The FXSAVE image of a vCPU at rest: x87 and SSE state.
+    /// The FXSAVE image of an inactive vCPU: x87 and SSE state.
     pub fn legacy_state(&self) -> &[u8] {
         self.extended.legacy()
     }
 
-    /// Sets x87 and SSE state of a vCPU at rest. `false`, and nothing changed, if the processor
-    /// would not load it.
+    /// Sets x87 and SSE state of an inactive vCPU. Returns `false` without a change if the
+    /// processor would refuse it.
     pub fn set_legacy_state(&mut self, image: &[u8; LEGACY]) -> bool {
         self.extended.set_legacy(image)
     }

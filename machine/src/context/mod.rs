@@ -1,10 +1,9 @@
-//! A vCPU's state as the hardware sees it, and the act of running it.
+//! A vCPU's state as the hardware sees it, and running it.
 //!
-//! A [`GuestContext`] at rest belongs to the holder of its box. [`GuestContext::activate`] loads
-//! what a pCPU keeps loaded while it serves one vCPU (root table, segments, extended state,
-//! descriptor windows). The [`Active`] value is the permission to run it and to reach its memory.
-//! All that a guest may choose is made harmless on entry, so every value may be put into the
-//! registers here.
+//! An inactive [`GuestContext`] belongs to the holder of its box. [`GuestContext::activate`] loads
+//! the state that a pCPU keeps while it runs one vCPU (root table, segments, extended state,
+//! descriptor windows). The [`Active`] value is the permission to run it and to access its memory.
+//! All guest-chosen values are sanitised on entry, so any value may be put into the registers here.
 
 mod active;
 mod control;

@@ -21,9 +21,9 @@ pub struct Registers {
     pub rdx: u64,
     pub rsi: u64,
     pub rdi: u64,
-    /// The cause of the exit: a vector, or one of the entry code's own numbers above 255.
+    /// The cause of the exit: a vector, or one of the entry code's own numbers from 256 on.
     pub vector: u64,
-    /// The error code of the exception, where it has one.
+    /// The exception's error code, if it has one.
     pub error_code: u64,
     pub rip: u64,
     pub cs: u64,
@@ -32,7 +32,7 @@ pub struct Registers {
     pub ss: u64,
 }
 
-const _: () = assert!(size_of::<Registers>().is_multiple_of(16), "the processor aligns the stack it pushes to");
+const _: () = assert!(size_of::<Registers>().is_multiple_of(16), "the processor aligns the stack before it pushes");
 
 /// Data segment selectors; live in the processor while the vCPU is active.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -51,14 +51,14 @@ pub(crate) const PRIVILEGE_MASK: u64 = 3;
 /// The flag of virtual 8086 mode.
 #[cfg(target_os = "none")]
 pub(crate) const VIRTUAL_8086: u64 = 1 << 17;
-/// The bit number of the flag that lets interrupts in.
+/// The bit number of the interrupt enable flag.
 #[cfg(target_os = "none")]
 pub(crate) const INTERRUPT_FLAG_BIT: u32 = 9;
 /// Flags that a guest may set: carry, parity, adjust, zero, sign, trap, direction, overflow,
 /// resume, alignment check, identification.
 #[cfg(target_os = "none")]
 pub(crate) const FLAGS_ALLOWED: u64 = 0x0025_0dd5;
-/// Interrupts on, and the bit that is always one.
+/// Interrupts enabled, and the bit that is always one.
 #[cfg(target_os = "none")]
 pub(crate) const FLAGS_FORCED: u64 = 0x202;
 /// Flags that are cleared on entry to a guest's handler: trap, nested task, resume, virtual 8086,

@@ -1,5 +1,5 @@
-#![expect(unsafe_code, reason = "lets interrupts in")]
-//! How CPUs wait and wake each other, by interrupts.
+#![expect(unsafe_code, reason = "enables interrupts")]
+//! Waiting for, and waking, other CPUs by interrupts.
 
 use crate::addr::CpuId;
 use crate::per_cpu::{self, Pending};
@@ -7,37 +7,37 @@ use crate::processor::registers;
 use crate::start::smp;
 use crate::{apic, boot, vectors};
 
-/// How many CPUs there are, including those that have not been started.
+/// The number of CPUs, including those that have not been started.
 pub fn present() -> usize {
     boot::other_cpus().len() + 1
 }
 
-/// The number that ACPI has for a CPU that has a window.
+/// The ACPI processor UID of a CPU that has a window.
 pub fn acpi_id(cpu: CpuId) -> Option<u32> {
     let (acpi, apic_id) = (boot::acpi()?, per_cpu::apic_id(cpu));
     let mut both = acpi.cpus.iter().zip(&acpi.cpu_numbers);
     both.find(|(found, _)| **found == apic_id).map(|(_, &number)| number)
 }
 
-/// Starts the other CPUs; each runs `main`. Returns when all that answer are online.
+/// Starts the other CPUs, which run `main`. Returns when all that respond are online.
 pub fn start_others(main: fn() -> !) {
     smp::start_others(main);
 }
 
-/// Waits until something is pending. Interrupts are taken in here, in [`interrupt_window`] and
+/// Waits until something is pending. Interrupts are accepted here, in [`interrupt_window`] and
 /// while a guest runs, and at no other time. No lock may be held.
 pub fn idle() {
     if !per_cpu::any() {
-        // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no
-        // lock.
+        // SAFETY: the interrupt table has been loaded since this CPU started, and the caller holds
+        // no lock.
         unsafe { registers::halt_for_interrupt() };
     }
 }
 
-/// Takes the interrupts that have come in, as [`idle`] does, without waiting for one. No lock may
-/// be held.
+/// Accepts pending interrupts, as [`idle`] does, without waiting for one. No lock may be held.
 pub fn interrupt_window() {
-    // SAFETY: the interrupt table is loaded since this CPU came up, and the caller holds no lock.
+    // SAFETY: the interrupt table has been loaded since this CPU started, and the caller holds no
+    // lock.
     unsafe { registers::open_for_interrupts() };
 }
 
@@ -50,7 +50,7 @@ pub fn kick(cpu: CpuId) {
     }
 }
 
-/// What has come in on this CPU since the last call.
+/// Returns and clears the pending set of this CPU.
 #[inline]
 pub fn take_pending() -> Pending {
     per_cpu::take()

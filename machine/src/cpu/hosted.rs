@@ -1,15 +1,15 @@
-//! How threads wait, wake each other, and start.
+//! Starting threads as CPUs, waiting, and waking each other.
 
 use crate::addr::CpuId;
 use crate::per_cpu::{self, Pending};
 use crate::{time, tlb};
 
-/// How many CPUs there are to be: threads come and go.
+/// The number of CPUs: threads that currently exist.
 pub fn present() -> usize {
     per_cpu::online()
 }
 
-/// The number that ACPI has for a CPU.
+/// The ACPI processor UID of a CPU.
 pub const fn acpi_id(cpu: CpuId) -> Option<u32> {
     Some(cpu.number())
 }
@@ -30,7 +30,7 @@ pub fn idle() {
     per_cpu::wait(time::is_due, tlb::serve_request);
 }
 
-/// Takes what has come in; here only requests to flush.
+/// Serves flush requests, the only interrupts of the simulation.
 pub fn interrupt_window() {
     tlb::serve_request();
 }
@@ -40,7 +40,7 @@ pub fn kick(cpu: CpuId) {
     per_cpu::record(cpu, Pending::KICK);
 }
 
-/// What has come in on this CPU since the last call.
+/// Returns and clears the pending set of this CPU.
 pub fn take_pending() -> Pending {
     let mut pending = per_cpu::take();
     if time::is_due() {

@@ -1,5 +1,4 @@
-//! The physical CPUs: how they are numbered, what they can do, how they wait, wake each other and
-//! start.
+//! The physical CPUs: numbers, features, starting, waiting, and waking each other.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "device registers in memory")]
-//! A window of Paravane's address space for pages of devices that turn up while the machine runs.
-//! What has been mapped stays so.
+//! A window of Paravane's address space for device pages that appear at run time. Mappings are
+//! never removed.
 
 use arrayvec::ArrayVec;
 
@@ -9,12 +9,12 @@ use crate::addr::{Mfn, PAGE_SIZE};
 use crate::address_space::tables;
 use crate::sync::{Level, SpinLock};
 
-/// As many as one page table maps.
+/// The number of pages that one page table maps.
 const PAGES: usize = MAX_DEVICE_PAGES;
 
 static MAPPED: SpinLock<ArrayVec<Mfn, PAGES>> = SpinLock::new(Level::DeviceWindow, ArrayVec::new_const());
 
-/// The address of a page of a device's memory, uncached; `None` if the window is full.
+/// Maps a page of device memory uncached and returns its address; `None` if the window is full.
 pub(crate) fn map(frame: Mfn) -> Option<u64> {
     let mut mapped = MAPPED.lock();
     let index = match mapped.iter().position(|&known| known == frame) {
@@ -28,18 +28,19 @@ pub(crate) fn map(frame: Mfn) -> Option<u64> {
     Some(tables::DEVICE_WINDOW + (index * PAGE_SIZE) as u64)
 }
 
-/// Reads a register of a page that `map` gave.
+/// Reads a register of a page mapped by `map`.
 pub(crate) fn read(address: u64) -> u32 {
     assert!(in_window(address), "{address:#x} is outside the window");
-    // SAFETY: the window's pages stay mapped once they are; one that is not faults into the panic
-    // path.
+    // SAFETY: pages of the window stay mapped. An access to an unmapped one faults, which ends in a
+    // panic.
     unsafe { (address as *const u32).read_volatile() }
 }
 
-/// Writes a register of a page that `map` gave.
+/// Writes a register of a page mapped by `map`.
 pub(crate) fn write(address: u64, value: u32) {
     assert!(in_window(address), "{address:#x} is outside the window");
-    // SAFETY: as in `read`, and the window shows devices only (`Hardware::device_frame`).
+    // SAFETY: as in `read`; in addition the window maps only device memory
+    // (`Hardware::device_frame`).
     unsafe { (address as *mut u32).write_volatile(value) };
 }
 

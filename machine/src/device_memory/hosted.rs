@@ -1,4 +1,4 @@
-//! Simulated memory of devices: words that keep what was written last.
+//! Simulated device memory: words that keep the last value written.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use crate::addr::Mfn;
 
 static WORDS: Mutex<BTreeMap<u64, u32>> = Mutex::new(BTreeMap::new());
 
-/// The address of a page; the simulation maps them one to one.
+/// The address of a page; the simulation maps pages one to one.
 pub(crate) fn map(frame: Mfn) -> Option<u64> {
     Some(frame.address().get())
 }

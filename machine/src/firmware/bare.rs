@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "calls EFI firmware in ring 0")]
-//! Calls of EFI's runtime services. The firmware runs in a root table of its own: Paravane's slots,
-//! and its regions at their physical addresses, where it has been since boot
-//! (`SetVirtualAddressMap` is never called).
+//! Calls of EFI's runtime services. The firmware runs with a root table of its own, which maps
+//! Paravane's slots, and the firmware's regions at their physical addresses. `SetVirtualAddressMap`
+//! is never called.
 
 use core::arch::asm;
 
@@ -11,7 +11,7 @@ use crate::address_space::tables::{self, Mapper};
 use crate::boot::{BootInfo, Efi, EfiRange, RuntimeTable};
 use crate::once::Once;
 
-/// What calls need.
+/// The data that calls need.
 struct Runtime {
     root: u64,
     table: RuntimeTable,
@@ -19,10 +19,10 @@ struct Runtime {
 
 static RUNTIME: Once<Runtime> = Once::new();
 
-/// Makes the root table, once Paravane's is complete down to its slots.
+/// Builds the root table, once Paravane's slots are complete.
 pub(crate) fn init(info: &BootInfo, efi: &Efi, mapper: &Mapper, memory: &mut Early) {
     let Some(table) = &efi.runtime else {
-        return log::warn!("EFI runtime services cannot be used: their table or the memory map makes no sense");
+        return log::warn!("EFI runtime services cannot be used: invalid table or memory map");
     };
     let mut firmware = mapper.with_same_slots(memory);
     for range in info.efi_runtime() {
@@ -32,7 +32,8 @@ pub(crate) fn init(info: &BootInfo, efi: &Efi, mapper: &Mapper, memory: &mut Ear
     RUNTIME.set(Runtime { root: firmware.root(), table: table.clone() });
 }
 
-/// Code is writable too, unless the firmware marks it read-only: its variables are among it.
+/// Flags of a region. Code is writable too, unless the firmware marks it read-only, because it
+/// contains the firmware's variables.
 fn flags(mapper: &Mapper, range: &EfiRange) -> u64 {
     let mut flags = if range.is_executable() { tables::PRESENT | tables::WRITABLE } else { mapper.data() };
     if range.is_read_only() {
@@ -45,7 +46,7 @@ pub(crate) fn revision() -> Option<u32> {
     RUNTIME.try_get().map(|runtime| runtime.table.revision)
 }
 
-/// Calls a service. No vCPU is loaded.
+/// Calls a service. No vCPU may be loaded.
 pub(crate) fn call(service: Service<'_>) -> u64 {
     let Some(Runtime { root, table }) = RUNTIME.try_get() else { return status::UNSUPPORTED };
     let (function, arguments) = match service {
@@ -70,9 +71,9 @@ pub(crate) fn call(service: Service<'_>) -> u64 {
         }
     };
     match table.functions.get(function) {
-        // SAFETY: the function is the table's for this service, and the arguments are those that
-        // UEFI specifies: pointers made from the references of `service`, which live as long as the
-        // call.
+        // SAFETY: the function is the table's function for this service, and the arguments are
+        // those that UEFI specifies: pointers made from the references of `service`, which live as
+        // long as the call.
         Some(&address) if address != 0 => unsafe { enter(*root, address, &arguments) },
         _ => status::UNSUPPORTED,
     }
@@ -86,19 +87,20 @@ fn input<T>(place: &T) -> u64 {
     core::ptr::from_ref(place) as u64
 }
 
-/// Calls a function of the firmware's with up to five arguments, in its root table, with clean
-/// floating-point state and interrupts on.
+/// Calls a firmware function with up to five arguments, in its root table, with initialised
+/// floating-point state and interrupts enabled.
 ///
 /// # Safety
-/// The function must take these arguments, and write to nothing of Paravane's but where they point.
+/// The function must accept these arguments, and write to Paravane's memory only through them.
 unsafe fn enter(root: u64, function: u64, arguments: &[u64; 5]) -> u64 {
     let [first, second, third, fourth, fifth] = *arguments;
     let control: u32 = 0x1f80;
     let status;
-    // SAFETY: the root shows Paravane's slots as every root does, so code, stack and arguments stay
-    // mapped; no lock is held and no vCPU loaded, so interrupts and the floating-point registers
-    // are free; the stack is that of the calling convention (UEFI 2.10, 2.3.4: room for four
-    // registers below the fifth argument, aligned to 16), and the firmware preserves r12 and r13.
+    // SAFETY: the root maps Paravane's slots as every root does, so code, stack and arguments stay
+    // mapped. No lock is held and no vCPU is loaded, so interrupts may be enabled and the
+    // floating-point registers may be changed. The stack follows the calling convention (UEFI 2.10,
+    // 2.3.4: room for four registers below the fifth argument, aligned to 16), and the firmware
+    // preserves r12 and r13.
     unsafe {
         asm!(
             "fninit",

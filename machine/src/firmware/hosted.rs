@@ -1,4 +1,4 @@
-//! Runtime services of a simulated firmware: variables in a list, and a clock that does not run.
+//! Runtime services of a simulated firmware: a list of variables, and a constant time.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ type Variables = BTreeMap<(Vec<u16>, Bytes16), (u32, Vec<u8>)>;
 
 static VARIABLES: Mutex<Option<Variables>> = Mutex::new(None);
 
-/// Puts the firmware there, without variables.
+/// Installs the firmware, without variables.
 pub fn install() {
     *VARIABLES.lock().unwrap_or_else(PoisonError::into_inner) = Some(Variables::new());
 }

@@ -1,11 +1,11 @@
 //! EFI's runtime services (UEFI 2.10, chapter 8), for the hardware domain. The firmware runs in
-//! ring 0 and is trusted with all it can reach, as the hardware is; what is kept here is that it
-//! gets pointers to nothing but the buffers of a call, one call at a time, and that no guest can
-//! have changed its code.
+//! ring 0 and is trusted as the hardware is. This module ensures that it gets pointers only to the
+//! buffers of a call, that calls are made one at a time, and that no guest can have changed its
+//! code.
 //!
-//! A call takes as long as the firmware likes (writing flash memory takes milliseconds and more).
-//! Interrupts are taken meanwhile, so other pCPUs do not wait for this one; what wants this pCPU
-//! does.
+//! The duration of a call is not bounded (writing flash memory takes milliseconds and more).
+//! Interrupts are enabled during the call, so other pCPUs do not wait for this one. Other work of
+//! this pCPU waits.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
@@ -21,22 +21,22 @@ pub(crate) use backend::init;
 #[cfg(not(target_os = "none"))]
 pub use backend::install;
 
-/// Sixteen bytes as EFI has them: `EFI_TIME`, or a GUID.
+/// Sixteen bytes: `EFI_TIME`, or a GUID.
 pub type Bytes16 = [u8; 16];
 
-/// What `GetTime` tells of the clock: `EFI_TIME_CAPABILITIES`.
+/// Capabilities of the clock, returned by `GetTime`: `EFI_TIME_CAPABILITIES`.
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(C)]
 pub struct TimeCapabilities {
-    /// Ticks a second.
+    /// Ticks per second.
     pub resolution: u32,
-    /// Error in 10^-12.
+    /// Error rate in units of 10^-12.
     pub accuracy: u32,
-    /// Whether setting it clears what is finer than its resolution.
+    /// Whether setting the time clears the part below the resolution.
     pub sets_to_zero: u8,
 }
 
-/// EFI's status codes that are made here.
+/// EFI status codes that are used here.
 pub mod status {
     /// `EFI_SUCCESS`.
     pub const SUCCESS: u64 = 0;
@@ -48,18 +48,18 @@ pub mod status {
     pub const NOT_FOUND: u64 = 1 << 63 | 14;
 }
 
-/// A variable's name, with a zero at its end and none before.
+/// A variable's name, terminated by its only zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Name<'a>(&'a [u16]);
 
 impl<'a> Name<'a> {
-    /// The name, up to its first zero; `None` without one.
+    /// The name, up to its first zero; `None` if there is none.
     pub fn new(characters: &'a [u16]) -> Option<Self> {
         let end = characters.iter().position(|&character| character == 0)?;
         characters.get(..=end).map(Self)
     }
 
-    /// Its characters, the zero included.
+    /// The characters, including the zero.
     pub const fn characters(self) -> &'a [u16] {
         self.0
     }
@@ -67,7 +67,7 @@ impl<'a> Name<'a> {
 
 /// A service with its arguments.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "the arguments of UEFI's functions, by their names there")]
+#[expect(missing_docs, reason = "the arguments have UEFI's names")]
 pub enum Service<'a> {
     GetTime { time: &'a mut Bytes16, capabilities: &'a mut TimeCapabilities },
     SetTime { time: &'a Bytes16 },
@@ -81,7 +81,8 @@ pub enum Service<'a> {
 }
 
 impl Service<'_> {
-    /// Has the buffers say their own sizes; `None` if they are of no use.
+    /// Sets the size arguments to the sizes of the buffers. Returns `None` if an argument is
+    /// invalid.
     fn with_sizes(self) -> Option<Self> {
         match self {
             Self::GetVariable { name, vendor, attributes, size, data } => {
@@ -98,30 +99,31 @@ impl Service<'_> {
     }
 }
 
-/// One call at a time: firmware is not made for more (UEFI 2.10, 8.1).
+/// Set during a call: calls must not overlap (UEFI 2.10, 8.1).
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// Why a service was not called.
+/// The reason why a service was not called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotCalled {
-    /// There are no runtime services, or they are not to be used.
+    /// There are no runtime services, or they are disabled.
     None,
-    /// A call is under way on another CPU.
+    /// A call is in progress on another CPU.
     Busy,
-    /// A name has no end.
+    /// A name is not terminated.
     BadName,
 }
 
 impl Hardware {
-    /// The version of the runtime services, if there are any to call.
+    /// The version of the runtime services, if they can be called.
     pub fn runtime_services(&self) -> Option<u32> {
         backend::revision()
     }
 
-    /// Calls a service and gives EFI's status. `cpu`, the vCPU on whose behalf that is, is taken
-    /// off this pCPU meanwhile.
+    /// Calls a service and returns EFI's status. `cpu`, the vCPU on whose behalf it is called, is
+    /// unloaded from this pCPU during the call.
     ///
     /// # Errors
+    ///
     /// If it was not called.
     pub fn call_firmware(&self, cpu: &mut Active, service: Service<'_>) -> Result<u64, NotCalled> {
         self.runtime_services().ok_or(NotCalled::None)?;

@@ -11,9 +11,9 @@ use crate::ram;
 
 fn entry(mfn: Mfn, index: u16) -> &'static AtomicU64 {
     assert!(index < ENTRIES, "a page has 512 entries");
-    // SAFETY: the direct map covers every frame of the frame table for good; the offset stays
-    // inside the frame, and memory that others may write is only ever accessed atomically or by the
-    // copies below.
+    // SAFETY: the direct map permanently covers every frame of the frame table. The offset is
+    // inside the frame. Memory that others may write is accessed only atomically or by the copies
+    // below.
     unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().wrapping_add(usize::from(index)) }
 }
 
@@ -21,13 +21,13 @@ pub(super) fn read_entry(mfn: Mfn, index: u16) -> u64 {
     entry(mfn, index).load(Ordering::Relaxed)
 }
 
-/// Entries that are checked at a time: a cache line.
+/// Number of entries that are checked together: a cache line.
 const LINE: u16 = 8;
 
 /// Whether the `LINE` entries from `index` on, a multiple of `LINE`, are all zero.
 fn is_empty_line(mfn: Mfn, index: u16) -> bool {
     assert!(index < ENTRIES && index.is_multiple_of(LINE), "a line of entries lies within a page");
-    // SAFETY: as in `entry`; eight entries from a multiple of eight lie inside the frame.
+    // SAFETY: as in `entry`; eight entries from a multiple of eight are inside the frame.
     let line =
         unsafe { &*ram::direct_map(mfn).cast::<AtomicU64>().wrapping_add(usize::from(index)).cast::<[AtomicU64; 8]>() };
     line.iter().fold(0, |all, entry| all | entry.load(Ordering::Relaxed)) == 0
@@ -79,10 +79,11 @@ pub(super) fn exchange_entry(mfn: Mfn, index: u16, from: u64, to: u64) -> Result
 /// Clears a frame.
 ///
 /// # Safety
-/// Nobody else may reach the frame: it has been taken off the free lists, and no translation of it
-/// is cached.
+///
+/// Nothing else may access the frame: it has been taken off the free lists, and no translation of
+/// it is cached.
 pub(super) unsafe fn zero(mfn: Mfn) {
-    // SAFETY: the caller vouches that the access is exclusive; the direct map covers the frame.
+    // SAFETY: the caller guarantees exclusive access; the direct map covers the frame.
     unsafe { ram::direct_map(mfn).write_bytes(0, PAGE_SIZE) };
 }
 
@@ -91,11 +92,12 @@ fn check_range(offset: usize, length: usize) {
 }
 
 impl FrameRef {
-    /// Copies bytes of the frame out. Bytes that a guest writes meanwhile may be old or new, each
-    /// by itself.
+    /// Copies bytes of the frame out. Each byte that a guest writes concurrently may have its old
+    /// or its new value.
     ///
     /// # Panics
-    /// If the range does not lie in one frame.
+    ///
+    /// If the range is not within the frame.
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         check_range(offset, to.len());
         // SAFETY: the range was checked; the reference keeps the frame; `shared_copy` tolerates
@@ -116,18 +118,19 @@ impl TypedRef<Writable> {
     /// Copies bytes into the frame.
     ///
     /// # Panics
-    /// If the range does not lie in one frame.
+    ///
+    /// If the range is not within the frame.
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
         check_range(offset, from.len());
-        // SAFETY: the range was checked; the use as `Writable` means that no table or descriptor
-        // lies here; `shared_copy` tolerates concurrent readers and writers.
+        // SAFETY: the range was checked; the use as `Writable` means that the frame contains no
+        // table or descriptors; `shared_copy` tolerates concurrent readers and writers.
         unsafe { ram::shared_copy(ram::direct_map(self.mfn()).wrapping_add(offset), from.as_ptr(), from.len()) };
     }
 
-    /// Copies one frame's contents over another's.
+    /// Copies another frame's contents into this one.
     pub fn copy_frame(&self, from: &FrameRef) {
-        // SAFETY: both references keep their frames; `shared_copy` tolerates concurrent access, and
-        // this one is a guest's own.
+        // SAFETY: both references keep their frames; `shared_copy` tolerates concurrent access;
+        // this frame is in use as `Writable`.
         unsafe { ram::shared_copy(ram::direct_map(self.mfn()), ram::direct_map(from.mfn()), PAGE_SIZE) };
     }
 
@@ -147,8 +150,8 @@ impl TypedRef<Writable> {
     }
 }
 
-/// A frame that Paravane and a guest both write: `shared_info`, `vcpu_info`, rings. All access is
-/// atomic, since the guest may change it at any time.
+/// A frame that both Paravane and a guest write: `shared_info`, `vcpu_info`, rings. All accesses
+/// are atomic, since the guest may change it at any time.
 #[derive(Debug)]
 pub struct SharedPage {
     page: TypedRef<Writable>,
@@ -156,13 +159,13 @@ pub struct SharedPage {
 
 macro_rules! atomic_accessor {
     ($name:ident, $atomic:ident, $size:literal) => {
-        #[doc = concat!("The `", stringify!($atomic), "` at `offset`.\n\n# Panics\nIf it is misaligned or not wholly in the page.")]
+        #[doc = concat!("The `", stringify!($atomic), "` at `offset`.\n\n# Panics\nIf it is misaligned or not completely in the page.")]
         pub fn $name(&self, offset: usize) -> &$atomic {
             check_range(offset, $size);
             assert!(offset.is_multiple_of($size), "misaligned access to a shared page at {offset}");
-            // SAFETY: range and alignment were checked; the page stays `Writable`, hence no table,
-            // while `self` lives, and shared memory is only accessed atomically or by copies that
-            // tolerate writers.
+            // SAFETY: range and alignment were checked. The page stays `Writable`, hence no table,
+            // while `self` lives. Shared memory is accessed only atomically or by copies that
+            // tolerate concurrent writers.
             unsafe { &*ram::direct_map(self.page.mfn()).wrapping_add(offset).cast::<$atomic>() }
         }
     };

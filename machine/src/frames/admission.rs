@@ -1,4 +1,4 @@
-//! The policy that decides what a guest may enter into its page tables.
+//! The policy that decides which entries a guest may have in its page tables.
 
 use abi::errno::Errno;
 
@@ -8,17 +8,17 @@ use super::transition::{AcquireError, Budget};
 use crate::addr::Mfn;
 use crate::pte::RawEntry;
 
-/// The policy that decides what a guest may enter into its page tables. `machine` makes sure that
-/// whatever it decides, no frame is reached in two uses that exclude each other.
+/// The policy that decides which entries a guest may have in its page tables. Whatever it decides,
+/// `machine` ensures that no frame is used in two ways that exclude each other.
 pub trait Admission {
-    /// Decides on an L1 entry, present or not, that a guest wants to have.
+    /// Admits or refuses a guest's L1 entry, present or not.
     fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError>;
 
-    /// A reference to a frame that a guest wants to link as a lower table.
+    /// A reference to a frame that a guest links as a lower table.
     fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno>;
 }
 
-/// The policy for kinds that have no entries.
+/// The policy for kinds without entries.
 #[derive(Debug)]
 pub struct NoEntries;
 

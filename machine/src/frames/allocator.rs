@@ -2,10 +2,10 @@
 //! The frame allocator: a buddy allocator whose lists are linked through the frame table.
 //!
 //! There are lists for each width of frame numbers. Allocations without an address limit get the
-//! highest frames, so that low frames are left for devices.
+//! highest frames, to keep low frames for devices.
 //!
-//! A frame is cleared, and stale translations of it are flushed, when it is allocated, so that no
-//! owner sees the data of another.
+//! A frame is cleared, and stale translations of it are flushed, when it is allocated. So no owner
+//! sees the data of another.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +20,7 @@ use crate::integers::low_u8;
 use crate::sync::{Level, SpinLock};
 use crate::tlb::clock as tlb_clock;
 
-/// `Slot::block`: the frame is memory that this allocator manages.
+/// `Slot::block`: the frame is memory managed by this allocator.
 pub(super) const RAM: u16 = 1 << 15;
 /// `Slot::block`: the frame is on its owner's `FrameList`.
 pub(super) const LISTED: u16 = 1 << 14;
@@ -28,14 +28,14 @@ pub(super) const LISTED: u16 = 1 << 14;
 const FREE_HEAD: u16 = 1 << 13;
 const ORDER_MASK: u16 = 0x1f;
 
-/// Addresses of all memory have at most so many bits.
+/// Maximum width of memory addresses in bits.
 pub(super) const ADDRESS_BITS: u32 = 64;
 /// The largest block is 2^MAX_ORDER frames: 1 GiB.
 const MAX_ORDER: u8 = 18;
 
 static FREE: AtomicU64 = AtomicU64::new(0);
 static TOTAL: AtomicU64 = AtomicU64::new(0);
-/// Frame numbers have at most 32 bits, or none if they are zero.
+/// Number of zones: frame numbers have up to 32 significant bits; frame 0 has none.
 const ZONES: usize = 33;
 
 static BLOCKS: SpinLock<Blocks> = SpinLock::new(
@@ -46,30 +46,30 @@ static BLOCKS: SpinLock<Blocks> = SpinLock::new(
 /// The lists of free blocks, by zone and order.
 struct Blocks {
     heads: [[u32; MAX_ORDER as usize + 1]; ZONES],
-    /// For each zone the orders whose lists are not empty, by bit.
+    /// A bit mask for each zone of the orders whose lists are not empty.
     filled: [u32; ZONES],
 }
 
-/// The number of bits of each frame number in an aligned block. Frame 0 is a block of its own, so
-/// that all numbers in a block have as many.
+/// The zone of an aligned block: the number of significant bits of its frame numbers, which is the
+/// same for all of them, since frame 0 is a block of its own.
 const fn zone(number: u64) -> usize {
     (u64::BITS - number.leading_zeros()) as usize
 }
 
-/// How many frames are free.
+/// The number of free frames.
 pub fn free_frames() -> u64 {
     FREE.load(Ordering::SeqCst)
 }
 
-/// How many frames the allocator manages, free or not.
+/// The number of frames managed by the allocator, free or not.
 pub fn total_frames() -> u64 {
     TOTAL.load(Ordering::SeqCst)
 }
 
-/// Puts the frames `[start, end)` under the allocator's management; boot calls this once for each
-/// unused range.
+/// Adds the frames `[start, end)` to the allocator. Boot calls this once for each unused range.
 ///
 /// # Panics
+///
 /// If a frame of the range is managed already or beyond the frame table.
 pub fn add_free_range(start: Mfn, end: Mfn) {
     for number in start.get()..end.get() {
@@ -91,31 +91,33 @@ pub fn add_free_range(start: Mfn, end: Mfn) {
     TOTAL.fetch_add(end.get() - start.get(), Ordering::SeqCst);
 }
 
-/// A free frame for `owner`, cleared; `None` when memory is exhausted.
+/// Allocates a cleared frame for `owner`; `None` if there is no free frame.
 pub fn allocate(owner: DomainId) -> Option<Allocation> {
     let first = take(0, ADDRESS_BITS)?;
     // SAFETY: the frame was just taken off the free lists.
     Some(unsafe { prepare(first, owner) })
 }
 
-/// Clears a frame that has just been taken and makes it the property of `owner`.
+/// Clears a frame that has just been taken and assigns it to `owner`.
 ///
 /// # Safety
-/// The frame must have been taken off the free lists by the caller, and not be prepared yet (FT-8).
+///
+/// The frame must have been taken off the free lists by the caller, and must not have been prepared
+/// yet (FT-8).
 pub(super) unsafe fn prepare(number: u64, owner: DomainId) -> Allocation {
     let mfn = Mfn::new(number);
     let slot = slot::referenced(mfn);
     slot.ensure_flushed();
     let cleared = slot.update_usage(|_| Some(slot::Use::NONE));
     assert!(cleared.is_ok_and(|before| before.count == 0 && !before.owns_entries()), "{mfn:?} was free and in use");
-    // SAFETY: the caller has taken the frame, and no translation of it is left: nobody else reaches
-    // it.
+    // SAFETY: the caller has taken the frame, and no translation of it is left, so nothing else can
+    // access it.
     unsafe { access::zero(mfn) };
     // SAFETY: as above.
     unsafe { Allocation::new(mfn, owner) }
 }
 
-/// Returns a frame whose last reference has gone.
+/// Frees a frame whose last reference has been dropped.
 pub(super) fn free(mfn: Mfn) {
     slot::referenced(mfn).stamp.store(tlb_clock::now(), Ordering::SeqCst);
     put_back(mfn.get(), 0);

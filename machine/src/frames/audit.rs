@@ -1,6 +1,6 @@
-//! Recounts the frame table from scratch: what the invariants FT-1, FT-2, FT-5, FT-6, FT-8, TC-3
-//! and TC-4 say about every frame, from the contents of all page tables. For tests, while no other
-//! CPU works on the table.
+//! Recounts the frame table from scratch: checks the invariants FT-1, FT-2, FT-5, FT-6, FT-8, TC-3
+//! and TC-4 for every frame, using the contents of all page tables. For tests, while no other CPU
+//! changes the table.
 
 use abi::xen::DomainId;
 use core::sync::atomic::Ordering;
@@ -25,10 +25,11 @@ pub struct Held {
     pub uses: u32,
 }
 
-/// Compares every frame's counts with what pins, queues, lists, page-table entries and `held`
-/// account for.
+/// Compares every frame's counts with the references of pins, queues, lists, page-table entries and
+/// `held`.
 ///
 /// # Errors
+///
 /// All differences, one line each.
 pub fn recount(held: impl Fn(Mfn) -> Held) -> Result<(), String> {
     let frames = slot::table_size();
@@ -76,7 +77,8 @@ pub fn recount(held: impl Fn(Mfn) -> Held) -> Result<(), String> {
     if complaints.is_empty() { Ok(()) } else { Err(complaints) }
 }
 
-/// Whether nobody has anything of the frame, by its slot: true of most, so that a recount is fast.
+/// Whether the frame has no reference or use, according to its slot. This is true of most frames
+/// and makes a recount fast.
 fn is_quiet(slot: &Slot) -> bool {
     let listed = slot.block.load(Ordering::Relaxed) & allocator::LISTED != 0;
     slot.refs.load(Ordering::SeqCst) == 0 && slot.usage() == Use::NONE && !listed
@@ -98,10 +100,13 @@ fn count_entries(table: Mfn, level: u8, progress: u16, expected: &mut [Held], co
         let mapper = DomainId(slot::referenced(table).owner.load(Ordering::Relaxed));
         let is_own = slot.owner.load(Ordering::Relaxed) == mapper.0;
         if !(is_own || level == 1 && usage.shared && maps_others(mapper)) {
-            *complaints += &format!("TC-3: entry {index} of {table} ({raw:x?}) leads to another's frame: {usage:?}\n");
+            *complaints +=
+                &format!("TC-3: entry {index} of {table} ({raw:x?}) maps a frame of another domain: {usage:?}\n");
         }
         if !is_own && raw.is_writable() && !usage.shared_writable {
-            *complaints += &format!("TC-4: entry {index} of {table} ({raw:x?}) writes another's frame: {usage:?}\n");
+            *complaints += &format!(
+                "TC-4: entry {index} of {table} ({raw:x?}) maps a frame of another domain writable: {usage:?}\n"
+            );
         }
         let kind = usage.kind;
         let wanted = match level {
@@ -113,7 +118,7 @@ fn count_entries(table: Mfn, level: u8, progress: u16, expected: &mut [Held], co
         };
         target.uses += 1;
         if kind != wanted {
-            *complaints += &format!("FT-5: entry {index} of {table} ({raw:x?}) leads to a frame of kind {kind:?}\n");
+            *complaints += &format!("FT-5: entry {index} of {table} ({raw:x?}) maps a frame of kind {kind:?}\n");
         }
     }
 }

@@ -1,6 +1,6 @@
-#![expect(unsafe_code, reason = "hands out slices of frames that nobody else can reach")]
-//! Frames as memory for Paravane's own use, for what is too large for its heap: a kernel that is
-//! decompressed, the list of a new domain's frames.
+#![expect(unsafe_code, reason = "returns slices of frames that nothing else can access")]
+//! Frames as memory for Paravane's own use, for data that is too large for its heap: a kernel that
+//! is decompressed, the list of a new domain's frames.
 
 use abi::xen::DomainId;
 use core::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::addr::{Mfn, PAGE_SIZE};
 use crate::ram;
 
 /// Contiguous frames that no `FrameRef` can name: their existence count is zero and they are on no
-/// free list (FT-8), so `&mut Buffer` is exclusive access to their contents.
+/// free list (FT-8). So `&mut Buffer` is exclusive access to their contents.
 #[derive(Debug)]
 pub struct Buffer {
     first: Mfn,
@@ -22,7 +22,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// `length` zero bytes; `None` if there is no such run of free frames.
+    /// Allocates `length` zero bytes; `None` if there is no such run of free frames.
     pub fn new(length: usize) -> Option<Self> {
         let frames = u64::try_from(length.div_ceil(PAGE_SIZE)).ok()?;
         let mut buffer = Self { first: Mfn::new(0), frames: 0, length };
@@ -31,7 +31,7 @@ impl Buffer {
         }
         let order = u8::try_from(frames.checked_next_power_of_two()?.trailing_zeros()).ok()?;
         for allocation in Block::take(order, ADDRESS_BITS)?.give_to(DomainId::XEN) {
-            // Frames after the last one needed are given back at once.
+            // Frames beyond the last one needed are freed immediately.
             if buffer.frames < frames {
                 buffer.take_in(allocation)?;
             }
@@ -39,7 +39,7 @@ impl Buffer {
         Some(buffer)
     }
 
-    /// Adds the next frame, unless a reference to it was taken since it was allocated.
+    /// Adds the next frame. Returns `None` if a reference to it was taken since its allocation.
     fn take_in(&mut self, allocation: Allocation) -> Option<()> {
         let refs = &slot::referenced(allocation.mfn()).refs;
         refs.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).ok()?;
@@ -56,13 +56,13 @@ impl Buffer {
         if self.frames == 0 {
             return &[];
         }
-        // SAFETY: the frames are contiguous, so is the direct map; they are initialised (the
-        // allocator clears them) and belong to this buffer alone until it is dropped, so nobody
-        // writes while `self` is borrowed.
+        // SAFETY: the frames are contiguous, and so is the direct map. They are initialised (the
+        // allocator clears them) and belong only to this buffer until it is dropped, so nothing
+        // writes them while `self` is borrowed.
         unsafe { core::slice::from_raw_parts(ram::direct_map(self.first), self.length) }
     }
 
-    /// The bytes, for writing.
+    /// The bytes, mutable.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         if self.frames == 0 {
             return &mut [];
@@ -74,12 +74,12 @@ impl Buffer {
 
 #[cfg(target_os = "none")]
 impl Buffer {
-    /// The bytes, which are never given back.
+    /// The bytes, which are never freed.
     pub(crate) fn leak(self) -> &'static mut [u8] {
         let mut buffer = core::mem::ManuallyDrop::new(self);
         let bytes = buffer.as_mut_slice();
-        // SAFETY: the frames stay this buffer's, which is never dropped, and nothing else refers to
-        // it any more.
+        // SAFETY: the frames stay allocated to this buffer, which is never dropped, and nothing
+        // else refers to it.
         unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len()) }
     }
 }
@@ -90,8 +90,8 @@ impl Drop for Buffer {
             let mfn = Mfn::new(number);
             let before = slot::referenced(mfn).refs.swap(1, Ordering::SeqCst);
             assert!(before == 0, "{mfn:?} of a buffer has {before} references");
-            // SAFETY: no reference could name the frame (FT-8); its count was just set to one,
-            // which is released here.
+            // SAFETY: no reference could name the frame (FT-8). Its count was just set to one, and
+            // is released here.
             drop(unsafe { FrameRef::from_counted(mfn) });
         }
     }
@@ -103,7 +103,7 @@ mod tests {
     use crate::frames::free_frames;
 
     #[test]
-    fn a_buffer_is_clear_and_out_of_reach_and_goes_back() {
+    fn a_buffer_is_clear_and_unreachable_and_is_freed() {
         crate::hosted::start(1024);
         let free = free_frames();
         let length = 5 * PAGE_SIZE + 1;

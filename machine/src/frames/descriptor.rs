@@ -5,9 +5,9 @@ const CODE_OR_DATA: u64 = 1 << 44;
 const PRIVILEGE: u64 = 3 << 45;
 const TYPE: u64 = 0xf << 40;
 
-/// The descriptor with its privilege level set to 3, or `None` if a guest may not have it: gates
-/// and system segments, which the processor would follow into ring 0. A descriptor that is not
-/// present faults when used and is harmless; so is type zero.
+/// Returns the descriptor with its privilege level set to 3. Returns `None` for gates and system
+/// segments, by which the processor could enter ring 0. A descriptor that is not present, or has
+/// type zero, faults when used and is accepted.
 pub const fn check_descriptor(raw: u64) -> Option<u64> {
     if raw & PRESENT == 0 {
         return Some(raw);

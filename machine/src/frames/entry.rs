@@ -1,5 +1,5 @@
-#![expect(unsafe_code, reason = "takes over the references that the bits of entries own")]
-//! A page-table entry as a value that owns the reference it stands for (FT-5).
+#![expect(unsafe_code, reason = "converts between entries and the references that their bits own")]
+//! A page-table entry as a value that owns the reference named by its bits (FT-5).
 
 use core::marker::PhantomData;
 use core::mem;
@@ -14,19 +14,19 @@ use crate::hardware::{DeviceFrame, Hardware};
 use crate::pte::{CACHE_ATTRIBUTES, LeafFlags, RawEntry};
 use crate::{m2p, ram};
 
-/// Bits that a table entry takes over from what the guest asked for.
+/// Bits of the guest's value that are kept in a table entry.
 const TABLE_KEPT: LeafFlags = LeafFlags::WRITABLE
     .union(LeafFlags::ACCESSED)
     .union(LeafFlags::DIRTY)
     .union(LeafFlags::AVAILABLE)
     .union(LeafFlags::NO_EXECUTE);
 
-/// Bits that a leaf takes over. Global is not among them: translations must not outlive a switch
-/// between guests.
+/// Bits of the guest's value that are kept in a leaf. The global bit is not kept: translations must
+/// not survive a switch between guests.
 const LEAF_KEPT: LeafFlags =
     LeafFlags::ACCESSED.union(LeafFlags::DIRTY).union(LeafFlags::AVAILABLE).union(LeafFlags::NO_EXECUTE);
 
-/// A page-table entry of level `K`, with the reference that its bits stand for.
+/// A page-table entry of level `K`, with the reference named by its bits.
 #[derive(Debug)]
 pub struct Entry<K: Level> {
     raw: u64,
@@ -34,31 +34,32 @@ pub struct Entry<K: Level> {
 }
 
 impl<K: Level> Entry<K> {
-    /// An entry that maps nothing. The other bits are the guest's to use (a swap entry, say); the
-    /// present bit is cleared.
+    /// An entry that maps nothing. The present bit is cleared; the guest may use the other bits,
+    /// for example for a swap entry.
     pub const fn absent(raw: RawEntry) -> Self {
         // SAFETY: bits of an absent entry own nothing (FT-5).
         unsafe { Self::from_owned_bits(raw.get() & !LeafFlags::PRESENT.bits()) }
     }
 
-    /// Takes over bits with the reference that they own: taken out of the owned part of a table, or
-    /// made by [`Self::into_raw`].
+    /// Takes ownership of the reference of an entry's bits. They come from the owned part of a
+    /// table, or from [`Self::into_raw`].
     ///
     /// # Safety
-    /// The bits must own what an entry of level `K` with these bits stands for (FT-5), and the
-    /// caller must give that up: nobody else may take it over or release it.
+    ///
+    /// The bits must own what an entry of level `K` with these bits owns (FT-5). The caller must
+    /// give up this ownership: nothing else may use or release it.
     pub(super) const unsafe fn from_owned_bits(raw: u64) -> Self {
         Self { raw, level: PhantomData }
     }
 
-    /// The bits, which now own the reference.
+    /// Converts the entry to its bits, which own the reference.
     pub(super) fn into_raw(self) -> u64 {
         let raw = self.raw;
         mem::forget(self);
         raw
     }
 
-    /// The bits, for looking at.
+    /// The bits, without ownership.
     pub const fn raw(&self) -> RawEntry {
         RawEntry::new(self.raw)
     }
@@ -83,26 +84,26 @@ fn leaf_bits(mfn: Mfn, wanted: RawEntry, access: LeafFlags) -> u64 {
 }
 
 impl Entry<L1> {
-    /// Maps a frame for reading; flags come from what the guest asked for.
+    /// Maps a frame read-only, with the flags of the guest's value.
     pub fn read_only(frame: FrameRef, wanted: RawEntry) -> Self {
         let bits = leaf_bits(frame.into_counted(), wanted, LeafFlags::empty());
-        // SAFETY: the bits are those of a read-only leaf and own the reference that was just given
-        // up.
+        // SAFETY: the bits are those of a read-only leaf and own the reference that was just
+        // converted.
         unsafe { Self::from_owned_bits(bits) }
     }
 
-    /// Maps a frame for reading and writing.
+    /// Maps a frame writable, with the flags of the guest's value.
     pub fn writable(frame: TypedRef<Writable>, wanted: RawEntry) -> Self {
         let bits = leaf_bits(frame.into_counted(), wanted, LeafFlags::WRITABLE);
-        // SAFETY: the bits are those of a writable leaf and own the use that was just given up.
+        // SAFETY: the bits are those of a writable leaf and own the use that was just converted.
         unsafe { Self::from_owned_bits(bits) }
     }
 }
 
 impl Entry<L1> {
-    /// Maps a frame of a device or of firmware, with the requested cache attributes; such an entry
-    /// owns nothing. One that may only be read is mapped read-only, whatever was asked. `None` if
-    /// the frame may not be mapped.
+    /// Maps a frame of a device or of firmware, with the requested cache attributes. The entry owns
+    /// nothing. A frame that is read-only for the hardware domain is mapped read-only whatever was
+    /// requested. Returns `None` if the frame may not be mapped.
     pub fn device(hardware: &Hardware, wanted: RawEntry) -> Option<Self> {
         let mfn = wanted.frame();
         let access = match hardware.device_frame(mfn) {
@@ -111,8 +112,7 @@ impl Entry<L1> {
             DeviceFrame::Writable => CACHE_ATTRIBUTES | LeafFlags::WRITABLE,
         };
         let bits = leaf_bits(mfn, wanted, wanted.flags() & access);
-        // SAFETY: the frame of a device is not in the frame table's RAM, so its entry owns nothing
-        // (FT-5).
+        // SAFETY: a device frame is not RAM of the frame table, so its entry owns nothing (FT-5).
         Some(unsafe { Self::from_owned_bits(bits) })
     }
 
@@ -130,10 +130,11 @@ impl Entry<L1> {
 /// The bits of a leaf that maps the same frame as `owned`, with the flags of `wanted`.
 ///
 /// # Panics
-/// If they differ in frame or presence, or `wanted` may be written and `owned` not.
+///
+/// If they differ in frame or presence, or `wanted` is writable and `owned` is not.
 #[inline]
 pub(super) fn leaf_with_flags(owned: RawEntry, wanted: RawEntry) -> u64 {
-    assert!(owned.is_present() && owned.keeps_mapping(wanted), "{owned:x?} and {wanted:x?} map different things");
+    assert!(owned.is_present() && owned.keeps_mapping(wanted), "{owned:x?} and {wanted:x?} map different frames");
     leaf_bits(owned.frame(), wanted, wanted.flags().intersection(LeafFlags::WRITABLE))
 }
 
@@ -146,7 +147,7 @@ fn table_bits(mfn: Mfn, wanted: RawEntry) -> u64 {
     mfn.address().get() | flags.union(LeafFlags::PRESENT).union(LeafFlags::USER).bits()
 }
 
-/// Checks an entry of the level above `Lower`; the bits returned own the reference to the lower
+/// Validates an entry of the level above `Lower`. The returned bits own the reference to the lower
 /// table.
 pub(super) fn admit_table_entry<Lower: Level, A: Admission>(
     raw: RawEntry,
@@ -166,11 +167,12 @@ pub(super) fn admit_table_entry<Lower: Level, A: Admission>(
 macro_rules! table_entries {
     ($($level:ident -> $lower:ident),*) => {$(
         impl Entry<reference::$level> {
-            /// Admits an entry that a guest asks for: an absent one, or a link to a lower table,
-            /// which is promoted if necessary.
+            /// Admits a guest's entry: an absent one, or a link to a lower table, which is promoted
+            /// if necessary.
             ///
             /// # Errors
-            /// Of [`TypedRef::acquire`]; `EINVAL` for a large page.
+            ///
+            /// Those of [`TypedRef::acquire`]; `EINVAL` for a large page.
             pub fn admit<A: Admission>(
                 raw: RawEntry,
                 admission: &mut A,
@@ -188,20 +190,21 @@ macro_rules! table_entries {
 table_entries!(L2 -> L1, L3 -> L2, L4 -> L3);
 
 impl Entry<L1> {
-    /// A read-only mapping of a frame of the M2P; `None` if the frame is none of these. The M2P
-    /// stays for ever, so the entry owns nothing.
+    /// A read-only mapping of a frame of the M2P; `None` if it is not such a frame. The M2P exists
+    /// forever, so the entry owns nothing.
     pub fn machine_to_physical(raw: RawEntry) -> Option<Self> {
         m2p::contains(raw.frame()).then(|| {
             let bits = leaf_bits(raw.frame(), raw, LeafFlags::empty());
-            // SAFETY: the frames of the M2P are Paravane's own and not in the frame table's RAM, so
-            // an entry of one owns nothing (FT-5).
+            // SAFETY: the frames of the M2P belong to Paravane and are not RAM of the frame table,
+            // so an entry of one owns nothing (FT-5).
             unsafe { Self::from_owned_bits(bits) }
         })
     }
 
-    /// Admits an entry that a guest asks for, if its policy does.
+    /// Admits a guest's entry if the policy does.
     ///
     /// # Errors
+    ///
     /// Those of the policy.
     pub fn admit<A: Admission>(raw: RawEntry, admission: &mut A, budget: &mut Budget) -> Result<Self, AcquireError> {
         admission.leaf(raw, budget)
@@ -215,7 +218,7 @@ impl<K: Level> Drop for Entry<K> {
         if !raw.is_present() {
             return;
         }
-        // SAFETY: this value owns what its bits stand for (FT-5), and ends here.
+        // SAFETY: this value owns the reference named by its bits (FT-5), and ends here.
         let Some(frame) = (unsafe { FrameRef::from_entry(raw.frame()) }) else { return };
         match K::LEVEL {
             // SAFETY: a writable leaf owns a use as `Writable` (FT-5).

@@ -1,5 +1,5 @@
-#![expect(unsafe_code, reason = "takes allocations out of extents and chains")]
-//! Several frames at a time, without memory for a list of them: a guest decides how many there are.
+#![expect(unsafe_code, reason = "removes allocations from extents and chains")]
+//! Groups of frames that need no memory for a list, since a guest chooses their number.
 
 use core::sync::atomic::Ordering;
 
@@ -12,8 +12,8 @@ use super::slot::NO_FRAME;
 use crate::addr::Mfn;
 use crate::integers::to_usize;
 
-/// A run of free frames that has been taken from the free lists. Nothing has been done to the
-/// frames yet, so taking them is short; dropping the value gives them back.
+/// A run of free frames that has been taken off the free lists. The frames are not cleared or
+/// assigned yet, so taking them is fast. Dropping the value frees them.
 #[derive(Debug)]
 pub struct Block {
     first: u64,
@@ -21,13 +21,13 @@ pub struct Block {
 }
 
 impl Block {
-    /// 2^order free frames at a boundary of that many, with addresses of at most so many bits; the
-    /// highest there are. `None` if there is no such run.
+    /// Takes 2^order contiguous, aligned free frames with addresses of at most `address_bits` bits,
+    /// from the highest available block. Returns `None` if there is no such block.
     pub fn take(order: u8, address_bits: u32) -> Option<Self> {
         allocator::take(order, address_bits).map(|first| Self { first, order })
     }
 
-    /// Clears the frames and makes them the property of `owner`.
+    /// Clears the frames and assigns them to `owner`.
     pub fn give_to(self, owner: DomainId) -> Extent {
         let end = self.first + (1 << self.order);
         let mut extent = Extent { next: self.first, end: self.first };
@@ -49,8 +49,8 @@ impl Drop for Block {
     }
 }
 
-/// Allocations of contiguous frames, taken out from the first on. Dropping the extent gives up the
-/// rest.
+/// Allocations of contiguous frames, which are removed from the first on. Dropping the extent
+/// releases the rest.
 #[derive(Debug)]
 pub struct Extent {
     next: u64,
@@ -59,7 +59,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The first frame that has not been taken out.
+    /// The first frame that has not been removed.
     pub fn first(&self) -> Option<Mfn> {
         (self.next < self.end).then(|| Mfn::new(self.next))
     }
@@ -71,8 +71,8 @@ impl Iterator for Extent {
     fn next(&mut self) -> Option<Allocation> {
         let mfn = self.first()?;
         self.next += 1;
-        // SAFETY: the extent holds a reference to each frame that has not been taken out (FT-1),
-        // and counts this one as taken out from here on.
+        // SAFETY: the extent holds a reference to each frame that has not been removed (FT-1), and
+        // no longer counts this one.
         Some(Allocation::from_frame(unsafe { FrameRef::from_counted(mfn) }))
     }
 
@@ -90,20 +90,20 @@ impl Drop for Extent {
     }
 }
 
-/// Allocations that are on no domain's list, the last one first. They are linked through the frame
-/// table.
+/// Allocations that are on no domain's list, in last-in, first-out order. They are linked through
+/// the frame table.
 #[derive(Debug)]
 pub struct Chain {
     head: u32,
 }
 
 impl Chain {
-    /// None.
+    /// An empty chain.
     pub const fn new() -> Self {
         Self { head: NO_FRAME }
     }
 
-    /// Adds one.
+    /// Adds an allocation.
     pub fn push(&mut self, allocation: Allocation) {
         let index = link(allocation.into_reference().into_counted());
         link_slot(index).next.store(self.head, Ordering::Relaxed);
@@ -127,7 +127,7 @@ impl Iterator for Chain {
         let mfn = Mfn::new(u64::from(self.head));
         self.head = link_slot(self.head).next.load(Ordering::Relaxed);
         // SAFETY: the chain holds a reference to each of its frames (FT-1), and this one was just
-        // taken out.
+        // removed.
         Some(Allocation::from_frame(unsafe { FrameRef::from_counted(mfn) }))
     }
 }
@@ -146,7 +146,7 @@ mod tests {
     const OWNER: DomainId = DomainId(3);
 
     #[test]
-    fn what_is_not_taken_out_goes_back() {
+    fn frames_that_are_not_removed_are_freed() {
         crate::hosted::start(1024);
         let free = free_frames();
         let block = Block::take(4, 64).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_hands_back_the_last_first() {
+    fn a_chain_is_last_in_first_out() {
         crate::hosted::start(1024);
         let free = free_frames();
         let list = FrameList::new(OWNER);

@@ -1,6 +1,6 @@
-#![expect(unsafe_code, reason = "takes allocations out of the list")]
-//! The frames that belong to one domain, as a list linked through the frame table: no memory of its
-//! own, constant-time insertion and removal.
+#![expect(unsafe_code, reason = "removes allocations from the list")]
+//! The frames that belong to one domain, as a list linked through the frame table. It needs no
+//! memory of its own; insertion and removal take constant time.
 
 use core::sync::atomic::Ordering;
 
@@ -14,11 +14,11 @@ use crate::sync::{Level, SpinLock};
 struct Links {
     head: u32,
     length: u32,
-    /// The domain is being torn down: no frame is added any more.
+    /// The domain is being torn down: no more frames are added.
     closed: bool,
 }
 
-/// A set of allocations, each of them owned by the list.
+/// A set of allocations that are owned by the list.
 pub struct FrameList {
     owner: DomainId,
     links: SpinLock<Links>,
@@ -28,19 +28,19 @@ pub(super) fn link_slot(index: u32) -> &'static Slot {
     slot::referenced(Mfn::new(u64::from(index)))
 }
 
-/// Frame numbers fit 32 bits: the frame table would need 128 GiB otherwise.
+/// Checks that the frame number fits 32 bits: otherwise the frame table would need 128 GiB.
 pub(super) fn link(mfn: Mfn) -> u32 {
     u32::try_from(mfn.get()).expect("frame numbers fit 32 bits")
 }
 
 impl FrameList {
-    /// The empty list of a domain's frames. A domain has one list: a frame's links serve one at a
-    /// time.
+    /// The empty list of a domain's frames. A domain has one list, since a frame's links can be on
+    /// one list only.
     pub const fn new(owner: DomainId) -> Self {
         Self { owner, links: SpinLock::new(Level::FrameList, Links { head: NO_FRAME, length: 0, closed: false }) }
     }
 
-    /// How many frames the list owns.
+    /// The number of frames owned by the list.
     pub fn len(&self) -> u32 {
         self.links.lock().length
     }
@@ -50,7 +50,8 @@ impl FrameList {
         self.len() == 0
     }
 
-    /// From now on frames that are added are given up at once: the domain is being torn down.
+    /// Closes the list, because the domain is being torn down: frames that are added later are
+    /// released immediately.
     pub fn close(&self) {
         self.links.lock().closed = true;
     }
@@ -64,18 +65,19 @@ impl FrameList {
         drop(rest);
     }
 
-    /// Adds allocations, all of them if the list owns at most `limit` frames then, else none: they
-    /// are given up. `false` also if the list is closed.
+    /// Adds all allocations if the list then owns at most `limit` frames; otherwise releases them.
+    /// Returns `false` if they were released, also because the list is closed.
     ///
     /// # Panics
+    ///
     /// If a frame belongs to another domain.
     pub fn push_within(&self, allocations: impl ExactSizeIterator<Item = Allocation>, limit: u32) -> bool {
         let rest = self.insert(allocations, limit);
         rest.len() == 0
     }
 
-    /// Adds allocations and returns what is left of them: nothing, or all. They must be dropped
-    /// without the lock.
+    /// Adds allocations and returns those that were not added: none, or all. The caller must drop
+    /// them without holding the lock.
     fn insert<I: ExactSizeIterator<Item = Allocation>>(&self, mut allocations: I, limit: u32) -> I {
         let mut links = self.links.lock();
         let fits = u32::try_from(allocations.len()).is_ok_and(|more| links.length.saturating_add(more) <= limit);
@@ -98,7 +100,7 @@ impl FrameList {
         allocations
     }
 
-    /// Takes any one allocation out.
+    /// Removes an arbitrary allocation.
     pub fn pop(&self) -> Option<Allocation> {
         let mut links = self.links.lock();
         if links.head == NO_FRAME {
@@ -108,14 +110,14 @@ impl FrameList {
         Some(unlink(&mut links, index))
     }
 
-    /// Whether the list owns the allocation of `frame` at this moment.
+    /// Whether the list currently owns the allocation of `frame`.
     pub fn contains(&self, frame: &FrameRef) -> bool {
         let _links = self.links.lock();
         frame.owner() == self.owner && frame.slot().block.load(Ordering::Relaxed) & super::allocator::LISTED != 0
     }
 
-    /// Takes the allocation of `frame` out; `None` if it is another domain's or has been given up
-    /// already.
+    /// Removes the allocation of `frame`; `None` if it belongs to another domain or has been
+    /// released.
     pub fn remove(&self, frame: &FrameRef) -> Option<Allocation> {
         if frame.owner() != self.owner {
             return None;
@@ -140,8 +142,8 @@ fn unlink(links: &mut Links, index: u32) -> Allocation {
     }
     links.length -= 1;
     slot.block.fetch_and(!super::allocator::LISTED, Ordering::Relaxed);
-    // SAFETY: the list holds a reference to each of its frames (FT-1), and this one was just taken
-    // out under its lock.
+    // SAFETY: the list holds a reference to each of its frames (FT-1), and this one was just
+    // removed under its lock.
     Allocation::from_frame(unsafe { FrameRef::from_counted(Mfn::new(u64::from(index))) })
 }
 

@@ -1,34 +1,32 @@
-//! The frame table: who owns each machine frame, how many references there are to it, and what it
-//! may be used as.
+//! The frame table: each machine frame's owner, its references, and its permitted use.
 //!
-//! A guest's page tables are walked by the hardware as the guest wrote them, so safety rests on two
-//! counts per frame. The existence count keeps a frame from being given to someone else; the use
-//! count keeps it in its current kind. Kinds exclude each other, so a frame that is a page table
-//! can have no writable mapping.
+//! The hardware walks a guest's page tables as the guest wrote them, so safety rests on two counts
+//! per frame. The existence count prevents a frame from being given to another owner. The use count
+//! keeps it in its current kind. Kinds exclude each other, so a frame that is a page table has no
+//! writable mapping.
 //!
-//! Invariants; the property tests recount them from scratch.
+//! Invariants, which the property tests recount from scratch:
 //!
-//! - **FT-1** A frame's existence count equals the number of live `FrameRef`s of it, where each of
-//!   these holds one: an `Allocation` (those of an `Extent` or `Chain` too), a `TypedRef`, a pin, a
-//!   place in a teardown queue, and a present leaf or table entry in an owned prefix (FT-5).
-//! - **FT-2** A frame's use count equals the number of live `TypedRef`s of it, counting those
+//! - **FT-1** A frame's existence count equals the number of live `FrameRef`s of it. Each of these
+//!   holds one: an `Allocation` (also inside an `Extent` or `Chain`), a `TypedRef`, a pin, a place
+//!   in a teardown queue, and a present leaf or table entry in an owned prefix (FT-5).
+//! - **FT-2** A frame's use count equals the number of live `TypedRef`s of it, including those
 //!   inside pins and entries. The kind changes only while it is zero.
 //! - **FT-3** A guest can write to a frame (through any translation, cached ones included) only
 //!   while its kind is `Writable` with a use count above zero, or until the flush that the next
 //!   change of kind performs (see `tlb::clock`, TC-4).
-//! - **FT-4** Only a thread that set BUSY changes the progress of a table; nobody waits for a BUSY
-//!   frame of another kind or a higher level, so waiting forms no cycle. A wait ends with the
-//!   budget.
-//! - **FT-5** Entries `[0, progress)` of a page-table frame own the references that their bits
-//!   stand for: a present L1 entry with R/W a `TypedRef<Writable>`, another present L1 entry a
-//!   `FrameRef`, a present entry of level n a `TypedRef` of level n-1. Entries of frames outside
-//!   the table (devices) own nothing.
+//! - **FT-4** Only a thread that set BUSY changes the progress of a table. A thread never waits for
+//!   a BUSY frame of another kind or a higher level, so waiting forms no cycle. A wait ends with
+//!   the budget.
+//! - **FT-5** Entries `[0, progress)` of a page-table frame own the references named by their bits:
+//!   a present L1 entry with R/W a `TypedRef<Writable>`, another present L1 entry a `FrameRef`, a
+//!   present entry of level n a `TypedRef` of level n-1. Entries of frames outside the table
+//!   (devices) own nothing.
 //! - **FT-6** A frame with a use count above zero and a page-table kind has progress 512: tables in
-//!   use are wholly valid.
-//! - **FT-7** A frame whose use count is zero and progress above zero is queued for teardown
-//!   (TD-1), or held by a `Promotion`.
-//! - **FT-8** A frame with existence count zero is on a free list or in one `Buffer`, and nowhere
-//!   else.
+//!   use are completely validated.
+//! - **FT-7** A frame whose use count is zero and whose progress is above zero is queued for
+//!   teardown (TD-1), or held by a `Promotion`.
+//! - **FT-8** A frame with existence count zero is either on a free list or in one `Buffer`.
 
 mod access;
 mod admission;

@@ -1,5 +1,5 @@
-#![expect(unsafe_code, reason = "makes references from counts that somebody else held")]
-//! References to frames as values: holding one is the proof that its count is held (FT-1, FT-2).
+#![expect(unsafe_code, reason = "makes references from counts that are held elsewhere")]
+//! References to frames as values: a value is the proof that its count is held (FT-1, FT-2).
 
 use core::marker::PhantomData;
 use core::mem;
@@ -11,7 +11,7 @@ use super::slot::{self, KindCode, Slot, Use};
 use super::{allocator, owner, teardown};
 use crate::addr::Mfn;
 
-/// A use that a frame can be held in.
+/// A kind of use of a frame.
 pub trait Kind: sealed::Sealed {
     /// The kind's code in the frame table.
     const CODE: KindCode;
@@ -19,7 +19,7 @@ pub trait Kind: sealed::Sealed {
 
 /// A page-table kind.
 pub trait Level: Kind {
-    /// 1 for the tables that map pages, 4 for roots.
+    /// 1 for tables whose entries map pages, 4 for roots.
     const LEVEL: u8;
 }
 
@@ -59,12 +59,12 @@ kinds! {
     SharedReadOnly;
 }
 
-/// Upper bound on the references that a guest can take: it gets there with enough page tables that
-/// map one frame. A power of two, so that the check is one mask test.
-pub(super) const MOST: u32 = 1 << 30;
-/// Upper bound on all references. The room above [`MOST`] is for those that Paravane adds to one
-/// that it holds.
-const LIMIT: u32 = 1 << 31;
+/// Upper bound on the references that a guest can take. It can reach this number with enough page
+/// tables that map one frame. A power of two, so that the check is one mask test.
+pub(super) const MAX_GUEST_REFERENCES: u32 = 1 << 30;
+/// Upper bound on all references. The range above [`MAX_GUEST_REFERENCES`] is for references that
+/// Paravane adds to one that it holds.
+const MAX_REFERENCES: u32 = 1 << 31;
 
 /// There is no free frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,38 +76,37 @@ impl From<NoMemory> for abi::errno::Errno {
     }
 }
 
-/// One existence reference: while this value lives, the frame keeps its owner and is not given to
-/// anybody else. It holds the frame's slot in the frame table, so that no lookup by number is
-/// needed.
+/// An existence reference: while this value lives, the frame keeps its owner and is not freed. It
+/// contains the frame's slot in the frame table, so that no lookup by number is needed.
 pub struct FrameRef {
     slot: &'static Slot,
 }
 
 impl FrameRef {
-    /// A reference to the frame `mfn`, if `owner` owns it. `None` for frames that are free, of
-    /// another owner, or not RAM.
+    /// A reference to the frame `mfn` if `owner` owns it. Returns `None` for frames that are free,
+    /// owned by another domain, or not RAM.
     #[inline]
     pub fn get(mfn: Mfn, owner: DomainId) -> Option<Self> {
         let slot = slot::slot(mfn)?;
-        // Checked first without a count, so that a guest cannot disturb the counts of frames that
-        // it merely names.
+        // Checked first without a count, so that a guest cannot change the counts of frames of
+        // others.
         if slot.owner.load(Ordering::SeqCst) != owner.0 {
             return None;
         }
-        let frame = Self::count_up(slot, MOST)?;
+        let frame = Self::count_up(slot, MAX_GUEST_REFERENCES)?;
         (slot.owner.load(Ordering::SeqCst) == owner.0).then_some(frame)
     }
 
-    /// A reference to the frame, of any owner; the caller's policy decides what it may be used for.
+    /// A reference to the frame, of any owner. The caller's policy decides on its permitted use.
     pub fn get_any(mfn: Mfn) -> Option<Self> {
-        Self::count_up(slot::slot(mfn)?, MOST)
+        Self::count_up(slot::slot(mfn)?, MAX_GUEST_REFERENCES)
     }
 
-    /// A further reference, for Paravane's own use, to a frame that an entry held when it was read.
-    /// `None` if the frame has become free.
+    /// A further reference, for Paravane's own use, to a frame that was referenced by an entry when
+    /// the entry was read. Returns `None` if the frame has become free.
     #[inline]
     pub(super) fn get_held(slot: &'static Slot) -> Option<Self> {
-        Self::count_up(slot, LIMIT)
+        Self::count_up(slot, MAX_REFERENCES)
     }
 
     #[inline]
@@ -118,26 +117,28 @@ impl FrameRef {
         Some(Self { slot })
     }
 
-    /// Takes over a reference that is already counted: one that an entry, a list or a queue held.
+    /// Takes ownership of a reference that is already counted, by an entry, a list or a queue.
     ///
     /// # Safety
-    /// The caller must hold one existence count of the frame (FT-1) and give it up: nobody else may
-    /// release it.
+    ///
+    /// The caller must hold one existence count of the frame (FT-1) and give it up: nothing else
+    /// may release it.
     pub(super) unsafe fn from_counted(mfn: Mfn) -> Self {
         Self { slot: slot::referenced(mfn) }
     }
 
-    /// Takes over the reference of an entry that maps `mfn`. `None` if the frame is not RAM: such
-    /// an entry owns nothing.
+    /// Takes ownership of the reference of an entry that maps `mfn`. Returns `None` if the frame is
+    /// not RAM: such an entry owns nothing.
     ///
     /// # Safety
-    /// The entry must own what its bits stand for (FT-5), and the caller must give that up.
+    ///
+    /// The entry must own the reference named by its bits (FT-5), and the caller must give it up.
     #[inline]
     pub(super) unsafe fn from_entry(mfn: Mfn) -> Option<Self> {
         slot::ram_slot(mfn).map(|slot| Self { slot })
     }
 
-    /// Gives the count to something that is not a value: an entry's bits, a queue link, a pin.
+    /// Converts the value to a count owned by an entry's bits, a queue link or a pin.
     pub(super) fn into_counted(self) -> Mfn {
         let mfn = self.mfn();
         mem::forget(self);
@@ -147,7 +148,7 @@ impl FrameRef {
     /// A second reference to the same frame.
     pub fn again(&self) -> Self {
         let before = self.slot().refs.fetch_add(1, Ordering::SeqCst);
-        assert!(before < LIMIT, "too many references to {:?}", self.mfn());
+        assert!(before < MAX_REFERENCES, "too many references to {:?}", self.mfn());
         Self { slot: self.slot }
     }
 
@@ -162,23 +163,23 @@ impl FrameRef {
         DomainId(self.slot().owner.load(Ordering::SeqCst))
     }
 
-    /// The kind and use count of the frame at this moment. Another CPU may change both at any time.
+    /// The current kind and use count of the frame. Another CPU may change both at any time.
     pub fn current_kind(&self) -> (KindCode, u32) {
         let usage = self.slot().usage();
         (usage.kind, usage.count)
     }
 
-    /// Whether one of the frame's uses is its owner's pin, at this moment.
+    /// Whether the frame is currently pinned.
     pub fn is_pinned(&self) -> bool {
         self.slot().usage().pinned
     }
 
-    /// Whether the frame is a page table at this moment.
+    /// Whether the frame is currently a page table.
     pub fn is_page_table(&self) -> bool {
         self.slot().usage().kind.table_level().is_some()
     }
 
-    /// How many existence references there are at this moment; only a hint.
+    /// The current number of existence references; only a hint.
     pub fn count(&self) -> u32 {
         self.slot().refs.load(Ordering::SeqCst)
     }
@@ -213,7 +214,7 @@ impl Drop for FrameRef {
     }
 }
 
-/// Frees a frame whose last reference has gone: there were `before`.
+/// Frees a frame whose last reference has been dropped. `before` is the count before that.
 #[inline(never)]
 fn end(slot: &'static Slot, before: u32) {
     let mfn = slot.mfn();
@@ -227,18 +228,18 @@ fn end(slot: &'static Slot, before: u32) {
     }
 }
 
-/// The reference that stands for "this frame is allocated to its owner". There is one per frame.
-/// Dropping it gives the frame up, and the frame becomes free when the last other reference is
-/// dropped.
+/// The reference that represents the allocation of a frame to its owner. There is one per frame.
+/// Dropping it releases the frame, which becomes free when the last other reference is dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Allocation {
     frame: FrameRef,
 }
 
 impl Allocation {
-    /// Makes a frame, just taken from the allocator, the property of `owner`.
+    /// Assigns a frame that has just been taken from the allocator to `owner`.
     ///
     /// # Safety
+    ///
     /// The frame must have been taken off the free lists by the caller (FT-8), and no translation
     /// of it may be cached anywhere.
     pub(super) unsafe fn new(mfn: Mfn, owner: DomainId) -> Self {
@@ -249,7 +250,7 @@ impl Allocation {
         }
         let before = slot.refs.swap(1, Ordering::SeqCst);
         assert!(before == 0, "{mfn:?} was allocated while referenced");
-        // SAFETY: the count was zero and is one now, and this value takes it.
+        // SAFETY: the count was zero and is now one; this value owns it.
         Self { frame: unsafe { FrameRef::from_counted(mfn) } }
     }
 
@@ -257,8 +258,8 @@ impl Allocation {
         Self { frame }
     }
 
-    /// Gives the allocation up but keeps a reference: the frame becomes free when that and all
-    /// others are gone.
+    /// Ends the allocation but keeps a reference: the frame becomes free when that reference and
+    /// all others are dropped.
     pub fn into_reference(self) -> FrameRef {
         self.frame
     }
@@ -279,7 +280,7 @@ impl Allocation {
     }
 }
 
-/// A reference to a frame in its use as `K`: while it lives, the frame stays of that kind.
+/// A reference to a frame in use as `K`: while it lives, the frame keeps that kind.
 #[derive(Debug)]
 pub struct TypedRef<K: Kind> {
     frame: FrameRef,
@@ -287,30 +288,31 @@ pub struct TypedRef<K: Kind> {
 }
 
 impl<K: Kind> TypedRef<K> {
-    /// Takes over a use that is already counted.
+    /// Takes ownership of a use that is already counted.
     ///
     /// # Safety
-    /// The caller must hold one use of the frame as `K` (FT-2) and give it up: nobody else may
+    ///
+    /// The caller must hold one use of the frame as `K` (FT-2) and give it up: nothing else may
     /// release it.
     pub(super) const unsafe fn from_counted(frame: FrameRef) -> Self {
         Self { frame, kind: PhantomData }
     }
 
-    /// Gives both counts to an entry's bits.
+    /// Converts the value to counts owned by an entry's bits.
     pub(super) fn into_counted(self) -> Mfn {
         let mfn = self.frame.mfn();
         mem::forget(self);
         mfn
     }
 
-    /// A further use of a frame that is in use as `K` already; `None` if it is not.
+    /// Adds a use of a frame that is in use as `K` already; returns the frame if it is not.
     #[inline]
     pub fn existing(frame: FrameRef) -> Result<Self, FrameRef> {
         if frame.slot().add_use(K::CODE, false) {
             // SAFETY: the use was just added.
             return Ok(unsafe { Self::from_counted(frame) });
         }
-        Self::another(frame, MOST)
+        Self::another(frame, MAX_GUEST_REFERENCES)
     }
 
     #[inline(never)]
@@ -338,11 +340,11 @@ impl<K: Kind> TypedRef<K> {
 
     /// A second typed reference to the same frame.
     pub fn again(&self) -> Self {
-        Self::another(self.frame.again(), LIMIT).expect("a frame held as a kind is of that kind")
+        Self::another(self.frame.again(), MAX_REFERENCES).expect("a frame held as a kind is of that kind")
     }
 
-    /// Turns this use into the frame's pin, which lasts until [`TypedRef::unpin`]. Hands the value
-    /// back if it is pinned already.
+    /// Converts this use to the frame's pin, which lasts until [`TypedRef::unpin`]. Returns the
+    /// value if the frame is pinned already.
     pub fn pin(self) -> Result<(), Self> {
         let pinned = self.frame.slot().update_usage(|usage| (!usage.pinned).then_some(Use { pinned: true, ..usage }));
         match pinned {
@@ -354,16 +356,16 @@ impl<K: Kind> TypedRef<K> {
         }
     }
 
-    /// Takes a frame's pin back as a value, if it is pinned as `K`.
+    /// Converts a frame's pin to a value, if the frame is pinned as `K`.
     pub fn unpin(frame: &FrameRef) -> Option<Self> {
         frame
             .slot()
             .update_usage(|usage| (usage.pinned && usage.kind == K::CODE).then_some(Use { pinned: false, ..usage }))
             .ok()?;
-        // SAFETY: the pin held an existence count of its own (FT-1). It has been taken back just
-        // now, by nobody else, and its count becomes this value's.
+        // SAFETY: the pin held an existence count of its own (FT-1). This thread has just removed
+        // the pin, so its count becomes this value's.
         let frame = unsafe { FrameRef::from_counted(frame.mfn()) };
-        // SAFETY: the same holds for the pin's use (FT-2), which was one as `K`.
+        // SAFETY: the same holds for the pin's use (FT-2), which was a use as `K`.
         Some(unsafe { Self::from_counted(frame) })
     }
 }
@@ -375,7 +377,7 @@ impl<K: Kind> Drop for TypedRef<K> {
     }
 }
 
-/// Ends one use of a frame. A page table that nobody uses any more owns entries, and is queued for
+/// Ends one use of a frame. A page table whose last use ends owns entries, and is queued for
 /// teardown.
 #[inline(always)]
 pub(super) fn release_use(frame: &FrameRef) {
@@ -408,19 +410,22 @@ mod tests {
     use crate::frames::{Budget, allocate};
 
     #[test]
-    fn a_frame_that_a_guest_has_mapped_as_often_as_it_can_is_no_trouble_to_paravane() {
+    fn paravane_can_reference_a_frame_at_the_guests_limit() {
         crate::hosted::start(64);
         let frame = allocate(DomainId(1)).expect("a free frame").into_reference();
         let page = TypedRef::<Writable>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1)).unwrap();
         let slot = frame.slot();
-        let references = slot.refs.swap(MOST, Ordering::SeqCst);
-        slot.update_usage(|usage| Some(Use { count: MOST, ..usage })).unwrap();
+        let references = slot.refs.swap(MAX_GUEST_REFERENCES, Ordering::SeqCst);
+        slot.update_usage(|usage| Some(Use { count: MAX_GUEST_REFERENCES, ..usage })).unwrap();
         assert!(FrameRef::get_any(frame.mfn()).is_none());
         let more = frame.again();
         assert!(TypedRef::<Writable>::existing(more.again()).is_err());
         assert!(TypedRef::<Writable>::acquire(more, &mut NoEntries, &mut Budget::new(1)).is_err());
         drop(page.again());
-        assert_eq!((slot.refs.swap(references, Ordering::SeqCst), slot.usage().count), (MOST, MOST));
+        assert_eq!(
+            (slot.refs.swap(references, Ordering::SeqCst), slot.usage().count),
+            (MAX_GUEST_REFERENCES, MAX_GUEST_REFERENCES)
+        );
         slot.update_usage(|usage| Some(Use { count: 1, ..usage })).unwrap();
         drop((page, frame));
     }

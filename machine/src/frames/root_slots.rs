@@ -1,5 +1,5 @@
-//! The slots of a root table that belong to Paravane. They are written when a table becomes a root,
-//! and no update of a guest reaches them.
+//! The slots of a root table that belong to Paravane. They are written when a table becomes a root;
+//! guests cannot update them.
 
 use crate::addr::{END_HYPERVISOR_SLOTS, FIRST_HYPERVISOR_SLOT};
 use crate::ram;

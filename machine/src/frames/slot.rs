@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use abi::xen::DomainId;
 
 use super::owner;
-use super::reference::MOST;
+use super::reference::MAX_GUEST_REFERENCES;
 use crate::addr::Mfn;
 use crate::ram;
 use crate::tlb::clock as tlb_clock;
@@ -14,11 +14,11 @@ use crate::tlb::clock as tlb_clock;
 /// End of a list of frames.
 pub(super) const NO_FRAME: u32 = u32::MAX;
 
-/// What a machine frame is used as.
+/// The use of a machine frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum KindCode {
-    /// In no particular use; read-only mappings only.
+    /// No particular use; read-only mappings only.
     None = 0,
     /// Mapped writable by a guest, or shared between a guest and Paravane.
     Writable = 1,
@@ -32,7 +32,7 @@ pub enum KindCode {
     L4 = 5,
     /// Segment descriptors (a page of a GDT or LDT).
     Descriptor = 6,
-    /// Readable by guests, written by Paravane alone.
+    /// Readable by guests, written only by Paravane.
     SharedReadOnly = 7,
 }
 
@@ -75,29 +75,30 @@ impl KindCode {
 pub(super) struct Use {
     pub(super) count: u32,
     pub(super) kind: KindCode,
-    /// A thread is validating or tearing down.
+    /// A thread is validating or tearing down the frame.
     pub(super) busy: bool,
     /// One of the uses is the owner's pin.
     pub(super) pinned: bool,
     /// In its owner's teardown queue.
     pub(super) queued: bool,
-    /// A table of another domain than the owner has mapped it since it was given to that (TC-3).
+    /// A table of a domain other than the owner has mapped it since it was allocated (TC-3).
     pub(super) shared: bool,
-    /// One has mapped it writable, and the flush that takes this mark back has not been yet (TC-4).
+    /// Such a table has mapped it writable, and the flush that clears this mark has not happened
+    /// (TC-4).
     pub(super) shared_writable: bool,
     /// Entries `[0, progress)` own references (FT-5).
     pub(super) progress: u16,
 }
 
-/// One use more or less, in the word.
+/// The amount by which one use changes the word.
 const ONE_USE: u64 = 1;
 const COUNT_MASK: u64 = 0xffff_ffff;
 const BUSY: u64 = 1 << 36;
 const SHARED: u64 = 1 << 39;
 const SHARED_WRITABLE: u64 = 1 << 40;
-/// The bits of counts that are not below `MOST`.
-const TOO_MANY_MASK: u64 = COUNT_MASK & !(MOST as u64 - 1);
-const _: () = assert!(MOST.is_power_of_two(), "one test for bits tells whether a count is below");
+/// The bits of counts from `MAX_GUEST_REFERENCES` on.
+const TOO_MANY_MASK: u64 = COUNT_MASK & !(MAX_GUEST_REFERENCES as u64 - 1);
+const _: () = assert!(MAX_GUEST_REFERENCES.is_power_of_two(), "one mask test checks a count");
 /// The bits that decide whether a frame can be used as a kind without further work: kind, busy,
 /// progress.
 const FINAL_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
@@ -105,8 +106,7 @@ const FINAL_MASK: u64 = 7 << 32 | BUSY | 0x3ff << 48;
 impl Use {
     pub(super) const NONE: Self = Self::unpack(0);
 
-    /// Whether entries of the frame own references. (A page of descriptors that has been checked
-    /// owns nothing.)
+    /// Whether entries of the frame own references. (A validated page of descriptors owns nothing.)
     pub(super) const fn owns_entries(self) -> bool {
         self.kind.table_level().is_some() && self.progress != 0
     }
@@ -141,13 +141,12 @@ impl Use {
 pub(super) struct Slot {
     /// Existence count (FT-1); zero while free.
     pub(super) refs: AtomicU32,
-    /// Domain that owns the frame; meaningful while `refs` is above zero, unchanged during that
-    /// time.
+    /// The domain that owns the frame. Valid and constant while `refs` is above zero.
     pub(super) owner: AtomicU16,
-    /// Allocator's mark: `FREE_HEAD | order` on the first frame of a free block.
+    /// Allocator state: `FREE_HEAD | order` on the first frame of a free block.
     pub(super) block: AtomicU16,
     use_word: AtomicU64,
-    /// TLB clock when the last use, or the frame's life, ended.
+    /// TLB clock at the end of the last use, or at the last free.
     pub(super) stamp: AtomicU32,
     /// Links of the list that the frame is on: its owner's, or a free list.
     pub(super) next: AtomicU32,
@@ -159,7 +158,7 @@ pub(super) struct Slot {
 const _: () = assert!(size_of::<Slot>() == ram::FRAME_SLOT_SIZE);
 
 impl Slot {
-    /// The number of the frame that this slot of the frame table describes.
+    /// The number of this slot's frame.
     #[inline]
     pub(super) fn mfn(&self) -> Mfn {
         let offset = core::ptr::from_ref(self).addr() - ram::frame_table().addr();
@@ -171,8 +170,8 @@ impl Slot {
     }
 
     /// Fast path of acquiring: adds a use to a frame that is in use as `kind`, without unpacking
-    /// the word. With `first`, a frame of that kind with no use is taken too. Returns `false`, and
-    /// changes nothing, in every other case and when another CPU changes the word at the same time.
+    /// the word. With `first`, it also accepts a frame of that kind without a use. Returns `false`
+    /// without a change in every other case, and when another CPU changes the word concurrently.
     #[inline]
     pub(super) fn add_use(&self, kind: KindCode, first: bool) -> bool {
         let progress = if kind.has_contents() { u64::from(super::transition::ENTRIES) } else { 0 };
@@ -184,9 +183,9 @@ impl Slot {
             && self.use_word.compare_exchange(word, word + ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Fast path of releasing: takes one use away, unless it is the last use of a table. Returns
-    /// `false`, and changes nothing, in that case, if there is no use, or when another CPU changes
-    /// the word at the same time.
+    /// Fast path of releasing: removes one use, unless it is the last use of a table. Returns
+    /// `false` without a change in that case, if there is no use, or when another CPU changes the
+    /// word concurrently.
     #[inline]
     pub(super) fn take_use(&self) -> bool {
         let word = self.use_word.load(Ordering::SeqCst);
@@ -199,13 +198,14 @@ impl Slot {
         self.use_word.compare_exchange(word, word - ONE_USE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Notes the clock for a use that is about to end, whose mapping has been taken away. Every use
-    /// does, not only the last: that one may have read the clock long before it counts down, while
-    /// others came and went, and their number is all that it compares. So a CPU that finds the
-    /// count at zero finds a stamp that demands a flush of every translation that could still
-    /// exist.
+    /// Records the clock for a use that is about to end, whose mapping has been removed. Every use
+    /// does so, not only the last one. The thread that ends the last use may have read the clock
+    /// long before it decrements the count. Uses that begin and end in between are invisible to it,
+    /// since it compares only their number. With the stamp raised by each of them, a CPU that finds
+    /// the count at zero also finds a stamp that demands a flush of every translation that could
+    /// still exist.
     ///
-    /// The stamp is never set back: the clock is read after the stamp that it replaces.
+    /// The stamp never decreases: the clock is read after the stamp that it replaces.
     #[inline]
     pub(super) fn raise_stamp(&self) {
         loop {
@@ -217,27 +217,27 @@ impl Slot {
         }
     }
 
-    /// Notes that a table of another domain is about to map the frame.
+    /// Records that a table of another domain is about to map the frame.
     pub(super) fn mark_shared(&self, writable: bool) {
         let marks = if writable { SHARED | SHARED_WRITABLE } else { SHARED };
         // Setting the marks once is enough. `SHARED` is cleared only when no reference to the frame
-        // is left, and the caller holds one; `SHARED_WRITABLE` only while there is no use as
-        // writable memory, and for a writable entry the caller holds one.
+        // is left, and the caller holds one. `SHARED_WRITABLE` is cleared only while there is no
+        // use as writable memory, and for a writable entry the caller holds one.
         if self.use_word.load(Ordering::SeqCst) & marks != marks {
             self.use_word.fetch_or(marks, Ordering::SeqCst);
         }
     }
 
     /// Returns when no CPU holds a translation of the frame that is older than the end of its last
-    /// use. For a change of owner: the new owner's data must not be read either.
+    /// use. For a change of owner: the new owner's data must not be readable either.
     pub(super) fn ensure_flushed(&self) {
         self.flush_stale(self.usage().shared);
     }
 
-    /// Returns when no CPU holds a translation from the frame's use as `from`, which has ended,
-    /// that does harm in its next: one that can be written through, or one that was made by walking
-    /// the frame as a table. The latter is the owner's in any case. The caller has set BUSY, and
-    /// takes the mark `shared_writable` back afterwards.
+    /// Returns when no CPU holds a translation from the frame's ended use as `from` that is harmful
+    /// in its next use: one that is writable, or one that was made by walking the frame as a table.
+    /// Only the owner has the latter. The caller has set BUSY, and clears the mark
+    /// `shared_writable` afterwards.
     pub(super) fn ensure_flushed_of(&self, from: KindCode) {
         let usage = self.usage();
         self.flush_stale(from == KindCode::Writable && usage.shared_writable);
@@ -249,7 +249,7 @@ impl Slot {
         tlb_clock::ensure_flushed_since(self.stamp.load(Ordering::SeqCst), may_map);
     }
 
-    /// Replaces `from` by `to` if nothing has changed; returns what was found otherwise.
+    /// Replaces `from` by `to` if nothing has changed; otherwise returns the current state.
     pub(super) fn exchange_usage(&self, from: Use, to: Use) -> Result<(), Use> {
         self.use_word
             .compare_exchange(from.pack(), to.pack(), Ordering::SeqCst, Ordering::SeqCst)
@@ -257,8 +257,8 @@ impl Slot {
             .map_err(Use::unpack)
     }
 
-    /// Applies `change` until it takes effect undisturbed; `None` from `change` leaves the word
-    /// alone. Returns the state before.
+    /// Applies `change` until the exchange succeeds. If `change` returns `None`, the word is not
+    /// changed. Returns the state before.
     pub(super) fn update_usage(&self, mut change: impl FnMut(Use) -> Option<Use>) -> Result<Use, Use> {
         let mut current = self.usage();
         loop {
@@ -271,25 +271,25 @@ impl Slot {
     }
 }
 
-/// The slot of a frame, if the frame table reaches that far.
+/// The slot of a frame, if the frame table covers it.
 #[inline]
 pub(super) fn slot(mfn: Mfn) -> Option<&'static Slot> {
     if mfn.get() >= ram::frame_count() {
         return None;
     }
     let index = usize::try_from(mfn.get()).ok()?;
-    // SAFETY: boot has mapped and zeroed `frame_count` slots at this address for good, and the
+    // SAFETY: boot has permanently mapped and zeroed `frame_count` slots at this address, and the
     // index is below that.
     Some(unsafe { &*ram::frame_table().cast::<Slot>().wrapping_add(index) })
 }
 
-/// How many frames the frame table covers: one more than the highest number of a frame of memory.
+/// The number of frames that the frame table covers.
 pub fn table_size() -> u64 {
     ram::frame_count()
 }
 
-/// Whether the frame is RAM that the allocator manages, not a device, a hole, or Paravane's own
-/// image.
+/// Whether the frame is RAM managed by the allocator, as opposed to a device, a hole, or Paravane's
+/// own image.
 #[inline]
 pub fn is_ram(mfn: Mfn) -> bool {
     ram_slot(mfn).is_some()
@@ -301,7 +301,7 @@ pub(super) fn ram_slot(mfn: Mfn) -> Option<&'static Slot> {
     slot(mfn).filter(|slot| slot.block.load(Ordering::Relaxed) & super::allocator::RAM != 0)
 }
 
-/// The slot of a frame that a live reference names.
+/// The slot of a frame with a live reference.
 #[inline]
 pub(super) fn referenced(mfn: Mfn) -> &'static Slot {
     slot(mfn).expect("a reference names a frame beyond the frame table")
@@ -324,17 +324,17 @@ mod tests {
         }
     }
 
-    /// Every state that matters, by its parts.
+    /// All relevant combinations of the parts.
     fn states() -> impl Iterator<Item = Use> {
         (0..8u64 * 3 * 8 * 4).map(|number| {
             let flag = |bit: u32| number >> (5 + bit) & 1 != 0;
             Use {
                 kind: KindCode::from_bits(number & 7),
-                count: [0, 1, 2, MOST][(number >> 3 & 3) as usize],
+                count: [0, 1, 2, MAX_GUEST_REFERENCES][(number >> 3 & 3) as usize],
                 busy: flag(0),
                 pinned: flag(1),
                 queued: flag(2),
-                // As often set as not beside every other flag.
+                // Independent of the other flags.
                 shared: (number / 256 + number) % 2 == 0,
                 shared_writable: (number / 256 + number) % 4 == 0,
                 progress: [0, 300, 512][(number / 256 % 3) as usize],
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_marked_as_shared_whatever_else_it_is() {
+    fn a_frame_in_any_state_is_marked_as_shared() {
         for usage in states() {
             for writable in [false, true] {
                 let slot = slot(usage);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_use_is_added_as_by_looking_at_each_part() {
+    fn adding_a_use_agrees_with_a_check_of_each_part() {
         for usage in states() {
             for bits in 0..8 {
                 let kind = KindCode::from_bits(bits);
@@ -365,7 +365,7 @@ mod tests {
                         && !usage.busy
                         && usage.progress == progress
                         && (first || usage.count != 0)
-                        && usage.count < MOST;
+                        && usage.count < MAX_GUEST_REFERENCES;
                     let slot = slot(usage);
                     assert_eq!(slot.add_use(kind, first), due, "{usage:?} as {kind:?}");
                     let count = usage.count + u32::from(due);
@@ -376,10 +376,10 @@ mod tests {
     }
 
     #[test]
-    fn a_use_that_comes_and_goes_while_the_last_one_ends_is_in_the_stamp() {
+    fn a_use_that_begins_and_ends_while_the_last_one_ends_raises_the_stamp() {
         let usage = Use { kind: KindCode::Writable, count: 1, ..Use::unpack(0) };
         let slot = slot(usage);
-        // One CPU has read the clock and is about to count down.
+        // One CPU has read the clock and is about to decrement the count.
         slot.raise_stamp();
         let word = slot.use_word.load(Ordering::SeqCst);
         tlb_clock::advance();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_use_is_taken_unless_a_table_ends_with_it() {
+    fn removing_a_use_fails_for_the_last_use_of_a_table() {
         for usage in states() {
             let due = usage.count > 1 || usage.count == 1 && usage.progress == 0;
             let slot = slot(usage);

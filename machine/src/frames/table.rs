@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "takes entries out of tables")]
+#![expect(unsafe_code, reason = "takes ownership of entries of tables")]
 //! Page tables in use, as arrays of entries that can be read, replaced and exchanged.
 
 use core::sync::atomic::Ordering;
@@ -12,15 +12,17 @@ use crate::addr::{GuestVirt, Mfn};
 use crate::integers::low_u16;
 use crate::pte::RawEntry;
 
-/// The entry of a table of `level` that `address` goes through; nine bits.
+/// The index of `address`'s entry in a table of `level`; nine bits.
 const fn index(address: GuestVirt, level: u32) -> u16 {
     low_u16(address.index(level) as u64)
 }
 
-/// An entry is about to stand in a table: what it maps of another domain's is marked first (TC-3).
+/// Marks the frame of an entry as shared if it belongs to another domain, before the entry is
+/// stored in a table (TC-3).
 ///
 /// # Panics
-/// If it links a table of another domain's, which no policy allows.
+///
+/// If the entry links a table of another domain, which no policy allows.
 #[inline]
 pub(super) fn note_mapping(table: &FrameRef, level: u8, entry: RawEntry) {
     if entry.is_present()
@@ -31,12 +33,12 @@ pub(super) fn note_mapping(table: &FrameRef, level: u8, entry: RawEntry) {
     }
 }
 
-/// See [`note_mapping`]: the mapped frame may not be RAM, and has no owner then.
+/// See [`note_mapping`]. The mapped frame may be outside of RAM, and then has no owner.
 #[cold]
 #[inline(never)]
 fn note_foreign(table: &FrameRef, level: u8, entry: RawEntry) {
     let Some(mapped) = slot::ram_slot(entry.frame()) else { return };
-    assert!(level == 1, "{:?} is to be linked by a table of {:?}", entry.frame(), table.owner());
+    assert!(level == 1, "{:?} would be linked by a table of {:?}", entry.frame(), table.owner());
     note_maps_others(table.owner());
     mapped.mark_shared(entry.is_writable());
 }
@@ -44,24 +46,26 @@ fn note_foreign(table: &FrameRef, level: u8, entry: RawEntry) {
 /// A page table in use.
 pub type TableRef<K> = TypedRef<K>;
 
-/// Why an entry was not replaced.
+/// The reason why an entry was not replaced.
 #[derive(Debug)]
 pub enum ReplaceError<K: Level> {
-    /// The slot is Paravane's own.
+    /// The slot belongs to Paravane.
     Reserved(Entry<K>),
-    /// The entry has changed: its bits now, and the entry that was to be stored.
+    /// The entry has changed. Contains its current bits, and the entry that was to be stored.
     Changed(RawEntry, Entry<K>),
 }
 
 impl TypedRef<L1> {
-    /// Changes the flags of a leaf that keeps its frame. It owns the same as before, except for the
-    /// use as writable memory if it becomes read-only.
+    /// Changes the flags of a leaf that keeps its frame. It owns the same references as before,
+    /// except that the use as writable memory ends if the leaf becomes read-only.
     ///
     /// # Errors
-    /// If the entry is not `expected` any more: its bits now.
+    ///
+    /// The current bits, if the entry is no longer `expected`.
     ///
     /// # Panics
-    /// If `wanted` maps another frame than `expected`, or is writable where that is not.
+    ///
+    /// If `wanted` maps another frame than `expected`, or is writable and `expected` is not.
     #[inline]
     pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
         let bits = entry::leaf_with_flags(expected, wanted);
@@ -70,9 +74,9 @@ impl TypedRef<L1> {
         let Some(slot) = ends_a_use.then(|| slot::ram_slot(expected.frame())).flatten() else {
             return exchange().map(|_| ());
         };
-        // From the exchange on, the entry's existence reference is the read-only mapping's (FT-5).
-        // Another CPU may drop it, and the frame with it, before the use has ended, so one more is
-        // held until then.
+        // After the exchange, the entry's existence reference belongs to the read-only mapping
+        // (FT-5). Another CPU may drop it, and free the frame, before the use has ended. So another
+        // reference is held until then.
         let Some(frame) = FrameRef::get_held(slot) else { return Err(self.entry(index)) };
         exchange()?;
         release_use(&frame);
@@ -81,21 +85,24 @@ impl TypedRef<L1> {
 }
 
 impl<K: Level> TypedRef<K> {
-    /// The bits of an entry as they are now; the processor may set accessed and dirty at any time.
+    /// The current bits of an entry. The processor may set accessed and dirty at any time.
     ///
     /// # Panics
+    ///
     /// If `index` is not below 512.
     #[inline]
     pub fn entry(&self, index: u16) -> RawEntry {
         RawEntry::new(access::read_entry(self.mfn(), index))
     }
 
-    /// Stores an entry and returns the former one, with all that it owns.
+    /// Stores an entry and returns the former one with the references that it owns.
     ///
     /// # Errors
-    /// `Reserved` if the slot is not the guest's.
+    ///
+    /// `Reserved` if the slot does not belong to the guest.
     ///
     /// # Panics
+    ///
     /// If `index` is not below 512.
     #[inline]
     pub fn replace(&self, index: u16, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {
@@ -105,17 +112,19 @@ impl<K: Level> TypedRef<K> {
         }
         note_mapping(self.frame(), K::LEVEL, entry.raw());
         let old = access::swap_entry(self.mfn(), index, entry.into_raw());
-        // SAFETY: a table in use owns all its entries (FT-5, FT-6), Paravane's own slots excepted.
-        // The exchange took the old bits out at once, so nobody else does.
+        // SAFETY: a table in use owns all its entries (FT-5, FT-6), except Paravane's slots. The
+        // exchange removed the old bits atomically, so nothing else owns them.
         Ok(unsafe { Entry::from_owned_bits(old) })
     }
 
-    /// Stores an entry if the present one is still `expected`, and returns that.
+    /// Stores an entry if the current one is `expected`, and returns the former one.
     ///
     /// # Errors
-    /// `Changed` if it doesn't, `Reserved` if the slot is not the guest's.
+    ///
+    /// `Changed` if it is not, `Reserved` if the slot does not belong to the guest.
     ///
     /// # Panics
+    ///
     /// If `index` is not below 512.
     #[inline]
     pub fn exchange(&self, index: u16, expected: RawEntry, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {
@@ -123,7 +132,7 @@ impl<K: Level> TypedRef<K> {
         if K::LEVEL == 4 && root_slots::is_hypervisor_slot(index) {
             return Err(ReplaceError::Reserved(entry));
         }
-        // The present entry was noted when it was stored, with its right to write.
+        // The mapping of `expected`, with its write permission, was recorded when it was stored.
         if !expected.keeps_mapping(entry.raw()) {
             note_mapping(self.frame(), K::LEVEL, entry.raw());
         }
@@ -131,14 +140,14 @@ impl<K: Level> TypedRef<K> {
         match access::exchange_entry(self.mfn(), index, expected.get(), bits) {
             // SAFETY: as in `replace`.
             Ok(old) => Ok(unsafe { Entry::from_owned_bits(old) }),
-            // SAFETY: the bits did not get into the table, and are still the entry's that was given
-            // up.
+            // SAFETY: the bits were not stored in the table, so they still own the entry's
+            // reference.
             Err(found) => Err(ReplaceError::Changed(RawEntry::new(found), unsafe { Entry::from_owned_bits(bits) })),
         }
     }
 }
 
-/// The place of a translation. No reference is held, so it is only an allegation: another CPU may
+/// The location of a translation. No reference is held, so it is only a hint: another CPU may
 /// change it at any time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
@@ -151,14 +160,14 @@ pub struct Leaf {
 }
 
 impl TypedRef<L4> {
-    /// Finds the entry that maps `address`, the way the hardware does.
+    /// Finds the entry that maps `address`, as the hardware does.
     #[inline]
     pub fn look_up(&self, address: GuestVirt) -> Option<Leaf> {
         let mut table = self.mfn();
         for level in (2..=4).rev() {
             let entry = RawEntry::new(access::read_entry(table, index(address, level)));
-            // A table that was just released may contain anything by now, even the frame of a
-            // device.
+            // A table that was just released may contain anything, even the number of a device's
+            // frame.
             if !entry.is_present() || !slot::is_ram(entry.frame()) {
                 return None;
             }
@@ -168,8 +177,8 @@ impl TypedRef<L4> {
         Some(Leaf { table, index, entry: RawEntry::new(access::read_entry(table, index)) })
     }
 
-    /// Shows the M2P through this root table, or hides it. Cached translations stay until the pCPU
-    /// loads a root.
+    /// Shows the M2P in this root table, or hides it. Cached translations stay until the pCPU loads
+    /// a root.
     pub fn show_m2p(&self, show: bool) {
         let entry = if show { root_slots::hypervisor_entry(root_slots::M2P_SLOT) } else { 0 };
         access::write_entry(self.mfn(), root_slots::M2P_SLOT, entry);
@@ -185,7 +194,7 @@ mod tests {
     use abi::errno::Errno;
     use abi::xen::DomainId;
 
-    /// Allows everything, of any owner.
+    /// Admits all entries, for frames of any owner.
     struct Everything;
 
     impl Admission for Everything {
@@ -211,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_marked_when_another_domain_maps_it_until_it_is_given_away() {
+    fn a_frame_mapped_by_another_domain_is_marked_until_it_is_freed() {
         crate::hosted::start(64);
         let is_marked = |frame: &FrameRef| frame.slot().usage().shared;
         let (own, foreign, validated, exchanged) = (frame(1), frame(2), frame(2), frame(2));
@@ -224,19 +233,19 @@ mod tests {
             drop(l1.replace(0, map(frame)).expect("a slot of the guest's"));
         }
         assert!(!is_marked(&own) && is_marked(&foreign), "mapped by an update");
-        drop(l1.exchange(1, RawEntry::new(0), map(&own)).expect("nothing stood there"));
-        drop(l1.exchange(1, l1.entry(1), map(&exchanged)).expect("it stood there"));
+        drop(l1.exchange(1, RawEntry::new(0), map(&own)).expect("the entry is empty"));
+        drop(l1.exchange(1, l1.entry(1), map(&exchanged)).expect("the entry is current"));
         assert!(!is_marked(&own) && is_marked(&exchanged), "mapped by an exchange");
         drop(l1.replace(0, Entry::absent(RawEntry::new(0))));
         assert!(is_marked(&foreign), "a pCPU may have it in its TLB");
         let mfn = foreign.mfn();
         drop(foreign);
         let again = core::iter::repeat_with(|| frame(2)).take(64).find(|frame| frame.mfn() == mfn);
-        assert!(again.is_some_and(|frame| !is_marked(&frame)), "it is given to an owner anew");
+        assert!(again.is_some_and(|frame| !is_marked(&frame)), "it is allocated again");
     }
 
     #[test]
-    fn a_change_of_kind_takes_the_mark_for_writing_back() {
+    fn a_change_of_kind_clears_the_mark_for_writing() {
         crate::hosted::start(64);
         let marks = |frame: &FrameRef| (frame.slot().usage().shared, frame.slot().usage().shared_writable);
         let (contents, foreign) = (frame(1), frame(2));
@@ -256,13 +265,13 @@ mod tests {
         drop(l1.replace(0, read_only()));
         assert_eq!(marks(&foreign), (true, false), "it may be read");
         drop(l1.exchange(0, l1.entry(0), writable()).unwrap());
-        assert_eq!(marks(&foreign), (true, true), "what could be read can be written now");
+        assert_eq!(marks(&foreign), (true, true), "the readable mapping is writable now");
         drop(l1.replace(0, absent()));
         assert_eq!(marks(&foreign), (true, true), "a pCPU may have it in its TLB");
         drop(writable());
         assert_eq!(marks(&foreign), (true, true), "another use of the same kind flushes nothing");
         become_table_and_memory();
-        assert_eq!(marks(&foreign), (true, false), "no pCPU has");
+        assert_eq!(marks(&foreign), (true, false), "no pCPU has it in its TLB");
         become_table_and_memory();
         drop(l1.replace(0, writable()));
         assert_eq!(marks(&foreign), (true, true), "mapped once more");
@@ -270,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "is to be linked by a table of")]
+    #[should_panic(expected = "would be linked by a table of")]
     fn a_table_of_another_domain_is_not_linked() {
         crate::hosted::start(64);
         let (lower, upper) = (frame(2), frame(1));

@@ -1,17 +1,17 @@
-#![expect(unsafe_code, reason = "takes references out of the queue")]
-//! Teardown of page tables: a table that nobody uses any more waits in its domain's queue to give
-//! back what its entries own, so dropping a reference is always short.
+#![expect(unsafe_code, reason = "removes references from the queue")]
+//! Teardown of page tables. A table whose last use has ended waits in its domain's queue until the
+//! references of its entries are released, so dropping a reference is always fast.
 //!
 //! - **TD-1** A table waits in the queue of the domain that owns it. Only that domain's vCPUs, and
-//!   the destruction of the domain, work on the queue; nobody else waits for it or pays for it. The
-//!   destruction continues while others hold frames of the domain: a table that they still used is
-//!   queued when they release it.
+//!   the destruction of the domain, work on the queue; no other domain waits for it or spends time
+//!   on it. Destruction continues while others hold frames of the domain: a table that they still
+//!   used is queued when they release it.
 //! - **TD-2** A vCPU that has queued tables neither enters its guest nor starts the next step of a
-//!   multicall until the queue of its domain is empty and nobody works on a table from it. What the
-//!   guest does next may depend on it: Linux unpins a tree of tables and makes its pages writable
+//!   multicall until the queue of its domain is empty and no CPU works on a table of it. The
+//!   guest's next step may depend on it: Linux unpins a tree of tables and makes its pages writable
 //!   in one multicall.
-//! - **TD-3** Each piece of work has a budget. No table is begun when it is used up. The caller
-//!   opens an interrupt window between two pieces.
+//! - **TD-3** Each call has a budget. No table is started when the budget is exhausted. The caller
+//!   opens an interrupt window between two calls.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,19 +25,19 @@ use super::transition::{self, Budget};
 use crate::addr::{MAX_CPUS, Mfn, PerCpu};
 use crate::sync::{Level, SpinLock};
 
-/// What it costs to take a table out of the queue, beside its teardown.
-const QUEUED_TABLE: u32 = 8;
+/// Cost of removing a table from the queue, in addition to its teardown.
+const COST_DEQUEUE: u32 = 8;
 
-/// The page tables of one domain that wait for teardown, linked through the frame table.
+/// The page tables of one domain that await teardown, linked through the frame table.
 pub(super) struct Queue {
     state: SpinLock<State>,
 }
 
 struct State {
     head: u32,
-    /// Tables that CPUs have taken out and work on.
+    /// Tables that CPUs have removed and are working on.
     in_work: u32,
-    /// The domain has been destroyed except for frames that others hold: the queue is worked on
+    /// The domain has been destroyed except for frames that others hold: the queue is processed
     /// only on request.
     is_orphan: bool,
 }
@@ -59,7 +59,7 @@ impl Queue {
         self.state.lock().is_orphan = is_orphan;
     }
 
-    /// Takes a table out to work on it.
+    /// Removes a table to work on it.
     fn pop(&self) -> Option<FrameRef> {
         let mut state = self.state.lock();
         if state.head == NO_FRAME {
@@ -70,11 +70,11 @@ impl Queue {
         state.in_work += 1;
         drop(state);
         // SAFETY: the queue holds a reference to each of its frames (FT-1), and this one was just
-        // taken out under its lock.
+        // removed under its lock.
         Some(unsafe { FrameRef::from_counted(mfn) })
     }
 
-    /// Ends the work on a table; one that is not done is put back.
+    /// Ends the work on a table. An unfinished one is queued again.
     fn finish(&self, frame: FrameRef, done: bool) {
         let mut state = self.state.lock();
         state.in_work -= 1;
@@ -91,21 +91,21 @@ impl Queue {
         state.head == NO_FRAME && state.in_work == 0
     }
 
-    /// Tears tables down until none is left or the budget is used up.
+    /// Tears tables down until none is left or the budget is exhausted.
     fn work(&self, budget: &mut Budget) {
-        // The budget is checked before each table: one without entries is always torn down whole,
-        // and one that is in use again needs no work.
+        // The budget is checked before each table: one without entries is always torn down
+        // completely, and one that is in use again needs no work.
         while !budget.is_exhausted()
             && let Some(frame) = self.pop()
         {
-            budget.spend(QUEUED_TABLE);
+            budget.spend(COST_DEQUEUE);
             let slot = frame.slot();
             let claimed = slot.update_usage(|usage| {
                 let idle = usage.count == 0 && !usage.busy && usage.owns_entries();
                 Some(Use { queued: false, busy: usage.busy || idle, ..usage })
             });
-            // `update_usage` always succeeds here; what it found tells whether the frame is ours to
-            // tear down.
+            // `update_usage` always succeeds here. The previous state shows whether the frame has
+            // been claimed for teardown.
             let (Ok(before) | Err(before)) = claimed;
             let mut done = true;
             if before.count == 0 && !before.busy && before.owns_entries() {
@@ -128,7 +128,7 @@ impl State {
     }
 }
 
-/// CPUs on which tables have been queued since their vCPU last settled its account (TD-2).
+/// CPUs on which tables have been queued since their vCPU's teardown was last finished (TD-2).
 static LEFT_TABLES: PerCpu<AtomicBool> = PerCpu::new([const { AtomicBool::new(false) }; MAX_CPUS]);
 
 #[inline]
@@ -142,30 +142,31 @@ pub fn left_tables() -> bool {
     left_tables_here().load(Ordering::Relaxed)
 }
 
-/// The vCPU on this CPU has nothing left to wait for, or takes its debt elsewhere.
+/// Records that no teardown is outstanding for the vCPU on this CPU, or that the vCPU leaves the
+/// CPU with it.
 pub fn note_torn_down() {
     left_tables_here().store(false, Ordering::Relaxed);
 }
 
-/// A table has been queued for a destroyed domain, and this has not been taken yet.
+/// A table has been queued for a destroyed domain since the flag was last taken.
 static ORPHANED_TABLES: AtomicBool = AtomicBool::new(false);
 
-/// Whether tables wait that belonged to a domain which has been destroyed.
+/// Whether tables of a destroyed domain await teardown.
 pub fn orphaned_tables() -> bool {
     ORPHANED_TABLES.load(Ordering::SeqCst)
 }
 
-/// Whether there may be such tables since the last call.
+/// Whether such tables may have been queued since the last call.
 pub fn take_orphaned_tables() -> bool {
     orphaned_tables() && ORPHANED_TABLES.swap(false, Ordering::SeqCst)
 }
 
-/// Notes that such tables may wait.
+/// Records that such tables may be queued.
 pub fn note_orphaned_tables() {
     ORPHANED_TABLES.store(true, Ordering::SeqCst);
 }
 
-/// Queues a frame whose `queued` bit the caller has just set; the queue owns the reference.
+/// Queues a frame whose `queued` bit the caller has just set. The queue owns the reference.
 pub(super) fn push(frame: FrameRef) {
     let owner = owner::find(frame.owner()).expect("a page table belongs to a domain that owns frames");
     owner.queue.push(frame);
@@ -179,7 +180,7 @@ pub struct Teardown {
 }
 
 impl Teardown {
-    /// The queue of `domain`; `None` for numbers that stand for no domain.
+    /// The queue of `domain`; `None` for ids that are not a domain's.
     pub fn of(domain: DomainId) -> Option<Self> {
         owner::make(domain).map(|owner| Self { owner })
     }
@@ -190,7 +191,7 @@ impl Teardown {
         self.owner.queue.set_orphan(true);
     }
 
-    /// A new domain has the number.
+    /// Clears the mark, when a new domain gets the id.
     pub fn adopt(&self) {
         self.owner.queue.set_orphan(false);
     }
@@ -200,15 +201,15 @@ impl Teardown {
         self.owner.queue.is_finished()
     }
 
-    /// Tears tables down until none is left or the budget is used up. Returns `true` if no table is
-    /// left, and no other CPU works on one.
+    /// Tears tables down until none is left or the budget is exhausted. Returns `true` if no table
+    /// is left and no other CPU works on one.
     pub fn advance(&self, budget: &mut Budget) -> bool {
         self.owner.queue.work(budget);
         self.is_finished()
     }
 }
 
-/// Whether a table of any domain waits, or a CPU works on one.
+/// Whether a table of any domain is queued, or a CPU works on one.
 #[cfg(not(target_os = "none"))]
 pub fn any_waiting() -> bool {
     (0..1 << 15).map(DomainId).filter_map(owner::find).any(|owner| !Teardown { owner }.is_finished())
@@ -224,7 +225,7 @@ mod tests {
     const GUEST: DomainId = DomainId(1);
     const TABLES: usize = 1000;
 
-    /// Frames that are tables without entries, queued.
+    /// Frames that are queued tables without entries.
     fn queued_tables() -> Vec<FrameRef> {
         let frame = || allocate(GUEST).expect("a free frame").into_reference();
         let frames: Vec<FrameRef> = (0..TABLES).map(|_| frame()).collect();
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_without_entries_are_torn_down_a_budget_at_a_time() {
+    fn teardown_of_tables_without_entries_stops_at_the_budget() {
         crate::hosted::start(2048);
         let free = free_frames();
         let frames = queued_tables();
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_are_in_use_again_leave_the_queue_a_budget_at_a_time() {
+    fn removal_of_tables_in_use_again_stops_at_the_budget() {
         crate::hosted::start(2048);
         let free = free_frames();
         let frames = queued_tables();

@@ -1,11 +1,11 @@
-#![expect(unsafe_code, reason = "takes entries out of tables")]
-//! Changes of kind: promotion to a validated kind, and teardown of tables out of use.
+#![expect(unsafe_code, reason = "takes ownership of entries of tables")]
+//! Changes of kind: promotion to a validated kind, and teardown of unused tables.
 //!
 //! States of a frame, as (use count, progress, busy):
 //!
 //! ```text
 //!   idle (0,0,no) --claim--> validating (0,n,busy) --all 512--> in use (>0,512,no)
-//!        ^                        |  budget used up, or an entry refused
+//!        ^                        |  budget exhausted, or an entry refused
 //!        |                        v
 //!        +---progress 0--- partial (0,n,no) <--last use ends-- in use
 //!                                 |  claimed by the reaper, or for another kind
@@ -13,7 +13,7 @@
 //!                          tearing down (0,n,busy)
 //! ```
 //!
-//! Validation of a partial table may resume in its old kind where it stopped: its first n entries
+//! Validation of a partial table in its old kind may resume where it stopped: its first n entries
 //! are still valid, since no guest can have written to it (FT-3).
 
 use abi::errno::Errno;
@@ -22,30 +22,30 @@ use alloc::vec::Vec;
 use super::admission::Admission;
 use super::descriptor::check_descriptor;
 use super::entry::{self, Entry};
-use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, MOST, TypedRef};
+use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, MAX_GUEST_REFERENCES, TypedRef};
 use super::slot::{KindCode, Slot, Use};
 use super::{access, root_slots, table, teardown};
 use crate::addr::Mfn;
 use crate::pte::RawEntry;
 
-/// Entries in a page table, and descriptors in a page of them.
+/// Number of entries in a page table, and of descriptors in a descriptor page.
 pub(super) const ENTRIES: u16 = 512;
 
-/// What looking for used entries in a table costs, beside the entries.
-const EMPTY_TABLE: u32 = 32;
+/// Cost of searching a table for used entries, in addition to the entries.
+const COST_TABLE_SCAN: u32 = 32;
 
-/// What it costs to give back the use of a table, which is queued if that was its last.
-const LINKED_TABLE: u32 = 3;
+/// Cost of releasing the use of a table, including queueing it after its last use.
+const COST_TABLE_RELEASE: u32 = 3;
 
-/// How often a busy frame is polled for a unit of the budget. All of a hypercall's budget is then
-/// about a millisecond, longer than most others are busy with a frame.
-const LOOKS_PER_UNIT: u32 = 4;
-/// How often it is polled even if the budget is used up, since the last steps of a busy phase are
-/// short.
-const FEWEST_LOOKS: u32 = 64;
+/// Number of polls of a busy frame per unit of the budget. With this number, a hypercall's budget
+/// lasts about a millisecond, longer than CPUs usually keep a frame busy.
+const POLLS_PER_UNIT: u32 = 4;
+/// Minimum number of polls, even if the budget is exhausted, since the last steps of a busy phase
+/// are short.
+const MIN_POLLS: u32 = 64;
 
-/// What a change of kind costs, which may have to wait for other CPUs to flush.
-const CHANGE_OF_KIND: u32 = 64;
+/// Cost of a change of kind, which may have to wait for other CPUs to flush.
+const COST_CHANGE_OF_KIND: u32 = 64;
 
 /// The work that may still be done before the next interrupt window. One unit is about one used
 /// entry validated or released.
@@ -56,10 +56,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Work between two interrupt windows. A unit is about 90 instructions, so all of it is half a
-    /// million.
+    /// Work between two interrupt windows. A unit is about 90 instructions, so the whole budget is
+    /// half a million.
     pub const HYPERCALL: u32 = 6 * 1024;
-    /// Work on a fast path, which leaves the rest to the slow path.
+    /// Work on a fast path. The rest is left to the slow path.
     pub const FAST: u32 = 1024;
 
     /// A budget of `units`.
@@ -67,38 +67,38 @@ impl Budget {
         Self { left: units, whole: units }
     }
 
-    /// Uses up `units`, or what is left of them.
+    /// Spends `units`, or all that is left.
     pub const fn spend(&mut self, units: u32) {
         self.left = self.left.saturating_sub(units);
     }
 
-    /// What is left of it.
+    /// The units that are left.
     pub const fn left(&self) -> u32 {
         self.left
     }
 
-    /// Whether a step that takes `units` and cannot be interrupted may begin: they are left, or
-    /// hardly anything has been spent, so that there will not be more another time. What the step
-    /// takes is still to be spent.
+    /// Whether a step that costs `units` and cannot be interrupted may begin: if they are left, or
+    /// if less than an eighth of the budget has been spent, so that a later attempt would not have
+    /// more. The step's cost is not spent here.
     pub const fn has_room(&self, units: u32) -> bool {
         let most = self.whole - self.whole / 8;
         self.left >= if units < most { units } else { most }
     }
 
-    /// Whether the budget is used up.
+    /// Whether the budget is exhausted.
     pub const fn is_exhausted(&self) -> bool {
         self.left == 0
     }
 }
 
-/// Why a frame could not be acquired as a kind.
+/// The reason why a frame could not be acquired as a kind.
 #[derive(Debug)]
 pub enum AcquireError {
-    /// It is in use as something else.
+    /// It is in use as another kind.
     Conflict,
-    /// One of its entries is not admissible.
+    /// One of its entries is refused.
     Refused(Errno),
-    /// The budget is used up: the caller tries again and holds the promotion until then.
+    /// The budget is exhausted. The caller must retry, and hold the promotion until then.
     Preempted(Promotion),
 }
 
@@ -108,28 +108,29 @@ impl From<Errno> for AcquireError {
     }
 }
 
-/// Tables whose validation was interrupted. While this value lives, they keep their progress;
-/// dropping it gives it up.
+/// Tables whose validation was interrupted. They keep their progress while this value lives;
+/// dropping the value releases it.
 #[derive(Debug)]
 pub struct Promotion {
     frames: Vec<FrameRef>,
-    /// A root that is done, for a call that needs two.
+    /// A root that has been validated, for a call that needs two.
     root: Option<TypedRef<L4>>,
-    /// The attempt ended at a frame that another CPU was busy with.
-    gave_way: bool,
+    /// The attempt ended at a frame that was busy on another CPU.
+    ended_at_busy_frame: bool,
 }
 
-/// The most frames that a promotion takes over from another. A tree has four that are not done.
-const MOST_TAKEN_OVER: usize = 16;
+/// The maximum number of frames that a promotion keeps from an earlier one. A tree has at most four
+/// incomplete ones.
+const MAX_KEPT_FRAMES: usize = 16;
 
 impl Promotion {
     const fn empty() -> Self {
-        Self { frames: Vec::new(), root: None, gave_way: false }
+        Self { frames: Vec::new(), root: None, ended_at_busy_frame: false }
     }
 
-    /// One that ends at a frame which another CPU is busy with.
-    const fn giving_way() -> Self {
-        Self { frames: Vec::new(), root: None, gave_way: true }
+    /// A promotion without progress that ended at a frame that was busy on another CPU.
+    const fn ending_at_busy_frame() -> Self {
+        Self { frames: Vec::new(), root: None, ended_at_busy_frame: true }
     }
 
     /// Keeps a root that the same call has acquired before. Without a use it would be torn down,
@@ -140,25 +141,25 @@ impl Promotion {
         self
     }
 
-    /// The root that it keeps.
+    /// The root that is kept.
     pub fn root(&self) -> Option<Mfn> {
         self.root.as_ref().map(TypedRef::mfn)
     }
 
-    /// Replaces the promotion of the previous attempt. Progress that both keep stays, or each
-    /// attempt could undo the last one. All of it stays if this attempt gave way to another CPU,
-    /// since it may not have come as far.
+    /// Replaces the promotion of the previous attempt. Progress that both contain is kept;
+    /// otherwise each attempt could undo the previous one. If this attempt ended at a busy frame,
+    /// all of the previous progress is kept, since this attempt may have validated less.
     pub fn supersede(&mut self, mut former: Self) {
         former.frames.retain(|frame| !self.frames.contains(frame));
-        if self.gave_way {
-            // Those that are complete by now need not be kept.
+        if self.ended_at_busy_frame {
+            // Frames that are complete by now need not be kept.
             let unfinished = former.frames.extract_if(.., |frame| frame.slot().usage().count == 0);
-            self.frames.extend(unfinished.take(MOST_TAKEN_OVER));
+            self.frames.extend(unfinished.take(MAX_KEPT_FRAMES));
             self.root = self.root.take().or_else(|| former.root.take());
         }
     }
 
-    /// The frames whose progress it keeps.
+    /// The frames whose progress is kept.
     pub fn frames(&self) -> impl Iterator<Item = Mfn> {
         self.frames.iter().map(FrameRef::mfn)
     }
@@ -180,7 +181,8 @@ impl<K: Kind> TypedRef<K> {
     /// (or descriptors) is validated.
     ///
     /// # Errors
-    /// See [`AcquireError`]; after any of them nothing is held.
+    ///
+    /// See [`AcquireError`]. After an error no use is held.
     #[inline]
     pub fn acquire<A: Admission>(
         frame: FrameRef,
@@ -204,19 +206,19 @@ fn acquire<A: Admission>(
     budget: &mut Budget,
 ) -> Result<(), AcquireError> {
     let slot = frame.slot();
-    let mut looks = 0_u32;
+    let mut polls = 0_u32;
     loop {
         let usage = slot.usage();
         if usage.busy {
             if usage.kind != kind {
                 return Err(AcquireError::Conflict);
             }
-            // Other CPUs may take turns at the frame, each for a whole budget.
-            if looks >= FEWEST_LOOKS && budget.is_exhausted() {
-                return Err(AcquireError::Preempted(Promotion::giving_way()));
+            // Other CPUs may hold the frame in turn, each for a whole budget.
+            if polls >= MIN_POLLS && budget.is_exhausted() {
+                return Err(AcquireError::Preempted(Promotion::ending_at_busy_frame()));
             }
-            looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(LOOKS_PER_UNIT) {
+            polls = polls.wrapping_add(1);
+            if polls.is_multiple_of(POLLS_PER_UNIT) {
                 budget.spend(1);
             }
             crate::tlb::serve();
@@ -224,7 +226,7 @@ fn acquire<A: Admission>(
             continue;
         }
         let ready = usage.kind == kind && (usage.progress == ENTRIES || !kind.has_contents());
-        if usage.count != 0 && (!ready || usage.count >= MOST) {
+        if usage.count != 0 && (!ready || usage.count >= MAX_GUEST_REFERENCES) {
             return Err(AcquireError::Conflict);
         }
         if ready {
@@ -237,10 +239,10 @@ fn acquire<A: Admission>(
             continue;
         }
         if usage.kind != kind {
-            budget.spend(CHANGE_OF_KIND);
+            budget.spend(COST_CHANGE_OF_KIND);
             if !tear_down(frame, budget) {
-                // The reaper may have found the frame meanwhile and left it to the CPU that was
-                // busy with it.
+                // The reaper may have found the frame in the meantime and skipped it, because it
+                // was busy.
                 let mut promotion = Promotion::empty();
                 promotion.frames.push(frame.again());
                 finish_busy(frame, |usage| usage);
@@ -249,12 +251,12 @@ fn acquire<A: Admission>(
             change_kind(slot, usage.kind, kind);
         }
         let outcome = validate(frame, kind, admission, budget);
-        return finish(frame, outcome);
+        return finish_validation(frame, outcome);
     }
 }
 
-/// Gives a busy frame without owned entries its new kind, once no translation of its former use can
-/// exist any more (FT-3).
+/// Gives a busy frame without owned entries its new kind, after all translations of its former use
+/// have been flushed (FT-3).
 fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
     crate::counters::count(crate::counters::Counter::Promotions);
     if from != KindCode::None {
@@ -268,14 +270,14 @@ fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
     debug_assert!(changed.is_ok_and(|usage| usage.busy && usage.count == 0));
 }
 
-/// Ends a busy phase, after `change` of the state.
+/// Ends a busy phase after applying `change` to the state.
 pub(super) fn finish_busy(frame: &FrameRef, change: impl Fn(Use) -> Use) {
     let finished = frame.slot().update_usage(|usage| Some(Use { busy: false, ..change(usage) }));
     debug_assert!(finished.is_ok_and(|usage| usage.busy));
 }
 
-/// Leaves the busy phase of a validation: in use if it succeeded, partial otherwise.
-fn finish(frame: &FrameRef, outcome: Result<(), AcquireError>) -> Result<(), AcquireError> {
+/// Ends the busy phase of a validation: the frame is in use if it succeeded, partial otherwise.
+fn finish_validation(frame: &FrameRef, outcome: Result<(), AcquireError>) -> Result<(), AcquireError> {
     match outcome {
         Ok(()) => {
             finish_busy(frame, |usage| Use { count: 1, ..usage });
@@ -299,7 +301,7 @@ fn finish(frame: &FrameRef, outcome: Result<(), AcquireError>) -> Result<(), Acq
     }
 }
 
-/// Checks the entries of a busy frame from its progress on.
+/// Validates the entries of a busy frame from its progress on.
 fn validate<A: Admission>(
     frame: &FrameRef,
     kind: KindCode,
@@ -323,7 +325,7 @@ fn set_progress(frame: &FrameRef, progress: u16) {
 
 /// Validates an L1 table without preemption: 512 entries are well within a budget.
 fn validate_leaves<A: Admission>(frame: &FrameRef, admission: &mut A, budget: &mut Budget) -> Result<(), AcquireError> {
-    budget.spend(EMPTY_TABLE);
+    budget.spend(COST_TABLE_SCAN);
     let mut next = frame.slot().usage().progress;
     while let Some(index) = access::next_used(frame.mfn(), next) {
         budget.spend(1);
@@ -396,19 +398,19 @@ fn validate_descriptors(frame: &FrameRef, budget: &mut Budget) -> Result<(), Acq
     Ok(())
 }
 
-/// Releases what the entries of a busy frame own, from the last to the first. Returns `false` if
-/// the budget is used up.
+/// Releases the references of a busy frame's entries, from the last to the first. Returns `false`
+/// if the budget is exhausted.
 pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
     let usage = frame.slot().usage();
     let Some(level) = usage.kind.table_level() else { return true };
-    budget.spend(EMPTY_TABLE);
+    budget.spend(COST_TABLE_SCAN);
     let mut end = usage.progress;
     while let Some(index) = access::last_used(frame.mfn(), end) {
         if budget.is_exhausted() {
             set_progress(frame, index + 1);
             return false;
         }
-        budget.spend(if level == 1 { 1 } else { LINKED_TABLE });
+        budget.spend(if level == 1 { 1 } else { COST_TABLE_RELEASE });
         end = index;
         if level == 4 && root_slots::is_hypervisor_slot(index) {
             access::write_entry(frame.mfn(), index, 0);
@@ -416,9 +418,9 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
         }
         let raw = access::read_entry(frame.mfn(), index);
         match level {
-            // SAFETY: the entry is below the progress, so it owns what its bits stand for (FT-5).
-            // Only the thread that set BUSY is here (FT-4), and the progress ends below the entry
-            // before anybody else looks.
+            // SAFETY: the entry is below the progress, so it owns the reference named by its bits
+            // (FT-5). Only the thread that set BUSY is here (FT-4), and it moves the progress below
+            // the entry before it ends the busy phase.
             1 => drop(unsafe { Entry::<L1>::from_owned_bits(raw) }),
             // SAFETY: as above.
             2 => drop(unsafe { Entry::<L2>::from_owned_bits(raw) }),
@@ -433,8 +435,8 @@ pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
 }
 
 impl TypedRef<Descriptor> {
-    /// Replaces one descriptor by another that has been checked; `None` if the new one is not
-    /// admissible.
+    /// Replaces a descriptor by another one after validation. Returns `None` if the new one is
+    /// refused.
     pub fn replace_descriptor(&self, index: u16, raw: u64) -> Option<()> {
         let checked = check_descriptor(raw)?;
         (index < ENTRIES).then(|| access::write_entry(self.mfn(), index, checked))
@@ -452,7 +454,7 @@ mod tests {
 
     const GUEST: DomainId = DomainId(1);
 
-    /// Allows every table.
+    /// Admits every table.
     struct Tables;
 
     impl Admission for Tables {
@@ -469,7 +471,7 @@ mod tests {
         allocate(GUEST).expect("a free frame").into_reference()
     }
 
-    /// A frame that links `tables` once it is a table.
+    /// A frame whose entries link `tables`.
     fn linking(tables: &[FrameRef]) -> FrameRef {
         let upper = frame();
         for (index, table) in (0..).zip(tables) {
@@ -482,8 +484,8 @@ mod tests {
         frame.slot().update_usage(|usage| Some(Use { busy: true, ..usage })).unwrap();
     }
 
-    /// Tries to get a table which another CPU is busy with until `until_over`, or for so long that
-    /// the wait has not ended.
+    /// Tries to acquire a table that is busy on another CPU until `until_over`, or until the wait
+    /// is longer than any test.
     fn acquire_busy<K: Kind>(
         frame: &FrameRef,
         budget: u32,
@@ -525,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_gives_way_loses_nothing_of_the_one_before() {
+    fn an_attempt_that_ends_at_a_busy_frame_keeps_earlier_progress() {
         crate::hosted::start(64);
         let free = free_frames();
         let leaves = [frame(), frame()];
@@ -547,14 +549,14 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_torn_down_in_part_is_taken_up_by_somebody() {
+    fn a_partly_torn_down_table_is_held_by_a_promotion() {
         crate::hosted::start(1024);
         let free = free_frames();
         let frame = frame();
-        // A root, since that has entries, those of Paravane's slots.
+        // A root, because it has entries: those of Paravane's slots.
         let table = TypedRef::<L4>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)).unwrap();
         drop(table);
-        // Teardown finds the table while another CPU is at it, and takes it off its queue.
+        // Teardown finds the table while it is busy on another CPU, and removes it from the queue.
         frame.slot().update_usage(|usage| Some(Use { busy: true, ..usage })).unwrap();
         let waiting = Teardown::of(DomainId(1)).unwrap();
         assert!(waiting.advance(&mut Budget::new(10_000)));

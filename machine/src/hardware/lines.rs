@@ -1,5 +1,5 @@
-//! Interrupt lines: the inputs of the I/O APICs, by their global numbers. Those that Paravane uses
-//! itself are refused.
+//! Interrupt lines: the inputs of the I/O APICs, by GSI. Lines that Paravane uses itself are
+//! refused.
 
 use super::Hardware;
 use super::vector::Vector;
@@ -9,41 +9,41 @@ use crate::interrupts::{self, Redirection};
 pub use crate::interrupts::Wiring;
 
 impl Hardware {
-    /// How many numbers of lines there are: one more than the highest.
+    /// The number of lines: one more than the highest GSI.
     pub fn line_count(&self) -> u32 {
         interrupts::line_count()
     }
 
-    /// Whether there is such a line, and Paravane does not use it itself.
+    /// Whether the line exists and Paravane does not use it itself.
     pub fn has_line(&self, line: u32) -> bool {
         interrupts::is_free(line)
     }
 
-    /// How the firmware's tables say that a line is wired.
+    /// The trigger mode and polarity of a line according to the firmware's tables.
     pub fn default_wiring(&self, line: u32) -> Wiring {
         interrupts::default_wiring(line)
     }
 
-    /// Directs a line to a vector, masked.
+    /// Connects a line to a vector, masked.
     pub fn connect_line(&self, line: u32, wiring: Wiring, vector: &Vector) {
         if self.has_line(line) {
             interrupts::connect(line, Redirection { wiring, vector: vector.first(), cpu: vector.cpu() });
         }
     }
 
-    /// Masks a line, or lets its interrupts through.
+    /// Masks or unmasks a line.
     pub fn mask_line(&self, line: u32, masked: bool) {
         if self.has_line(line) {
             interrupts::set_masked(line, masked);
         }
     }
 
-    /// The number of the first line of the I/O APIC at a physical address.
+    /// The GSI of the first line of the I/O APIC at a physical address.
     pub fn first_line(&self, base: MachineAddr) -> Option<u32> {
         interrupts::first_line(base)
     }
 
-    /// Reads a register of the I/O APIC at a physical address; `None` if there is none.
+    /// Reads a register of the I/O APIC at a physical address; `None` if there is no I/O APIC.
     pub fn read_io_apic(&self, base: MachineAddr, register: u32) -> Option<u32> {
         interrupts::read_register(base, register)
     }

@@ -1,11 +1,10 @@
 //! The devices of the machine, for the hardware domain: frames of devices and firmware, I/O ports,
-//! interrupts. Every operation takes a [`Hardware`]. There is one such value; the privilege check
-//! keeps it and shows it for the hardware domain only.
+//! interrupts. Every operation takes a [`Hardware`]. There is one such value, which the hypervisor
+//! keeps and passes on only on behalf of the hardware domain.
 //!
-//! A device that its driver programs to do so writes to any memory, and there is no IOMMU in its
-//! way: the hardware domain is trusted with that (`docs/soundness.md`, "The hardware domain"). What
-//! these modules keep is that Paravane's own devices stay Paravane's, and that no frame of memory
-//! is mapped as if it were a device's.
+//! The hardware domain is trusted with the devices' DMA, since Paravane programs no IOMMU
+//! (`docs/soundness.md`, "Trust"). These modules ensure that Paravane's own devices stay under its
+//! control, and that no frame of RAM is mapped as a device frame.
 
 pub mod lines;
 pub mod msix;
@@ -21,7 +20,7 @@ use crate::{boot, processor, ram};
 pub use crate::device_memory::MAX_DEVICE_PAGES;
 pub use vector::VECTORS;
 
-/// The right to deal with devices.
+/// The permission to operate devices.
 #[derive(Debug)]
 pub struct Hardware {
     _private: (),
@@ -30,29 +29,29 @@ pub struct Hardware {
 /// The permitted use of a frame that is not the memory of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeviceFrame {
-    /// Nothing: it is RAM, an interrupt controller, or beyond the addresses of the processor.
+    /// Not accessible: RAM, an interrupt controller, or beyond the processor's physical addresses.
     Refused,
-    /// It may be read: Paravane uses it itself, and others look at it.
+    /// Readable: Paravane uses it itself, or the firmware's code does.
     ReadOnly,
-    /// It may be read and written.
+    /// Readable and writable.
     Writable,
 }
 
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
 impl Hardware {
-    /// The right itself, for the first caller.
+    /// The permission, for the first caller.
     pub fn claim() -> Option<Self> {
         let first = CLAIMED.compare_exchange(false, true, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         first.then_some(Self { _private: () })
     }
 
-    /// The shift keys as the BIOS saw them; `None` if there was none.
+    /// The state of the shift keys in the BIOS data area; `None` if there is no BIOS.
     pub fn keyboard_flags(&self) -> Option<u8> {
         ram::keyboard_flags()
     }
 
-    /// What the hardware domain may do to a frame that is no memory of a domain's.
+    /// The hardware domain's access to a frame that is not memory of a domain.
     pub fn device_frame(&self, mfn: Mfn) -> DeviceFrame {
         let memory = boot::memory();
         let is_ram = memory.ram.iter().any(|range| range.contains(&mfn.get()));

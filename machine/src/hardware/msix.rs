@@ -1,4 +1,4 @@
-//! MSI-X tables: messages in a device's memory, each with a mask. Paravane alone writes them.
+//! MSI-X tables: messages in device memory, each with a mask bit. Only Paravane writes them.
 
 use super::{DeviceFrame, Hardware};
 use crate::addr::{MachineAddr, Mfn};
@@ -15,8 +15,8 @@ pub struct Entry {
 }
 
 impl Hardware {
-    /// Entry `index` of the table at `table`. `None` if it does not lie in a device's memory, or
-    /// that cannot be mapped.
+    /// Entry `index` of the table at `table`. Returns `None` if it is not in device memory, or if
+    /// that memory cannot be mapped.
     pub fn msix_entry(&self, table: MachineAddr, index: u16) -> Option<Entry> {
         let address = table.get().checked_add(u64::from(index) * ENTRY_SIZE)?;
         let mfn = Mfn::containing(MachineAddr::new(address));
@@ -29,7 +29,8 @@ impl Hardware {
 }
 
 impl Entry {
-    /// Writes the message. The entry is masked meanwhile, and stays so if it was.
+    /// Writes the message. The entry is masked during the update, and stays masked if it was
+    /// before.
     pub fn set_message(&self, (address, data): (u64, u32)) {
         let control = self.read(3);
         self.write(3, control | MASKED);
@@ -37,11 +38,11 @@ impl Entry {
         self.write(1, low_u32(address >> 32));
         self.write(2, data);
         self.write(3, control);
-        // the device has seen it all when it has answered
+        // Reading flushes posted writes to the device.
         self.read(3);
     }
 
-    /// Masks the entry, or lets its interrupts through.
+    /// Masks or unmasks the entry.
     pub fn mask(&self, masked: bool) {
         self.write(3, self.read(3) & !MASKED | u32::from(masked));
         self.read(3);

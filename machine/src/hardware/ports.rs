@@ -1,4 +1,4 @@
-//! I/O ports. Those of devices that Paravane uses itself look like ports without a device.
+//! I/O ports. Those of devices that Paravane uses itself read as ports without a device.
 
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -10,13 +10,13 @@ use crate::ports::pci;
 
 pub use crate::ports::Width;
 
-/// Interrupt controllers and their edge/level registers are Paravane's, and the timer with its
-/// gate.
+/// Paravane's ports: the interrupt controllers with their edge/level registers, and the PIT with
+/// its gate.
 const OWN: [RangeInclusive<u16>; 4] = [0x20..=0x21, 0x40..=0x43, 0xa0..=0xa1, 0x4d0..=0x4d1];
 /// Registers of a serial port.
 const SERIAL_REGISTERS: u16 = 8;
 
-/// The address register of PCI configuration space as the hardware domain has set it.
+/// The address register of PCI configuration space as written by the hardware domain.
 static CONFIG_ADDRESS: AtomicU32 = AtomicU32::new(0);
 
 fn touches(range: &RangeInclusive<u16>, port: u16, width: Width) -> bool {

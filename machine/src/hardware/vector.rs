@@ -1,4 +1,5 @@
-//! Interrupt vectors as values: those of one CPU that stand for interrupts of the hardware domain.
+//! Interrupt vectors as values: vectors of a CPU that are assigned to the hardware domain's
+//! interrupts.
 
 use super::Hardware;
 use crate::addr::CpuId;
@@ -8,10 +9,10 @@ use crate::vectors::{DEVICES, LEGACY_SYSCALL};
 
 pub use crate::interrupts::Trigger;
 
-/// The vectors of each CPU that devices can have. The one that guests may raise stays free.
+/// The number of vectors of each CPU for devices. The vector that guests may raise is not used.
 pub const VECTORS: usize = (*DEVICES.end() - *DEVICES.start()) as usize;
 
-/// Consecutive vectors of one CPU, one for each of as many interrupts. Dropping the value frees
+/// Consecutive vectors of one CPU, one for each of consecutive interrupts. Dropping the value frees
 /// them.
 #[derive(Debug)]
 pub struct Vector {
@@ -20,16 +21,16 @@ pub struct Vector {
     count: u8,
 }
 
-/// The target of interrupts that is nearest to what was asked: a CPU whose number fits where
-/// devices write it.
+/// The interrupt target for a requested CPU: that CPU if its APIC ID fits the destination field of
+/// a message, otherwise the boot CPU.
 fn reachable(cpu: CpuId) -> CpuId {
     if per_cpu::apic_id(cpu) < 0xff { cpu } else { CpuId::BOOT }
 }
 
 impl Hardware {
-    /// Vectors on `cpu` (or the boot CPU, if devices cannot reach that one) for `count` interrupts
-    /// from number `interrupt` on; `preferred` if that is free. More than one are aligned to their
-    /// number, a power of two. `None` if there are none.
+    /// Allocates vectors on `cpu` (or the boot CPU, if devices cannot address `cpu`) for `count`
+    /// interrupts from number `interrupt` on; `preferred` if that is free. Several vectors are
+    /// aligned to their number, a power of two. Returns `None` if no vectors are free.
     pub fn allocate_vector(
         &self,
         interrupt: u32,
@@ -46,7 +47,7 @@ impl Hardware {
             for part in 0..count {
                 let number = first.checked_add(part).filter(|number| DEVICES.contains(number))?;
                 let interrupt = interrupt.checked_add(part.into())?;
-                // What has been claimed is released with the value.
+                // Vectors claimed so far are released with the value.
                 if number == LEGACY_SYSCALL || !vector_table::claim(cpu, number, interrupt, trigger) {
                     return None;
                 }
@@ -56,7 +57,7 @@ impl Hardware {
         })
     }
 
-    /// The number of an interrupt that has come in on this CPU.
+    /// Takes the number of an interrupt that has arrived on this CPU.
     pub fn take_interrupt(&self) -> Option<u32> {
         vector_table::take(per_cpu::current())
     }
@@ -73,7 +74,7 @@ impl Vector {
         self.first
     }
 
-    /// The message that raises the first: address and data. The low bits of the data choose among
+    /// The message that raises the first vector: address and data. The low bits of the data select
     /// the others.
     pub fn message(&self) -> (u64, u32) {
         let target = u64::from(per_cpu::apic_id(self.cpu) & 0xff);

@@ -1,9 +1,9 @@
 #![expect(unsafe_code, reason = "the global allocator")]
 //! Paravane's own heap: a region of RAM reserved at boot, and pieces of free memory that are added
-//! before it is used up, or where it has no room for an allocation. Where no memory is free, what
-//! guests can make grow stops growing while the reserve is left. An allocation that fails even so
-//! ends the host, if it is one that cannot fail; so what guests can make Paravane allocate without
-//! a look at the reserve is bounded by the hypervisor, for each pCPU.
+//! before it is exhausted, or when it has no room for an allocation. If no memory is free,
+//! structures that guests can grow stop growing while the reserve is left. If an infallible
+//! allocation fails nevertheless, the host stops. The hypervisor therefore bounds, for each pCPU,
+//! the memory that guests can make Paravane allocate without a check of the reserve.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
@@ -20,18 +20,18 @@ use crate::sync::{Level, SpinLock};
 
 struct Heap(SpinLock<Talc<Manual, DefaultBinning>>);
 
-/// Bytes of the heap, and of what has been allocated in it.
+/// Size of the heap, and of the memory allocated in it, in bytes.
 static SIZE: AtomicUsize = AtomicUsize::new(0);
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// What an allocation takes beside its own bytes, about.
-const OVERHEAD: usize = 16;
-/// What is added at a time. It stays the heap's.
+/// Approximate overhead of an allocation in bytes.
+const ALLOCATION_OVERHEAD: usize = 16;
+/// Size of the pieces that are added. They are never returned.
 const PIECE: usize = 256 << 10;
-/// What is kept for allocations that nobody asks for, beside what is kept for each pCPU.
+/// Reserve for allocations without a check, in addition to the reserve of each pCPU.
 const RESERVE: usize = 1 << 20;
-/// What the heap needs to keep account of a piece, at most.
-const SLACK: usize = 4096;
+/// Maximum overhead of a piece in bytes.
+const PIECE_OVERHEAD: usize = 4096;
 
 /// See `machine::heap`.
 pub fn has_room(bytes: usize) -> bool {
@@ -46,11 +46,11 @@ pub fn has_room(bytes: usize) -> bool {
     }
 }
 
-/// Adds a piece of free memory; `false` if there is none of that size.
+/// Adds a piece of free memory; returns `false` if no piece of that size is free.
 fn grow(bytes: usize) -> bool {
     let Some(piece) = Buffer::new(bytes) else { return false };
     let piece = piece.leak();
-    // SAFETY: the bytes are nobody else's for ever.
+    // SAFETY: the leaked bytes have no other owner.
     unsafe { add(piece.as_mut_ptr() as u64, piece.len()) };
     true
 }
@@ -63,32 +63,34 @@ pub fn usage() -> (usize, usize) {
 #[global_allocator]
 static HEAP: Heap = Heap(SpinLock::new(Level::Heap, Talc::new(Manual)));
 
-/// Gives the heap memory.
+/// Adds memory to the heap.
 ///
 /// # Safety
-/// The range must be mapped, writable, and nobody else's for ever.
+///
+/// The range must be mapped, writable, and permanently unused otherwise.
 pub(crate) unsafe fn add(start: u64, size: usize) {
     let mut heap = HEAP.0.lock();
-    // SAFETY: the caller vouches for the range.
+    // SAFETY: guaranteed by the caller.
     let claimed = unsafe { heap.claim(start as *mut u8, size) };
     assert!(claimed.is_some(), "the heap's region is too small");
     SIZE.fetch_add(size, Ordering::Relaxed);
 }
 
-// SAFETY: the allocator behind the lock keeps the contract; the lock serialises.
+// SAFETY: the inner allocator fulfils the contract, and the lock serialises its calls.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps `GlobalAlloc`'s contract, which is that of the inner allocator.
+        // SAFETY: the caller fulfils `GlobalAlloc`'s contract, which is also that of the inner
+        // allocator.
         let mut allocated = unsafe { self.0.lock().allocate(layout) };
         if allocated.is_none() {
-            let least = layout.size().saturating_add(layout.align()).saturating_add(SLACK);
+            let least = layout.size().saturating_add(layout.align()).saturating_add(PIECE_OVERHEAD);
             if grow(least.max(PIECE)) || grow(least) {
                 // SAFETY: as before.
                 allocated = unsafe { self.0.lock().allocate(layout) };
             }
         }
         if allocated.is_some() {
-            USED.fetch_add(layout.size() + OVERHEAD, Ordering::Relaxed);
+            USED.fetch_add(layout.size() + ALLOCATION_OVERHEAD, Ordering::Relaxed);
         }
         allocated.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
@@ -96,6 +98,6 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as in `alloc`.
         unsafe { self.0.lock().deallocate(pointer, layout) };
-        USED.fetch_sub(layout.size() + OVERHEAD, Ordering::Relaxed);
+        USED.fetch_sub(layout.size() + ALLOCATION_OVERHEAD, Ordering::Relaxed);
     }
 }

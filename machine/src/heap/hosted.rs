@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "a global allocator that counts")]
-//! The process's own heap, which a test can make short. It counts what each thread has allocated,
-//! and refuses allocations when a test wants it to.
+//! The process's heap, which a test can limit. It counts the allocations of each thread, and fails
+//! allocations on request of a test.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
@@ -11,12 +11,12 @@ use std::thread_local;
 
 static SHORT: AtomicBool = AtomicBool::new(false);
 
-/// What a thread has allocated and not given back; what others give back of it is not noticed.
+/// A thread's live allocations in bytes. Memory freed by other threads is not subtracted.
 #[derive(Clone, Copy)]
 struct Account {
     live: usize,
     most: usize,
-    /// An allocation of so many bytes fails.
+    /// Allocations of this size and above fail.
     refused: usize,
 }
 
@@ -29,7 +29,7 @@ struct Counting;
 #[global_allocator]
 static HEAP: Counting = Counting;
 
-/// Notes an allocation; `false` if it is refused.
+/// Counts an allocation; returns `false` if it is refused.
 fn note(bytes: usize) -> bool {
     let noted = ACCOUNT.try_with(|account| {
         let mut now = account.get();
@@ -41,17 +41,17 @@ fn note(bytes: usize) -> bool {
         account.set(now);
         true
     });
-    // A thread that ends has no account any more.
+    // The account of a thread that ends is gone.
     noted.unwrap_or(true)
 }
 
-// SAFETY: all is done by the system's allocator, or refused.
+// SAFETY: the system allocator handles all calls that are not refused.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !note(layout.size()) {
             return ptr::null_mut();
         }
-        // SAFETY: the caller keeps `GlobalAlloc`'s contract.
+        // SAFETY: the caller fulfils `GlobalAlloc`'s contract.
         unsafe { System.alloc(layout) }
     }
 
@@ -66,16 +66,16 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Makes the heap short, or not any more.
+/// Simulates a short heap, or a normal one.
 pub fn set_short(short: bool) {
     SHORT.store(short, Ordering::Relaxed);
 }
 
-/// Does `work`; how many bytes more than before this thread has had at a time meanwhile.
+/// Runs `work`, and returns the maximum increase of this thread's live allocations during it.
 pub fn most_allocated<R>(work: impl FnOnce() -> R) -> (R, usize) {
     let mut account = ACCOUNT.get();
     let former = account.most;
-    // What was allocated before, and may be given back, is not counted against it.
+    // Memory that was allocated before, and may be freed by `work`, is not subtracted.
     let before = account.live;
     account.most = before;
     ACCOUNT.set(account);
@@ -87,7 +87,7 @@ pub fn most_allocated<R>(work: impl FnOnce() -> R) -> (R, usize) {
     (result, most)
 }
 
-/// Does `work`, in which this thread gets no `bytes` bytes or more in one allocation.
+/// Runs `work` while allocations of `bytes` bytes or more by this thread fail.
 pub fn refusing<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
     ACCOUNT.set(Account { refused: bytes, ..ACCOUNT.get() });
     let result = work();
@@ -95,7 +95,7 @@ pub fn refusing<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// See `machine::heap`; nobody counts here.
+/// See `machine::heap`. The hosted heap has no size.
 pub const fn usage() -> (usize, usize) {
     (0, 0)
 }
@@ -111,7 +111,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn the_most_that_was_allocated_at_a_time_is_known() {
+    fn the_maximum_allocated_at_a_time_is_measured() {
         let kept: Vec<u8> = Vec::with_capacity(1000);
         let (_, most) = most_allocated(|| {
             drop(Vec::<u8>::with_capacity(300));

@@ -1,20 +1,20 @@
-//! What a loader and firmware leave in memory, read as at boot: for fuzz targets, which make that
-//! memory up.
+//! Parsing of a loader's and firmware's data as at boot, for fuzz targets, which generate that
+//! memory.
 
 use std::vec::Vec;
 
 use crate::boot::acpi::Acpi;
 use crate::boot::{BootInfo, Efi, EfiRange, multiboot};
 
-/// Where the made up memory begins: where a BIOS has ACPI's root pointer.
+/// Start of the generated memory: the area where a BIOS puts ACPI's root pointer.
 const BASE: u64 = 0xe_0000;
-/// Bytes of a table's header.
+/// Size of a table header in bytes.
 const HEADER: usize = 36;
 /// Where the root table points to its first entry.
 const SUM: usize = 9;
 
-/// Reads Multiboot information, of the second kind or the first, that begins a physical memory of
-/// these bytes.
+/// Parses Multiboot information, of version 2 or 1, at the start of a physical memory with these
+/// bytes.
 pub fn multiboot(second: bool, memory: &[u8]) {
     let read = |address: u64, to: &mut [u8]| {
         let start = address.checked_sub(BASE).and_then(|start| usize::try_from(start).ok());
@@ -30,7 +30,7 @@ pub fn multiboot(second: bool, memory: &[u8]) {
     assert!(info.command_line().is_ascii());
 }
 
-/// Reads ACPI's tables and EFI's system table from a physical memory of these bytes.
+/// Parses ACPI's tables and EFI's system table from a physical memory with these bytes.
 pub fn firmware(memory: &[u8]) {
     let map = |address: u64, length: u64| {
         let start = usize::try_from(address.checked_sub(BASE)?).ok()?;
@@ -41,8 +41,8 @@ pub fn firmware(memory: &[u8]) {
     let _ = Efi::read(&map, BASE, code.as_slice());
 }
 
-/// A memory with tables of these names and contents, whose sums are right, that the root pointer
-/// leads to. Addresses in a FADT lead to the table after it.
+/// A memory with tables of these names and contents, with correct checksums, and a root pointer to
+/// them. Addresses in a FADT point to the next table.
 pub fn tables(contents: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let mut memory = root_pointer();
     let mut entries = Vec::new();
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_that_are_made_up_are_found() {
+    fn generated_tables_are_found() {
         let memory = tables(&[(b"HPET", &[0; 20]), (b"APIC", &[1; 8])]);
         let map = |address: u64, length: u64| memory.get((address - BASE) as usize..)?.get(..length as usize);
         let acpi = Acpi::read(&map, Some(BASE)).expect("a root table");

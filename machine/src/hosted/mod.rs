@@ -1,16 +1,16 @@
-//! The machine inside a test process: how it starts, and what tests may do to it from outside.
+//! The machine inside a test process: its start, and the ways in which tests can control it.
 //!
-//! RAM is an allocation of the process, and CPUs are its threads. The hosted back end keeps the
-//! hardware's rules: page tables are walked as they are, regardless of the frame table.
+//! RAM is an allocation of the process, and CPUs are its threads. The hosted back end follows the
+//! hardware's rules: page tables are walked by their bits, regardless of the frame table.
 
 pub mod loader;
 
-/// The console that a test reads and types on.
+/// The console that a test reads and writes.
 pub mod console {
     pub use crate::console::backend::{has_room, read_byte, set_full, take_output, type_in, write};
 }
 
-/// Simulated memory of devices.
+/// Simulated device memory.
 pub mod device_memory {
     pub use crate::device_memory::backend::{read, write};
 }
@@ -20,7 +20,7 @@ pub mod firmware {
     pub use crate::firmware::install;
 }
 
-/// The heap that counts, and that is short on request.
+/// The heap, which counts allocations and can be limited.
 pub mod heap {
     pub use crate::heap::{most_allocated, refusing, set_short};
 }
@@ -30,7 +30,7 @@ pub mod io_apic {
     pub use crate::interrupts::{assert_line, is_masked};
 }
 
-/// The walk that the processor would do.
+/// The walk that the processor would perform.
 pub mod mmu {
     pub use crate::context::vcpu::mmu::{Access, walk};
 }
@@ -40,12 +40,12 @@ pub mod ports {
     pub use crate::ports::{config, set_config};
 }
 
-/// The clock, which a test may advance and stop.
+/// The clock, which a test can advance and stop.
 pub mod time {
     pub use crate::time::{advance, stop};
 }
 
-/// Threads that run as CPUs do.
+/// Running a thread with interrupts off, as a CPU in Paravane.
 pub mod tlb {
     pub use crate::tlb::with_interrupts_off;
 }
@@ -65,10 +65,11 @@ pub const SCREEN: Framebuffer = Framebuffer {
     vesa: Vesa { capabilities: 1, attributes: 0xbb },
 };
 
-/// Brings the machine up with `frames` frames of RAM, all of them free; once for each process.
+/// Starts the machine with `frames` frames of RAM, all of them free; once per process.
 ///
 /// # Panics
-/// If the machine is up already.
+///
+/// If the machine has been started already.
 pub fn start(frames: u64) {
     ram::init(frames);
     for number in 0..frames {

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "device registers in memory")]
-//! I/O APICs. Everything is masked except the interrupts that Paravane itself uses. The old
-//! controllers are silenced.
+//! I/O APICs. All lines are masked except those that Paravane itself uses. The legacy interrupt
+//! controllers are masked completely.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,26 +34,25 @@ static CONTROLLERS: Once<SpinLock<ArrayVec<Controller, MAX_IO_APICS>>> = Once::n
 impl Controller {
     fn read(&self, register: u32) -> u32 {
         self.select(register);
-        // SAFETY: the window register of a controller whose page is mapped for ever.
+        // SAFETY: the window register of a controller whose page stays mapped.
         unsafe { ((self.base + 0x10) as *const u32).read_volatile() }
     }
 
     fn write(&mut self, register: u32, value: u32) {
         self.select(register);
-        // SAFETY: as in `read`; redirection entries only decide about interrupts.
+        // SAFETY: as in `read`; redirection entries affect only interrupts.
         unsafe { ((self.base + 0x10) as *mut u32).write_volatile(value) };
     }
 
     fn select(&self, register: u32) {
-        // SAFETY: the index register of a controller whose page is mapped for ever; callers hold
-        // the lock.
+        // SAFETY: the index register of a controller whose page stays mapped; callers hold the
+        // lock.
         unsafe { (self.base as *mut u32).write_volatile(register) };
     }
 }
 
-/// Remaps the old controllers' vectors out of the way of exceptions, and masks them. To be done
-/// while the local APIC still listens to them, so that a request that they have raised is taken
-/// back.
+/// Remaps the legacy controllers' vectors above the exceptions, and masks them. Must be called
+/// while the local APIC still accepts their interrupts, so that a pending request is withdrawn.
 pub(crate) fn silence_old_controllers() {
     for (port, value) in [
         (0x20, 0x11),
@@ -71,7 +70,7 @@ pub(crate) fn silence_old_controllers() {
     }
 }
 
-/// Masks everything. `map` maps a controller's page and gives its address.
+/// Masks all lines. `map` maps a controller's page and returns its address.
 pub(crate) fn init(acpi: &Acpi, mut map: impl FnMut(u64) -> u64) {
     let mut controllers = ArrayVec::new();
     for found in &acpi.io_apics {
@@ -95,7 +94,7 @@ fn with_line<R>(line: u32, act: impl FnOnce(&mut Controller, u32) -> R) -> Optio
     Some(act(controller, register))
 }
 
-/// The line that an ISA interrupt arrives on, and how it is wired.
+/// The line of an ISA interrupt, and its wiring.
 fn isa_line(acpi: &Acpi, irq: u8) -> (u32, Wiring) {
     match acpi.overrides.iter().find(|entry| entry.irq == irq) {
         Some(entry) => {
@@ -106,7 +105,7 @@ fn isa_line(acpi: &Acpi, irq: u8) -> (u32, Wiring) {
     }
 }
 
-/// Sends an ISA interrupt to a vector of Paravane's own; `false` if there is no controller for it.
+/// Routes an ISA interrupt to a vector of Paravane; returns `false` if no controller has the line.
 pub(crate) fn route_isa(acpi: &Acpi, irq: u8, vector: u8, cpu: CpuId) -> bool {
     let (line, wiring) = isa_line(acpi, irq);
     let found = with_line(line, |controller, register| {
@@ -123,13 +122,13 @@ pub(crate) fn route_isa(acpi: &Acpi, irq: u8, vector: u8, cpu: CpuId) -> bool {
 fn write_entry(controller: &mut Controller, register: u32, redirection: &Redirection, masked: u32) {
     let level = if redirection.wiring.trigger == Trigger::Level { LEVEL } else { 0 };
     let polarity = if redirection.wiring.active_low { ACTIVE_LOW } else { 0 };
-    // masked first: the halves are written one after the other
+    // Masked first, because the halves are written separately.
     controller.write(register, MASKED);
     controller.write(register + 1, per_cpu::apic_id(redirection.cpu) << 24);
     controller.write(register, level | polarity | masked | u32::from(redirection.vector));
 }
 
-/// One more than the highest line.
+/// One more than the highest GSI.
 pub(crate) fn line_count() -> u32 {
     let controllers = CONTROLLERS.try_get().map(SpinLock::lock);
     let ends =
@@ -137,13 +136,13 @@ pub(crate) fn line_count() -> u32 {
     ends.max().unwrap_or(0)
 }
 
-/// Whether there is such a line, and it is not Paravane's own.
+/// Whether the line exists and Paravane does not use it.
 pub(crate) fn is_free(line: u32) -> bool {
     OWN_LINES.iter().all(|own| own.load(Ordering::Relaxed) != line) && with_line(line, |_, _| ()).is_some()
 }
 
-/// How the firmware's tables say that a line is wired: ISA's by the bus's rules and the exceptions
-/// listed, others by those of PCI.
+/// The wiring of a line according to the firmware's tables: ISA interrupts by the rules of that bus
+/// and the listed overrides, others by the rules of PCI.
 pub(crate) fn default_wiring(line: u32) -> Wiring {
     let isa = boot::acpi().and_then(|acpi| (0..16).map(|irq| isa_line(acpi, irq)).find(|&(found, _)| found == line));
     match isa {
@@ -152,12 +151,12 @@ pub(crate) fn default_wiring(line: u32) -> Wiring {
     }
 }
 
-/// Directs a line, masked.
+/// Connects a line, masked.
 pub(crate) fn connect(line: u32, redirection: Redirection) {
     with_line(line, |controller, register| write_entry(controller, register, &redirection, MASKED));
 }
 
-/// Masks a line, or takes that back.
+/// Masks or unmasks a line.
 pub(crate) fn set_masked(line: u32, masked: bool) {
     with_line(line, |controller, register| {
         let entry = controller.read(register) & !MASKED;

@@ -1,4 +1,4 @@
-//! A simulated I/O APIC of 24 lines. A test asserts a line; a level-triggered one that stays
+//! A simulated I/O APIC with 24 lines, which a test asserts. A level-triggered line that stays
 //! asserted interrupts again when it is unmasked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use crate::addr::MachineAddr;
 use crate::per_cpu::{self, Pending};
 
 const LINES: usize = 24;
-/// The line of the serial port, which is Paravane's.
+/// The line of the serial port, which Paravane uses.
 const SERIAL: u32 = 4;
 const BASE: u64 = 0xfec0_0000;
 
@@ -58,7 +58,7 @@ pub(crate) fn read_register(base: MachineAddr, register: u32) -> Option<u32> {
     (base.get() == BASE).then_some(if register == 1 { 0x0017_0020 } else { 0 })
 }
 
-/// Asserts a line, or takes that back; for tests.
+/// Asserts or deasserts a line; for tests.
 pub fn assert_line(line: u32, asserted: bool) {
     lock()[line as usize].asserted = asserted;
     service(line);

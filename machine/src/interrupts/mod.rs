@@ -1,9 +1,9 @@
-//! Interrupts of devices: how lines are wired and routed, and which of the hardware domain's
-//! interrupts each vector of each CPU stands for.
+//! Interrupts of devices: wiring and routing of lines, and the assignment of each CPU's vectors to
+//! the hardware domain's interrupts.
 //!
-//! An interrupt is acknowledged at once, so that none holds up another. One whose line stays
-//! asserted until its driver has served the device is masked before that, and unmasked when the
-//! hardware domain reports that it is done.
+//! An interrupt is acknowledged immediately, so that it does not delay others. A level-triggered
+//! line is masked before the acknowledgement, and unmasked when the hardware domain signals end of
+//! interrupt.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
@@ -18,25 +18,25 @@ pub(crate) use backend::{init, route_isa, silence_old_controllers};
 
 use crate::addr::CpuId;
 
-/// How a line asks for service.
+/// Trigger mode of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trigger {
-    /// By a change of the line, or by a message.
+    /// Triggered by an edge of the line, or by a message.
     Edge,
-    /// By the state of the line.
+    /// Triggered by the level of the line.
     Level,
 }
 
-/// How a line is wired.
+/// Trigger mode and polarity of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wiring {
     /// Edge or level.
     pub trigger: Trigger,
-    /// Whether low means asserted.
+    /// Whether the line is asserted when low.
     pub active_low: bool,
 }
 
-/// Where a line leads.
+/// The destination of a line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Redirection {
     pub(crate) wiring: Wiring,

@@ -1,4 +1,4 @@
-//! What each vector of each CPU stands for, and which vectors have come in.
+//! The assignment of each CPU's vectors, and the set of vectors that have arrived.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -6,11 +6,11 @@ use super::Trigger;
 use crate::addr::{CpuId, MAX_CPUS, PerCpu};
 use crate::integers::low_u8;
 
-/// In a target: the line has to be masked when its interrupt comes in.
+/// In a target: the line must be masked when its interrupt arrives.
 const LEVEL: u32 = 1 << 31;
 /// The interrupt number plus one, and [`LEVEL`]; zero while the vector is free.
 static TARGETS: PerCpu<[AtomicU32; 256]> = PerCpu::new([const { [const { AtomicU32::new(0) }; 256] }; MAX_CPUS]);
-/// Vectors that have come in and have not been taken yet.
+/// Vectors that have arrived and have not been taken yet.
 static ARRIVED: PerCpu<[AtomicU64; 4]> = PerCpu::new([const { [const { AtomicU64::new(0) }; 4] }; MAX_CPUS]);
 
 #[expect(clippy::indexing_slicing, reason = "there is a target for each vector")]
@@ -18,8 +18,8 @@ fn target_of(cpu: CpuId, vector: u8) -> &'static AtomicU32 {
     &TARGETS[cpu][usize::from(vector)]
 }
 
-/// Makes a vector stand for an interrupt. `false` if it stands for one already, or the number is
-/// too large.
+/// Assigns an interrupt to a vector. Returns `false` if the vector is assigned already, or the
+/// number is too large.
 pub(crate) fn claim(cpu: CpuId, vector: u8, interrupt: u32, trigger: Trigger) -> bool {
     let Some(number) = interrupt.checked_add(1) else { return false };
     let target = number & !LEVEL | if trigger == Trigger::Level { LEVEL } else { 0 };
@@ -32,7 +32,7 @@ pub(crate) fn release(cpu: CpuId, vector: u8) {
     target_of(cpu, vector).store(0, Ordering::SeqCst);
 }
 
-/// Records that a device's vector has come in on a CPU, before it is acknowledged there. Returns
+/// Records that a device's vector has arrived on a CPU, before it is acknowledged there. Returns
 /// `false` if the vector is free.
 pub(crate) fn arrived(cpu: CpuId, vector: u8) -> bool {
     let target = target_of(cpu, vector).load(Ordering::SeqCst);
@@ -48,7 +48,7 @@ pub(crate) fn arrived(cpu: CpuId, vector: u8) -> bool {
     true
 }
 
-/// Takes an interrupt that has come in on `cpu` and returns its number.
+/// Takes an interrupt that has arrived on `cpu` and returns its number.
 pub(crate) fn take(cpu: CpuId) -> Option<u32> {
     for (word, first) in ARRIVED[cpu].iter().zip((0..=u8::MAX).step_by(64)) {
         let mut arrived = word.load(Ordering::SeqCst);

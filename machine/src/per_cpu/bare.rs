@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "finds this CPU's page by the stack pointer")]
-//! The page of each CPU's window that the entry code reaches RIP-relative and Rust code by its
+//! The data page in each CPU's window. The entry code addresses it RIP-relative, Rust code by the
 //! stack pointer.
 
 use core::arch::asm;
@@ -24,28 +24,29 @@ pub(crate) struct TaskState {
     pub(crate) interrupt_stacks: [u64; 7],
     pub(crate) _reserved2: u64,
     pub(crate) _reserved3: u16,
-    /// Beyond the segment's limit: no port is open to ring 3.
+    /// Beyond the segment's limit: ring 3 has access to no port.
     pub(crate) io_map: u16,
 }
 
 const _: () = assert!(size_of::<TaskState>() == 104);
 
-/// One CPU's own page. The entry code depends on the offsets, which it takes by `offset_of!`.
+/// A CPU's own page. The entry code gets the offsets by `offset_of!`.
 #[repr(C)]
 pub(crate) struct CpuInfo {
-    /// The stack pointer of the guest while its system call is being recorded.
+    /// The guest's stack pointer during a system-call entry.
     pub(crate) scratch: u64,
     /// The end of the registers in the active context (as `rsp0`).
     pub(crate) registers_end: u64,
-    /// The active `GuestContext`; null while there is none. Only the entry code follows it.
+    /// The active `GuestContext`; null if there is none. Only the entry code dereferences it.
     pub(crate) context: *mut (),
-    /// Where the code of the entry page jumps to: `guest_trap_entry` in the image.
+    /// The jump target of the entry page's code: `guest_trap_entry` in the image.
     pub(crate) trap_entry: u64,
-    /// This CPU's local APIC id.
+    /// This CPU's local APIC ID.
     pub(crate) apic_id: u32,
-    /// Events that came in by interrupt ([`Pending`]).
+    /// Events recorded by interrupts ([`Pending`]).
     pub(crate) pending: AtomicU32,
-    /// The last fault in ring 0 that was foreseen: the vector, and the error code above it.
+    /// The last fault in ring 0 with an exception table entry: the vector, and the error code above
+    /// it.
     pub(crate) fault: u64,
     pub(crate) task_state: TaskState,
 }
@@ -55,12 +56,12 @@ const _: () = assert!(size_of::<CpuInfo>() <= 4096);
 /// Offset of `CpuInfo` in a CPU's window.
 pub(crate) const OFFSET: u64 = 0x1000;
 
-/// This CPU's window; on the boot stack, which lies in none, an address below the first.
+/// This CPU's window. On the boot stack, which is in no window, an address below the first one.
 #[inline]
 pub(crate) fn window() -> u64 {
     let window: u64;
-    // SAFETY: reads a register. What comes out is the same wherever on its stack a CPU is, so it
-    // may be taken for a constant (`pure`).
+    // SAFETY: reads a register. The result is the same anywhere on a CPU's stacks, so it may be
+    // treated as a constant (`pure`).
     unsafe {
         asm!("mov {window}, rsp", "and {window}, {mask}", window = out(reg) window,
              mask = const -layout::PER_CPU_SIZE.cast_signed(), options(pure, nomem, nostack));
@@ -68,16 +69,16 @@ pub(crate) fn window() -> u64 {
     window
 }
 
-/// This CPU's page, for fields that only this CPU, with interrupts off, writes.
+/// This CPU's page, for fields that only this CPU writes, with interrupts off.
 #[inline]
 pub(crate) fn own_info() -> *mut CpuInfo {
     (window() + OFFSET) as *mut CpuInfo
 }
 
-/// Sets where the next entry from ring 3 puts its frame.
+/// Sets the address at which the next entry from ring 3 pushes its frame.
 pub(crate) fn set_context(context: *mut (), registers_end: u64) {
     let info = own_info();
-    // SAFETY: the page is mapped from this CPU's start on, and only this CPU writes these fields.
+    // SAFETY: the page is mapped since this CPU was started, and only this CPU writes these fields.
     unsafe { (*info).context = context };
     // SAFETY: as above.
     unsafe { (*info).registers_end = registers_end };
@@ -86,15 +87,15 @@ pub(crate) fn set_context(context: *mut (), registers_end: u64) {
     unsafe { stack.write_unaligned(registers_end) };
 }
 
-/// Records a foreseen fault in ring 0.
+/// Records a fault in ring 0 with an exception table entry.
 pub(crate) fn note_host_fault(vector: u64, error_code: u64) {
-    // SAFETY: the page is mapped from this CPU's start on, and only this CPU writes the field.
+    // SAFETY: the page is mapped since this CPU was started, and only this CPU writes the field.
     unsafe { (*own_info()).fault = vector & 0xff | error_code << 32 };
 }
 
-/// Vector and error code of the last foreseen fault in ring 0.
+/// Vector and error code of the last fault in ring 0 with an exception table entry.
 pub(crate) fn host_fault() -> (u8, u32) {
-    // SAFETY: the page is mapped from this CPU's start on, and only this CPU writes the field.
+    // SAFETY: the page is mapped since this CPU was started, and only this CPU writes the field.
     let fault = unsafe { (*own_info()).fault };
     ((fault & 0xff) as u8, (fault >> 32) as u32)
 }
@@ -109,31 +110,31 @@ static ONLINE: AtomicUsize = AtomicUsize::new(1);
 /// The number of this CPU.
 #[inline]
 pub fn current() -> CpuId {
-    // The windows lie side by side in the order of their CPUs. On the boot stack, which lies
+    // The windows are contiguous and in the order of their CPUs. On the boot stack, which is
     // elsewhere, there is only one CPU.
     let number = window().wrapping_sub(layout::PER_CPU_BASE) / layout::PER_CPU_SIZE;
     u32::try_from(number).ok().and_then(CpuId::new).unwrap_or(CpuId::BOOT)
 }
 
-/// How many CPUs are running; they are numbered from zero.
+/// The number of running CPUs, which are numbered from zero.
 pub fn online() -> usize {
     ONLINE.load(Ordering::Acquire)
 }
 
-/// The CPUs that are running.
+/// The running CPUs.
 pub(crate) fn online_set() -> CpuSet {
     CpuSet::from_bits(u64::MAX >> (64 - online()))
 }
 
-/// Counts one more CPU as running.
+/// Counts this CPU as running.
 pub(crate) fn note_online() {
     ONLINE.fetch_add(1, Ordering::AcqRel);
 }
 
-/// The local APIC number of a CPU that has a window.
+/// The local APIC ID of a CPU that has a window.
 pub fn apic_id(cpu: CpuId) -> u32 {
-    // SAFETY: windows are built at boot for all CPUs that can run, and the number changes only
-    // before its CPU runs.
+    // SAFETY: boot builds windows for all CPUs that can run, and the ID changes only before its CPU
+    // runs.
     unsafe { (*info(cpu)).apic_id }
 }
 
@@ -143,7 +144,7 @@ pub(crate) fn record(event: Pending) {
     unsafe { (*own_info()).pending.fetch_or(event.bits(), Ordering::Relaxed) };
 }
 
-/// Returns this CPU's pending set and empties it.
+/// Returns this CPU's pending set and clears it.
 #[inline]
 pub(crate) fn take() -> Pending {
     if !any() {
@@ -153,7 +154,7 @@ pub(crate) fn take() -> Pending {
     Pending::from_bits_retain(unsafe { (*own_info()).pending.swap(0, Ordering::Relaxed) })
 }
 
-/// Whether this CPU's pending set has members.
+/// Whether this CPU's pending set is not empty.
 #[inline]
 pub(crate) fn any() -> bool {
     // SAFETY: as in `record`.
@@ -163,13 +164,13 @@ pub(crate) fn any() -> bool {
 /// The vCPU that each CPU runs: domain, vCPU and bit 63; zero for none.
 static RUNNING: PerCpu<AtomicU64> = PerCpu::new([const { AtomicU64::new(0) }; MAX_CPUS]);
 
-/// Notes which vCPU (domain and number) this CPU runs, for the message of a crash.
+/// Records the vCPU (domain and number) that this CPU runs, for crash messages.
 pub fn note_running(domain_and_vcpu: Option<(u16, u32)>) {
     let value = domain_and_vcpu.map_or(0, |(domain, vcpu)| u64::from(domain) << 32 | u64::from(vcpu) | 1 << 63);
     RUNNING[current()].store(value, Ordering::Relaxed);
 }
 
-/// The vCPU that a CPU has noted, as domain and number.
+/// The recorded vCPU of a CPU, as domain and number.
 pub(crate) fn running(cpu: CpuId) -> Option<(u16, u32)> {
     let running = RUNNING[cpu].load(Ordering::Relaxed);
     (running != 0).then_some((low_u16(running >> 32), low_u32(running)))

@@ -1,5 +1,5 @@
-//! Threads as CPUs: a thread becomes a CPU when it first asks which one it is, and its number is
-//! free again when it ends.
+//! Threads as CPUs: a thread becomes a CPU when it first queries its number. The number is free
+//! again when the thread ends.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Number {
     fn take() -> Self {
         let before = TAKEN.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |taken| Some(taken | (taken + 1)));
         let number = before.unwrap_or(u64::MAX).trailing_ones();
-        let cpu = CpuId::new(number).expect("no more threads at a time than there can be CPUs");
+        let cpu = CpuId::new(number).expect("at most MAX_CPUS threads exist at a time");
         ONLINE.fetch_max(cpu.index() + 1, Ordering::SeqCst);
         PENDING[cpu.index()].store(0, Ordering::SeqCst);
         deadline(cpu).store(NEVER, Ordering::SeqCst);
@@ -44,48 +44,48 @@ std::thread_local! {
 
 /// The number of this CPU.
 pub fn current() -> CpuId {
-    // A destructor of another thread-local value may run after the number's
+    // A destructor of another thread-local value may run after the number's.
     NUMBER.try_with(|number| number.0).unwrap_or(CpuId::BOOT)
 }
 
-/// How many CPUs have ever been running.
+/// The maximum number of CPUs that have run at a time.
 pub fn online() -> usize {
     ONLINE.load(Ordering::SeqCst)
 }
 
-/// The number of a CPU's local APIC.
+/// The local APIC ID of a CPU.
 pub const fn apic_id(cpu: CpuId) -> u32 {
     cpu.number()
 }
 
-/// Makes something pending on a CPU.
+/// Adds to a CPU's pending set.
 pub(crate) fn record(cpu: CpuId, event: Pending) {
     let _guard = WAKE.0.lock();
     PENDING[cpu.index()].fetch_or(event.bits(), Ordering::SeqCst);
     WAKE.1.notify_all();
 }
 
-/// Ignored: a test process has no crash message to show it in.
+/// Ignored: a test process prints no crash message.
 pub const fn note_running(_: Option<(u16, u32)>) {}
 
-/// Returns this CPU's pending set and empties it.
+/// Returns this CPU's pending set and clears it.
 pub(crate) fn take() -> Pending {
     Pending::from_bits_retain(PENDING[current().index()].swap(0, Ordering::SeqCst))
 }
 
-/// The deadline of a CPU's timer, in nanoseconds of the clock; [`NEVER`] if it has none.
+/// The deadline of a CPU's timer, in nanoseconds of the clock; [`NEVER`] if none is set.
 pub(crate) fn deadline(cpu: CpuId) -> &'static AtomicU64 {
     &DEADLINES[cpu.index()]
 }
 
-/// Waits until this CPU has something pending or `is_due`. Runs `meanwhile` about every
+/// Waits until this CPU's pending set is not empty, or `is_due`. Runs `meanwhile` about every
 /// millisecond.
 pub(crate) fn wait(is_due: impl Fn() -> bool, meanwhile: impl Fn()) {
     let here = current();
     meanwhile();
     let mut guard = WAKE.0.lock().unwrap_or_else(PoisonError::into_inner);
     while PENDING[here.index()].load(Ordering::SeqCst) == 0 && !is_due() {
-        // short, since the deadline may move with the clock
+        // Short, since the clock may be advanced.
         let waited = WAKE.1.wait_timeout(guard, Duration::from_millis(1));
         guard = waited.unwrap_or_else(PoisonError::into_inner).0;
         meanwhile();

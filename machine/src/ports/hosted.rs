@@ -1,5 +1,5 @@
-//! Simulated I/O ports: bytes that keep what was written last, all ones at first. Behind the ports
-//! of PCI configuration space stand registers of their own for each address.
+//! Simulated I/O ports: bytes that store the last value written, initially all ones. The data port
+//! of PCI configuration space has a separate register for each address.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ fn bytes(port: u16, width: Width) -> impl Iterator<Item = &'static AtomicU8> {
     PORTS.iter().skip(usize::from(port)).take(usize::from(width.bytes()))
 }
 
-/// A register of configuration space by the address that selects it; for tests.
+/// The register of configuration space at an address; for tests.
 pub fn config(address: u32) -> u32 {
     registers().get(&address).copied().unwrap_or(u32::MAX)
 }

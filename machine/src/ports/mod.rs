@@ -1,4 +1,5 @@
-//! I/O ports by number and width, and PCI configuration space, which two of them lead to.
+//! I/O ports by number and width, and PCI configuration space, which is accessed through two of
+//! them.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
@@ -9,7 +10,7 @@ pub(crate) mod pci;
 pub use backend::{config, set_config};
 pub(crate) use backend::{read, write};
 
-/// How much is moved at a time.
+/// Width of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Width {
     /// 8 bits.
@@ -21,7 +22,7 @@ pub enum Width {
 }
 
 impl Width {
-    /// In bytes.
+    /// The width in bytes.
     pub const fn bytes(self) -> u16 {
         match self {
             Self::Byte => 1,
@@ -30,7 +31,7 @@ impl Width {
         }
     }
 
-    /// All ones.
+    /// All ones in this width.
     pub const fn ones(self) -> u32 {
         match self {
             Self::Byte => 0xff,

@@ -1,5 +1,5 @@
-//! PCI configuration space through its two ports, which Paravane and the hardware domain share:
-//! each access sets the address first.
+//! PCI configuration space through its two ports, which Paravane and the hardware domain share.
+//! Each access sets the address first.
 
 use super::Width;
 use crate::sync::{Level, SpinLock};
@@ -45,7 +45,7 @@ pub(crate) fn write(function: Function, register: u8, width: Width, value: u32) 
     cycle(function.address(register), |data| super::write(data + offset(register, width), width, value));
 }
 
-/// Where in the data register an access of this width finds a register.
+/// The offset in the data register at which an access of this width finds a register.
 fn offset(register: u8, width: Width) -> u16 {
     u16::from(register & 3) & !(width.bytes() - 1)
 }

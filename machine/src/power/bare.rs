@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "ends the machine by a triple fault if nothing else does")]
-//! Switching off and restarting: by ACPI first, then by older methods.
+//! Power-off and restart: by ACPI, then by older methods.
 
 use core::arch::asm;
 
@@ -10,7 +10,7 @@ use crate::{boot, console, layout};
 const SLEEP_ENABLE: u16 = 1 << 13;
 const ACPI_ENABLED: u16 = 1;
 
-/// Switches the machine off (ACPI S5, or QEMU's debug-exit device); halts if it can't.
+/// Powers the machine off (ACPI S5, or QEMU's debug-exit device); halts if that fails.
 pub fn off() -> ! {
     if let Some(acpi) = boot::acpi()
         && let Some(types) = acpi.s5
@@ -43,9 +43,9 @@ pub fn reboot() -> ! {
     if let Some((register, value)) = boot::acpi().and_then(|acpi| acpi.reset) {
         match register.space {
             1 => port_write8(low_u16(register.address), value),
-            // only what boot has mapped
+            // Only addresses that boot has mapped.
             0 if register.address < 1 << 20 => {
-                // SAFETY: the first MiB is in the direct map; the firmware says that this byte
+                // SAFETY: the first MiB is in the direct map; according to the firmware, this byte
                 // resets the machine.
                 unsafe { (layout::direct(register.address) as *mut u8).write_volatile(value) };
             }
@@ -59,16 +59,16 @@ pub fn reboot() -> ! {
     port_write8(0x64, 0xfe);
     wait();
     let none = DescriptorTable { limit: 0, base: 0 };
-    // SAFETY: without an interrupt table the next fault resets the machine, which is the aim.
+    // SAFETY: without an interrupt table the next fault resets the machine, as intended.
     unsafe { asm!("lidt [{}]", "ud2", in(reg) &raw const none, options(noreturn)) };
 }
 
-/// Stops this CPU for good.
+/// Stops this CPU permanently.
 pub fn halt() -> ! {
     registers::halt_forever()
 }
 
-/// Gives a device time to act.
+/// Waits for a device to react.
 fn wait() {
     for _ in 0..100_000 {
         registers::port_read8(0x80);

@@ -1,7 +1,7 @@
-//! Ends of the simulated machine: the thread that asks panics, with a message that a test can
-//! expect.
+//! Power-off and restart of the simulated machine: the calling thread panics, with a message that a
+//! test can expect.
 
-/// Switches the machine off.
+/// Powers the machine off.
 pub fn off() -> ! {
     panic!("the machine was switched off");
 }
@@ -11,7 +11,7 @@ pub fn reboot() -> ! {
     panic!("the machine was restarted");
 }
 
-/// Stops this CPU for good.
+/// Stops this CPU permanently.
 pub fn halt() -> ! {
     panic!("the CPU was halted");
 }

@@ -1,4 +1,4 @@
-//! Switching the machine off, and restarting it.
+//! Power-off and restart of the machine.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "sets control registers")]
-//! Detection of the processor's features, and switching on those that Paravane uses. All CPUs are
-//! taken to be alike.
+//! Detection of the processor's features, and enabling those that Paravane uses. All CPUs are
+//! assumed to be identical.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +9,7 @@ use super::{Features, debug_registers};
 use crate::once::Once;
 
 static FEATURES: Once<Features> = Once::new();
-// Checked at each copy of guest memory and for each page-table entry.
+// Read at each copy of guest memory and for each page-table entry.
 static SMAP: AtomicBool = AtomicBool::new(false);
 static NO_EXECUTE: AtomicBool = AtomicBool::new(false);
 
@@ -27,41 +27,41 @@ const CR4_SMAP: u64 = 1 << 21;
 const EFER: u64 = 1 << 0 | 1 << 8 | 1 << 10; // SYSCALL, long mode
 const EFER_NO_EXECUTE: u64 = 1 << 11;
 
-/// Write-back, write-through, UC-, UC, write-combining, write-protected, UC, UC: the meaning that
-/// the interface gives to page attributes.
+/// Write-back, write-through, UC-, UC, write-combining, write-protected, UC, UC: the meaning of
+/// page attributes in the interface.
 const PAT: u64 = 0x0000_0501_0007_0406;
 
 /// x87, SSE, AVX and the three AVX-512 states.
 const XCR0_USED: u64 = 0xe7;
 
-/// What the processors can do.
+/// The processors' features.
 pub fn features() -> &'static Features {
     FEATURES.get()
 }
 
-/// Whether ring 0 needs permission to touch user pages.
+/// Whether ring 0 must enable access to user pages (SMAP).
 #[inline]
 pub(crate) fn smap() -> bool {
     SMAP.load(Ordering::Relaxed)
 }
 
-/// Whether page-table entries may carry the no-execute bit.
+/// Whether page-table entries may have the no-execute bit.
 #[inline]
 pub(crate) fn no_execute() -> bool {
     NO_EXECUTE.load(Ordering::Relaxed)
 }
 
-/// Whether QEMU emulates the processor. Its IRET and far RET in ring 3 read the stack with the
-/// rights of ring 0 (seen in 7.2), so with SMAP on, a guest's own would fault.
+/// Whether QEMU emulates the processor. In QEMU 7.2, IRET and far RET in ring 3 read the stack with
+/// the privileges of ring 0. With SMAP enabled, a guest's IRET would therefore fault.
 fn is_emulated() -> bool {
     let [_, b, c, d] = cpuid(0x4000_0000, 0);
     let is_virtual = cpuid(1, 0)[2] & 1 << 31 != 0;
-    // There is no heap yet to put the name together in.
+    // There is no heap yet to allocate the name.
     is_virtual
         && [b, c, d] == [u32::from_le_bytes(*b"TCGT"), u32::from_le_bytes(*b"CGTC"), u32::from_le_bytes(*b"GTCG")]
 }
 
-/// Detects the features, once, on the boot CPU.
+/// Detects the features on the boot CPU, once.
 pub(crate) fn detect() -> &'static Features {
     let max = cpuid(0, 0)[0];
     let max_extended = cpuid(0x8000_0000, 0)[0];
@@ -99,7 +99,7 @@ pub(crate) fn detect() -> &'static Features {
     if xsave {
         let [low, _, _, high] = leaf(13, 0);
         features.xcr0 = (u64::from(high) << 32 | u64::from(low)) & XCR0_USED;
-        // AVX-512 is used whole or not at all.
+        // AVX-512 is used either completely or not at all.
         if features.xcr0 & 0xe0 != 0xe0 || features.xcr0 & 4 == 0 {
             features.xcr0 &= 7;
         }
@@ -113,8 +113,8 @@ pub(crate) fn detect() -> &'static Features {
     FEATURES.set(features)
 }
 
-/// Sets this CPU's control and debug registers. CR4.FSGSBASE and TSD are each vCPU's own.
-/// No-execute has been switched on by the entry code already, where there is such a thing.
+/// Sets this CPU's control and debug registers. CR4.FSGSBASE and TSD are set per vCPU. The entry
+/// code has enabled no-execute already, if it is supported.
 pub(crate) fn enable() {
     let features = features();
     let mut cr4 = CR4_PAE | CR4_SSE | CR4_DEBUG_EXTENSIONS;
@@ -128,16 +128,16 @@ pub(crate) fn enable() {
     ] {
         cr4 |= if there { bit } else { 0 };
     }
-    // SAFETY: paging and protection stay on; nothing that Paravane uses is in a user page.
+    // SAFETY: paging and protection stay enabled; Paravane uses no user page.
     unsafe { registers::write_cr0(CR0) };
-    // SAFETY: only features that CPUID reports; Paravane's code keeps their rules.
+    // SAFETY: only features that CPUID reports; Paravane's code follows their rules.
     unsafe { registers::write_cr4(cr4) };
     if features.xcr0 != 0 {
-        // SAFETY: a subset of what CPUID reports, and OSXSAVE was set just now.
+        // SAFETY: a subset of the states that CPUID reports, and OSXSAVE has just been set.
         unsafe { registers::write_xcr0(features.xcr0) };
     }
     let efer = EFER | if features.no_execute { EFER_NO_EXECUTE } else { 0 };
-    // SAFETY: keeps long mode and no-execute as they are and adds SYSCALL.
+    // SAFETY: keeps long mode and no-execute unchanged and adds SYSCALL.
     unsafe { registers::write_msr(msr::EFER, efer) };
     // SAFETY: attribute 0 keeps its meaning, write-back; the others are not in use yet.
     unsafe { registers::write_msr(msr::PAT, PAT) };
@@ -146,7 +146,7 @@ pub(crate) fn enable() {
     NO_EXECUTE.store(features.no_execute, Ordering::Relaxed);
 }
 
-/// Writes back and empties the caches of this CPU.
+/// Writes back and invalidates the caches of this CPU.
 pub(super) fn write_back_caches() {
     registers::wbinvd();
 }

@@ -1,19 +1,19 @@
 #![expect(unsafe_code, reason = "writes debug registers")]
-//! The processor's debug registers. A vCPU's breakpoints are in them only while it is active and
-//! has one enabled; otherwise they are at rest, so that no vCPU meets another's.
+//! The processor's debug registers. They contain a vCPU's breakpoints only while it is active and
+//! has one enabled. Otherwise they have their reset values, so that no vCPU sees another's.
 
 use core::arch::asm;
 
-/// DR6 with nothing to report, DR7 with no breakpoint enabled.
+/// Reset values: DR6 without status, DR7 without an enabled breakpoint.
 const STATUS_AT_REST: u64 = 0xffff_0ff0;
 const CONTROL_AT_REST: u64 = 0x400;
-/// What DR6 reports: four breakpoints, general detect, single step, task switch.
+/// Status bits of DR6: four breakpoints, general detect, single step, task switch.
 const STATUS: u64 = 0xe00f;
 
 macro_rules! write {
     ($register:literal, $value:expr) => {
         // SAFETY: breakpoints watch guest addresses only (`debug_register_is_legal`), and DR7 never
-        // asks for the general detect trap.
+        // enables general detect.
         unsafe {
             asm!(concat!("mov ", $register, ", {}"), in(reg) $value, options(nomem, nostack, preserves_flags))
         }
@@ -27,7 +27,7 @@ fn write_addresses([first, second, third, fourth]: [u64; 4]) {
     write!("dr3", fourth);
 }
 
-/// Puts this CPU's registers at rest, whatever the firmware has left in them.
+/// Resets this CPU's registers, whatever the firmware has stored in them.
 pub(crate) fn reset() {
     clear_breakpoints();
     clear_status();
@@ -39,18 +39,18 @@ pub(crate) fn load_breakpoints(addresses: [u64; 4], control: u64) {
     write!("dr7", control);
 }
 
-/// Takes all breakpoints out of this CPU.
+/// Disables and clears all breakpoints of this CPU.
 pub(crate) fn clear_breakpoints() {
     write!("dr7", CONTROL_AT_REST);
     write_addresses([0; 4]);
 }
 
-/// Forgets what a debug exception has reported.
+/// Resets the status of debug exceptions.
 pub(crate) fn clear_status() {
     write!("dr6", STATUS_AT_REST);
 }
 
-/// Takes the status that the processor reports in DR6, which is at rest afterwards.
+/// Returns the status in DR6, and resets it.
 pub(crate) fn take_status() -> u64 {
     let status: u64;
     // SAFETY: reads a debug register.

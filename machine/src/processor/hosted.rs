@@ -2,7 +2,7 @@
 
 use super::Features;
 
-/// What the simulated processors can do.
+/// The features of the simulated processors.
 pub fn features() -> &'static Features {
     static FEATURES: Features = Features {
         no_execute: true,
@@ -27,5 +27,5 @@ pub fn features() -> &'static Features {
     &FEATURES
 }
 
-/// There is nothing to be written back.
+/// There are no caches.
 pub(super) const fn write_back_caches() {}

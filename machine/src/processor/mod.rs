@@ -1,7 +1,7 @@
-//! The processor: what it can do, its control and debug registers, and its privileged instructions,
-//! one wrapper each.
+//! The processor: its features, control and debug registers, and privileged instructions, with one
+//! wrapper each.
 //!
-//! All CPUs are taken to be alike. Every feature in [`Features`] is switched on at boot, except
+//! All CPUs are assumed to be identical. Every feature in [`Features`] is enabled at boot, except
 //! PCID.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
@@ -18,7 +18,7 @@ pub(crate) use backend::{detect, enable, no_execute, smap};
 
 use crate::counters::{Counter, count};
 
-/// What the processors can do.
+/// The processors' features.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the architecture's")]
 pub struct Features {
@@ -41,19 +41,19 @@ pub struct Features {
     pub physical_bits: u32,
     /// Extended states that are enabled; zero without XSAVE.
     pub xcr0: u64,
-    /// Bytes that XSAVE writes for all of them; 512 without XSAVE.
+    /// Size of the XSAVE image of all these states in bytes; 512 without XSAVE.
     pub xsave_size: u32,
 }
 
-/// Writes back and empties the caches of this CPU and those that it shares. This can take
-/// milliseconds on a real machine, with interrupts off, so only domains with devices may ask for
-/// it.
+/// Writes back and invalidates the caches of this CPU, including those that it shares. This can
+/// take milliseconds on real hardware, with interrupts off, so only domains with devices may
+/// request it.
 pub fn write_back_caches() {
     count(Counter::CacheFlushes);
     backend::write_back_caches();
 }
 
-/// What this processor answers to CPUID: EAX, EBX, ECX, EDX.
+/// The result of CPUID on this processor: EAX, EBX, ECX, EDX.
 pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     let answer = core::arch::x86_64::__cpuid_count(leaf, subleaf);
     [answer.eax, answer.ebx, answer.ecx, answer.edx]

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "single privileged instructions")]
-//! Wrappers of single instructions. Reading is safe; writing is `unsafe` where the value decides
-//! what memory means.
+//! Wrappers of single instructions. Reading is safe. Writing is `unsafe` if the value affects the
+//! meaning of memory.
 
 use core::arch::asm;
 
@@ -30,7 +30,7 @@ pub(crate) struct DescriptorTable {
     pub(crate) base: u64,
 }
 
-/// An instruction of three bytes that does nothing (Intel SDM volume 2, NOP).
+/// A three-byte no-op (Intel SDM volume 2, NOP).
 pub(crate) const NO_OPERATION: [u8; 3] = [0x0f, 0x1f, 0x00];
 
 macro_rules! readers {
@@ -63,9 +63,9 @@ macro_rules! writers {
         $(#[$doc])*
         ///
         /// # Safety
-        /// The value must keep everything that Rust code relies on mapped as it is.
+        /// The value must keep all memory that Rust code uses mapped as before.
         pub(crate) unsafe fn $name(value: u64) {
-            // SAFETY: the caller vouches for the value.
+            // SAFETY: guaranteed by the caller.
             unsafe { asm!($text, in(reg) value, options(nostack, preserves_flags)) };
         }
     )* };
@@ -83,8 +83,8 @@ writers! {
 /// Reads a model-specific register that is known to exist.
 pub(crate) fn read_msr(number: u32) -> u64 {
     let (low, high): (u32, u32);
-    // SAFETY: reading an MSR does not change memory; one that does not exist faults into the panic
-    // path.
+    // SAFETY: reading an MSR does not change memory. One that does not exist faults, which ends in
+    // a panic.
     unsafe {
         asm!("rdmsr", in("ecx") number, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
     }
@@ -94,32 +94,32 @@ pub(crate) fn read_msr(number: u32) -> u64 {
 /// Writes a model-specific register.
 ///
 /// # Safety
-/// The value must not break what Rust code relies on.
+/// The value must not violate an assumption of Rust code.
 pub(crate) unsafe fn write_msr(number: u32, value: u64) {
     counters::count(Counter::MsrWrites);
     let (low, high) = (low_u32(value), low_u32(value >> 32));
-    // SAFETY: the caller vouches for the value.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         asm!("wrmsr", in("ecx") number, in("eax") low, in("edx") high, options(nostack, preserves_flags));
     }
 }
 
-/// Writes back and empties the caches.
+/// Writes back and invalidates the caches.
 pub(crate) fn wbinvd() {
-    // SAFETY: what is in the caches is in memory afterwards; nothing changes for the program.
+    // SAFETY: writes cached data to memory, which the program cannot observe.
     unsafe { asm!("wbinvd", options(nostack, preserves_flags)) };
 }
 
 /// Reads a byte from an I/O port.
 pub(crate) fn port_read8(port: u16) -> u8 {
     let value: u8;
-    // SAFETY: Paravane programs no device by ports that could write to its memory; reading changes
-    // device state only.
+    // SAFETY: Paravane programs by ports no device that could write to its memory. Reading changes
+    // only device state.
     unsafe { asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags)) };
     value
 }
 
-/// Writes a byte to an I/O port of a device that does no DMA.
+/// Writes a byte to an I/O port of a device without DMA.
 pub(crate) fn port_write8(port: u16, value: u8) {
     // SAFETY: the ports used (serial, interrupt controller, timer, RTC, reset) belong to devices
     // without DMA.
@@ -134,7 +134,7 @@ pub(crate) fn port_read16(port: u16) -> u16 {
     value
 }
 
-/// Writes a word to an I/O port of a device that does no DMA.
+/// Writes a word to an I/O port of a device without DMA.
 pub(crate) fn port_write16(port: u16, value: u16) {
     // SAFETY: as in `port_write8`; word ports are the power management registers.
     unsafe { asm!("out dx, ax", in("dx") port, in("ax") value, options(nomem, nostack, preserves_flags)) };
@@ -150,8 +150,8 @@ pub(crate) fn port_read32(port: u16) -> u32 {
 
 /// Writes a double word to an I/O port.
 pub(crate) fn port_write32(port: u16, value: u32) {
-    // SAFETY: Paravane itself writes double words to the address of PCI configuration space only;
-    // what the hardware domain writes it is trusted with.
+    // SAFETY: Paravane itself writes double words only to the address register of PCI configuration
+    // space. The hardware domain is trusted with the values that it writes.
     unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack, preserves_flags)) };
 }
 
@@ -178,10 +178,10 @@ pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     [result.eax, result.ebx, result.ecx, result.edx]
 }
 
-/// Forgets the translation of one page on this CPU.
+/// Flushes the translation of one page on this CPU.
 pub(crate) fn invalidate_page(address: u64) {
     counters::count(Counter::PageFlushes);
-    // SAFETY: dropping a cached translation only makes the CPU look at the tables again.
+    // SAFETY: flushing a cached translation only makes the CPU walk the tables again.
     unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack, preserves_flags)) };
 }
 
@@ -191,35 +191,35 @@ pub(crate) fn invalidate_page(address: u64) {
 /// The mask must be legal on this CPU and CR4.OSXSAVE set.
 pub(crate) unsafe fn write_xcr0(mask: u64) {
     let (low, high) = (low_u32(mask), low_u32(mask >> 32));
-    // SAFETY: the caller vouches for the mask; extended state is not used by Paravane's own code.
+    // SAFETY: guaranteed by the caller; Paravane's own code does not use extended state.
     unsafe { asm!("xsetbv", in("ecx") 0, in("eax") low, in("edx") high, options(nomem, nostack)) };
 }
 
-/// Waits for an interrupt: lets one in, halts, and keeps interrupts out again. Pending ones are
-/// seen before the halt.
+/// Waits for an interrupt: enables interrupts, halts, and disables interrupts again. A pending
+/// interrupt ends the halt.
 ///
 /// # Safety
 /// This CPU's interrupt table must be loaded and no lock held that a handler takes.
 pub(crate) unsafe fn halt_for_interrupt() {
-    // SAFETY: the shadow of STI closes the gap before HLT; the caller vouches for handlers and
-    // locks.
+    // SAFETY: the interrupt shadow of STI closes the race before HLT. The caller guarantees
+    // handlers and locks.
     unsafe { asm!("sti", "hlt", "cli") };
 }
 
-/// Lets pending interrupts in, then switches them off again.
+/// Enables interrupts, so that pending ones are accepted, then disables them again.
 ///
 /// # Safety
 /// As [`halt_for_interrupt`].
 pub(crate) unsafe fn open_for_interrupts() {
-    // SAFETY: interrupts are taken after the instruction that follows STI, the NOP; the caller
-    // vouches for handlers and locks.
+    // SAFETY: interrupts are accepted after the instruction that follows STI, the NOP. The caller
+    // guarantees handlers and locks.
     unsafe { asm!("sti", "nop", "cli") };
 }
 
-/// Stops this CPU for good.
+/// Stops this CPU permanently.
 pub(crate) fn halt_forever() -> ! {
     loop {
-        // SAFETY: interrupts stay off, so nothing runs after this.
+        // SAFETY: interrupts stay disabled, so nothing runs after this.
         unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
     }
 }

@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "forms pointers into the direct map and copies shared memory")]
-//! Machine memory as Paravane reaches it: the frame table, the direct map, the M2P.
+//! Paravane's access to machine memory: the frame table, the direct map, the M2P.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use crate::layout;
 use crate::once::Once;
 pub(crate) use crate::processor::no_execute;
 
-/// What boot has found out and set up.
+/// The results of boot.
 pub(crate) struct Ram {
     /// The M2P in the direct map.
     pub(crate) m2p: u64,
@@ -19,17 +19,17 @@ pub(crate) struct Ram {
 
 static RAM: Once<Ram> = Once::new();
 
-/// Frames that the frame table covers; all of them are in the direct map. Beside the rest, since
-/// each reference asks for it.
+/// Number of frames that the frame table covers; all of them are in the direct map. Separate from
+/// `RAM`, since it is read for each reference.
 static FRAME_COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// Publishes what boot has set up; the frame table covers `frame_count` frames.
+/// Publishes the results of boot; the frame table covers `frame_count` frames.
 pub(crate) fn init(ram: Ram, frame_count: u64) {
     RAM.set(ram);
     FRAME_COUNT.store(frame_count, Ordering::Release);
 }
 
-/// How many frames the frame table covers; zero until that is there.
+/// The number of frames that the frame table covers; zero until it exists.
 #[inline]
 pub(crate) fn frame_count() -> u64 {
     FRAME_COUNT.load(Ordering::Relaxed)
@@ -45,12 +45,12 @@ pub(crate) const fn direct_map(mfn: Mfn) -> *mut u8 {
     layout::direct(mfn.address().get()) as *mut u8
 }
 
-/// The M2P as Paravane writes it; guests see the same memory read-only elsewhere.
+/// The M2P, writable by Paravane. Guests see the same memory read-only at another address.
 pub(crate) fn m2p() -> *mut u64 {
     RAM.get().m2p as *mut u64
 }
 
-/// The first of the frames, all in a row, that the M2P lies in.
+/// The first of the contiguous frames that contain the M2P.
 pub(crate) fn m2p_frame() -> Option<Mfn> {
     RAM.try_get().map(|ram| Mfn::new((ram.m2p - layout::DIRECT_MAP_BASE) >> 12))
 }
@@ -60,13 +60,13 @@ pub(crate) fn root_entry(slot: usize) -> u64 {
     RAM.get().root_entries[slot]
 }
 
-/// Copies memory that others may be writing: one instruction, so that the compiler assumes nothing
-/// about what it reads.
+/// Copies memory that others may write concurrently. It is one instruction, so that the compiler
+/// assumes nothing about the data.
 ///
 /// # Safety
-/// Both ranges must be mapped, the target writable and not borrowed by Rust code elsewhere.
+/// Both ranges must be mapped, and the target must be writable and not borrowed by other Rust code.
 pub(crate) unsafe fn shared_copy(to: *mut u8, from: *const u8, length: usize) {
-    // SAFETY: the caller vouches for the ranges; the direction flag is clear throughout Paravane.
+    // SAFETY: the caller guarantees the ranges; the direction flag is always clear in Paravane.
     unsafe {
         asm!(
             "rep movsb",
@@ -78,9 +78,9 @@ pub(crate) unsafe fn shared_copy(to: *mut u8, from: *const u8, length: usize) {
     }
 }
 
-/// The byte of the BIOS's data area with the state of the shift keys.
+/// The state of the shift keys in the BIOS data area.
 pub(crate) fn keyboard_flags() -> Option<u8> {
-    // SAFETY: the first page is in the direct map and is never given out.
+    // SAFETY: the first page is in the direct map and is never allocated.
     let byte = unsafe { (layout::direct(0x417) as *const u8).read_volatile() };
     Some(byte)
 }

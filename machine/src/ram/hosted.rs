@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "hands out pointers into the simulated memory")]
+#![expect(unsafe_code, reason = "returns pointers into the simulated memory")]
 //! Machine memory of the test process: one allocation that is never freed, with a frame table and
 //! an M2P beside it.
 
@@ -55,12 +55,13 @@ pub(crate) fn m2p() -> *mut u64 {
     core::ptr::with_exposed_provenance_mut(RAM.get().m2p)
 }
 
-/// The simulated M2P lies outside the simulated memory.
+/// The simulated M2P is outside the simulated memory.
 pub(crate) const fn m2p_frame() -> Option<Mfn> {
     None
 }
 
-/// Marks that the simulated walk recognises as Paravane's own; no frame lies there.
+/// Markers that the simulated walk recognises as Paravane's own entries; no frame has these
+/// numbers.
 pub(crate) const fn root_entry(slot: usize) -> u64 {
     0x000f_ffff_ffff_0001 - ((slot as u64) << 12)
 }
@@ -69,25 +70,25 @@ pub(crate) const fn no_execute() -> bool {
     true
 }
 
-/// Copies byte by byte with atomic accesses, so that threads racing on guest memory are no data
-/// race to the tools that watch.
+/// Copies byte by byte with atomic accesses, so that concurrent accesses to guest memory are not a
+/// data race for Miri and sanitisers.
 ///
 /// # Safety
-/// Both ranges must be valid; the one in simulated memory may be accessed by others atomically.
+/// Both ranges must be valid; others may access the one in simulated memory atomically.
 pub(crate) unsafe fn shared_copy(to: *mut u8, from: *const u8, length: usize) {
     for index in 0..length {
-        // SAFETY: the caller vouches for the range.
+        // SAFETY: guaranteed by the caller.
         let from = unsafe { from.add(index) }.cast::<AtomicU8>();
-        // SAFETY: the caller vouches for the range.
+        // SAFETY: guaranteed by the caller.
         let to = unsafe { to.add(index) }.cast::<AtomicU8>();
-        // SAFETY: the byte is valid, and shared memory is only accessed atomically.
+        // SAFETY: the byte is valid, and shared memory is accessed only atomically.
         let byte = unsafe { &*from }.load(Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { &*to }.store(byte, Ordering::Relaxed);
     }
 }
 
-/// No BIOS has run here.
+/// There is no BIOS.
 pub(crate) const fn keyboard_flags() -> Option<u8> {
     None
 }

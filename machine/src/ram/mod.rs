@@ -1,7 +1,6 @@
-//! Machine memory as Paravane reaches it: the direct map, and where the frame table and the M2P
-//! lie.
+//! Paravane's access to machine memory: the direct map, the frame table and the M2P.
 //!
-//! What the modules above make of a pointer from here is their responsibility.
+//! The modules above are responsible for the use of the pointers returned here.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
@@ -9,5 +8,5 @@ mod backend;
 
 pub(crate) use backend::*;
 
-/// Bytes of a slot of the frame table.
+/// Size of a slot of the frame table in bytes.
 pub(crate) const FRAME_SLOT_SIZE: usize = 32;

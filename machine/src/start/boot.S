@@ -1,14 +1,14 @@
 # Entry from a Multiboot loader: 32-bit protected mode, flat segments, paging off, interrupts off;
-# eax = loader magic, ebx = physical address of the boot information. Builds boot page tables (2 MiB
-# pages, first 4 GiB at 0, at the direct map, and the first GiB at the image's address), goes to
-# long mode and calls start_boot_cpu(magic, information) on the boot stack at the image's high
-# address.
+# eax = loader magic, ebx = physical address of the boot information.
+# Builds boot page tables (2 MiB pages; the first 4 GiB at 0 and at the direct map, the first GiB at
+# the image's address), enters long mode and calls start_boot_cpu(magic, information) on the boot
+# stack at the image's high address.
 .set OFFSET, {image_offset}
 .set CR4_PAE, 0x20
 .set CR0_LONG_MODE, 0x80010011          # PG, WP, ET, PE
 .set EFER_LONG_MODE, 0x100
 .set EFER_NO_EXECUTE, 0x800
-.set MB1_FLAGS, 0x00010003              # modules page aligned, memory information, address fields valid
+.set MB1_FLAGS, 0x00010003              # page-aligned modules, memory map, address fields
 .set MB2_LENGTH, multiboot2_end - multiboot2_start
 
 .section .boot.header, "a", @progbits
@@ -19,7 +19,7 @@ multiboot1_start:
     .long -(0x1badb002 + MB1_FLAGS)
     .long multiboot1_start - OFFSET     # header address
     .long __image_start - OFFSET        # load address
-    .long __file_end - OFFSET           # end of what is loaded
+    .long __file_end - OFFSET           # end of loaded bytes
     .long __image_end - OFFSET          # end of zeroed memory
     .long boot_entry - OFFSET           # entry
 .balign 8
@@ -42,7 +42,7 @@ multiboot2_start:
 .balign 8                               # modules page aligned
     .short 6, 0
     .long 8
-.balign 8                               # consoles: EGA text will do (bit 1), and none need be there; optional
+.balign 8                               # console: EGA text is supported (bit 1); optional
     .short 4, 1
     .long 12
     .long 2
@@ -128,7 +128,7 @@ boot_entry:
     mov cr4, eax
     mov eax, offset low_boot_l4
     mov cr3, eax
-    mov ecx, {msr_efer}                 # long mode, and no-execute where there is such a thing
+    mov ecx, {msr_efer}                 # long mode, and no-execute if supported
     rdmsr
     or eax, EFER_LONG_MODE
     bt dword ptr [low_boot_cpuid_81], 20
@@ -139,7 +139,7 @@ boot_entry:
     mov cr0, eax
     lgdt [low_boot_gdt_pointer]
     ljmp 8, offset low_long_mode
-9:  # no long mode: say so on the screen and stop
+9:  # no long mode: show "64!" on the screen and stop
     mov dword ptr [0xb8000], 0x4f214f36 # "6!"
     mov dword ptr [0xb8004], 0x4f344f34
     hlt
@@ -158,9 +158,9 @@ high_long_mode:
     call {start}
     ud2
 
-# Entry of the other CPUs. This part is copied to a page below 1 MiB, whose number the start-up IPI
-# carries; it begins in real mode with cs = that page. It goes straight to long mode on the boot
-# tables and from there to the high address.
+# Entry of the other CPUs. This code is copied to a page below 1 MiB, whose number is in the
+# start-up IPI. It starts in real mode with cs = that page, enters long mode directly with the boot
+# tables, and continues at the high address.
 .section .rodata.trampoline, "a", @progbits
 .code16
 .global trampoline_start
@@ -190,13 +190,13 @@ trampoline_gdt:
     .short 0
 .global trampoline_efer
 trampoline_efer:
-    .long EFER_LONG_MODE                # in the copy, with no-execute where there is such a thing
+    .long EFER_LONG_MODE                # in the copy, with no-execute if supported
 .global trampoline_end
 trampoline_end:
 
 .section .boot.text, "ax", @progbits
 .code64
-# Runs at its low address first, on the boot tables; then at the high one, on the final tables and
+# Runs at its low address with the boot tables, then at the high address with the final tables and
 # its own main stack.
 ap_entry:
     movabs rax, offset high_ap_entry

@@ -37,8 +37,8 @@ unsafe extern "Rust" {
     safe fn paravane_main() -> !;
 }
 
-/// Called by the entry code on the boot stack, with boot page tables: the first 4 GiB are in the
-/// direct map.
+/// Called by the entry code on the boot stack, with the boot page tables: the first 4 GiB are in
+/// the direct map.
 extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     let mut info = BootInfo::default();
     let parsed = boot::parse(magic, information.into(), &boot_memory::read_low, &mut info);
@@ -56,7 +56,7 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
         log::warn!("{complaint}");
     }
     if info.omitted() > 0 {
-        log::warn!("{} modules or memory ranges of the loader's made no sense or did not fit", info.omitted());
+        log::warn!("{} modules or memory ranges of the loader are invalid or did not fit", info.omitted());
     }
     processor::enable();
     log::debug!("{features:?}");
@@ -80,20 +80,21 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     }
     finish_memory(described, memory);
 
-    // SAFETY: this is the only CPU yet, and there is no guest.
+    // SAFETY: this is the only running CPU, and there is no guest.
     unsafe { traps::prepare() };
     let stack = windows::main_stack_top(CpuId::BOOT);
-    // SAFETY: the stack was just mapped for this CPU and nothing on the old one is needed again.
+    // SAFETY: the stack was just mapped for this CPU, and no data on the old one is needed again.
     unsafe {
         asm!("mov rsp, {}", "xor ebp, ebp", "call {}", "ud2", in(reg) stack, sym on_main_stack, options(noreturn))
     }
 }
 
-/// Initial size of Paravane's own heap: half is the reserve, and the rest is enough for some twenty
-/// guests of two vCPUs with devices.
+/// Initial size of Paravane's own heap. Half is the reserve; the rest is enough for about twenty
+/// guests with two vCPUs and devices.
 const HEAP_SIZE: u64 = 2 << 20;
 
-/// Direct map, image, M2P, frame table, heap, video memory; switches to them.
+/// Builds the direct map and maps image, M2P, frame table, heap and video memory; then loads the
+/// new tables.
 fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Memory {
     let ram_end = boot_memory::ram_end(info);
     let frames = ram_end >> 12;
@@ -110,7 +111,7 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     let large = 1 << 21;
     let m2p_size = (frames * layout::M2P_ENTRY_SIZE).next_multiple_of(large);
     let m2p = memory.take_filled(m2p_size, large, 0xff);
-    // Not global: roots that do not show it must not find it in the TLB.
+    // Not global: roots that do not map it must not find it in the TLB.
     mapper.map(memory, layout::M2P_BASE, m2p, m2p_size, mapper.read_only() | tables::USER);
     let table_size = (frames * ram::FRAME_SLOT_SIZE as u64).next_multiple_of(4096);
     let table = memory.take_zeroed(table_size, if table_size < large { 4096 } else { large });
@@ -118,10 +119,10 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     let ram_frames = boot_memory::ram_frames(info);
     let heap = memory.take(HEAP_SIZE, 4096);
     let screen = console::screen::map(mapper, memory);
-    // SAFETY: image, boot stack (in the image) and all RAM are mapped as on the boot tables.
+    // SAFETY: image, boot stack (in the image) and all RAM are mapped as in the boot tables.
     unsafe { mapper.activate() };
     console::screen::use_mapping(screen);
-    // SAFETY: the range was taken out of free memory for good, and is in the direct map.
+    // SAFETY: the range was permanently removed from free memory, and is in the direct map.
     unsafe { heap::add(layout::direct(heap), to_usize(HEAP_SIZE)) };
     log::info!(
         "{} MiB of RAM, {} MiB of it for Paravane's tables and heap",
@@ -163,10 +164,10 @@ fn read_acpi(info: &BootInfo, tables: &RefCell<(Mapper, Early)>) -> Option<Acpi>
         Some(acpi) => {
             log::debug!("{acpi:?}");
             if acpi.cpus_left_out > 0 {
-                log::warn!("{} CPUs stay off: no more than {MAX_CPUS} are started", acpi.cpus_left_out);
+                log::warn!("{} CPUs stay off: at most {MAX_CPUS} are started", acpi.cpus_left_out);
             }
         }
-        None => log::warn!("no ACPI tables: one CPU, no switching off"),
+        None => log::warn!("no ACPI tables: one CPU, no power-off"),
     }
     acpi
 }
@@ -180,7 +181,7 @@ fn bring_up_devices(acpi: &'static Acpi, mapper: &mut Mapper, memory: &mut Early
     mapper.prepare_device_window(memory);
 }
 
-/// The frames of the devices that were brought up.
+/// The frames of the interrupt controllers, which Paravane reserves.
 fn own_devices(acpi: &Acpi) -> ArrayVec<u64, MAX_OWN_DEVICES> {
     let io_apics = acpi.io_apics.iter().map(|found| found.address);
     [apic::physical()].into_iter().chain(io_apics).map(|address| address >> 12).collect()
@@ -197,10 +198,10 @@ fn build_windows(mapper: &mut Mapper, memory: &mut Early) {
     }
 }
 
-/// Seals what has been decided about memory.
+/// Seals the memory layout.
 fn finish_memory(mut described: Memory, memory: Early) {
     for range in memory.into_free().iter() {
-        // A piece that does not fit is lost, which does no other harm.
+        // A range that does not fit is not used; there is no other effect.
         let _ = described.free.try_push(range.start >> 12..range.end >> 12);
     }
     let mut root_entries = [0; layout::SLOTS];
@@ -210,7 +211,7 @@ fn finish_memory(mut described: Memory, memory: Early) {
     ram::init(Ram { m2p: layout::direct(described.m2p), root_entries }, described.ram_end);
     boot::seal_memory(described);
     if !processor::smap() {
-        // SAFETY: this is the only CPU yet, and there is no guest.
+        // SAFETY: this is the only running CPU, and there is no guest.
         unsafe { entry::patch_user_access() };
     }
 }

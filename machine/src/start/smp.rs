@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "copies the start-up code to low memory and runs other CPUs")]
-//! Start-up of the other CPUs, one after the other.
+//! Start-up of the other CPUs, one at a time.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -9,9 +9,9 @@ use crate::integers::{low_u8, to_usize};
 use crate::once::Once;
 use crate::{apic, boot, layout, per_cpu, processor, time, traps};
 
-/// The page below 1 MiB that the start-up code runs in.
+/// The page below 1 MiB in which the start-up code runs.
 static TRAMPOLINE: AtomicU64 = AtomicU64::new(0);
-/// The root table and stack that the next CPU loads.
+/// The root table and stack for the next CPU.
 pub(super) static AP_ROOT: AtomicU64 = AtomicU64::new(0);
 pub(super) static AP_STACK: AtomicU64 = AtomicU64::new(0);
 static STARTING: AtomicUsize = AtomicUsize::new(0);
@@ -26,11 +26,11 @@ pub(crate) fn place_trampoline(page: u64) {
     }
     let (first, last) = ((&raw const trampoline_start) as u64, (&raw const trampoline_end) as u64);
     let target = layout::direct(page) as *mut u8;
-    // SAFETY: the page was free, is mapped, and the code is far shorter than a page.
+    // SAFETY: the page is free and mapped, and the code is shorter than a page.
     unsafe { target.copy_from(first as *const u8, to_usize(last - first)) };
     let efer: u32 = if processor::features().no_execute { 0x900 } else { 0x100 };
     let field = target.wrapping_add(to_usize((&raw const trampoline_efer) as u64 - first));
-    // SAFETY: the field lies inside the copy.
+    // SAFETY: the field is inside the copy.
     unsafe { field.cast::<u32>().write_unaligned(efer) };
     TRAMPOLINE.store(page, Ordering::Relaxed);
 }
@@ -69,16 +69,16 @@ fn start_one(cpu: CpuId, apic_id: u32, page: u8) -> bool {
             core::hint::spin_loop();
         }
     }
-    // Back to waiting for start-up, so that it cannot arrive late on a stack that another CPU uses
+    // Resets it to wait-for-SIPI. Otherwise it could start late, on a stack that another CPU uses
     // by then.
     apic::send_init(apic_id);
     false
 }
 
-/// Entry of another CPU into Rust: on its main stack, with Paravane's root table.
+/// Rust entry point of an application processor: on its main stack, with Paravane's root table.
 pub(super) extern "C" fn start_ap() -> ! {
     let cpu = u32::try_from(STARTING.load(Ordering::SeqCst)).ok().and_then(CpuId::new);
-    let cpu = cpu.expect("only CPUs that can be numbered are started");
+    let cpu = cpu.expect("only CPUs with a valid number are started");
     assert!(cpu.index() < MAX_CPUS, "CPU numbers are below the limit");
     processor::enable();
     traps::load(cpu);

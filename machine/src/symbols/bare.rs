@@ -1,8 +1,8 @@
-#![expect(unsafe_code, reason = "reads the table that a step after linking has put into the image")]
+#![expect(unsafe_code, reason = "reads the symbol table that is added to the image after linking")]
 //! Names of functions, from the table that `cargo xtask build` writes into the image after linking.
-//! Little-endian: the magic number, the count (u32), then for each function in rising order its
-//! offset from the image's start and the offset of its name in the table (u32 each); a name is its
-//! length (u16) and its bytes. Without a table there are only addresses.
+//! Little-endian format: the magic number; the count (u32); for each function, in ascending order,
+//! its offset from the image's start and the offset of its name in the table (u32 each). A name is
+//! its length (u16) and its bytes. Without a table only addresses are known.
 
 use crate::integers::to_usize;
 use crate::layout;
@@ -32,31 +32,30 @@ fn entry(table: &'static [u8], index: usize) -> Option<(&'static str, u32)> {
     Some((core::str::from_utf8(bytes).ok()?, u32_at(table, entry)?))
 }
 
-/// How many functions have names.
+/// The number of functions in the table.
 pub fn count() -> u32 {
     table().and_then(|table| u32_at(table, 8)).unwrap_or(0)
 }
 
-/// Name and address of a function, counted from zero in rising order.
+/// Name and address of a function, counted from zero in ascending order.
 pub fn by_number(number: u32) -> Option<(&'static str, u64)> {
     let (name, offset) = entry(table()?, usize::try_from(number).ok().filter(|_| number < count())?)?;
     Some((name, layout::image_start() + u64::from(offset)))
 }
 
-/// The build id that the linker has put into the image: the bytes after the header and name of an
-/// ELF note.
+/// The build id in the image's ELF note: the bytes after the note's header and name.
 pub fn build_id() -> Option<&'static [u8]> {
     const NAME: &[u8; 4] = b"GNU\0";
     const NOTE_HEADER: usize = 12;
     let (start, end) = (layout::build_id_start(), layout::build_id_end());
-    // SAFETY: the linker puts the note between the two symbols, in read-only data.
+    // SAFETY: the linker places the note between the two symbols, in read-only data.
     let note: &[u8] = unsafe { core::slice::from_raw_parts(start as *const u8, to_usize(end - start)) };
     let length = u32_at(note, 4)? as usize;
     let (name, id) = note.get(NOTE_HEADER..)?.split_at_checked(NAME.len())?;
     (u32_at(note, 0)? as usize == NAME.len() && name == NAME).then(|| id.get(..length)).flatten()
 }
 
-/// The function that contains an address of the image, and how far into it the address is.
+/// The function that contains an address of the image, and the offset of the address in it.
 pub(crate) fn lookup(address: u64) -> Option<(&'static str, u64)> {
     let table = table()?;
     if !(layout::image_start()..layout::text_end()).contains(&address) {

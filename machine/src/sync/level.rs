@@ -1,25 +1,25 @@
-//! The order in which locks may be taken, in one place. A CPU that holds a lock may take only locks
-//! of higher levels; debug builds check this for every acquisition.
+//! The order of locks. A CPU that holds a lock may take only locks of higher levels; debug builds
+//! check this for every acquisition.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::addr::{MAX_CPUS, PerCpu};
 
-/// Locks in their only legal order, outermost first, with what each protects.
+/// All locks in their only permitted order, outermost first, with the data that each protects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Level {
     /// The list of domains.
     Domains,
-    /// The list of domains that wait for teardown.
+    /// The list of domains that await teardown.
     Ended,
     /// One domain's life cycle: pauses, destruction and end.
     DomainLife,
-    /// What the control domain has set for one domain.
+    /// The control domain's settings of one domain.
     DomainRecord,
-    /// Which frames are set aside for whom.
+    /// The frames that are claimed for domains.
     Claims,
-    /// One domain's grant table. Nothing needs two of them at a time.
+    /// One domain's grant table. No operation needs two of them at a time.
     Grant,
     /// One domain's record of the grants that it has mapped.
     GrantPeer,
@@ -33,23 +33,23 @@ pub enum Level {
     EventQueue,
     /// One vCPU's parked context and registered areas.
     Vcpu,
-    /// Where one vCPU's `vcpu_info` lies.
+    /// The location of one vCPU's `vcpu_info`.
     VcpuInfo,
-    /// What CPUID tells one domain.
+    /// One domain's CPUID content.
     CpuPolicy,
-    /// One domain's console ring and line buffer, and the small store's state.
+    /// One domain's console ring and line buffer, and the built-in xenstore's state.
     Console,
     /// The owner of the unfinished line on the serial port, and the lines that wait for its end.
     SerialLine,
     /// A pCPU's run queue and the scheduler's shared state.
     Scheduler,
-    /// One vCPU's or domain's account of time.
+    /// Time accounting of one vCPU or domain.
     Accounting,
     /// A pCPU's timer queue.
     Timer,
-    /// A list of frames belonging to one domain.
+    /// The frames of one domain.
     FrameList,
-    /// One domain's queue of page tables that wait for teardown.
+    /// One domain's queue of page tables that await teardown.
     Teardown,
     /// The frame allocator's free lists.
     FrameAllocator,
@@ -57,9 +57,9 @@ pub enum Level {
     Heap,
     /// The ports of PCI configuration space.
     PciConfiguration,
-    /// The latest output on the console.
+    /// The history of console output.
     History,
-    /// The window that devices' memory is mapped in.
+    /// The window in which device memory is mapped.
     DeviceWindow,
     /// The I/O APICs.
     IoApic,
@@ -75,9 +75,10 @@ fn held() -> &'static AtomicU32 {
     &HELD[crate::per_cpu::current()]
 }
 
-/// Notes that this CPU takes a lock of `level`.
+/// Records that this CPU takes a lock of `level`.
 ///
 /// # Panics
+///
 /// In debug builds, if a lock of this level or an inner one is held already: the order is wrong and
 /// could deadlock.
 pub(super) fn acquire(level: Level) {
@@ -87,7 +88,7 @@ pub(super) fn acquire(level: Level) {
     }
 }
 
-/// Notes that this CPU has released its lock of `level`.
+/// Records that this CPU has released its lock of `level`.
 pub(super) fn release(level: Level) {
     if cfg!(debug_assertions) {
         held().fetch_and(!(1 << level as u8), Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! Locks. Interrupts are off whenever Paravane runs (see `docs/design.md`), so one kind of lock
-//! serves everywhere; a CPU that waits for one serves the TLB shoot-downs that others have
-//! requested, so waiting cannot deadlock with them.
+//! Locks. Interrupts are off whenever Paravane runs (see `docs/design.md`), so one type of lock is
+//! sufficient. A CPU that waits for a lock serves TLB shootdowns requested by others, so waiting
+//! cannot deadlock with them.
 
 mod level;
 mod spin;

@@ -1,12 +1,11 @@
-#![expect(unsafe_code, reason = "a lock hands out exclusive references to what it protects")]
-//! A fair spin lock with a place in the lock order.
+#![expect(unsafe_code, reason = "a lock returns exclusive references to its data")]
+//! A fair spin lock with a rank in the lock order.
 //!
-//! Each CPU that comes draws a ticket and waits until that number is served, so CPUs get the lock
-//! in the order in which they asked for it: one that takes it again and again cannot keep another
-//! away.
+//! Each CPU draws a ticket and waits until that number is served, so CPUs get the lock in the order
+//! of their requests. A CPU that takes the lock repeatedly cannot starve another one.
 //!
-//! - **SL-1** `serving` is changed only by the holder, which increments it. `next` is never less,
-//!   and equal when no CPU holds the lock or waits for it.
+//! - **SL-1** Only the holder changes `serving`, by incrementing it. `next` is never less than
+//!   `serving`, and equal when no CPU holds the lock or waits for it.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -14,10 +13,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::level::{self, Level};
 
-/// Mutual exclusion by spinning, first come, first served; see [`Level`] for the order of locks.
+/// A first-come, first-served spin lock; see [`Level`] for the order of locks.
 pub struct SpinLock<T> {
-    /// The next ticket to be drawn. There are far fewer CPUs than tickets, so no two that wait have
-    /// the same one.
+    /// The next ticket. There are far fewer CPUs than tickets, so no two waiting CPUs have the same
+    /// one.
     next: AtomicU32,
     /// The ticket of the holder.
     serving: AtomicU32,
@@ -25,8 +24,8 @@ pub struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock gives `&mut T` to one holder at a time, so sharing it needs of T only that it
-// may be sent.
+// SAFETY: the lock gives `&mut T` to one holder at a time, so sharing the lock requires only that
+// `T` may be sent.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
@@ -41,13 +40,13 @@ impl<T> SpinLock<T> {
         self.lock_as(self.level)
     }
 
-    /// Takes the lock as one of another level: the second of two locks of the same kind, which has
-    /// a level of its own.
+    /// Takes the lock with another level: for the second of two locks of the same kind, which has a
+    /// level of its own.
     #[inline]
     pub fn lock_as(&self, level: Level) -> SpinLockGuard<'_, T> {
         level::acquire(level);
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
-        // Acquire: what the holder before did is seen. The ticket itself orders nothing.
+        // Acquire: makes the previous holder's writes visible. Drawing the ticket orders nothing.
         if self.serving.load(Ordering::Acquire) != ticket {
             self.wait(ticket);
         }
@@ -66,14 +65,14 @@ impl<T> SpinLock<T> {
     /// Takes the lock if no CPU holds it or waits for it.
     pub fn try_lock(&self) -> Option<SpinLockGuard<'_, T>> {
         let serving = self.serving.load(Ordering::Acquire);
-        // If `next` still has this value, `serving` has too (SL-1).
+        // If `next` still has this value, `serving` has it too (SL-1).
         let drawn = self.next.compare_exchange(serving, serving.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
         drawn.ok()?;
         level::acquire(self.level);
         Some(SpinLockGuard { lock: self, level: self.level })
     }
 
-    /// The value, when no other reference to the lock exists.
+    /// Mutable access to the value without locking.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
     }
@@ -89,15 +88,15 @@ impl<T> Deref for SpinLockGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the guard exists only while its ticket is served (SL-1), so no other reference to
-        // the value does.
+        // SAFETY: the guard exists only while its ticket is served (SL-1), so there is no other
+        // reference to the value.
         unsafe { &*self.lock.value.get() }
     }
 }
 
 impl<T> DerefMut for SpinLockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`, and `&mut self` makes this the guard's only reference.
+        // SAFETY: as in `deref`; in addition, `&mut self` makes this the guard's only reference.
         unsafe { &mut *self.lock.value.get() }
     }
 }
@@ -105,7 +104,7 @@ impl<T> DerefMut for SpinLockGuard<'_, T> {
 impl<T> Drop for SpinLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        // Only the holder changes it, so this needs no locked operation (SL-1).
+        // Only the holder changes it, so no locked instruction is needed (SL-1).
         let ticket = self.lock.serving.load(Ordering::Relaxed);
         self.lock.serving.store(ticket.wrapping_add(1), Ordering::Release);
         level::release(self.level);
@@ -118,7 +117,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::vec::Vec;
 
-    /// Waits until so many tickets have been drawn.
+    /// Waits until this many tickets have been drawn.
     fn wait_for_tickets<T>(lock: &SpinLock<T>, count: u32) {
         while lock.next.load(Ordering::SeqCst) != count {
             std::thread::yield_now();
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wait_get_the_lock_in_the_order_in_which_they_asked() {
+    fn waiting_cpus_get_the_lock_in_the_order_of_their_requests() {
         let lock = SpinLock::new(Level::Domains, Vec::new());
         std::thread::scope(|scope| {
             let held = lock.lock();
@@ -136,14 +135,14 @@ mod tests {
                 wait_for_tickets(lock, number + 2);
             }
             drop(held);
-            // Asked for at once, and yet later than the others.
+            // Requested immediately after the release, but later than the others.
             lock.lock().push(4);
         });
         assert_eq!(*lock.lock(), [0, 1, 2, 3, 4]);
     }
 
     #[test]
-    fn a_cpu_that_takes_the_lock_all_the_time_does_not_keep_another_away() {
+    fn a_cpu_that_takes_the_lock_repeatedly_does_not_starve_another() {
         let lock = SpinLock::new(Level::Domains, 0u32);
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -153,8 +152,7 @@ mod tests {
                 }
             });
             for _ in 0..50 {
-                // From the moment at which the ticket is drawn, the other gets the lock once at
-                // most.
+                // After this ticket is drawn, the other thread gets the lock at most once more.
                 let ticket = lock.next.fetch_add(1, Ordering::SeqCst);
                 let before = lock.serving.load(Ordering::SeqCst);
                 assert!(ticket.wrapping_sub(before) <= 1, "{ticket} drawn while {before} is served");
@@ -167,11 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn one_cpu_at_a_time_holds_the_lock_and_sees_what_the_one_before_did() {
+    fn one_cpu_at_a_time_holds_the_lock_and_sees_earlier_writes() {
         const THREADS: u32 = 4;
         const TURNS: u32 = if cfg!(miri) { 20 } else { 2000 };
-        // Two halves that are equal whenever nobody holds the lock; the count starts shortly before
-        // the tickets wrap.
+        // Two halves that are equal whenever the lock is free. The tickets start shortly before
+        // they wrap.
         let lock = SpinLock::new(Level::Domains, (0u32, 0u32));
         let start = u32::MAX - 10;
         lock.next.store(start, Ordering::SeqCst);
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_held_or_waited_for_is_not_free_to_try() {
+    fn try_lock_fails_while_the_lock_is_held_or_waited_for() {
         let lock = SpinLock::new(Level::Domains, ());
         let held = lock.try_lock().expect("a free lock");
         std::thread::scope(|scope| {

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "reads the HPET's registers in memory")]
-//! The clock of the machine: the time-stamp counter, measured once at boot against a timer of known
-//! frequency.
+//! The clock of the machine: the time-stamp counter, calibrated once at boot against a timer of
+//! known frequency.
 
 use super::{Rate, Scale};
 use crate::boot::acpi::Acpi;
@@ -18,7 +18,7 @@ struct Clock {
     base: u64,
     /// The timer is in TSC-deadline mode.
     deadline_mode: bool,
-    /// What it counts: the TSC in that mode, else ticks after its divider.
+    /// The rate of the deadline unit: the TSC in that mode, otherwise ticks after the divider.
     timer: Rate,
     wall_clock: u64,
 }
@@ -44,13 +44,13 @@ impl Reference {
         if let Some(physical) = acpi.hpet {
             let base = map(physical);
             let read = |offset: u64| {
-                // SAFETY: the HPET's registers are mapped there for ever.
+                // SAFETY: the HPET's registers stay mapped at this address.
                 unsafe { ((base + offset) as *const u64).read_volatile() }
             };
             let period = read(0) >> 32;
-            // femtoseconds a tick; the standard allows up to 100 ns
+            // Femtoseconds per tick; the specification allows up to 100 ns.
             if (1..=100_000_000).contains(&period) {
-                // SAFETY: as above; lets the counter run, without interrupts.
+                // SAFETY: as above; starts the counter, without interrupts.
                 unsafe { ((base + 0x10) as *mut u64).write_volatile(read(0x10) | 1) };
                 return Self::Hpet { base, hertz: 1_000_000_000_000_000 / period };
             }
@@ -85,8 +85,8 @@ impl Reference {
         }
     }
 
-    /// Milliseconds to measure: the resolution is to be some parts in a million, and the PIT wraps
-    /// after 54.
+    /// Duration of the calibration in milliseconds: long enough for a resolution of some parts per
+    /// million; the PIT wraps after 54 ms.
     const fn span(&self) -> u64 {
         match self {
             Self::Hpet { .. } => 20,
@@ -96,7 +96,7 @@ impl Reference {
 
     fn start(&self) {
         if let Self::Pit = self {
-            // channel 2: gate on, speaker off; count down once from the top
+            // Channel 2: gate on, speaker off; count down once from the maximum.
             port_write8(0x61, port_read8(0x61) & !2 | 1);
             port_write8(0x43, 0xb0);
             port_write8(0x42, 0xff);
@@ -106,7 +106,7 @@ impl Reference {
 
     fn read(&self) -> u64 {
         match self {
-            // SAFETY: the HPET's registers are mapped there for ever.
+            // SAFETY: the HPET's registers stay mapped at this address.
             Self::Hpet { base, .. } => u64::from(unsafe { ((base + 0xf0) as *const u32).read_volatile() }),
             Self::PmTimer { port, mask } => u64::from(port_read32(*port)) & mask,
             Self::Pit => {
@@ -117,7 +117,7 @@ impl Reference {
         }
     }
 
-    /// All clocks at one moment: the reading that took least of several.
+    /// All clocks at one moment: the fastest of several readings.
     fn snapshot(&self) -> (u64, u64, u32) {
         let mut best = (u64::MAX, (0, 0, 0));
         for _ in 0..8 {
@@ -134,7 +134,8 @@ impl Reference {
     }
 }
 
-/// Measures the counter and this CPU's timer. `map` maps device registers and gives their address.
+/// Calibrates the counter and this CPU's timer. `map` maps device registers and returns their
+/// address.
 pub(crate) fn init(acpi: &Acpi, map: impl FnMut(u64) -> u64) {
     let wall_clock = read_wall_clock();
     let reference = Reference::choose(acpi, map);
@@ -154,7 +155,7 @@ pub(crate) fn init(acpi: &Acpi, map: impl FnMut(u64) -> u64) {
     let tsc_hertz = per_second(last.1 - first.1).max(1_000_000);
     let apic_hertz = per_second(u64::from(first.2.wrapping_sub(last.2))).max(1000);
     let deadline_mode = processor::features().tsc_deadline;
-    log::debug!("time: the one-shot timer makes {apic_hertz} ticks a second");
+    log::debug!("time: the one-shot timer runs at {apic_hertz} Hz");
     CLOCK.set(Clock {
         scale: Scale::of_frequency(tsc_hertz),
         base: first.1,
@@ -172,7 +173,7 @@ pub(crate) fn init(acpi: &Acpi, map: impl FnMut(u64) -> u64) {
     );
 }
 
-/// Gets this CPU's timer ready.
+/// Initialises this CPU's timer.
 pub(crate) fn init_timer() {
     if CLOCK.get().deadline_mode {
         apic::use_deadline_mode();
@@ -191,19 +192,19 @@ pub fn tsc() -> u64 {
     read_tsc()
 }
 
-/// The time-stamp counter, without regard to what the processor executes at the same time.
+/// The time-stamp counter, not ordered with respect to surrounding instructions.
 pub fn ticks() -> u64 {
     read_tsc_unordered()
 }
 
-/// How ticks of the time-stamp counter become nanoseconds.
+/// The scale from ticks of the time-stamp counter to nanoseconds.
 pub fn scale() -> Scale {
     CLOCK.get().scale
 }
 
-/// Asks for `Pending::TIMER` on this CPU at `deadline` (nanoseconds since boot), or somewhat
-/// earlier if that is far away; in the past means at once, `u64::MAX` never. A new deadline
-/// replaces the former one.
+/// Requests `Pending::TIMER` on this CPU at `deadline` (nanoseconds since boot), or somewhat
+/// earlier if that is far in the future. A deadline in the past is due immediately, `u64::MAX`
+/// never. A new deadline replaces the previous one.
 pub fn set_deadline(deadline: u64) {
     let clock = CLOCK.get();
     let tsc = read_tsc();
@@ -221,7 +222,7 @@ pub fn wall_clock_at_boot() -> u64 {
     CLOCK.get().wall_clock
 }
 
-/// Spins for so many microseconds.
+/// Spins for this many microseconds.
 pub(crate) fn delay(microseconds: u64) {
     let end = now() + microseconds * 1000;
     while now() < end {
@@ -234,7 +235,7 @@ fn cmos(register: u8) -> u8 {
     port_read8(0x71)
 }
 
-/// Nanoseconds since 1970 by the battery-backed clock.
+/// Nanoseconds since 1970, from the real-time clock.
 fn read_wall_clock() -> u64 {
     let sample = || {
         for _ in 0..10_000 {
@@ -245,7 +246,7 @@ fn read_wall_clock() -> u64 {
         [0, 2, 4, 7, 8, 9].map(cmos)
     };
     let mut last = sample();
-    // two equal readings have not been torn by an update
+    // Two equal readings have not been torn by an update.
     for _ in 0..10 {
         let next = sample();
         if next == last {
@@ -265,8 +266,8 @@ fn read_wall_clock() -> u64 {
     (((days * 24 + hours) * 60 + decode(minute)) * 60 + decode(second)) * 1_000_000_000
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar; years count from March, so that leap
-/// days come last.
+/// Days from 1970-01-01 to a date of the Gregorian calendar. Years are counted from March, so that
+/// leap days come last.
 const fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let of_year = (153 * month + 2) / 5 + day.saturating_sub(1);

@@ -1,4 +1,4 @@
-//! The test process's clock, which a test may push forward.
+//! The test process's clock, which a test can advance.
 
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -9,8 +9,8 @@ use super::Scale;
 use crate::per_cpu::{NEVER, current, deadline};
 
 static START: OnceLock<(Instant, u64)> = OnceLock::new();
-static PUSHED: AtomicU64 = AtomicU64::new(0);
-/// The moment at which the clock was stopped; all ones while it runs.
+static ADVANCED: AtomicU64 = AtomicU64::new(0);
+/// The time at which the clock was stopped; all ones while it runs.
 static STOPPED_AT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 fn start() -> &'static (Instant, u64) {
@@ -22,40 +22,40 @@ fn start() -> &'static (Instant, u64) {
 
 /// Nanoseconds since the first use of the clock.
 pub fn now() -> u64 {
-    elapsed().min(STOPPED_AT.load(Ordering::SeqCst)) + PUSHED.load(Ordering::SeqCst)
+    elapsed().min(STOPPED_AT.load(Ordering::SeqCst)) + ADVANCED.load(Ordering::SeqCst)
 }
 
 fn elapsed() -> u64 {
     start().0.elapsed().as_nanos() as u64
 }
 
-/// Stops the clock for the rest of the process: from now on only [`advance`] moves it, so that what
-/// else the machine under the test does has no influence.
+/// Stops the clock for the rest of the process: from now on only [`advance`] moves it, so that other
+/// load on the test machine has no effect.
 pub fn stop() {
     STOPPED_AT.store(elapsed(), Ordering::SeqCst);
 }
 
-/// Pushes the clock forward.
+/// Advances the clock.
 pub fn advance(nanoseconds: u64) {
-    PUSHED.fetch_add(nanoseconds, Ordering::SeqCst);
+    ADVANCED.fetch_add(nanoseconds, Ordering::SeqCst);
 }
 
-/// The simulated counter: one tick a nanosecond.
+/// The simulated counter, with one tick per nanosecond.
 pub fn tsc() -> u64 {
     now()
 }
 
-/// The same; nothing is out of order here.
+/// The same; instructions are not reordered here.
 pub fn ticks() -> u64 {
     now()
 }
 
-/// How ticks become nanoseconds.
+/// The scale from ticks to nanoseconds.
 pub fn scale() -> Scale {
     Scale::of_frequency(1_000_000_000)
 }
 
-/// Asks for `Pending::TIMER` on this CPU at `at`; `u64::MAX` means never.
+/// Requests `Pending::TIMER` on this CPU at `at`; `u64::MAX` means never.
 pub fn set_deadline(at: u64) {
     deadline(current()).store(at, Ordering::SeqCst);
 }
@@ -66,7 +66,7 @@ pub(crate) fn is_due() -> bool {
     at != NEVER && now() >= at
 }
 
-/// Leaves this CPU without a deadline.
+/// Clears this CPU's deadline.
 pub(crate) fn forget_deadline() {
     set_deadline(NEVER);
 }

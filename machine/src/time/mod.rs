@@ -15,8 +15,8 @@ pub use backend::{now, scale, set_deadline, ticks, tsc, wall_clock_at_boot};
 
 use crate::integers::{low_u32, low_u64};
 
-/// How counter ticks become nanoseconds, in the form that the interface hands to guests: shift the
-/// ticks left by `shift` (right if it is negative), multiply by `mul`, drop 32 bits.
+/// Conversion of counter ticks to nanoseconds, in the form that the interface passes to guests:
+/// shift the ticks left by `shift` (right if it is negative), multiply by `mul`, drop 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scale {
     /// 32-bit binary fraction.
@@ -26,9 +26,9 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The scale of a counter with `hertz` ticks a second, which must not be zero.
+    /// The scale of a counter with `hertz` ticks per second, which must not be zero.
     pub const fn of_frequency(hertz: u64) -> Self {
-        // mul = 10^9 * 2^32 / (hertz * 2^shift), to lie in [2^31, 2^32)
+        // mul = 10^9 * 2^32 / (hertz * 2^shift), in [2^31, 2^32).
         let mut shift = 0i8;
         let mut numerator = 1_000_000_000u128 << 32;
         let mut denominator = hertz as u128;
@@ -43,33 +43,34 @@ impl Scale {
         Self { mul: low_u32(low_u64(numerator / denominator)), shift }
     }
 
-    /// Nanoseconds of so many ticks.
+    /// Converts ticks to nanoseconds.
     pub const fn nanoseconds(self, ticks: u64) -> u64 {
         let ticks = if self.shift < 0 { ticks as u128 >> -self.shift } else { (ticks as u128) << self.shift };
         low_u64((ticks * self.mul as u128) >> 32)
     }
 
-    /// Ticks a second.
+    /// Ticks per second.
     pub const fn frequency(self) -> u64 {
         let scaled = (1_000_000_000u128 << 32).div_ceil(self.mul as u128);
         low_u64(if self.shift < 0 { scaled << -self.shift } else { scaled >> self.shift })
     }
 }
 
-/// The rate of a timer that is asked to wait.
+/// The rate of a timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
-    /// Ticks in a nanosecond: a number with a 32-bit binary fraction.
+    /// Ticks per nanosecond, with a 32-bit binary fraction.
     per_nanosecond: u64,
 }
 
 impl Rate {
-    /// The rate of a timer with `hertz` ticks a second, at most 2^60.
+    /// The rate of a timer with `hertz` ticks per second, at most 2^60.
     pub const fn of_frequency(hertz: u64) -> Self {
         Self { per_nanosecond: low_u64(((hertz as u128) << 32).div_ceil(1_000_000_000)) }
     }
 
-    /// Ticks, one at least, that take so many nanoseconds or little more; at most `u64::MAX`.
+    /// The number of ticks, at least one, that take this many nanoseconds or slightly more; at most
+    /// `u64::MAX`.
     pub const fn ticks(self, nanoseconds: u64) -> u64 {
         let ticks = ((nanoseconds as u128 * self.per_nanosecond as u128) >> 32) + 1;
         if ticks > u64::MAX as u128 { u64::MAX } else { low_u64(ticks) }

@@ -1,9 +1,9 @@
-//! The simulated walk caches nothing, but an access that has walked already may still be under way.
-//! A flush waits for those, as a real shoot-down waits for the other CPU's instruction to end.
+//! The simulated walk caches nothing, but an access may be in progress after its walk. A flush
+//! waits for such accesses, as a real shootdown waits for the end of the other CPU's instruction.
 //!
-//! A thread is taken to have interrupts on, so a request to flush is served at once, except inside
-//! [`with_interrupts_off`]: there it serves requests where the real CPU would, in [`serve`] and in
-//! interrupt windows.
+//! A thread is assumed to have interrupts on, so a flush request is served immediately. Inside
+//! [`with_interrupts_off`] it serves requests where a real CPU would: in [`serve`] and in interrupt
+//! windows.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
@@ -12,16 +12,16 @@ use crate::addr::{CpuSet, MAX_CPUS};
 use crate::per_cpu::current;
 use crate::processor;
 
-/// Odd while the CPU is between the walk and the end of its access.
+/// Odd while the CPU is between a walk and the end of its access.
 static ACCESSES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// CPUs that have their interrupts off.
 static MASKED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
-/// How often each CPU has been asked to flush while its interrupts were off, and how many of those
-/// it has served.
-static ASKED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+/// Number of flush requests to each CPU while its interrupts were off, and the number of those it
+/// has served.
+static REQUESTED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
-/// Runs a walk and the access that relies on it.
+/// Runs a walk and the access that depends on it.
 pub(crate) fn during_access<T>(access: impl FnOnce() -> T) -> T {
     let count = &ACCESSES[current().index()];
     count.fetch_add(1, Ordering::SeqCst);
@@ -43,29 +43,29 @@ pub fn with_interrupts_off<T>(act: impl FnOnce() -> T) -> T {
 
 pub(super) const fn flush_all() {}
 
-/// Flushes if another CPU waits for it. Callers wait for another thread, which may have no
-/// processor: it gets this one's.
+/// Serves a flush request of another CPU, if there is one. Callers wait for another thread, so this
+/// yields the processor.
 pub fn serve() {
     serve_request();
     std::thread::yield_now();
 }
 
-/// As [`serve`], for a caller that is not waiting.
+/// As [`serve`], for callers that do not wait.
 pub(crate) fn serve_request() {
     let here = current().index();
-    let asked = ASKED[here].load(Ordering::SeqCst);
-    if SERVED[here].load(Ordering::SeqCst) != asked {
+    let requested = REQUESTED[here].load(Ordering::SeqCst);
+    if SERVED[here].load(Ordering::SeqCst) != requested {
         flush_local();
-        SERVED[here].store(asked, Ordering::SeqCst);
+        SERVED[here].store(requested, Ordering::SeqCst);
     }
 }
 
-/// Stands for the same on every CPU.
+/// Simulates the operation on every CPU.
 pub fn write_back_everywhere() {
     processor::write_back_caches();
 }
 
-/// Returns when no CPU of the set relies on a walk that it made before the call.
+/// Returns when no CPU of the set uses a walk from before the call.
 pub fn flush_cpus(set: CpuSet) {
     fence(Ordering::SeqCst);
     let here = current();
@@ -74,7 +74,7 @@ pub fn flush_cpus(set: CpuSet) {
     }
     for cpu in set.iter().filter(|&cpu| cpu != here) {
         let index = cpu.index();
-        let ticket = ASKED[index].fetch_add(1, Ordering::SeqCst) + 1;
+        let ticket = REQUESTED[index].fetch_add(1, Ordering::SeqCst) + 1;
         while MASKED[index].load(Ordering::SeqCst) && SERVED[index].load(Ordering::SeqCst) < ticket {
             serve();
         }

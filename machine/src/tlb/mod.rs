@@ -1,8 +1,8 @@
-//! Flushing cached translations, and writing back caches, here and on other CPUs.
+//! Flushing translations and writing back caches, on this CPU and on others.
 //!
-//! A CPU asks others through a mailbox and an interrupt, and waits. A CPU that waits, for this or
-//! for a lock, serves its own mailbox meanwhile, so two CPUs that ask each other both proceed. The
-//! [`clock`] tells which CPUs need to be asked.
+//! A CPU requests a flush from others through a mailbox and an interrupt, and waits. A CPU that
+//! waits, for a flush or a lock, serves its own mailbox, so two CPUs that request flushes from each
+//! other both make progress. The [`clock`] determines which CPUs need a request.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
@@ -15,7 +15,7 @@ pub use backend::with_interrupts_off;
 pub(crate) use backend::{during_access, serve_request};
 pub use backend::{flush_cpus, serve, write_back_everywhere};
 
-/// Forgets every translation of guest memory that this CPU has cached.
+/// Flushes all translations of guest memory on this CPU.
 pub fn flush_local() {
     if !clock::has_nothing_cached() {
         clock::around_flush(backend::flush_all);

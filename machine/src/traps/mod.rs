@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "the interrupt table and its entry points")]
-//! The interrupt table, and traps that hit Paravane itself: one that the exception table foresees
-//! continues at its fixup, any other ends the host.
+//! The interrupt table, and traps in Paravane itself. A trap with an entry in the exception table
+//! continues at its fixup; any other stops the host.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
@@ -21,21 +21,21 @@ const NMI: u64 = vectors::NMI as u64;
 const DOUBLE_FAULT: u64 = vectors::DOUBLE_FAULT as u64;
 const MACHINE_CHECK: u64 = vectors::MACHINE_CHECK as u64;
 
-/// The vectors that ring 3 may raise by an instruction.
+/// The vectors that ring 3 may raise by software interrupts.
 const RAISED_BY_GUESTS: [u64; 3] =
     [vectors::BREAKPOINT as u64, vectors::OVERFLOW as u64, vectors::LEGACY_SYSCALL as u64];
 
-/// Two words a gate. All CPUs share the table; it is filled before any other CPU starts.
+/// Two words per gate. All CPUs share the table; it is filled before any other CPU starts.
 static IDT: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
 
-/// Offset of a field of `Registers` in the frame that a stub leaves, which begins with the vector.
+/// Offset of a field of `Registers` in the frame pushed by a stub, which begins with the vector.
 macro_rules! frame_offset {
     ($field:ident) => {
         offset_of!(Registers, $field) - offset_of!(Registers, vector)
     };
 }
 
-// The numbers of words that `move_to_stack` is given.
+// The word counts passed to `move_to_stack`.
 const _: () = assert!(size_of::<Registers>() - offset_of!(Registers, rip) == 5 * 8);
 const _: () = assert!(size_of::<Registers>() - offset_of!(Registers, vector) == 7 * 8);
 
@@ -59,12 +59,13 @@ global_asm!(
 );
 
 /// Prepares the tables that all CPUs share: the exception table, and the interrupt table, in which
-/// ring 3 may raise breakpoint, overflow and the legacy system call only.
+/// ring 3 may raise only breakpoint, overflow and the legacy system call.
 ///
 /// # Safety
-/// No other CPU may be running, nor a guest.
+///
+/// No other CPU and no guest may be running.
 pub(crate) unsafe fn prepare() {
-    // SAFETY: the caller's promise is the same.
+    // SAFETY: the caller guarantees the same condition.
     unsafe { sort_exception_table() };
     fill_table();
 }
@@ -97,11 +98,11 @@ fn fill_table() {
 /// Loads the table on this CPU.
 fn load_table() {
     let pointer = DescriptorTable { limit: low_u16(size_of_val(&IDT) as u64) - 1, base: IDT.as_ptr() as u64 };
-    // SAFETY: the table has been filled with gates to valid stubs and lives for ever.
+    // SAFETY: the table has been filled with gates to valid stubs and is static.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags)) };
 }
 
-/// Makes this CPU ready for entries: descriptor tables, interrupt table, system-call entries.
+/// Prepares this CPU for entries: descriptor tables, interrupt table, system-call entries.
 pub(crate) fn load(cpu: CpuId) {
     windows::load_segments(cpu);
     load_table();
@@ -111,7 +112,7 @@ pub(crate) fn load(cpu: CpuId) {
 fn load_system_call_entries(cpu: CpuId) {
     let entry_at = |symbol: u64| windows::base(cpu) + (symbol - layout::entry_page());
     let set = |number, value| {
-        // SAFETY: the entry points lie in the entry page of this CPU's window, and the selectors in
+        // SAFETY: the entry points are in the entry page of this CPU's window, and the selectors in
         // its GDT.
         unsafe { registers::write_msr(number, value) };
     };
@@ -124,8 +125,8 @@ fn load_system_call_entries(cpu: CpuId) {
     set(msr::STAR, u64::from(windows::CODE64) << 32 | u64::from(windows::USER_CODE32) << 48);
     set(msr::LSTAR, entry_at((&raw const entry_syscall) as u64));
     set(msr::CSTAR, entry_at((&raw const entry_syscall32) as u64));
-    // Flags that an entry clears: trap, interrupt, direction, I/O privilege, nested task, resume,
-    // alignment check.
+    // Flags that are cleared on entry: trap, interrupt, direction, I/O privilege, nested task,
+    // resume, alignment check.
     set(msr::SFMASK, 0x5_7700);
     if features.sysenter {
         set(msr::SYSENTER_CS, windows::CODE64.into());
@@ -134,11 +135,11 @@ fn load_system_call_entries(cpu: CpuId) {
     }
 }
 
-/// Called by the stubs with the registers of what was interrupted.
+/// Called by the stubs with the registers of the interrupted code.
 extern "C" fn host_trap(registers: &mut Registers) {
     match registers.vector {
-        // A guest's data breakpoint can hit while its memory is copied; nothing of Paravane's can
-        // be watched. No vCPU is told.
+        // A guest's data breakpoint can be hit while its memory is copied; Paravane's own memory
+        // cannot be watched. The exception is not reported to a vCPU.
         DEBUG => debug_registers::clear_status(),
         NMI => panic::on_nmi(registers),
         vector @ 32..=255 if registers.cs & PRIVILEGE_MASK == 0 => interrupt_dispatch::host_interrupt(low_u8(vector)),
@@ -160,20 +161,21 @@ fn exception_table_length() -> usize {
 /// Sorts the exception table.
 ///
 /// # Safety
-/// No other CPU may be running, nor a guest.
+///
+/// No other CPU and no guest may be running.
 unsafe fn sort_exception_table() {
     let writable = layout::direct(layout::ex_table_start() - layout::IMAGE_OFFSET) as *mut Entry;
-    // SAFETY: the linker puts the table, which consists of entries, between the two symbols. The
-    // direct map shows the image writable, and nobody else reads the table now.
+    // SAFETY: the linker places the table, which consists of entries, between the two symbols. The
+    // direct map maps the image writable, and nothing else reads the table now.
     let table = unsafe { core::slice::from_raw_parts_mut(writable, exception_table_length()) };
     exception_table::sort(table);
 }
 
-/// Where execution continues after a fault at `rip`, if that is foreseen.
+/// The fixup address of a fault at `rip`, if the exception table has an entry for it.
 fn fixup(rip: u64) -> Option<u64> {
     let start = layout::ex_table_start();
-    // SAFETY: the linker puts the table, which consists of entries, between the two symbols, in
-    // read-only data. Nobody writes to it after boot.
+    // SAFETY: the linker places the table, which consists of entries, between the two symbols, in
+    // read-only data. Nothing writes to it after boot.
     let table = unsafe { core::slice::from_raw_parts(start as *const Entry, exception_table_length()) };
     exception_table::find(table, start, rip)
 }

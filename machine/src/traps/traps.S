@@ -1,6 +1,7 @@
 # The stubs of the interrupt table, 16 bytes each, and the entry from ring 0. A stub pushes its
-# vector, and an error code where the processor did not. The stack is then: vector, error code, rip,
-# cs, rflags, rsp, ss: the end of a `Registers`. The frame_* operands are offsets from the vector.
+# vector, after a zero error code if the processor pushed none. The stack is then: vector, error
+# code, rip, cs, rflags, rsp, ss: the end of a `Registers`. The frame_* operands are offsets from
+# the vector.
 .text
 .balign 16
 .global trap_stubs
@@ -28,12 +29,12 @@ trap_stubs:
 trap_common:
     test byte ptr [rsp + {frame_cs}], {privilege_mask}
     jnz guest_trap_entry
-    # A guest cannot enter virtual 8086 mode in long mode, but QEMU 7.2 lets its IRET do so; its CS
-    # is no selector then.
+    # A guest cannot enter virtual 8086 mode in long mode, but QEMU 7.2 lets its IRET do so. CS does
+    # not contain a selector then.
     test dword ptr [rsp + {frame_rflags}], {virtual_8086}
     jnz guest_trap_entry
 
-# Calls host_trap(&mut Registers), which may change the registers of what was interrupted. Leaves
+# Calls host_trap(&mut Registers), which may change the registers of the interrupted code. Leaves
 # the stack as the processor pushed it.
 .macro call_host_trap
     push_registers
@@ -47,9 +48,9 @@ trap_common:
     add rsp, {frame_rip}
 .endm
 
-# Moves the last words of a frame from this stack to the one whose top is in rax, and continues
-# there. The number of the words is \count, and \indices counts them from zero. Entry: rax and rcx
-# were pushed below the frame. Exit: both restored, rsp = the frame on the other stack.
+# Moves the last \count words of a frame from this stack to the one whose top is in rax, and
+# continues on that stack. \indices counts the words from zero. Entry: rax and rcx were pushed below
+# the frame. Exit: both restored, rsp = the frame on the other stack.
 .macro move_to_stack count, indices:vararg
 .irp index, \indices
     mov rcx, [rsp + 2 * 8 + 8 * \index]
@@ -62,15 +63,15 @@ trap_common:
     pop rax
 .endm
 
-# Entry: from ring 0, or on a stack of its own from anywhere.
+# Entry: from ring 0, or from any ring on a stack of its own.
 trap_from_host:
     call_host_trap
     iretq
 
-# An NMI, on a stack of its own. The vCPU that it has interrupted in ring 3 may have lost its code
-# segment meanwhile. The processor then refuses the return and lets NMIs in again, the next of which
-# would overwrite this stack. So that return is made from the active context's host_stack, which is
-# free while a guest runs, and a refusal ends as that of any other return to a guest.
+# An NMI, on a stack of its own. The interrupted vCPU in ring 3 may have lost its code segment in
+# the meantime. The processor then refuses the return and unblocks NMIs, and the next NMI would
+# overwrite this stack. The return is therefore made from the active context's host_stack, which is
+# free while a guest runs, and a refusal is handled like that of any other return to a guest.
 trap_nmi:
     test byte ptr [rsp + {frame_cs}], {privilege_mask}
     jz trap_from_host
@@ -86,8 +87,8 @@ trap_nmi:
     exception_table_entry 1b, iret_refused
 
 # Debug exceptions have a stack of their own, because a guest can make one hit the first instruction
-# of a system-call entry, which still has the guest's stack pointer. One that really comes from ring
-# 3 moves to where other entries begin.
+# of a system-call entry, where rsp is still the guest's. One that comes from ring 3 is moved to the
+# stack of other entries.
 trap_debug:
     test byte ptr [rsp + {frame_cs}], {privilege_mask}
     jz trap_from_host

@@ -3,10 +3,10 @@
 
 use super::value::number;
 
-/// How many serial ports there can be.
+/// The number of serial ports.
 pub const SERIAL_PORTS: usize = 2;
 
-/// `console=LIST`: where the log goes. All that are listed work at the same time.
+/// `console=LIST`: the destinations of the log. All listed consoles are used at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Consoles {
     /// Each serial port, `com1` first.
@@ -16,17 +16,17 @@ pub struct Consoles {
 }
 
 impl Consoles {
-    /// Without the option.
+    /// The value without the option.
     pub(super) const DEFAULT: Self = Self { serial: [true, false], vga: true };
 
-    /// The consoles of a list, and whether all of its words are known. A list without any known
-    /// word changes nothing.
+    /// The consoles of a list, and whether all of its words are known. Returns no consoles if no
+    /// word of a non-empty list is known.
     pub(super) fn parse(list: &str) -> (Option<Self>, bool) {
         let mut consoles = Self { serial: [false; SERIAL_PORTS], vga: false };
         let (mut any, mut all) = (list.is_empty(), true);
         for word in list.split(',') {
-            // `H` and `L`: half of the characters each, for two users of one line; both are this
-            // console here
+            // `H` and `L` select half of the characters each, for two users of one line. Both
+            // select this console.
             match word.trim_end_matches(['H', 'L']) {
                 "com1" => consoles.serial[0] = true,
                 "com2" => consoles.serial[1] = true,
@@ -43,23 +43,23 @@ impl Consoles {
     }
 }
 
-/// Where a serial port's registers are.
+/// The location of a serial port's registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SerialAddress {
-    /// From this I/O port on.
+    /// I/O ports from this one on.
     Port(u16),
     /// In the first I/O region of this kind of PCI card.
     Pci(PciSerial),
 }
 
-/// Which PCI serial card.
+/// Selects a PCI serial card.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PciSerial {
-    /// The first that is not Intel's management engine (`pci`).
+    /// The first card that is not Intel's management engine (`pci`).
     Card,
     /// The port of Intel's management engine (`amt`).
     Amt,
-    /// The function at this place.
+    /// The function at this address.
     At {
         /// Bus.
         bus: u8,
@@ -68,15 +68,15 @@ pub enum PciSerial {
     },
 }
 
-/// How a serial port is set up:
+/// Settings of a serial port:
 /// `com1=BAUD[/CLOCK][,FRAMING[,PORT|pci|amt[,IRQ[,BUS:DEVICE.FUNCTION]]]]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SerialSettings {
-    /// Bits a second; `None` leaves the port as the firmware set it (`auto`).
+    /// Baud rate; `None` keeps the firmware's setting (`auto`).
     pub baud: Option<u32>,
-    /// Bits a second with a divisor of 1.
+    /// Baud rate with a divisor of 1.
     pub clock: u32,
-    /// Data bits, parity and stop bits, as the line control register has them.
+    /// Data bits, parity and stop bits, encoded as in the line control register.
     pub framing: u8,
     /// Its registers.
     pub address: SerialAddress,
@@ -85,7 +85,7 @@ pub struct SerialSettings {
 }
 
 impl SerialSettings {
-    /// What the ports are without an option.
+    /// The settings without an option.
     pub(super) const DEFAULT: [Self; SERIAL_PORTS] = [Self::at(0x3f8, 4), Self::at(0x2f8, 3)];
 
     const fn at(port: u16, irq: u8) -> Self {
@@ -93,7 +93,7 @@ impl SerialSettings {
         Self { baud: Some(115_200), clock: 115_200, framing: 3, address, irq }
     }
 
-    /// The port with this number after the option's value `text`.
+    /// The settings of port `index` after the option's value `text` has been applied.
     pub(super) fn parse(text: &str, index: usize) -> Option<Self> {
         let mut settings = *Self::DEFAULT.get(index)?;
         let mut parts = text.split(',');
@@ -133,16 +133,16 @@ impl SerialSettings {
         Some(())
     }
 
-    /// A card's line is polled, unless the option says otherwise: which line its pin leads to, the
-    /// ACPI tables say in a language of their own.
+    /// A card's line is polled unless the option specifies an interrupt: only AML, which Paravane
+    /// does not interpret, describes the routing of the card's pin.
     const fn set_card(&mut self, card: PciSerial) {
         self.address = SerialAddress::Pci(card);
         self.irq = 0;
     }
 }
 
-/// The line format, as `8n1`: 5 to 8 data bits, parity none, odd, even, mark or space, 1 or 2 stop
-/// bits.
+/// The line format, such as `8n1`: 5 to 8 data bits; parity none, odd, even, mark or space; 1 or 2
+/// stop bits.
 fn framing(text: &str) -> Option<u8> {
     let &[bits @ b'5'..=b'8', parity, stop @ b'1'..=b'2'] = text.as_bytes() else { return None };
     let parity = match parity {
@@ -165,28 +165,28 @@ fn function(text: &str) -> Option<PciSerial> {
     Some(PciSerial::At { bus: hexadecimal(bus, 255)?, device_function })
 }
 
-/// What `vga=` asks the screen to show.
+/// The screen mode requested by `vga=`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VideoMode {
-    /// Whatever the loader has set (`current`, or nothing).
+    /// The mode set by the loader (`current`, or no mode).
     Current,
-    /// Text of so many columns and rows (`text-80x50`).
+    /// Text with this many columns and rows (`text-80x50`).
     Text(u16, u16),
-    /// A linear framebuffer of so many pixels, and bits for each (`gfx-1024x768x32`).
+    /// A linear framebuffer: width, height, and bits per pixel (`gfx-1024x768x32`).
     Framebuffer(u16, u16, u16),
 }
 
 /// `vga=MODE[,keep]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VideoSettings {
-    /// The mode that is wanted.
+    /// The requested mode.
     pub mode: VideoMode,
-    /// The screen stays Paravane's when the initial domain starts.
+    /// Paravane keeps the screen when the initial domain starts.
     pub keep: bool,
 }
 
 impl VideoSettings {
-    /// Without the option.
+    /// The value without the option.
     pub(super) const DEFAULT: Self = Self { mode: VideoMode::Current, keep: false };
 
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_list_of_consoles_is_taken() {
+    fn any_list_of_consoles_is_accepted() {
         let consoles = |list| {
             let (consoles, all) = Consoles::parse(list);
             (consoles.map(|consoles| (consoles.serial, consoles.vga)), all)
@@ -232,13 +232,13 @@ mod tests {
         assert_eq!(consoles("com1H,com1L,com2"), (Some(([true, true], false)), true));
         assert_eq!(consoles("none"), (Some(([false, false], false)), true));
         assert_eq!(consoles(""), (Some(([false, false], false)), true));
-        // what is known counts, and a list of unknown words does not silence the host
+        // Known words are used, and a list of unknown words does not silence the host.
         assert_eq!(consoles("xhci,vga"), (Some(([false, false], true)), false));
         assert_eq!(consoles("xhci"), (None, false));
     }
 
     #[test]
-    fn a_serial_port_is_described_as_for_xen() {
+    fn a_serial_port_has_xens_syntax() {
         let port = |text| SerialSettings::parse(text, 0);
         let default = SerialSettings::DEFAULT[0];
         assert_eq!(port("115200,8n1"), Some(default));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_video_mode_is_named_as_for_xen() {
+    fn a_video_mode_has_xens_syntax() {
         let video = |text| VideoSettings::parse(text).map(|video| (video.mode, video.keep));
         assert_eq!(video("current"), Some((VideoMode::Current, false)));
         assert_eq!(video("keep"), Some((VideoMode::Current, true)));

@@ -1,11 +1,11 @@
-//! `dom0_mem=`: how much memory the initial domain gets.
+//! `dom0_mem=`: the memory of the initial domain.
 
 use super::value::{number, size};
 
 use crate::integers::low_u64;
 
-/// An amount of memory: `[-]TERM[+TERM]`, where a term is a size or a percentage. With a minus it
-/// is what is left of the memory without that much.
+/// An amount of memory: `[-]TERM[+TERM]`, where a term is a size or a percentage. With a minus sign
+/// it is subtracted from the available memory.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Amount {
     bytes: u64,
@@ -14,12 +14,12 @@ pub struct Amount {
 }
 
 impl Amount {
-    /// So many bytes.
+    /// This many bytes.
     pub const fn of(bytes: u64) -> Self {
         Self { bytes, percent: 0, subtracted: false }
     }
 
-    /// All but so many bytes.
+    /// All of the memory except this many bytes.
     pub const fn all_but(bytes: u64) -> Self {
         Self { bytes, percent: 0, subtracted: true }
     }
@@ -36,7 +36,7 @@ impl Amount {
         (amount.percent < 100).then_some(amount)
     }
 
-    /// How many bytes that are where there are `available` ones.
+    /// The amount in bytes, if `available` bytes are available.
     pub fn bytes(self, available: u64) -> u64 {
         // Less than the whole, so it fits.
         let part = low_u64(u128::from(available) * u128::from(self.percent) / 100);
@@ -45,27 +45,27 @@ impl Amount {
     }
 }
 
-/// `dom0_mem=[min:AMOUNT|max:AMOUNT|AMOUNT],...`. Several of these options add to each other; what
-/// is said again replaces what was said before.
+/// `dom0_mem=[min:AMOUNT|max:AMOUNT|AMOUNT],...`. Several of these options are combined; a later
+/// value replaces an earlier one of the same kind.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Dom0Memory {
-    /// What the control domain starts with.
+    /// The initial memory.
     pub initial: Option<Amount>,
-    /// At least this much, unless that is more than the most.
+    /// The minimum, unless it exceeds `max`.
     pub min: Option<Amount>,
-    /// At most this much.
+    /// The maximum.
     pub max: Option<Amount>,
 }
 
 impl Dom0Memory {
-    /// Adds what one more option sets.
+    /// Applies the value of one more option.
     pub(super) fn and(mut self, text: &str) -> Option<Self> {
         for part in text.split(',') {
             match part.split_once(':') {
                 Some(("min", amount)) => self.min = Some(Amount::parse(amount)?),
                 Some(("max", amount)) => self.max = Some(Amount::parse(amount)?),
                 Some(_) => return None,
-                // zero is as if nothing had been said
+                // Zero means the default.
                 None => self.initial = Some(Amount::parse(part)?).filter(|&amount| amount != Amount::default()),
             }
         }
@@ -80,13 +80,13 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     #[test]
-    fn an_amount_is_a_sum_of_sizes_and_percentages_or_what_remains() {
+    fn an_amount_is_a_sum_of_sizes_and_percentages_or_the_remainder() {
         let of_256_gib = |text| Amount::parse(text).map(|amount| amount.bytes(256 * GIB));
         for (text, bytes) in [
             ("1048576", GIB),
             ("2G", 2 * GIB),
             ("25%", 64 * GIB),
-            // the example of Xen's documentation
+            // The example in Xen's documentation.
             ("1G+25%", 65 * GIB),
             ("25%+1G", 65 * GIB),
             ("1G+512M", GIB + GIB / 2),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn several_options_add_to_each_other() {
+    fn several_options_are_combined() {
         let memory = ["512M", "max:1G", "min:25%,512M", "max:2G"]
             .iter()
             .try_fold(Dom0Memory::default(), |so_far, text| so_far.and(text));
@@ -116,7 +116,7 @@ mod tests {
             max: Some(Amount::of(2 * GIB)),
         };
         assert_eq!(memory, Some(wanted));
-        assert_eq!(wanted.and("1G,max:x"), None, "all of a word or nothing");
+        assert_eq!(wanted.and("1G,max:x"), None, "a value is applied as a whole or not at all");
         assert_eq!(wanted.and("most:1G"), None);
     }
 }

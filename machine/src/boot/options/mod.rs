@@ -1,8 +1,8 @@
-//! The command line: options with Xen's names and meanings, read as Xen reads them. [`TABLE`] has
-//! all that are known.
+//! The command line: options with Xen's names and meanings, parsed as Xen parses them. [`TABLE`]
+//! lists all known options.
 //!
-//! The line may be of any length and say anything. What cannot be acted on is reported by
-//! [`complaints`], each option once, and is without effect.
+//! The line is untrusted. A word that cannot be applied has no effect; [`complaints`] reports each
+//! such option once.
 
 mod consoles;
 mod dom0_memory;
@@ -21,35 +21,36 @@ pub use table::{Apply, Effect, MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES, Row, TABLE
 /// Options of the command line, with defaults for those not given.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// Where the log goes, `com1` and the screen if nothing is said.
+    /// Destinations of the log; `com1` and the screen by default.
     pub consoles: Consoles,
-    /// Set-up of the serial ports.
+    /// Settings of the serial ports.
     pub serial: [SerialSettings; SERIAL_PORTS],
-    /// What the screen shows, and for how long.
+    /// Mode of the screen, and whether Paravane keeps it.
     pub video: VideoSettings,
-    /// What of Paravane's own messages is shown.
+    /// Log level of Paravane's own messages.
     pub log_level: LevelFilter,
-    /// What of the messages that guests cause is shown.
+    /// Log level of messages that guests cause.
     pub guest_log_level: LevelFilter,
-    /// The guest whose console is the serial line.
+    /// The guest whose console is the serial line without prefixes.
     pub raw_guest_console: Option<&'a str>,
-    /// After a crash, halt and leave the message on the screen.
+    /// Halt after a crash, so that the message stays on the screen.
     pub no_reboot: bool,
     /// Memory of the control domain.
     pub dom0_memory: Dom0Memory,
-    /// vCPUs of the control domain: at least and at most; as many as there are CPUs in between.
+    /// Minimum and maximum number of vCPUs of the control domain. Between them it is the number of
+    /// CPUs.
     pub dom0_vcpus: RangeInclusive<u32>,
-    /// Whether each vCPU of the control domain keeps to one pCPU.
+    /// Whether each vCPU of the control domain is pinned to one pCPU.
     pub dom0_vcpus_pinned: bool,
     /// Whether the firmware's runtime services may be called.
     pub efi_runtime_services: bool,
-    /// The most physical CPUs to start.
+    /// The maximum number of physical CPUs to start.
     pub max_cpus: Option<u32>,
-    /// Frames that a domain's grant table may have.
+    /// Maximum number of frames of a domain's grant table.
     pub grant_frames: u32,
-    /// Frames' worth of grants that a domain may map at a time, 256 mappings each.
+    /// Maximum number of maptrack frames of a domain, 256 mappings each.
     pub maptrack_frames: u32,
-    /// What follows the word `--`: the end of the initial domain's command line.
+    /// The text after the word `--`, which is appended to the initial domain's command line.
     pub dom0_command_line: &'a str,
 }
 
@@ -81,7 +82,7 @@ impl<'a> Options<'a> {
         let (own, dom0_command_line) = split(line);
         let mut options = Self { dom0_command_line, ..Self::default() };
         for word in words(own) {
-            // `complaints` tells of what is wrong
+            // `complaints` reports errors.
             let _ = options.apply(word);
         }
         options
@@ -105,15 +106,15 @@ impl<'a> Options<'a> {
 #[derive(Clone, Copy)]
 struct Argument<'a> {
     value: Option<&'a str>,
-    /// `no-` stood in front of the name.
+    /// The name was prefixed with `no-`.
     negated: bool,
 }
 
-/// Why an option that is known is not acted on.
+/// The reason why a known option is not applied.
 enum NotTaken {
-    /// The value is none.
+    /// The value is invalid.
     Senseless,
-    /// This value has no effect, because of that.
+    /// This value has no effect, for this reason.
     WithoutEffect(&'static str),
 }
 
@@ -137,14 +138,14 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// Why a word of the command line is without effect.
+/// A word of the command line that has no effect, and why.
 #[derive(Clone, Copy, Debug)]
 pub enum Complaint<'a> {
-    /// There is no such option.
+    /// The option does not exist.
     Unknown(&'a str),
-    /// The option has a value that it cannot have.
+    /// The option has an invalid value.
     Senseless(&'a str, &'static Row),
-    /// The option exists, and has no effect here because of that.
+    /// The option exists but has no effect here, for this reason.
     WithoutEffect(&'a str, &'static str),
 }
 
@@ -157,7 +158,7 @@ impl Complaint<'_> {
 
 impl fmt::Display for Complaint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // a log line has its bounds, and what is said about the word must not be lost behind it
+        // The length of a log line is limited, and the message after the word must not be cut off.
         let word = self.word();
         let shown = word.get(..MAX_SHOWN).unwrap_or(word);
         let cut = if shown.len() < word.len() { "..." } else { "" };
@@ -169,11 +170,10 @@ impl fmt::Display for Complaint<'_> {
     }
 }
 
-/// So much of a word is shown.
+/// The number of bytes of a word that are shown.
 const MAX_SHOWN: usize = 100;
 
-/// What is to be said about a command line: an option without effect is told of where it first
-/// stands.
+/// Errors of a command line. An option without effect is reported at its first occurrence.
 pub fn complaints(line: &str) -> impl Iterator<Item = Complaint<'_>> {
     let (line, _) = split(line);
     let mut options = Options::default();
@@ -187,13 +187,13 @@ pub fn complaints(line: &str) -> impl Iterator<Item = Complaint<'_>> {
     })
 }
 
-/// Paravane's own part of the command line, and that of the initial domain after the word `--`.
+/// Splits the line into Paravane's own part and the initial domain's, which follows the word `--`.
 fn split(line: &str) -> (&str, &str) {
     line.split_once(" -- ").map_or((line, ""), |(own, other)| (own, other.trim_ascii_start()))
 }
 
-/// The options of a line. Its first word is none if it is the loader's name for the image, which
-/// has a slash in it, or `placeholder`, which Debian's GRUB menu has in its place.
+/// The words of a line that are options. The first word is skipped if it is the image's name, which
+/// contains a slash, or `placeholder`, which Debian's GRUB menu inserts.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     let no_option = |word: &str| word == "placeholder" || (word.contains('/') && !word.contains('='));
     let mut words = line.split_ascii_whitespace().peekable();
@@ -205,7 +205,7 @@ fn name_and_value(word: &str) -> (&str, Option<&str>) {
     word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)))
 }
 
-/// The option of that name, and whether it is its negation. An index (`ivrs_ioapic[4]=`) is not
+/// The option of that name, and whether the name is negated. An index (`ivrs_ioapic[4]=`) is not
 /// part of the name.
 fn look_up(name: &str) -> Option<(&'static Row, bool)> {
     let name = name.split('[').next()?;
@@ -213,7 +213,7 @@ fn look_up(name: &str) -> Option<(&'static Row, bool)> {
     find(name).map(|row| (row, false)).or_else(|| Some((find(name.strip_prefix("no-")?)?, true)))
 }
 
-/// Hyphens and underscores are alike in names.
+/// Compares names; hyphens and underscores are equivalent.
 fn same_name(one: &str, other: &str) -> bool {
     let like = |byte: u8| if byte == b'_' { b'-' } else { byte };
     one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(one, other)| like(one) == like(other))

@@ -1,4 +1,4 @@
-//! All options that are known, each once: dispatch and `docs/options.md` come from here.
+//! The table of all known options. Parsing and `docs/options.md` are derived from it.
 
 use super::value::{boolean, level, number};
 use super::{Argument, Consoles, NotTaken, Options, SerialSettings, VideoSettings};
@@ -6,30 +6,29 @@ use super::{Argument, Consoles, NotTaken, Options, SerialSettings, VideoSettings
 /// One option.
 #[derive(Debug)]
 pub struct Row {
-    /// Its name in Xen's documentation.
+    /// The name in Xen's documentation.
     pub name: &'static str,
-    /// What may stand behind `=`; `BOOL` may be left out, and `no-` in front of the name negates
-    /// it.
+    /// Syntax of the value. A `BOOL` may be omitted, and `no-` before the name negates it.
     pub form: &'static str,
-    /// What it does.
+    /// The effect of the option.
     pub effect: Effect,
 }
 
-/// What an option does.
+/// The effect of an option.
 #[derive(Debug)]
 pub enum Effect {
-    /// It is acted on.
+    /// The option is applied.
     Taken {
-        /// What it does, for people.
+        /// Description for the documentation.
         summary: &'static str,
-        /// Does it.
+        /// Applies the option.
         apply: Apply,
     },
-    /// Nothing, because of that.
+    /// The option has no effect, for this reason.
     None(&'static str),
 }
 
-/// Acts on an option's argument.
+/// Applies an option's argument.
 #[derive(Debug)]
 pub struct Apply(pub(super) for<'a> fn(&mut Options<'a>, Argument<'a>) -> Result<(), NotTaken>);
 
@@ -46,34 +45,34 @@ const fn none(name: &'static str, form: &'static str, why: &'static str) -> Row 
 const HVM: &str = "no guest uses hardware virtualisation";
 const IOMMU: &str = "no IOMMU is used and no device is passed through";
 const SCHEDULER: &str = "the scheduler has no such setting; xl sched-credit2 sets weights, caps and the rate limit";
-const POWER: &str = "frequencies and idle states of processors are left alone";
-const INTERRUPTS: &str = "interrupt controllers are used as ACPI and the processor describe them";
-const TIMERS: &str = "clocks and timers are chosen by what the processor and ACPI offer";
-const FEATURES: &str = "which of the processor's features are used and shown to guests cannot be chosen";
-const SPECULATION: &str = "there are no mitigations for speculative execution to choose from";
-const MACHINE_CHECK: &str = "machine checks are not looked into";
-const WATCHDOG: &str = "no watchdog looks after the pCPUs";
+const POWER: &str = "frequencies and idle states of processors are not changed";
+const INTERRUPTS: &str = "interrupt controllers are configured as ACPI and the processor describe them";
+const TIMERS: &str = "clocks and timers are chosen from those that the processor and ACPI offer";
+const FEATURES: &str = "the processor features that are used and exposed to guests cannot be configured";
+const SPECULATION: &str = "there are no mitigations for speculative execution";
+const MACHINE_CHECK: &str = "machine check banks are not read";
+const WATCHDOG: &str = "there is no watchdog for pCPUs";
 const CRASH: &str = "no crash kernel can be loaded (docs/decisions/0006-no-crash-kernel.md)";
 const DEBUG: &str = "there is no such debugging aid";
 const MEMORY: &str = "all memory that the firmware reports is used";
 const BIOS: &str = "the BIOS is not called";
 const SECURITY: &str = "there are no security modules: the initial domain has control, others have none";
-const SHIM: &str = "Paravane is no shim for a single guest";
+const SHIM: &str = "there is no PV shim mode";
 const CONSOLE: &str = "there is no such console";
-const SCREEN: &str = "the screen is as the boot loader leaves it, and its size picks the font";
-const MASKS: &str = "CPUID is intercepted or shown as it is, never masked";
+const SCREEN: &str = "the boot loader sets the screen mode, and the screen's size selects the font";
+const MASKS: &str = "CPUID is intercepted or passed through, never masked";
 const LIMIT: &str = "the limit is fixed";
-const LOG: &str = "every line is written at once, and the last 128 KiB are kept";
+const LOG: &str = "every line is written immediately, and the last 128 KiB are kept";
 const NUMA: &str = "the whole machine is one node";
 const GRANTS: &str = "no part of the grant tables can be switched off";
 
-/// By name, where a hyphen and an underscore are alike.
+/// Sorted by name; a hyphen and an underscore are equivalent.
 pub const TABLE: &[Row] = &[
     none("acpi", "STRING", INTERRUPTS),
     none("acpi_apic_instance", "NUMBER", INTERRUPTS),
     none("acpi_pstate_strict", "BOOL", POWER),
     none("acpi_skip_timer_override", "BOOL", TIMERS),
-    none("acpi_sleep", "STRING", "of the sleep states only power-off is supported"),
+    none("acpi_sleep", "STRING", "power-off is the only supported sleep state"),
     none("allow_unsafe", "BOOL", "no processor is refused"),
     none("altp2m", "BOOL", HVM),
     none("apic", "STRING", INTERRUPTS),
@@ -86,8 +85,8 @@ pub const TABLE: &[Row] = &[
     none("ats", "BOOL", IOMMU),
     none("availmem", "SIZE", MEMORY),
     none("badpage", "LIST", MEMORY),
-    none("bootscrub", "idle or BOOL", "memory is cleared whenever it is given out"),
-    none("bootscrub_chunk", "SIZE", "memory is cleared whenever it is given out"),
+    none("bootscrub", "idle or BOOL", "memory is cleared when it is allocated"),
+    none("bootscrub_chunk", "SIZE", "memory is cleared when it is allocated"),
     none("cet", "LIST", "control-flow enforcement is not used"),
     none("clocksource", "NAME", TIMERS),
     none("cmci-threshold", "NUMBER", MACHINE_CHECK),
@@ -96,26 +95,26 @@ pub const TABLE: &[Row] = &[
         "com1",
         "BAUD[/BASE][,FRAMING[,PORT|pci|amt[,IRQ[,BUS:DEVICE.FUNCTION]]]]",
         com1,
-        "the first serial port: bits a second or `auto`, framing such as `8n1`, first I/O port or PCI card, interrupt line (0: by a timer)",
+        "the first serial port: baud rate or `auto`, framing such as `8n1`, first I/O port or PCI card, interrupt line (0: polled by a timer)",
     ),
     taken(
         "com2",
         "BAUD[/BASE][,FRAMING[,PORT|pci|amt[,IRQ[,BUS:DEVICE.FUNCTION]]]]",
         com2,
-        "the second serial port, in the same way",
+        "the second serial port, with the same syntax",
     ),
     none("conring_size", "SIZE", LOG),
     taken(
         "console",
         "LIST",
         console,
-        "where the log goes: `com1`, `com2`, `vga`, all of the list at the same time; `none` for nowhere; the default is `com1,vga`",
+        "destinations of the log: any of `com1`, `com2` and `vga`, all used at the same time, or `none`; the default is `com1,vga`",
     ),
-    none("console_timestamps", "FORMAT", "lines carry no time"),
-    none("console_to_ring", "BOOL", "what guests print is always kept with the log"),
-    none("conswitch", "CHARACTER[x]", "Ctrl-A three times moves the input on"),
+    none("console_timestamps", "FORMAT", "lines have no timestamps"),
+    none("console_to_ring", "BOOL", "guests' output is always stored with the log"),
+    none("conswitch", "CHARACTER[x]", "Ctrl-A three times switches the input"),
     none("core_parking", "STRING", POWER),
-    none("cpu_type", "STRING", "performance counters are not offered"),
+    none("cpu_type", "STRING", "guests have no performance counters"),
     none("cpufreq", "STRING", POWER),
     none("cpuid", "LIST", FEATURES),
     none("cpuid_mask_cpu", "NUMBER", MASKS),
@@ -146,11 +145,11 @@ pub const TABLE: &[Row] = &[
     none("debug_stack_lines", "NUMBER", DEBUG),
     none("debugtrace", "SIZE", DEBUG),
     none("dit", "BOOL", SPECULATION),
-    none("dma_bits", "NUMBER", "the initial domain asks for low memory when it needs it"),
+    none("dma_bits", "NUMBER", "the initial domain requests low memory when it needs it"),
     none("dom0", "LIST", "the initial domain is a PV guest"),
     none("dom0-cpuid", "LIST", FEATURES),
     none("dom0-iommu", "LIST", IOMMU),
-    none("dom0_ioports_disable", "LIST", "the initial domain may use all ports but Paravane's own"),
+    none("dom0_ioports_disable", "LIST", "the initial domain may use all ports except Paravane's own"),
     taken(
         "dom0_max_vcpus",
         "N or [MIN]-[MAX]",
@@ -161,14 +160,14 @@ pub const TABLE: &[Row] = &[
         "dom0_mem",
         "[min:AMOUNT|max:AMOUNT|AMOUNT],...",
         dom0_mem,
-        "memory of the initial domain: what it starts with, at least and at most. AMOUNT is `SIZE`, `PERCENT%`, sums of them (`1G+25%`), and with `-` in front all but that. Several `dom0_mem=` add to each other. Without a size it is all but a sixteenth of the memory (128 MiB at most). It may grow to `max`, without one to any size",
+        "memory of the initial domain: initial size, minimum and maximum. AMOUNT is `SIZE`, `PERCENT%`, or a sum of both (`1G+25%`); after `-` it is subtracted from the memory of the machine. Several `dom0_mem=` are combined. Without a size the domain gets all memory except a sixteenth (128 MiB at most). It may grow to `max`, or without limit if `max` is not given",
     ),
     none("dom0_nodes", "LIST", NUMA),
     taken(
         "dom0_vcpus_pin",
         "BOOL",
         dom0_vcpus_pin,
-        "vCPU n of the initial domain runs on pCPU n only; where there are fewer pCPUs, counting starts over at pCPU 0",
+        "vCPU n of the initial domain runs on pCPU n only; if there are fewer pCPUs, numbering wraps around at pCPU 0",
     ),
     none("e820-mtrr-clip", "BOOL", MEMORY),
     none("e820-verbose", "BOOL", DEBUG),
@@ -178,14 +177,14 @@ pub const TABLE: &[Row] = &[
         "efi",
         "rs=BOOL|rs|no-rs|attr=no|attr=uc,...",
         efi,
-        "whether the initial domain may have the firmware's runtime services called, for EFI variables; the default is `rs`. `attr=` has no effect: memory of unknown cacheability is mapped uncached",
+        "whether the initial domain may call the firmware's runtime services, for EFI variables; the default is `rs`. `attr=` has no effect: memory of unknown cacheability is mapped uncached",
     ),
     none("ept", "LIST", HVM),
     none("extra_guest_irqs", "NUMBER[,NUMBER]", LIMIT),
     none("flask", "STRING", SECURITY),
     none("font", "HEIGHT", SCREEN),
     none("force-ept", "BOOL", HVM),
-    none("gdb", "PORT", "there is no stub for a debugger"),
+    none("gdb", "PORT", "there is no debugger stub"),
     none("global-pages", "BOOL", "guests' pages are never global"),
     none("gnttab", "LIST", GRANTS),
     taken(
@@ -199,19 +198,19 @@ pub const TABLE: &[Row] = &[
         "gnttab_max_maptrack_frames",
         "NUMBER",
         gnttab_max_maptrack_frames,
-        "the same for grants of others that a domain maps, 256 each (1024; 16384 at most; `max_maptrack_frames`)",
+        "the same for maptrack frames, which hold 256 mapped grants each (1024; 16384 at most; `max_maptrack_frames`)",
     ),
     taken(
         "guest_console",
         "raw:NAME",
         guest_console,
-        "this guest's console is the serial line, unprefixed, both ways; Paravane's own option",
+        "the serial line is this guest's console, for input and output, without prefixes; Paravane's own option",
     ),
     taken(
         "guest_loglvl",
         "LEVEL[/LEVEL]",
         guest_loglvl,
-        "what is logged of what guests cause: `none`, `error`, `warning` (the default), `info`, `debug` or `all`. Behind a slash the level up to which messages are shown though limited in rate",
+        "log level of messages that guests cause: `none`, `error`, `warning` (the default), `info`, `debug` or `all`. After a slash, the level up to which messages are shown with a rate limit",
     ),
     none("hap", "BOOL", HVM),
     none("hap_1gb", "BOOL", HVM),
@@ -239,26 +238,31 @@ pub const TABLE: &[Row] = &[
     none("lapic", "BOOL", INTERRUPTS),
     none("lapic_timer_c2_ok", "BOOL", TIMERS),
     none("ler", "BOOL", DEBUG),
-    taken("loglvl", "LEVEL[/LEVEL]", loglvl, "what is logged of Paravane, likewise; the default is `info`"),
+    taken(
+        "loglvl",
+        "LEVEL[/LEVEL]",
+        loglvl,
+        "log level of Paravane's own messages, with the same syntax; the default is `info`",
+    ),
     none("low_crashinfo", "STRING", CRASH),
-    none("low_mem_virq_limit", "SIZE", "nothing is sent when memory runs low"),
+    none("low_mem_virq_limit", "SIZE", "no VIRQ is sent when memory is low"),
     none("max_cstate", "NUMBER[,NUMBER]", POWER),
     none("max_gsi_irqs", "NUMBER", LIMIT),
-    taken("maxcpus", "NUMBER", maxcpus, "at most so many pCPUs are started"),
+    taken("maxcpus", "NUMBER", maxcpus, "the maximum number of pCPUs that are started"),
     none("mce", "BOOL", MACHINE_CHECK),
     none("mce_fb", "BOOL", MACHINE_CHECK),
     none("mce_verbosity", "STRING", MACHINE_CHECK),
     none("mem", "SIZE", MEMORY),
     none("memop-max-order", "LIST", LIMIT),
-    none("mmcfg", "BOOL[,amd-fam10]", "PCI configuration goes by I/O ports"),
-    none("mmio-relax", "BOOL or all", "the initial domain may map all device memory but Paravane's own"),
+    none("mmcfg", "BOOL[,amd-fam10]", "PCI configuration space is accessed by I/O ports"),
+    none("mmio-relax", "BOOL or all", "the initial domain may map all device memory except Paravane's own"),
     none("msi", "BOOL", INTERRUPTS),
     none("mtrr.show", "BOOL", DEBUG),
     none("mwait-idle", "BOOL", POWER),
-    none("nmi", "STRING", "an NMI from outside is ignored"),
+    none("nmi", "STRING", "external NMIs are ignored"),
     none("no-real-mode", "BOOL", BIOS),
     none("noapic", "BOOL", INTERRUPTS),
-    none("noirqbalance", "BOOL", "an interrupt goes where its vCPU runs or its guest puts it"),
+    none("noirqbalance", "BOOL", "an interrupt is routed to the pCPU of its vCPU, or as its guest requests"),
     none("nolapic", "BOOL", INTERRUPTS),
     taken(
         "noreboot",
@@ -277,7 +281,7 @@ pub const TABLE: &[Row] = &[
     none("ple_window", "NUMBER", HVM),
     none("preferred-cstates", "STRING", POWER),
     none("psr", "LIST", "cache and bandwidth allocation is not used"),
-    none("pv", "LIST", "32-bit guests are never taken"),
+    none("pv", "LIST", "32-bit guests are not supported"),
     none("pv-l1tf", "LIST", SPECULATION),
     none("pv-linear-pt", "BOOL", "linear page tables are refused"),
     none("pv-shim", "BOOL", SHIM),
@@ -285,14 +289,14 @@ pub const TABLE: &[Row] = &[
     taken("reboot", "no or METHOD[,...]", reboot, "`no` is `noreboot`; the method of restarting cannot be chosen"),
     none("rmrr", "STRING", IOMMU),
     none("ro-hpet", "BOOL", "the HPET is always read-only"),
-    none("sched", "NAME", "there is one scheduler, which shares as credit2 does"),
+    none("sched", "NAME", "there is one scheduler, which shares by weight and cap like credit2"),
     none("sched_credit_tslice_ms", "NUMBER", SCHEDULER),
     none("sched_credit2_max_cpus_runqueue", "NUMBER", SCHEDULER),
     none("sched_credit2_migrate_resist", "NUMBER", SCHEDULER),
     none("sched-gran", "STRING", SCHEDULER),
     none("sched_ratelimit_us", "NUMBER", SCHEDULER),
     none("sched_smt_power_savings", "BOOL", SCHEDULER),
-    none("scrub-domheap", "BOOL", "memory is cleared whenever it is given out"),
+    none("scrub-domheap", "BOOL", "memory is cleared when it is allocated"),
     none("serial_tx_buffer", "SIZE", LIMIT),
     none("shim_mem", "LIST", SHIM),
     none("smap", "BOOL or hvm", FEATURES),
@@ -317,13 +321,13 @@ pub const TABLE: &[Row] = &[
         "vga",
         "MODE[,keep]",
         vga,
-        "`current`, `text-80x25`, `gfx-1024x768x32` and the like: the boot loader sets the mode, and a line says if it is another; `keep`: Paravane draws on when the initial domain has started",
+        "`current`, `text-80x25`, `gfx-1024x768x32` and the like: the boot loader sets the mode, and a log line reports a different one; `keep`: Paravane continues to draw after the initial domain has started",
     ),
     none("viridian-spinlock-retry-count", "NUMBER", HVM),
     none("viridian-version", "STRING", HVM),
     none("vm-notify-window", "NUMBER", HVM),
     none("vpid", "BOOL", HVM),
-    none("vpmu", "LIST", "performance counters are not offered"),
+    none("vpmu", "LIST", "guests have no performance counters"),
     none("watchdog", "force or BOOL", WATCHDOG),
     none("watchdog_timeout", "NUMBER", WATCHDOG),
     none("x2apic", "BOOL", INTERRUPTS),
@@ -398,13 +402,12 @@ fn loglvl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), N
     Ok(())
 }
 
-/// The most that `gnttab_max_frames=` can allow: 1,048,576 grants of a domain.
+/// The maximum of `gnttab_max_frames=`: 1,048,576 grants of a domain.
 pub const MAX_GRANT_FRAMES: u32 = 2048;
-/// The most that `gnttab_max_maptrack_frames=` can allow: 4,194,304 grants that a domain has
-/// mapped.
+/// The maximum of `gnttab_max_maptrack_frames=`: 4,194,304 mapped grants of a domain.
 pub const MAX_MAPTRACK_FRAMES: u32 = 16 * 1024;
 
-/// A number of frames, `most` for anything above that. Xen takes numbers up to `i32::MAX`.
+/// A number of frames, at most `most`. Xen accepts numbers up to `i32::MAX`.
 fn frames(text: &str, most: u32) -> Option<u32> {
     let wanted = i32::try_from(number(text)?).ok()?;
     Some(wanted.unsigned_abs().min(most))
@@ -438,7 +441,7 @@ fn nosmp<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), No
     Ok(())
 }
 
-/// The first letter of each word in the list is what counts.
+/// Only the first letter of each word in the list is significant.
 fn reboot<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
     let ways = || argument.text().map(|list| list.split(','));
     if ways()?.any(|way| way.starts_with('n')) {

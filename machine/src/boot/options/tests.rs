@@ -39,7 +39,7 @@ fn booleans_have_xens_forms() {
 }
 
 #[test]
-fn what_makes_no_sense_is_said_with_what_would() {
+fn an_invalid_value_is_reported_with_the_syntax() {
     let line = "maxcpus=0 com1=x loglvl= dom0_mem=99999999999T frob noreboot=perhaps no-maxcpus=2 console";
     let options = Options::parse(line);
     assert_eq!((options.max_cpus, options.no_reboot, options.dom0_memory), (None, false, Dom0Memory::default()));
@@ -50,7 +50,7 @@ fn what_makes_no_sense_is_said_with_what_would() {
 }
 
 #[test]
-fn an_option_without_effect_is_told_of_once() {
+fn an_option_without_effect_is_reported_once() {
     let said = complained("smt-x=1 iommu=no iommu=verbose no-iommu smt_x=2 sched=credit2");
     assert_eq!(said.len(), 4, "{said:?}");
     assert_eq!(said[0], "option \"smt-x=1\" is not known");
@@ -60,7 +60,7 @@ fn an_option_without_effect_is_told_of_once() {
 #[test]
 fn every_word_of_distributions_is_known() {
     for line in [
-        // Debian: its GRUB menu, BIOS and EFI, and what its wiki recommends
+        // Debian: its GRUB menu, BIOS and EFI, and the recommendations of its wiki.
         "placeholder dom0_mem=4G,max:4G dom0_max_vcpus=2 dom0_vcpus_pin no-real-mode edd=off",
         "placeholder com1=115200,8n1 console=com1,vga loglvl=all guest_loglvl=all sync_console console_timestamps=date",
         // Qubes
@@ -69,7 +69,7 @@ fn every_word_of_distributions_is_known() {
         // XCP-ng
         "dom0_mem=2608M,max:2608M watchdog ucode=scan dom0_max_vcpus=1-16 crashkernel=256M,below=4G console=vga \
          vga=mode-0x0311",
-        // what people add
+        // Other options in common use.
         "dom0_nodes=0 iommu=verbose,no-intremap cpufreq=xen:performance sched=credit sched-gran=core conring_size=1M xpti=off \
          spec-ctrl=no tsx=1 efi=no-rs nmi=dom0 noirqbalance x2apic=off hpet=legacy-replacement cpuid=no-rdrand \
          pv-l1tf=off flask=disabled gdb=com2 edid=no clocksource=tsc cpuidle=off max_cstate=1 mem=4G \
@@ -84,14 +84,14 @@ fn every_word_of_distributions_is_known() {
 }
 
 #[test]
-fn a_placeholder_and_the_images_name_are_no_options() {
+fn a_placeholder_and_the_images_name_are_skipped() {
     assert_eq!(complained("placeholder"), [""; 0]);
     assert_eq!(complained("/boot/xen.gz"), [""; 0]);
-    assert_eq!(complained("noreboot placeholder /boot/xen.gz").len(), 2, "but only in front");
+    assert_eq!(complained("noreboot placeholder /boot/xen.gz").len(), 2, "only at the start of the line");
 }
 
 #[test]
-fn what_follows_two_hyphens_is_the_initial_domains() {
+fn text_after_two_hyphens_goes_to_the_initial_domain() {
     let options = Options::parse("noreboot --  quiet maxcpus=2 -- x");
     assert_eq!((options.dom0_command_line, options.max_cpus), ("quiet maxcpus=2 -- x", None));
     assert_eq!(complained("noreboot -- quiet"), [""; 0]);
@@ -130,7 +130,7 @@ fn names_are_unique_and_in_order() {
 }
 
 #[test]
-fn limits_of_grants_are_xens_unless_told_otherwise() {
+fn limits_of_grants_are_xens_by_default() {
     let limits = |text| {
         let options = Options::parse(text);
         (options.grant_frames, options.maptrack_frames)

@@ -1,4 +1,4 @@
-//! Values of options, read as Xen reads them.
+//! Values of options, parsed as Xen parses them.
 
 use log::LevelFilter;
 
@@ -11,7 +11,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// `LEVEL[/RATE-LIMITED-LEVEL]`: messages up to the second are shown too, though limited in rate.
+/// `LEVEL[/RATE-LIMITED-LEVEL]`: messages up to the second level are shown with a rate limit.
 pub(super) fn level(text: &str) -> Option<LevelFilter> {
     Some(match text.rsplit('/').next()? {
         "none" => LevelFilter::Off,
@@ -31,7 +31,7 @@ pub(super) fn number(text: &str) -> Option<u64> {
         (None, Some(digits)) if !digits.is_empty() => (digits, 8),
         _ => (text, 10),
     };
-    // the standard library would take a sign
+    // The standard library would accept a sign.
     if digits.starts_with('+') { None } else { u64::from_str_radix(digits, radix).ok() }
 }
 

@@ -1,4 +1,4 @@
-//! The consoles: serial ports and the screen. What is written goes to each.
+//! The consoles: serial ports and the screen. Output is written to each.
 
 mod pci_serial;
 pub(crate) mod screen;
@@ -13,14 +13,13 @@ use crate::boot::{self, BootInfo, TextMode, Video};
 use crate::processor;
 use serial::NoPort;
 
-/// What came of the consoles that were asked for.
+/// The result of setting up the requested consoles.
 pub(crate) struct Report {
     serial: [Result<(), NoPort>; SERIAL_PORTS],
     screen: Result<Option<&'static Video>, Unusable>,
 }
 
-/// Sets the consoles up. What there is of a screen is known afterwards, whether it is a console or
-/// not.
+/// Sets up the consoles. Afterwards the screen is known, even if it is not a console.
 pub(crate) fn init(options: &Options<'_>, info: &BootInfo) -> Report {
     let mut serial = [Ok(()); SERIAL_PORTS];
     for (index, result) in serial.iter_mut().enumerate().filter(|(index, _)| options.consoles.serial[*index]) {
@@ -39,7 +38,7 @@ pub(crate) fn init(options: &Options<'_>, info: &BootInfo) -> Report {
 }
 
 impl Report {
-    /// Logs what the options ask for and is not there.
+    /// Logs the requested consoles that are not available.
     pub(crate) fn log(&self, options: &Options<'_>) {
         for (number, why) in (1..).zip(self.serial).filter_map(|(number, port)| Some((number, port.err()?))) {
             log::warn!("no console on com{number}: {why}");
@@ -48,16 +47,16 @@ impl Report {
             Ok(Some(video)) => {
                 log::info!("screen: {video}");
                 if !is_mode(video, options.video.mode) {
-                    log::warn!("vga= names another mode; the boot loader decides (GRUB: gfxpayload)");
+                    log::warn!("vga= requests another mode; the boot loader sets the mode (GRUB: gfxpayload)");
                 }
             }
             Ok(None) => {}
-            Err(what) => log::warn!("the boot loader tells of a screen with {what}, which is not drawn on"),
+            Err(what) => log::warn!("the boot loader's screen is not used: {what}"),
         }
     }
 }
 
-/// Whether the screen shows what was asked for.
+/// Whether the screen has the requested mode.
 fn is_mode(video: &Video, wanted: VideoMode) -> bool {
     match (wanted, video) {
         (VideoMode::Current, _) => true,
@@ -82,13 +81,13 @@ pub(crate) fn poll() -> Option<u64> {
     [serial::poll(), screen::poll()].into_iter().flatten().min()
 }
 
-/// The first step of a panic: sends what is buffered, and prepares the screen.
+/// The first step of a panic: sends buffered output, and prepares the screen.
 pub(crate) fn begin_emergency() {
     serial::flush_emergency();
     screen::begin_emergency();
 }
 
-/// Writes without a lock that anybody else holds, for a panic.
+/// Writes without taking a lock that another CPU may hold, for a panic.
 pub(crate) fn write_emergency(bytes: &[u8]) {
     serial::write_emergency(bytes);
     screen::write_emergency(bytes);

@@ -1,4 +1,4 @@
-//! Serial ports on PCI cards: finding the one that an option names.
+//! Serial ports on PCI cards: finds the one that an option selects.
 
 use super::serial::NoPort;
 use crate::boot::options::PciSerial;
@@ -14,7 +14,7 @@ const REGIONS: u8 = 6;
 
 const INTEL: u32 = 0x8086;
 const MULTIFUNCTION: u32 = 1 << 7;
-/// The command register's bit that lets a function answer at I/O ports.
+/// The command register's bit that enables I/O port decoding.
 const ANSWERS_AT_PORTS: u32 = 1;
 
 /// The first I/O port of the card's registers.
@@ -33,7 +33,7 @@ pub(super) fn find(which: PciSerial) -> Result<u16, NoPort> {
     Ok(base)
 }
 
-/// All functions that answer.
+/// All functions that respond.
 fn functions() -> impl Iterator<Item = Function> {
     let devices = (0..=255).flat_map(|bus| (0..32).map(move |device| Function { bus, device_function: device << 3 }));
     devices.filter(|&first| is_there(first)).flat_map(|first| {
@@ -48,7 +48,7 @@ fn is_there(function: Function) -> bool {
     pci::read(function, IDENTITY, Width::Word) != 0xffff
 }
 
-/// A simple communication controller (base class 7): a serial one, or one with several ports.
+/// A simple communication controller (base class 7): serial or multiport serial.
 fn is_serial(function: Function) -> bool {
     matches!(pci::read(function, CLASS, Width::Double) >> 16, 0x0700 | 0x0702)
 }
@@ -62,7 +62,7 @@ fn regions(function: Function) -> impl Iterator<Item = u32> {
     (0..REGIONS).map(move |number| pci::read(function, FIRST_REGION + number * 4, Width::Double))
 }
 
-/// The I/O port that a base address register holds.
+/// The I/O port in a base address register.
 fn port_of(region: u32) -> Option<u16> {
     let port = u16::try_from(region & !3).ok().filter(|port| (1..=0xfff8).contains(port))?;
     (region & 3 == 1).then_some(port)

@@ -1,8 +1,8 @@
 #![expect(unsafe_code, reason = "writes to video memory")]
-//! The screen: VGA text or a linear framebuffer, as the loader left it. Text is kept in a
-//! [`Terminal`] and drawn from there: at once while the machine boots, later by [`poll`] in pieces
-//! of a bounded length. Drawing stops when the initial domain gets the screen; a panic draws all
-//! the same, with a terminal of its own, so that it needs no lock that another CPU may hold.
+//! The screen: VGA text or a linear framebuffer, as configured by the loader. Text is stored in a
+//! [`Terminal`] and drawn from there: immediately during boot, later by [`poll`] in steps of
+//! bounded duration. Drawing stops when the initial domain gets the screen. A panic draws
+//! nevertheless; it has a terminal of its own, so it needs no lock that another CPU may hold.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -18,42 +18,42 @@ use crate::processor::registers::port_write8;
 use crate::sync::{Level, Once, SpinLock};
 use crate::{layout, time};
 
-/// What a cell of VGA text has beside its character: light grey on black.
+/// Attribute byte of VGA text: light grey on black.
 const TEXT_ATTRIBUTE: u16 = 0x0700;
-/// How bright lit pixels are.
+/// Brightness of lit pixels.
 const BRIGHTNESS: u8 = 0xc8;
-/// What the boot tables map.
+/// End of the boot tables' mapping.
 const BOOT_MAP: u64 = 1 << 32;
 
-/// The longest time that [`poll`] draws, and the pause until it continues, in nanoseconds.
+/// The maximum duration of drawing in [`poll`], and the pause until it continues, in nanoseconds.
 const PIECE: u64 = 300_000;
 const PAUSE: u64 = 3_000_000;
 
-/// Where the BIOS keeps the video mode, its columns, and its last row.
+/// BIOS data area: video mode, number of columns, last row.
 const BIOS_MODE: u64 = 0x449;
 const BIOS_COLUMNS: u64 = 0x44a;
 const BIOS_LAST_ROW: u64 = 0x484;
-/// Text in colour.
+/// Text modes in colour.
 const MODES: [u8; 2] = [2, 3];
 
-/// Index and data port of the VGA's controller, and the registers of the cursor's place.
+/// Index and data port of the VGA's CRT controller, and the registers of the cursor position.
 const CONTROLLER: u16 = 0x3d4;
 const CURSOR: [u8; 2] = [0x0e, 0x0f];
 
 static SURFACE: Once<Surface> = Once::new();
-/// Where video memory is mapped; zero while it is not.
+/// Address of the mapped video memory; zero while it is not mapped.
 static ADDRESS: AtomicU64 = AtomicU64::new(0);
 /// Whether the screen is one of Paravane's consoles.
 static CONSOLE: AtomicBool = AtomicBool::new(false);
-/// Whether it is Paravane's to draw on now.
+/// Whether Paravane may currently draw on it.
 static DRAWING: AtomicBool = AtomicBool::new(false);
-/// Whether [`poll`] draws, and not who writes.
+/// Whether [`poll`] draws, as opposed to the writer.
 static LATER: AtomicBool = AtomicBool::new(false);
 static TERMINAL: SpinLock<Terminal> = SpinLock::new(Level::Screen, Terminal::new());
 /// The terminal of a panic.
 static EMERGENCY: SpinLock<Terminal> = SpinLock::new(Level::Screen, Terminal::new());
 
-/// What is drawn on.
+/// The drawing target.
 #[expect(clippy::large_enum_variant, reason = "there is one, in a static")]
 enum Surface {
     Text(TextMode),
@@ -81,7 +81,7 @@ impl Surface {
         }
     }
 
-    /// Bytes of video memory.
+    /// Size of video memory in bytes.
     const fn size(&self) -> u64 {
         match self {
             Self::Text(mode) => mode.columns as u64 * mode.rows as u64 * 2,
@@ -110,7 +110,7 @@ impl Surface {
         }
     }
 
-    /// Clears all of it, what no character covers included.
+    /// Clears the whole screen, including the margins that no character covers.
     fn clear(&self) {
         let blank = if matches!(self, Self::Text(_)) { u32::from(TEXT_ATTRIBUTE | u16::from(b' ')) } else { 0 };
         for offset in (0..self.size() / 2).map(|cell| cell * 2) {
@@ -118,7 +118,7 @@ impl Surface {
         }
     }
 
-    /// Writes `bytes` bytes, 1 to 4, of a value at an offset into video memory.
+    /// Writes the low `bytes` bytes, 1 to 4, of a value at an offset in video memory.
     fn store(&self, offset: u64, bytes: u32, value: u32) {
         assert!(offset + u64::from(bytes) <= self.size(), "{offset:#x} is outside video memory");
         let address = ADDRESS.load(Ordering::Relaxed);
@@ -127,8 +127,8 @@ impl Surface {
         }
         let at = address + offset;
         match bytes {
-            // SAFETY: `ADDRESS` is where `size` bytes of video memory are mapped, and the offset
-            // was checked; no Rust object is there.
+            // SAFETY: `ADDRESS` is the start of `size` bytes of mapped video memory, and the offset
+            // was checked. No Rust object is there.
             4 => unsafe { (at as *mut u32).write_volatile(value) },
             // SAFETY: as above.
             2 => unsafe { (at as *mut u16).write_volatile(low_u16(value.into())) },
@@ -142,8 +142,8 @@ impl Surface {
     }
 }
 
-/// Takes the screen up as the loader has left it, in the first lines of the boot. Video memory
-/// above 4 GiB cannot be drawn on before [`map`] has been called.
+/// Initialises the screen at the start of boot. Video memory above 4 GiB cannot be drawn on until
+/// [`map`] has been called.
 pub(crate) fn init(video: &Video, is_console: bool) {
     let surface = SURFACE.set(Surface::new(video));
     let start = match video {
@@ -162,13 +162,13 @@ pub(crate) fn init(video: &Video, is_console: bool) {
     }
 }
 
-/// Whether the screen is a console, so that somebody may be reading it.
+/// Whether the screen is a console, so that a person may be reading it.
 pub(crate) fn is_console() -> bool {
     CONSOLE.load(Ordering::SeqCst)
 }
 
-/// The screen of a machine whose loader does not describe it: VGA text, if the BIOS reports that it
-/// is on, and there is memory.
+/// The screen of a machine whose loader does not describe it: VGA text, if the BIOS reports that
+/// mode and the text buffer has memory.
 pub(crate) fn bios_text(info: &BootInfo) -> Option<TextMode> {
     let (mut mode, mut columns, mut last_row) = ([0; 1], [0; 2], [0; 1]);
     boot_memory::read_low(BIOS_MODE, &mut mode);
@@ -179,7 +179,7 @@ pub(crate) fn bios_text(info: &BootInfo) -> Option<TextMode> {
     plausible.then(|| TextMode::of_size(columns, rows)).flatten()
 }
 
-/// Whether what is written to VGA's text memory is there afterwards.
+/// Whether VGA text memory stores written values.
 fn has_text_memory() -> bool {
     let cell = layout::direct(video::TEXT_BASE) as *mut u16;
     // SAFETY: the boot tables map the first 4 GiB, and no Rust object is in the VGA's window.
@@ -194,17 +194,17 @@ fn has_text_memory() -> bool {
     found == pattern
 }
 
-/// Maps a framebuffer in the tables that are being built. To be followed by [`use_mapping`] as soon
-/// as they are in use.
+/// Maps a framebuffer in the tables under construction. [`use_mapping`] must be called as soon as
+/// they are loaded.
 pub(crate) fn map(mapper: &mut Mapper, memory: &mut Early) -> Option<u64> {
     match SURFACE.try_get()? {
-        // the first MiB is in the direct map
+        // The first MiB is in the direct map.
         Surface::Text(_) => None,
         Surface::Pixels { format, .. } => Some(mapper.map_write_combining(memory, format.address, format.size())),
     }
 }
 
-/// From here on video memory is reached where [`map`] has mapped it.
+/// Video memory is accessed through the mapping of [`map`] from now on.
 pub(crate) fn use_mapping(address: Option<u64>) {
     if let Some(address) = address {
         let first = ADDRESS.swap(address, Ordering::SeqCst) == 0;
@@ -222,7 +222,7 @@ fn draw_all(terminal: &mut Terminal) {
     }
 }
 
-/// Adds text.
+/// Writes text.
 pub(crate) fn write(bytes: &[u8]) {
     if !DRAWING.load(Ordering::Relaxed) {
         return;
@@ -236,8 +236,8 @@ pub(crate) fn write(bytes: &[u8]) {
     }
 }
 
-/// Draws for a while what was written since. Returns in how many nanoseconds to continue, unless
-/// all is drawn.
+/// Draws pending changes for a limited time. Returns the nanoseconds until it must continue, or
+/// `None` if all is drawn.
 pub(crate) fn poll() -> Option<u64> {
     LATER.store(true, Ordering::Relaxed);
     let surface = SURFACE.try_get().filter(|_| DRAWING.load(Ordering::Relaxed))?;
@@ -247,7 +247,7 @@ pub(crate) fn poll() -> Option<u64> {
     (!all).then_some(PAUSE)
 }
 
-/// Draws what has been written, puts the cursor after it, and leaves the screen to another driver.
+/// Draws pending output, sets the cursor after it, and leaves the screen to another driver.
 pub(crate) fn release() {
     if DRAWING.swap(false, Ordering::SeqCst) {
         let mut terminal = TERMINAL.lock();
@@ -256,7 +256,7 @@ pub(crate) fn release() {
     }
 }
 
-/// Takes the screen back, however it looks by now.
+/// Takes the screen back, whatever its current contents.
 pub(crate) fn take_back() {
     if is_console() {
         let mut terminal = TERMINAL.lock();
@@ -284,7 +284,8 @@ fn place_cursor(terminal: &Terminal) {
     }
 }
 
-/// Prepares the screen for a panic: what stood there, if no other CPU is at it, with room for more.
+/// Prepares the screen for a panic: copies the current text, unless another CPU holds its lock, and
+/// leaves room for more.
 pub(crate) fn begin_emergency() {
     if is_console()
         && let Some(mut emergency) = EMERGENCY.try_lock()
@@ -299,7 +300,7 @@ pub(crate) fn begin_emergency() {
     }
 }
 
-/// Writes without a lock that anybody else holds, for a panic.
+/// Writes without taking a lock that another CPU may hold, for a panic.
 pub(crate) fn write_emergency(bytes: &[u8]) {
     if let Some(mut terminal) = EMERGENCY.try_lock() {
         terminal.write(bytes);

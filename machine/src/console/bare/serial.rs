@@ -1,6 +1,6 @@
-//! 8250 serial ports. A port is written synchronously during boot; after that its interrupt serves
-//! both directions, or, where it has none, the hypervisor's timer by way of [`poll`]. A panic
-//! writes past all this.
+//! 8250 serial ports. Output is synchronous during boot. Afterwards the port's interrupt serves
+//! both directions, or the hypervisor's timer through [`poll`] if there is no interrupt. A panic
+//! bypasses buffers and locks.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU16, Ordering};
@@ -34,18 +34,18 @@ const FIFO_SIZE: usize = 16;
 const OUTPUT: usize = 16384;
 const INPUT: usize = 1024;
 
-/// Nanoseconds until a port without an interrupt is polled again: while it sends, and when only
-/// input can come.
-const SENDING: u64 = 1_000_000;
-const LISTENING: u64 = 10_000_000;
+/// Polling intervals of a port without an interrupt, in nanoseconds: while it sends, and while only
+/// input is possible.
+const SENDING_POLL_INTERVAL: u64 = 1_000_000;
+const IDLE_POLL_INTERVAL: u64 = 10_000_000;
 
-/// How often a transmitter is asked for room before what waits for it is given up. A port that
-/// works answers within some hundred.
-const PATIENCE: u32 = 1_000_000;
+/// Number of status reads after which output that waits for the transmitter is dropped. A working
+/// port is ready within a few hundred.
+const MAX_STATUS_READS: u32 = 1_000_000;
 
 /// Only one of these locks is held at a time.
 static PORTS: [SpinLock<Port>; SERIAL_PORTS] = [const { SpinLock::new(Level::Serial, Port::new()) }; SERIAL_PORTS];
-/// The ports' addresses once more, readable without a lock; zero where there is none.
+/// Copies of the ports' addresses, readable without a lock; zero if there is no port.
 static BASES: [AtomicU16; SERIAL_PORTS] = [const { AtomicU16::new(0) }; SERIAL_PORTS];
 
 struct Ring<const N: usize> {
@@ -76,10 +76,10 @@ impl<const N: usize> Ring<N> {
     }
 }
 
-/// Who moves bytes between the buffers and the port.
+/// The code that transfers bytes between the buffers and the port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Service {
-    /// The writer, who waits for it: boot.
+    /// The writer, synchronously: boot.
     Writer,
     /// The port's interrupt.
     Interrupt,
@@ -91,11 +91,11 @@ struct Port {
     /// First register; zero if there is no port.
     base: u16,
     service: Service,
-    /// The byte written last, to put a carriage return before a bare line feed.
+    /// The last byte written, to insert a carriage return before a bare line feed.
     last: u8,
-    /// Bytes that the transmitter's FIFO surely has room for.
+    /// Minimum free space of the transmitter's FIFO in bytes.
     room: usize,
-    /// Somebody waits for room in the buffer.
+    /// A writer waits for room in the buffer.
     awaited: bool,
     output: Ring<OUTPUT>,
     input: Ring<INPUT>,
@@ -125,14 +125,15 @@ impl Port {
         }
     }
 
-    /// Sends until no more than `rest` bytes wait. A port that takes nothing loses what waits.
+    /// Sends until at most `rest` bytes are buffered. If the port accepts nothing, the buffered
+    /// output is dropped.
     fn drain(&mut self, rest: usize) {
-        let mut patience = PATIENCE;
+        let mut reads_left = MAX_STATUS_READS;
         while self.output.length > rest {
             let before = self.output.length;
             self.send();
-            patience = if self.output.length < before { PATIENCE } else { patience - 1 };
-            if patience == 0 {
+            reads_left = if self.output.length < before { MAX_STATUS_READS } else { reads_left - 1 };
+            if reads_left == 0 {
                 self.output.length = 0;
             }
             crate::tlb::serve();
@@ -140,7 +141,7 @@ impl Port {
         }
     }
 
-    /// Hands on what the transmitter takes now.
+    /// Sends as much as the transmitter accepts now.
     fn send(&mut self) {
         while self.output.length > 0 {
             if self.room == 0 {
@@ -158,25 +159,25 @@ impl Port {
 
     fn receive(&mut self) -> bool {
         let mut any = false;
-        // no more than a full FIFO: a port that is not there answers with ones for ever
+        // At most a full FIFO: an absent port reads as ones forever.
         for _ in 0..FIFO_SIZE * 2 {
             if port_read8(self.base + LINE_STATUS) & RECEIVED == 0 {
                 break;
             }
-            // input that nobody fetches is lost
+            // Input is dropped if the buffer is full.
             any |= self.input.push(port_read8(self.base + DATA));
         }
         any
     }
 
-    /// Whether there is room that somebody waits for; it is told of once.
+    /// Whether there is room that a writer waits for. Reported once.
     fn take_room(&mut self) -> bool {
         let room = self.awaited && self.has_room();
         self.awaited &= !room;
         room
     }
 
-    /// Asks for an interrupt when there is room again, if something waits for it.
+    /// Enables the interrupt for transmitter space if output is buffered.
     fn arm(&self) {
         if self.service == Service::Interrupt {
             let sent = if self.output.length > 0 { ENABLE_SENT } else { 0 };
@@ -185,14 +186,14 @@ impl Port {
     }
 }
 
-/// Why a port is no console.
+/// The reason why a port is not a console.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NoPort {
-    /// Nothing answers at its address.
+    /// No port responds at its address.
     Silent(u16),
     /// There is no such PCI card.
     NoCard,
-    /// The card has its registers in memory.
+    /// The card's registers are in memory.
     NotInPorts,
 }
 
@@ -206,7 +207,7 @@ impl fmt::Display for NoPort {
     }
 }
 
-/// Sets up the port of this number, and makes it a console.
+/// Sets up port `index` as a console.
 pub(crate) fn init(index: usize, settings: &SerialSettings) -> Result<(), NoPort> {
     let base = match settings.address {
         SerialAddress::Port(port) => port,
@@ -237,8 +238,8 @@ pub(crate) fn bases() -> impl Iterator<Item = u16> {
     BASES.iter().map(|base| base.load(Ordering::Relaxed)).filter(|&base| base != 0)
 }
 
-/// From here on nobody waits for a port: its interrupt serves it if it can be routed, else
-/// [`poll`].
+/// Ends synchronous output: from now on a port is served by its interrupt if that can be routed,
+/// otherwise by [`poll`].
 pub(crate) fn end_of_boot(settings: &[SerialSettings; SERIAL_PORTS]) {
     for (port, settings) in PORTS.iter().zip(settings).filter(|(port, _)| port.lock().base != 0) {
         let by_interrupt = settings.irq != 0
@@ -250,14 +251,15 @@ pub(crate) fn end_of_boot(settings: &[SerialSettings; SERIAL_PORTS]) {
     }
 }
 
-/// Serves the ports' interrupts; whether there is new input, or room that somebody waits for.
+/// Serves the ports' interrupts. Returns whether there is new input, or room that a writer waits
+/// for.
 pub(crate) fn service() -> bool {
     let serve = |port: &SpinLock<Port>| {
         let mut port = port.lock();
         if port.base == 0 || port.service != Service::Interrupt {
             return false;
         }
-        // reading the cause takes back a request for more output
+        // Reading the cause clears a pending transmitter interrupt.
         port_read8(port.base + INTERRUPT_IDENTIFICATION);
         let any = port.receive();
         port.send();
@@ -267,8 +269,8 @@ pub(crate) fn service() -> bool {
     PORTS.iter().fold(false, |any, port| any | serve(port))
 }
 
-/// Serves the ports without an interrupt; after how many nanoseconds to do so again, if there are
-/// any.
+/// Serves the ports without an interrupt. Returns the nanoseconds until the next call, if there is
+/// such a port.
 pub(crate) fn poll() -> Option<u64> {
     let serve = |port: &SpinLock<Port>| {
         let mut port = port.lock();
@@ -280,7 +282,7 @@ pub(crate) fn poll() -> Option<u64> {
         if any | port.take_room() {
             per_cpu::record(Pending::SERIAL);
         }
-        Some(if port.output.length > 0 { SENDING } else { LISTENING })
+        Some(if port.output.length > 0 { SENDING_POLL_INTERVAL } else { IDLE_POLL_INTERVAL })
     };
     PORTS.iter().filter_map(serve).min()
 }
@@ -289,7 +291,7 @@ pub(crate) fn poll() -> Option<u64> {
 pub(crate) fn has_room() -> bool {
     let check = |port: &SpinLock<Port>| {
         let mut port = port.lock();
-        // during boot a port is as slow as it is, and nobody would tell when there is room
+        // During boot output is synchronous, and nothing would report free space.
         let room = port.base == 0 || port.service == Service::Writer || port.has_room();
         port.awaited |= !room;
         room
@@ -320,20 +322,20 @@ pub(crate) fn write(bytes: &[u8]) {
     }
 }
 
-/// The next byte that has come in on any port.
+/// The next received byte of any port.
 pub(crate) fn read_byte() -> Option<u8> {
     PORTS.iter().find_map(|port| port.lock().input.pop())
 }
 
-/// Writes without lock, buffer or interrupt, for a panic. What was buffered is lost.
+/// Writes without lock, buffer or interrupt, for a panic. Buffered output is lost.
 pub(crate) fn write_emergency(bytes: &[u8]) {
     for base in bases() {
         for &byte in bytes {
             for byte in (byte == b'\n').then_some(b'\r').into_iter().chain([byte]) {
-                // a port that never gets ready must not hang the panic
-                let mut patience = PATIENCE;
-                while port_read8(base + LINE_STATUS) & ROOM_TO_SEND == 0 && patience > 0 {
-                    patience -= 1;
+                // A port that is never ready must not hang the panic.
+                let mut reads_left = MAX_STATUS_READS;
+                while port_read8(base + LINE_STATUS) & ROOM_TO_SEND == 0 && reads_left > 0 {
+                    reads_left -= 1;
                 }
                 port_write8(base + DATA, byte);
             }
@@ -341,10 +343,10 @@ pub(crate) fn write_emergency(bytes: &[u8]) {
     }
 }
 
-/// Sends what is buffered, if no other CPU is at it: the first step of a panic.
+/// Sends buffered output, unless another CPU holds the lock: the first step of a panic.
 pub(crate) fn flush_emergency() {
     for mut port in PORTS.iter().filter_map(SpinLock::try_lock) {
-        for _ in 0..PATIENCE * 10 {
+        for _ in 0..MAX_STATUS_READS * 10 {
             if port.base == 0 || port.output.length == 0 {
                 break;
             }

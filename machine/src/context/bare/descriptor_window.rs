@@ -1,7 +1,7 @@
-//! The GDT and LDT windows of this CPU: the guest's descriptor pages appear at fixed addresses of
-//! Paravane's, where the processor looks for them. While no vCPU is active, the GDT window shows
-//! zeros on all the guest's pages, and the LDT window nothing; so only the pages that a vCPU has
-//! need to be touched when it comes and goes.
+//! The GDT and LDT windows of this CPU: the guest's descriptor pages are mapped at fixed addresses
+//! of Paravane, at which the processor finds them. While no vCPU is active, all the guest's pages
+//! of the GDT window map zeros, and the LDT window is unmapped. A switch therefore changes only the
+//! pages that a vCPU has.
 
 use abi::arch_x86_64::FIRST_RESERVED_GDT_PAGE;
 
@@ -14,15 +14,15 @@ use crate::per_cpu;
 /// Pages of an LDT: 8192 descriptors.
 const LDT_PAGES: usize = 16;
 
-/// The pages of the LDT that are shown in the window.
+/// The pages of the LDT that are mapped in the window.
 #[derive(Debug, Default)]
 pub(crate) struct LdtPages {
     pages: [Option<TypedRef<Descriptor>>; LDT_PAGES],
-    /// Whether there is any.
+    /// Whether any page is mapped.
     shown: bool,
 }
 
-/// Shows the GDT pages of a vCPU that becomes active, and sets its LDT.
+/// Maps the GDT pages of a vCPU that becomes active, and loads its LDT.
 pub(crate) fn show(context: &GuestContext) {
     for (index, page) in gdt_pages(context) {
         tables::set_window_page(GDT + 4096 * index as u64, Some(page.mfn()));
@@ -30,8 +30,7 @@ pub(crate) fn show(context: &GuestContext) {
     set_ldt(context);
 }
 
-/// Shows the active vCPU's GDT pages, zeros where it has none whatever was there before, and
-/// empties the LDT window.
+/// Maps the active vCPU's GDT pages, or zeros in all other places, and clears the LDT window.
 pub(crate) fn load(context: &mut GuestContext) {
     for index in 0..FIRST_RESERVED_GDT_PAGE {
         let frame = context.gdt[index].as_ref().map(TypedRef::mfn);
@@ -71,7 +70,7 @@ fn empty_ldt(context: &mut GuestContext) {
     }
 }
 
-/// Shows page `index` of the LDT.
+/// Maps page `index` of the LDT.
 pub(crate) fn map_ldt_page(context: &mut GuestContext, index: usize, page: TypedRef<Descriptor>) {
     if let Some(slot) = context.backend.pages.get_mut(index) {
         tables::set_window_page(LDT + 4096 * index as u64, Some(page.mfn()));
@@ -80,7 +79,7 @@ pub(crate) fn map_ldt_page(context: &mut GuestContext, index: usize, page: Typed
     }
 }
 
-/// Which LDT page a fault asks for.
+/// The LDT page for a fault at this address.
 pub(crate) fn ldt_page_of_fault(address: u64) -> Option<usize> {
     let offset = address.checked_sub(per_cpu::window() + LDT)?;
     usize::try_from(offset >> 12).ok().filter(|&page| page < LDT_PAGES)

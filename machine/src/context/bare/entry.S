@@ -1,8 +1,8 @@
 # Entry into Paravane from ring 3, and the return.
 #
-# While a guest runs, TSS.RSP0 and CpuInfo.registers_end point just past the registers of its
-# GuestContext, so the frame that the processor (or the system-call entry below) pushes is the
-# context's own. Interrupts are off on every entry.
+# While a guest runs, TSS.RSP0 and CpuInfo.registers_end point to the end of the registers in its
+# GuestContext. So the frame that the processor (or the system-call entry below) pushes is stored in
+# the context itself. Interrupts are off on every entry.
 
 # The entry page: mapped at the start of each CPU's window, with CpuInfo in the next page.
     .section .entry_page, "ax"
@@ -13,8 +13,8 @@ entry_page_start:
     push [rip + entry_page_start + {cpu_info} + \field]
 .endm
 
-# SYSCALL leaves: rcx = return address, r11 = flags, rsp = the guest's, everything else the guest's.
-# Ends at guest_trap_entry with the frame that an exception would have left.
+# SYSCALL leaves: rcx = return address, r11 = flags; rsp and all other registers are the guest's.
+# Ends at guest_trap_entry with the frame that an exception would have pushed.
 .macro record_system_call code_selector, reason
     push {flat_ss}
     cpu_info_push {scratch}
@@ -57,9 +57,9 @@ entry_syscall32:
     mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
     record_system_call {flat_cs32}, {reason_syscall32}
 
-# SYSENTER saves nothing: rsp was loaded from its MSR (registers_end is used instead), flags are the
-# guest's except for IF and VM. The interface gives the guest's handler a frame without return
-# address; flags are reported with IF set.
+# SYSENTER saves nothing: rsp was loaded from its MSR (registers_end is used instead), and flags are
+# the guest's except for IF and VM. The interface gives the guest's handler a frame without a return
+# address, and with IF set in the flags.
     .global entry_sysenter
 entry_sysenter:
     mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
@@ -76,8 +76,8 @@ entry_sysenter:
 # The rest of the entry code, which is mapped in the image only.
     .text
 
-# Allows ring 0 to access user pages, and forbids it again. Where the processor has no SMAP, boot
-# replaces these by no-ops.
+# Enables and disables access of ring 0 to user pages. On a processor without SMAP, boot replaces
+# these instructions by no-ops.
 .macro user_access_begin
 20: stac
     .pushsection .smap_sites, "a"
@@ -97,7 +97,7 @@ entry_sysenter:
     exception_table_entry 20b, \fixup
 .endm
 
-# Saves the registers that the fast path leaves untouched: all except rax, rbx, rdx and, where they
+# Saves the registers that the fast path does not change: all except rax, rbx, rdx and, where they
 # have been used, rcx and r11.
 .macro save_rest
     mov [rbx + {rdi}], rdi
@@ -121,7 +121,7 @@ entry_sysenter:
     mov [rbx + {rsp}], rdx
 .endm
 
-# The root table and GS base of the guest's other mode become the live ones. Clobbers \scratch.
+# Loads the root table and GS base of the guest's other mode. Clobbers \scratch.
 .macro switch_mode in_kernel, cr3, scratch
     mov qword ptr [rbx + {in_kernel}], \in_kernel
     swapgs
@@ -130,8 +130,9 @@ entry_sysenter:
 .endm
 
 # A process made a 64-bit system call: enters the guest kernel's handler as `trap::bounce` would.
-# Entry: rsp = end of the context's registers, rdx = the process's stack, rcx, r11 as SYSCALL left
-# them; rdx is saved. Exit: in the handler, or in guest_exit with everything as the process left it.
+# Entry: rsp = end of the context's registers, rdx = the process's stack, rcx and r11 as left by
+# SYSCALL; rdx is saved.
+# Exit: in the handler, or in guest_exit with the process's registers.
     .balign 64
 system_call_of_process:
     mov [rsp - {registers_size} + {rax}], rax
@@ -180,7 +181,7 @@ system_call_slowly:
     jmp guest_exit
 
 # The fast path needs a return address that SYSRET accepts. After an instruction in the upper half,
-# where kernels lie, it is canonical; after the last one of the lower half it is not.
+# where kernels are, it is canonical; after the last instruction of the lower half it is not.
 .macro need_canonical_return
     test rcx, rcx
     jns system_call_slowly
@@ -195,9 +196,10 @@ system_call_slowly:
     sysretq
 .endm
 
-# The guest's kernel made a hypercall: completes the shortest of the most frequent ones here. Entry:
-# rsp = end of the context's registers, rdx = the kernel's stack; rdx is saved; all else as SYSCALL
-# left it. Exit: after the hypercall, or in guest_exit for it.
+# The guest's kernel made a hypercall: completes the shortest of the most frequent ones here.
+# Entry: rsp = end of the context's registers, rdx = the kernel's stack; rdx is saved; all other
+# registers as left by SYSCALL.
+# Exit: after the hypercall, or in guest_exit for the slow path.
     .balign 64
 hypercall_of_kernel:
     mov [rsp - {registers_size} + {rax}], rax
@@ -211,7 +213,7 @@ hypercall_of_kernel:
     cmp rax, {set_segment_base}
     jne system_call_slowly
 
-# The user GS base, which is in KERNEL_GS_BASE while the kernel runs.
+# Sets the user GS base, which is in KERNEL_GS_BASE while the kernel runs.
     cmp edi, {segment_gs_user}
     jne system_call_slowly
     mov rax, rsi
@@ -231,7 +233,7 @@ hypercall_of_kernel:
     inc qword ptr [rbx + {count_segment_base}]
     hypercall_done
 
-# Another kernel stack, as `GuestContext::set_kernel_stack`.
+# Sets the kernel stack, as `GuestContext::set_kernel_stack`.
 stack_switch_hypercall:
     cmp qword ptr [rbx + {fast_syscall_stack}], 0
     je system_call_slowly
@@ -249,9 +251,9 @@ stack_switch_hypercall:
     inc qword ptr [rbx + {count_stack_switch}]
     hypercall_done
 
-# The translation of one page.
+# Flushes the translation of one page.
 mmuext_hypercall:
-    # One operation, no count of completed ones, on the calling domain.
+    # Only one operation, without a count of completed ones, on the calling domain.
     cmp esi, 1
     jne system_call_slowly
     cmp qword ptr [rbx + {rdx}], 0
@@ -278,9 +280,10 @@ mmuext_otherwise:
     jmp system_call_slowly
 
 # The guest's kernel made the iret hypercall: continues at the frame on its stack as `trap::iret`
-# would, unless an event is pending that the new mask lets in. Entry: rsp = end of the context's
-# registers, rdx = the kernel's stack with an `iret_context`; rdx is saved; rax, rcx, r11 are free.
-# Exit: at the frame's address, or in guest_exit for the hypercall.
+# would, unless an event is pending that the new mask allows.
+# Entry: rsp = end of the context's registers, rdx = the kernel's stack with an `iret_context`; rdx
+# is saved; rax, rcx and r11 are free.
+# Exit: at the frame's address, or in guest_exit for the slow path.
     .balign 64
 iret_hypercall:
     enter_context
@@ -307,7 +310,7 @@ iret_hypercall:
     or r11d, {flags_forced}
     guest_access iret_fault, test word ptr [rdx + {iret_flags}], {in_syscall}
     jz 1f
-    # The end of a system call: the process expects rcx and r11 to be what SYSRET leaves in them.
+    # The end of a system call: the process expects rcx and r11 as left by SYSRET.
     cmp ecx, {flat_cs32}
     je iret_fault
     guest_access iret_fault, mov rcx, [rdx + {iret_rip}]
@@ -349,7 +352,8 @@ iret_hypercall:
 
 # Entry: from iret_hypercall; ecx = CS, r11 = flags of the frame.
 iret_to_kernel:
-    # The new mask, kept in r11's slot: events are let in if IF is set; then none may be pending.
+    # The new mask, stored in r11's slot: events are unmasked if IF is set; then none may be
+    # pending.
     mov qword ptr [rbx + {r11}], 1
     bt r11d, {interrupt_flag_bit}
     jnc 2f
@@ -381,8 +385,8 @@ iret_to_kernel:
     mov rbx, [rbx + {rbx}]
     guest_access iret_refused, iretq
 
-# The processor refused the frame on Paravane's stack: nothing has left ring 0 and all other
-# registers are the guest's already. Records both.
+# The processor refused the frame on Paravane's stack. It is still in ring 0, and all other
+# registers are the guest's already. Saves both in the context.
     .global iret_refused
 iret_refused:
     push rbx
@@ -421,9 +425,9 @@ iret_slowly:
     jmp guest_exit
 
 # Entry: ring 0, interrupts off, root table the guest's; stack: vector, error code, rip, cs, rflags,
-# rsp, ss at the end of the active context's registers. All other registers are the guest's. Exit:
-# returns from guest_enter on Paravane's stack, the registers saved in the context; or, for a page
-# fault that is the guest's own, in its handler.
+# rsp, ss at the end of the active context's registers. All other registers are the guest's.
+# Exit: returns from guest_enter on Paravane's stack, with the registers saved in the context; or,
+# for a page fault that the guest kernel must handle, in its handler.
     .balign 64
     .global guest_trap_entry
 guest_trap_entry:
@@ -432,8 +436,8 @@ guest_trap_entry:
     push_registers
     mov rbx, rsp
     mov rsp, [rbx + {host_stack}]
-    # Paravane's flags: direction, alignment check, trap and nested task clear whatever the guest
-    # had.
+    # Paravane's flags: direction, alignment check, trap and nested task are cleared, whatever the
+    # guest's values.
     push 2
     popfq
 
@@ -449,9 +453,9 @@ guest_exit_with_status:
     pop rbx
     ret
 
-# Enters the guest's page fault handler as `trap::bounce` would, unless the fault may be Paravane's:
-# at an address in its space, or a write by the guest's kernel to a present page, which may be a
-# page table.
+# Enters the guest's page fault handler as `trap::bounce` would, unless Paravane may have to handle
+# the fault: at an address of its own, or after a write by the guest's kernel to a present page,
+# which may be a page table.
 guest_page_fault:
     mov [rsp - {vector} + {rbx}], rbx
     lea rbx, [rsp - {vector}]
@@ -508,7 +512,7 @@ guest_page_fault:
     or [rbx + {vector}], rcx
     neg rcx
     sbb ecx, ecx
-    # ecx = -1 if events are masked: the handler sees IF clear then
+    # ecx = -1 if events are masked: then the handler sees IF clear.
     and ecx, 1 << {interrupt_flag_bit}
     not ecx
     and ecx, [rbx + {rflags}]
@@ -538,7 +542,7 @@ guest_page_fault:
     mov rbx, [rbx + {rbx}]
     sysretq
 
-# The handler's stack cannot be written. Bit 1 of the CS kept in `vector` tells which mode it was: a
+# The handler's stack is not writable. The RPL of the CS in `vector` is the mode of the fault: a
 # kernel's CS has RPL 0 there.
 page_fault_in_handler:
     test byte ptr [rbx + {vector}], {privilege_mask}
@@ -553,8 +557,9 @@ page_fault_slowly:
     save_rest
     jmp guest_exit
 
-# extern "C" fn guest_enter(context: *mut GuestContext) -> u32 Runs the guest of the active context;
-# returns 0 when the guest was left again, 1 if the processor refused the frame.
+# extern "C" fn guest_enter(context: *mut GuestContext) -> u32
+# Runs the guest of the active context. Returns 0 after an exit of the guest, 1 if the processor
+# refused the frame.
     .global guest_enter
 guest_enter:
     push rbx
@@ -585,8 +590,8 @@ guest_enter:
     mov rsi, [rdi + {rsi}]
     mov rdi, [rdi + {rdi}]
     guest_access 3f, iretq
-# The processor refused the frame: nothing has left ring 0, the registers in the context are still
-# right.
+# The processor refused the frame. It is still in ring 0, and the registers in the context are
+# unchanged.
 3:  mov rbx, rsp
     and rbx, {window_mask}
     mov rbx, [rbx + {cpu_info} + {context}]
@@ -594,13 +599,13 @@ guest_enter:
     mov eax, 1
     jmp guest_exit_with_status
 
-# extern "C" fn guest_copy(to, from, length) -> usize Copies between Paravane's memory and the
-# guest's; returns how many bytes were not copied because an address faulted. The caller has allowed
-# access to user pages.
+# extern "C" fn guest_copy(to, from, length) -> usize
+# Copies between Paravane's memory and the guest's. Returns the number of bytes that were not copied
+# because an address faulted. The caller has enabled access to user pages.
     .global guest_copy
 guest_copy:
-    # Requests of mmu_update and pieces of code have this size. If a word of it faults, the copy
-    # below takes it as far as possible.
+    # Requests of mmu_update and copies of instructions have this size. If a word faults, the copy
+    # below copies as much as possible.
     cmp rdx, 16
     jne 3f
     guest_access 3f, mov rax, [rsi]

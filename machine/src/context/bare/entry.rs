@@ -1,4 +1,4 @@
-//! The assembly between ring 0 and ring 3, with the offsets that it depends on.
+//! The assembly between ring 0 and ring 3, and the offsets that it uses.
 #![expect(unsafe_code, reason = "assembly and its entry points")]
 
 use core::arch::global_asm;
@@ -18,12 +18,12 @@ use crate::per_cpu::{self, CpuInfo};
 use crate::processor::registers::NO_OPERATION;
 use crate::{layout, vectors};
 
-/// Reasons for an exit that are not vectors.
+/// Exit reasons that are not vectors.
 pub(crate) const REASON_SYSCALL: u32 = 0x100;
 pub(crate) const REASON_SYSCALL32: u32 = 0x101;
 pub(crate) const REASON_SYSENTER: u32 = 0x102;
 
-/// The entry code recognises Paravane's part of the address space by the bits above this one.
+/// The entry code recognises Paravane's part of the address space by the bits from this one up.
 const HYPERVISOR_SHIFT: u32 = 43;
 const _: () = assert!(HYPERVISOR_START >> HYPERVISOR_SHIFT == (HYPERVISOR_END - 1) >> HYPERVISOR_SHIFT);
 
@@ -58,7 +58,7 @@ struct FaultFrame {
     ss: u64,
 }
 
-/// Offset of a field from the end of its frame, where the stack was before.
+/// Offset of a field from the end of its frame, which is the former stack pointer.
 macro_rules! from_top {
     ($frame:ident, $field:ident) => {
         offset_of!($frame, $field).cast_signed() - size_of::<$frame>().cast_signed()
@@ -66,9 +66,9 @@ macro_rules! from_top {
 }
 
 const _: () = assert!(size_of::<FaultFrame>() as u64 == FRAME_ROOM && size_of::<SyscallFrame>() as u64 <= FRAME_ROOM);
-// One set of names serves for the part that both frames have.
+// The fields that both frames have share one set of names.
 const _: () = assert!(from_top!(SyscallFrame, rip) == from_top!(FaultFrame, rip));
-// The entry code takes the context's address for that of its registers.
+// The entry code uses the context's address as the address of its registers.
 const _: () = assert!(offset_of!(GuestContext, registers) == 0);
 
 global_asm!(
@@ -182,32 +182,32 @@ global_asm!(
     gs = const offset_of!(Selectors, gs),
 );
 
-/// Takes `stac` and `clac` out of the entry code; boot calls this on a processor that does not know
-/// them.
+/// Replaces `stac` and `clac` in the entry code by no-ops. Boot calls this on a processor that does
+/// not support them.
 ///
 /// # Safety
-/// No other CPU may be running, nor a guest.
+/// No other CPU and no guest may be running.
 pub(crate) unsafe fn patch_user_access() {
     let (start, end) = (layout::smap_sites_start(), layout::smap_sites_end());
     for site in (start..end).step_by(4) {
-        // SAFETY: the linker puts a table of 32-bit words between the two symbols.
+        // SAFETY: the linker places a table of 32-bit words between the two symbols.
         let offset = unsafe { (site as *const i32).read_unaligned() };
         let instruction = site.wrapping_add_signed(offset.into());
         let writable = layout::direct(instruction - layout::IMAGE_OFFSET) as *mut [u8; 3];
-        // SAFETY: the site is one of the three-byte instructions of the entry code, reached through
-        // the direct map, where it is writable; nobody executes it now.
+        // SAFETY: the site is one of the entry code's three-byte instructions. The direct map maps
+        // it writable, and nothing executes it now.
         unsafe { writable.write(NO_OPERATION) };
     }
 }
 
 unsafe extern "C" {
-    /// Runs the guest. The context must be this CPU's active one, its registers made harmless.
-    #[expect(improper_ctypes, reason = "the entry code takes the offsets that the compiler gives")]
+    /// Runs the guest. The context must be this CPU's active one, with sanitised registers.
+    #[expect(improper_ctypes, reason = "the entry code uses the compiler's offsets")]
     pub(super) fn guest_enter(context: *mut GuestContext) -> u32;
     /// Copies to or from guest memory; returns the bytes not copied.
     pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;
     /// Loads the data segments; returns how many were refused.
     pub(super) fn load_selectors(selectors: *const Selectors) -> u32;
-    /// Where every entry from ring 3 continues.
+    /// The target of every entry from ring 3.
     pub(crate) safe fn guest_trap_entry();
 }

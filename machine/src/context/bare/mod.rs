@@ -32,25 +32,25 @@ const MSR_FS_BASE: u32 = 0xc000_0100;
 const MSR_GS_BASE: u32 = 0xc000_0101;
 pub(super) const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
 
-/// The address of a place in a shared page as the entry code uses it.
+/// The address of an offset in a shared page, for the entry code.
 pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
     page.atomic_u8(offset).as_ptr() as u64
 }
 
 fn write_cr3(value: u64) {
     counters::count(Counter::FlushingRootLoads);
-    // SAFETY: roots handed to this module are promoted L4 tables, which hold Paravane's slots
-    // (`validate_tables`), or Paravane's own root; so all that Rust code uses stays mapped.
+    // SAFETY: roots passed to this module are promoted L4 tables, which contain Paravane's slots
+    // (`validate_tables`), or Paravane's own root. All memory that Rust code uses stays mapped.
     unsafe { registers::write_cr3(value) };
 }
 
 fn write_base(msr: u32, value: u64) {
-    // SAFETY: FS and GS are the guest's; Paravane uses neither.
+    // SAFETY: FS and GS belong to the guest; Paravane uses neither.
     unsafe { registers::write_msr(msr, value) };
 }
 
 fn swap_gs() {
-    // SAFETY: both GS bases are the guest's.
+    // SAFETY: both GS bases belong to the guest.
     unsafe { asm!("swapgs", options(nomem, nostack, preserves_flags)) };
 }
 
@@ -59,37 +59,36 @@ const fn root(context: &GuestContext) -> u64 {
     if context.in_kernel != 0 { context.kernel_cr3 } else { context.user_cr3 }
 }
 
-/// Loads the root table of the current mode. A full flush, since no PCID is in use.
+/// Loads the root table of the current mode. This is a full flush, since no PCID is in use.
 pub(crate) fn load_root(context: &GuestContext) {
     tlb_clock::around_flush(|| write_cr3(root(context)));
 }
 
-/// Goes to the context's root table from Paravane's own.
+/// Switches from Paravane's own root table to the context's.
 pub(crate) fn enter_root(context: &GuestContext) {
     tlb_clock::around_entry(context.owner(), || write_cr3(root(context)));
 }
 
-/// Goes to Paravane's own root table.
+/// Switches to Paravane's own root table.
 pub(crate) fn leave_root() {
     let idle = tables::idle_root();
     tlb_clock::around_leaving(|| write_cr3(idle));
 }
 
-/// The mode has just been changed: makes that mode's root and GS base the live ones.
+/// Loads the root and GS base of the mode that has just been set.
 pub(crate) fn swap_mode(context: &mut GuestContext) {
     swap_gs();
     load_root(context);
 }
 
-/// Loads the breakpoints of the active vCPU, if it has one enabled that the processor can watch.
+/// Loads the breakpoints of the active vCPU, if it has enabled one that the processor can handle.
 pub(crate) fn load_breakpoints(context: &GuestContext) {
     let Some(control) = context.watching() else { return };
     let [first, second, third, fourth, ..] = context.debug_registers;
     debug_registers::load_breakpoints([first, second, third, fourth], control);
 }
 
-/// Adds the processor's debug status to what the vCPU has recorded; the processor's is at rest
-/// afterwards.
+/// Adds the processor's debug status to the vCPU's recorded status, and resets the processor's.
 pub(crate) fn latch_debug_status(context: &mut GuestContext) {
     context.debug_registers[6] |= debug_registers::take_status();
 }
@@ -108,10 +107,10 @@ pub(crate) fn activate(context: &mut GuestContext) {
     load_breakpoints(context);
 }
 
-/// Loads the selectors of the last activation and the bases; `false` if one was refused and is
-/// null.
+/// Loads the selectors of the last activation and the bases. Returns `false` if a selector was
+/// refused and is null.
 pub(crate) fn load_data_segments(context: &mut GuestContext) -> bool {
-    // SAFETY: the pointer is to live selectors; a selector that faults is replaced by null.
+    // SAFETY: the pointer is valid; a selector that faults is replaced by null.
     let refused = unsafe { entry::load_selectors(&raw const context.selectors) };
     write_base(MSR_FS_BASE, context.fs_base);
     let (live, other) = match context.in_kernel {
@@ -123,12 +122,12 @@ pub(crate) fn load_data_segments(context: &mut GuestContext) -> bool {
     refused == 0
 }
 
-/// Saves what is live and leaves the guest's root table.
+/// Saves the live state and unloads the guest's root table.
 pub(crate) fn deactivate(context: &mut GuestContext) {
     publish_counts(context);
     set_task_switched_bit(false);
     context.extended.save();
-    // What was refused and not reported yet is tried again.
+    // Refused selectors that have not been reported yet are retried.
     if !context.selectors_refused {
         context.selectors = live_selectors(context);
     }
@@ -143,14 +142,14 @@ pub(crate) fn deactivate(context: &mut GuestContext) {
     leave_root();
 }
 
-/// Runs the guest until something needs Paravane.
+/// Runs the guest until an exit.
 pub(crate) fn run(context: &mut GuestContext) -> Exit {
     sanitise(&mut context.registers);
-    // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`) and its
-    // registers were just made harmless.
+    // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`), and its
+    // registers have just been sanitised.
     let refused = unsafe { entry::guest_enter(context) };
     if refused != 0 {
-        // The processor refused what the guest was to continue with: for the guest, a trap there.
+        // The processor refused the guest's state on return. The guest gets a trap at that place.
         let (vector, error_code) = per_cpu::host_fault();
         let address = if vector == vectors::PAGE_FAULT { registers::read_cr2() } else { 0 };
         return Exit::Trap { vector, error_code, address: GuestVirt::new(address) };
@@ -188,7 +187,7 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
     }
 }
 
-/// Adds what the entry code has counted to this CPU's counters.
+/// Adds the entry code's counts to this CPU's counters.
 fn publish_counts(context: &mut GuestContext) {
     let counts = core::mem::take(&mut context.fast_path_counts);
     let FastPathCounts {
@@ -214,7 +213,7 @@ fn publish_counts(context: &mut GuestContext) {
     counters::add(Counter::FlushingRootLoads, system_calls + returns + faults);
 }
 
-/// Makes the registers harmless: with any values, the guest runs in ring 3, with interrupts on,
+/// Sanitises the registers: with any values, the guest runs in ring 3, with interrupts enabled, and
 /// without I/O privilege.
 fn sanitise(registers: &mut Registers) {
     registers.rflags = registers.rflags & FLAGS_ALLOWED | FLAGS_FORCED;
@@ -222,17 +221,17 @@ fn sanitise(registers: &mut Registers) {
     registers.ss = registers.ss & 0xffff | 3;
 }
 
-/// Fills the GDT window and empties the LDT's.
+/// Fills the GDT window and clears the LDT window.
 pub(crate) fn load_descriptor_tables(context: &mut GuestContext) {
     descriptor_window::load(context);
 }
 
-/// Shows a page of the LDT.
+/// Maps a page of the LDT.
 pub(crate) fn map_ldt_page(context: &mut GuestContext, index: usize, page: TypedRef<Descriptor>) {
     descriptor_window::map_ldt_page(context, index, page);
 }
 
-/// Which LDT page a fault in this CPU's LDT window asks for.
+/// The LDT page for a fault in this CPU's LDT window.
 pub(crate) fn ldt_page_of_fault(address: GuestVirt) -> Option<usize> {
     descriptor_window::ldt_page_of_fault(address.get())
 }
@@ -255,9 +254,9 @@ pub(crate) fn set_gs_base(context: &mut GuestContext, kernel: bool, base: u64) {
 pub(crate) fn load_user_gs_selector(context: &mut GuestContext, selector: u16) -> bool {
     let mut selectors = live_selectors(context);
     selectors.gs = selector;
-    // Loading FS changes its base, which a process may have set by an instruction of its own.
+    // Loading FS changes its base, which a process may have set by WRFSBASE.
     let (fs_base, ..) = live_segment_bases(context);
-    // The load changes the live GS base, so the user's is made live around it.
+    // The load changes the live GS base, so that of user mode is made live around it.
     let swap = context.in_kernel != 0;
     if swap {
         swap_gs();
@@ -282,14 +281,14 @@ pub(crate) fn live_selectors(_: &GuestContext) -> Selectors {
 }
 
 fn clear_live_selectors() {
-    // SAFETY: null selectors always load; Paravane uses no data segment but SS.
+    // SAFETY: null selectors always load; Paravane uses no data segment except SS.
     unsafe {
         asm!("mov ds, {0:x}", "mov es, {0:x}", "mov fs, {0:x}", "mov gs, {0:x}", in(reg) 0u16,
              options(nomem, nostack, preserves_flags));
     }
 }
 
-/// Linux asks for it at each switch between processes.
+/// The live GS base of user mode. Linux reads it at each switch between processes.
 pub(crate) fn live_user_gs_base(context: &GuestContext) -> u64 {
     registers::read_msr(if context.in_kernel != 0 { MSR_KERNEL_GS_BASE } else { MSR_GS_BASE })
 }
@@ -314,14 +313,13 @@ pub(crate) fn load_task_switched(context: &GuestContext) {
     set_task_switched_bit(context.task_switched);
 }
 
-/// The bits of CR4 that the guest has chosen. Writing the register is slow, and most guests choose
-/// alike.
+/// Loads the bits of CR4 that the guest has chosen, if they differ: writing the register is slow,
+/// and most guests choose the same bits.
 pub(crate) fn load_control4(context: &GuestContext) {
     let current = registers::read_cr4();
     let wanted = current & !CONTROL4_LOADED | context.control4 & CONTROL4_LOADED;
     if wanted != current {
-        // SAFETY: changes what ring 3 may do with the TSC and its segment bases, nothing for
-        // Paravane's code.
+        // SAFETY: changes only ring 3's access to the TSC and to segment bases.
         unsafe { registers::write_cr4(wanted) };
     }
 }
@@ -330,17 +328,17 @@ pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
     context.extended.set_xcr0(value)
 }
 
-/// Both of a vCPU's roots hold the page under the same tag while no PCID is in use.
+/// Flushes a page. Both of a vCPU's roots cache it under the same tag, since no PCID is in use.
 pub(crate) fn flush_page(_: &mut GuestContext, address: GuestVirt) {
     registers::invalidate_page(address.get());
 }
 
-/// Runs `act` while ring 0 may touch user pages.
+/// Runs `act` while ring 0 may access user pages.
 fn with_user_access<T>(act: impl FnOnce() -> T) -> T {
     if !processor::smap() {
         return act();
     }
-    // SAFETY: only sets the flag that allows access to user pages, for the copy inside.
+    // SAFETY: only sets the flag that allows access to user pages, during the copy.
     unsafe { asm!("stac", options(nostack)) };
     let result = act();
     // SAFETY: as above.
@@ -348,24 +346,25 @@ fn with_user_access<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Copies out of the live address space; returns how many bytes were copied.
+/// Copies from the live address space; returns the number of bytes copied.
 pub(crate) fn copy_from_guest(_: &GuestContext, from: GuestVirt, to: &mut [u8]) -> usize {
     if !from.is_guest_range(to.len() as u64) {
         return 0;
     }
-    // SAFETY: the source lies in guest space, where no Rust object lives, and may fault; the target
-    // is ours.
+    // SAFETY: the source is in guest space, which contains no Rust object, and may fault. The
+    // target is exclusively borrowed.
     let left = with_user_access(|| unsafe { entry::guest_copy(to.as_mut_ptr(), from.get() as *const u8, to.len()) });
     to.len() - left
 }
 
-/// Copies into the live address space; returns how many bytes were copied.
+/// Copies into the live address space; returns the number of bytes copied.
 pub(crate) fn copy_to_guest(_: &GuestContext, to: GuestVirt, from: &[u8]) -> usize {
     if !to.is_guest_range(from.len() as u64) {
         return 0;
     }
-    // SAFETY: the target lies in guest space, where no Rust object lives; write protection applies
-    // to ring 0 too (CR0.WP), so no page table is written; it may fault. The source is ours.
+    // SAFETY: the target is in guest space, which contains no Rust object, and may fault. Write
+    // protection applies to ring 0 too (CR0.WP), so no page table is written. The source is
+    // borrowed.
     let left = with_user_access(|| unsafe { entry::guest_copy(to.get() as *mut u8, from.as_ptr(), from.len()) });
     from.len() - left
 }

@@ -1,5 +1,5 @@
-//! A vCPU in the test process: its address space is walked in software by the hardware's rules, and
-//! what it "executes" is a script of exits that the test has put in.
+//! A vCPU in the test process. Its address space is walked in software by the hardware's rules.
+//! What it "executes" is a script of exits supplied by the test.
 
 pub(crate) mod mmu;
 
@@ -14,10 +14,10 @@ use mmu::Access;
 
 pub(crate) use super::extended_state::ExtendedState;
 
-/// What the hosted back end keeps for a vCPU.
+/// The hosted back end's state of a vCPU.
 #[derive(Default)]
 pub(crate) struct BackendState {
-    /// The exits that `run` will report, in order.
+    /// The exits that `run` returns, in order.
     pub(crate) script: VecDeque<Exit>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn deactivate(_: &mut GuestContext) {
     leave_root();
 }
 
-/// Reports the next exit of the script; an interrupt when there is none left.
+/// Returns the next exit of the script, or an interrupt when the script is empty.
 pub(crate) fn run(context: &mut GuestContext) -> Exit {
     context.backend.script.pop_front().unwrap_or(Exit::Interrupt)
 }
@@ -122,8 +122,8 @@ pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
 
 pub(crate) fn flush_page(_: &mut GuestContext, _: GuestVirt) {}
 
-/// Splits `[address, address + length)` at page boundaries and hands each piece to `act` until it
-/// answers `false`.
+/// Splits `[address, address + length)` at page boundaries and passes each part to `act` until it
+/// returns `false`.
 fn by_page(address: GuestVirt, length: usize, mut act: impl FnMut(GuestVirt, usize, usize) -> bool) -> usize {
     let mut done = 0;
     while done < length {
