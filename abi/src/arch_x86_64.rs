@@ -6,9 +6,9 @@ use crate::layout::{constants, structs};
 pub const FIRST_RESERVED_GDT_PAGE: usize = 14;
 /// First GDT entry that belongs to the hypervisor. C: `FIRST_RESERVED_GDT_ENTRY`.
 pub const FIRST_RESERVED_GDT_ENTRY: usize = FIRST_RESERVED_GDT_PAGE * 4096 / 8;
-/// Bytes in front of `cpuid` that ask for the emulated instruction. C: `XEN_EMULATE_PREFIX`.
+/// Bytes before `cpuid` that request the emulated instruction. C: `XEN_EMULATE_PREFIX`.
 pub const EMULATE_PREFIX: [u8; 5] = [0x0f, 0x0b, 0x78, 0x65, 0x6e];
-/// Bits 0-1 of [`TrapInfo::flags`]: the privilege level from which `int` may raise it.
+/// Bits 0-1 of [`TrapInfo::flags`]: the privilege level from which `int` may raise the trap.
 pub const TRAP_INFO_DPL_MASK: u8 = 3;
 /// Bit 2 of [`TrapInfo::flags`]: event delivery is masked on entry.
 pub const TRAP_INFO_MASK_EVENTS: u8 = 4;
@@ -92,7 +92,7 @@ constants! {
         RELAXED = 0x1, "XEN_X86_MSR_RELAXED";
     }
 
-    /// Value of [`CpuidLeaf::subleaf`] where the leaf has none.
+    /// Value of [`CpuidLeaf::subleaf`] for a leaf without subleaves.
     pub mod cpuid_leaf: u32 {
         NO_SUBLEAF = 0xffff_ffff, "XEN_CPUID_NO_SUBLEAF";
     }
@@ -111,12 +111,12 @@ structs! {
         [8] address: u64,
     }
 
-    /// What the `iret` hypercall takes from the guest's kernel stack.
+    /// The frame on the guest's kernel stack for the `iret` hypercall.
     pub struct IretContext = "struct iret_context" [72] {
         [0] rax: u64,
         [8] r11: u64,
         [16] rcx: u64,
-        /// Bits of [`vgcf`]; only `IN_SYSCALL` counts.
+        /// Bits of [`vgcf`]; only `IN_SYSCALL` is significant.
         [24] flags: u64,
         [32] rip: u64,
         [40] cs: u64,
@@ -163,7 +163,7 @@ structs! {
         [194] _pad6: [u8; 6],
     }
 
-    /// The state a vCPU is initialised with.
+    /// The state with which a vCPU is initialised.
     pub struct VcpuGuestContext = "struct vcpu_guest_context" [5168] {
         /// FXSAVE image.
         [0] fpu_context: [u8; 512] = "fpu_ctxt",
@@ -178,7 +178,7 @@ structs! {
         [4960] gdt_entries: u64 = "gdt_ents",
         [4968] kernel_ss: u64,
         [4976] kernel_sp: u64,
-        /// CR0 to CR7; CR1 holds the user page table's root.
+        /// CR0 to CR7; CR1 contains the user page table's root.
         [4984] control_registers: [u64; 8] = "ctrlreg",
         [5048] debug_registers: [u64; 8] = "debugreg",
         [5112] event_callback_rip: u64 = "event_callback_eip",
@@ -191,7 +191,7 @@ structs! {
         [5160] gs_base_user: u64,
     }
 
-    /// The part of the shared info page that is x86's own.
+    /// The architecture-specific part of the shared info page.
     pub struct ArchSharedInfo = "struct arch_shared_info" [48] {
         [0] max_pfn: u64,
         [8] p2m_frame_list_list: u64 = "pfn_to_mfn_frame_list_list",
@@ -202,14 +202,14 @@ structs! {
         [40] p2m_generation: u64,
     }
 
-    /// The part of `VcpuInfo` that is x86's own.
+    /// The architecture-specific part of `VcpuInfo`.
     pub struct ArchVcpuInfo = "struct arch_vcpu_info" [16] {
-        /// Fault address of the last page fault that was passed on.
+        /// Address of the last page fault that was bounced to the guest.
         [0] cr2: u64,
         [8] _pad: u64 = "pad",
     }
 
-    /// x86's part of the parameters of a new domain.
+    /// The architecture-specific parameters of a new domain.
     pub struct ArchDomainConfig = "struct xen_arch_domainconfig" [8] {
         [0] emulation_flags: u32,
         [4] misc_flags: u32,

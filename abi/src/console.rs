@@ -10,7 +10,7 @@ pub const OUTPUT_SIZE: usize = 2048;
 structs! {
     header "xen/io/console.h";
 
-    /// Two rings; indices run freely and are taken modulo the ring's size.
+    /// Two rings; indices are free-running and taken modulo the ring's size.
     pub struct ConsoleInterface = "struct xencons_interface" [3088] {
         [0] input: [u8; INPUT_SIZE] = "in",
         [1024] output: [u8; OUTPUT_SIZE] = "out",

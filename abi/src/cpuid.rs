@@ -5,7 +5,7 @@ use crate::layout::constants;
 constants! {
     header "xen/arch-x86/cpuid.h";
 
-    /// Leaves; they may begin at a multiple of 0x100 above [`leaf::FIRST`].
+    /// Leaves; their base may be any multiple of 0x100 from [`leaf::FIRST`] on.
     pub mod leaf: u32 {
         FIRST = 0x4000_0000, "XEN_CPUID_FIRST_LEAF";
     }

@@ -1,4 +1,4 @@
-//! `elfnote.h`: types of the ELF notes, owner `Xen`, with which a kernel says how it wants to be started.
+//! `elfnote.h`: types of the ELF notes, owner `Xen`, in which a kernel declares its requirements.
 
 use crate::layout::constants;
 

@@ -1,4 +1,5 @@
-//! `event_channel.h`: operations of `event_channel_op`, both ABIs' layouts. Ports are plain numbers here.
+//! `event_channel.h`: operations of `event_channel_op`, and the layouts of both ABIs. Ports are
+//! plain numbers here.
 
 use crate::layout::{constants, structs};
 use crate::xen::DomainId;
@@ -125,11 +126,11 @@ structs! {
         [12] vcpu: u32,
         /// Out: the PIRQ, the VIRQ, or (low 16 bits, high bits zero) the remote domain.
         [16] bound_to: u32 = "u.pirq",
-        /// Out: the other end's port, when inter-domain.
+        /// Out: the port of the other end, if interdomain.
         [20] remote_port: u32 = "u.interdomain.port",
     }
 
-    /// `bind_vcpu`: chooses the vCPU that is notified.
+    /// `bind_vcpu`: selects the vCPU that is notified.
     pub struct BindVcpu = "struct evtchn_bind_vcpu" [8] {
         [0] port: u32,
         [4] vcpu: u32,
@@ -145,7 +146,7 @@ structs! {
         [0] domain: DomainId = "dom",
     }
 
-    /// `init_control`: gives the FIFO ABI a vCPU's control block.
+    /// `init_control`: sets a vCPU's control block of the FIFO ABI.
     pub struct InitControl = "struct evtchn_init_control" [24] {
         [0] control_gfn: u64,
         [8] offset: u32,
@@ -155,7 +156,7 @@ structs! {
         [17] _pad: [u8; 7],
     }
 
-    /// `expand_array`: gives the FIFO ABI another page of event words.
+    /// `expand_array`: adds a page of event words to the FIFO ABI.
     pub struct ExpandArray = "struct evtchn_expand_array" [8] {
         [0] array_gfn: u64,
     }

@@ -1,4 +1,4 @@
-//! `features.h`: what a guest may ask about with `xen_version`, and what its ELF notes name.
+//! `features.h`: the features that a guest queries with `xen_version` and lists in its ELF notes.
 
 use crate::layout::constants;
 
@@ -26,7 +26,7 @@ constants! {
         DIRECT_MAPPED = 17, "XENFEAT_direct_mapped";
     }
 
-    /// Groups of 32 features that exist.
+    /// The number of groups of 32 features.
     pub mod submaps: u32 {
         COUNT = 1, "XENFEAT_NR_SUBMAPS";
     }

@@ -103,7 +103,8 @@ structs! {
 
     /// `map_grant_ref`.
     pub struct MapGrantRef = "struct gnttab_map_grant_ref" [32] {
-        /// Where to map: a linear address, or with `CONTAINS_PTE` the machine address of the entry.
+        /// Where to map: a linear address, or, with `CONTAINS_PTE`, the machine address of the
+        /// entry.
         [0] host_address: u64 = "host_addr",
         /// Bits of [`map_flags`].
         [8] flags: u32,
@@ -159,7 +160,7 @@ structs! {
 
     /// Source or destination of a [`GrantCopy`].
     pub struct CopyPointer = "struct gnttab_copy_ptr" [16] {
-        /// A grant reference (low 32 bits only) or a frame of the caller, as the flags say.
+        /// A grant reference (low 32 bits only) or a frame of the caller, depending on the flags.
         [0] reference_or_frame: u64 = "u.gmfn",
         [8] domain: DomainId = "domid",
         [10] offset: u16,
@@ -204,7 +205,7 @@ structs! {
 
     /// `set_version`.
     pub struct SetVersion = "struct gnttab_set_version" [4] {
-        /// In: the version asked for. Out: the one in force.
+        /// In: the requested version. Out: the current version.
         [0] version: u32,
     }
 
@@ -236,7 +237,7 @@ structs! {
 
     /// `cache_flush`.
     pub struct CacheFlush = "struct gnttab_cache_flush" [16] {
-        /// A machine address, or (low 32 bits only) a grant reference, as `operation` says.
+        /// A machine address or a grant reference (low 32 bits only), depending on `operation`.
         [0] address_or_reference: u64 = "a.dev_bus_addr",
         [8] offset: u16,
         [10] length: u16,

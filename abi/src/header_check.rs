@@ -1,15 +1,17 @@
-//! Asks the C compiler whether this crate's numbers are those of the installed public headers.
+//! Compares this crate's numbers with the installed public headers through the C compiler.
 //!
-//! Needs `cc` and the headers (Debian: `gcc`, `libxen-dev`); where one is missing the check is skipped, and says so.
+//! Requires `cc` and the headers (Debian: `gcc`, `libxen-dev`). If one is missing, the check is
+//! skipped and prints the reason.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Fails unless each C expression has the given value when `header` (a path below `/usr/include`) is included.
+/// Fails unless each C expression has the given value when `header` (a path below `/usr/include`)
+/// is included.
 ///
-/// Padding of this crate's own (fields that begin with `_pad`) has no C name and is left out.
+/// Padding of this crate (fields that begin with `_pad`) has no C name and is omitted.
 pub(crate) fn agree(header: &str, expected: &[(&str, i128)]) {
     if !Path::new("/usr/include").join(header).exists() {
         eprintln!("skipped: no /usr/include/{header}");
@@ -29,7 +31,7 @@ pub(crate) fn agree(header: &str, expected: &[(&str, i128)]) {
         return;
     };
     compiler.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
-    assert!(compiler.wait().unwrap().success(), "{header} disagrees, see the compiler's messages");
+    assert!(compiler.wait().unwrap().success(), "{header} differs: see the compiler's messages");
 }
 
 /// A C literal of the value; all values fit 64 bits, signed or unsigned.

@@ -1,10 +1,11 @@
-//! The two macros all other files are written with.
+//! The two macros that define the contents of all other files.
 //!
-//! `structs!` declares wire structures together with their C name, size and offsets; size and offsets are asserted when
-//! the crate is compiled. `constants!` declares numbers together with their C name. In a test build each of them also
-//! makes a test that asks the C compiler whether the installed public headers agree.
+//! `structs!` declares wire structures with their C name, size and offsets; size and offsets are
+//! asserted at compile time. `constants!` declares numbers with their C names. In a test build each
+//! of them also generates a test that compares the values with the installed public headers through
+//! the C compiler.
 
-/// The C name of a field: the one given, else the Rust one.
+/// The C name of a field: the given one, otherwise the Rust name.
 macro_rules! c_name {
     ($field:ident) => {
         stringify!($field)
@@ -74,7 +75,7 @@ macro_rules! constants {
                     pub const $name: $type = $value;
                 )*
 
-                /// The C names and the numbers, in the order above.
+                /// The C names and values, in the order above.
                 pub const NAMES: &[(&str, $type)] = &[$(($c_name, $name)),*];
             }
         )*

@@ -1,8 +1,9 @@
-//! The public Xen PV interface, version 4.17, 64-bit x86, as data: numbers, layouts and error codes. One file for each
-//! public header, named after it.
+//! The public Xen PV interface, version 4.17, 64-bit x86, as data: numbers, layouts and error
+//! codes. There is one file per public header, named after it.
 //!
-//! Guest handles are `u64` (a guest virtual address); event channel ports and grant references are `u32`. Padding is
-//! spelt out in `_pad` fields, so each structure can be read from and written as plain bytes.
+//! Guest handles are `u64` (a guest virtual address); event channel ports and grant references are
+//! `u32`. Padding is explicit in `_pad` fields, so each structure can be read from and written as
+//! plain bytes.
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(
     not(test),
@@ -18,7 +19,7 @@
 
 mod layout;
 
-// Miri starts no C compiler.
+// Miri cannot start a C compiler.
 #[cfg(all(test, not(miri)))]
 mod header_check;
 

@@ -8,7 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 constants! {
     header "xen/memory.h";
 
-    /// Sub-operations, in the low six bits of the first argument; a guest gives zero in the others.
+    /// Sub-operations, in the low six bits of the first argument. A guest sets the other bits to
+    /// zero.
     pub mod op: u32 {
         INCREASE_RESERVATION = 0, "XENMEM_increase_reservation";
         DECREASE_RESERVATION = 1, "XENMEM_decrease_reservation";
@@ -40,7 +41,8 @@ constants! {
         GET_VNUMAINFO = 26, "XENMEM_get_vnumainfo";
     }
 
-    /// Bits of [`Reservation::memory_flags`]; bits 0-7 are the address width, 8-15 the node plus one.
+    /// Bits of [`Reservation::memory_flags`]; bits 0-7 are the address width, 8-15 the node plus
+    /// one.
     pub mod memory_flags: u32 {
         POPULATE_ON_DEMAND = 0x0001_0000, "XENMEMF_populate_on_demand";
         EXACT_NODE_REQUEST = 0x0002_0000, "XENMEMF_exact_node_request";
@@ -62,7 +64,8 @@ constants! {
         GRANT_TABLE_STATUS = 0x8000_0000, "XENMAPIDX_grant_table_status";
     }
 
-    /// Values of [`AcquireResource::resource_type`] and, where the name has `ID`, of [`AcquireResource::id`].
+    /// Values of [`AcquireResource::resource_type`] and, where the name has `ID`, of
+    /// [`AcquireResource::id`].
     pub mod resource: u32 {
         IOREQ_SERVER = 0, "XENMEM_resource_ioreq_server";
         GRANT_TABLE = 1, "XENMEM_resource_grant_table";
@@ -78,13 +81,14 @@ constants! {
     }
 }
 
-/// One range of a memory map, as a list in `memory_map` and `machine_memory_map` (20 bytes each, unaligned).
+/// One range of a memory map, an entry of the lists in `memory_map` and `machine_memory_map` (20
+/// bytes each, unaligned).
 #[repr(C, packed)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct E820Entry {
     /// First byte.
     pub address: u64,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
     /// One of [`e820_type`].
     pub kind: u32,
@@ -125,7 +129,7 @@ structs! {
     pub struct Exchange = "struct xen_memory_exchange" [72] {
         [0] input: Reservation = "in",
         [32] output: Reservation = "out",
-        /// Zero on entry. Out: extents of `input` that were exchanged.
+        /// In: zero. Out: number of extents of `input` that were exchanged.
         [64] exchanged_count: u64 = "nr_exchanged",
     }
 
@@ -155,7 +159,7 @@ structs! {
     /// `add_to_physmap`.
     pub struct AddToPhysmap = "struct xen_add_to_physmap" [24] {
         [0] domain: DomainId = "domid",
-        /// Frames to go through, for `GMFN_RANGE`.
+        /// Number of frames, for `GMFN_RANGE`.
         [2] size: u16,
         /// One of [`map_space`].
         [4] space: u32,
@@ -187,7 +191,7 @@ structs! {
 
     /// `memory_map`, `machine_memory_map`.
     pub struct MemoryMap = "struct xen_memory_map" [16] {
-        /// In: room. Out: entries written.
+        /// In: capacity. Out: entries written.
         [0] entry_count: u32 = "nr_entries",
         [4] _pad: u32,
         /// Guest address of a list of [`E820Entry`].
@@ -235,7 +239,7 @@ structs! {
         [0] domain: DomainId = "domid",
         [2] resource_type: u16 = "type",
         [4] id: u32,
-        /// In: frames wanted, zero to ask how many there are. Out: frames there are, when asked.
+        /// In: number of frames, or zero to query it. Out: the number of frames, if queried.
         [8] frame_count: u32 = "nr_frames",
         [12] _pad: u32,
         /// Index of the first frame.

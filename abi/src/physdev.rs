@@ -98,7 +98,7 @@ structs! {
 
     /// `set_iobitmap`.
     pub struct SetIoBitmap = "struct physdev_set_iobitmap" [16] {
-        /// Guest address; zero takes the bitmap away.
+        /// Guest address; zero removes the bitmap.
         [0] bitmap: u64,
         [8] port_count: u32 = "nr_ports",
         [12] _pad: u32,
@@ -125,7 +125,7 @@ structs! {
         /// One of [`map_pirq`].
         [4] kind: i32 = "type",
         [8] index: i32,
-        /// Negative in: choose one. Out: the one chosen.
+        /// In: negative to allocate one. Out: the number.
         [12] pirq: i32,
         /// Segment in the high half, for `MSI_SEG`.
         [16] bus: i32,
@@ -190,7 +190,7 @@ structs! {
         [12] flags: u32,
     }
 
-    /// `pci_device_add`; with flag `PXM` a `u32` follows.
+    /// `pci_device_add`; followed by a `u32` if flag `PXM` is set.
     pub struct PciDeviceAdd = "struct physdev_pci_device_add" [12] {
         [0] segment: u16 = "seg",
         [2] bus: u8,

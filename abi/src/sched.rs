@@ -66,7 +66,7 @@ structs! {
 
     /// `pin_override`.
     pub struct PinOverride = "struct sched_pin_override" [4] {
-        /// Negative lifts the override.
+        /// Negative removes the override.
         [0] pcpu: i32,
     }
 }

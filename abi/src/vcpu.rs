@@ -1,4 +1,5 @@
-//! `vcpu.h`: operations of `vcpu_op`. `initialise` takes a [`crate::arch_x86_64::VcpuGuestContext`].
+//! `vcpu.h`: operations of `vcpu_op`. `initialise` takes a
+//! [`crate::arch_x86_64::VcpuGuestContext`].
 
 use crate::layout::{constants, structs};
 
@@ -31,7 +32,7 @@ constants! {
         OFFLINE = 3, "RUNSTATE_offline";
     }
 
-    /// Top bit of [`RunstateInfo::state_entry_time`] while the area is being written.
+    /// Top bit of [`RunstateInfo::state_entry_time`], set while the area is being written.
     pub mod runstate_flag: u64 {
         UPDATE = 0x8000_0000_0000_0000, "XEN_RUNSTATE_UPDATE";
     }
@@ -45,7 +46,7 @@ constants! {
 structs! {
     header "xen/vcpu.h";
 
-    /// How long a vCPU has been in which state; times in nanoseconds.
+    /// The time that a vCPU has spent in each state, in nanoseconds.
     pub struct RunstateInfo = "struct vcpu_runstate_info" [48] {
         [0] state: i32,
         [4] _pad: u32,

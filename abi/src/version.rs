@@ -43,21 +43,21 @@ structs! {
 
     /// `platform_parameters`.
     pub struct PlatformParameters = "struct xen_platform_parameters" [8] {
-        /// Where the hypervisor's part of the address space begins.
+        /// Start of the hypervisor's part of the address space.
         [0] virtual_start: u64 = "virt_start",
     }
 
     /// `get_features`.
     pub struct FeatureInfo = "struct xen_feature_info" [8] {
-        /// In: which 32 features.
+        /// In: the index of a group of 32 features.
         [0] submap_index: u32 = "submap_idx",
         /// Out: bits of [`crate::features::feature`].
         [4] submap: u32,
     }
 
-    /// `build_id`: the header; the id's bytes follow.
+    /// `build_id`: the header, which is followed by the bytes of the id.
     pub struct BuildId = "struct xen_build_id" [4] {
-        /// Room in, length out.
+        /// In: capacity. Out: length.
         [0] length: u32 = "len",
     }
 }

@@ -4,17 +4,17 @@ use crate::arch_x86_64::{ArchSharedInfo, ArchVcpuInfo};
 use crate::layout::{constants, structs};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A domain's number, or one of the reserved values below. C: `domid_t`.
+/// A domain id, or one of the reserved values below. C: `domid_t`.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct DomainId(pub u16);
 
 impl DomainId {
-    /// First number that no real domain has.
+    /// First id that no domain can have.
     pub const FIRST_RESERVED: Self = Self(domid::FIRST_RESERVED);
     /// The caller.
     pub const SELF: Self = Self(domid::SELF);
-    /// Owner of memory-mapped I/O frames, in calls that name a foreign owner.
+    /// Owner of memory-mapped I/O frames, in calls with a foreign owner.
     pub const IO: Self = Self(domid::IO);
     /// Owner of the hypervisor's frames that guests may map.
     pub const XEN: Self = Self(domid::XEN);
@@ -22,7 +22,7 @@ impl DomainId {
     pub const COW: Self = Self(domid::COW);
     /// No domain.
     pub const INVALID: Self = Self(domid::INVALID);
-    /// The idle domain; never passed in a call.
+    /// The idle domain; never used in a call.
     pub const IDLE: Self = Self(domid::IDLE);
 }
 
@@ -92,7 +92,7 @@ constants! {
         ARCH_7 = 55, "__HYPERVISOR_arch_7";
     }
 
-    /// Reserved domain numbers; [`DomainId`] has them typed.
+    /// Reserved domain ids; [`DomainId`] has them as typed constants.
     pub mod domid: u16 {
         FIRST_RESERVED = 0x7ff0, "DOMID_FIRST_RESERVED";
         SELF = 0x7ff0, "DOMID_SELF";
@@ -104,7 +104,7 @@ constants! {
         MASK = 0x7fff, "DOMID_MASK";
     }
 
-    /// Virtual interrupts, and how many there are.
+    /// Virtual interrupts, and their number.
     pub mod virq: u32 {
         TIMER = 0, "VIRQ_TIMER";
         DEBUG = 1, "VIRQ_DEBUG";
@@ -162,8 +162,8 @@ constants! {
         UNMARK_SUPER = 20, "MMUEXT_UNMARK_SUPER";
     }
 
-    /// Flags of `update_va_mapping`. With [`uvmf::MULTI`], the bits above the low three are the guest address of a vCPU
-    /// bitmap (none: this vCPU only).
+    /// Flags of `update_va_mapping`. With [`uvmf::MULTI`], the bits above the low three are the
+    /// guest address of a vCPU bitmap; zero selects only this vCPU.
     pub mod uvmf: u64 {
         NONE = 0, "UVMF_NONE";
         TLB_FLUSH = 1, "UVMF_TLB_FLUSH";
@@ -186,7 +186,7 @@ constants! {
         DISABLE = 1, "VMASST_CMD_disable";
     }
 
-    /// Bit numbers that `vm_assist` switches.
+    /// Bit numbers of the `vm_assist` types.
     pub mod vm_assist: u32 {
         FOUR_GB_SEGMENTS = 0, "VMASST_TYPE_4gb_segments";
         FOUR_GB_SEGMENTS_NOTIFY = 1, "VMASST_TYPE_4gb_segments_notify";
@@ -230,8 +230,8 @@ structs! {
         [4] _pad: u32,
         /// A machine frame, or a guest linear address.
         [8] argument1: u64 = "arg1.mfn",
-        /// The source frame of a copy, the guest address of a vCPU bitmap, or (low 32 bits only) the number of LDT
-        /// entries.
+        /// The source frame of a copy, the guest address of a vCPU bitmap, or (low 32 bits only)
+        /// the number of LDT entries.
         [16] argument2: u64 = "arg2.src_mfn",
     }
 
@@ -249,9 +249,9 @@ structs! {
         [16] arguments: [u64; 6] = "args",
     }
 
-    /// Time of a vCPU; written under an even/odd version.
+    /// Time of a vCPU. A version that is odd during changes protects it.
     pub struct VcpuTimeInfo = "struct vcpu_time_info" [32] {
-        /// Odd while the rest is being changed.
+        /// Odd while the other fields are being changed.
         [0] version: u32,
         [4] _pad0: u32,
         [8] tsc_timestamp: u64,
@@ -290,7 +290,7 @@ structs! {
         [3088] arch: ArchSharedInfo,
     }
 
-    /// What a PV guest is told at its start; RSI points to it.
+    /// The start-of-day information of a PV guest; RSI points to it.
     pub struct StartInfo = "struct start_info" [1168] {
         [0] magic: [u8; 32],
         [32] page_count: u64 = "nr_pages",
@@ -302,8 +302,8 @@ structs! {
         [56] store_mfn: u64,
         [64] store_event_channel: u32 = "store_evtchn",
         [68] _pad1: u32,
-        /// Frame of the console ring; in the initial domain the offset (low half) and size (high half) of the VGA
-        /// console info, counted from the start of this structure.
+        /// Frame of the console ring. In the initial domain, the offset (low half) and size (high
+        /// half) of the VGA console info, relative to the start of this structure.
         [72] console_mfn: u64 = "console.domU.mfn",
         [80] console_event_channel: u32 = "console.domU.evtchn",
         [84] _pad2: u32,
@@ -327,7 +327,7 @@ structs! {
         [12] _pad: u32,
     }
 
-    /// An entry of the module list that [`sif::MULTIBOOT_MOD`] announces.
+    /// An entry of the module list, which [`sif::MULTIBOOT_MOD`] indicates.
     pub struct MultibootModule = "struct xen_multiboot_mod_list" [16] {
         [0] start: u32 = "mod_start",
         [4] end: u32 = "mod_end",

@@ -1,31 +1,31 @@
-//! `io/xs_wire.h`: the store's page and its messages.
+//! `io/xs_wire.h`: the xenstore page and its messages.
 
 use crate::layout::{constants, structs};
 
-/// Bytes of each ring. C: `XENSTORE_RING_SIZE`.
+/// Size of each ring in bytes. C: `XENSTORE_RING_SIZE`.
 pub const RING_SIZE: usize = 1024;
 
-/// Error names as an answer of type `ERROR` spells them (zero byte at the end on the wire).
+/// Error names in a reply of type `ERROR` (zero-terminated on the wire).
 pub mod error {
     /// Bad message.
     pub const INVALID: &str = "EINVAL";
     /// No permission.
     pub const ACCESS: &str = "EACCES";
-    /// There is such a node.
+    /// The node exists already.
     pub const EXISTS: &str = "EEXIST";
-    /// There is no such node.
+    /// The node does not exist.
     pub const NO_ENTRY: &str = "ENOENT";
     /// Out of memory.
     pub const NO_MEMORY: &str = "ENOMEM";
-    /// Quota reached.
+    /// Quota exceeded.
     pub const NO_SPACE: &str = "ENOSPC";
     /// Unknown request.
     pub const NO_SYSTEM_CALL: &str = "ENOSYS";
-    /// Store cannot be written.
+    /// The store is read-only.
     pub const READ_ONLY: &str = "EROFS";
     /// In use.
     pub const BUSY: &str = "EBUSY";
-    /// Transaction lost a race.
+    /// The transaction conflicted with another one.
     pub const AGAIN: &str = "EAGAIN";
     /// Message too long.
     pub const TOO_BIG: &str = "E2BIG";
@@ -93,18 +93,18 @@ constants! {
 structs! {
     header "xen/io/xs_wire.h";
 
-    /// In front of each message.
+    /// The header of each message.
     pub struct MessageHeader = "struct xsd_sockmsg" [16] {
         /// One of [`message`].
         [0] kind: u32 = "type",
-        /// Chosen by the asker, repeated in the answer.
+        /// Chosen by the sender, repeated in the reply.
         [4] request_id: u32 = "req_id",
         [8] transaction_id: u32 = "tx_id",
-        /// Of what follows.
+        /// Length of the payload.
         [12] length: u32 = "len",
     }
 
-    /// Two rings; indices run freely and are taken modulo [`RING_SIZE`].
+    /// Two rings; indices are free-running and taken modulo [`RING_SIZE`].
     pub struct StoreInterface = "struct xenstore_domain_interface" [2076] {
         [0] request: [u8; RING_SIZE] = "req",
         [1024] response: [u8; RING_SIZE] = "rsp",

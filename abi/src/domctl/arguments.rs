@@ -40,7 +40,7 @@ structs! {
         [32] shared_pages: u64 = "shr_pages",
         [40] paged_pages: u64,
         [48] shared_info_frame: u64,
-        /// Nanoseconds run, all vCPUs together.
+        /// CPU time of all vCPUs in nanoseconds.
         [56] cpu_time: u64,
         [64] online_vcpu_count: u32 = "nr_online_vcpus",
         [68] max_vcpu_id: u32,
@@ -70,7 +70,7 @@ structs! {
         [12] _pad: u32,
         /// Guest address.
         [16] dirty_bitmap: u64,
-        /// In: size of the bitmap in pages. Out: pages that are in it.
+        /// In: size of the bitmap in pages. Out: number of pages in it.
         [24] pages: u64,
         [32] fault_count: u32 = "stats.fault_count",
         [36] dirty_count: u32 = "stats.dirty_count",
@@ -99,7 +99,7 @@ structs! {
         /// Out.
         [6] running: u8,
         [7] _pad0: u8,
-        /// Out: nanoseconds run.
+        /// Out: CPU time in nanoseconds.
         [8] cpu_time: u64,
         /// Out.
         [16] pcpu: u32 = "cpu",
@@ -264,7 +264,7 @@ structs! {
     /// `set_ext_vcpucontext`, `get_ext_vcpucontext`.
     pub struct ExtendedVcpuContext = "struct xen_domctl_ext_vcpucontext" [64] {
         [0] vcpu: u32,
-        /// Of the whole structure, in the forms that have been; fields beyond it are not there.
+        /// Size of the whole structure as known to the caller. Fields beyond it are absent.
         [4] size: u32,
         [8] syscall32_callback_rip: u64 = "syscall32_callback_eip",
         [16] sysenter_callback_rip: u64 = "sysenter_callback_eip",
@@ -286,15 +286,15 @@ structs! {
 
     /// `get_cpu_policy`, `set_cpu_policy`.
     pub struct CpuPolicy = "struct xen_domctl_cpu_policy" [40] {
-        /// In: room. Out: leaves there are.
+        /// In: capacity. Out: number of leaves.
         [0] leaf_count: u32 = "nr_leaves",
-        /// In: room. Out: MSRs there are.
+        /// In: capacity. Out: number of MSRs.
         [4] msr_count: u32 = "nr_msrs",
         /// Guest address of a list of [`crate::arch_x86_64::CpuidLeaf`].
         [8] leaves: u64,
         /// Guest address of a list of [`crate::arch_x86_64::MsrEntry`].
         [16] msrs: u64,
-        /// Out: what was refused, all ones if nothing.
+        /// Out: the refused entry; all ones if there is none.
         [24] error_leaf: u32 = "err_leaf",
         /// Out.
         [28] error_subleaf: u32 = "err_subleaf",
@@ -334,7 +334,7 @@ structs! {
         [0] vcpu: u32,
         [4] _pad: u32,
         [8] feature_mask: u64 = "xfeature_mask",
-        /// In: room; zero to ask. Out: size of the state.
+        /// In: capacity; zero queries the size. Out: size of the state.
         [16] size: u64,
         /// Guest address: XCR0, accumulated XCR0, XSAVE area.
         [24] buffer: u64,
@@ -371,7 +371,7 @@ structs! {
     /// `get_vcpu_msrs`, `set_vcpu_msrs`.
     pub struct VcpuMsrs = "struct xen_domctl_vcpu_msrs" [16] {
         [0] vcpu: u32,
-        /// In: room. Out: entries.
+        /// In: capacity. Out: number of entries.
         [4] msr_count: u32,
         /// Guest address of a list of [`VcpuMsr`].
         [8] msrs: u64,

@@ -1,4 +1,5 @@
-//! `domctl.h`: operations of `domctl`, with which the tools of the control domain build, watch and end domains.
+//! `domctl.h`: operations of `domctl`, by which the tools of the control domain create, inspect and
+//! destroy domains.
 
 mod arguments;
 
@@ -117,7 +118,7 @@ constants! {
         VERSION_MASK = 0xf, "XEN_DOMCTL_GRANT_version_mask";
     }
 
-    /// Bits of [`GetDomainInfo::flags`]; the reason of a shutdown is in bits 16 to 23.
+    /// Bits of [`GetDomainInfo::flags`]; the shutdown reason is in bits 16 to 23.
     pub mod info_flags: u32 {
         DYING = 0x1, "XEN_DOMINF_dying";
         HVM_GUEST = 0x2, "XEN_DOMINF_hvm_guest";

@@ -9,7 +9,7 @@ structs! {
     pub struct SetTime32 = "struct xenpf_settime32" [16] {
         [0] seconds: u32 = "secs",
         [4] nanoseconds: u32 = "nsecs",
-        /// System time at which that was the wall clock.
+        /// System time at which the wall clock had this value.
         [8] system_time: u64,
     }
 
@@ -18,7 +18,7 @@ structs! {
         [0] seconds: u64 = "secs",
         [8] nanoseconds: u32 = "nsecs",
         [12] must_be_zero: u32 = "mbz",
-        /// System time at which that was the wall clock.
+        /// System time at which the wall clock had this value.
         [16] system_time: u64,
     }
 
@@ -83,7 +83,7 @@ structs! {
         [4] misc: u32,
         /// Out: EFI status.
         [8] status: u64,
-        /// Laid out as EFI's own structure.
+        /// EFI's own structure.
         [16] time: [u8; 16] = "u.get_time.time",
         /// Out, of `get_time`.
         [32] resolution: u32 = "u.get_time.resolution",
@@ -99,7 +99,7 @@ structs! {
         [4] misc: u32,
         /// Out: EFI status.
         [8] status: u64,
-        /// Guest address of the name, in 16-bit characters with a zero behind.
+        /// Guest address of the name, in 16-bit characters, zero-terminated.
         [16] name: u64 = "u.get_variable.name",
         /// In: size of the buffer, or of the contents. Out: size of the contents.
         [24] size: u64 = "u.get_variable.size",
@@ -116,13 +116,13 @@ structs! {
         [8] status: u64,
         /// In: size of the buffer in bytes. Out: size of the name.
         [16] size: u64 = "u.get_next_variable_name.size",
-        /// Guest address of the name, the last one and then the next.
+        /// Guest address of the name: in, the previous one; out, the next one.
         [24] name: u64 = "u.get_next_variable_name.name",
         [32] vendor: [u8; 16] = "u.get_next_variable_name.vendor_guid",
         [48] _pad: u64,
     }
 
-    /// `efi_runtime_call` of the room for variables.
+    /// `efi_runtime_call` of the space for variables.
     pub struct EfiVariableInfo = "struct xenpf_efi_runtime_call" [56] {
         [0] function: u32,
         /// Bits of [`super::efi_variable_info`].
@@ -213,7 +213,7 @@ structs! {
         [4] index: u32,
         /// Out.
         [8] revision: u32 = "u.efi_info.vendor.revision",
-        /// Room, in bytes.
+        /// Capacity in bytes.
         [12] buffer_size: u32 = "u.efi_info.vendor.bufsz",
         /// Guest address that receives the name.
         [16] name: u64 = "u.efi_info.vendor.name",
@@ -224,7 +224,7 @@ structs! {
     pub struct FirmwareEfiMemory = "struct xenpf_firmware_info" [40] {
         [0] firmware_type: u32 = "type",
         [4] index: u32,
-        /// In: any address of the range. Out: its first.
+        /// In: any address of the range. Out: its first address.
         [8] address: u64 = "u.efi_info.mem.addr",
         /// Out.
         [16] size: u64 = "u.efi_info.mem.size",
@@ -275,7 +275,7 @@ structs! {
         [24] now: u64,
     }
 
-    /// A register as ACPI describes it.
+    /// A register in ACPI's format.
     pub struct PowerRegister = "struct xen_power_register" [24] {
         [0] space_id: u32,
         [4] bit_width: u32,
@@ -341,7 +341,8 @@ structs! {
         /// One of [`super::processor_power`].
         [4] kind: u32 = "type",
         [8] state_count: u32 = "u.power.count",
-        /// Five bits, from bit 0: bus-master control, bus-master check, has `_CST`, set up, bus-master reload.
+        /// Five bits, from bit 0: bus-master control, bus-master check, has `_CST`, set up,
+        /// bus-master reload.
         [12] flags: u32 = "u.power.flags",
         /// Guest address of a list of [`ProcessorCx`].
         [16] states: u64 = "u.power.states",
@@ -354,7 +355,7 @@ structs! {
         [0] processor: u32 = "id",
         /// One of [`super::processor_power`].
         [4] kind: u32 = "type",
-        /// Which of the fields are given.
+        /// Bit mask of the fields that are given.
         [8] flags: u32 = "u.perf.flags",
         [12] platform_limit: u32 = "u.perf.platform_limit",
         [16] control_register: PctRegister = "u.perf.control_register",
@@ -383,7 +384,7 @@ structs! {
     /// `get_cpuinfo`.
     pub struct PcpuInfo = "struct xenpf_pcpuinfo" [20] {
         [0] cpu: u32 = "xen_cpuid",
-        /// Out: highest number of a CPU that is present.
+        /// Out: highest number of a present CPU.
         [4] max_present: u32,
         /// Out: bits of [`super::pcpu`].
         [8] flags: u32,
@@ -396,7 +397,7 @@ structs! {
     /// `get_cpu_version`.
     pub struct PcpuVersion = "struct xenpf_pcpu_version" [32] {
         [0] cpu: u32 = "xen_cpuid",
-        /// Out: highest number of a CPU that is present.
+        /// Out: highest number of a present CPU.
         [4] max_present: u32,
         /// Out.
         [8] vendor: [u8; 12] = "vendor_id",
@@ -455,7 +456,7 @@ structs! {
 
     /// `get_symbol`.
     pub struct SymbolData = "struct xenpf_symdata" [32] {
-        /// In: room. Out: length of the name.
+        /// In: capacity. Out: length of the name.
         [0] name_length: u32 = "namelen",
         /// In: number of the symbol. Out: number of the next one.
         [4] symbol_number: u32 = "symnum",
@@ -463,7 +464,7 @@ structs! {
         [8] name: u64,
         /// Out.
         [16] address: u64,
-        /// Out: as `nm` prints it.
+        /// Out: the type letter as printed by `nm`.
         [24] kind: u8 = "type",
         [25] _pad: [u8; 7],
     }

@@ -1,4 +1,4 @@
-//! `platform.h`: operations of `platform_op`, the control domain's.
+//! `platform.h`: operations of `platform_op`, for the control domain.
 
 mod arguments;
 
@@ -156,7 +156,7 @@ structs! {
     }
 }
 
-/// Sub-operations that the headers have from version 4.18 on, beside those of [`op`].
+/// Sub-operations in headers of version 4.18 and later, in addition to those of [`op`].
 pub mod later_op {
     /// `XENPF_get_dom0_console`.
     pub const GET_DOM0_CONSOLE: u32 = 64;

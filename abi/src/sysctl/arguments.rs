@@ -8,16 +8,16 @@ structs! {
 
     /// `readconsole`.
     pub struct ReadConsole = "struct xen_sysctl_readconsole" [24] {
-        /// Empty the ring afterwards.
+        /// Whether to clear the ring afterwards.
         [0] clear: u8,
-        /// Only what comes after `index`.
+        /// Whether to read only from `index` on.
         [1] incremental: u8,
         [2] _pad0: u16,
-        /// In and, when incremental, out.
+        /// In and, if incremental, out.
         [4] index: u32,
         /// Guest address.
         [8] buffer: u64,
-        /// In: room. Out: bytes written.
+        /// In: capacity. Out: bytes written.
         [16] count: u32,
         [20] _pad1: u32,
     }
@@ -52,9 +52,9 @@ structs! {
 
     /// An entry of the list of [`PerformanceCounterOp`].
     pub struct PerformanceCounter = "struct xen_sysctl_perfc_desc" [84] {
-        /// Ends with a zero.
+        /// Zero-terminated.
         [0] name: [u8; 80],
-        /// How many values it has.
+        /// Number of values.
         [80] value_count: u32 = "nr_vals",
     }
 
@@ -64,12 +64,12 @@ structs! {
         [0] command: u32 = "cmd",
         /// Out.
         [4] counter_count: u32 = "nr_counters",
-        /// Out: how many values all counters have together.
+        /// Out: total number of values of all counters.
         [8] value_count: u32 = "nr_vals",
         [12] _pad: u32,
         /// Guest address of a list of [`PerformanceCounter`], or zero.
         [16] counters: u64 = "desc",
-        /// Guest address of a list of values of 32 bits, those of a counter side by side, or zero.
+        /// Guest address of a list of 32-bit values, grouped by counter, or zero.
         [24] values: u64 = "val",
     }
 
@@ -123,7 +123,7 @@ structs! {
         [16] available_bytes: u64 = "avail_bytes",
     }
 
-    /// `get_pmstat`; the rest depends on the kind, for the `GET_MAX` ones it is a `u32` or `u8`.
+    /// `get_pmstat`. The rest depends on the kind; for the `GET_MAX` kinds it is a `u32` or `u8`.
     pub struct GetPowerStatistics = "struct xen_sysctl_get_pmstat" [64] {
         /// One of [`super::power_statistics`].
         [0] kind: u32 = "type",
@@ -131,7 +131,7 @@ structs! {
         [8] argument: [u64; 7] = "u",
     }
 
-    /// `pm_op`; the rest depends on the command.
+    /// `pm_op`. The rest depends on the command.
     pub struct PowerManagementOp = "struct xen_sysctl_pm_op" [128] {
         /// One of [`super::power_management`], or a frequency command.
         [0] command: u32 = "cmd",
@@ -165,7 +165,7 @@ structs! {
 
     /// `cputopoinfo`.
     pub struct CpuTopologyInfo = "struct xen_sysctl_cputopoinfo" [16] {
-        /// In: room. Out: CPUs there are.
+        /// In: capacity. Out: number of CPUs.
         [0] cpu_count: u32 = "num_cpus",
         [4] _pad: u32,
         /// Guest address of a list of [`CpuTopology`], or zero.
@@ -180,7 +180,7 @@ structs! {
 
     /// `numainfo`.
     pub struct NumaInfo = "struct xen_sysctl_numainfo" [24] {
-        /// In: room. Out: nodes there are.
+        /// In: capacity. Out: number of nodes.
         [0] node_count: u32 = "num_nodes",
         [4] _pad: u32,
         /// Guest address of a list of [`MemoryInfo`], or zero.
@@ -191,7 +191,7 @@ structs! {
 
     /// `pcitopoinfo`.
     pub struct PciTopologyInfo = "struct xen_sysctl_pcitopoinfo" [24] {
-        /// In: devices asked about. Out: those answered.
+        /// In: number of devices. Out: number of results.
         [0] device_count: u32 = "num_devs",
         [4] _pad: u32,
         /// Guest address of a list of [`crate::physdev::PciDevice`].
@@ -250,7 +250,7 @@ structs! {
     pub struct CpuFeatureSet = "struct xen_sysctl_cpu_featureset" [16] {
         /// One of [`super::feature_set`].
         [0] index: u32,
-        /// In: room. Out: words there are.
+        /// In: capacity. Out: number of words.
         [4] word_count: u32 = "nr_features",
         /// Guest address of a list of `u32`, or zero.
         [8] features: u64,
@@ -260,9 +260,9 @@ structs! {
     pub struct CpuPolicy = "struct xen_sysctl_cpu_policy" [32] {
         /// One of [`super::cpu_policy`].
         [0] index: u32,
-        /// In: room. Out: leaves there are.
+        /// In: capacity. Out: number of leaves.
         [4] leaf_count: u32 = "nr_leaves",
-        /// In: room. Out: MSRs there are.
+        /// In: capacity. Out: number of MSRs.
         [8] msr_count: u32 = "nr_msrs",
         [12] _reserved: u32 = "_rsvd",
         /// Guest address of a list of [`crate::arch_x86_64::CpuidLeaf`].

@@ -1,4 +1,5 @@
-//! `sysctl.h`: operations of `sysctl`, with which the tools of the control domain look at the host and set it up.
+//! `sysctl.h`: operations of `sysctl`, by which the tools of the control domain inspect and
+//! configure the host.
 
 mod arguments;
 
@@ -76,7 +77,7 @@ constants! {
         FREEINFO = 7, "XEN_SYSCTL_CPUPOOL_OP_FREEINFO";
     }
 
-    /// Value of a CPU pool's number where any will do.
+    /// Value of a CPU pool's number that selects any pool.
     pub mod cpupool_parameter: u32 {
         ANY = 0xffff_ffff, "XEN_SYSCTL_CPUPOOL_PAR_ANY";
     }
@@ -158,7 +159,7 @@ constants! {
         HVM_DEFAULT = 5, "XEN_SYSCTL_cpu_policy_hvm_default";
     }
 
-    /// In [`CpuTopology`] and the NUMA lists: there is none.
+    /// Values in [`CpuTopology`] and the NUMA lists for an absent item.
     pub mod invalid: u32 {
         CORE_ID = 0xffff_ffff, "XEN_INVALID_CORE_ID";
         SOCKET_ID = 0xffff_ffff, "XEN_INVALID_SOCKET_ID";
