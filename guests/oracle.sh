@@ -1,8 +1,10 @@
 #!/bin/sh
-# Boots a test guest as the initial domain of Xen itself, the oracle for what a check may expect.
-# usage: oracle.sh XEN-IMAGE GUEST-ELF [COMMAND-LINE [MODULE]]      exit status 0: the guest said `RESULT: success`
+# Boots a test guest as the initial domain of a real Xen, the oracle for the expectations of a
+# check.
+# usage: oracle.sh XEN-IMAGE GUEST-ELF [COMMAND-LINE [MODULE]]
+# Exit status 0: the guest printed `RESULT: success`. XEN-IMAGE is an unpacked /boot/xen-4.17-amd64.
+# Environment: CPUS, TIMEOUT (seconds), ACCEL, XEN_OPTIONS, QEMU_CPU.
 # spec-ctrl=no: with its mitigations Xen hides AVX from guests on this CPU model.
-# XEN-IMAGE is an unpacked /boot/xen-4.17-amd64; environment: CPUS, TIMEOUT (seconds), ACCEL, XEN_OPTIONS, QEMU_CPU.
 set -eu
 xen=$1 guest=$2 line=${3:-} module=${4:-}
 log=$(mktemp)

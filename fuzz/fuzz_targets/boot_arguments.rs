@@ -1,4 +1,4 @@
-//! The bytes are lines: Paravane's command line, then the arguments of modules.
+//! The bytes are lines of text: Paravane's command line, then the arguments of modules.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -1,4 +1,4 @@
-//! A control domain asks for anything, beside a guest.
+//! A control domain makes arbitrary requests, with a guest running beside it.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Two guests deal with event channels and the pages of the FIFO ABI.
+//! Two guests use event channels and the pages of the FIFO ABI.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

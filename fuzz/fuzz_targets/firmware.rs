@@ -1,5 +1,5 @@
-//! The bytes are ACPI tables: each a kind, a length and its contents. Or memory as it is, EFI's
-//! system table too.
+//! The bytes are ACPI tables, each with a kind, a length and its contents; or they are raw memory,
+//! including EFI's system table.
 #![no_main]
 
 use machine::hosted::loader;

@@ -1,4 +1,4 @@
-//! Two guests make hypercalls as the bytes say.
+//! Two guests make hypercalls derived from the bytes.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

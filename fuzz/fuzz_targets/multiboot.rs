@@ -1,4 +1,4 @@
-//! The bytes are memory that begins with Multiboot information; the first says of which kind.
+//! The bytes are memory that begins with Multiboot information; the first byte selects the version.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-//! Three vCPUs make hypercalls at the same time, on threads of their own: each has a third of the
+//! Three vCPUs, each on its own thread, make hypercalls concurrently. Each gets a third of the
 //! bytes.
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! What the fuzz targets share: how they are told what to do, and how they report hypercalls to
-//! `cargo xtask fuzz`.
+//! Common code of the fuzz targets: their settings, and the count of hypercalls for `cargo xtask
+//! fuzz`.
 
 use std::env;
 use std::fs;
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hypervisor::testing::{Recount, calls};
 
-/// Names the file that the number of hypercalls made so far is written to.
+/// Name of the file to which the number of hypercalls made so far is written.
 const CALLS_FILE: &str = "FUZZ_CALLS_FILE";
 /// If set, the frame table is recounted after each step.
 const EACH_STEP: &str = "FUZZ_EACH_STEP";
-/// Calls between two writes of the file.
+/// Number of calls between two writes of the file.
 const INTERVAL: u64 = 1 << 10;
 
-/// When the frame table is recounted; and no log is written unless each step is looked at.
+/// When the frame table is recounted. Logging is disabled unless it is recounted after each step.
 pub fn recount() -> Recount {
     static WHEN: OnceLock<Recount> = OnceLock::new();
     *WHEN.get_or_init(|| {
@@ -28,12 +28,12 @@ pub fn recount() -> Recount {
     })
 }
 
-/// Lets the hypervisor's log be dropped before it is formatted.
+/// Disables the hypervisor's log before messages are formatted.
 pub fn quiet() {
     log::set_max_level(log::LevelFilter::Off);
 }
 
-/// Writes how many hypercalls the targets have made to the file that the caller of the process has
+/// Writes the number of hypercalls made by the targets to the file that the parent process has
 /// named.
 pub fn note_calls() {
     static FILE: OnceLock<Option<String>> = OnceLock::new();

@@ -1,4 +1,4 @@
-//! The bootable image: names the function that runs once the machine is up.
+//! The bootable image: defines the function that runs after start-up.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]

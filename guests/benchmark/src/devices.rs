@@ -1,4 +1,4 @@
-//! The rows with a disk and a network, and the server at the other end of the latter.
+//! The rows that use a disk and a network, and the server at the other end of the network.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,18 +10,18 @@ use std::time::Duration;
 use crate::meter::Meter;
 use crate::system::{self, Mapping, PAGE};
 
-/// The disk that the control domain gives; nothing on it is of value.
+/// The disk provided by the control domain; its contents are overwritten.
 const DISK: &str = "/dev/xvda";
-/// Bytes of it that are used.
+/// Number of bytes of it that are used.
 const DISK_SIZE: usize = 32 << 20;
 const MIB: usize = 1 << 20;
-/// Where the server is.
+/// Address of the server.
 const SERVER: &str = "10.0.0.1:5001";
-/// How often the other end is looked for, ten times a second.
+/// Number of attempts to find the disk or the server, ten per second.
 const TRIES: u32 = 600;
-/// The first byte of a connection: each byte that comes is sent back.
+/// The first byte of a connection on which each received byte is sent back.
 const ECHO: u8 = b'e';
-/// The first byte of a connection: each MiB that comes is answered with a byte.
+/// The first byte of a connection on which each received MiB is answered with a byte.
 const STREAM: u8 = b's';
 
 fn soon<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
@@ -34,20 +34,20 @@ fn soon<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
     panic!("{what} does not appear");
 }
 
-/// The disk, past the kernel's cache.
+/// The disk, bypassing the kernel's page cache.
 fn disk() -> File {
     soon(DISK, || Path::new(DISK).exists().then_some(()));
     system::open_direct(DISK)
 }
 
-/// Pages here and there, read and written in turn.
+/// Reads and writes pages at random places, in turn.
 pub(crate) fn block_random(meter: &mut Meter<'_>) {
     let disk = disk();
     let page = Mapping::anonymous(1);
     page.touch();
     let (mut number, mut write) = (1u32, false);
     meter.each(|| {
-        // The constants are those of the C standard's example.
+        // The constants of the C standard's example.
         number = number.wrapping_mul(1_103_515_245).wrapping_add(12345);
         let offset = (number >> 8) as usize % (DISK_SIZE / PAGE) * PAGE;
         system::transfer(&disk, &page, offset, write);
@@ -55,7 +55,7 @@ pub(crate) fn block_random(meter: &mut Meter<'_>) {
     });
 }
 
-/// A MiB after the other, read.
+/// Reads one MiB after another.
 pub(crate) fn block_sequential(meter: &mut Meter<'_>) {
     let disk = disk();
     let memory = Mapping::anonymous(MIB / PAGE);
@@ -74,7 +74,7 @@ fn connection(kind: u8) -> TcpStream {
     connection
 }
 
-/// A byte there and back.
+/// Sends a byte and waits for the reply.
 pub(crate) fn round_trip(meter: &mut Meter<'_>) {
     let mut connection = connection(ECHO);
     let mut turn = || {
@@ -85,7 +85,7 @@ pub(crate) fn round_trip(meter: &mut Meter<'_>) {
     meter.each(turn);
 }
 
-/// A MiB to the server, until it has all of it.
+/// Sends a MiB to the server and waits until it has received all of it.
 pub(crate) fn stream(meter: &mut Meter<'_>) {
     let mut connection = connection(STREAM);
     let block = vec![1; MIB];
@@ -96,11 +96,11 @@ pub(crate) fn stream(meter: &mut Meter<'_>) {
     meter.each(turn);
 }
 
-/// Serves until it is ended.
+/// Serves connections until it is killed.
 pub(crate) fn serve() {
     let listener = TcpListener::bind(SERVER).expect("the address is this machine's");
     for connection in listener.incoming().flatten() {
-        // A client that goes away is no trouble.
+        // A client that disconnects is ignored.
         thread::spawn(move || answer(connection).ok());
     }
 }

@@ -1,7 +1,9 @@
-//! Measures what operating-system work costs inside a guest: `benchmark measure [ROW …]` prints `row NAME TICKS` for each,
-//! the least of some rounds; `benchmark steps [ROW …]` does each row for a while between two marks, and waits at each for a line on
-//! the console, so that whoever watches from outside can look; `once` does the same with fewer operations. `throughput` waits for a line
-//! too, and prints `rate ROUND NAME OPERATIONS`, what all processors together do in a second; `serve` is the other end of the network's rows.
+//! Measures the cost of operating-system work in a guest. `benchmark measure [ROW …]` prints `row
+//! NAME TICKS` for each row, the minimum of several rounds. `benchmark steps [ROW …]` runs each row
+//! between two marks, and waits at each mark for a line on the console, so that it can be observed
+//! from outside. `once` does the same with fewer operations. `throughput` also waits for a line,
+//! and prints `rate ROUND NAME OPERATIONS`, the operations per second of all processors together.
+//! `serve` is the other end of the network rows.
 
 mod devices;
 mod meter;
@@ -16,13 +18,13 @@ use std::process::{Command, ExitCode};
 use meter::Meter;
 use rows::{DEVICE_ROWS, ROWS, Row};
 
-/// Where the ramdisk has this program.
+/// Path of this program in the ramdisk.
 const PROGRAM: &str = "/programs/benchmark";
-/// The argument with which it does nothing.
+/// The argument with which it exits immediately.
 const NOTHING: &str = "nothing";
-/// The least of this many goes is what counts.
+/// Number of rounds, whose minimum is printed.
 const ROUNDS: u32 = 12;
-/// In steps, each row is done this many times as often as in a go.
+/// Factor by which `steps` increases the number of operations of a row.
 const STEPS: u32 = 5;
 
 fn main() -> ExitCode {
@@ -42,7 +44,8 @@ fn main() -> ExitCode {
         "measure" => {
             // Counted from power-on.
             println!("row boot {start}");
-            // Each row has a process of its own: what a fork costs depends on what the process has done before.
+            // Each row has a process of its own, because the cost of a fork depends on the history
+            // of the process.
             for row in rows {
                 let status = Command::new(PROGRAM).args(["row", row.name]).status();
                 assert!(status.is_ok_and(|status| status.success()), "row {} failed", row.name);
@@ -75,13 +78,13 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What whoever watches says on the console.
+/// Lines on the console from the observer outside.
 fn marks() -> impl Iterator {
     BufReader::new(File::open("/dev/console").expect("there is a console")).lines()
 }
 
 fn measure(row: &Row) -> Option<String> {
-    // A long row has its share of the clock's ticks in every go.
+    // A long row includes clock ticks in every round.
     let rounds = if row.times == 1 { ROUNDS / 2 } else { ROUNDS };
     let least = (0..rounds)
         .filter_map(|_| {
@@ -93,7 +96,7 @@ fn measure(row: &Row) -> Option<String> {
     Some(format!("row {} {least}", row.name))
 }
 
-/// Does a row once to warm up, then between two marks.
+/// Runs a row once to warm up, then between two marks.
 fn step(name: &str, (times, factor): (u32, u32), run: fn(&mut Meter<'_>), mark: &mut impl FnMut(String)) {
     run(&mut Meter::new(times));
     let times = times * factor;

@@ -1,4 +1,5 @@
-//! The operations that are measured. One function for each: it is told how often, prepares, and hands the part that counts to the meter.
+//! The measured operations, one function each. A function gets the number of repetitions, prepares,
+//! and passes the measured part to the meter.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -17,9 +18,9 @@ use crate::system::{self, Child, Mapping, PAGE};
 pub(crate) struct Row {
     /// Its name, for scripts.
     pub(crate) name: &'static str,
-    /// How often it is done in one go: few enough that the clock's tick seldom hits one.
+    /// Repetitions in one round: few enough that the clock's tick seldom hits one.
     pub(crate) times: u32,
-    /// Does it.
+    /// Runs it.
     pub(crate) run: fn(&mut Meter<'_>),
 }
 
@@ -27,7 +28,7 @@ const fn row(name: &'static str, times: u32, run: fn(&mut Meter<'_>)) -> Row {
     Row { name, times, run }
 }
 
-/// All of them.
+/// All rows.
 pub(crate) const ROWS: &[Row] = &[
     row("getppid", 500, |meter| meter.each(system::parent)),
     row("read-1", 500, |meter| read(meter, 1)),
@@ -52,7 +53,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("build", 1, build),
 ];
 
-/// What needs a disk and a network; only where it is asked for.
+/// Rows that use a disk or a network; only run on request.
 pub(crate) const DEVICE_ROWS: &[Row] = &[
     row("block-random", 32, devices::block_random),
     row("block-sequential", 4, devices::block_sequential),
@@ -61,28 +62,28 @@ pub(crate) const DEVICE_ROWS: &[Row] = &[
 ];
 
 fn read(meter: &mut Meter<'_>, length: usize) {
-    let file = File::open("/dev/zero").expect("devices are there");
+    let file = File::open("/dev/zero").expect("devices exist");
     let mut buffer = vec![0; length];
     meter.each(|| system::read(file.as_raw_fd(), &mut buffer));
 }
 
 fn write(meter: &mut Meter<'_>) {
-    let file = File::options().write(true).open("/dev/null").expect("devices are there");
+    let file = File::options().write(true).open("/dev/null").expect("devices exist");
     meter.each(|| system::write(file.as_raw_fd(), b"x"));
 }
 
-/// Faults on pages of a file that are in memory; the kernel maps the sixteen around each.
+/// Faults on pages of a file that are in memory; the kernel maps the sixteen pages around each.
 fn file_fault(meter: &mut Meter<'_>) {
     const AROUND: usize = 16;
     let path = "/tmp/file-fault";
     let pages = AROUND * meter.times() as usize;
-    std::fs::write(path, vec![1; pages * PAGE]).expect("there is room");
+    std::fs::write(path, vec![1; pages * PAGE]).expect("there is space");
     let file = File::open(path).expect("written just now");
     let mapping = Mapping::file(file.as_raw_fd(), pages);
     meter.whole(|| mapping.look(AROUND));
 }
 
-/// A write to a page where it is forbidden, and the handler that allows it: two `mprotect`s, a fault, a signal.
+/// A write to a read-only page, and the handler that allows it: two `mprotect`s, a fault, a signal.
 fn protection_fault(meter: &mut Meter<'_>) {
     let mapping = Mapping::anonymous(1);
     mapping.touch();
@@ -100,7 +101,7 @@ fn signal(meter: &mut Meter<'_>) {
     assert!(system::signals() == before + meter.times() as usize, "signals were lost");
 }
 
-/// A byte to a child and back.
+/// Sends a byte to a child and back.
 fn pipe_processes(meter: &mut Meter<'_>, between: fn()) {
     let ((there, to_child), (back, to_parent)) = (system::pipe(), system::pipe());
     let times = meter.times() + 1;
@@ -149,14 +150,14 @@ fn pipe_threads(meter: &mut Meter<'_>) {
     }
 }
 
-/// As between processes, both of which use wide registers.
+/// As between processes, which both use AVX registers.
 fn avx_switch(meter: &mut Meter<'_>) {
     if system::has_wide_registers() {
         pipe_processes(meter, system::use_wide_registers);
     }
 }
 
-/// Two threads wake each other in turn: there and back.
+/// Two threads wake each other in turn.
 fn futex_wake(meter: &mut Meter<'_>) {
     let word = Arc::new(AtomicU32::new(0));
     let times = meter.times() + 1;
@@ -200,7 +201,7 @@ fn mprotect(meter: &mut Meter<'_>) {
     });
 }
 
-/// What a sleep of a millisecond takes beyond the millisecond.
+/// The time that a sleep of a millisecond takes beyond the millisecond.
 fn timer(meter: &mut Meter<'_>) {
     system::sleep_exactly();
     system::sleep(1_000_000);
@@ -216,7 +217,7 @@ fn shell(meter: &mut Meter<'_>) {
     meter.each(|| script(SCRIPT));
 }
 
-/// A small C program made by Debian's tcc: four files, linked, and run.
+/// A small C program built by Debian's tcc: four files, linked, and run.
 fn build(meter: &mut Meter<'_>) {
     const SCRIPT: &str = "cd /build; for part in text table system main; do \
         tcc -c $part.c -o /tmp/$part.o; done; \

@@ -1,4 +1,4 @@
-//! Calls of the operating system that Rust's library does not have, or wraps in more than the call itself.
+//! System calls that Rust's library does not have, or wraps in further work.
 #![expect(unsafe_code, reason = "system calls on raw memory, signals and processes")]
 
 use std::arch::asm;
@@ -10,26 +10,26 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// Opens a file to read and write past the kernel's cache.
+/// Opens a file for access that bypasses the kernel's page cache.
 pub(crate) fn open_direct(path: &str) -> File {
     let mut options = File::options();
     options.read(true).write(true).custom_flags(libc::O_DIRECT).open(path).expect("a disk")
 }
 
-/// Reads the mapping from the file, or writes it there, in one call.
+/// Reads the mapping from the file, or writes it to the file, in one call.
 pub(crate) fn transfer(file: &File, memory: &Mapping, offset: usize, write: bool) {
     let (start, length, offset) = (memory.start.cast(), memory.length, offset as i64);
     let result = if write {
-        // SAFETY: the mapping is ours.
+        // SAFETY: the mapping is valid.
         unsafe { libc::pwrite(file.as_raw_fd(), start, length, offset) }
     } else {
-        // SAFETY: as above, and nothing refers to it.
+        // SAFETY: as above, and no reference to it exists.
         unsafe { libc::pread(file.as_raw_fd(), start, length, offset) }
     };
-    assert!(must(result as i64, "transfer") == length as i64, "a part only was transferred");
+    assert!(must(result as i64, "transfer") == length as i64, "only a part was transferred");
 }
 
-/// Bytes of a page.
+/// Size of a page in bytes.
 pub(crate) const PAGE: usize = 4096;
 
 /// The time-stamp counter. Under QEMU's `-icount shift=0` it counts instructions.
@@ -43,9 +43,9 @@ fn must(result: i64, what: &str) -> i64 {
     result
 }
 
-/// `getppid`, the shortest way into the kernel and back.
+/// `getppid`, the shortest system call.
 pub(crate) fn parent() {
-    // SAFETY: takes nothing.
+    // SAFETY: takes no arguments.
     unsafe { libc::getppid() };
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn write(descriptor: i32, buffer: &[u8]) {
     must(result as i64, "write");
 }
 
-/// A mapping that ends with the value.
+/// A mapping that is removed when the value is dropped.
 pub(crate) struct Mapping {
     start: *mut u8,
     length: usize,
@@ -71,7 +71,7 @@ pub(crate) struct Mapping {
 
 impl Mapping {
     fn new(length: usize, flags: i32, descriptor: i32) -> Self {
-        // SAFETY: the kernel chooses the place.
+        // SAFETY: the kernel chooses the address.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -86,7 +86,7 @@ impl Mapping {
         Self { start: start.cast(), length }
     }
 
-    /// Memory that nobody has touched.
+    /// Anonymous, untouched memory.
     pub(crate) fn anonymous(pages: usize) -> Self {
         Self::new(pages * PAGE, libc::MAP_ANONYMOUS, -1)
     }
@@ -99,12 +99,12 @@ impl Mapping {
     /// Writes a byte into every page.
     pub(crate) fn touch(&self) {
         for offset in (0..self.length).step_by(PAGE) {
-            // SAFETY: the byte lies in the mapping, to which no reference exists.
+            // SAFETY: the byte is in the mapping, to which no reference exists.
             unsafe { self.start.wrapping_add(offset).write_volatile(1) };
         }
     }
 
-    /// Reads a byte of each stretch of `pages` pages.
+    /// Reads one byte per `pages` pages.
     pub(crate) fn look(&self, pages: usize) {
         for offset in (0..self.length).step_by(PAGE * pages) {
             // SAFETY: as above.
@@ -112,10 +112,10 @@ impl Mapping {
         }
     }
 
-    /// Allows or forbids writing.
+    /// Sets write permission.
     pub(crate) fn protect(&self, writable: bool) {
         let access = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        // SAFETY: the mapping is ours and nothing refers to it.
+        // SAFETY: the mapping is valid and no reference to it exists.
         let result = unsafe { libc::mprotect(self.start.cast(), self.length, access) };
         must(result.into(), "mprotect");
     }
@@ -123,7 +123,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nothing refers to it any more.
+        // SAFETY: the mapping is valid and no reference to it exists any more.
         unsafe { libc::munmap(self.start.cast(), self.length) };
     }
 }
@@ -137,7 +137,7 @@ extern "C" fn count_signal(_: i32) {
 
 extern "C" fn allow_writing(_: i32) {
     let start = FAULTING.load(Ordering::Relaxed) as *mut libc::c_void;
-    // SAFETY: the page is a mapping's, which outlives the fault that brought us here.
+    // SAFETY: the page belongs to a mapping that outlives the fault.
     unsafe { libc::mprotect(start, PAGE, libc::PROT_READ | libc::PROT_WRITE) };
 }
 
@@ -145,17 +145,17 @@ fn handle(signal: i32, handler: extern "C" fn(i32)) {
     // SAFETY: all zero is a valid action.
     let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
     action.sa_sigaction = handler as *const () as usize;
-    // SAFETY: the handlers above only touch atomics and make system calls.
+    // SAFETY: the handlers above only use atomics and system calls.
     let result = unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
     must(result.into(), "sigaction");
 }
 
-/// From now on signals to ourselves are counted.
+/// Counts signals to this process from now on.
 pub(crate) fn count_signals() {
     handle(libc::SIGUSR1, count_signal);
 }
 
-/// Sends ourselves a signal; it has been handled on return.
+/// Sends this process a signal, which has been handled on return.
 pub(crate) fn signal_self() {
     let own = std::process::id().cast_signed();
     // SAFETY: the signal has a handler.
@@ -167,24 +167,25 @@ pub(crate) fn signals() -> usize {
     SIGNALS.load(Ordering::Relaxed)
 }
 
-/// From now on a write to the mapping's first page, where that is forbidden, is allowed by a handler and goes on.
+/// Installs a handler that permits a write to the mapping's first page when it faults, and restarts
+/// it.
 pub(crate) fn allow_on_fault(mapping: &Mapping) {
     FAULTING.store(mapping.start as usize, Ordering::Relaxed);
     handle(libc::SIGSEGV, allow_writing);
 }
 
-/// A child that runs `work` and ends; the value waits for it when dropped.
+/// A child process that runs `work` and exits. Dropping the value waits for it.
 pub(crate) struct Child(i32);
 
 impl Child {
     /// Forks.
     pub(crate) fn new(work: impl FnOnce()) -> Self {
-        // SAFETY: there is one thread wherever this is called; the child makes system calls and ends.
+        // SAFETY: all callers are single-threaded; the child only makes system calls and exits.
         let pid = unsafe { libc::fork() };
         must(pid.into(), "fork");
         if pid == 0 {
             work();
-            // SAFETY: ends the process at once.
+            // SAFETY: ends the process immediately.
             unsafe { libc::_exit(0) };
         }
         Self(pid)
@@ -194,14 +195,14 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         let mut status = 0;
-        // SAFETY: the status is ours.
+        // SAFETY: the status is a local variable.
         let result = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
         must(result.into(), "waitpid");
         assert!(status == 0, "a child ended with status {status:#x}");
     }
 }
 
-/// Becomes another program.
+/// Executes another program.
 pub(crate) fn execute(program: &CString, argument: &CString) {
     let arguments = [program.as_ptr(), argument.as_ptr(), ptr::null()];
     let environment = [ptr::null()];
@@ -209,10 +210,10 @@ pub(crate) fn execute(program: &CString, argument: &CString) {
     unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
 }
 
-/// A pipe: the end to read from and the one to write to.
+/// A pipe: the read end and the write end.
 pub(crate) fn pipe() -> (i32, i32) {
     let mut ends = [0; 2];
-    // SAFETY: two descriptors fit.
+    // SAFETY: the array has room for two descriptors.
     let result = unsafe { libc::pipe(ends.as_mut_ptr()) };
     must(result.into(), "pipe");
     (ends[0], ends[1])
@@ -220,11 +221,11 @@ pub(crate) fn pipe() -> (i32, i32) {
 
 /// Closes a descriptor.
 pub(crate) fn close(descriptor: i32) {
-    // SAFETY: whoever calls this does not use it any more.
+    // SAFETY: the caller does not use it any more.
     unsafe { libc::close(descriptor) };
 }
 
-/// Waits until the word is not `value` any more.
+/// Waits until the word differs from `value`.
 pub(crate) fn wait_while(word: &AtomicU32, value: u32) {
     while word.load(Ordering::Acquire) == value {
         // SAFETY: the word lives during the call.
@@ -234,40 +235,40 @@ pub(crate) fn wait_while(word: &AtomicU32, value: u32) {
     }
 }
 
-/// Sets the word and wakes one who waits for it.
+/// Sets the word and wakes one waiter.
 pub(crate) fn set_and_wake(word: &AtomicU32, value: u32) {
     word.store(value, Ordering::Release);
     // SAFETY: the word lives during the call.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1, 0, 0, 0) };
 }
 
-/// The clock.
+/// Reads the clock.
 pub(crate) fn clock() {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the time is ours.
+    // SAFETY: the time is a local variable.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
 }
 
-/// From now on sleeps end as exactly as the kernel can make them.
+/// Sets the timer slack of sleeps to the minimum.
 pub(crate) fn sleep_exactly() {
-    // SAFETY: takes numbers only.
+    // SAFETY: takes only numbers.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
 }
 
 /// Sleeps.
 pub(crate) fn sleep(nanoseconds: i64) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds };
-    // SAFETY: the time is ours and the rest is not asked for.
+    // SAFETY: the time is a local variable and the remaining time is not requested.
     unsafe { libc::nanosleep(&raw const time, ptr::null_mut()) };
 }
 
-/// Whether the processor has AVX and the kernel keeps its registers.
+/// Whether the processor has AVX and the kernel supports it.
 pub(crate) fn has_wide_registers() -> bool {
     std::is_x86_feature_detected!("avx")
 }
 
-/// Uses a wide register.
+/// Uses an AVX register.
 pub(crate) fn use_wide_registers() {
-    // SAFETY: the caller has looked whether there are any; the register is named as clobbered.
+    // SAFETY: the caller has checked for AVX; the register is declared as clobbered.
     unsafe { asm!("vcmptrueps ymm7, ymm7, ymm7", out("ymm7") _, options(nomem, nostack)) };
 }

@@ -1,4 +1,4 @@
-//! How much all processors together do in a second.
+//! Throughput of all processors together.
 
 use std::ffi::CString;
 use std::thread;
@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use crate::system::{self, Child, Mapping};
 use crate::{NOTHING, PROGRAM};
 
-/// How long each operation is done in a round.
+/// Duration of each operation in a round.
 const TIME: Duration = Duration::from_secs(4);
-/// Rounds, the operations in turn.
+/// Number of rounds, in each of which the operations run in turn.
 const ROUNDS: u32 = 3;
-/// Pages that are touched before the clock is looked at.
+/// Number of pages that are touched between two reads of the clock.
 const PAGES: usize = 16;
 
-/// Prints for each round how many programs are started, and pages touched for the first time, in a second.
+/// Prints for each round the number of programs started, and of pages touched for the first time,
+/// per second.
 pub(crate) fn print() {
     for round in 1..=ROUNDS {
         println!("rate {round} exec {:.1}", rate(start));
@@ -22,7 +23,7 @@ pub(crate) fn print() {
     }
 }
 
-/// A process on each processor does the operation.
+/// Runs the operation in one process per processor.
 fn rate(operation: fn()) -> f64 {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let (results, result) = system::pipe();

@@ -11,18 +11,18 @@ use kernel::{call, check_eq, harness, say, time};
 
 const ROUNDS: usize = 12;
 const TIMES: usize = 20;
-/// Before what counts.
+/// Rounds before the measurement.
 const WARM: usize = 5;
-/// Ports of the other side that may be the one.
+/// Number of the other domain's ports that are tried.
 const PORTS: u32 = 32;
-const PATIENCE: u64 = 60_000_000_000;
+const TIMEOUT: u64 = 60_000_000_000;
 
-/// Begins each turn, and takes the time.
+/// Starts each round trip, and measures it.
 pub(crate) fn ping(peer: u16) {
     let mut unbound = AllocUnbound { domain: DomainId::SELF, remote_domain: DomainId(peer), port: 0 };
     check_eq!(call!(number::EVENT_CHANNEL_OP, op::ALLOC_UNBOUND, &mut unbound), 0, "alloc_unbound");
     let port = unbound.port;
-    // The other side begins, once it has bound its end.
+    // The other side sends first, once it has bound its end.
     wait(port);
     let turn = || {
         send(port);
@@ -38,19 +38,19 @@ pub(crate) fn ping(peer: u16) {
     say!("cost event-ping-pong {}", least / TIMES as u64);
 }
 
-/// Answers each event.
+/// Replies to each event.
 pub(crate) fn pong(peer: u16) {
-    let end = time::now() + PATIENCE;
+    let end = time::now() + TIMEOUT;
     let port = loop {
         if let Some(port) = (1..PORTS).find_map(|port| bind(peer, port)) {
             break port;
         }
         if time::now() > end {
-            harness::error(format_args!("domain {peer} offers no port"));
+            harness::error(format_args!("domain {peer} has no unbound port"));
         }
         kernel::call::yield_now();
     };
-    // A port begins its life with an event, which nobody has sent.
+    // A port is pending after it has been bound, although no event was sent.
     take(port);
     send(port);
     for _ in 0..WARM + ROUNDS * TIMES {
@@ -68,19 +68,19 @@ fn send(port: u32) {
     check_eq!(call!(number::EVENT_CHANNEL_OP, op::SEND, &port), 0, "send");
 }
 
-/// Gives the pCPU away until the port has an event, and takes it.
+/// Yields the pCPU until the port has an event, and takes it.
 fn wait(port: u32) {
-    let end = time::now() + PATIENCE;
+    let end = time::now() + TIMEOUT;
     while !take(port) {
         let poll = Poll { ports: &raw const port as u64, port_count: 1, timeout: end, ..zeroed() };
         check_eq!(call!(number::SCHED_OP, sched::op::POLL, &poll), 0, "poll");
         if time::now() > end {
-            harness::error(format_args!("no event comes"));
+            harness::error(format_args!("no event arrives"));
         }
     }
 }
 
-/// Whether the port has an event; not any more after this.
+/// Whether the port was pending. Clears it.
 fn take(port: u32) -> bool {
     let word = shared_info() + offset_of!(SharedInfo, event_pending) as u64 + u64::from(port / 64) * 8;
     let found = peek::<u64>(word) >> (port % 64) & 1 != 0;

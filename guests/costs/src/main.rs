@@ -1,4 +1,4 @@
-//! What hypercalls cost; see README.md.
+//! The cost of hypercalls; see README.md.
 #![no_std]
 #![no_main]
 
@@ -12,9 +12,9 @@ use kernel::{call, check_eq, say, time};
 
 kernel::guest!(main);
 
-/// The least of this many goes is what counts.
+/// Number of rounds, whose minimum is printed.
 const ROUNDS: usize = 12;
-/// Operations in a go.
+/// Number of operations in a round.
 const TIMES: u64 = 64;
 
 fn main() {
@@ -36,7 +36,7 @@ fn main() {
     }
 }
 
-/// Prints what one `operation` takes.
+/// Prints the cost of one `operation`.
 fn cost(name: &str, mut operation: impl FnMut()) {
     let go = |_| {
         let start = time::tsc();
@@ -47,7 +47,7 @@ fn cost(name: &str, mut operation: impl FnMut()) {
     say!("cost {name} {}", least / TIMES);
 }
 
-/// The argument lies in the request as in the interface's union.
+/// The argument is in the request, as in the interface's union.
 fn memory() {
     let mut request = Sysctl { command: op::PHYSINFO, interface_version: interface::VERSION, argument: [0; 128] };
     check_eq!(call!(number::SYSCTL, &mut request), 0, "physinfo");

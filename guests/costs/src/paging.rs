@@ -8,9 +8,9 @@ use kernel::{call, check_eq};
 
 use crate::cost;
 
-/// Entries that one multicall updates.
+/// Number of entries that one multicall updates.
 const BATCH: usize = 32;
-/// Entries of the table that is pinned.
+/// Number of entries of the table that is pinned.
 const FEW: u64 = 16;
 
 pub(crate) fn costs() {
@@ -32,7 +32,7 @@ pub(crate) fn costs() {
     pin();
 }
 
-/// As Linux changes many entries: a call for each, handed over together.
+/// Changes many entries as Linux does: one call for each, in a multicall.
 fn multicall() {
     let window = pages(BATCH);
     let [writable, readable] = [WRITABLE, READABLE].map(|flags| {
@@ -57,7 +57,7 @@ fn multicall() {
     });
 }
 
-/// A table with a few entries is taken into use and out of it.
+/// Pins and unpins a table with a few entries.
 fn pin() {
     let table = page();
     let target = page();

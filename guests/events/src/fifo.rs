@@ -33,7 +33,7 @@ impl Fifo {
         peek(self.control)
     }
 
-    /// Takes the next event of a queue as a kernel does.
+    /// Takes the next event of a queue, as a kernel does.
     fn take(&self, priority: u32, head: &mut u32) -> u32 {
         let mut control = self.control();
         if *head == 0 {
@@ -52,11 +52,11 @@ impl Fifo {
 pub(crate) fn all() {
     let early = ipi();
     let fifo = start();
-    // The ports of the console and the store go on being used, masked.
+    // The ports of the console and the store stay in use, masked.
     for port in 1..early {
         fifo.set(port, MASKED);
     }
-    check_eq!(fifo.word(early) & PENDING, 0, "a port of before");
+    check_eq!(fifo.word(early) & PENDING, 0, "a port bound before init_control");
     one(&fifo, early);
     priorities(&fifo);
     beyond(&fifo);
@@ -75,7 +75,7 @@ fn start() -> Fifo {
     };
     check_eq!(init(mfn_of(control), 4096 - 8, 0).0, error::EINVAL, "a control block across a page's end");
     check_eq!(init(mfn_of(control), 4, 0).0, error::EINVAL, "a control block that is not aligned");
-    check_eq!(init(0xff_ffff_ffff, 0, 0).0, error::EINVAL, "a control block in no frame");
+    check_eq!(init(0xff_ffff_ffff, 0, 0).0, error::EINVAL, "a control block in a nonexistent frame");
     check_eq!(init(mfn_of(control), 0, 77).0, error::ENOENT, "a control block for vCPU 77");
     check_eq!(init(mfn_of(control), 64, 0), (0, fifo::LINK_BITS as u8), "init_control");
     check_eq!(init(mfn_of(page()), 0, 0).0, error::EINVAL, "init_control twice");
@@ -85,12 +85,13 @@ fn start() -> Fifo {
     check_eq!(
         event_op(op::EXPAND_ARRAY, &mut ExpandArray { array_gfn: 0xff_ffff_ffff }),
         error::EINVAL,
-        "an array in no frame"
+        "an array in a nonexistent frame"
     );
     for word in words {
         check_eq!(event_op(op::EXPAND_ARRAY, &mut ExpandArray { array_gfn: mfn_of(word) }), 0, "expand_array");
     }
-    // Both pages are the hypervisor's to write: the guest keeps them writable, but cannot make tables of them.
+    // The hypervisor writes both pages. The guest keeps them writable, but cannot make them page
+    // tables.
     kernel::tables::protect(words[0]);
     let result = kernel::tables::extended(kernel::tables::mmuext::PIN_L1_TABLE, mfn_of(words[0]), 0);
     check_eq!(result, error::EINVAL, "the event array as a page table");
@@ -110,7 +111,7 @@ fn one(fifo: &Fifo, port: u32) {
     let queue = fifo::PRIORITY_DEFAULT;
     check_eq!(fifo.control().ready, 1 << queue, "its queue is ready");
     check_eq!(fifo.control().heads[queue as usize], port, "it is the queue's head");
-    check_eq!(info.pending(), 1, "the vCPU is told");
+    check_eq!(info.pending(), 1, "the vCPU is notified");
     info.set_mask(0);
     nudge();
     info.set_mask(1);
@@ -120,13 +121,13 @@ fn one(fifo: &Fifo, port: u32) {
     check_eq!(head, 0, "it was the only one");
     // Again, unmasked from the start.
     send(port);
-    check_eq!(fifo.word(port), PENDING | LINKED, "an unmasked port is linked at once");
+    check_eq!(fifo.word(port), PENDING | LINKED, "an unmasked port is linked immediately");
     check_eq!(fifo.control().ready, 1 << queue, "its queue is ready");
     send(port);
     check_eq!(fifo.word(port), PENDING | LINKED, "a second send changes nothing");
     fifo.take(queue, &mut head);
     info.set_pending(0);
-    // Pending but taken off the queue: the next send does not link it.
+    // Pending but removed from the queue: the next send does not link it.
     close(port);
 }
 
@@ -139,8 +140,8 @@ fn priorities(fifo: &Fifo) {
     let set = |port: u32, priority: u32| event_op(op::SET_PRIORITY, &mut SetPriority { port, priority });
     check_eq!(set(ports[3], 0), 0, "the highest priority");
     check_eq!(set(ports[4], 15), 0, "the lowest priority");
-    check_eq!(set(ports[5], 16), error::EINVAL, "no priority");
-    check_eq!(set(100_000, 1), error::EINVAL, "priority of no port");
+    check_eq!(set(ports[5], 16), error::EINVAL, "an invalid priority");
+    check_eq!(set(100_000, 1), error::EINVAL, "priority of a nonexistent port");
     for port in [ports[2], ports[4], ports[0], ports[3], ports[1]] {
         send(port);
     }
@@ -149,12 +150,12 @@ fn priorities(fifo: &Fifo) {
     check_eq!(fifo.take(0, &mut head), ports[3], "the highest queue");
     check_eq!(head, 0, "it has one event");
     for due in [ports[2], ports[0], ports[1]] {
-        check_eq!(fifo.take(7, &mut head), due, "the middle queue comes in the order of sending");
+        check_eq!(fifo.take(7, &mut head), due, "the middle queue is in the order of sending");
     }
     check_eq!(head, 0, "and then it is empty");
     check_eq!(fifo.take(15, &mut head), ports[4], "the lowest queue");
     check_eq!(fifo.control().ready, 0, "no queue is ready");
-    // A new priority counts from the next time on that the port is linked.
+    // A new priority takes effect the next time the port is linked.
     check_eq!(set(ports[0], 3), 0, "a new priority");
     send(ports[0]);
     check_eq!(fifo.control().ready, 1 << 3, "it is in the new queue");
@@ -163,10 +164,10 @@ fn priorities(fifo: &Fifo) {
     for port in ports {
         close(port);
     }
-    check_eq!(upcalls(), 0, "no upcall under the mask");
+    check_eq!(upcalls(), 0, "no upcall while masked");
 }
 
-/// More ports than the 2-level ABI has.
+/// Uses more ports than the 2-level ABI has.
 fn beyond(fifo: &Fifo) {
     let mut highest = 0;
     let mut lowest = u32::MAX;
@@ -198,7 +199,7 @@ fn beyond(fifo: &Fifo) {
 }
 
 fn wrong() {
-    // Twelve of 128 possible pages are taken at most; the rest of the pages is not tried here.
+    // At most twelve of 128 possible pages are in use; the other pages are not tested here.
     let mut results = [0i64; 2];
     for result in &mut results {
         *result = event_op(op::EXPAND_ARRAY, &mut ExpandArray { array_gfn: mfn_of(kernel::tables::root()) });
@@ -206,21 +207,22 @@ fn wrong() {
     check!(results.iter().all(|&result| result == error::EINVAL), "a page table as event array: {results:?}");
 }
 
-/// A reset brings the 2-level ABI back. It closes the console's port, so only the initial domain can try.
+/// A reset restores the 2-level ABI. It closes the console's port, so only the initial domain can
+/// test it.
 fn back(fifo: &Fifo) {
     if !initial_domain() {
         return;
     }
     let port = ipi();
     check_eq!(event_op(op::RESET, &mut { kernel::abi::xen::domid::SELF }), 0, "reset");
-    check_eq!(event_op(op::CLOSE, &mut { port }), error::EINVAL, "the port is gone");
+    check_eq!(event_op(op::CLOSE, &mut { port }), error::EINVAL, "the port is closed");
     fifo.set(port, 0);
     let port = ipi();
     crate::two_level::mask(port, false);
     crate::two_level::rest();
     send(port);
-    check!(crate::two_level::pending(port), "the 2-level ABI is back");
-    check_eq!(fifo.word(port) & PENDING, 0, "and the event word is left alone");
+    check!(crate::two_level::pending(port), "the 2-level ABI is in use again");
+    check_eq!(fifo.word(port) & PENDING, 0, "the event word is unchanged");
     // The pages are free again.
     kernel::tables::protect(fifo.words[0]);
     let mfn = mfn_of(fifo.words[0]);
@@ -228,7 +230,7 @@ fn back(fifo: &Fifo) {
     check_eq!(
         kernel::tables::extended(kernel::tables::mmuext::PIN_L1_TABLE, mfn, 0) <= 0,
         true,
-        "pin what was an array"
+        "pin the former array"
     );
     let _ = kernel::tables::extended(kernel::tables::mmuext::UNPIN_TABLE, mfn, 0);
 }

@@ -27,7 +27,7 @@ fn main() {
 
 static UPCALLS: AtomicU64 = AtomicU64::new(0);
 
-/// The event callback: counts, and clears the vCPU's flag as a kernel does first of all.
+/// The event callback: counts upcalls, and clears the vCPU's flag, as a kernel does first.
 fn upcall(_: &mut trap::Frame) -> bool {
     let count = UPCALLS.fetch_add(1, Relaxed);
     vcpu_info(0).set_pending(0);
@@ -35,12 +35,12 @@ fn upcall(_: &mut trap::Frame) -> bool {
     true
 }
 
-/// Upcalls since the last question.
+/// Returns and clears the number of upcalls.
 fn upcalls() -> u64 {
     UPCALLS.swap(0, Relaxed)
 }
 
-/// A hypercall that does nothing: on its way back a pending upcall comes.
+/// A hypercall without effect: a pending upcall is delivered on its return.
 fn nudge() {
     let _ = call!(number::XEN_VERSION, 0u32, 0u32);
 }
@@ -73,7 +73,7 @@ fn ipi() -> u32 {
     new_ipi().expect("an IPI")
 }
 
-/// Two ports of our own that are connected.
+/// Two connected ports of this domain.
 fn pair() -> (u32, u32) {
     let mut unbound = AllocUnbound { domain: DomainId::SELF, remote_domain: DomainId::SELF, port: 0 };
     check_eq!(event_op(op::ALLOC_UNBOUND, &mut unbound), 0, "alloc_unbound");

@@ -1,4 +1,5 @@
-//! A handler that raises its own event anew, until the code that it interrupts says otherwise. On Xen that code never gets on.
+//! A handler that raises its own event repeatedly, until the interrupted code runs and stops it. On
+//! Xen that code never runs.
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -8,13 +9,13 @@ use kernel::{check, say};
 use crate::two_level::{clear, mask, rest};
 use crate::{close, ipi, send, upcalls};
 
-/// The port to raise, 0 for none.
+/// The port to raise, or 0.
 static PORT: AtomicU32 = AtomicU32::new(0);
 
-/// More upcalls than that: nobody interferes.
+/// Number of upcalls after which the handler gives up: the hypervisor does not interrupt the storm.
 const ENDLESS: u64 = 50_000;
 
-/// The handler's part.
+/// Raises the event again, in the handler.
 pub(crate) fn raise_again(count: u64) {
     let port = PORT.load(Relaxed);
     if port != 0 && count < ENDLESS {
@@ -38,8 +39,8 @@ pub(crate) fn all() {
     PORT.store(0, Relaxed);
     vcpu_info(0).set_mask(1);
     let count = upcalls();
-    say!("upcalls before the interrupted code got on: {count}");
-    check!((1..ENDLESS).contains(&count), "code that an event keeps interrupting gets on: {count} upcalls");
+    say!("upcalls before the interrupted code continued: {count}");
+    check!((1..ENDLESS).contains(&count), "code that an event interrupts repeatedly continues: {count} upcalls");
     clear(port);
     rest();
     close(port);

@@ -35,7 +35,7 @@ pub(crate) fn mask(port: u32, value: bool) {
     set_bit(MASK, port, value);
 }
 
-/// Nothing pending for the vCPU.
+/// Clears the vCPU's pending state.
 pub(crate) fn rest() {
     vcpu_info(0).set_selector(0);
     vcpu_info(0).set_pending(0);
@@ -53,34 +53,34 @@ pub(crate) fn all() {
 fn bits() {
     let (port, info) = (ipi(), vcpu_info(0));
     rest();
-    // A masked port: pending, and no more.
+    // A masked port becomes pending without a notification.
     mask(port, true);
     send(port);
     check!(pending(port), "a masked port becomes pending");
     check_eq!((info.selector(), info.pending()), (0, 0), "a masked port sets no selector");
-    // Unmasking a pending port makes up for it.
+    // Unmasking a pending port notifies the vCPU.
     unmask(port);
     check!(!bit(MASK, port), "unmask clears the mask bit");
     check_eq!((info.selector(), info.pending()), (1 << (port / 64), 1), "unmask of a pending port");
     rest();
-    // Pending already: nothing happens.
+    // A pending port: nothing happens.
     send(port);
     check_eq!((info.selector(), info.pending()), (0, 0), "a port that is pending already");
     clear(port);
     send(port);
     check!(pending(port), "an unmasked port");
     check_eq!((info.selector(), info.pending()), (1 << (port / 64), 1), "an unmasked port sets selector and flag");
-    // Unmasking one that is not pending.
+    // Unmasking a port that is not pending.
     rest();
     clear(port);
     mask(port, true);
     unmask(port);
-    check_eq!((info.selector(), info.pending()), (0, 0), "unmask of a port at rest");
-    check_eq!(upcalls(), 0, "no upcall under the vCPU's mask");
-    // With the selector's bit set already, the flag is not set again.
+    check_eq!((info.selector(), info.pending()), (0, 0), "unmask of a port that is not pending");
+    check_eq!(upcalls(), 0, "no upcall while the vCPU is masked");
+    // If the selector's bit is set already, the flag is not set again.
     info.set_selector(1 << (port / 64));
     send(port);
-    check_eq!(info.pending(), 0, "the flag follows the selector's bit, not the port's");
+    check_eq!(info.pending(), 0, "the flag depends on the selector's bit only");
     rest();
     clear(port);
     close(port);
@@ -91,31 +91,31 @@ fn delivery() {
     rest();
     mask(port, false);
     send(port);
-    check_eq!(upcalls(), 0, "under the mask no upcall comes");
+    check_eq!(upcalls(), 0, "no upcall while masked");
     info.set_mask(0);
-    check_eq!(upcalls(), 0, "clearing the mask alone brings none");
+    check_eq!(upcalls(), 0, "clearing the mask alone causes no upcall");
     nudge();
-    check_eq!(upcalls(), 1, "the next hypercall does");
+    check_eq!(upcalls(), 1, "the next hypercall causes one");
     check_eq!(info.mask(), 0, "the mask after the upcall");
     nudge();
     check_eq!(upcalls(), 0, "one is enough");
-    // Unmasked: at once, on the way back from the call that sends.
+    // Unmasked: immediately, on return from the call that sends.
     clear(port);
     info.set_selector(0);
     send(port);
-    check_eq!(upcalls(), 1, "unmasked, the upcall comes at once");
+    check_eq!(upcalls(), 1, "unmasked, the upcall is immediate");
     info.set_mask(1);
     clear(port);
     rest();
-    // The flag set by the guest itself counts as well.
+    // A flag set by the guest itself has the same effect.
     info.set_pending(1);
     nudge();
-    check_eq!(upcalls(), 0, "under the mask no upcall comes");
+    check_eq!(upcalls(), 0, "no upcall while masked");
     info.set_mask(0);
     nudge();
-    check_eq!(upcalls(), 1, "a flag that the guest has set");
+    check_eq!(upcalls(), 1, "a flag set by the guest");
     info.set_mask(1);
-    // A trap's return with IF set is the other way back.
+    // The return from a trap with IF set also delivers it.
     info.set_pending(1);
     info.set_mask(0);
     let _ = kernel::attempt!("ud2");
@@ -130,7 +130,7 @@ fn connected() {
     rest();
     mask(one, false);
     mask(two, false);
-    check!(pending(two), "binding makes the binder's end pending, for events that came before");
+    check!(pending(two), "binding makes the binder's end pending, for events sent before");
     clear(two);
     send(one);
     check!(pending(two) && !pending(one), "a send arrives at the other end");
@@ -147,7 +147,7 @@ fn connected() {
     close(two);
 }
 
-/// Several events before the upcall: one upcall, all bits.
+/// Several events before the upcall: one upcall, all bits set.
 fn order() {
     let ports: [u32; 8] = core::array::from_fn(|_| ipi());
     let info = vcpu_info(0);
@@ -194,7 +194,7 @@ fn many() {
         }
     };
     check_eq!(error, error::ENOSPC, "no more ports");
-    // A domain may have a smaller limit of its own (xl's default is 1023).
+    // A domain may have a lower limit (xl's default is 1023).
     check!(highest == 4095 || !initial_domain() && highest >= 1000, "the highest port is {highest}");
     say!("{count} ports, {lowest} to {highest}");
     mask(highest, false);

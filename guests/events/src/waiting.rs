@@ -25,7 +25,7 @@ pub(crate) fn all() {
     rest();
     mask(timer, true);
     mask(other, true);
-    // The time is up.
+    // A poll that times out.
     let start = time::now();
     check_eq!(poll(&[other], start + 20 * MILLISECOND), 0, "poll until a time");
     let waited = time::now() - start;
@@ -34,7 +34,7 @@ pub(crate) fn all() {
     say!("periodic timer at start: {periodic}");
     check_eq!(call!(number::VCPU_OP, vcpu::op::STOP_PERIODIC_TIMER, 0u32, 0u64), 0, "no periodic timer");
     clear(timer);
-    // An event of a masked port ends the wait, and brings no upcall.
+    // An event of a masked port ends the wait without an upcall.
     let start = time::now();
     check_eq!(call!(number::SET_TIMER_OP, start + 20 * MILLISECOND), 0, "set_timer_op");
     check_eq!(poll(&[other, timer], start + 5000 * MILLISECOND), 0, "poll with the timer");
@@ -42,12 +42,12 @@ pub(crate) fn all() {
     check!((20 * MILLISECOND..2000 * MILLISECOND).contains(&waited), "poll with the timer took {waited} ns");
     check!(pending(timer) && !pending(other), "the timer is pending");
     check_eq!((vcpu_info(0).pending(), upcalls()), (0, 0), "no upcall");
-    // Pending already.
+    // A port that is pending already.
     let start = time::now();
     check_eq!(poll(&[timer], start + 5000 * MILLISECOND), 0, "poll of a pending port");
     check!(time::now() - start < 1000 * MILLISECOND, "it does not wait");
     clear(timer);
-    // Block: until the event, and the upcall comes although the mask was set.
+    // Block until the event. The upcall is delivered although the mask was set.
     mask(timer, false);
     vcpu_info(0).set_mask(1);
     let start = time::now();
@@ -57,16 +57,16 @@ pub(crate) fn all() {
     let mask_after = vcpu_info(0).mask();
     vcpu_info(0).set_mask(1);
     check!((20 * MILLISECOND..2000 * MILLISECOND).contains(&waited), "block took {waited} ns");
-    check_eq!((upcalls(), mask_after), (1, 0), "block unmasks, and the upcall comes");
+    check_eq!((upcalls(), mask_after), (1, 0), "block unmasks, and the upcall is delivered");
     check!(pending(timer), "the timer is pending");
     clear(timer);
     rest();
-    // Block with an event that is there already.
+    // Block with an event that is pending already.
     mask(other, false);
     send(other);
     check_eq!(call!(number::SCHED_OP, sched::op::BLOCK, 0u32), 0, "block with a pending event");
     vcpu_info(0).set_mask(1);
-    check_eq!(upcalls(), 1, "the upcall comes at once");
+    check_eq!(upcalls(), 1, "the upcall is immediate");
     clear(other);
     rest();
     close(timer);

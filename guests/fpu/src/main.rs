@@ -22,26 +22,26 @@ static WRONG: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 static DIRTY: AtomicU64 = AtomicU64::new(u64::MAX);
 
 fn main() {
-    check_eq!(clean(&store()), 0, "registers that are not clean at the start");
+    check_eq!(clean(&store()), 0, "registers without their initial value");
     xsave();
     traps();
     task_switch();
-    // The other vCPU starts on a CPU whose registers are full of ours.
+    // The other vCPU starts on a CPU that contains this vCPU's registers.
     load(&Registers::pattern(0xaa));
     start_other();
     two();
     task_switch_of_one();
 }
 
-/// Switches XSAVE and AVX on, if the CPU has them.
+/// Enables XSAVE and AVX, if the CPU has them.
 fn xsave() {
     let (_, _, ecx, _) = registers::cpuid(1, 0);
     if ecx >> 26 & 1 == 0 {
-        say!("no XSAVE here");
+        say!("no XSAVE");
         return;
     }
     let cr4 = registers::cr4();
-    // SAFETY: switches XSAVE on for this guest.
+    // SAFETY: enables XSAVE for this guest.
     unsafe { core::arch::asm!("mov cr4, {}", in(reg) cr4 | 1 << 18) };
     check!(registers::cr4() >> 18 & 1 == 1, "CR4.OSXSAVE");
     let (_, _, ecx, _) = registers::cpuid(1, 0);
@@ -59,7 +59,7 @@ fn xsave() {
     registers::set_wide(avx);
 }
 
-/// Traps, hypercalls and page-table calls leave the registers alone.
+/// Traps, hypercalls and page-table calls do not change the registers.
 fn traps() {
     let pattern = Registers::pattern(0x11);
     load(&pattern);
@@ -80,13 +80,12 @@ fn task_switch() {
     let pattern = Registers::pattern(0x22);
     load(&pattern);
     check_eq!(call!(number::FPU_TASKSWITCH, 1u32), 0, "set TS");
-    check!(registers::cr0() & 8 != 0, "CR0.TS is seen");
+    check!(registers::cr0() & 8 != 0, "CR0.TS is visible");
     let trap = attempt!("movups [{at}], xmm0"; at = in(reg) page());
     check!(trap.is_some_and(|trap| trap.frame.vector == 7), "SSE under TS is #NM: {trap:x?}");
     check!(registers::cr0() & 8 == 0, "the trap has cleared TS");
     check_eq!(pattern.differences(&store()), 0, "registers that changed over #NM");
-    // By instruction.
-    // SAFETY: sets TS.
+    // Set by an instruction. SAFETY: sets TS.
     unsafe { core::arch::asm!("mov cr0, {}", in(reg) registers::cr0() | 8) };
     let trap = attempt!("movups [{at}], xmm0"; at = in(reg) page());
     check!(trap.is_some_and(|trap| trap.frame.vector == 7), "TS by mov to CR0: {trap:x?}");
@@ -96,11 +95,11 @@ fn task_switch() {
     check_eq!(pattern.differences(&store()), 0, "registers that changed");
 }
 
-/// What vCPU 1 does: keeps its own pattern while the other keeps another.
+/// Code of vCPU 1: keeps its own pattern while the other vCPU keeps another one.
 fn other() {
     let narrow = clean(&store());
     xsave();
-    // The upper halves, seen as soon as they can be.
+    // The upper halves, as soon as they are accessible.
     DIRTY.store(narrow + clean(&store()), SeqCst);
     loop {
         keep(0x5500);
@@ -114,10 +113,10 @@ fn start_other() {
     while DIRTY.load(SeqCst) == u64::MAX && time::now() < end {
         kernel::call::yield_now();
     }
-    check_eq!(DIRTY.load(SeqCst), 0, "registers of a new vCPU that are not clean");
+    check_eq!(DIRTY.load(SeqCst), 0, "registers of a new vCPU without their initial value");
 }
 
-/// Loads patterns, gives the CPU away, and compares, until told to stop.
+/// Loads patterns, yields the CPU, and compares, until stopped.
 fn keep(base: u64) {
     let me = vcpu();
     let mut round = 0;
@@ -127,7 +126,7 @@ fn keep(base: u64) {
         match round % 3 {
             0 => kernel::call::yield_now(),
             1 => {
-                // Long enough for a time slice to end on its own.
+                // Long enough for a time slice to end.
                 for _ in 0..20_000 {
                     core::hint::spin_loop();
                 }
@@ -147,7 +146,7 @@ fn keep(base: u64) {
 fn two() {
     let before = [ROUNDS[0].load(SeqCst), ROUNDS[1].load(SeqCst)];
     STOP.store(0, SeqCst);
-    // A stop after two seconds, or three hundred rounds of each.
+    // Stops after two seconds, or three hundred rounds of each.
     let end = time::now() + 2_000_000_000;
     let me = vcpu();
     let mut round = 0;
@@ -170,7 +169,7 @@ fn two() {
     }
 }
 
-/// TS of vCPU 0 stays its own, over a switch to vCPU 1 and back.
+/// TS of vCPU 0 is unchanged after a switch to vCPU 1 and back.
 fn task_switch_of_one() {
     let pattern = Registers::pattern(0x33);
     load(&pattern);

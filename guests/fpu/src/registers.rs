@@ -1,4 +1,4 @@
-//! All registers of the FPU as a value. The compiler does not use them for code of this target.
+//! All FPU registers as a value. The compiler does not use them for code of this target.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -7,7 +7,7 @@ use kernel::start::vcpu;
 
 static WIDE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
-/// From now on the upper halves of this vCPU's vector registers count.
+/// Includes the upper halves of this vCPU's vector registers from now on.
 pub(crate) fn set_wide(wide: bool) {
     WIDE[vcpu()].store(u64::from(wide), SeqCst);
 }
@@ -24,7 +24,7 @@ pub(crate) struct Registers {
     high: [u64; 32],
 }
 
-/// Word of the image where the first of the x87 registers stands, and the first XMM register.
+/// Index in the image of the first x87 register and the first XMM register.
 const X87: usize = 4;
 const XMM: usize = 20;
 
@@ -33,10 +33,10 @@ impl Registers {
         Self { fx: [0; 64], high: [0; 32] }
     }
 
-    /// A pattern that depends on `base` in each register.
+    /// A pattern derived from `base` in each register.
     pub(crate) fn pattern(base: u64) -> Self {
         let mut registers = Self::zero();
-        // Control word, all x87 registers in use, MXCSR with a rounding mode of the pattern's.
+        // Control word, all x87 registers in use, MXCSR with a rounding mode derived from `base`.
         registers.fx[0] = 0x00ff_0000_037f | (base & 3) << 10;
         registers.fx[3] = 0x1f80 | (base & 3) << 13;
         let mut seed = base.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -57,7 +57,7 @@ impl Registers {
         registers
     }
 
-    /// Words that are not the same.
+    /// The number of words that differ.
     pub(crate) fn differences(&self, other: &Self) -> u64 {
         let mut count = u64::from(self.fx[0] & 0xff_0000_ffff != other.fx[0] & 0xff_0000_ffff);
         count += u64::from(self.fx[3] & 0xffff != other.fx[3] & 0xffff);
@@ -69,7 +69,7 @@ impl Registers {
     }
 }
 
-/// Words that are not what they are after a reset of the FPU.
+/// The number of words that differ from the FPU's reset state.
 pub(crate) fn clean(registers: &Registers) -> u64 {
     let mut due = Registers::zero();
     due.fx[0] = 0x37f;
@@ -137,10 +137,10 @@ pub(crate) fn store() -> Registers {
     registers
 }
 
-/// CPUID as the hypervisor shows it: with the emulation prefix.
+/// CPUID with the emulation prefix, as emulated by the hypervisor.
 pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> (u32, u32, u32, u32) {
     let (eax, ebx, ecx, edx);
-    // SAFETY: changes the four registers only.
+    // SAFETY: changes only the four registers.
     unsafe {
         asm!(
             "push rbx",

@@ -1,4 +1,4 @@
-//! The other side of `grants`; see README.md.
+//! The other domain of `grants`; see README.md.
 #![no_std]
 #![no_main]
 
@@ -15,7 +15,7 @@ kernel::guest!(main);
 
 fn main() {
     let Some(other) = argument("peer") else {
-        harness::skip("it is the other side of `grants`");
+        harness::skip("it is the other domain of `grants`");
     };
     let other = other as u16;
     start();
@@ -40,10 +40,10 @@ fn main() {
         answered = request;
         poke(mailbox + 24, answered);
     }
-    check_eq!(peek::<[u64; 512]>(private), [0; 512], "what was granted to nobody here is untouched");
+    check_eq!(peek::<[u64; 512]>(private), [0; 512], "the page without a grant is unchanged");
 }
 
-/// Waits for a request other than the last; the event tells of it.
+/// Waits for a request that differs from the last one; an event signals it.
 fn next(mailbox: u64, port: u32, last: u64) -> u64 {
     let end = time::now() + 60_000_000_000;
     loop {
@@ -52,7 +52,7 @@ fn next(mailbox: u64, port: u32, last: u64) -> u64 {
             return request;
         }
         if time::now() > end {
-            harness::error(format_args!("no request comes"));
+            harness::error(format_args!("no request arrives"));
         }
         poke(shared_info() + 2048 + u64::from(port / 64) * 8, 0u64);
         if peek::<u64>(mailbox + 16) == last {
@@ -63,7 +63,7 @@ fn next(mailbox: u64, port: u32, last: u64) -> u64 {
     }
 }
 
-/// Adds one to each word of a page that the other side has granted.
+/// Adds one to each word of a page that the other domain has granted.
 fn add_one(other: u16, reference: u32, window: u64) {
     check_eq!(tables::update_va(window, 0, 2), 0, "making room");
     match map(other, reference, window, 0) {

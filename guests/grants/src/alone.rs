@@ -1,4 +1,4 @@
-//! Setting up, asking about, and what does not concern single grants.
+//! Set-up, queries, and operations that do not concern single grants.
 
 use kernel::abi::grant_table::{GetVersion, QuerySize, SetVersion, SetupTable, op, status};
 use kernel::abi::xen::DomainId;
@@ -14,7 +14,7 @@ pub(crate) fn all() {
     };
     check_eq!(version(DomainId::SELF), (0, 1), "version at start");
     let (result, _) = version(DomainId(0x123));
-    check_eq!(result, error::ESRCH, "version of nobody");
+    check_eq!(result, error::ESRCH, "version of a nonexistent domain");
     let set = |number: u32| {
         let mut version = SetVersion { version: number };
         (grant_op(op::SET_VERSION, &mut version), version.version)
@@ -37,7 +37,7 @@ fn sizes() {
     check_eq!((result, size.status), (0, status::OKAY), "query_size");
     check!(size.max_frame_count >= 4, "frames at most: {}", size.max_frame_count);
     say!("grant table: {} of {} frames", size.frame_count, size.max_frame_count);
-    check_eq!(query(DomainId(0x123)).1.status, status::BAD_DOMAIN, "query_size of nobody");
+    check_eq!(query(DomainId(0x123)).1.status, status::BAD_DOMAIN, "query_size of a nonexistent domain");
     if !initial_domain() {
         check_eq!(query(DomainId(0)).1.status, status::PERMISSION_DENIED, "query_size of domain 0");
     }
@@ -55,7 +55,7 @@ fn sizes() {
     check!(query(DomainId::SELF).1.frame_count >= 2, "the table does not shrink");
     let many = size.max_frame_count + 1;
     check_eq!(setup(DomainId::SELF, many, list), (0, status::GENERAL_ERROR), "one frame too many");
-    check_eq!(setup(DomainId(0x123), 1, list), (0, status::BAD_DOMAIN), "table of nobody");
+    check_eq!(setup(DomainId(0x123), 1, list), (0, status::BAD_DOMAIN), "table of a nonexistent domain");
     let (result, seen) = setup(DomainId::SELF, 1, 0xffff_8300_0000_0000);
     check!(result == error::EFAULT || seen == status::BAD_VIRT_ADDR, "a list in the hypervisor: {result}, {seen}");
 }

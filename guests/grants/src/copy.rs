@@ -1,4 +1,4 @@
-//! `copy`: between frames and grants, all in one domain.
+//! `copy`: between frames and grants within one domain.
 
 use kernel::abi::grant_table::{CopyPointer, GrantCopy, copy_flags, entry_flags, op, status};
 use kernel::abi::xen::DomainId;
@@ -38,23 +38,23 @@ pub(crate) fn all() {
     check_eq!(copy(pointer(frames.0, 8), pointer(frames.1, 8), 8, 0), status::OKAY, "frame to frame");
     check_eq!(peek::<[u64; 3]>(to), [0, 1, 0], "a word");
     check_eq!(copy(pointer(20, 0), pointer(21, 0), 0, source | destination), status::OKAY, "nothing");
-    // Beyond the page's end.
+    // Beyond the end of the page.
     for (offsets, length) in [((1u16, 0u16), 4096u16), ((0, 1), 4096), ((4090, 0), 7), ((4096, 0), 1), ((0, 0), 4097)] {
         let result = copy(pointer(20, offsets.0), pointer(21, offsets.1), length, source | destination);
         check_eq!(result, status::BAD_COPY_ARG, "copy of {length} at {offsets:?}");
     }
     check!(copy(pointer(21, 0), pointer(20, 0), 8, source | destination) < 0, "to a read-only grant");
-    check!(copy(pointer(400, 0), pointer(21, 0), 8, source | destination) < 0, "from a grant that is none");
+    check!(copy(pointer(400, 0), pointer(21, 0), 8, source | destination) < 0, "from an invalid grant");
     check_eq!(
         copy(pointer(0x10_0000, 0), pointer(21, 0), 8, source | destination),
         status::BAD_GNTREF,
-        "from no entry"
+        "from a nonexistent entry"
     );
     check!(copy(pointer(20, 0), pointer(mfn_of(tables::root()), 0), 8, source) < 0, "to a page table");
     check!(copy(pointer(0xff_ffff_ffff, 0), pointer(21, 0), 8, destination) < 0, "from a frame that does not exist");
     let mut other = pointer(frames.0, 0);
     other.domain = DomainId(0x123);
-    check!(copy(other, pointer(21, 0), 8, destination) < 0, "from a frame of nobody");
+    check!(copy(other, pointer(21, 0), 8, destination) < 0, "from a frame of a nonexistent domain");
     check_eq!((flags(20) & 0x18, flags(21) & 0x18), (0, 0), "no entry is in use");
     end(20);
     end(21);

@@ -1,4 +1,4 @@
-//! Map, unmap, unmap and replace, swap: grants to oneself.
+//! Map, unmap, unmap and replace, swap: grants to the domain itself.
 
 use kernel::abi::grant_table::{
     MapGrantRef, SwapGrantRef, UnmapAndReplace, UnmapGrantRef, entry_flags, map_flags, op, status,
@@ -15,7 +15,7 @@ const READ_ONLY: u16 = entry_flags::READONLY;
 const READING: u16 = entry_flags::READING;
 const WRITING: u16 = entry_flags::WRITING;
 
-/// Our own number, as a grant to ourselves has to name it.
+/// This domain's id, which a grant to itself must contain.
 pub(crate) fn own() -> u16 {
     argument("self").unwrap_or(0) as u16
 }
@@ -30,7 +30,7 @@ pub(crate) fn all() {
     held();
 }
 
-/// A page whose own mapping is gone: a place for grants.
+/// A page without a mapping, at whose address grants are mapped.
 fn place() -> u64 {
     let place = page();
     check_eq!(tables::update_va(place, 0, 2), 0, "making room");
@@ -47,7 +47,7 @@ fn plain() {
         Err(status) => kernel::harness::error(format_args!("domain {} cannot map its own grant: {status}", own())),
     };
     check_eq!(bus, machine_of(shared), "bus address");
-    check_eq!(flags(8), PERMIT | READING | WRITING, "the entry says: in use, written");
+    check_eq!(flags(8), PERMIT | READING | WRITING, "the entry is marked as in use and written");
     check_eq!(peek::<u64>(at), 0x1111, "read through the grant");
     poke(at, 0x2222u64);
     check_eq!(peek::<u64>(shared), 0x2222, "written through the grant");
@@ -58,26 +58,26 @@ fn plain() {
     let trap = attempt!("mov byte ptr [{at}], 1"; at = in(reg) other);
     check!(trap.is_some_and(|trap| trap.frame.vector == 14 && trap.frame.error == 3), "it is read-only: {trap:x?}");
     check_eq!(unmap(at, handle), status::OKAY, "unmap the first");
-    check_eq!(flags(8), PERMIT | READING, "the entry says: in use, not written");
-    check!(attempt!("mov cl, [{at}]"; at = in(reg) at, out("cl") _).is_some(), "the first is gone");
+    check_eq!(flags(8), PERMIT | READING, "the entry is marked as in use, not written");
+    check!(attempt!("mov cl, [{at}]"; at = in(reg) at, out("cl") _).is_some(), "the first is unmapped");
     check_eq!(unmap(other, second), status::OKAY, "unmap the second");
-    check_eq!(flags(8), PERMIT, "the entry says: not in use");
+    check_eq!(flags(8), PERMIT, "the entry is not marked as in use");
     check_eq!(unmap(other, second), status::BAD_HANDLE, "unmap twice");
     // Read-only grants.
     grant(9, own(), mfn_of(shared), PERMIT | READ_ONLY);
     check_eq!(map(own(), 9, at, 0).err(), Some(status::GENERAL_ERROR), "a read-only grant, writable");
-    check_eq!(flags(9), PERMIT | READ_ONLY, "the entry is as it was");
+    check_eq!(flags(9), PERMIT | READ_ONLY, "the entry is unchanged");
     let (handle, _) = map(own(), 9, at, map_flags::READONLY).expect("a read-only grant");
-    check_eq!(flags(9), PERMIT | READ_ONLY | READING, "the entry says: in use");
+    check_eq!(flags(9), PERMIT | READ_ONLY | READING, "the entry is marked as in use");
     check_eq!(unmap(at, handle), status::OKAY, "unmap");
-    // Software's bits of the entry.
+    // The software bits of the entry.
     let (handle, _) = map(own(), 8, at, 5 << 16).expect("with software's bits");
     check_eq!(peek::<u64>(tables::entry(at, 1)) >> 9 & 7, 5, "software's bits");
     check_eq!(unmap(at, handle), status::OKAY, "unmap");
-    // The grant's end does not end a mapping.
+    // Ending a grant does not end a mapping.
     let (handle, _) = map(own(), 8, at, 0).expect("map");
     end(8);
-    check_eq!(peek::<u64>(at), 0x2222, "the mapping stays when the grant has gone");
+    check_eq!(peek::<u64>(at), 0x2222, "the mapping remains after the grant has ended");
     check_eq!(unmap(at, handle), status::OKAY, "unmap");
     end(9);
 }
@@ -87,14 +87,14 @@ fn refused() {
     check_eq!(map(own(), 500, at, 0).err(), Some(status::GENERAL_ERROR), "an entry that grants nothing");
     check_eq!(map(own(), 0x10_0000, at, 0).err(), Some(status::BAD_GNTREF), "no entry");
     check_eq!(map(own(), u32::MAX, at, 0).err(), Some(status::BAD_GNTREF), "no entry");
-    check_eq!(map(0x123, 8, at, 0).err(), Some(status::BAD_DOMAIN), "a grant of nobody");
+    check_eq!(map(0x123, 8, at, 0).err(), Some(status::BAD_DOMAIN), "a grant of a nonexistent domain");
     grant(10, 0x123, mfn_of(shared), PERMIT);
     check_eq!(map(own(), 10, at, 0).err(), Some(status::GENERAL_ERROR), "a grant for another domain");
     grant(10, own(), 0xff_ffff, PERMIT);
     check!(map(own(), 10, at, 0).is_err(), "a grant of a frame that does not exist");
     grant(10, own(), mfn_of(tables::root()), PERMIT);
     check!(map(own(), 10, at, 0).is_err(), "a page table, writable");
-    check_eq!(flags(10), PERMIT, "the entry is as it was");
+    check_eq!(flags(10), PERMIT, "the entry is unchanged");
     let mapped = map(own(), 10, at, map_flags::READONLY);
     if let Ok((handle, _)) = mapped {
         check_eq!(unmap(at, handle), status::OKAY, "unmap a page table, read-only");
@@ -106,7 +106,7 @@ fn refused() {
     let mut nowhere = MapGrantRef { host_address: at, flags: 0, reference: 10, domain: DomainId(own()), ..zeroed() };
     check_eq!(grant_op(op::MAP_GRANT_REF, &mut nowhere), 0, "a mapping for neither host nor device");
     check!(nowhere.status < 0, "a mapping for neither host nor device: {}", nowhere.status);
-    check_eq!(flags(10), PERMIT, "the entry is as it was");
+    check_eq!(flags(10), PERMIT, "the entry is unchanged");
     let (handle, _) = map(own(), 10, at, 0).expect("map");
     check!(unmap(at + 4096, handle) < 0, "unmap at another place");
     check_eq!(unmap(at, handle + 1000), status::BAD_HANDLE, "unmap with another handle");
@@ -115,7 +115,7 @@ fn refused() {
     end(10);
 }
 
-/// By machine address of the page-table entry.
+/// Maps by machine address of the page-table entry.
 fn by_entry() {
     let (shared, at) = (page(), place());
     poke(shared, 0x3333u64);
@@ -127,15 +127,15 @@ fn by_entry() {
     check_eq!(
         map(own(), 11, machine_of(shared), map_flags::CONTAINS_PTE).err(),
         Some(status::GENERAL_ERROR),
-        "an entry in a page that is no table"
+        "an entry in a page that is not a table"
     );
     check_eq!(map(own(), 11, slot + 4, map_flags::CONTAINS_PTE).err().is_some(), true, "an entry that is not aligned");
     check_eq!(map(own(), 11, 0xffff_ffff_f000, map_flags::CONTAINS_PTE).err(), Some(status::GENERAL_ERROR), "no entry");
-    check_eq!(flags(11), PERMIT, "the entry is as it was");
+    check_eq!(flags(11), PERMIT, "the entry is unchanged");
     end(11);
 }
 
-/// Unmap, and the mapping of another address moves to the place.
+/// Unmaps, and moves the mapping of another address to the same address.
 fn replace() {
     let (shared, own_page, at) = (page(), page(), place());
     poke(own_page, 0x4444u64);
@@ -145,8 +145,11 @@ fn replace() {
     let mut replace = UnmapAndReplace { host_address: at, new_address: own_page, handle, ..zeroed() };
     check_eq!(grant_op(op::UNMAP_AND_REPLACE, &mut replace), 0, "unmap_and_replace");
     check_eq!(replace.status, status::OKAY, "unmap_and_replace");
-    check_eq!(peek::<u64>(at), 0x4444, "the other page is here now");
-    check!(attempt!("mov cl, [{at}]"; at = in(reg) own_page, out("cl") _).is_some(), "and no longer there");
+    check_eq!(peek::<u64>(at), 0x4444, "the other page is mapped here");
+    check!(
+        attempt!("mov cl, [{at}]"; at = in(reg) own_page, out("cl") _).is_some(),
+        "the other page is unmapped there"
+    );
     check_eq!(flags(12), PERMIT, "the grant is not in use");
     check_eq!(tables::update_va(at, 0, 2), 0, "unmap");
     tables::unprotect(own_page);
@@ -160,7 +163,7 @@ fn swap() {
     let mut swap = SwapGrantRef { reference_a: 13, reference_b: 14, ..zeroed() };
     check_eq!(grant_op(op::SWAP_GRANT_REF, &mut swap), 0, "swap_grant_ref");
     check_eq!(swap.status, status::OKAY, "swap_grant_ref");
-    check_eq!((flags(13), flags(14)), (PERMIT | READ_ONLY, PERMIT), "the entries have changed places");
+    check_eq!((flags(13), flags(14)), (PERMIT | READ_ONLY, PERMIT), "the entries are swapped");
     let at = place();
     let (handle, _) = map(own(), 14, at, 0).expect("map");
     let mut busy = SwapGrantRef { reference_a: 13, reference_b: 14, ..zeroed() };
@@ -168,13 +171,13 @@ fn swap() {
     check_eq!(busy.status, status::EAGAIN, "swap an entry in use");
     check_eq!(unmap(at, handle), status::OKAY, "unmap");
     let mut none = SwapGrantRef { reference_a: 13, reference_b: 0x10_0000, ..zeroed() };
-    check_eq!(grant_op(op::SWAP_GRANT_REF, &mut none), 0, "swap with no entry");
-    check_eq!(none.status, status::BAD_GNTREF, "swap with no entry");
+    check_eq!(grant_op(op::SWAP_GRANT_REF, &mut none), 0, "swap with a nonexistent entry");
+    check_eq!(none.status, status::BAD_GNTREF, "swap with a nonexistent entry");
     end(13);
     end(14);
 }
 
-/// Two hundred in one call, among them two that cannot be.
+/// Many operations in one call, two of them invalid.
 fn many() {
     const COUNT: usize = 60;
     let (shared, places) = (pages(COUNT), pages(COUNT));
@@ -218,7 +221,7 @@ fn many() {
     }
 }
 
-/// A frame that is mapped by a grant is held: it cannot become a table.
+/// A frame that is mapped by a grant is referenced: it cannot become a table.
 fn held() {
     let (shared, at) = (page(), place());
     grant(15, own(), mfn_of(shared), PERMIT);
@@ -227,8 +230,8 @@ fn held() {
     let pin = || tables::extended(mmuext::PIN_L1_TABLE, mfn_of(shared), 0);
     check_eq!(pin(), error::EINVAL, "a frame that is written through a grant, as a table");
     check_eq!(unmap(at, handle), status::OKAY, "unmap");
-    check_eq!(pin(), 0, "now it can be one");
-    check!(map(own(), 15, at, 0).is_err(), "and no longer be mapped writable");
+    check_eq!(pin(), 0, "it can be one after the unmap");
+    check!(map(own(), 15, at, 0).is_err(), "it cannot be mapped writable any more");
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn_of(shared), 0), 0, "unpin");
     check_eq!(tables::update_va(shared, tables::entry_for(shared, WRITABLE), 2), 0, "writable again");
     end(15);

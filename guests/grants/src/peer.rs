@@ -1,4 +1,5 @@
-//! With another domain. The mailbox is a page of the peer's, its first grant; see `grants-peer`.
+//! Tests with another domain. The mailbox is a page of the peer, its first grant; see
+//! `grants-peer`.
 
 use kernel::abi::event_channel::{BindInterdomain, op as event};
 use kernel::abi::grant_table::{CopyPointer, GrantCopy, copy_flags, entry_flags, map_flags, op, status};
@@ -8,7 +9,7 @@ use kernel::grants::{end, flags, grant, grant_op, map, unmap};
 use kernel::memory::{argument, mfn_of, page, peek, poke, zeroed};
 use kernel::{attempt, call, check, check_eq, say, tables, time};
 
-/// References that the peer uses, and its words in the mailbox.
+/// References that the peer uses, and the words of the mailbox.
 const MAILBOX: u32 = 8;
 const FOR_OTHERS: u32 = 9;
 const READABLE: u32 = 10;
@@ -39,7 +40,7 @@ pub(crate) fn all() {
         }
     };
     wait(mailbox, 0, MAGIC, "the peer's mailbox");
-    // An event channel of the peer's; nobody else may bind it twice.
+    // An event channel of the peer, which can be bound only once.
     let remote_port = peek::<u64>(mailbox + PORT) as u32;
     let mut bind = BindInterdomain { remote_domain: DomainId(peer), remote_port, ..zeroed() };
     check_eq!(call!(number::EVENT_CHANNEL_OP, event::BIND_INTERDOMAIN, &mut bind), 0, "bind_interdomain");
@@ -52,7 +53,7 @@ pub(crate) fn all() {
     };
     request(1);
     permissions(peer, mailbox);
-    // The other way: the peer maps a page of ours, and adds one to each word.
+    // The other direction: the peer maps a page of this domain, and adds one to each word.
     for at in 0..512u64 {
         poke(own + at * 8, at);
     }
@@ -62,7 +63,7 @@ pub(crate) fn all() {
     check!((0..512u64).all(|at| peek::<u64>(own + at * 8) == at + 1), "the peer has added one to each word");
     check_eq!(flags(30), entry_flags::PERMIT_ACCESS, "the peer has unmapped it");
     end(30);
-    // Copy from and to the peer.
+    // Copies from and to the peer.
     let mut copy: GrantCopy = zeroed();
     copy.source = CopyPointer { reference_or_frame: u64::from(READABLE), domain: DomainId(peer), offset: 0, _pad: 0 };
     copy.destination =
@@ -71,7 +72,7 @@ pub(crate) fn all() {
     copy.flags = copy_flags::SOURCE_GREF;
     check_eq!((grant_op(op::COPY, &mut copy), copy.status), (0, status::OKAY), "copy from the peer");
     check!((0..512u64).all(|at| peek::<u64>(own + at * 8) == at * 3), "the copy");
-    // Its frames without a grant are out of reach.
+    // Frames of the peer without a grant are not accessible.
     let frame = peek::<u64>(mailbox + FRAME + 8);
     check!(tables::update_va(own, frame << 12 | tables::READABLE, 2) < 0, "the peer's frame, by page table");
     copy.source.reference_or_frame = frame;
@@ -81,7 +82,7 @@ pub(crate) fn all() {
     let result =
         call!(number::MMUEXT_OP, &tables::operation(tables::mmuext::CLEAR_PAGE, frame, 0), 1u32, 0u64, domid::SELF);
     check!(result < 0, "the peer's frame, cleared: {result}");
-    // The peer ends; what is mapped stays until it is unmapped.
+    // The peer ends. Its page remains accessible until it is unmapped.
     request(3);
     let end_of_wait = time::now() + 5_000_000_000;
     let result = loop {
@@ -96,7 +97,7 @@ pub(crate) fn all() {
     check_eq!(peek::<u64>(mailbox), MAGIC, "the mailbox of a peer that has ended");
     poke(mailbox + 64, 1u64);
     check_eq!(unmap(mailbox, handle), status::OKAY, "unmap");
-    check!(attempt!("mov cl, [{at}]"; at = in(reg) mailbox, out("cl") _).is_some(), "it is gone");
+    check!(attempt!("mov cl, [{at}]"; at = in(reg) mailbox, out("cl") _).is_some(), "it is unmapped");
 }
 
 /// Waits until a word of the mailbox has a value.
@@ -104,7 +105,7 @@ fn wait(mailbox: u64, offset: u64, value: u64, what: &str) {
     let end = time::now() + 30_000_000_000;
     while peek::<u64>(mailbox + offset) != value {
         if time::now() > end {
-            kernel::harness::error(format_args!("{what} does not come"));
+            kernel::harness::error(format_args!("{what} does not arrive"));
         }
         kernel::call::yield_now();
     }
@@ -113,14 +114,14 @@ fn wait(mailbox: u64, offset: u64, value: u64, what: &str) {
 fn permissions(peer: u16, mailbox: u64) {
     let at = page();
     check_eq!(tables::update_va(at, 0, 2), 0, "making room");
-    check!(map(peer, FOR_OTHERS, at, 0).is_err(), "a grant for somebody else");
-    check!(map(peer, 100, at, 0).is_err(), "a grant that is none");
+    check!(map(peer, FOR_OTHERS, at, 0).is_err(), "a grant to another domain");
+    check!(map(peer, 100, at, 0).is_err(), "an invalid grant");
     check!(map(peer, READABLE, at, 0).is_err(), "a read-only grant, writable");
     let (handle, _) = map(peer, READABLE, at, map_flags::READONLY).expect("a read-only grant");
     check_eq!(peek::<u64>(at + 8), 3, "read through it");
     let trap = attempt!("mov byte ptr [{at}], 1"; at = in(reg) at);
     check!(trap.is_some_and(|trap| trap.frame.vector == 14), "it is read-only: {trap:x?}");
-    // A foreign page cannot become a table of ours, and its M2P entry is not ours to change.
+    // A foreign page cannot become a table of this domain, and its M2P entry cannot be changed.
     let mfn = (peek::<u64>(tables::entry(at, 1)) & tables::ADDRESS) >> 12;
     check!(tables::extended(tables::mmuext::PIN_L1_TABLE, mfn, 0) < 0, "a foreign page as a table");
     check!(tables::update(mfn << 12 | 1, 5) < 0, "the M2P entry of a foreign page");

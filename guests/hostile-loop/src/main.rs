@@ -1,4 +1,4 @@
-//! Does not give the CPU up; see README.md.
+//! Never yields the CPU; see README.md.
 #![no_std]
 #![no_main]
 
@@ -10,18 +10,18 @@ kernel::guest!(main);
 
 fn main() {
     if initial_domain() {
-        harness::skip("it is the company of `neighbour`");
+        harness::skip("it runs only beside `neighbour`");
     }
     let table = pages(1);
     let target = pages(1);
     tables::protect(table);
-    // Longer than the other guests need, short of what makes a run a hang.
+    // Longer than the other guests need, shorter than the timeout of a hung guest.
     let last = time::now() + 20_000_000_000;
     while time::now() < last {
-        // A loop of a tenth of a second, deaf to events.
+        // A loop of a tenth of a second that ignores events.
         let end = time::now() + 100_000_000;
         while time::now() < end {}
-        // And the longest calls that one may make.
+        // The longest calls.
         for _ in 0..20 {
             let _ = tables::extended(mmuext::PIN_L1_TABLE, mfn_of(table), 0);
             let updates: [MmuUpdate; 512] = core::array::from_fn(|index| MmuUpdate {
@@ -33,5 +33,5 @@ fn main() {
             let _ = tables::extended(mmuext::TLB_FLUSH_ALL, 0, 0);
         }
     }
-    check!(true, "the CPU is given back");
+    check!(true, "the guest has ended");
 }

@@ -28,7 +28,7 @@ impl Calls {
         }
     }
 
-    /// Fills a page with what calls take: small numbers, addresses, frames.
+    /// Fills a page with typical arguments: small numbers, addresses, frames.
     fn fill(&self, random: &mut Random) {
         let page = self.pages[random.below(PAGES as u64) as usize];
         let at = random.below(480) * 8;
@@ -38,12 +38,13 @@ impl Calls {
                 1 => random.below(16) | random.below(16) << 32,
                 _ => random.nasty(),
             };
-            // Some call may have taken the page away.
+            // A call may have unmapped the page.
             let _ = attempt!("mov [{at}], {value}"; at = in(reg) page + at + word * 8, value = in(reg) value);
         }
     }
 
-    /// Calls that end the guest by right, put it to sleep for good, take its traps or its mouth away are left out.
+    /// Excludes calls that legitimately end the guest, block it forever, or disable its traps or
+    /// console.
     fn allowed(&self, op: u32, arguments: &[u64; 5]) -> bool {
         let first = arguments[0] as u32;
         match op {
@@ -55,12 +56,12 @@ impl Calls {
             number::SCHED_OP => matches!(first, 0 | 7 | 8..),
             number::SCHED_OP_COMPAT => first == 0 || first > 2,
             number::VCPU_OP => !matches!(first, 2 | 10),
-            // Resetting and closing: the console's port. Binding to it is harmless.
+            // Not reset and close, which could close the console's port. Binding to it is harmless.
             number::EVENT_CHANNEL_OP => !matches!(first, 3 | 10),
             number::EVENT_CHANNEL_OP_COMPAT | number::MULTICALL => false,
             number::NMI_OP => false,
             number::CONSOLE_IO => false,
-            // The kernel's own mappings.
+            // Not the kernel's own mappings.
             number::UPDATE_VA_MAPPING | number::UPDATE_VA_MAPPING_OTHERDOMAIN => {
                 self.pages.iter().any(|&page| arguments[0] & !0xfff == page) || arguments[0] < 0xffff_8000_0000_0000
             }
@@ -86,18 +87,20 @@ pub(crate) fn all(random: &mut Random) {
         if random.below(2) == 0 {
             arguments[0] = random.below(32);
         }
-        // And half of the counts are small.
+        // Half of the counts are small.
         if random.below(2) == 0 {
             arguments[1 + random.below(2) as usize] = random.below(8);
         }
-        // The answers to a long list would run over what lies behind it: our own stack and console, in the end.
+        // The results of a long list would overwrite memory after it, eventually the stack and the
+        // console ring.
         if op == number::GRANT_TABLE_OP {
             arguments[2] &= SHORT_LIST;
         }
         if !calls.allowed(op, &arguments) {
             continue;
         }
-        // New page tables' roots by accident are the one way to lose the ground: never of our own making.
+        // A random call could remove the kernel's mappings only by loading another root, and the
+        // guest has none. An eighth of the calls are made in a multicall.
         let result = if random.below(8) == 0 {
             let entry = MulticallEntry {
                 operation: u64::from(op),
@@ -113,7 +116,7 @@ pub(crate) fn all(random: &mut Random) {
         if round % 10_000 == 9_999 {
             say!("hypercalls: {} done, {} refused", done[0], done[1]);
         }
-        // Whatever the calls did to the timer, the FPU and the debug registers.
+        // The calls may have changed the timer, the FPU and the debug registers.
         let _ = raw(number::SET_DEBUGREG, [7, 0x400, 0, 0, 0]);
     }
 }

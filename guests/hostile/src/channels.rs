@@ -1,4 +1,4 @@
-//! Event channels, as many as there can be, in both ABIs.
+//! The maximum number of event channels, in both ABIs.
 
 use kernel::abi::event_channel::{AllocUnbound, BindInterdomain, BindIpi, BindVirq, ExpandArray, InitControl, op};
 use kernel::abi::xen::{DomainId, virq};
@@ -12,7 +12,7 @@ fn event_op<T>(op: u32, argument: &mut T) -> i64 {
     call!(number::EVENT_CHANNEL_OP, op, argument)
 }
 
-/// The timer's port, open.
+/// The timer's port, unmasked.
 pub(crate) fn timer() -> u32 {
     let mut bind = BindVirq { virq: virq::TIMER, vcpu: 0, port: 0 };
     assert_eq!(event_op(op::BIND_VIRQ, &mut bind), 0, "bind the timer");
@@ -21,7 +21,7 @@ pub(crate) fn timer() -> u32 {
     bind.port
 }
 
-/// Nothing is pending: neither the port nor the vCPU.
+/// Clears the pending state of the port and the vCPU.
 pub(crate) fn clear(port: u32) {
     kernel::memory::poke(shared_info() + 2048 + u64::from(port / 64) * 8, 0u64);
     vcpu_info(0).set_selector(0);

@@ -1,4 +1,5 @@
-//! Opcodes. In user mode whatever bytes, since any trap leads back; in kernel mode those that the hypervisor looks into.
+//! Opcodes: arbitrary bytes in user mode, since any trap returns to the kernel; in kernel mode,
+//! those that the hypervisor decodes.
 
 use kernel::call::number;
 use kernel::memory::{page, poke, vcpu_info};
@@ -14,7 +15,7 @@ const SLICE: u64 = 2_000_000;
 const IRET: u8 = 0xcf;
 /// Bit of the flags.
 const VIRTUAL_8086: u64 = 1 << 17;
-/// Where the stack of what runs in user mode begins.
+/// Start of the user-mode stack.
 const STACK: u64 = 0x800;
 
 pub(crate) fn user(random: &mut Random) {
@@ -22,7 +23,7 @@ pub(crate) fn user(random: &mut Random) {
     let _ = Space::new(&[tables::entry_for(code, READABLE), tables::entry_for(data, WRITABLE | NX)]);
     kernel::call::stack_switch(trap_stack_top(0));
     let mut vectors = [0u32; 0x110];
-    // A timer event for loops: its port has to be open.
+    // A timer event ends loops; its port must be unmasked.
     let port = crate::channels::timer();
     let mut run = |random: &mut Random, bytes: &[u8]| {
         for at in 0..64u64 {
@@ -44,8 +45,8 @@ pub(crate) fn user(random: &mut Random) {
         }
         // TF, AC, ID and the arithmetic flags, never IF.
         frame.rflags = 0x202 | random.next() & 0x24_0cd5 & !0x100;
-        // An endless loop ends with the timer.
-        // The last timer first: one that came between the steps of clearing would be lost, and the next with it.
+        // The timer ends an endless loop. The previous timer is stopped first: if it fired between
+        // the clearing steps, its event and the next one would be lost.
         let _ = call!(number::SET_TIMER_OP, 0u64);
         crate::channels::clear(port);
         let _ = call!(number::SET_TIMER_OP, time::now() + SLICE);
@@ -92,13 +93,14 @@ fn random_bytes(random: &mut Random) -> [u8; 15] {
     core::array::from_fn(|_| random.next() as u8)
 }
 
-/// IRET has no place among random bytes: under QEMU's emulation one with VM in its flags enters virtual-8086 mode, in long mode
-/// too, which no hypervisor can survive.
+/// Replaces IRET in random bytes. Under QEMU's emulation, an IRET with VM in its flags enters
+/// virtual-8086 mode even in long mode, which no hypervisor can survive.
 const fn without_iret(byte: u8) -> u8 {
     if byte == IRET { 0xcc } else { byte }
 }
 
-/// Privileged opcodes with random prefixes and operands, run in kernel mode with registers that point to a scratch page.
+/// Privileged opcodes with random prefixes and operands, in kernel mode, with registers that point
+/// to a scratch page.
 pub(crate) fn kernel(random: &mut Random) {
     const OPCODES: [&[u8]; 26] = [
         &[0x0f, 0x00],
@@ -128,7 +130,7 @@ pub(crate) fn kernel(random: &mut Random) {
         &[0xf4],
         &[0x0f, 0x02],
     ];
-    // Not 0x41: R8 to R15 hold what leads back.
+    // Not 0x41: R8 to R15 contain the return state.
     const PREFIXES: [u8; 9] = [0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x36, 0x48, 0x4c, 0xf0];
     let (code, data) = (page(), page());
     let mut trapped = 0;
@@ -142,15 +144,16 @@ pub(crate) fn kernel(random: &mut Random) {
         let opcode = OPCODES[random.below(OPCODES.len() as u64) as usize];
         bytes[at..at + opcode.len()].copy_from_slice(opcode);
         at += opcode.len();
-        // Register forms, or memory through RAX, RCX, RDX, RBX, RSI, RDI: never RSP, RBP or a displacement.
+        // Register forms, or memory through RAX, RCX, RDX, RBX, RSI, RDI; never RSP, RBP or a
+        // displacement.
         let rm = [0u8, 1, 2, 3, 6, 7][random.below(6) as usize];
         let register = (random.below(8) as u8) << 3;
         let form = if random.below(2) == 0 { 0xc0 } else { 0 };
-        // Only where an operand follows: alone the byte might be a return into nowhere.
+        // Only if an operand follows: alone the byte could be a return.
         let operand =
             matches!(opcode, [0x0f, 0x00 | 0x01 | 0x02 | 0x20 | 0x21 | 0x23 | 0xc7 | 0xae | 0x78] | [0xe4 | 0xe6]);
         bytes[at] = if operand { form | register | rm } else { 0x90 };
-        // What would really change the machine, or this kernel's address space, is left out.
+        // Instructions that would change the machine, or this kernel's address space, are excluded.
         if !harmless(&bytes[..=at]) {
             continue;
         }
@@ -162,7 +165,7 @@ pub(crate) fn kernel(random: &mut Random) {
         let words = [value(random), value(random), value(random), value(random), value(random)];
         trapped += u32::from(run_in_kernel(code, words));
     }
-    // Segment bases and debug registers as they were.
+    // Restores segment bases and debug registers.
     for which in 0..3u32 {
         let _ = call!(number::SET_SEGMENT_BASE, which, 0u64);
     }
@@ -171,7 +174,8 @@ pub(crate) fn kernel(random: &mut Random) {
     say!("kernel mode: {trapped} of 6000 trapped");
 }
 
-/// Not: MOV to CR3 and RSP-changing forms, XRSTOR and LDMXCSR, segment-base writes that the next line would need.
+/// Excludes MOV to CR3, forms that change RSP, XRSTOR, LDMXCSR, and segment-base writes that the
+/// following code needs.
 fn harmless(bytes: &[u8]) -> bool {
     let at = bytes
         .iter()
@@ -180,10 +184,12 @@ fn harmless(bytes: &[u8]) -> bool {
     !matches!(bytes[at..], [0x0f, 0xae, ..])
 }
 
-/// Runs the code with RAX, RCX, RDX, RSI, RDI set; whether anything but the final `ud2` trapped. A debug trap counts too.
+/// Runs the code with RAX, RCX, RDX, RSI, RDI set. Returns whether anything except the final `ud2`
+/// trapped, including a debug trap.
 fn run_in_kernel(code: u64, words: [u64; 5]) -> bool {
     let before = trap::count();
-    // SAFETY: by decree; the trap resumes at the label with the stack pointer kept in R15, and all else is named.
+    // SAFETY: by decree (crate documentation); the trap resumes at the label with the stack pointer
+    // from R15, and all other registers are declared.
     unsafe {
         core::arch::asm!(
             "push rbx",

@@ -1,4 +1,4 @@
-//! A guest that means harm; see README.md.
+//! A malicious guest; see README.md.
 #![no_std]
 #![no_main]
 
@@ -18,7 +18,7 @@ use random::Random;
 
 kernel::guest!(main);
 
-/// Traps in kernel mode that nobody waited for and that were let pass.
+/// Number of unexpected traps in kernel mode that were ignored.
 static PASSED: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
@@ -28,7 +28,7 @@ fn main() {
     let seed = argument("seed").unwrap_or(1);
     say!("seed {seed}");
     let mut random = Random::new(seed);
-    // An event in kernel mode is let pass; one in user mode ends the run there.
+    // An event in kernel mode is ignored; one in user mode ends the run there.
     trap::set_hook(
         true,
         Some(|frame| {
@@ -41,7 +41,7 @@ fn main() {
     trees::all(&mut random);
     channels::all(&mut random);
     ring::all(&mut random);
-    // Random debug registers make #DB anywhere; it is let pass.
+    // Random debug registers cause #DB anywhere; it is ignored.
     trap::set_hook(
         false,
         Some(|frame| {
@@ -54,6 +54,6 @@ fn main() {
         }),
     );
     calls::all(&mut random);
-    check!(true, "still here");
+    check!(true, "still running");
     say!("debug traps: {}", PASSED.load(Relaxed));
 }

@@ -1,4 +1,4 @@
-//! Numbers from a seed, the nasty ones more often than their share.
+//! Pseudo-random numbers from a seed, with a preference for edge cases.
 
 /// A generator of 64-bit numbers.
 pub(crate) struct Random(u64);
@@ -46,7 +46,7 @@ impl Random {
         (self.next() >> 11) % end
     }
 
-    /// Something that breaks carelessness.
+    /// A number that careless code does not expect.
     pub(crate) fn nasty(&mut self) -> u64 {
         match self.below(4) {
             0 => self.next(),

@@ -1,4 +1,4 @@
-//! The console ring with indices that cannot be, and the store's.
+//! The rings of the console and the store with impossible indices.
 
 use kernel::call::number;
 use kernel::memory::{address_of, peek, poke, start_info};
@@ -6,7 +6,7 @@ use kernel::{call, console, say};
 
 use crate::random::Random;
 
-/// Where the indices of the console's output stand.
+/// Offsets of the indices of the console's output.
 const CONSUMER: u64 = 3080;
 const PRODUCER: u64 = 3084;
 
@@ -34,14 +34,15 @@ pub(crate) fn all(random: &mut Random) {
             poke(ring + index, value);
         }
     }
-    begin_anew(address_of(info.console_mfn));
+    empty_ring(address_of(info.console_mfn));
     say!("");
     say!("rings: done");
 }
 
-/// Makes the console's ring empty again. The other side may have put its own index anywhere, and may be moving it still, as the serial line finds room
-/// for what it took for output: so this goes on until it rests.
-fn begin_anew(ring: u64) {
+/// Empties the console's ring. The other side may have set its own index to any value, and may
+/// still be moving it while the serial line has room for the supposed output. So this repeats until
+/// the index is stable.
+fn empty_ring(ring: u64) {
     let mut rested = 0;
     let mut consumer = peek::<u32>(ring + CONSUMER);
     while rested < 100 {

@@ -1,4 +1,5 @@
-//! Pages full of half-valid entries: pinned, unpinned, linked into each other and into the live tables, updated and written.
+//! Pages full of half-valid entries, which are pinned, unpinned, linked into each other and into
+//! the live tables, updated and written.
 
 use kernel::memory::{machine_of, mfn_of, page, poke};
 use kernel::tables::{self, ADDRESS, TABLE, WRITABLE, mmuext};
@@ -39,7 +40,7 @@ pub(crate) fn all(random: &mut Random) {
                 )
             }
             1 => {
-                // A whole page of entries, as far as it can be written.
+                // A whole page of entries, as far as it is writable.
                 let mut failed = 0;
                 for index in 0..512u64 {
                     let value = if random.below(16) == 0 { entry(random) } else { 0 };
@@ -57,7 +58,7 @@ pub(crate) fn all(random: &mut Random) {
             7 => tables::extended(mmuext::UNPIN_TABLE, mfn, 0),
             8 | 9 => tables::update((machine_of(target) + offset) | random.below(4) & !1, entry(random)),
             10 => {
-                // Into a slot of the live root that nothing else uses.
+                // Into an unused slot of the live root.
                 let slot = machine_of(tables::root()) + (300 + random.below(8)) * 8;
                 tables::update(slot, entry(random))
             }
@@ -72,7 +73,7 @@ pub(crate) fn all(random: &mut Random) {
             let _ = tables::extended(mmuext::TLB_FLUSH_LOCAL, 0, 0);
         }
     }
-    // Everything taken down again, and each page an ordinary one.
+    // Removes all entries and makes each page ordinary again.
     for slot in 300..308u64 {
         let _ = tables::update(machine_of(tables::root()) + slot * 8, 0);
     }

@@ -1,4 +1,5 @@
-//! Calls that set state of the vCPU: traps, callbacks, stacks, descriptors, segments, debug registers, NMI.
+//! Calls that set state of the vCPU: traps, callbacks, stacks, descriptors, segments, debug
+//! registers, NMI.
 
 use kernel::abi::arch_x86_64::{FIRST_RESERVED_GDT_ENTRY, TrapInfo, segment_base};
 use kernel::abi::callback::{self, kind};
@@ -17,9 +18,13 @@ const NONCANONICAL: u64 = 0x0000_8000_0000_0000;
 pub(crate) fn all() {
     trap_table();
     callbacks();
-    // By the entry code's own ways and, while these are closed, by the long ones.
+    // On the fast paths of the entry code, and on the slow paths while those are disabled.
     for command in [vm_assist_command::ENABLE, vm_assist_command::DISABLE] {
-        check_eq!(call!(number::VM_ASSIST, command, vm_assist::ARCHITECTURAL_IOPL), 0, "short ways");
+        check_eq!(
+            call!(number::VM_ASSIST, command, vm_assist::ARCHITECTURAL_IOPL),
+            0,
+            "vm_assist switches the fast paths"
+        );
         stack_and_fpu();
         segments();
     }
@@ -34,18 +39,18 @@ fn trap_table() {
     check_eq!(trap::set_table(&[entry]), error::EINVAL, "a handler at a non-canonical address");
     check_eq!(trap::set_table(&[trap::shared(200, 4)]), 0, "one vector");
     check_eq!(trap::set_table(&[]), 0, "no vector");
-    // The selector need not be one of ring 3: the hypervisor makes it so.
+    // The selector need not have RPL 3: the hypervisor sets it.
     let entry = TrapInfo { code_selector: (CS64 & !3) as u16, ..trap::shared(3, 7) };
     check_eq!(trap::set_table(&[entry]), 0, "a handler's selector without RPL");
     let trap = attempt!("int3");
     check!(trap.is_some_and(|trap| trap.frame.vector == 3), "the vector works: {trap:x?}");
-    // The same vector many times over: 1024 entries.
+    // The same vector many times: 1024 entries.
     let list = pages(5);
     for at in 0..1024 {
         poke(list + at * 16, trap::shared(3, 7));
     }
     check_eq!(call!(number::SET_TRAP_TABLE, list), 0, "1024 entries");
-    check_eq!(call!(number::SET_TRAP_TABLE, list + 1024 * 16 - 8), 0, "an entry from the middle of nowhere");
+    check_eq!(call!(number::SET_TRAP_TABLE, list + 1024 * 16 - 8), 0, "an entry that starts in the middle of another");
     check_eq!(trap::set_table(&[trap::shared(3, 7)]), 0, "the vector as it was");
 }
 
@@ -53,7 +58,8 @@ fn callbacks() {
     let (event, failsafe, syscall) = (trap::entry(trap::EVENT), trap::entry(trap::FAILSAFE), trap::entry(SYSCALL));
     let set = |a, b, c| call!(number::SET_CALLBACKS, a, b, c);
     check_eq!(set(event, failsafe, syscall), 0, "set_callbacks");
-    // The old call cannot say which of three was wrong, and says nothing; what was there stays.
+    // The old call cannot report which of the three addresses was invalid, and returns 0. The
+    // former address is kept.
     check_eq!(set(NONCANONICAL, failsafe, syscall), 0, "set_callbacks, event non-canonical");
     for (kind, name) in [
         (kind::EVENT, "event"),
@@ -105,7 +111,7 @@ fn segments() {
         check_eq!(set(which, NONCANONICAL), error::EINVAL, "segment base {which}, non-canonical");
         check_eq!(set(which, 0), 0, "segment base {which}, zero");
     }
-    // An odd address tells a base that was kept from one that was set.
+    // An odd address distinguishes a base that was kept from one that was set.
     for base in [cell + 1, NONCANONICAL - 1, !NONCANONICAL + 1, u64::MAX] {
         check_eq!(set(segment_base::GS_USER, base), 0, "GS base of the user, {base:#x}");
         check_eq!(set(segment_base::GS_USER, NONCANONICAL), error::EINVAL, "GS base of the user, non-canonical");
@@ -126,7 +132,7 @@ fn segments() {
     set(segment_base::GS_KERNEL, 0);
     check_eq!(set(segment_base::GS_USER_SEL, 0), 0, "GS selector of the user, null");
     check_eq!(set(segment_base::GS_USER_SEL, 0xe02b), 0, "GS selector of the user");
-    // A selector that cannot be loaded is replaced by null, without a word.
+    // A selector that cannot be loaded is replaced by null without an error.
     check_eq!(set(segment_base::GS_USER_SEL, 0x4b), 0, "GS selector of the user that cannot be loaded");
     check_eq!(set(4, 0), error::EINVAL, "unknown segment");
     check_eq!(set(u32::MAX, 0), error::EINVAL, "unknown segment");
@@ -168,12 +174,12 @@ fn descriptors() {
     for (bad, what) in [(0x00cf_8200_0000_ffff, "LDT descriptor"), (0x00cf_8900_0000_ffff, "TSS descriptor")] {
         check_eq!(descriptor(machine_of(gdt) + 16, bad), error::EINVAL, "update_descriptor, {what}");
     }
-    // Ring 0 is turned into ring 3 for segments that the guest could not use otherwise.
+    // The privilege level of a segment is changed from 0 to 3.
     let code = 0x00af_9a00_0000_ffff;
     check_eq!(descriptor(machine_of(gdt) + 24, code), 0, "update_descriptor, ring-0 code");
     check_eq!(peek::<u64>(gdt + 24), code | 3 << 45, "it becomes ring 3");
     check_eq!(descriptor(machine_of(gdt) + 24, 0), 0, "update_descriptor, not present");
-    check_eq!(descriptor(!7, 0), error::EINVAL, "update_descriptor of nobody's frame");
+    check_eq!(descriptor(!7, 0), error::EINVAL, "update_descriptor of a nonexistent frame");
     check_eq!(descriptor(machine_of(tables::root()), 0), error::EINVAL, "update_descriptor of a page table");
     check_eq!(descriptor(machine_of(cell), 0x5a), 0, "update_descriptor of an ordinary page");
     check_eq!(set(list, 0), 0, "set_gdt to none");
@@ -202,21 +208,21 @@ fn debug_registers() {
         check_eq!(set(register, 0), 0, "debug register {register} zero");
     }
     check_eq!(get(6) as u64 & 0xf, 0, "debug register 6");
-    check_eq!(get(7) as u64, 0x400, "debug register 7 at rest");
+    check_eq!(get(7) as u64, 0x400, "debug register 7 after reset");
     for register in [8, 9, 100, u32::MAX] {
         check_eq!(set(register, 0), error::ENODEV, "set debug register {register}");
         check_eq!(get(register), error::ENODEV, "get debug register {register}");
     }
-    // The upper halves do not exist; 4 and 5 are other names while CR4.DE is clear.
+    // The upper halves do not exist. Registers 4 and 5 are aliases while CR4.DE is clear.
     for register in 4..8 {
         check_eq!(set(register, 1 << 32), error::EINVAL, "debug register {register}, bit 32");
     }
-    check_eq!(set(5, 0x404), 0, "debug register 7 by the name of 5");
+    check_eq!(set(5, 0x404), 0, "debug register 7 by its alias 5");
     check_eq!(get(7) as u64, 0x404, "debug register 7");
-    check_eq!(set(4, 0xffff_0ff1), 0, "debug register 6 by the name of 4");
+    check_eq!(set(4, 0xffff_0ff1), 0, "debug register 6 by its alias 4");
     check_eq!(get(6) as u64, 0xffff_0ff1, "debug register 6");
-    check_eq!(set(7, 0x400), 0, "debug register 7, at rest");
-    check_eq!(set(6, 0xffff_0ff0), 0, "debug register 6, at rest");
+    check_eq!(set(7, 0x400), 0, "debug register 7, reset value");
+    check_eq!(set(6, 0xffff_0ff0), 0, "debug register 6, reset value");
 }
 
 fn nmi() {

@@ -1,4 +1,4 @@
-//! `event_channel_op` and `sched_op`: results. How events arrive is tested by `events`.
+//! Results of `event_channel_op` and `sched_op`. The guest `events` tests the delivery of events.
 
 use kernel::abi::event_channel::{AllocUnbound, BindInterdomain, BindIpi, BindVcpu, BindVirq, Status, op, status};
 use kernel::abi::sched::{self, Poll, RemoteShutdown, Watchdog};
@@ -78,9 +78,9 @@ fn event_channels() {
         }
     }
     let mut nobody = AllocUnbound { domain: DomainId(0x123), ..unbound };
-    check_eq!(event_op(op::ALLOC_UNBOUND, &mut nobody), error::ESRCH, "alloc_unbound for nobody");
+    check_eq!(event_op(op::ALLOC_UNBOUND, &mut nobody), error::ESRCH, "alloc_unbound for a nonexistent domain");
     let mut nobody = BindInterdomain { remote_domain: DomainId(0x123), ..bind };
-    check_eq!(event_op(op::BIND_INTERDOMAIN, &mut nobody), error::ESRCH, "bind_interdomain to nobody");
+    check_eq!(event_op(op::BIND_INTERDOMAIN, &mut nobody), error::ESRCH, "bind_interdomain to a nonexistent domain");
     let mut ipi = BindIpi { vcpu: 0, port: 0 };
     check_eq!(event_op(op::BIND_IPI, &mut ipi), 0, "bind_ipi");
     check_eq!(event_op(op::BIND_VCPU, &mut BindVcpu { port: ipi.port, vcpu: 0 }), error::EINVAL, "bind_vcpu of an IPI");
@@ -117,13 +117,13 @@ fn refused() {
     check_eq!(event_op(op::RESET, &mut { 0u16 }), error::EPERM, "reset of domain 0");
     let mut status = Status { domain: DomainId(0), port: 1, ..zeroed() };
     check_eq!(event_op(op::STATUS, &mut status), error::EPERM, "status of a port of domain 0");
-    // Global VIRQs have nothing to tell an unprivileged guest; binding them is no privilege.
+    // Global VIRQs have no meaning for an unprivileged guest; binding them needs no privilege.
     let mut pirq = [1u32, 0, 0];
     let result = event_op(op::BIND_PIRQ, &mut pirq);
     check!(result == error::EPERM || result == error::EINVAL, "bind_pirq unprivileged: {result}");
 }
 
-/// The call with which sub-operation and argument come in one structure.
+/// The call with the sub-operation and argument in one structure.
 fn old_call() {
     let place = page();
     poke(place, [op::BIND_IPI, 0, 0, 0]);
@@ -149,7 +149,7 @@ fn scheduling() {
         }),
     );
     info.set_pending(1);
-    check_eq!(call!(number::SCHED_OP, sched::op::BLOCK, 0u32), 0, "block with an event pending returns at once");
+    check_eq!(call!(number::SCHED_OP, sched::op::BLOCK, 0u32), 0, "block with an event pending returns immediately");
     check_eq!(info.mask(), 0, "it clears the mask");
     check_eq!(UPCALLS.load(Relaxed), 1, "so the event arrives");
     info.set_mask(1);
@@ -162,7 +162,11 @@ fn scheduling() {
         check_eq!(call!(number::SCHED_OP, op, page()), error::ENOSYS, "sched_op, unknown {op}");
     }
     let remote = RemoteShutdown { domain: DomainId(0x123), _pad: 0, reason: 0 };
-    check_eq!(call!(number::SCHED_OP, sched::op::REMOTE_SHUTDOWN, &remote), error::ESRCH, "remote_shutdown of nobody");
+    check_eq!(
+        call!(number::SCHED_OP, sched::op::REMOTE_SHUTDOWN, &remote),
+        error::ESRCH,
+        "remote_shutdown of a nonexistent domain"
+    );
     if !initial_domain() {
         let remote = RemoteShutdown { domain: DomainId(0), _pad: 0, reason: 0 };
         check_eq!(
@@ -184,10 +188,10 @@ fn polling() {
     let list = page();
     poke(list, [ipi.port; 128]);
     check_eq!(event_op(op::SEND, &mut { ipi.port }), 0, "send");
-    check_eq!(poll(list, 1, 0), 0, "poll of a pending port returns at once");
+    check_eq!(poll(list, 1, 0), 0, "poll of a pending port returns immediately");
     check_eq!(poll(list, 128, 0), 0, "poll of 128 ports");
     check_eq!(poll(list, 129, 0), error::EINVAL, "poll of 129 ports");
-    // The pending bit is the guest's to clear; the time is long gone.
+    // The guest clears the pending bit; the timeout is in the past.
     poke(shared_info() + 2048 + u64::from(ipi.port / 64) * 8, 0u64);
     check_eq!(poll(list, 1, 1), 0, "poll until a time that is past");
     check_eq!(poll(list, 0, 1), 0, "poll of nothing until a time that is past");
@@ -195,7 +199,7 @@ fn polling() {
         check_eq!(poll(bad, 1, 1), error::EFAULT, "poll, list at {bad:#x}");
     }
     poke(list, 0x10_0000u32);
-    check_eq!(poll(list, 1, 1), error::EINVAL, "poll of a port that cannot be");
+    check_eq!(poll(list, 1, 1), error::EINVAL, "poll of an invalid port");
     check_eq!(event_op(op::CLOSE, &mut { ipi.port }), 0, "close");
 }
 
@@ -203,9 +207,9 @@ fn watchdog() {
     let set = |id: u32, timeout: u32| call!(number::SCHED_OP, sched::op::WATCHDOG, &Watchdog { id, timeout });
     let id = set(0, 1000);
     check!(id == 1, "a new watchdog: {id}");
-    check_eq!(set(1, 2000), 0, "put off");
+    check_eq!(set(1, 2000), 0, "postponed");
     check_eq!(set(0, 1000), 2, "another");
-    // Xen answers the low 32 bits of the number only.
+    // Xen returns only the low 32 bits of the number.
     check_eq!(set(0, 1000) as i32, error::ENOSPC as i32, "one too many");
     check_eq!(set(1, 0), 0, "stopped");
     check_eq!(set(2, 0), 0, "stopped");

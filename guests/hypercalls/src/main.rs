@@ -1,4 +1,4 @@
-//! Every hypercall an unprivileged guest may use; see README.md.
+//! Every hypercall that an unprivileged guest may use; see README.md.
 #![no_std]
 #![no_main]
 
@@ -28,10 +28,11 @@ fn main() {
     vcpu::all();
 }
 
-/// Addresses that no hypercall may take: not mapped, the hypervisor's own, not canonical, the last page.
+/// Addresses that every hypercall must refuse: not mapped, the hypervisor's own, not canonical, the
+/// last page.
 const BAD: [u64; 4] = [0x10_0000, 0xffff_8300_0000_0000, 0x8000_0000_0000_0000, 0xffff_ffff_ffff_f000];
 
-/// The call answers each bad address with `EFAULT`.
+/// Checks that the call returns `EFAULT` for each bad address.
 fn faults(what: &str, call: impl Fn(u64) -> i64) {
     for bad in BAD {
         check_eq!(call(bad), error::EFAULT, "{what} with a pointer to {bad:#x}");

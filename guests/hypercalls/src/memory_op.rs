@@ -1,4 +1,5 @@
-//! `memory_op`: reservations, maps and maximums. What exchange does to frames is tested by `page-tables`.
+//! `memory_op`: reservations, maps and maximums. The guest `page-tables` tests the effect of
+//! exchange on frames.
 
 use kernel::abi::memory::{Exchange, Reservation, op};
 use kernel::abi::xen::domid;
@@ -30,7 +31,7 @@ fn counts() {
     check!(gpfn >= 0 || gpfn == error::ENOSYS, "maximum_gpfn {gpfn:#x}");
     for op in [op::CURRENT_RESERVATION, op::MAXIMUM_RESERVATION, op::MAXIMUM_GPFN] {
         faults("counts of memory_op", |bad| call!(number::MEMORY_OP, op, bad));
-        check_eq!(memory_op(op, &0x123u16), error::ESRCH, "memory_op {op} for nobody");
+        check_eq!(memory_op(op, &0x123u16), error::ESRCH, "memory_op {op} for a nonexistent domain");
         if !initial_domain() {
             check_eq!(memory_op(op, &0u16), error::EPERM, "memory_op {op} for domain 0");
         }
@@ -46,12 +47,12 @@ fn maps() {
     check_eq!(end, 0xffff_8040_0000_0000, "end of the M2P");
     check!(highest >= p2m(0), "highest frame of the M2P {highest:#x}");
     faults("machphys_mapping", |bad| call!(number::MEMORY_OP, op::MACHPHYS_MAPPING, bad));
-    // memory_map: the guest's E820, if anybody made one.
+    // memory_map: the guest's E820, if one was set.
     let list = page();
     poke(buffer, [100u64, list]);
     let result = call!(number::MEMORY_OP, op::MEMORY_MAP, buffer);
     if initial_domain() {
-        check_eq!(result, error::ENOSYS, "memory_map of a domain that got none");
+        check_eq!(result, error::ENOSYS, "memory_map of a domain without one");
     } else {
         check!(result == 0 || result == error::ENOSYS, "memory_map: {result}");
         if result == 0 {
@@ -59,16 +60,24 @@ fn maps() {
             check!((1..100).contains(&count), "entries of the memory map: {count}");
             check_eq!(peek::<u32>(list + 16), 1, "the first is RAM");
             poke(buffer, [100u64, crate::BAD[1]]);
-            check_eq!(call!(number::MEMORY_OP, op::MEMORY_MAP, buffer), error::EFAULT, "memory_map into nowhere");
+            check_eq!(
+                call!(number::MEMORY_OP, op::MEMORY_MAP, buffer),
+                error::EFAULT,
+                "memory_map with an unmapped buffer"
+            );
         }
     }
-    // machphys_mfn_list: the M2P's own frames, readable by anyone.
+    // machphys_mfn_list: the M2P's own frames, which every guest may read.
     poke(buffer, [1u64, list, 0]);
     check_eq!(call!(number::MEMORY_OP, op::MACHPHYS_MFN_LIST, buffer), 0, "machphys_mfn_list");
     check_eq!(peek::<u32>(buffer + 16), 1, "extents of the list");
     faults("machphys_mfn_list", |bad| call!(number::MEMORY_OP, op::MACHPHYS_MFN_LIST, bad));
     poke(buffer, [1u64, crate::BAD[1], 0]);
-    check_eq!(call!(number::MEMORY_OP, op::MACHPHYS_MFN_LIST, buffer), error::EFAULT, "machphys_mfn_list into nowhere");
+    check_eq!(
+        call!(number::MEMORY_OP, op::MACHPHYS_MFN_LIST, buffer),
+        error::EFAULT,
+        "machphys_mfn_list with an unmapped list"
+    );
 }
 
 fn reservation(list: u64, count: u64, order: u32) -> Reservation {
@@ -78,25 +87,25 @@ fn reservation(list: u64, count: u64, order: u32) -> Reservation {
 
 fn reservations() {
     for op in [op::INCREASE_RESERVATION, op::DECREASE_RESERVATION, op::POPULATE_PHYSMAP] {
-        // These calls say how far they came, not why they stopped there.
+        // These calls return the number of completed extents, not the reason for stopping.
         for bad in crate::BAD {
             check_eq!(call!(number::MEMORY_OP, op, bad), 0, "memory_op {op} with a pointer to {bad:#x}");
         }
         check_eq!(memory_op(op, &reservation(0, 0, 0)), 0, "memory_op {op} of nothing");
-        check_eq!(memory_op(op, &reservation(crate::BAD[0], 1, 0)), 0, "memory_op {op}, list nowhere");
+        check_eq!(memory_op(op, &reservation(crate::BAD[0], 1, 0)), 0, "memory_op {op}, list unmapped");
         check_eq!(memory_op(op, &reservation(crate::BAD[1], 1, 0)), 0, "memory_op {op}, list in the hypervisor");
         check_eq!(memory_op(op, &reservation(page(), 1, 40)), 0, "memory_op {op}, order 40");
         let count = 1 << 60;
         check_eq!(memory_op(op, &reservation(page(), count, 0)), 0, "memory_op {op}, far too many");
         let mut other = reservation(page(), 1, 0);
         other.domain.0 = 0x123;
-        check_eq!(memory_op(op, &other), 0, "memory_op {op} for nobody");
+        check_eq!(memory_op(op, &other), 0, "memory_op {op} for a nonexistent domain");
         if !initial_domain() {
             other.domain.0 = 0;
             check_eq!(memory_op(op, &other), 0, "memory_op {op} for domain 0");
         }
     }
-    // Give a page back, and take another in its place.
+    // Releases a page, and gets another one in its place.
     let (list, given) = (page(), page());
     let (mfn, pfn) = (mfn_of(given), pfn_of(given));
     let before = memory_op(op::CURRENT_RESERVATION, &domid::SELF);
@@ -126,7 +135,7 @@ fn exchange() {
     check_eq!(memory_op(op::EXCHANGE, &uneven), error::EINVAL, "exchange of one page for two");
     let mut done = base;
     done.exchanged_count = 2;
-    check_eq!(memory_op(op::EXCHANGE, &done), error::EINVAL, "exchange, more done than asked");
+    check_eq!(memory_op(op::EXCHANGE, &done), error::EINVAL, "exchange, more extents done than requested");
     let mut other = base;
     other.output.domain.0 = 0x123;
     check_eq!(memory_op(op::EXCHANGE, &other), error::EINVAL, "exchange with two domains");

@@ -1,4 +1,5 @@
-//! Calls without state: numbers nobody has, versions, multicall, console, and what only a privileged domain may do.
+//! Stateless calls: unassigned numbers, versions, multicall, console, and operations that require
+//! privilege.
 
 use kernel::abi::version::{self, op};
 use kernel::abi::xen::{MulticallEntry, console_io};
@@ -8,11 +9,12 @@ use kernel::{call, check, check_eq};
 
 use crate::faults;
 
-/// A hypercall without the hypercall page; the result and what is left in RDI, RSI, RDX, R10, R8, R9 and RBX.
+/// A hypercall without the hypercall page. Returns the result and the registers RDI, RSI, RDX, R10,
+/// R8, R9 and RBX after it.
 fn direct(op: u64, words: [u64; 6]) -> (i64, [u64; 7]) {
     let mut after = [0; 7];
     let result;
-    // SAFETY: a hypercall changes no memory but what its arguments name.
+    // SAFETY: a hypercall changes only memory that its arguments name.
     unsafe {
         core::arch::asm!(
             "push rbx",
@@ -58,9 +60,9 @@ pub(crate) fn xen_version() {
     let buffer = page();
     let get = |op: u32, at: u64| call!(number::XEN_VERSION, op, at);
     check_eq!(get(op::VERSION, 0), 4 << 16 | 17, "version");
-    check_eq!(get(op::VERSION, 0x10), 4 << 16 | 17, "version takes no pointer");
+    check_eq!(get(op::VERSION, 0x10), 4 << 16 | 17, "version needs no pointer");
     check_eq!(get(op::PAGESIZE, 0), 4096, "pagesize");
-    check_eq!(get(op::PAGESIZE, buffer), error::EINVAL, "pagesize wants a null pointer");
+    check_eq!(get(op::PAGESIZE, buffer), error::EINVAL, "pagesize requires a null pointer");
     check_eq!(get(op::EXTRAVERSION, buffer), 0, "extraversion");
     check!(
         text_at::<{ version::EXTRA_VERSION_LENGTH }>(buffer).is_some_and(|length| length > 1),
@@ -73,14 +75,15 @@ pub(crate) fn xen_version() {
     check!(capabilities.starts_with(b"xen-3.0-x86_64"), "capabilities begin with xen-3.0-x86_64");
     check_eq!(get(op::CHANGESET, buffer), 0, "changeset");
     check_eq!(get(op::PLATFORM_PARAMETERS, buffer), 0, "platform_parameters");
-    check_eq!(peek::<u64>(buffer), 0xffff_8000_0000_0000, "where the hypervisor begins");
+    check_eq!(peek::<u64>(buffer), 0xffff_8000_0000_0000, "start of the hypervisor");
     poke(buffer, 0u64);
     check_eq!(get(op::GET_FEATURES, buffer), 0, "get_features");
     let features: u32 = peek(buffer + 4);
-    // Writable page tables is bit 0 and is said only to auto-translated guests; 4, 5, 6 and 7 are for everyone.
+    // Bit 0, writable page tables, is reported only to auto-translated guests; 4, 5, 6 and 7 to all
+    // guests.
     check_eq!(features & 0xff, 0xf0 & features | 0x60, "features {features:#x}");
     check_eq!(features >> 11 & 1 == 1, initial_domain(), "feature dom0 is for the initial domain");
-    check_eq!(features >> 16 & 3, 2, "features say: directly mapped");
+    check_eq!(features >> 16 & 3, 2, "feature directly mapped");
     poke(buffer, 1u64);
     check_eq!(get(op::GET_FEATURES, buffer), error::EINVAL, "get_features, second group");
     poke(buffer, 0x1000u64);
@@ -114,18 +117,18 @@ fn entry(op: u32, arguments: [u64; 6]) -> MulticallEntry {
     MulticallEntry { operation: u64::from(op), result: 0x77, arguments }
 }
 
-/// `iret` in a multicall is done, ends it, and gives its RAX as the result of both.
+/// `iret` in a multicall is executed, ends it, and returns its RAX as the result of both.
 fn iret_in_a_multicall() {
     let mut calls =
         [entry(number::XEN_VERSION, [0; 6]), entry(number::IRET, [0; 6]), entry(number::XEN_VERSION, [0; 6])];
     let (rax, rcx, r11): (u64, u64, u64);
-    // SAFETY: the frame on the stack returns to the label that follows, with the stack of before.
+    // SAFETY: the frame on the stack returns to the label that follows, with the former stack.
     unsafe {
         core::arch::asm!(
             "mov rax, rsp",
             "push 0xe02b",
             "push rax",
-            // without IF: events stay masked
+            // Without IF: events stay masked.
             "push 2",
             "push 0xe030",
             "lea rax, [rip + 3f]",
@@ -145,10 +148,10 @@ fn iret_in_a_multicall() {
             out("r11") r11,
         );
     }
-    check_eq!((rax, rcx, r11), (0x33, 0x22, 0x11), "registers behind an iret in a multicall");
+    check_eq!((rax, rcx, r11), (0x33, 0x22, 0x11), "registers after an iret in a multicall");
     check_eq!(calls[0].result, 4 << 16 | 17, "the call before an iret in a multicall");
     check_eq!(calls[1].result, 0x33, "an iret in a multicall");
-    check_eq!(calls[2].result, 0x77, "the call behind an iret in a multicall");
+    check_eq!(calls[2].result, 0x77, "the call after an iret in a multicall");
 }
 
 pub(crate) fn multicall() {
@@ -174,7 +177,7 @@ pub(crate) fn multicall() {
     check_eq!(calls[6].result as i64, error::ENOSYS, "a call number beyond 32 bits in a multicall");
     check_eq!(call!(number::MULTICALL, &mut calls, 0u32), 0, "an empty multicall");
     faults("multicall", |bad| call!(number::MULTICALL, bad, 1u32));
-    // 4096 calls in one: preempted on the way, continued, all done.
+    // 4096 calls in one: preempted, continued, all executed.
     let list = kernel::memory::pages(64);
     for at in 0..4096u64 {
         poke(list + at * 64, entry(number::XEN_VERSION, [u64::from(op::PAGESIZE), 0, 0, 0, 0, 0]));
@@ -199,7 +202,7 @@ pub(crate) fn console_io() {
     }
 }
 
-/// Calls that an unprivileged domain is refused.
+/// Calls that are refused for an unprivileged domain.
 pub(crate) fn privileged() {
     if initial_domain() {
         return;
@@ -210,7 +213,7 @@ pub(crate) fn privileged() {
     check_eq!(call!(number::PLATFORM_OP, buffer), error::EPERM, "platform_op");
     poke(buffer, [1u32, 0x15]);
     check_eq!(call!(number::SYSCTL, buffer), error::EPERM, "sysctl");
-    // Pausing oneself, and asking about domain 0.
+    // Pauses this domain, and queries domain 0.
     poke(buffer, [3u32, 0x15, 0x7ff0, 0]);
     let result = call!(number::DOMCTL, buffer);
     check!(result == error::EPERM || result == error::ESRCH, "domctl pausedomain on oneself: {result}");

@@ -1,4 +1,4 @@
-//! Calls on page tables: their arguments. What they do to tables is the business of the guest `page-tables`.
+//! The arguments of calls on page tables. The guest `page-tables` tests their effects on tables.
 
 use kernel::abi::xen::{domid, mmu_command, uvmf, vm_assist, vm_assist_command};
 use kernel::call::{DOMID_SELF, error, number};
@@ -27,7 +27,7 @@ fn mmu_update() {
             poke(list + at * 16, [slot | command, tables::entry_for(target, WRITABLE)]);
         }
     };
-    // 4096 updates of one entry: preempted on the way, continued, all done.
+    // 4096 updates of one entry: preempted, continued, all executed.
     fill(4096, mmu_command::NORMAL_PT_UPDATE);
     check_eq!(update(list, 4096, done, DOMID_SELF), 0, "4096 updates");
     check_eq!(kernel::memory::peek::<u32>(done), 4096, "updates done of 4096");
@@ -104,7 +104,7 @@ fn mmuext_op() {
     check_eq!(tables::extended(mmuext::SET_LDT, list, 8193), error::EINVAL, "LDT, too long");
     check_eq!(tables::extended(mmuext::SET_LDT, 0xffff_8300_0000_0000, 1), error::EINVAL, "LDT in the hypervisor");
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn_of(list), 0), error::EINVAL, "unpin what is not pinned");
-    check_eq!(tables::extended(mmuext::NEW_BASEPTR, mfn_of(list), 0), error::EINVAL, "a root that is none");
+    check_eq!(tables::extended(mmuext::NEW_BASEPTR, mfn_of(list), 0), error::EINVAL, "an invalid root");
     for domain in [0x123u64, u64::from(domid::INVALID)] {
         check_eq!(op(list, 1, done, domain), error::ESRCH, "mmuext_op for domain {domain:#x}");
     }
@@ -128,14 +128,14 @@ fn update_va_mapping() {
     }
     check_eq!(tables::update_va(0xffff_8300_0000_0000, entry, 0), error::EINVAL, "an address of the hypervisor");
     check_eq!(tables::update_va(0x5555_0000_0000, entry, 0), error::EINVAL, "an address without tables");
-    check_eq!(tables::update_va(0x8000_0000_0000_0000, entry, 0), error::EINVAL, "no address");
+    check_eq!(tables::update_va(0x8000_0000_0000_0000, entry, 0), error::EINVAL, "a non-canonical address");
     if !initial_domain() {
         let result = tables::update_va(target, 0xff_ffff_f000 | READABLE, 0);
         check_eq!(result, error::EPERM, "a frame that does not exist");
     }
     let other = |domain: u64| call!(number::UPDATE_VA_MAPPING_OTHERDOMAIN, target, entry, 0u32, domain);
     check_eq!(other(DOMID_SELF), 0, "update_va_mapping_otherdomain for oneself");
-    check_eq!(other(0x123), error::ESRCH, "update_va_mapping_otherdomain for nobody");
+    check_eq!(other(0x123), error::ESRCH, "update_va_mapping_otherdomain for a nonexistent domain");
     if !initial_domain() {
         check_eq!(other(0), error::EPERM, "update_va_mapping_otherdomain for domain 0");
     }

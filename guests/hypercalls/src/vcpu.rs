@@ -33,27 +33,27 @@ fn vcpu_op() {
     check_eq!(runstate.state, 0, "it runs");
     check!(runstate.time[0] > 0, "it has run");
     faults("get_runstate_info", |bad| vcpu_op(op::GET_RUNSTATE_INFO, 0, bad));
-    // An area that is not mapped is accepted: it is written when it can be.
+    // An area that is not mapped is accepted: it is written once it is mapped.
     poke(place, crate::BAD[1]);
     check_eq!(vcpu_op(op::REGISTER_RUNSTATE_MEMORY_AREA, 0, place), error::EFAULT, "runstate area in the hypervisor");
     check_eq!(vcpu_op(op::REGISTER_VCPU_TIME_MEMORY_AREA, 0, place), error::EFAULT, "time area in the hypervisor");
     poke(place, page());
     check_eq!(vcpu_op(op::REGISTER_RUNSTATE_MEMORY_AREA, 0, place), 0, "runstate area");
-    check_eq!(peek::<RunstateInfo>(peek::<u64>(place)).state, 0, "the area is filled at once");
+    check_eq!(peek::<RunstateInfo>(peek::<u64>(place)).state, 0, "the area is filled immediately");
     poke(place, 0u64);
     check_eq!(vcpu_op(op::REGISTER_RUNSTATE_MEMORY_AREA, 0, place), 0, "no runstate area");
     faults("runstate area", |bad| vcpu_op(op::REGISTER_RUNSTATE_MEMORY_AREA, 0, bad));
     faults("time area", |bad| vcpu_op(op::REGISTER_VCPU_TIME_MEMORY_AREA, 0, bad));
     poke(place, page());
     check_eq!(vcpu_op(op::REGISTER_VCPU_TIME_MEMORY_AREA, 0, place), 0, "time area");
-    check!(peek::<u32>(peek::<u64>(place) + 24) != 0, "the area is filled at once");
+    check!(peek::<u32>(peek::<u64>(place) + 24) != 0, "the area is filled immediately");
     poke(place, 0u64);
     check_eq!(vcpu_op(op::REGISTER_VCPU_TIME_MEMORY_AREA, 0, place), 0, "no time area");
     faults("register_vcpu_info", |bad| vcpu_op(op::REGISTER_VCPU_INFO, 0, bad));
     poke(place, [mfn_of(place), 4096 - 32]);
     check_eq!(vcpu_op(op::REGISTER_VCPU_INFO, 0, place), error::ENXIO, "vcpu_info across a page's end");
     poke(place, [0xff_ffff_ffffu64, 0]);
-    check_eq!(vcpu_op(op::REGISTER_VCPU_INFO, 0, place), error::EINVAL, "vcpu_info in no frame");
+    check_eq!(vcpu_op(op::REGISTER_VCPU_INFO, 0, place), error::EINVAL, "vcpu_info in a nonexistent frame");
     let result = vcpu_op(op::GET_PHYSID, 0, place);
     check!(result == error::EINVAL || result == 0 && initial_domain(), "get_physid without a pinned vCPU: {result}");
 }
@@ -74,7 +74,7 @@ fn timers() {
         vcpu_op(op::SET_SINGLESHOT_TIMER, place)
     };
     check_eq!(single(1 << 50, 0), 0, "set_singleshot_timer");
-    // The flag for this error is in the header; Xen 4.17 no longer looks at it.
+    // The flag for this error is in the header; Xen 4.17 ignores it.
     let result = single(1, 1);
     check!(result == error::ETIME || result == 0, "a time that is past, future wanted: {result}");
     check_eq!(single(1, 0), 0, "a time that is past");
@@ -101,7 +101,7 @@ fn grant_table() {
 fn devices() {
     let place = page();
     check_eq!(call!(number::PHYSDEV_OP, 100u32, place), error::ENOSYS, "physdev_op, unknown");
-    // set_iopl and set_iobitmap are for everyone.
+    // set_iopl and set_iobitmap need no privilege.
     poke(place, [1u32, 0]);
     check_eq!(call!(number::PHYSDEV_OP, 6u32, place), 0, "set_iopl 1");
     poke(place, [4u32, 0]);

@@ -1,10 +1,11 @@
-//! Hypercalls: the call itself through the hypercall page, and the few that the shared kernel needs.
+//! Hypercalls: the call itself through the hypercall page, and the few that the shared kernel
+//! needs.
 
 use core::arch::asm;
 
 pub use abi::xen::hypercall as number;
 
-/// The guest's own domain id in calls that take one.
+/// The guest's own domain id in calls with a domain argument.
 pub const DOMID_SELF: u64 = abi::xen::domid::SELF as u64;
 
 /// Error numbers as hypercalls return them: negative.
@@ -13,7 +14,7 @@ pub mod error {
 
     macro_rules! negative {
         ($($name:ident)*) => { $(
-            #[doc = concat!("The return value that means `", stringify!($name), "`.")]
+            #[doc = concat!("The return value for `", stringify!($name), "`.")]
             pub const $name: i64 = -(Errno::$name as i64);
         )* };
     }
@@ -21,12 +22,13 @@ pub mod error {
         ERANGE ENOSYS ENODATA ETIME EOPNOTSUPP);
 }
 
-/// Issues hypercall `op` with `arguments` in the interface's registers; the result is what came back in RAX.
+/// Issues hypercall `op` with `arguments` in the interface's registers. Returns RAX.
 pub fn raw(op: u32, arguments: [u64; 5]) -> i64 {
     let result: i64;
     let [a, b, c, d, e] = arguments;
-    // SAFETY: the hypercall page's entry `op` preserves all but RAX and the argument registers; what the call does to
-    // memory is the business of the check that made it (see the crate's documentation).
+    // SAFETY: the hypercall page's entry `op` preserves all registers except RAX and the argument
+    // registers. The check that makes the call is responsible for its effect on memory (see the
+    // crate's documentation).
     unsafe {
         asm!(
             "shl eax, 5",
@@ -70,11 +72,12 @@ impl<T> Argument for &mut T {
     }
 }
 
-/// `call!(number, argument…)`: a hypercall with up to five arguments, integers or references to structures.
+/// `call!(number, argument…)`: a hypercall with up to five arguments, integers or references to
+/// structures.
 #[macro_export]
 macro_rules! call {
     ($op:expr $(, $argument:expr)* $(,)?) => {
-        // A match, so that temporaries among the arguments live until the call is over.
+        // A match, so that temporaries among the arguments live until the call has returned.
         match [$($crate::call::Argument::word($argument)),*] {
             given => {
                 let mut all = [0u64; 5];
@@ -85,20 +88,20 @@ macro_rules! call {
     };
 }
 
-/// Sets the stack for traps that come from user mode.
+/// Sets the stack for traps from user mode.
 pub fn stack_switch(top: u64) {
     let result = call!(number::STACK_SWITCH, 0xe02bu64, top);
     assert_eq!(result, 0, "stack_switch");
 }
 
-/// Ends the domain: SCHEDOP_shutdown with `reason` (0 is power off).
+/// Ends the domain: SCHEDOP_shutdown with `reason` (0 is power-off).
 pub fn shutdown(reason: u32) -> ! {
     loop {
         let _ = call!(number::SCHED_OP, 2u32, &reason);
     }
 }
 
-/// Gives the CPU away.
+/// Yields the CPU.
 pub fn yield_now() {
     let _ = call!(number::SCHED_OP, 0u32, 0u32);
 }

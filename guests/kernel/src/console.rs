@@ -9,7 +9,7 @@ use abi::console::{ConsoleInterface, OUTPUT_SIZE};
 use crate::call::number;
 use crate::memory::{self, peek, poke};
 
-/// Address of the ring's page; 0: use `console_io`.
+/// Address of the ring's page; 0 selects `console_io`.
 static RING: AtomicU64 = AtomicU64::new(0);
 static PORT: AtomicU64 = AtomicU64::new(0);
 
@@ -53,7 +53,7 @@ pub fn write(bytes: &[u8]) {
     notify();
 }
 
-/// Waits (bounded) until the other side has read all.
+/// Waits for a bounded time until the other side has read all output.
 pub fn flush() {
     let ring = RING.load(Relaxed);
     if ring == 0 {
@@ -67,7 +67,7 @@ pub fn flush() {
     }
 }
 
-/// A line under construction: it goes out in one piece.
+/// A line under construction, which is written as a whole.
 struct Line {
     bytes: [u8; 256],
     used: usize,

@@ -1,17 +1,17 @@
-//! A tree of page tables as large as the guest's memory allows, every entry used: what costs the
-//! hypervisor most to check and to tear down.
+//! A tree of page tables as large as the guest's memory allows, with every entry used: the maximum
+//! validation and teardown work for the hypervisor.
 
 use crate::memory::{PAGE, mfn_of, p2m, page, peek, poke, total_pages};
 use crate::start::VIRT_BASE;
 use crate::tables::{self, PRESENT, READABLE, TABLE, mmuext};
 use crate::{check, check_eq};
 
-/// Entries of a page table.
+/// Number of entries of a page table.
 const ENTRIES: u64 = 512;
 /// `UVMF_INVLPG | UVMF_LOCAL`.
 const FLUSH_PAGE: u64 = 2;
 
-/// A tree that is in memory, pinned or not.
+/// A tree in memory, pinned or not.
 #[derive(Clone, Copy, Debug)]
 pub struct Forest {
     /// Machine frame of its root.
@@ -24,7 +24,7 @@ pub struct Forest {
 struct Window(u64);
 
 impl Window {
-    /// Writes the entries of a table that is to be in frame `mfn`; those from `count` on are empty.
+    /// Writes the entries of a future table in frame `mfn`; those from `count` on are empty.
     fn fill(&self, mfn: u64, count: u64, entry: impl Fn(u64) -> u64) {
         let map = |entry| check_eq!(tables::update_va(self.0, entry, FLUSH_PAGE), 0, "the window shows frame {mfn:#x}");
         map((mfn * PAGE) | TABLE);
@@ -35,7 +35,7 @@ impl Window {
     }
 }
 
-/// The first frame behind what is mapped at the start.
+/// The first frame after those mapped at the start.
 fn first_free() -> u64 {
     let is_mapped = |pfn: &u64| {
         let slot = tables::entry_in(tables::root(), VIRT_BASE + pfn * PAGE, 1);
@@ -45,7 +45,7 @@ fn first_free() -> u64 {
 }
 
 impl Forest {
-    /// Makes a tree of all frames that are not mapped at the start, but for the last `spare` ones.
+    /// Builds a tree of all frames that are not mapped at the start, except the last `spare` ones.
     #[must_use]
     pub fn grow(spare: u64) -> Self {
         let window = Window(page());

@@ -33,7 +33,7 @@ pub fn entry(reference: u32) -> u64 {
     TABLE.load(SeqCst) + u64::from(reference) * 8
 }
 
-/// The flags of an entry, as guest and hypervisor left them.
+/// The current flags of an entry.
 #[must_use]
 pub fn flags(reference: u32) -> u16 {
     peek(entry(reference))
@@ -52,7 +52,7 @@ pub fn end(reference: u32) {
     poke(entry(reference), 0u16);
 }
 
-/// Maps a grant of `domain` at a linear address: handle and bus address, or the status.
+/// Maps a grant of `domain` at a linear address. Returns handle and bus address, or the status.
 pub fn map(domain: u16, reference: u32, address: u64, flags: u32) -> Result<(u32, u64), i16> {
     let flags = flags | map_flags::HOST_MAP;
     let mut map = MapGrantRef { host_address: address, flags, reference, domain: DomainId(domain), ..zeroed() };
@@ -61,7 +61,7 @@ pub fn map(domain: u16, reference: u32, address: u64, flags: u32) -> Result<(u32
     if map.status == 0 { Ok((map.handle, map.device_bus_address)) } else { Err(map.status) }
 }
 
-/// Unmaps what [`map`] has mapped: the status.
+/// Unmaps a mapping of [`map`]. Returns the status.
 pub fn unmap(address: u64, handle: u32) -> i16 {
     let mut unmap = UnmapGrantRef { host_address: address, handle, ..zeroed() };
     let result = grant_op(op::UNMAP_GRANT_REF, &mut unmap);

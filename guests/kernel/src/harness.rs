@@ -1,4 +1,4 @@
-//! Counting checks, and the one line that says how the guest fared.
+//! Counts checks, and prints the one line with the guest's result.
 
 use core::fmt::{self, Debug};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -8,7 +8,7 @@ use crate::{call, console, say};
 static CHECKS: AtomicU32 = AtomicU32::new(0);
 static FAILED: AtomicU32 = AtomicU32::new(0);
 static FIRST_FAILED: AtomicU32 = AtomicU32::new(0);
-const MOST_LINES: u32 = 200;
+const MAX_LINES: u32 = 200;
 
 fn count(good: bool) -> u32 {
     let number = CHECKS.fetch_add(1, Relaxed) + 1;
@@ -21,17 +21,17 @@ fn count(good: bool) -> u32 {
 /// Counts a check; prints a line if it failed.
 pub fn check(good: bool, what: fmt::Arguments<'_>, place: &str, line: u32) -> bool {
     let number = count(good);
-    if !good && FAILED.load(Relaxed) <= MOST_LINES {
+    if !good && FAILED.load(Relaxed) <= MAX_LINES {
         say!("FAIL {number} ({place}:{line}): {what}");
     }
     good
 }
 
-/// Counts a comparison; prints what came and what was due if they differ.
+/// Counts a comparison; prints the actual and the expected value if they differ.
 pub fn check_eq<T: Debug>(good: bool, got: T, due: T, what: fmt::Arguments<'_>, place: &str, line: u32) -> bool {
     let number = count(good);
-    if !good && FAILED.load(Relaxed) <= MOST_LINES {
-        say!("FAIL {number} ({place}:{line}): {what}: got {got:x?}, due {due:x?}");
+    if !good && FAILED.load(Relaxed) <= MAX_LINES {
+        say!("FAIL {number} ({place}:{line}): {what}: got {got:x?}, expected {due:x?}");
     }
     good
 }
@@ -53,7 +53,7 @@ macro_rules! check_eq {
     }};
 }
 
-/// Ends the guest: success if every check held.
+/// Ends the guest with success if every check passed.
 pub fn finish() -> ! {
     let (checks, failed) = (CHECKS.load(Relaxed), FAILED.load(Relaxed));
     say!("checks: {checks}");
@@ -67,13 +67,13 @@ pub fn finish() -> ! {
     end()
 }
 
-/// Ends the guest as one that cannot be run here.
+/// Ends the guest as not applicable here.
 pub fn skip(why: &str) -> ! {
     say!("RESULT: skip: {why}");
     end()
 }
 
-/// Ends the guest as one that went wrong in itself.
+/// Ends the guest with an error of its own.
 pub fn error(why: fmt::Arguments<'_>) -> ! {
     say!("RESULT: error: {why}");
     end()

@@ -1,9 +1,10 @@
-//! What the test guests share: a minimal 64-bit PV kernel.
+//! Common code of the test guests: a minimal 64-bit PV kernel.
 //!
-//! It owns the guest's whole machine: entry, console, traps, page tables, and the counting of checks. A guest is there to
-//! provoke the hypervisor, on purpose and with wrong values, and it trusts nothing but itself; so the wrappers around
-//! hypercalls, instructions and memory are safe functions by decree, and what protects the guest from itself is that a
-//! trap nobody waits for ends it with `RESULT: error`.
+//! It contains the whole kernel of a guest: entry, console, traps, page tables, and counting of
+//! checks. A guest deliberately provokes the hypervisor with invalid values, and trusts only
+//! itself. So the wrappers of hypercalls, instructions and memory accesses are safe functions by
+//! decree. The guest's protection against itself is that an unexpected trap ends it with `RESULT:
+//! error`.
 #![no_std]
 
 pub extern crate abi;
@@ -21,7 +22,7 @@ pub mod time;
 pub mod trap;
 pub mod user;
 
-/// Names the function that runs the guest's checks, of a kernel that has the usual notes.
+/// Defines the function that runs the guest's checks, for a kernel with the usual notes.
 #[macro_export]
 macro_rules! guest {
     ($main:path) => {
@@ -31,11 +32,11 @@ macro_rules! guest {
     };
 }
 
-/// Names the function that runs the guest's checks, of a kernel that brings notes of its own.
+/// Defines the function that runs the guest's checks, for a kernel with notes of its own.
 #[macro_export]
 macro_rules! guest_main {
     ($main:path) => {
-        /// Entry of this guest's checks, called by the shared kernel.
+        /// Entry point of this guest's checks, called by the shared kernel.
         #[unsafe(no_mangle)]
         pub extern "C" fn guest_main() {
             let main: fn() = $main;

@@ -1,4 +1,5 @@
-//! Addresses and memory of the guest: P2M and M2P, start info, shared info, a pool of pages for the checks.
+//! Addresses and memory of the guest: P2M and M2P, start info, shared info, a pool of pages for the
+//! checks.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -11,11 +12,11 @@ use zerocopy::FromZeros;
 use crate::call::number;
 use crate::start::{MAX_VCPUS, VIRT_BASE, start_info_address};
 
-/// Bytes of a page.
+/// Size of a page in bytes.
 pub const PAGE: u64 = 4096;
 /// Virtual address of the machine-to-physical table.
 pub const M2P: u64 = address::MACH2PHYS_START;
-/// First address of the hypervisor's range and the first behind it.
+/// First address of the hypervisor's range, and the first address after it.
 pub const HYPERVISOR: core::ops::Range<u64> = address::HYPERVISOR_START..address::HYPERVISOR_END;
 const POOL_PAGES: usize = 512;
 
@@ -23,7 +24,7 @@ const POOL_PAGES: usize = 512;
 #[repr(C, align(4096))]
 pub struct Page(core::cell::UnsafeCell<[u64; 512]>);
 
-// SAFETY: pages are read and written with `peek` and `poke` only, which are volatile.
+// SAFETY: pages are accessed only with `peek` and `poke`, which are volatile.
 unsafe impl Sync for Page {}
 
 impl Page {
@@ -49,7 +50,8 @@ static VCPU_INFO: [AtomicU64; MAX_VCPUS] = [const { AtomicU64::new(0) }; MAX_VCP
 /// Reads a value at a virtual address.
 #[must_use]
 pub fn peek<T: Copy>(address: u64) -> T {
-    // SAFETY: by decree (crate documentation): the check says what is there, and a wrong address traps.
+    // SAFETY: by decree (crate documentation): the check knows the memory at the address, and a
+    // wrong address traps.
     unsafe { core::ptr::read_volatile(address as *const T) }
 }
 
@@ -59,13 +61,14 @@ pub fn poke<T: Copy>(address: u64, value: T) {
     unsafe { core::ptr::write_volatile(address as *mut T, value) }
 }
 
-/// Takes a page out of the pool: zeroed, mapped writable at the address returned; never given back.
+/// Takes a zeroed page out of the pool, mapped writable at the returned address. It is never
+/// returned.
 #[must_use]
 pub fn page() -> u64 {
     pages(1)
 }
 
-/// Takes `count` pages that follow each other out of the pool.
+/// Takes `count` contiguous pages out of the pool.
 #[must_use]
 pub fn pages(count: usize) -> u64 {
     let first = POOL_NEXT.fetch_add(count, Relaxed);
@@ -91,7 +94,7 @@ pub fn initial_domain() -> bool {
     start_info().flags & sif::INITDOMAIN != 0
 }
 
-/// Frames the domain got at start.
+/// Number of frames that the domain has at start.
 #[must_use]
 pub fn total_pages() -> u64 {
     start_info().page_count
@@ -102,11 +105,11 @@ pub fn total_pages() -> u64 {
 pub fn command_line() -> &'static [u8] {
     let start = start_info_address() + offset_of!(StartInfo, command_line) as u64;
     let length = (0..1023).find(|&at| peek::<u8>(start + at) == 0).unwrap_or(1023);
-    // SAFETY: these bytes belong to the start info, which nobody writes after start.
+    // SAFETY: these bytes belong to the start info, which nothing writes after start.
     unsafe { core::slice::from_raw_parts(start as *const u8, length as usize) }
 }
 
-/// The value behind `key=` on the command line, as a number.
+/// The value after `key=` on the command line, as a number.
 #[must_use]
 pub fn argument(key: &str) -> Option<u64> {
     command_line().split(|&byte| byte == b' ').find_map(|word| {
@@ -121,25 +124,25 @@ pub fn p2m(pfn: u64) -> u64 {
     peek(peek::<u64>(start_info_address() + offset_of!(StartInfo, mfn_list) as u64) + pfn * 8)
 }
 
-/// Pseudo-physical frame of machine frame `mfn`, by the hypervisor's table.
+/// Pseudo-physical frame of machine frame `mfn`, according to the M2P.
 #[must_use]
 pub fn m2p(mfn: u64) -> u64 {
     peek(M2P + mfn * 8)
 }
 
-/// Pseudo-physical frame behind an address of the initial mapping.
+/// Pseudo-physical frame at an address of the initial mapping.
 #[must_use]
 pub fn pfn_of(address: u64) -> u64 {
     (address - VIRT_BASE) / PAGE
 }
 
-/// Machine frame behind an address of the initial mapping.
+/// Machine frame at an address of the initial mapping.
 #[must_use]
 pub fn mfn_of(address: u64) -> u64 {
     p2m(pfn_of(address))
 }
 
-/// Machine address behind an address of the initial mapping.
+/// Machine address of an address of the initial mapping.
 #[must_use]
 pub fn machine_of(address: u64) -> u64 {
     mfn_of(address) * PAGE + address % PAGE
@@ -151,7 +154,7 @@ pub fn address_of(mfn: u64) -> u64 {
     VIRT_BASE + m2p(mfn) * PAGE
 }
 
-/// Maps the shared info over a page of the kernel's own.
+/// Maps the shared info in place of a page of the kernel.
 pub(crate) fn map_shared_info() {
     let machine = start_info().shared_info;
     let entry = machine | 0x67;
@@ -162,7 +165,8 @@ pub(crate) fn map_shared_info() {
     }
 }
 
-/// Masks all event channels, so that a console's or store's do not mix with those of the checks.
+/// Masks all event channels, so that events of the console and the store do not interfere with the
+/// checks.
 pub(crate) fn mask_events() {
     for word in 0..64 {
         poke(SHARED_INFO.address() + offset_of!(SharedInfo, event_mask) as u64 + word * 8, u64::MAX);
@@ -175,7 +179,7 @@ pub fn shared_info() -> u64 {
     SHARED_INFO.address()
 }
 
-/// Tells the kernel that the vCPU's info has been placed elsewhere.
+/// Sets the address of a vCPU's `vcpu_info` after it has been moved.
 pub fn set_vcpu_info(vcpu: usize, address: u64) {
     VCPU_INFO[vcpu].store(address, Relaxed);
 }

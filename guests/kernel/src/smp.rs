@@ -1,4 +1,4 @@
-//! More vCPUs: bring one up to run a function.
+//! Starting further vCPUs with a function.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -13,14 +13,15 @@ use crate::trap::{self, CS64, EVENT, FAILSAFE, SS, SYSCALL};
 
 static ENTRIES: [AtomicU64; MAX_VCPUS] = [const { AtomicU64::new(0) }; MAX_VCPUS];
 
-/// The state in which `vcpu` runs `main` on its stack, with the shared kernel's traps, events masked.
+/// A context in which `vcpu` runs `main` on its stack, with the shared kernel's traps and events
+/// masked.
 #[must_use]
 pub fn context(vcpu: usize, main: fn()) -> VcpuGuestContext {
     ENTRIES[vcpu].store(main as usize as u64, SeqCst);
     let mut context: VcpuGuestContext = zeroed();
     context.flags = vgcf::IN_KERNEL | vgcf::SYSCALL_DISABLES_EVENTS;
     context.user_regs.rip = first as *const () as u64;
-    // As if called: the stack pointer is 8 below a multiple of 16.
+    // As after a call: the stack pointer is 8 below a multiple of 16.
     context.user_regs.rsp = stack_top(vcpu) - 8;
     context.user_regs.cs = CS64 as u16;
     context.user_regs.ss = SS as u16;
@@ -37,7 +38,7 @@ pub fn context(vcpu: usize, main: fn()) -> VcpuGuestContext {
     context
 }
 
-/// `VCPUOP_initialise` and, if that went well, `VCPUOP_up`; the first result that is not 0.
+/// `VCPUOP_initialise` and, if it succeeds, `VCPUOP_up`. Returns the first nonzero result.
 pub fn start(vcpu: usize, main: fn()) -> i64 {
     let place = pages(2);
     poke(place, context(vcpu, main));
@@ -47,7 +48,7 @@ pub fn start(vcpu: usize, main: fn()) -> i64 {
     }
 }
 
-/// Takes the calling vCPU down; returns when another vCPU brings it up again.
+/// Takes the calling vCPU down. Returns when another vCPU brings it up again.
 pub fn down() {
     let _ = crate::call!(number::VCPU_OP, op::DOWN, vcpu(), 0u32);
 }
@@ -55,7 +56,7 @@ pub fn down() {
 extern "C" fn first() -> ! {
     crate::memory::vcpu_info(vcpu()).set_mask(1);
     let main = ENTRIES[vcpu()].load(SeqCst) as usize;
-    // SAFETY: `context` stored it, and stores nothing but values of this type.
+    // SAFETY: only `context` stores this value, which is of this type.
     let main: fn() = unsafe { core::mem::transmute(main) };
     main();
     loop {

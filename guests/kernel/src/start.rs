@@ -1,8 +1,8 @@
-//! Entry: the ELF notes (or the text that kernels had before them), the first instructions, and
-//! what the hypervisor handed over.
+//! Entry: the ELF notes (or the text of older kernels), the first instructions, and the state
+//! passed by the hypervisor.
 //!
-//! `_start` gets the start info's address in RSI on a stack of the hypervisor's choosing; it keeps both for the checks
-//! and goes on with a stack of its own.
+//! `_start` gets the start info's address in RSI, on a stack chosen by the hypervisor. It saves
+//! both for the checks and switches to its own stack.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -10,9 +10,9 @@ use crate::{call, console, harness, memory, trap};
 
 /// Virtual address of pseudo-physical frame 0, as in the `VIRT_BASE` note.
 pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
-/// Bytes of each vCPU's stack; also its alignment.
+/// Size of each vCPU's stack in bytes; also its alignment.
 pub const STACK_SIZE: usize = 0x1_0000;
-/// vCPUs that the shared kernel has stacks for.
+/// Number of vCPUs for which the shared kernel has stacks.
 pub const MAX_VCPUS: usize = 8;
 
 /// The ELF note of type `$type` with the 64-bit value `$value`.
@@ -46,9 +46,9 @@ macro_rules! note_text {
     };
 }
 
-/// The notes that every guest has which is not a test of others: guest OS, its version, the
-/// interface's version, virtual base, offset of the file's addresses, hypercall page, features by
-/// name and by bit, page-table flavour, loader.
+/// The notes of every guest that does not test notes: guest OS, its version, the interface's
+/// version, virtual base, offset of the file's addresses, hypercall page, features by name and by
+/// bit, page-table flavour, loader.
 #[macro_export]
 macro_rules! usual_notes {
     () => {
@@ -62,7 +62,7 @@ macro_rules! usual_notes {
         $crate::note_quad!(17, 0x8801);
         $crate::note_text!(9, "yes");
         $crate::note_text!(8, "generic");
-        // L1_MFN_VALID: an entry is a machine frame when the present bit is set.
+        // L1_MFN_VALID: an entry contains a machine frame when the present bit is set.
         core::arch::global_asm!(
             ".pushsection .note.Xen,\"a\",@note",
             ".balign 4",
@@ -74,8 +74,8 @@ macro_rules! usual_notes {
     };
 }
 
-/// What a kernel from before there were notes says instead, with the hypercall page as the linker
-/// script places it.
+/// The text with which kernels before ELF notes declared the same; the linker script places the
+/// hypercall page.
 #[macro_export]
 macro_rules! legacy_text {
     () => {
@@ -108,11 +108,11 @@ core::arch::global_asm!(
     first = sym first,
 );
 
-/// One stack per vCPU; the vCPU's number follows from the stack pointer.
+/// One stack per vCPU. The vCPU's number is derived from the stack pointer.
 #[repr(C, align(65536))]
 pub struct Stacks(core::cell::UnsafeCell<[[u8; STACK_SIZE]; MAX_VCPUS]>);
 
-// SAFETY: each vCPU touches only its own stack, and through RSP only.
+// SAFETY: each vCPU uses only its own stack, and only through RSP.
 unsafe impl Sync for Stacks {}
 
 static STACKS: Stacks = Stacks(core::cell::UnsafeCell::new([[0; STACK_SIZE]; MAX_VCPUS]));
@@ -131,22 +131,23 @@ pub fn stack_top(vcpu: usize) -> u64 {
     STACKS.0.get() as u64 + ((vcpu + 1) * STACK_SIZE) as u64
 }
 
-/// Top of the part of a vCPU's stack that traps from user mode use, while [`crate::user::run`] holds the rest.
+/// Top of the part of a vCPU's stack for traps from user mode, while [`crate::user::run`] uses the
+/// rest.
 #[must_use]
 pub fn trap_stack_top(vcpu: usize) -> u64 {
     stack_top(vcpu) - STACK_SIZE as u64 / 2
 }
 
-/// Which vCPU runs this: from the stack pointer.
+/// The number of the current vCPU, from the stack pointer.
 #[must_use]
 pub fn vcpu() -> usize {
     let here: u64;
-    // SAFETY: reads RSP only.
+    // SAFETY: only reads RSP.
     unsafe { core::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags)) };
     ((here - STACKS.0.get() as u64) / STACK_SIZE as u64) as usize
 }
 
-/// Address of the start info, as handed over in RSI.
+/// Address of the start info, as passed in RSI.
 #[must_use]
 pub fn start_info_address() -> u64 {
     START_INFO.load(Relaxed)

@@ -1,4 +1,5 @@
-//! Page tables by direct paging: find entries, build trees, and the hypercalls that change them.
+//! Page tables with direct paging: finding entries, building trees, and the hypercalls that change
+//! them.
 
 pub use abi::xen::mmuext;
 use abi::xen::{MmuUpdate, MmuextOp};
@@ -10,7 +11,7 @@ use crate::memory::{PAGE, address_of, mfn_of, peek, start_info};
 pub const PRESENT: u64 = 1;
 /// Writable.
 pub const WRITE: u64 = 2;
-/// Reachable from ring 3.
+/// Accessible to ring 3.
 pub const USER: u64 = 4;
 /// Accessed.
 pub const ACCESSED: u64 = 0x20;
@@ -42,7 +43,8 @@ pub fn extended(command: u32, argument: u64, second: u64) -> i64 {
     crate::call!(number::MMUEXT_OP, &operation(command, argument, second), 1u32, 0u64, DOMID_SELF)
 }
 
-/// Several `mmuext_op`s on the guest itself; the result and how many were done.
+/// Several `mmuext_op`s on the guest itself. Returns the result and the number of completed
+/// operations.
 pub fn extended_batch(ops: &[MmuextOp]) -> (i64, u32) {
     let mut done = u32::MAX;
     let result = crate::call!(number::MMUEXT_OP, ops.as_ptr() as u64, ops.len(), &mut done, DOMID_SELF);
@@ -54,7 +56,8 @@ pub fn update(pointer: u64, value: u64) -> i64 {
     update_batch(&[MmuUpdate { pointer, value }]).0
 }
 
-/// Several `mmu_update`s on the guest itself; the result and how many were done.
+/// Several `mmu_update`s on the guest itself. Returns the result and the number of completed
+/// updates.
 pub fn update_batch(updates: &[MmuUpdate]) -> (i64, u32) {
     let mut done = u32::MAX;
     let result = crate::call!(number::MMU_UPDATE, updates.as_ptr() as u64, updates.len(), &mut done, DOMID_SELF);
@@ -72,7 +75,8 @@ pub fn root() -> u64 {
     start_info().page_table_base
 }
 
-/// Address of the entry of level `level` (4 to 1) that maps `address` in the tree at `root`, if the levels above exist.
+/// Address of the entry of level `level` (4 to 1) that maps `address` in the tree at `root`, if the
+/// levels above exist.
 #[must_use]
 pub fn entry_in(root: u64, address: u64, level: u32) -> Option<u64> {
     let mut table = root;
@@ -91,10 +95,10 @@ pub fn entry_in(root: u64, address: u64, level: u32) -> Option<u64> {
     }
 }
 
-/// Address of the entry of level `level` for `address` in the tree of the start.
+/// Address of the entry of level `level` for `address` in the initial tree.
 #[must_use]
 pub fn entry(address: u64, level: u32) -> u64 {
-    entry_in(root(), address, level).expect("mapped by the tables of the start")
+    entry_in(root(), address, level).expect("mapped by the initial tables")
 }
 
 /// Machine address of that entry.

@@ -5,7 +5,7 @@ use abi::xen::VcpuTimeInfo;
 use crate::memory::{peek, vcpu_info};
 use crate::start::vcpu;
 
-/// The time-stamp counter, read behind everything that came before.
+/// The time-stamp counter, read after all earlier instructions.
 #[must_use]
 pub fn tsc() -> u64 {
     let (low, high): (u32, u32);
@@ -14,7 +14,7 @@ pub fn tsc() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Nanoseconds by `info` at counter value `tsc`.
+/// System time in nanoseconds according to `info` at counter value `tsc`.
 #[must_use]
 pub fn convert(info: &VcpuTimeInfo, tsc: u64) -> u64 {
     let delta = tsc.wrapping_sub(info.tsc_timestamp);

@@ -1,8 +1,9 @@
-//! Traps: the table, the entries, and how a check provokes a trap and looks at it afterwards.
+//! Traps: the table, the entries, and how a check provokes and inspects a trap.
 //!
-//! Each vector has an entry that turns the hypervisor's frame into a [`Frame`] and returns with the `iret` hypercall.
-//! A check arms a vCPU with [`attempt!`]: the next trap from kernel mode is recorded and execution goes on behind the
-//! instruction. A trap that nobody waits for ends the guest with an error. Traps from user mode end [`crate::user::run`].
+//! Each vector has an entry that converts the hypervisor's frame to a [`Frame`] and returns with
+//! the `iret` hypercall. A check arms a vCPU with [`attempt!`]: the next trap from kernel mode is
+//! recorded, and execution continues after the instruction. An unexpected trap ends the guest with
+//! an error. Traps from user mode end [`crate::user::run`].
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -20,20 +21,20 @@ pub const CS32: u64 = 0xe023;
 /// Selector of stack and data, as loaded.
 pub const SS: u64 = 0xe02b;
 
-/// Number that stands for the event callback in [`Frame::vector`].
+/// Value of [`Frame::vector`] for the event callback.
 pub const EVENT: u64 = 0x100;
-/// Number that stands for the failsafe callback.
+/// Value of [`Frame::vector`] for the failsafe callback.
 pub const FAILSAFE: u64 = 0x101;
-/// Number that stands for the system-call callback.
+/// Value of [`Frame::vector`] for the system-call callback.
 pub const SYSCALL: u64 = 0x102;
-/// Number that stands for the system-call callback of 32-bit code.
+/// Value of [`Frame::vector`] for the system-call callback of 32-bit code.
 pub const SYSCALL32: u64 = 0x103;
-/// Number that stands for the sysenter callback.
+/// Value of [`Frame::vector`] for the sysenter callback.
 pub const SYSENTER: u64 = 0x104;
-/// Number that stands for the NMI callback.
+/// Value of [`Frame::vector`] for the NMI callback.
 pub const NMI: u64 = 0x105;
 
-/// Registers of the interrupted code and what the hypervisor said about the trap.
+/// Registers of the interrupted code and the hypervisor's information about the trap.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(missing_docs, reason = "registers")]
@@ -65,7 +66,7 @@ pub struct Frame {
 /// A recorded trap.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trap {
-    /// The frame, as the hypervisor built it.
+    /// The frame as built by the hypervisor.
     pub frame: Frame,
     /// `vcpu_info.arch.cr2` at the handler's start.
     pub cr2: u64,
@@ -73,39 +74,40 @@ pub struct Trap {
     pub mask: u8,
     /// Address just above the frame's last word.
     pub top: u64,
-    /// Where [`attempt!`] goes on: the address behind its last instruction.
+    /// Address at which [`attempt!`] continues, after its last instruction.
     pub resume: u64,
 }
 
 struct PerVcpu {
-    /// Where to go on after a trap from kernel mode; 0: no trap is waited for.
+    /// Address at which to continue after a trap from kernel mode; 0 if no trap is expected.
     resume: AtomicU64,
     /// The last trap.
     last: core::cell::UnsafeCell<Trap>,
     count: AtomicU64,
 }
 
-// SAFETY: `last` is touched by its own vCPU only.
+// SAFETY: only the vCPU itself accesses `last`.
 unsafe impl Sync for PerVcpu {}
 
 static STATE: [PerVcpu; MAX_VCPUS] = [const {
     PerVcpu {
         resume: AtomicU64::new(0),
-        // SAFETY: all fields are integers, for which zero bytes are a value.
+        // SAFETY: all fields are integers, for which zero bytes are valid.
         last: core::cell::UnsafeCell::new(unsafe { core::mem::zeroed() }),
         count: AtomicU64::new(0),
     }
 }; MAX_VCPUS];
 
-/// Data segment selectors that the failsafe callback's frame carried: DS, ES, FS, GS.
+/// Data segment selectors in the failsafe callback's frame: DS, ES, FS, GS.
 pub static FAILSAFE_SEGMENTS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 static HOOKS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 core::arch::global_asm!(
     ".pushsection .text",
     ".globl trap_entries, entry_event, entry_failsafe, entry_syscall, entry_syscall32, entry_sysenter, entry_nmi",
-    // One entry of 16 bytes per vector. Entered with RCX, R11, [error code], RIP, CS, RFLAGS, RSP, SS on the stack;
-    // goes on with vector, error code (or 0), RIP and so on there and RCX and R11 in their registers.
+    // One entry of 16 bytes per vector. Entered with RCX, R11, [error code], RIP, CS, RFLAGS, RSP,
+    // SS on the stack. Continues with vector, error code (or 0), RIP and so on there, and RCX and
+    // R11 in their registers.
     ".balign 16",
     "trap_entries:",
     ".set trap_vector, 0",
@@ -184,7 +186,8 @@ core::arch::global_asm!(
     "and rsp, -16",
     "call {handler}",
     "mov rsp, rbx",
-    // Leaves a `Frame` at RSP for the interrupted code; the error code's place holds the flags of the iret call.
+    // Restores the `Frame` at RSP for the interrupted code. Its error code field contains the flags
+    // of the iret call.
     ".globl trap_leave",
     "trap_leave:",
     "pop r15",
@@ -234,7 +237,7 @@ pub fn entry(vector: u64) -> u64 {
     }
 }
 
-/// A trap table entry that leads to the shared kernel's handler.
+/// A trap table entry for the shared kernel's handler.
 #[must_use]
 pub fn shared(vector: u8, flags: u8) -> TrapInfo {
     TrapInfo { vector, flags, code_selector: CS64 as u16, _pad: 0, address: entry(u64::from(vector)) }
@@ -253,7 +256,7 @@ pub fn register_callback(kind: u16, flags: u16, address: u64) -> i64 {
     crate::call!(number::CALLBACK_OP, callback::op::REGISTER, &register)
 }
 
-/// The shared kernel's table: all vectors, masked, open to everyone for 3, 4 and 0x80.
+/// Sets the shared kernel's table: all vectors, masked; 3, 4 and 0x80 are available to user mode.
 pub(crate) fn start() {
     let mut table = [zeroed::<TrapInfo>(); 257];
     for vector in 0..=255u8 {
@@ -266,10 +269,11 @@ pub(crate) fn start() {
     assert_eq!(register_callback(2, 1, entry(SYSCALL)), 0, "syscall callback");
 }
 
-/// A function that wants to see traps first; true: it has dealt with the trap, which is left as the frame says.
+/// A function that inspects traps first. It returns true if it has handled the trap, which then
+/// returns with the frame.
 pub type Hook = fn(&mut Frame) -> bool;
 
-/// Has `hook` called for events (`events`) or for all other traps, or nobody.
+/// Sets or clears the hook for events (`events`) or for all other traps.
 pub fn set_hook(events: bool, hook: Option<Hook>) {
     HOOKS[usize::from(events)].store(hook.map_or(0, |hook| hook as usize as u64), Relaxed);
 }
@@ -284,11 +288,11 @@ extern "C" fn handler(frame: &mut Frame) {
         top: core::ptr::from_mut(frame) as u64 + size_of::<Frame>() as u64,
         resume: state.resume.load(Relaxed),
     };
-    // The error code's place holds the flags of the iret call that ends the trap.
+    // The error code field contains the flags of the iret call that ends the trap.
     frame.error = 0;
     let hook = HOOKS[usize::from(frame.vector == EVENT)].load(Relaxed);
     if hook != 0 {
-        // SAFETY: `set_hook` stored it, and stores nothing but 0 and values of this type.
+        // SAFETY: only `set_hook` stores this value, which is 0 or of this type.
         let hook: Hook = unsafe { core::mem::transmute(hook as usize) };
         if hook(frame) {
             return;
@@ -308,42 +312,43 @@ extern "C" fn handler(frame: &mut Frame) {
         ));
     }
     frame.rip = resume;
-    // A single step shall be one.
+    // Single-step only one instruction.
     frame.rflags &= !0x100;
 }
 
-/// Where the next trap of this vCPU shall resume; for [`attempt!`].
+/// Slot for the address at which the next trap of this vCPU continues; for [`attempt!`].
 #[must_use]
 pub fn resume_slot() -> *mut u64 {
     STATE[vcpu()].resume.as_ptr()
 }
 
-/// The trap that came since `before` ([`count`]), if one came; disarms the vCPU.
+/// The trap since `before` ([`count`]), if there was one. Disarms the vCPU.
 #[must_use]
 pub fn taken(before: u64) -> Option<Trap> {
     let state = &STATE[vcpu()];
     state.resume.store(0, Relaxed);
-    // SAFETY: this vCPU's own cell, read while no trap is on its way.
+    // SAFETY: this vCPU's own cell, read while no trap is in progress.
     (state.count.load(Relaxed) != before).then(|| unsafe { *state.last.get() })
 }
 
-/// Traps that this vCPU has had.
+/// Number of traps of this vCPU.
 #[must_use]
 pub fn count() -> u64 {
     STATE[vcpu()].count.load(Relaxed)
 }
 
-/// `attempt!("instruction", …; operands…)`: runs instructions of which one may trap and returns the trap, if one came.
+/// `attempt!("instruction", …; operands…)`: runs instructions of which one may trap, and returns
+/// the trap, if there was one.
 ///
-/// After a trap, execution goes on behind the last instruction. R14 is not for use by the instructions; label 7771 marks
-/// their begin and 7772 their end.
+/// After a trap, execution continues after the last instruction. The instructions must not use R14.
+/// Labels 7771 and 7772 mark their start and end.
 #[macro_export]
 macro_rules! attempt {
     ($($line:expr),+ $(; $($operand:tt)*)?) => {{
         let before = $crate::trap::count();
         #[allow(unused_unsafe, clippy::undocumented_unsafe_blocks, reason = "by decree: see the crate's documentation")]
-        // SAFETY: by decree (crate documentation): the handler brings execution behind the instructions, and the
-        // operands name what they change.
+        // SAFETY: by decree (crate documentation): the handler continues execution after the
+        // instructions, and the operands declare their effects.
         unsafe {
             core::arch::asm!(
                 "lea r14, [rip + 7772f]",

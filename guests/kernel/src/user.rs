@@ -1,4 +1,4 @@
-//! User mode: run a few instructions in a user address space and come back with the trap that ended them.
+//! User mode: runs a few instructions in a user address space and returns the trap that ended them.
 
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,10 +8,10 @@ use crate::start::{MAX_VCPUS, vcpu};
 use crate::tables;
 use crate::trap::{CS64, Frame, SS, Trap};
 
-/// Kernel stack pointer of a vCPU that is inside [`run`]; 0: it is not.
+/// Kernel stack pointer of a vCPU inside [`run`]; otherwise 0.
 static SAVED: [AtomicU64; MAX_VCPUS] = [const { AtomicU64::new(0) }; MAX_VCPUS];
 
-/// First address of a [`Space`], which is as long as one last-level table maps.
+/// First address of a [`Space`], which has the size mapped by one last-level table.
 pub const BASE: u64 = 0x40_0000;
 
 /// A user address space of one table per level, for the 2 MiB at [`BASE`].
@@ -24,7 +24,8 @@ pub struct Space {
 }
 
 impl Space {
-    /// Builds the tables with the pages `entries` from [`BASE`] on, pins the root and makes it the user root of this vCPU.
+    /// Builds the tables with the pages `entries` from [`BASE`] on, pins the root and sets it as
+    /// the user root of this vCPU.
     #[must_use]
     pub fn new(entries: &[u64]) -> Self {
         let tables: [u64; 4] = core::array::from_fn(|_| page());
@@ -57,8 +58,8 @@ pub fn frame(rip: u64, rsp: u64) -> Frame {
     Frame { rip, rsp, cs: CS64, ss: SS, rflags: 0x202, ..Frame::default() }
 }
 
-/// Lets user code run from `frame` until it traps. The vCPU needs a user page-table root and as stack
-/// for its traps one inside its [`crate::start::trap_stack_top`].
+/// Runs user code from `frame` until it traps. The vCPU needs a user page-table root, and its stack
+/// for traps must be inside its [`crate::start::trap_stack_top`].
 pub fn run(frame: &Frame) -> Trap {
     let before = crate::trap::count();
     // SAFETY: by decree (crate documentation); `enter` keeps the calling convention.
@@ -66,10 +67,11 @@ pub fn run(frame: &Frame) -> Trap {
     crate::trap::taken(before).expect("user mode ends with a trap")
 }
 
-/// Saves the callee's registers and the stack pointer in `slot`, then leaves for `frame`.
+/// Saves the callee-saved registers and the stack pointer in `slot`, then returns to `frame`.
 ///
 /// # Safety
-/// `frame` describes user code; the trap that ends it goes through [`leave`].
+///
+/// `frame` must describe user code. The trap that ends it must go through [`leave`].
 #[unsafe(naked)]
 unsafe extern "C" fn enter(slot: *mut u64, frame: *const Frame) {
     naked_asm!(
@@ -80,7 +82,7 @@ unsafe extern "C" fn enter(slot: *mut u64, frame: *const Frame) {
         "push r14",
         "push r15",
         "mov [rdi], rsp",
-        // The frame goes onto the stack, where `trap_leave` wants it.
+        // The frame is copied to the stack for `trap_leave`.
         "sub rsp, {size}",
         "mov rdi, rsp",
         "mov ecx, {size} / 8",
@@ -99,7 +101,7 @@ pub(crate) fn leave(record: &Trap) {
             record.frame.vector, record.frame.rip, record.frame.error, record.cr2
         ));
     }
-    // SAFETY: `saved` is the stack of `enter` on this vCPU, which waits for exactly this.
+    // SAFETY: `saved` is the stack of `enter` on this vCPU, which expects this return.
     unsafe {
         core::arch::asm!(
             "mov rsp, {saved}",

@@ -1,4 +1,4 @@
-//! A quiet guest in bad company; see README.md.
+//! A well-behaved guest beside hostile ones; see README.md.
 #![no_std]
 #![no_main]
 
@@ -39,7 +39,8 @@ fn main() {
     }
     say!("of 200 timers {prompt} came less than 10 ms late, {late} more than 100 ms, the latest {latest} ns");
     check!(late < 50, "{late} of 200 timers came more than 100 ms late");
-    // A second of work takes no longer than its share of the CPU allows: three guests, and room for an emulator's moods.
+    // A second of work takes no longer than its share of the CPU allows: three guests, with
+    // tolerance for an emulator.
     let runstate = || {
         let place = page();
         check_eq!(call!(number::VCPU_OP, vcpu::op::GET_RUNSTATE_INFO, 0u32, place), 0, "runstate");
@@ -58,7 +59,7 @@ fn main() {
     let took = time::now() - start;
     say!("a second of work took {took} ns");
     check!(took < 10_000 * MILLISECOND, "a second of work took {took} ns");
-    check!(sum > 0 && (0..64 * 512u64).all(|at| peek::<u64>(memory + at * 8) == at), "the memory is as it was");
+    check!(sum > 0 && (0..64 * 512u64).all(|at| peek::<u64>(memory + at * 8) == at), "the memory is unchanged");
 }
 
 fn runstate_time(info: &RunstateInfo) -> u64 {

@@ -1,4 +1,4 @@
-//! NMIs while a code segment is away; see README.md. The machine gets them all the time (`nmi` in
+//! NMIs while a code segment is removed; see README.md. The machine gets NMIs frequently (`nmi` in
 //! the manifest).
 #![no_std]
 #![no_main]
@@ -16,13 +16,13 @@ use kernel::{call, check, check_eq, say, smp, time};
 
 kernel::guest!(main);
 
-/// 64-bit code of ring 3, present and not.
+/// 64-bit code of ring 3, present and not present.
 const PRESENT: u64 = 0x00af_fa00_0000_ffff;
 const AWAY: u64 = PRESENT & !(1 << 47);
-/// Entry of the GDT that the process runs in.
+/// GDT entry of the process's code segment.
 const ENTRY: u64 = 9;
 const SELECTOR: u64 = ENTRY << 3 | 3;
-/// How often the descriptor goes away.
+/// Number of times that the descriptor is removed.
 const ROUNDS: u64 = 100;
 
 global_asm!(
@@ -30,7 +30,7 @@ global_asm!(
     ".balign 4096",
     ".globl counting",
     "counting:",
-    // Registers that a hypervisor which goes on elsewhere might mix up.
+    // Register values that a hypervisor would corrupt if it continued at the wrong place.
     "2: inc qword ptr [rdi]",
     "inc rax",
     "jmp 2b",
@@ -42,12 +42,12 @@ unsafe extern "C" {
     static counting: u8;
 }
 
-/// Where the process counts, as the kernel sees it.
+/// Address of the process's counter in the kernel's mapping.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 static GDT: AtomicU64 = AtomicU64::new(0);
-/// vCPU 1 has loaded the GDT: from then on its descriptors can be changed one by one.
+/// vCPU 1 has loaded the GDT: from then on its descriptors can be changed individually.
 static LOADED: AtomicBool = AtomicBool::new(false);
-/// Rounds that the process may begin, and those that it has ended.
+/// Rounds that the process may start, and rounds that have ended.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
 
@@ -71,12 +71,12 @@ fn main() {
         while peek::<u64>(counter) < before + 1000 && time::now() < end {
             core::hint::spin_loop();
         }
-        check_eq!(descriptor(AWAY), 0, "the descriptor goes away");
+        check_eq!(descriptor(AWAY), 0, "the descriptor is removed");
         let end = time::now() + 5_000_000_000;
         while ENDED.load(SeqCst) < round && time::now() < end {
             core::hint::spin_loop();
         }
-        if !check!(ENDED.load(SeqCst) == round, "the process came to its end in round {round}") {
+        if !check!(ENDED.load(SeqCst) == round, "the process ended in round {round}") {
             break;
         }
     }
@@ -87,7 +87,7 @@ fn descriptor(value: u64) -> i64 {
     call!(number::UPDATE_DESCRIPTOR, machine_of(GDT.load(SeqCst)) + ENTRY * 8, value)
 }
 
-/// What vCPU 1 does: runs the process until it traps, round by round.
+/// Code of vCPU 1: runs the process until it traps, round by round.
 fn runs() {
     let (gdt, list) = (GDT.load(SeqCst), page());
     poke(list, mfn_of(gdt));
@@ -109,10 +109,10 @@ fn runs() {
     }
 }
 
-/// The segment is what the process ends for, and its registers are its own.
+/// Checks that the process ended because of its segment, with its own registers.
 fn ended(trap: &Trap) {
     let frame = &trap.frame;
-    check!(matches!(frame.vector, 11 | 13 | trap::FAILSAFE), "the process ends for its segment: {trap:x?}");
+    check!(matches!(frame.vector, 11 | 13 | trap::FAILSAFE), "the process ends because of its segment: {trap:x?}");
     if frame.vector != trap::FAILSAFE {
         check_eq!(frame.error, SELECTOR & !3, "the error code is the selector");
     }

@@ -1,4 +1,5 @@
-//! What no guest may get: writable tables, garbage in tables, the hypervisor's range, frames of others.
+//! Attacks that must be refused: writable tables, garbage in tables, the hypervisor's range, frames
+//! of other domains.
 
 use kernel::abi::memory::op;
 use kernel::call::{error, number};
@@ -30,12 +31,12 @@ fn writable_tables(region: &Region) {
             error::EBUSY,
             "update_va_mapping: a live L{level}, writable"
         );
-        check_eq!(region.entry(1), 0, "the entry is as it was");
+        check_eq!(region.entry(1), 0, "the entry is unchanged");
         check_eq!(tables::update(region.slot(1), tables::entry_for(table, READABLE)), 0, "a live L{level}, read-only");
         check!(!writable(region.address(1)) || level == 1, "read-only it is");
         check_eq!(tables::update(region.slot(1), 0), 0, "unmap");
     }
-    // A writable mapping first, then the table: the other order.
+    // The other order: a writable mapping first, then the table.
     let table = page();
     check_eq!(tables::update(region.slot(2), tables::entry_for(table, WRITABLE)), 0, "a second writable mapping");
     tables::protect(table);
@@ -45,11 +46,15 @@ fn writable_tables(region: &Region) {
         "one writable mapping is too many"
     );
     check_eq!(tables::update(region.slot(2), tables::entry_for(table, READABLE)), 0, "read-only");
-    check_eq!(tables::extended(mmuext::PIN_L1_TABLE, mfn_of(table), 0), 0, "now it can be a table");
+    check_eq!(
+        tables::extended(mmuext::PIN_L1_TABLE, mfn_of(table), 0),
+        0,
+        "without writable mappings it can be a table"
+    );
     check_eq!(
         tables::update(region.slot(2), tables::entry_for(table, WRITABLE)),
         error::EBUSY,
-        "and not writable again"
+        "a table cannot be mapped writable"
     );
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn_of(table), 0), 0, "unpin");
     check_eq!(tables::update(region.slot(2), 0), 0, "unmap");
@@ -59,7 +64,7 @@ fn writable_tables(region: &Region) {
     tables::protect(table);
     check!(tables::extended(mmuext::PIN_L1_TABLE, mfn_of(table), 0) < 0, "a table that maps itself writable");
     is_free(table, "a table that maps itself writable");
-    // A table that maps its own level's sibling, pinned, writable.
+    // A table that maps a pinned table of the same level writable.
     let sibling = page();
     tables::protect(sibling);
     check_eq!(tables::extended(mmuext::PIN_L1_TABLE, mfn_of(sibling), 0), 0, "pin a sibling");
@@ -70,7 +75,7 @@ fn writable_tables(region: &Region) {
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn_of(sibling), 0), 0, "unpin the sibling");
 }
 
-/// Tables of random words: refused at each level, or harmless.
+/// Tables of random words are refused at each level, or harmless.
 fn garbage(region: &Region) {
     let table = page();
     let mfn = mfn_of(table);
@@ -90,13 +95,13 @@ fn garbage(region: &Region) {
         tables::unprotect(table);
     }
     is_free(table, "garbage");
-    // Single entries with one thing wrong.
+    // Single entries with one error.
     let good = tables::entry_for(page(), WRITABLE);
     for bit in 48..52 {
         let result = tables::update(region.slot(5), good | 1 << bit);
         check!(result < 0, "a frame number with bit {bit}: {result}");
     }
-    check_eq!(region.entry(5), 0, "the entry is as it was");
+    check_eq!(region.entry(5), 0, "the entry is unchanged");
     check!(tables::update(region.slot(5) | 4, good) < 0, "an entry that is not aligned");
 }
 
@@ -110,7 +115,7 @@ fn hypervisor_slots() {
         check_eq!(result, error::EINVAL, "L4 slot {slot}");
         let result = tables::update(root + slot * 8, 0);
         check_eq!(result, error::EINVAL, "L4 slot {slot}, to nothing");
-        check_eq!(peek::<u64>(tables::root() + slot * 8), before, "L4 slot {slot} is as it was");
+        check_eq!(peek::<u64>(tables::root() + slot * 8), before, "L4 slot {slot} is unchanged");
     }
     is_free(l3, "an L3 for the hypervisor's range");
     for address in [0xffff_8000_0000_0000u64, 0xffff_8080_0000_0000, 0xffff_8780_0000_0000] {
@@ -119,7 +124,7 @@ fn hypervisor_slots() {
 }
 
 fn others(region: &Region) {
-    // Frames of the hypervisor: those of the M2P can be asked for.
+    // Frames of the hypervisor: a guest can query those of the M2P.
     let (list, argument) = (page(), page());
     poke(argument, [1u64, list, 0]);
     check_eq!(call!(number::MEMORY_OP, op::MACHPHYS_MFN_LIST, argument), 0, "machphys_mfn_list");
@@ -129,7 +134,7 @@ fn others(region: &Region) {
         check!(result < 0, "a frame of the M2P: {result}");
     }
     if !initial_domain() {
-        // Whatever is not ours, low memory, the neighbours, device memory.
+        // Frames of others: low memory, other domains, device memory.
         let mut mapped = 0;
         for mfn in (0..0x2_0000u64).step_by(61).chain([0xfee00, 0xfec00, 0xf_ffff, 0xff_ffff]) {
             let pfn = m2p_or_none(mfn);
@@ -138,13 +143,13 @@ fn others(region: &Region) {
                 mapped += 1;
             }
         }
-        check_eq!(mapped, 0, "frames of others that could be mapped");
+        check_eq!(mapped, 0, "frames of other domains that could be mapped");
         check_eq!(tables::update(region.slot(6), 0), 0, "unmap");
     }
     check_eq!(tables::extended(mmuext::CLEAR_PAGE, frame, 0), error::EINVAL, "clear a frame of the M2P");
     check_eq!(tables::extended(mmuext::PIN_L1_TABLE, frame, 0), error::EINVAL, "pin a frame of the M2P");
     check!(tables::extended(mmuext::COPY_PAGE, mfn_of(list), frame) < 0, "copy a frame of the M2P");
-    // Clear and copy do not reach tables either.
+    // Clear and copy cannot write to tables either.
     let table = mfn_of(region.table);
     check_eq!(tables::extended(mmuext::CLEAR_PAGE, table, 0), error::EINVAL, "clear a table");
     check_eq!(tables::extended(mmuext::COPY_PAGE, table, mfn_of(list)), error::EINVAL, "copy over a table");
@@ -156,7 +161,7 @@ fn others(region: &Region) {
     check_eq!(peek::<[u64; 512]>(argument), [0; 512], "the page is clear");
 }
 
-/// The M2P entry of a frame, if the table reaches so far.
+/// The M2P entry of a frame, if the table covers it.
 fn m2p_or_none(mfn: u64) -> Option<u64> {
     let at = kernel::memory::M2P + mfn * 8;
     let trap = attempt!("mov rcx, [{at}]"; at = in(reg) at, out("rcx") _);
@@ -172,10 +177,10 @@ fn superpages() {
     let slot = tables::entry_machine(address, 3);
     let before: u64 = peek(tables::entry(address, 3));
     check!(tables::update(slot, tables::entry_for(page(), WRITABLE | LARGE) & !0x3fff_f000) < 0, "a page of 1 GiB");
-    check_eq!(peek::<u64>(tables::entry(address, 3)), before, "the entry is as it was");
+    check_eq!(peek::<u64>(tables::entry(address, 3)), before, "the entry is unchanged");
 }
 
-/// A table that refers to a table of its own level is refused, for reading too
+/// A table that refers to a table of its own level is refused, read-only mappings included
 /// (docs/decisions/0007).
 fn recursion() {
     let root = tables::root();
@@ -201,7 +206,7 @@ fn recursion() {
     }
 }
 
-/// A page is a table or a descriptor page, not both.
+/// A page cannot be both a table and a descriptor page.
 fn descriptors() {
     let (ldt, table) = (page(), page());
     poke(ldt + 8, 0x00cf_f200_0000_ffffu64);
@@ -214,7 +219,7 @@ fn descriptors() {
     check!(attempt!("mov es, {selector:e}"; selector = in(reg) 0).is_none(), "a null selector");
     check_eq!(tables::extended(mmuext::SET_LDT, 0, 0), 0, "no LDT");
     check!(attempt!("mov es, {selector:e}"; selector = in(reg) 0xf).is_some(), "the selector is gone");
-    is_free(ldt, "what was an LDT");
+    is_free(ldt, "the former LDT");
     // An LDT in a page table: its descriptors cannot be used.
     poke(table, 0u64);
     tables::protect(table);
@@ -223,5 +228,5 @@ fn descriptors() {
     check!(attempt!("mov es, {selector:e}"; selector = in(reg) 0xf).is_some(), "but cannot be used");
     check_eq!(tables::extended(mmuext::SET_LDT, 0, 0), 0, "no LDT");
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn_of(table), 0), 0, "unpin");
-    is_free(table, "a table that was to be an LDT");
+    is_free(table, "the table after the attempt to use it as an LDT");
 }

@@ -27,7 +27,7 @@ pub(crate) fn all() {
     let mut old = 0u64;
     check!(attempt!("xchg [{at}], {value}"; at = in(reg) at, value = inout(reg) old).is_none(), "xchg");
     see(0, "xchg");
-    check_eq!(old & !0x160, full & !0x160, "xchg gives the old entry");
+    check_eq!(old & !0x160, full & !0x160, "xchg returns the old entry");
     let (mut expected, zero): (u64, u64);
     expected = 0;
     let trap = attempt!("lock cmpxchg [{at}], {value}", "setz {zero:l}";
@@ -40,7 +40,7 @@ pub(crate) fn all() {
     let trap = attempt!("lock cmpxchg [{at}], {value}", "setz {zero:l}";
         at = in(reg) at, value = in(reg) 0u64, inout("rax") expected, zero = out(reg) zero);
     check!(trap.is_none(), "lock cmpxchg, other value");
-    check_eq!((expected & !GLOBAL, zero & 1), (full, 0), "lock cmpxchg fails and says what is there");
+    check_eq!((expected & !GLOBAL, zero & 1), (full, 0), "lock cmpxchg fails and returns the current entry");
     see(full, "lock cmpxchg that fails");
     check!(attempt!("lock and qword ptr [{at}], -3"; at = in(reg) at).is_none(), "lock and");
     see(full & !2, "lock and");
@@ -75,7 +75,8 @@ pub(crate) fn all() {
         "mov with index and displacement");
     see(full, "mov with index");
 
-    // What mmu_update would refuse is refused here: a page fault, the entry as it was.
+    // Entries that mmu_update refuses are refused here too: a page fault, and the entry is
+    // unchanged.
     let bad = tables::entry_for(tables::root(), WRITABLE);
     let trap = attempt!("mov [{at}], {value}"; at = in(reg) at, value = in(reg) bad);
     check!(
@@ -83,7 +84,7 @@ pub(crate) fn all() {
         "a bad entry by mov: {trap:x?}"
     );
     see(full, "a bad entry by mov");
-    // Tables of upper levels are not to be written so.
+    // Upper-level tables cannot be written in this way.
     for level in 2..=4 {
         let slot = tables::entry(region.start, level);
         let before: u64 = peek(slot);

@@ -1,4 +1,4 @@
-//! Frames given back, taken, exchanged for contiguous ones.
+//! Frames that are released, allocated, and exchanged for contiguous ones.
 
 use kernel::abi::memory::{Exchange, Reservation, op};
 use kernel::abi::xen::DomainId;
@@ -23,7 +23,7 @@ pub(crate) fn all() {
     in_use();
 }
 
-/// Eight pages for eight that follow each other, aligned, and back.
+/// Exchanges eight pages for eight contiguous, aligned ones, and back.
 fn contiguous() {
     let block = pages(8);
     let (input, output) = (page(), page());
@@ -45,7 +45,7 @@ fn contiguous() {
         check_eq!(peek::<[u64; 512]>(block + at * 4096), [0; 512], "the new frames are zero");
         poke(block + at * 4096, at);
     }
-    // And back to single frames.
+    // Back to single frames.
     for at in 0..8u64 {
         check_eq!(tables::update_va(block + at * 4096, 0, 2), 0, "unmap");
         poke(output + at * 8, pfn_of(block) + at);
@@ -61,28 +61,28 @@ fn contiguous() {
     }
 }
 
-/// increase_reservation gives frames without a place in the P2M.
+/// increase_reservation allocates frames without a place in the P2M.
 fn new_frames() {
     let region = Region::new(3);
     let list = page();
-    // Room first: the maximum may be what the guest has.
+    // First releases a page: the guest may be at its maximum.
     let given = page();
     let pfn = pfn_of(given);
     poke(list, mfn_of(given));
     check_eq!(tables::update_va(given, 0, 2), 0, "unmap");
     check_eq!(call!(number::MEMORY_OP, op::DECREASE_RESERVATION, &reservation(list, 1, 0)), 1, "decrease_reservation");
-    check!(tables::update(region.slot(0), p2m(pfn) << 12 | WRITABLE) < 0, "the frame is no longer ours");
+    check!(tables::update(region.slot(0), p2m(pfn) << 12 | WRITABLE) < 0, "the frame no longer belongs to the guest");
     check_eq!(call!(number::MEMORY_OP, op::INCREASE_RESERVATION, &reservation(list, 1, 0)), 1, "increase_reservation");
     let new: u64 = peek(list);
-    check_eq!(tables::update(region.slot(0), new << 12 | WRITABLE), 0, "the new frame is ours");
+    check_eq!(tables::update(region.slot(0), new << 12 | WRITABLE), 0, "the new frame belongs to the guest");
     check_eq!(peek::<[u64; 512]>(region.address(0)), [0; 512], "the new frame is zero");
-    check_eq!(tables::update(new << 12 | 1, pfn), 0, "its M2P entry is ours to set");
+    check_eq!(tables::update(new << 12 | 1, pfn), 0, "its M2P entry can be set");
     check_eq!(tables::update(region.slot(0), 0), 0, "unmap");
     set_p2m(pfn, new);
     tables::unprotect(given);
 }
 
-/// A frame that is mapped or a table leaves the domain's books, not its own hands.
+/// A frame that is in use as a table cannot be exchanged.
 fn in_use() {
     let (list, table, result) = (page(), page(), page());
     tables::protect(table);

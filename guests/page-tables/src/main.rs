@@ -22,7 +22,7 @@ fn main() {
     frames::all();
 }
 
-/// An empty region of 2 MiB, mapped by a last-level table of our own that hangs in the tables of the start.
+/// An empty region of 2 MiB, mapped by a last-level table that is linked into the initial tables.
 struct Region {
     start: u64,
     /// Address of its last-level table, which is mapped read-only there.
@@ -30,13 +30,13 @@ struct Region {
 }
 
 impl Region {
-    /// The 2 MiB at 1 GiB minus `number` * 2 MiB below the end of the kernel's own slot.
+    /// Region `number`, in a range of 2 MiB regions that starts 512 MiB above the kernel's base.
     fn new(number: u64) -> Self {
         let start = 0xffff_ffff_a000_0000 + number * (2 << 20);
         let table = page();
         tables::protect(table);
         let slot = memory::machine_of(tables::entry(start, 2));
-        check_eq!(tables::update(slot, tables::entry_for(table, tables::TABLE)), 0, "hanging a table in");
+        check_eq!(tables::update(slot, tables::entry_for(table, tables::TABLE)), 0, "linking a table");
         Self { start, table }
     }
 
@@ -49,13 +49,14 @@ impl Region {
         memory::machine_of(self.table) + index * 8
     }
 
-    /// Entry `index`, without the global bit, which the hypervisor may set as it likes.
+    /// Entry `index` without the global bit, which the hypervisor may set.
     fn entry(&self, index: u64) -> u64 {
         peek::<u64>(self.table + index * 8) & !GLOBAL
     }
 }
 
-/// The page at `address` can be made a table and a writable page again: nobody holds it as anything else.
+/// Checks that the page at `address` can become a table and a writable page again: no other use
+/// holds it.
 fn is_free(address: u64, what: &str) {
     check_eq!(tables::update_va(address, tables::entry_for(address, WRITABLE), 2), 0, "{what}: writable again");
     poke(address, [0u64; 512]);
@@ -63,10 +64,14 @@ fn is_free(address: u64, what: &str) {
     let mfn = mfn_of(address);
     check_eq!(tables::extended(mmuext::PIN_L1_TABLE, mfn, 0), 0, "{what}: pinned as an empty L1");
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn, 0), 0, "{what}: unpinned");
-    check_eq!(tables::update_va(address, tables::entry_for(address, WRITABLE), 2), 0, "{what}: writable at last");
+    check_eq!(
+        tables::update_va(address, tables::entry_for(address, WRITABLE), 2),
+        0,
+        "{what}: writable after unpinning"
+    );
 }
 
-/// Whether the byte at `address` can be written.
+/// Whether the byte at `address` is writable.
 fn writable(address: u64) -> bool {
     attempt!("lock or byte ptr [{at}], 0"; at = in(reg) address).is_none()
 }

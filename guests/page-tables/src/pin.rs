@@ -22,7 +22,7 @@ fn each_level() {
         let pin = |level: usize| tables::extended(PIN[level - 1], mfn, 0);
         let result = pin(level);
         check_eq!(result, error::EINVAL, "pin L{level}: mapped writable");
-        check!(writable(table), "it still is");
+        check!(writable(table), "it is still writable");
         tables::protect(table);
         check_eq!(pin(level), 0, "pin L{level}");
         check_eq!(pin(level), error::EINVAL, "pin L{level} twice");
@@ -40,7 +40,7 @@ fn each_level() {
     }
 }
 
-/// A pin at the top validates the tree below it, and unpinning frees all of it.
+/// Pinning a root validates the tree below it, and unpinning releases all of it.
 fn trees() {
     let chain: [u64; 5] = core::array::from_fn(|_| page());
     for level in 0..4 {
@@ -59,8 +59,8 @@ fn trees() {
         let result = tables::update_va(chain[level], tables::entry_for(chain[level], WRITABLE), 2);
         check_eq!(result, error::EBUSY, "a table inside a pinned tree cannot be mapped writable");
     }
-    // A table that is used can be pinned besides, and outlives the tree then.
-    check_eq!(tables::extended(mmuext::PIN_L1_TABLE, mfn_of(chain[3]), 0), 0, "pin the L1 besides");
+    // A table in use can also be pinned itself, and then outlives the tree.
+    check_eq!(tables::extended(mmuext::PIN_L1_TABLE, mfn_of(chain[3]), 0), 0, "pin the L1 too");
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn, 0), 0, "unpin the tree");
     let result = tables::update_va(chain[3], tables::entry_for(chain[3], WRITABLE), 2);
     check_eq!(result, error::EBUSY, "the L1 is still a table");
@@ -68,7 +68,7 @@ fn trees() {
     for table in &chain[..4] {
         is_free(*table, "a table of an unpinned tree");
     }
-    // One bad entry at the bottom of the second half: the pin fails and nothing is left behind.
+    // One bad entry at the bottom of the second half: the pin fails and no table stays in use.
     for level in 0..4 {
         let flags = if level == 3 { WRITABLE } else { TABLE };
         poke(chain[level] + 8, tables::entry_for(chain[level + 1], flags));
@@ -84,10 +84,10 @@ fn trees() {
     }
 }
 
-/// A second root with the kernel's mappings can be used and left again.
+/// A second root with the kernel's mappings can be loaded and unloaded.
 fn roots() {
     let root = page();
-    // The hypervisor fills its slots itself; what stands there is ignored or overwritten.
+    // The hypervisor fills its slots itself; their contents are ignored or overwritten.
     for slot in (0..256u64).chain(272..512) {
         poke(root + slot * 8, peek::<u64>(tables::root() + slot * 8));
     }
@@ -100,14 +100,14 @@ fn roots() {
         value
     };
     check_eq!(tables::extended(mmuext::NEW_BASEPTR, new, 0), 0, "a new root, not pinned");
-    check_eq!(cr3(), new << 12, "CR3 says so");
-    check_eq!(peek::<u64>(tables::root()), peek::<u64>(root), "the kernel goes on");
+    check_eq!(cr3(), new << 12, "CR3 has its address");
+    check_eq!(peek::<u64>(tables::root()), peek::<u64>(root), "the kernel continues");
     let result = tables::update_va(root, tables::entry_for(root, WRITABLE), 2);
     check_eq!(result, error::EBUSY, "the root cannot be mapped writable");
     check_eq!(tables::extended(mmuext::PIN_L4_TABLE, new, 0), 0, "pin the root");
     check_eq!(tables::extended(mmuext::NEW_BASEPTR, old, 0), 0, "the old root");
-    check_eq!(cr3(), old << 12, "CR3 says so");
-    // SAFETY: a root with the same mappings for all that is in use.
+    check_eq!(cr3(), old << 12, "CR3 has its address");
+    // SAFETY: a root with the same mappings for all memory in use.
     unsafe { core::arch::asm!("mov cr3, {}", in(reg) new << 12) };
     check_eq!(cr3(), new << 12, "the new root by instruction");
     // SAFETY: as before.
@@ -115,7 +115,7 @@ fn roots() {
     check_eq!(tables::extended(mmuext::NEW_USER_BASEPTR, new, 0), 0, "a root for user mode");
     check_eq!(tables::extended(mmuext::NEW_USER_BASEPTR, 0, 0), 0, "no root for user mode");
     check_eq!(tables::extended(mmuext::UNPIN_TABLE, new, 0), 0, "unpin");
-    is_free(root, "a root that was");
+    is_free(root, "the former root");
     check_eq!(
         tables::extended(mmuext::NEW_BASEPTR, mfn_of(page()), 0),
         error::EINVAL,

@@ -1,4 +1,4 @@
-//! `mmu_update` with all its commands, `update_va_mapping`, and what the hardware does to entries.
+//! `mmu_update` with all its commands, `update_va_mapping`, and the hardware's changes of entries.
 
 use kernel::abi::xen::{MmuUpdate, mmu_command, vm_assist, vm_assist_command};
 use kernel::call::{DOMID_SELF, error, number};
@@ -11,7 +11,7 @@ use crate::{Region, writable};
 pub(crate) fn all() {
     let region = Region::new(0);
     normal(&region);
-    forgetting(&region);
+    single_flushes(&region);
     accessed_and_dirty(&region);
     machine_to_physical();
     batches(&region);
@@ -26,18 +26,18 @@ fn normal(region: &Region) {
     poke(second, 2u64);
     let at = region.address(3);
     check_eq!(tables::update(region.slot(3), tables::entry_for(first, WRITABLE)), 0, "map a page");
-    check_eq!(peek::<u64>(at), 1, "the page is there");
+    check_eq!(peek::<u64>(at), 1, "the page is mapped");
     check_eq!(tables::update(region.slot(3), tables::entry_for(second, READABLE)), 0, "map another");
     check_eq!(tables::extended(tables::mmuext::INVLPG_LOCAL, at, 0), 0, "invlpg");
-    check_eq!(peek::<u64>(at), 2, "the other page is there");
+    check_eq!(peek::<u64>(at), 2, "the other page is mapped");
     check!(!writable(at), "it is read-only");
     check_eq!(tables::update(region.slot(3), 0), 0, "unmap");
     check_eq!(tables::extended(tables::mmuext::INVLPG_LOCAL, at, 0), 0, "invlpg");
-    check!(attempt!("mov cl, [{at}]"; at = in(reg) at, out("cl") _).is_some(), "nothing is there");
-    // Entries that are not present may hold anything.
+    check!(attempt!("mov cl, [{at}]"; at = in(reg) at, out("cl") _).is_some(), "nothing is mapped");
+    // Entries that are not present may contain any value.
     check_eq!(tables::update(region.slot(3), 0xdead_beef_dead_beee), 0, "an entry that is not present");
-    check_eq!(region.entry(3), 0xdead_beef_dead_beee, "it is kept as it is");
-    // The user bit is not the guest kernel's to leave out: kernel and user share ring 3.
+    check_eq!(region.entry(3), 0xdead_beef_dead_beee, "it is unchanged");
+    // The guest kernel cannot omit the user bit: kernel and user mode share ring 3.
     check_eq!(
         tables::update(region.slot(3), tables::entry_for(first, PRESENT | WRITE | ACCESSED | DIRTY)),
         0,
@@ -46,24 +46,29 @@ fn normal(region: &Region) {
     check_eq!(peek::<u64>(at), 1, "it is reachable for the kernel");
     check_eq!(tables::update(region.slot(3), tables::entry_for(first, WRITABLE | NX)), 0, "no execution");
     check_eq!(region.entry(3) & (NX | USER), NX | USER, "the flags of the entry");
-    // Software's bits are the guest's.
+    // The guest may use the software bits.
     check_eq!(tables::update(region.slot(3), tables::entry_for(first, WRITABLE | 7 << 9)), 0, "software's bits");
     check_eq!(region.entry(3) & (7 << 9), 7 << 9, "software's bits are kept");
     check_eq!(tables::update(region.slot(3), 0), 0, "unmap");
 }
 
-/// One translation is forgotten, by the entry code's own way and, while that is closed, by the long one; all else stays.
-fn forgetting(region: &Region) {
+/// One translation is flushed, on the fast path of the entry code and, while that is disabled, on
+/// the slow path. All other state is unchanged.
+fn single_flushes(region: &Region) {
     let pages = [page(), page()];
     let at = region.address(3);
     for (number, page) in pages.iter().enumerate() {
         poke(*page, number as u64);
     }
     for command in [vm_assist_command::ENABLE, vm_assist_command::DISABLE] {
-        check_eq!(call!(number::VM_ASSIST, command, vm_assist::ARCHITECTURAL_IOPL), 0, "short ways");
+        check_eq!(
+            call!(number::VM_ASSIST, command, vm_assist::ARCHITECTURAL_IOPL),
+            0,
+            "vm_assist switches the fast paths"
+        );
         for round in 0..4 {
             let entry = tables::entry_for(pages[round % 2], WRITABLE);
-            // One update, without a count of those done.
+            // One update, without a count of completed ones.
             let list = MmuUpdate { pointer: region.slot(3), value: entry };
             check_eq!(call!(number::MMU_UPDATE, &list, 1u32, 0u64, DOMID_SELF), 0, "a single update");
             let list = tables::operation(tables::mmuext::INVLPG_LOCAL, at, 0);
@@ -121,10 +126,10 @@ fn batches(region: &Region) {
     let bad = MmuUpdate { pointer: region.slot(12), value: tables::entry_for(tables::root(), WRITABLE) };
     let (result, done) = tables::update_batch(&[good(10), good(11), bad, good(13)]);
     check!(result < 0, "a batch with a bad update fails: {result}");
-    check_eq!(done, 2, "it says how far it came");
+    check_eq!(done, 2, "it returns the number of completed updates");
     check!(
         region.entry(10) != 0 && region.entry(11) != 0 && region.entry(12) == 0 && region.entry(13) == 0,
-        "what came before is done, the rest is not"
+        "the updates before are done, the rest is not"
     );
     for index in 10..14 {
         check_eq!(tables::update(region.slot(index), 0), 0, "unmap");
@@ -158,21 +163,21 @@ fn upper_levels() {
     check_eq!(peek::<u64>(leaf), 0x77, "the page is reachable through new tables");
     check_eq!(tables::update_va(address + 4096, tables::entry_for(leaf, READABLE), 0), 0, "update_va_mapping there");
     check_eq!(peek::<u64>(address + 4096), 0x77, "the page a second time");
-    // A table may hang in several places.
+    // A table may be linked in several places.
     check_eq!(tables::update(machine_of(l2) + 8, tables::entry_for(l1, TABLE)), 0, "the L1 a second time");
     check_eq!(peek::<u64>(address + (2 << 20)), 0x77, "the page a third time");
     check_eq!(tables::update(machine_of(l2) + 8, 0), 0, "the L1 once");
-    check_eq!(tables::update(slot4, 0), 0, "all taken down");
+    check_eq!(tables::update(slot4, 0), 0, "all removed");
     check_eq!(tables::extended(tables::mmuext::TLB_FLUSH_LOCAL, 0, 0), 0, "flush");
-    check!(attempt!("mov cl, [{at}]"; at = in(reg) address, out("cl") _).is_some(), "nothing is there");
-    // Taken out of the tree, tables are ordinary pages, their content as it was.
-    check_eq!(peek::<u64>(l1) & !tables::GLOBAL, tables::entry_for(leaf, WRITABLE), "the L1's entry is as it was");
+    check!(attempt!("mov cl, [{at}]"; at = in(reg) address, out("cl") _).is_some(), "nothing is mapped");
+    // After removal from the tree, tables are ordinary pages with unchanged contents.
+    check_eq!(peek::<u64>(l1) & !tables::GLOBAL, tables::entry_for(leaf, WRITABLE), "the L1's entry is unchanged");
     for table in [l3, l2, l1] {
-        crate::is_free(table, "a table that was taken down");
+        crate::is_free(table, "a removed table");
     }
 }
 
-/// `mmu_update` on a page that is no table is a write.
+/// `mmu_update` on a page that is not a table is a write.
 fn ordinary_page() {
     let given = page();
     check_eq!(tables::update(machine_of(given) + 16, 0x1234_5678_9abc_def0), 0, "mmu_update of an ordinary page");
@@ -187,10 +192,10 @@ fn by_address(region: &Region) {
     for flags in [1u64, 2, 5, 6] {
         for (given, value) in [(one, 1u64), (two, 2)] {
             check_eq!(tables::update_va(at, tables::entry_for(given, WRITABLE), flags), 0, "update_va_mapping {flags}");
-            check_eq!(peek::<u64>(at), value, "the new page is seen at once, flags {flags}");
+            check_eq!(peek::<u64>(at), value, "the new page is visible immediately, flags {flags}");
         }
     }
     check_eq!(tables::update_va(at, 0, 2), 0, "unmap");
     let both = attempt!("mov cl, [{at}]"; at = in(reg) at, out("cl") _);
-    check!(both.is_some(), "nothing is there");
+    check!(both.is_some(), "nothing is mapped");
 }

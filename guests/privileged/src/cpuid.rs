@@ -1,4 +1,4 @@
-//! CPUID behind the emulation prefix.
+//! CPUID with the emulation prefix.
 
 use core::arch::asm;
 
@@ -7,10 +7,10 @@ use kernel::{attempt, check, check_eq, say};
 
 use crate::refused;
 
-/// EAX, EBX, ECX, EDX as the hypervisor shows them.
+/// EAX, EBX, ECX, EDX as emulated by the hypervisor.
 pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     let (eax, ebx, ecx, edx);
-    // SAFETY: changes the four registers only.
+    // SAFETY: changes only the four registers.
     unsafe {
         asm!(
             "push rbx",
@@ -34,9 +34,9 @@ pub(crate) fn all() {
     check!(matches!(vendor.as_flattened(), b"GenuineIntel" | b"AuthenticAMD" | b"HygonGenuine"), "vendor {vendor:x?}");
     features();
     hypervisor_leaves();
-    // The registers' upper halves are cleared, the rest is left alone.
+    // The upper halves of the registers are cleared; other registers are unchanged.
     let (rax, rdx): (u64, u64);
-    // SAFETY: changes the four registers only.
+    // SAFETY: changes only the four registers.
     unsafe {
         asm!(
             "push rbx",
@@ -49,7 +49,7 @@ pub(crate) fn all() {
         );
     }
     check!(rax >> 32 == 0 && rdx >> 32 == 0, "upper halves {rax:x} {rdx:x}");
-    // The prefix in front of anything else is an invalid instruction.
+    // The prefix before any other instruction is an invalid opcode.
     refused("prefix and nop", 6, attempt!(".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x90"));
     refused("half a prefix", 6, attempt!(".byte 0x0f, 0x0b, 0x78, 0x65", "nop"));
 }
@@ -74,7 +74,8 @@ fn features() {
     for (bit, name) in [(2, "DTES64"), (5, "VMX"), (6, "SMX"), (15, "PDCM"), (18, "DCA"), (24, "TSC deadline")] {
         check!(!has_c(bit), "{name} is hidden");
     }
-    // What a guest cannot use: VME, PSE (large pages), global pages are the hypervisor's.
+    // Features that a guest cannot use: VME, PSE (large pages); global pages belong to the
+    // hypervisor.
     for (bit, name) in [(1, "VME"), (3, "PSE"), (13, "PGE"), (12, "MTRR"), (17, "PSE36")] {
         say!("leaf 1 EDX bit {bit} ({name}): {}", has_d(bit));
     }

@@ -19,7 +19,7 @@ fn main() {
     others::all();
 }
 
-/// The instruction is refused with this vector and error code 0, at its own address.
+/// Checks that the instruction is refused with this vector and error code 0, at its own address.
 fn refused(what: &str, vector: u64, trap: Option<Trap>) {
     match trap {
         None => {
@@ -31,12 +31,13 @@ fn refused(what: &str, vector: u64, trap: Option<Trap>) {
     }
 }
 
-/// The instruction is done in the guest's place.
+/// Checks that the instruction is emulated.
 fn done(what: &str, trap: Option<Trap>) {
     check!(trap.is_none(), "{what}: {trap:x?}");
 }
 
-/// The instruction is done in the guest's place or refused with #GP: Xen does not do all that it might.
+/// Checks that the instruction is emulated or refused with #GP: Xen does not emulate all that it
+/// could.
 fn either(what: &str, trap: Option<Trap>) {
     check!(trap.is_none_or(|trap| trap.frame.vector == 13 && trap.frame.error == 0), "{what}: {trap:x?}");
 }

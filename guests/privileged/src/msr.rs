@@ -22,7 +22,7 @@ pub(crate) fn all() {
     let efer = read(0xc000_0080);
     check!(efer.is_ok_and(|efer| efer & 0xd01 == 0xd01), "EFER {efer:x?}: SCE, LME, LMA, NXE");
     if let Ok(efer) = efer {
-        done("EFER as it is", write(0xc000_0080, efer));
+        done("EFER unchanged", write(0xc000_0080, efer));
     }
     bases();
     for (msr, name) in [
@@ -54,13 +54,14 @@ pub(crate) fn all() {
     ] {
         say!("rdmsr {name}: {:x?}", read(msr));
     }
-    check_eq!(read(0xdead_beef), Err(13), "an MSR that is none");
-    refused("wrmsr to an MSR that is none", 13, write(0xdead_beef, 0));
+    check_eq!(read(0xdead_beef), Err(13), "a nonexistent MSR");
+    refused("wrmsr to a nonexistent MSR", 13, write(0xdead_beef, 0));
     check_eq!(read(0x4800), Err(13), "a VMX MSR");
     if !initial_domain() {
         check_eq!(read(0x802), Err(13), "an x2APIC MSR");
     }
-    // No write to the hypervisor's own entry points may have an effect: the next system call would show it.
+    // A write to the hypervisor's own entry points must have no effect: the next system call would
+    // reveal it.
     for msr in [0xc000_0081u32, 0xc000_0082, 0xc000_0084, 0x174, 0x175, 0x176, 0x277, 0x1d9, 0x1b] {
         let trap = write(msr, 0);
         say!("wrmsr {msr:#x}: {:?}", trap.map(|trap| trap.frame.vector));
@@ -69,7 +70,7 @@ pub(crate) fn all() {
     check_eq!(kernel::call!(kernel::call::number::XEN_VERSION, 0u32, 0u32), 4 << 16 | 17, "a hypercall after that");
 }
 
-/// FS and GS bases by MSR are the guest's.
+/// The guest may set FS and GS bases by MSR.
 fn bases() {
     let cell = page();
     poke(cell, [0x7788u64, 0x99aa]);

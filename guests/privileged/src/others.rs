@@ -1,4 +1,4 @@
-//! The rest: flags, ports, descriptor tables, caches, virtualisation.
+//! Other instructions: flags, ports, descriptor tables, caches, virtualisation.
 
 use kernel::call::number;
 use kernel::memory::{initial_domain, page, poke, vcpu_info};
@@ -20,10 +20,10 @@ fn flags() {
     let info = vcpu_info(0);
     refused("cli", 13, attempt!("cli"));
     refused("sti", 13, attempt!("sti"));
-    check_eq!(info.mask(), 1, "the event mask is not concerned");
+    check_eq!(info.mask(), 1, "the event mask is unchanged");
     let trap = attempt!("hlt");
     check!(trap.is_some_and(|trap| trap.frame.vector == 13), "hlt: {trap:x?}");
-    // POPF leaves IF and IOPL alone.
+    // POPF does not change IF and IOPL.
     let seen: u64;
     // SAFETY: IF and IOPL cannot be changed in ring 3.
     unsafe { core::arch::asm!("push 0x3002", "popfq", "pushfq", "pop {}", out(reg) seen) };
@@ -37,7 +37,7 @@ fn ports() {
         check_eq!(call!(number::PHYSDEV_OP, 6u32, &argument), 0, "set_iopl {level}");
     };
     if initial_domain() {
-        // Ports of the hardware domain are its own business; the CMOS clock is harmless.
+        // The hardware domain may access ports; the CMOS clock is harmless.
         set_iopl(1);
         done("in, initial domain", read(0x71));
         set_iopl(0);
@@ -49,7 +49,7 @@ fn ports() {
     }
     refused("insb", 13, attempt!("insb"; in("dx") 0x60u16, inout("rdi") page() => _));
     refused("outsb", 13, attempt!("outsb"; in("dx") 0x60u16, inout("rsi") page() => _));
-    // With IOPL the ports that the guest does not own read as ones, and writes go nowhere.
+    // With IOPL, ports that the guest does not own read as ones, and writes are ignored.
     set_iopl(1);
     for port in [0x20u16, 0x3f8, 0xcf8, 0xffff] {
         let value: u8;
@@ -59,7 +59,7 @@ fn ports() {
     }
     done("cli with IOPL", attempt!("cli"));
     done("sti with IOPL", attempt!("sti"));
-    check_eq!(vcpu_info(0).mask(), 1, "the event mask is not concerned");
+    check_eq!(vcpu_info(0).mask(), 1, "the event mask is unchanged");
     set_iopl(0);
     refused("in without IOPL again", 13, read(0x60));
 }
@@ -70,7 +70,8 @@ fn tables() {
     refused("lidt", 13, attempt!("lidt [{at}]"; at = in(reg) cell));
     refused("lldt", 13, attempt!("lldt {value:x}"; value = in(reg) 0u64));
     refused("ltr", 13, attempt!("ltr {value:x}"; value = in(reg) 8u64));
-    // Without UMIP these run; with it they are refused. They tell nothing that matters.
+    // Without UMIP these are executed, with it they are refused. Their results are not
+    // confidential.
     for (name, trap) in [
         ("sgdt", attempt!("sgdt [{at}]"; at = in(reg) cell)),
         ("sidt", attempt!("sidt [{at}]"; at = in(reg) cell)),
@@ -86,7 +87,7 @@ fn tables() {
 
 fn iret_to_ring_0() {
     let before = kernel::trap::count();
-    // SAFETY: the trap resumes at the label, where the stack pointer is put right.
+    // SAFETY: the trap resumes at the label, where the stack pointer is restored.
     unsafe {
         core::arch::asm!(
             "lea rax, [rip + 3f]",
@@ -110,7 +111,7 @@ fn iret_to_ring_0() {
 }
 
 fn caches() {
-    // Done for a guest that has reason to, ignored for others.
+    // Executed for a guest that may need it, ignored for others.
     done("wbinvd", attempt!("wbinvd"));
     either("invd", attempt!("invd"));
 }
@@ -123,12 +124,12 @@ fn counters() {
     let rdtscp = crate::cpuid::cpuid(0x8000_0001, 0)[3] >> 27 & 1 == 1;
     let trap = attempt!("rdtscp"; out("eax") _, out("ecx") _, out("edx") _);
     check!(!rdtscp || trap.is_none(), "rdtscp, shown: {trap:x?}");
-    // FSGSBASE, where it is shown, is on.
+    // FSGSBASE is enabled where it is shown.
     if crate::cpuid::cpuid(7, 0)[1] & 1 == 1 {
         let cell = page();
         poke(cell, 0x4242u64);
         let value: u64;
-        // The instructions are the guest's to switch on.
+        // The guest enables the instructions.
         either("CR4.FSGSBASE", attempt!("mov {cr4}, cr4", "bts {cr4}, 16", "mov cr4, {cr4}"; cr4 = out(reg) _));
         let trap = attempt!("wrfsbase {at}", "mov {value}, fs:[0]"; at = in(reg) cell, value = out(reg) value);
         say!("wrfsbase: {:?}", trap.map(|trap| trap.frame.vector));
@@ -155,7 +156,7 @@ fn invalid() {
     }
 }
 
-/// Far transfers inside ring 3 are ordinary instructions.
+/// Far transfers inside ring 3 are not privileged.
 fn far() {
     let done: u64;
     // SAFETY: returns to the label that follows.

@@ -1,4 +1,4 @@
-//! Breakpoints of memory and of ports, and DR6.
+//! Breakpoints on memory and ports, and DR6.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -19,7 +19,7 @@ const STATUS_AT_REST: u64 = 0xffff_0ff0;
 const WRITES: u64 = 0x000d_0401;
 const PORTS: u64 = 0x0006_0401;
 const OFF: u64 = 0x400;
-/// Diagnostics, which no machine minds being read.
+/// The diagnostic port, which is harmless to read.
 const PORT: u64 = 0x80;
 
 /// The page that each vCPU watches.
@@ -35,7 +35,7 @@ fn get(register: u32) -> u64 {
 
 fn set_debug_extensions(on: bool) {
     let wanted = if on { DEBUG_EXTENSIONS } else { 0 };
-    // SAFETY: changes what is tested here.
+    // SAFETY: changes only the tested bit.
     unsafe {
         asm!("mov {cr4}, cr4", "and {cr4}, ~{bit}", "or {cr4}, {wanted}", "mov cr4, {cr4}",
              cr4 = out(reg) _, bit = const DEBUG_EXTENSIONS, wanted = in(reg) wanted);
@@ -48,12 +48,13 @@ pub(crate) fn all(process: &Process) {
     copies();
 }
 
-/// 4 and 5 are other names of 6 and 7 while CR4.DE is clear, and so are the instructions' operands.
+/// Registers 4 and 5 are aliases of 6 and 7 while CR4.DE is clear, also as operands of
+/// instructions.
 fn names() {
     set_debug_extensions(false);
     check_eq!((get(4), get(5)), (STATUS_AT_REST, OFF), "debug registers 4 and 5 without DE");
     set(5, 0x404);
-    check_eq!(get(7), 0x404, "7 by the name of 5");
+    check_eq!(get(7), 0x404, "7 by its alias 5");
     set(5, OFF);
     let value: u64;
     let trap = attempt!(".byte 0x0f, 0x21, 0xe8"; out("rax") value);
@@ -81,7 +82,7 @@ fn ports(process: &Process) {
     set(7, PORTS);
     check_eq!(get(7), PORTS, "an I/O breakpoint reads back");
     let read = |port: u64| attempt!("in al, dx"; in("dx") port as u16, out("al") _);
-    // Without the privilege it is no access.
+    // Without the privilege there is no access.
     let trap = read(PORT);
     check!(trap.is_some_and(|trap| trap.frame.vector == 13), "in without IOPL: {trap:x?}");
     check_eq!(get(6), STATUS_AT_REST, "DR6 after an access that was not allowed");
@@ -95,7 +96,7 @@ fn ports(process: &Process) {
     check_eq!((trap.frame.vector, trap.frame.rip), (DEBUG, BASE + IN + 1), "in of a process");
     check_eq!(get(6) & 0x400f, 1, "DR6 says breakpoint 0");
     set(6, STATUS_AT_REST);
-    // What the processor would watch at that address, if it had the breakpoint.
+    // The address that the processor would watch if the breakpoint were loaded.
     set_debug_extensions(false);
     check!(read(PORT).is_none(), "without DE");
     set(7, OFF);
@@ -107,7 +108,8 @@ fn ports(process: &Process) {
     }
 }
 
-/// A watched page that the hypervisor writes to: what its own debug exception reports is nobody's.
+/// A watched page that the hypervisor writes to: the debug exception of the hypervisor is not
+/// reported.
 fn copies() {
     let cell = page();
     poke(cell, 0u64);
@@ -120,14 +122,14 @@ fn copies() {
     match attempt!(".byte 0xf1") {
         Some(trap) if trap.frame.vector == DEBUG => check_eq!(get(6), STATUS_AT_REST, "DR6 after int1"),
         _ => {
-            say!("no int1 here");
+            say!("no int1");
             true
         }
     };
     set(6, STATUS_AT_REST);
 }
 
-/// Watches a page of the calling vCPU's, or nothing while DR0 still has its address; returns the
+/// Watches a page of the calling vCPU, or nothing while DR0 still contains its address. Returns the
 /// page.
 pub(crate) fn choose(on: bool) -> u64 {
     let slot = &WATCHED[vcpu()];
@@ -152,5 +154,5 @@ pub(crate) fn check_choice(on: bool, own: u64) {
             check_eq!(write(page), None, "a write to the page that the other vCPU watches");
         }
     }
-    check_eq!(get(6), STATUS_AT_REST, "DR6 after a write to what is not watched");
+    check_eq!(get(6), STATUS_AT_REST, "DR6 after a write that is not watched");
 }

@@ -21,14 +21,14 @@ fn read() -> u64 {
 }
 
 fn write(value: u64) {
-    // SAFETY: changes what is tested here.
+    // SAFETY: changes only the tested bits.
     unsafe { asm!("mov cr4, {}", in(reg) value) };
 }
 
-/// EBX of CPUID's leaf 7, behind the prefix.
+/// EBX of CPUID leaf 7, with the prefix.
 fn has_fsgsbase() -> bool {
     let features: u32;
-    // SAFETY: changes the four registers only.
+    // SAFETY: changes only the four registers.
     unsafe {
         asm!("push rbx", ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e", "cpuid", "mov {0:e}, ebx", "pop rbx",
              out(reg) features, inout("eax") 7 => _, inout("ecx") 0 => _, out("edx") _);
@@ -42,9 +42,9 @@ pub(crate) fn at_start() {
 
 pub(crate) fn fsgsbase(process: &Process) {
     if !has_fsgsbase() {
-        say!("no FSGSBASE here");
+        say!("no FSGSBASE");
         write(read() | FSGSBASE);
-        check_eq!(read() & FSGSBASE, 0, "what is hidden cannot be chosen");
+        check_eq!(read() & FSGSBASE, 0, "a hidden feature cannot be enabled");
         return;
     }
     let all = [RDGSBASE, WRGSBASE, RDFSBASE, WRFSBASE];
@@ -84,7 +84,7 @@ pub(crate) fn tsd(process: &Process) {
         let trap = attempt!("rdtscp"; out("eax") _, out("ecx") _, out("edx") _);
         check!(trap.is_none(), "rdtscp of the kernel, TSD on: {trap:x?}");
     }
-    // The kernel goes on counting, and with the same counter.
+    // The kernel can still read the counter, which is the same.
     let (first, second) = (counter(), counter());
     write(read() & !TSD);
     let third = counter();
@@ -100,7 +100,7 @@ fn counter() -> u64 {
     high << 32 | low
 }
 
-/// Switches both on or off.
+/// Enables or disables both.
 pub(crate) fn choose(on: bool) {
     let bits = TSD | FSGSBASE;
     write(if on { read() | bits } else { read() & !bits });

@@ -1,11 +1,11 @@
-//! Each feature that CPUID tells of, by an instruction of it: none is an invalid opcode.
+//! For each feature in CPUID, executes an instruction that needs it: none may be an invalid opcode.
 
 use kernel::memory::page;
 use kernel::trap::Trap;
 use kernel::{attempt, check, check_eq, say};
 
 /// A feature: leaf, subleaf, register (0 for EAX), bit, name, and an instruction, which gets an
-/// aligned place in memory.
+/// aligned address.
 type Feature = (u32, u32, usize, u32, &'static str, fn(u64) -> Option<Trap>);
 
 macro_rules! features {
@@ -95,10 +95,10 @@ features! {
     0x8000_0008 0 EBX 0 "CLZERO": "mov rax, rdi", ".byte 0x0f, 0x01, 0xfc";
 }
 
-/// EAX, EBX, ECX, EDX behind the prefix.
+/// EAX, EBX, ECX, EDX with the prefix.
 fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     let (eax, ebx, ecx, edx);
-    // SAFETY: changes the four registers only.
+    // SAFETY: changes only the four registers.
     unsafe {
         core::arch::asm!("push rbx", ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e", "cpuid", "mov {0:e}, ebx", "pop rbx",
              out(reg) ebx, inout("eax") leaf => eax, inout("ecx") subleaf => ecx, out("edx") edx);
@@ -106,7 +106,7 @@ fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     [eax, ebx, ecx, edx]
 }
 
-/// Switches on the extended states that there are.
+/// Enables all available extended states.
 fn enable_states() {
     if cpuid(1, 0)[ECX] >> 26 & 1 == 0 {
         return;

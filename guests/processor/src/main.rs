@@ -1,4 +1,4 @@
-//! What each vCPU chooses in the processor; see README.md.
+//! Each vCPU's settings of the processor; see README.md.
 #![no_std]
 #![no_main]
 
@@ -16,7 +16,7 @@ use crate::process::Process;
 
 kernel::guest!(main);
 
-/// How often each vCPU gives the CPU away between its choices.
+/// Number of times that each vCPU yields the CPU between its settings.
 const ROUNDS: u64 = 60;
 
 static DONE: AtomicU64 = AtomicU64::new(0);
@@ -34,7 +34,7 @@ fn main() {
     while DONE.load(SeqCst) == 0 && time::now() < end {
         yield_now();
     }
-    check!(DONE.load(SeqCst) == 1, "vCPU 1 came to its end");
+    check!(DONE.load(SeqCst) == 1, "vCPU 1 has ended");
 }
 
 fn other() {
@@ -44,7 +44,8 @@ fn other() {
     DONE.store(1, SeqCst);
 }
 
-/// Chooses one thing in one round and the opposite in the next, the other vCPU the other way round.
+/// Chooses a setting in one round and the opposite in the next; the other vCPU does so with the
+/// opposite phase.
 fn side_by_side(process: &Process, number: u64) {
     for round in 0..ROUNDS {
         let on = (round + number).is_multiple_of(2);

@@ -1,4 +1,4 @@
-//! A process of one page of code.
+//! A process with one page of code.
 
 use core::arch::global_asm;
 
@@ -63,14 +63,14 @@ impl Process {
     }
 
     /// Runs the instruction at `offset`.
-    #[expect(clippy::unused_self, reason = "the value says that there is an address space")]
+    #[expect(clippy::unused_self, reason = "the value proves that the address space exists")]
     pub(crate) fn run(&self, offset: u64, change: impl FnOnce(&mut Frame)) -> Trap {
         let mut frame = user::frame(BASE + offset, BASE + 0x1f00);
         change(&mut frame);
         user::run(&frame)
     }
 
-    /// The vector that ends the instruction at `offset`: a breakpoint if it has been done.
+    /// The vector that ends the instruction at `offset`: a breakpoint if it was executed.
     pub(crate) fn vector(&self, offset: u64) -> u64 {
         let trap = self.run(offset, |frame| frame.rdi = 0);
         if trap.frame.vector != 3 {

@@ -1,4 +1,4 @@
-//! Initialise, up, down, and what a fresh vCPU looks like.
+//! Initialise, up, down, and the initial state of a vCPU.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -52,11 +52,15 @@ fn refused() {
     check_eq!(initialise(&|context| context.fs_base = BAD), error::EINVAL, "FS base not canonical");
     check_eq!(initialise(&|context| context.gs_base_kernel = BAD), error::EINVAL, "GS base not canonical");
     check_eq!(initialise(&|context| context.traps[6].address = BAD), error::EINVAL, "trap handler not canonical");
-    check_eq!(initialise(&|context| context.control_registers[3] = 0xff_ffff_f000), error::EINVAL, "no root");
+    check_eq!(
+        initialise(&|context| context.control_registers[3] = 0xff_ffff_f000),
+        error::EINVAL,
+        "a nonexistent root"
+    );
     check_eq!(
         initialise(&|context| context.control_registers[3] = mfn_of(place) << 12),
         error::EINVAL,
-        "a root that is none"
+        "an invalid root"
     );
     check_eq!(initialise(&|context| context.gdt_entries = 8000), error::EINVAL, "a GDT that is too long");
     check_eq!(initialise(&|context| context.ldt_entries = 9000), error::EINVAL, "an LDT that is too long");
@@ -79,7 +83,7 @@ fn up() {
 fn down_and_up() {
     for vcpu in 1..VCPUS {
         join(vcpu);
-        // The state may be told as offline a moment after it is down.
+        // The state may be reported as offline a moment after the vCPU is down.
         let place = page();
         let end = time::now() + 1_000_000_000;
         let state = loop {
@@ -103,7 +107,7 @@ fn down_and_up() {
     for vcpu in 1..VCPUS {
         join(vcpu);
     }
-    // One that runs can be taken down from outside, and goes on where it was.
+    // A running vCPU can be taken down by another one, and continues where it was.
     static SPINS: AtomicU64 = AtomicU64::new(0);
     static STOP: AtomicU64 = AtomicU64::new(0);
     run_on(1, || {
@@ -112,7 +116,7 @@ fn down_and_up() {
         }
     });
     wait_for(&SPINS, 1, "a vCPU that spins");
-    check_eq!(vcpu_op(op::DOWN, 1, 0), 0, "down from outside");
+    check_eq!(vcpu_op(op::DOWN, 1, 0), 0, "down by another vCPU");
     check_eq!(vcpu_op(op::IS_UP, 1, 0), 0, "it is down");
     let end = time::now() + 20_000_000;
     while time::now() < end {
@@ -123,14 +127,14 @@ fn down_and_up() {
     while time::now() < end {
         kernel::call::yield_now();
     }
-    check_eq!(SPINS.load(SeqCst), before, "it stands still");
-    check_eq!(vcpu_op(op::UP, 1, 0), 0, "up from outside");
-    wait_for(&SPINS, before + 1, "it goes on");
+    check_eq!(SPINS.load(SeqCst), before, "it does not run");
+    check_eq!(vcpu_op(op::UP, 1, 0), 0, "up by another vCPU");
+    wait_for(&SPINS, before + 1, "it continues");
     STOP.store(1, SeqCst);
     join(1);
 }
 
-/// All vCPUs see one clock: passed from hand to hand it never goes back.
+/// All vCPUs see one clock: passed from one to the next, it never goes back.
 fn pass() {
     let me = vcpu() as u64;
     for _ in 0..300 {
@@ -154,7 +158,8 @@ fn clocks() {
         let time: VcpuTimeInfo = peek(vcpu_info(vcpu).time());
         check!(time.tsc_to_system_mul != 0 && time.version.is_multiple_of(2), "time of vCPU {vcpu}: {time:x?}");
     }
-    // Where the hypervisor vouches for the counter, not at all; else by no more than it takes to notice.
+    // Not at all if the hypervisor guarantees a stable counter; otherwise by no more than a
+    // tolerance.
     let stable = peek::<VcpuTimeInfo>(vcpu_info(0).time()).flags & pvclock::TSC_STABLE_BIT != 0;
     let backwards = BACKWARDS.load(SeqCst);
     say!("between vCPUs the clock goes back by at most {backwards} ns");

@@ -1,4 +1,4 @@
-//! A segment register whose descriptor has gone by the time the vCPU comes back to a CPU.
+//! A segment register whose descriptor was removed before the vCPU returns to a CPU.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -19,15 +19,15 @@ pub(crate) fn all() {
     let descriptor = machine_of(gdt) + 8 * 8;
     check_eq!(call!(number::UPDATE_DESCRIPTOR, descriptor, 0x00cf_f200_0000_ffffu64), 0, "a data segment");
     check!(attempt!("mov es, {selector:e}"; selector = in(reg) 0x43).is_none(), "it can be loaded");
-    // The others keep all CPUs busy, so that this vCPU has to leave its own.
+    // The others keep all CPUs busy, so that this vCPU must leave its own.
     for vcpu in 1..VCPUS {
         run_on(vcpu, || while STOP.load(SeqCst) == 0 {});
     }
-    check_eq!(call!(number::UPDATE_DESCRIPTOR, descriptor, 0u64), 0, "the segment is gone");
+    check_eq!(call!(number::UPDATE_DESCRIPTOR, descriptor, 0u64), 0, "the segment is removed");
     let end = time::now() + 2_000_000_000;
     let mut failsafe = None;
     while failsafe.is_none() && time::now() < end {
-        // Wait for a switch: yields, then a spin of a few milliseconds.
+        // Waits for a switch: yields, then a spin of a few milliseconds.
         failsafe = attempt!(
             "mov ecx, 1000000",
             "2: pause",
@@ -50,7 +50,7 @@ pub(crate) fn all() {
             check_eq!(seen.mask, 1, "mask in the handler");
             check_eq!(seen.frame.cs & 0xffff_ffff, 0xe030, "CS of the frame");
             let segments: [u64; 4] = core::array::from_fn(|at| FAILSAFE_SEGMENTS[at].load(SeqCst));
-            check_eq!(segments[1], 0x43, "the frame says which ES was to be loaded: {segments:x?}");
+            check_eq!(segments[1], 0x43, "the frame contains the ES that could not be loaded: {segments:x?}");
         }
     }
     vcpu_info(0).set_mask(1);

@@ -1,4 +1,4 @@
-//! Changed mappings are seen by the vCPUs that a flush names.
+//! Changed mappings are visible to the vCPUs named in a flush.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -13,7 +13,7 @@ static SEEN: [AtomicU64; VCPUS] = [const { AtomicU64::new(0) }; VCPUS];
 static READS: [AtomicU64; VCPUS] = [const { AtomicU64::new(0) }; VCPUS];
 static STOP: AtomicU64 = AtomicU64::new(0);
 
-/// Reads the window all the time, so that its translation stays in the TLB.
+/// Reads the window continuously, so that its translation stays in the TLB.
 fn watch() {
     let me = kernel::start::vcpu();
     while STOP.load(SeqCst) == 0 {
@@ -53,7 +53,8 @@ pub(crate) fn all() {
                 check_eq!(tables::extended(mmuext::TLB_FLUSH_MULTI, 0, mask), 0, "flush by mask");
             }
         }
-        // Two reads later the new page must be seen: the first may have begun before.
+        // The new page must be visible after two reads: the first may have started before the
+        // flush.
         for vcpu in 1..VCPUS {
             wait_for(&READS[vcpu], READS[vcpu].load(SeqCst) + 2, "reads");
             check_eq!(SEEN[vcpu].load(SeqCst), value, "round {round}: what vCPU {vcpu} sees");

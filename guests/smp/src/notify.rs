@@ -1,4 +1,4 @@
-//! Events, NMIs and timers between vCPUs, and `vcpu_info` elsewhere.
+//! Events, NMIs and timers between vCPUs, and `vcpu_info` at another address.
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -36,7 +36,7 @@ fn pending(port: u32) -> bool {
     peek::<u64>(word(offset_of!(SharedInfo, event_pending) as u64, port)) >> (port % 64) & 1 == 1
 }
 
-/// Clears a port's pending bit; nobody else touches the word meanwhile, or may.
+/// Clears a port's pending bit. Nothing else changes the word at the same time.
 fn clear(port: u32) {
     // SAFETY: the word is in the shared info page, which stays mapped.
     let bits = unsafe { &*(word(offset_of!(SharedInfo, event_pending) as u64, port) as *const AtomicU64) };
@@ -66,7 +66,7 @@ pub(crate) fn all() {
     trap::set_hook(true, None);
 }
 
-/// A vCPU that takes events until it is told to stop, blocked in between.
+/// A vCPU that takes events until it is stopped, blocked in between.
 fn listen() {
     let me = vcpu();
     rest(me);
@@ -78,7 +78,7 @@ fn listen() {
     vcpu_info(me).set_mask(1);
 }
 
-/// The same without blocking: events reach a vCPU that runs.
+/// The same without blocking: events reach a running vCPU.
 fn spin() {
     let me = vcpu();
     rest(me);
@@ -128,7 +128,7 @@ fn ipis() {
     }
 }
 
-/// An inter-domain event goes to the vCPU that it was bound to.
+/// An interdomain event notifies the vCPU to which it is bound.
 fn moved() {
     let mut unbound = AllocUnbound { domain: DomainId::SELF, remote_domain: DomainId::SELF, port: 0 };
     check_eq!(event_op(event::ALLOC_UNBOUND, &mut unbound), 0, "alloc_unbound");
@@ -193,7 +193,7 @@ fn nmis() {
     trap::set_hook(false, None);
 }
 
-/// Each vCPU has a timer of its own, which only it can set.
+/// Each vCPU has its own timer, which only it can set.
 fn timers() {
     let argument = SetSingleshotTimer { timeout_absolute_ns: 1 << 60, flags: 0, _pad: 0 };
     for what in [op::SET_SINGLESHOT_TIMER, op::STOP_SINGLESHOT_TIMER] {
@@ -216,7 +216,7 @@ fn timers() {
         run_on(vcpu, || {
             let me = vcpu_info(kernel::start::vcpu());
             let _ = call!(number::VCPU_OP, op::STOP_PERIODIC_TIMER, kernel::start::vcpu(), 0u32);
-            // A tick from before would leave the port pending, and then nothing is told again.
+            // An earlier tick would leave the port pending, and then no notification follows.
             clear(PORTS[kernel::start::vcpu()].load(SeqCst) as u32);
             rest(kernel::start::vcpu());
             let at = time::now() + 20_000_000;
@@ -237,7 +237,7 @@ fn timers() {
     }
 }
 
-/// `register_vcpu_info`: the content moves, and from then on the new place counts.
+/// `register_vcpu_info`: the contents are moved, and the new address is used from then on.
 fn placed() {
     let place = page();
     for vcpu in 0..VCPUS {
@@ -249,15 +249,15 @@ fn placed() {
         memory::set_vcpu_info(vcpu, place + u64::from(offset));
         let new = vcpu_info(vcpu);
         check_eq!(new.mask(), mask, "the mask has moved");
-        // Nothing is lost on the way: everything counts as pending.
-        check_eq!((new.pending(), new.selector()), (1, u64::MAX), "pending in the new place");
+        // No event is lost: all are reported as pending.
+        check_eq!((new.pending(), new.selector()), (1, u64::MAX), "pending at the new address");
         check!(peek::<u32>(new.time() + 24) != 0, "the time has moved");
         let again = vcpu_op(op::REGISTER_VCPU_INFO, vcpu, &raw const register as u64);
         check_eq!(again, error::EINVAL, "vcpu_info of vCPU {vcpu} again");
         rest(vcpu);
         poke(old.0, 0u64);
     }
-    // Events and clocks work with it.
+    // Events and clocks use it.
     let mut ipi = BindIpi { vcpu: 1, port: 0 };
     check_eq!(event_op(event::BIND_IPI, &mut ipi), 0, "bind_ipi");
     unmask(ipi.port);
@@ -270,8 +270,8 @@ fn placed() {
     wait_for(&UPCALLS[1], before + 1, "an upcall by the new vcpu_info");
     join(1);
     let (first, start) = (time::now(), time::tsc());
-    check!(time::now() >= first && time::tsc() > start, "the clock in the new place");
-    // The page is held: it cannot become a table.
+    check!(time::now() >= first && time::tsc() > start, "the clock at the new address");
+    // The page is referenced: it cannot become a table.
     kernel::tables::protect(place);
     let result = kernel::tables::extended(kernel::tables::mmuext::PIN_L1_TABLE, mfn_of(place), 0);
     check_eq!(result, error::EINVAL, "the vcpu_info's page as a table");

@@ -1,4 +1,4 @@
-//! Calls that have nothing to do with events.
+//! Calls that do not concern events.
 
 use kernel::abi::arch_x86_64::{TrapInfo, VcpuGuestContext, segment_base};
 use kernel::abi::callback::{self, Register};
@@ -67,7 +67,7 @@ fn entry_points(bench: &Bench) {
         poke(table + vector * size_of::<TrapInfo>() as u64, trap::shared(vector as u8, if open { 7 } else { 4 }));
     }
     bench.same("set_trap_table of 256", number::SET_TRAP_TABLE, [table, 0, 0]);
-    // Nothing may happen while there are no handlers; events come through a callback.
+    // No event may arrive while there are no handlers; events use a callback.
     bench.each("set_trap_table of none and 256", number::SET_TRAP_TABLE, |index| [index % 2 * table, 0, 0]);
     let [event, failsafe, syscall] = [trap::EVENT, trap::FAILSAFE, trap::SYSCALL].map(trap::entry);
     bench.same("set_callbacks", number::SET_CALLBACKS, [event, failsafe, syscall]);
@@ -180,7 +180,7 @@ fn scheduling(bench: &Bench) {
     bench.same("set_timer_op", number::SET_TIMER_OP, [1, 0, 0]);
 }
 
-/// What an unprivileged guest is refused, and what does not exist.
+/// Calls that are refused for an unprivileged guest, and calls that do not exist.
 fn refused(bench: &Bench) {
     for (name, operation) in [
         ("platform_op", number::PLATFORM_OP),

@@ -1,5 +1,5 @@
-//! Event channels: 2-level first, then FIFO with words that say whatever makes the hypervisor look
-//! for long.
+//! Event channels: 2-level first, then FIFO with words that make the hypervisor search for a long
+//! time.
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,7 +15,7 @@ use kernel::{call, check_eq, say};
 
 use crate::{Bench, CALLS};
 
-/// Ports in a poll at most.
+/// Maximum number of ports in a poll.
 const POLLED: u32 = 128;
 const LINKED: u32 = 1 << fifo::LINKED;
 
@@ -23,7 +23,7 @@ const LINKED: u32 = 1 << fifo::LINKED;
 static WORDS: AtomicU64 = AtomicU64::new(0);
 static CONTROL: AtomicU64 = AtomicU64::new(0);
 
-/// Takes the timer's event, by either ABI. No other port is ever unmasked and pending.
+/// Takes the timer's event, in either ABI. No other port is ever unmasked and pending.
 pub(crate) fn acknowledge(port: u32) {
     let words = WORDS.load(Relaxed);
     if words == 0 {
@@ -57,7 +57,7 @@ fn operation(bench: &Bench, name: &str, operation: u32, argument: u64) {
     bench.same(name, number::EVENT_CHANNEL_OP, [operation.into(), argument, 0]);
 }
 
-/// Closes all ports but the timer's and those of the start.
+/// Closes all ports except the timer's and the initial ones.
 fn close_all(bench: &Bench, name: &str) {
     let start = start_info();
     let first = start.console_event_channel.max(start.store_event_channel).max(crate::gap::port()) + 1;
@@ -85,7 +85,7 @@ fn opened_and_closed(bench: &Bench) {
 
 fn used(bench: &Bench) {
     let ipi = new_ipi().unwrap_or(0);
-    // Masked: nobody takes these events.
+    // Masked: these events are not taken.
     poke(shared_info() + offset_of!(SharedInfo, event_mask) as u64 + u64::from(ipi / 64) * 8, 1u64 << (ipi % 64));
     operation(bench, "send", op::SEND, bench.put(ipi));
     operation(bench, "unmask", op::UNMASK, bench.put(crate::gap::port()));
@@ -104,7 +104,7 @@ fn used(bench: &Bench) {
     close_all(bench, "close");
 }
 
-/// One port, which is pending, many times.
+/// Polls one pending port, listed many times.
 fn polled(bench: &Bench) {
     let list = page();
     let port = new_ipi().unwrap_or(0);
@@ -121,7 +121,7 @@ fn polled(bench: &Bench) {
 
 fn start_fifo(bench: &Bench) {
     let (control, words) = (page(), page());
-    // No event may come before there is a word for it.
+    // No event may arrive before its word exists.
     vcpu_info(0).set_mask(1);
     let mut init = InitControl { control_gfn: mfn_of(control), offset: 0, vcpu: 0, ..zeroed() };
     check_eq!(event_op(op::INIT_CONTROL, &mut init), 0, "init_control");
@@ -136,7 +136,7 @@ fn start_fifo(bench: &Bench) {
     operation(bench, "set_priority", op::SET_PRIORITY, bench.put(priority));
 }
 
-/// Every word says that its port is linked, so that none can be given out.
+/// Marks every word's port as linked, so that none can be allocated.
 fn linked(bench: &Bench) {
     let words = WORDS.load(Relaxed);
     let mut unbound_port = AllocUnbound { domain: DomainId::SELF, remote_domain: DomainId::SELF, port: 0 };
@@ -154,6 +154,6 @@ fn linked(bench: &Bench) {
     }
     let free = (0..2000).filter(|_| new_ipi().is_some()).count();
     say!("{free} ports when no word is linked any more");
-    kernel::check!(free > 900, "the ports come back: {free}");
-    check_eq!(peek::<u32>(words + 4) & LINKED, 0, "a word that nobody has linked");
+    kernel::check!(free > 900, "the ports are available again: {free}");
+    check_eq!(peek::<u32>(words + 4) & LINKED, 0, "a word that is not linked");
 }

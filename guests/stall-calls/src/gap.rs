@@ -1,4 +1,4 @@
-//! A timer that is due again as soon as its event has come, and the longest time between two of its
+//! A timer that is set again immediately after each event, and the longest time between two of its
 //! events.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use kernel::call::number;
 use kernel::memory::vcpu_info;
 use kernel::{call, check_eq, time, trap};
 
-/// From one event to the next, in nanoseconds, if nothing is in the way.
+/// Time from one event to the next in nanoseconds, if nothing delays it.
 const PERIOD: u64 = 20_000;
 
 static PORT: AtomicU32 = AtomicU32::new(0);
@@ -31,7 +31,7 @@ fn arm() {
     let _ = call!(number::SET_TIMER_OP, time::now() + PERIOD);
 }
 
-/// Notes the time, and that all events have been seen, whichever ABI is in use.
+/// Records the time, and marks all events as seen, in either ABI.
 fn upcall(_: &mut trap::Frame) -> bool {
     note();
     vcpu_info(0).set_pending(0);
@@ -48,15 +48,15 @@ fn note() {
     }
 }
 
-/// Begins a measurement.
+/// Starts a measurement.
 pub(crate) fn reset() {
-    // The call that was measured last may have taken the timer away.
+    // The previous call may have stopped the timer.
     arm();
     LAST.store(time::tsc(), Relaxed);
     LONGEST.store(0, Relaxed);
 }
 
-/// The longest time without an event since then; the time until now counts.
+/// The longest time without an event since then, including the time until now.
 pub(crate) fn longest() -> u64 {
     note();
     LONGEST.load(Relaxed)

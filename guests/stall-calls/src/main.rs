@@ -1,4 +1,4 @@
-//! Multicalls of a thousand dear calls; see README.md.
+//! Multicalls of a thousand expensive calls; see README.md.
 #![no_std]
 #![no_main]
 
@@ -15,13 +15,13 @@ use kernel::{call, check, say, time};
 
 kernel::guest!(main);
 
-/// Calls in a multicall.
+/// Number of calls in a multicall.
 const CALLS: u64 = 1000;
 const ENTRY: u64 = size_of::<MulticallEntry>() as u64;
-/// What no call returns.
+/// A value that no call returns.
 const NOTHING: u64 = 0x5a5a_0000_0000_0000;
 
-/// Room for the calls and their arguments.
+/// Memory for the calls and their arguments.
 struct Bench {
     list: u64,
     arguments: u64,
@@ -49,7 +49,7 @@ impl Bench {
         self.each(name, operation, |_| arguments);
     }
 
-    /// Makes a call a thousand times, each time with the arguments that `arguments` says.
+    /// Makes a call a thousand times, with the arguments returned by `arguments`.
     fn each(&self, name: &str, operation: u32, arguments: impl Fn(u64) -> [u64; 3]) {
         for index in 0..CALLS {
             let [first, second, third] = arguments(index);
@@ -69,7 +69,7 @@ impl Bench {
         check!(longest <= self.limit, "{name}: no event for {longest} ticks, {} are allowed", self.limit);
     }
 
-    /// Makes one call with a list that fills the room for it.
+    /// Makes one call with a list of the maximum size.
     fn list<T: Copy>(&self, name: &str, operation: u32, element: impl Fn(u64) -> T) {
         let size = size_of::<T>() as u64;
         let count = CALLS * ENTRY / size;
@@ -83,7 +83,7 @@ impl Bench {
         check!(longest <= self.limit, "{name}: no event for {longest} ticks, {} are allowed", self.limit);
     }
 
-    /// Puts a structure where calls find it; its address.
+    /// Stores a structure for calls and returns its address.
     fn put<T: Copy>(&self, value: T) -> u64 {
         poke(self.arguments, value);
         self.arguments

@@ -1,5 +1,5 @@
-//! Calls about memory and grants: lists told a thousand times, a frame that is searched for
-//! among many mappings, and extents of 2 MiB, which are as much as one hypercall gives or takes.
+//! Calls on memory and grants: long lists, a search for a frame among many mappings, and extents of
+//! 2 MiB, the maximum of one hypercall.
 
 use kernel::abi::grant_table::{
     CacheFlush, MapGrantRef, SetupTable, cache_flush, entry_flags, map_flags, op as grant_op, status,
@@ -14,11 +14,11 @@ use kernel::{call, check, check_eq, say, time};
 use crate::{Bench, CALLS, ENTRY, gap};
 
 const ORDER: u32 = 9;
-/// Frames in an extent.
+/// Number of frames in an extent.
 const EXTENT: u64 = 1 << ORDER;
-/// Mappings at least among which a frame is searched for.
+/// Minimum number of mappings among which a frame is searched for.
 const MAPPINGS: u64 = 120_000;
-/// The grant that is mapped so often.
+/// The grant that is mapped repeatedly.
 const REFERENCE: u32 = 100;
 
 pub(crate) fn all(bench: &Bench) {
@@ -29,19 +29,20 @@ pub(crate) fn all(bench: &Bench) {
     let argument = bench.put(table);
     bench.same("setup_table", number::GRANT_TABLE_OP, [grant_op::SETUP_TABLE.into(), argument, 1]);
     check_eq!(peek::<SetupTable>(argument).status, status::OKAY, "setup_table");
-    // More than it may have: nothing is given.
+    // Beyond the maximum: nothing is allocated.
     let argument = bench.put(side(list, 1, ORDER));
-    bench.same("populate_physmap in vain", number::MEMORY_OP, [op::POPULATE_PHYSMAP.into(), argument, 0]);
+    bench.same("populate_physmap beyond the maximum", number::MEMORY_OP, [op::POPULATE_PHYSMAP.into(), argument, 0]);
     searched(bench);
     extents(bench);
 }
 
-/// Searches for a frame that is not there among many mappings, for devices, of one grant that the
-/// guest gives itself.
+/// Searches for a frame that is not mapped among many device mappings of one grant to the guest
+/// itself.
 fn searched(bench: &Bench) {
     grants::start();
     let frame = mfn_of(page());
-    // Another domain has granted nothing, so the number with which a mapping succeeds is its own.
+    // No other domain has granted anything, so the id with which a mapping succeeds is the guest's
+    // own.
     let own = (0..64).find(|&domain| {
         grants::grant(REFERENCE, domain, frame, entry_flags::PERMIT_ACCESS);
         map_for_devices(bench, DomainId(domain), 1) == status::OKAY
@@ -56,7 +57,7 @@ fn searched(bench: &Bench) {
     bench.same("cache_flush, not mapped", number::GRANT_TABLE_OP, [grant_op::CACHE_FLUSH.into(), argument, 1]);
 }
 
-/// Maps the grant `count` times; the last status.
+/// Maps the grant `count` times. Returns the last status.
 fn map_for_devices(bench: &Bench, domain: DomainId, count: u64) -> i16 {
     let size = size_of::<MapGrantRef>() as u64;
     let map = MapGrantRef { flags: map_flags::DEVICE_MAP, reference: REFERENCE, domain, ..zeroed() };
@@ -69,7 +70,7 @@ fn side(list: u64, count: u64, order: u32) -> Reservation {
     Reservation { extent_start: list, extent_count: count, extent_order: order, domain: DomainId::SELF, ..zeroed() }
 }
 
-/// Does `work`, a hypercall, and looks for how long no event came.
+/// Runs `work`, a hypercall, and measures the longest time without an event.
 fn alone(bench: &Bench, name: &str, work: impl FnOnce()) {
     gap::reset();
     let start = time::tsc();
@@ -79,8 +80,8 @@ fn alone(bench: &Bench, name: &str, work: impl FnOnce()) {
     check!(longest <= bench.limit, "{name}: no event for {longest} ticks, {} are allowed", bench.limit);
 }
 
-/// The last frames that the guest was given, which nothing maps: exchanged for an extent, that for
-/// single ones, given back, and had again.
+/// The guest's last frames, which are not mapped: exchanged for an extent, exchanged back for
+/// single ones, released, and allocated again.
 fn extents(bench: &Bench) {
     let first = total_pages() - EXTENT;
     let (singles, extents) = (page(), page());

@@ -12,7 +12,7 @@ use kernel::memory::{pages, poke, zeroed};
 
 use crate::Bench;
 
-/// Where the CPUs that are asked about stand, and the answers.
+/// Capacity of the lists of CPUs and results.
 const ROOM: usize = 8;
 
 pub(crate) fn all(bench: &Bench) {
@@ -25,7 +25,7 @@ pub(crate) fn all(bench: &Bench) {
 /// The bytes of a request with `value` as its argument.
 fn argument<T>(value: &T) -> [u8; 128] {
     let mut bytes = [0; 128];
-    // SAFETY: all arguments are smaller than that, and have no padding that is not named.
+    // SAFETY: all arguments are smaller than that, and have no unnamed padding.
     let value = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(value).cast::<u8>(), size_of::<T>()) };
     bytes[..value.len()].copy_from_slice(value);
     bytes

@@ -13,16 +13,16 @@ use kernel::{call, check, check_eq, harness, say, smp, time};
 
 kernel::guest!(main);
 
-/// How long the attack lasts.
+/// Duration of the attack.
 const TIME: u64 = 4_000_000_000;
-/// How often a vCPU is taken down at most.
-const MOST_TIMES_DOWN: u64 = 200;
+/// Maximum number of times that the vCPU is taken down.
+const MAX_TIMES_DOWN: u64 = 200;
 
 static ROOT: AtomicU64 = AtomicU64::new(0);
 static ROUNDS: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// What vCPU 1 does: pin and unpin.
+/// Code of vCPU 1: pins and unpins.
 fn churn() {
     let forest = Forest { root: ROOT.load(SeqCst), l1_count: 0 };
     loop {
@@ -35,7 +35,7 @@ fn churn() {
 
 fn main() {
     if initial_domain() {
-        harness::skip("it is about neighbours");
+        harness::skip("it needs a neighbour");
     }
     ROOT.store(Forest::grow(16).root, SeqCst);
     check_eq!(smp::start(1, churn), 0, "start vCPU 1");
@@ -43,14 +43,14 @@ fn main() {
     let end = time::now() + TIME;
     let (mut changes, mut down) = (0u64, 0u64);
     while time::now() < end {
-        // A page that was writable becomes a table: the pCPU of the other vCPU has to flush.
+        // A writable page becomes a table: the pCPU of the other vCPU must flush.
         tables::protect(page);
         check_eq!(tables::extended(mmuext::PIN_L1_TABLE, mfn_of(page), 0), 0, "pin a table");
         check_eq!(tables::extended(mmuext::UNPIN_TABLE, mfn_of(page), 0), 0, "unpin a table");
         tables::unprotect(page);
         check_eq!(tables::extended(mmuext::TLB_FLUSH_ALL, 0, 0), 0, "flush");
         changes += 1;
-        if changes.is_multiple_of(16) && down < MOST_TIMES_DOWN {
+        if changes.is_multiple_of(16) && down < MAX_TIMES_DOWN {
             check_eq!(call!(number::VCPU_OP, op::DOWN, 1u32, 0u32), 0, "take vCPU 1 down");
             check_eq!(call!(number::VCPU_OP, op::UP, 1u32, 0u32), 0, "bring vCPU 1 up");
             down += 1;

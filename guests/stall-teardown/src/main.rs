@@ -1,4 +1,4 @@
-//! Leaves as much teardown behind as its memory has room for; see README.md.
+//! Leaves the maximum amount of teardown behind; see README.md.
 #![no_std]
 #![no_main]
 
@@ -8,12 +8,12 @@ use kernel::{check_eq, harness, say, time};
 
 kernel::guest!(main);
 
-/// How often the tree is pinned and unpinned.
+/// Number of times that the tree is pinned and unpinned.
 const ROUNDS: u32 = 2;
 
 fn main() {
     if initial_domain() {
-        harness::skip("it is about neighbours");
+        harness::skip("it needs a neighbour");
     }
     let forest = Forest::grow(0);
     say!("{} tables of level 1", forest.l1_count);

@@ -1,4 +1,4 @@
-//! The start of day with the P2M list and the module out of the start region; see README.md.
+//! The start of day with the P2M list and the module outside the start region; see README.md.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The start of day of a kernel whose ELF header alone says where it begins; see README.md.
+//! The start of day of a kernel whose entry point is only in its ELF header; see README.md.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What the hypervisor hands over at a guest's start; see README.md.
+//! The state passed by the hypervisor at a guest's start; see README.md.
 #![no_std]
 #![no_main]
 

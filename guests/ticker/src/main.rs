@@ -1,4 +1,4 @@
-//! A neighbour that wants its turn; see README.md.
+//! A neighbour that needs its share of CPU time; see README.md.
 #![no_std]
 #![no_main]
 
@@ -13,12 +13,12 @@ use kernel::{call, check, check_eq, harness, say, time};
 kernel::guest!(main);
 
 const MILLISECOND: u64 = 1_000_000;
-/// How long it goes on unless `seconds=` says otherwise.
+/// Duration in seconds, unless `seconds=` is given.
 const SECONDS: u64 = 9;
 
 fn main() {
     if initial_domain() {
-        harness::skip("it is the company of guests that stall");
+        harness::skip("it runs only beside guests that stall");
     }
     let mut bind = BindVirq { virq: virq::TIMER, vcpu: 0, port: 0 };
     check_eq!(call!(number::EVENT_CHANNEL_OP, op::BIND_VIRQ, &mut bind), 0, "bind the timer");
@@ -46,7 +46,7 @@ fn main() {
     check!(rounds > 50, "only {rounds} rounds in the whole time");
 }
 
-/// Gives a frame back and takes another.
+/// Releases a frame and allocates another.
 fn exchange(frame: u64) -> u64 {
     let mut list = frame;
     let reservation = |list: &mut u64| Reservation {
@@ -56,9 +56,9 @@ fn exchange(frame: u64) -> u64 {
         ..zeroed()
     };
     let given = call!(number::MEMORY_OP, memory::op::DECREASE_RESERVATION, &reservation(&mut list));
-    check_eq!(given, 1, "give a frame back");
+    check_eq!(given, 1, "release a frame");
     list = total_pages() - 1;
     let taken = call!(number::MEMORY_OP, memory::op::POPULATE_PHYSMAP, &reservation(&mut list));
-    check_eq!(taken, 1, "take a frame");
+    check_eq!(taken, 1, "allocate a frame");
     list
 }

@@ -15,7 +15,7 @@ use kernel::{call, check, check_eq, say, time};
 kernel::guest!(main);
 
 const MILLISECOND: u64 = 1_000_000;
-/// How late an emulated machine that is busy otherwise may be.
+/// Maximum delay on a busy emulated machine.
 const LATE: u64 = 400 * MILLISECOND;
 
 fn main() {
@@ -48,7 +48,7 @@ fn clock() {
     }
     check_eq!(back, 0, "times the clock went back");
     say!("the longest step of 100000 was {longest} ns");
-    // The clock is the counter, scaled: over 50 ms both say the same.
+    // The clock is the scaled counter: over 50 ms both agree.
     let info: VcpuTimeInfo = peek(vcpu_info(0).time());
     let (start, counter) = (time::now(), time::tsc());
     while time::now() < start + 50 * MILLISECOND {}
@@ -100,7 +100,7 @@ impl Timer {
         poke(self.word(), peek::<u64>(self.word()) & !(1 << (self.port % 64)));
     }
 
-    /// Waits for the timer until `end`; whether it came.
+    /// Waits for the timer until `end`. Returns whether it fired.
     fn wait(&self, end: u64) -> bool {
         let poll = Poll { ports: &raw const self.port as u64, port_count: 1, timeout: end, ..zeroed() };
         check_eq!(call!(number::SCHED_OP, sched::op::POLL, &poll), 0, "poll");
@@ -114,22 +114,22 @@ fn set_timer(at: u64) {
     check_eq!(call!(number::SET_TIMER_OP, at), 0, "set_timer_op");
 }
 
-/// The timer set for `at` by `set` comes, not too early and not too late.
+/// Checks that the timer set for `at` by `set` fires neither too early nor too late.
 fn on_time(timer: &Timer, delay: u64, what: &str, set: impl Fn(u64)) {
     let at = time::now() + delay;
     set(at);
     let came = timer.wait(at + 5000 * MILLISECOND);
     let now = time::now();
-    check!(came, "{what} of {delay} ns came");
-    check!(now >= at, "{what} of {delay} ns came {} ns early", at.saturating_sub(now));
-    check!(now < at + LATE, "{what} of {delay} ns came {} ns late", now.saturating_sub(at));
+    check!(came, "{what} of {delay} ns fired");
+    check!(now >= at, "{what} of {delay} ns fired {} ns early", at.saturating_sub(now));
+    check!(now < at + LATE, "{what} of {delay} ns fired {} ns late", now.saturating_sub(at));
 }
 
 fn timers(timer: &Timer) {
     for delay in [0, 50_000, MILLISECOND, 5 * MILLISECOND, 20 * MILLISECOND, 100 * MILLISECOND] {
         on_time(timer, delay, "set_timer_op", set_timer);
     }
-    // Early timers are as exact as late ones: none of a hundred comes early.
+    // Short timers are as exact as long ones: none of a hundred fires early.
     let mut early = 0;
     for step in 0..100u64 {
         let at = time::now() + step * 10_000;
@@ -137,8 +137,8 @@ fn timers(timer: &Timer) {
         check!(timer.wait(at + 1000 * MILLISECOND), "timer {step} of a row");
         early += u64::from(time::now() < at);
     }
-    check_eq!(early, 0, "timers that came early");
-    // A time that is past comes at once.
+    check_eq!(early, 0, "timers that fired early");
+    // A time in the past is due immediately.
     set_timer(1);
     check!(timer.wait(time::now() + 1000 * MILLISECOND), "a time that is past");
     // Replaced by a later and by an earlier time; stopped.
@@ -146,7 +146,7 @@ fn timers(timer: &Timer) {
     set_timer(start + 10 * MILLISECOND);
     set_timer(start + 60 * MILLISECOND);
     check!(timer.wait(start + 2000 * MILLISECOND) && time::now() >= start + 60 * MILLISECOND, "a later time replaces");
-    check!(!timer.wait(time::now() + 20 * MILLISECOND), "it comes once");
+    check!(!timer.wait(time::now() + 20 * MILLISECOND), "it fires once");
     let start = time::now();
     set_timer(start + 4000 * MILLISECOND);
     set_timer(start + 10 * MILLISECOND);
@@ -167,7 +167,7 @@ fn single_shot(timer: &Timer) {
     set(time::now() + 10 * MILLISECOND);
     vcpu_op(vcpu::op::STOP_SINGLESHOT_TIMER, 0);
     check!(!timer.wait(time::now() + 50 * MILLISECOND), "a single-shot timer that was stopped");
-    // It is the same timer that set_timer_op sets.
+    // It is the timer that set_timer_op sets.
     set(time::now() + 10 * MILLISECOND);
     set_timer(0);
     check!(!timer.wait(time::now() + 50 * MILLISECOND), "a single-shot timer stopped by set_timer_op");
@@ -178,7 +178,7 @@ fn periodic(timer: &Timer) {
     vcpu_op(vcpu::op::SET_PERIODIC_TIMER, &raw const argument as u64);
     let start = time::now();
     let mut count = 0;
-    // The periods are those of a vCPU that runs; one that blocks gets none.
+    // Periods occur only while the vCPU runs.
     while time::now() < start + 400 * MILLISECOND {
         count += u64::from(timer.pending());
         timer.clear();
@@ -211,8 +211,8 @@ fn runstate(timer: &Timer) {
     let running = spent(vcpu::runstate::RUNNING) + spent(vcpu::runstate::RUNNABLE);
     check!(running >= 20 * MILLISECOND, "running or runnable for {running} ns");
     check_eq!(spent(vcpu::runstate::OFFLINE), 0, "offline");
-    // The area in memory is of the last change of state, which was to running.
-    check_eq!(seen.state, vcpu::runstate::RUNNING, "the area says running");
+    // The area in memory is from the last change of state, which was to running.
+    check_eq!(seen.state, vcpu::runstate::RUNNING, "the area's state is running");
     check_eq!(seen.state_entry_time & 1 << 63, 0, "the area is not being written");
     check_eq!(seen.time[2], after.time[2], "the area's time blocked");
     check!(seen.state_entry_time <= time::now(), "the area's time of entry");

@@ -28,12 +28,13 @@ pub(crate) fn all() {
 fn events(user: &User) {
     let info = vcpu_info(0);
     info.set_pending(1);
-    // User mode is entered with events unmasked: the event comes before its first instruction.
+    // User mode is entered with events unmasked: the event is delivered before its first
+    // instruction.
     let trap = user.run(0x128, |_| ());
     user.due("event", &trap, EVENT, 0, 0x128);
     info.set_pending(0);
     loops(user);
-    // A return to the kernel with IF set unmasks, and the pending event comes then.
+    // A return to the kernel with IF set unmasks, and the pending event is delivered then.
     trap::set_hook(
         true,
         Some(|frame| {
@@ -58,20 +59,20 @@ fn events(user: &User) {
             true
         }),
     );
-    // SAFETY: the hook steps over the instruction.
+    // SAFETY: the hook skips the instruction.
     unsafe { core::arch::asm!("ud2") };
     trap::set_hook(false, None);
     let mask = info.mask();
     info.set_mask(1);
     trap::set_hook(true, None);
-    check_eq!(FRAMES[0].load(Relaxed), 1, "one event after the mask went");
+    check_eq!(FRAMES[0].load(Relaxed), 1, "one event after unmasking");
     check_eq!(FRAMES[1].load(Relaxed), 0xe030, "event: CS");
     check_eq!(FRAMES[2].load(Relaxed), 1, "event: mask in the handler");
     check_eq!(FRAMES[3].load(Relaxed) & 0x200, 0x200, "event: IF in the frame");
     check_eq!(mask, 0, "the mask after the event");
 }
 
-/// A timer's event reaches an endless loop of user mode, 64-bit or 32-bit, whatever its flags.
+/// A timer event interrupts an endless loop in user mode, 64-bit or 32-bit, with any flags.
 fn loops(user: &User) {
     let mut bind = BindVirq { virq: virq::TIMER, vcpu: 0, port: 0 };
     check_eq!(call!(number::EVENT_CHANNEL_OP, event::BIND_VIRQ, &mut bind), 0, "bind the timer");
@@ -79,7 +80,7 @@ fn loops(user: &User) {
     for round in 0..40u64 {
         for cs in [CS64, CS32] {
             check_eq!(call!(number::SET_TIMER_OP, 0u64), 0, "no timer");
-            // Below the ports of the console and the store there is nothing to lose in this word.
+            // The word has no other ports in use than those of the console and the store.
             kernel::memory::poke(kernel::memory::shared_info() + 2048, 0u64);
             vcpu_info(0).set_selector(0);
             vcpu_info(0).set_pending(0);
@@ -101,8 +102,8 @@ fn loops(user: &User) {
     check_eq!(call!(number::EVENT_CHANNEL_OP, event::CLOSE, &{ bind.port }), 0, "close");
 }
 
-/// A return that the hardware refuses is a trap at the place it would have led to. (The failsafe callback is for
-/// data segments; the guest `smp` provokes it.)
+/// A return that the hardware refuses is a trap at its target. (The failsafe callback is for data
+/// segments; the guest `smp` provokes it.)
 fn bad_return(user: &User) {
     for (cs, ss, what) in [(0x4b, SS, "CS"), (CS64, 0x4b, "SS")] {
         let trap = user.run(0x60, |frame| {
@@ -119,7 +120,7 @@ fn bad_return(user: &User) {
         let due = if rip < 0xffff_8000_0000_0000 { 13 } else { 14 };
         check_eq!((trap.frame.vector, trap.frame.rip), (due, rip), "return to {rip:#x}");
     }
-    // The way to user mode still works.
+    // The path to user mode still works.
     user.due("#BP after bad returns", &user.run(0x60, |_| ()), 3, 0, 0x61);
 }
 
@@ -131,8 +132,8 @@ fn compat_calls(user: &User) {
         frame.rbp = 0x99;
     });
     match trap.frame.vector {
-        // Intel's CPUs do not know the instruction in 32-bit code.
-        6 => say!("no syscall in 32-bit code here"),
+        // Intel's CPUs do not support the instruction in 32-bit code.
+        6 => say!("no syscall in 32-bit code"),
         _ => {
             let frame = trap.frame;
             check_eq!(frame.vector, SYSCALL32, "32-bit syscall: vector");
@@ -142,7 +143,8 @@ fn compat_calls(user: &User) {
             check_eq!(trap.mask, 1, "32-bit syscall: mask in the handler");
         }
     }
-    // Without a callback, sysenter is #GP at the instruction's address, which the hardware has lost.
+    // Without a callback, sysenter is #GP at the instruction's address, which the hardware does not
+    // save.
     let trap = user.run(0x240, |frame| frame.cs = CS32);
     if trap.frame.vector != 6 {
         check_eq!((trap.frame.vector, trap.frame.error), (13, 0), "sysenter without callback");
@@ -156,8 +158,8 @@ fn compat_calls(user: &User) {
             frame.rbp = 0x98;
         });
         if trap.frame.vector == 6 {
-            // AMD's CPUs do not know the instruction in long mode.
-            say!("no sysenter here");
+            // AMD's CPUs do not support the instruction in long mode.
+            say!("no sysenter");
             continue;
         }
         let frame = trap.frame;
@@ -194,7 +196,7 @@ fn nmi() {
     check_eq!(FRAMES[1].load(Relaxed), 0xe030, "NMI: CS");
     check_eq!(FRAMES[2].load(Relaxed), 1, "NMI: mask in the handler");
     check_eq!(mask, 0, "the mask after the NMI");
-    // NMIs do not ask for the event mask.
+    // NMIs ignore the event mask.
     check_eq!(call!(number::VCPU_OP, vcpu::op::SEND_NMI, 0u32, 0u64), 0, "send_nmi under the mask");
     check_eq!(FRAMES[0].load(Relaxed), 2, "the NMI comes under the mask");
     trap::set_hook(false, None);

@@ -1,4 +1,4 @@
-//! Traps that kernel mode raises.
+//! Traps from kernel mode.
 
 use core::arch::asm;
 
@@ -29,7 +29,7 @@ pub(crate) fn all() {
 fn arithmetic() {
     let trap = attempt!("div {zero:e}"; zero = in(reg) 0, inout("eax") 1 => _, inout("edx") 0 => _);
     Due::fault(0, 0, 2).check("#DE", trap);
-    // #NM comes from the task-switch flag and clears it.
+    // #NM is raised by the task-switch flag and clears it.
     check_eq!(call!(number::FPU_TASKSWITCH, 1u32), 0, "fpu_taskswitch");
     Due::fault(7, 0, 2).check("#NM", attempt!("fninit"));
     check!(attempt!("fninit").is_none(), "the trap has cleared TS");
@@ -37,24 +37,24 @@ fn arithmetic() {
     let trap =
         attempt!("fninit", "fldcw [{control}]", "fld1", "fldz", "fdivp st(1), st", "fwait"; control = in(reg) &control);
     Due::fault(16, 0, 1).check("#MF", trap);
-    check!(attempt!("fninit").is_none(), "the FPU is at rest again");
+    check!(attempt!("fninit").is_none(), "the FPU is reset");
     let mxcsr: u32 = 0x1d80;
     let trap = attempt!("ldmxcsr [{mxcsr}]", "xorps xmm1, xmm1", "sqrtss xmm0, [{minus}]";
         mxcsr = in(reg) &mxcsr, minus = in(reg) &(-1.0f32).to_bits());
     // QEMU's emulation has no SSE exceptions.
     match trap {
-        None => say!("no #XM here"),
+        None => say!("no #XM"),
         Some(seen) => Due::fault(19, 0, seen.resume - seen.frame.rip).check("#XM", trap),
     }
     let mxcsr: u32 = 0x1f80;
-    check!(attempt!("ldmxcsr [{mxcsr}]"; mxcsr = in(reg) &mxcsr).is_none(), "the SSE unit is at rest again");
-    // Alignment checks: an emulator may leave them out.
+    check!(attempt!("ldmxcsr [{mxcsr}]"; mxcsr = in(reg) &mxcsr).is_none(), "the SSE unit is reset");
+    // Alignment checks: an emulator may not implement them.
     let cell = page();
     let trap = attempt!("pushfq", "or qword ptr [rsp], 0x40000", "popfq", "mov eax, [{at} + 1]"; at = in(reg) cell, out("eax") _);
     // SAFETY: clears AC.
     unsafe { asm!("pushfq", "and qword ptr [rsp], ~0x40000", "popfq") };
     match trap {
-        None => say!("no alignment checks here"),
+        None => say!("no alignment checks"),
         Some(seen) => Due::fault(17, 0, seen.resume - seen.frame.rip).check("#AC", trap),
     }
 }
@@ -71,7 +71,7 @@ fn invalid() {
     );
 }
 
-/// The assembler may drop the zero displacement: take what it made of it.
+/// The assembler may drop the zero displacement: adapts to the encoding that it chose.
 fn length_of_mov(mut trap: Trap) -> Trap {
     if trap.resume - trap.frame.rip == 2 {
         trap.resume += 1;
@@ -98,7 +98,7 @@ fn page_faults() {
     execution(UNMAPPED, 0x10);
     check_eq!(tables::update_va(cell, tables::entry_for(cell, WRITABLE), 2), 0, "writable again");
     check!(write(cell).is_none(), "a writable page is writable");
-    // The hypervisor's range may be mapped and closed, or not mapped at all.
+    // The hypervisor's range may be mapped but inaccessible, or not mapped at all.
     let trap = read(0xffff_8300_0000_0000).map(|mut trap| {
         trap.frame.error &= !1;
         trap
@@ -107,7 +107,7 @@ fn page_faults() {
     fault("#PF, write to the M2P", write(0xffff_8000_0000_0000), 3, 0xffff_8000_0000_0000);
 }
 
-/// A jump to where nothing can run: the frame's RIP is the target.
+/// A jump to an address that is not executable: the frame's RIP is the target.
 fn execution(target: u64, error: u64) {
     let trap = attempt!("jmp {at}"; at = in(reg) target);
     check!(
@@ -123,7 +123,7 @@ fn segments() {
     let load = |selector: u64| attempt!("mov es, {selector:e}"; selector = in(reg) selector);
     Due::fault(13, 0x48, 2).check("#GP, selector of an empty descriptor", load(0x4b).map(shorten));
     Due::fault(13, 0xffe4, 2).check("#GP, selector beyond the GDT", load(0xffe7).map(shorten));
-    Due::fault(13, 0x1c, 2).check("#GP, selector of an LDT that is none", load(0x1f).map(shorten));
+    Due::fault(13, 0x1c, 2).check("#GP, selector of a nonexistent LDT", load(0x1f).map(shorten));
     // Not present.
     let (gdt, list) = (page(), page());
     poke(gdt + 0x50, 0x00cf_7200_0000_ffffu64);
@@ -145,20 +145,21 @@ fn shorten(mut trap: Trap) -> Trap {
 
 fn software_interrupts() {
     Due::fault(0x80, 0, 0).check("int 0x80", attempt!("int 0x80"));
-    // QEMU before version 8 reports a wrong error code for `int n`; a hypervisor that trusts it takes the wrong vector.
+    // QEMU before version 8 reports a wrong error code for `int n`; a hypervisor that trusts it
+    // uses the wrong vector.
     check_eq!(trap::set_table(&[trap::shared(0x81, 7), trap::shared(0x82, 5), trap::shared(0x83, 4)]), 0, "trap table");
     let trap = attempt!("int 0x81");
     if trap.is_some_and(|trap| trap.frame.vector == 13) {
-        say!("int n is decoded from a wrong error code here: not checked");
+        say!("int n has a wrong error code: not checked");
         return;
     }
     Due::fault(0x81, 0, 0).check("int 0x81", trap);
     Due::fault(0x82, 0, 0).check("int 0x82, for the kernel only", attempt!("int 0x82"));
-    Due::fault(13, 0x83 * 8 + 2, 2).check("int 0x83, for nobody", attempt!("int 0x83"));
-    Due::fault(13, 2 * 8 + 2, 2).check("int 2, for nobody", attempt!("int 2"));
+    Due::fault(13, 0x83 * 8 + 2, 2).check("int 0x83, not for guests", attempt!("int 0x83"));
+    Due::fault(13, 2 * 8 + 2, 2).check("int 2, not for guests", attempt!("int 2"));
 }
 
-/// Masking on entry is the trap table's choice, and the mask comes back with the return.
+/// The trap table selects masking on entry, and the return restores the mask.
 fn masks() {
     let info = vcpu_info(0);
     let open = TrapInfo { flags: 0, ..trap::shared(6, 0) };
@@ -175,10 +176,10 @@ fn masks() {
     check_eq!(trap::set_table(&[trap::shared(6, 4)]), 0, "trap table");
 }
 
-/// All registers come through a trap.
+/// A trap preserves all registers.
 fn registers() {
     let wrong: u64;
-    // SAFETY: the trap resumes behind `ud2`; every register that the block changes is named.
+    // SAFETY: the trap resumes after `ud2`; every register that the block changes is declared.
     unsafe {
         asm!(
             "lea r14, [rip + 3f]",
@@ -204,7 +205,7 @@ fn registers() {
     check_eq!(wrong, 0, "registers that changed over a trap, by value");
 }
 
-/// The kernel may also return to itself with the instruction, given the selector that is really loaded.
+/// The kernel may also return to itself with IRETQ, using the selector that is really loaded.
 fn native_iret() {
     let done: u64;
     // SAFETY: returns to the label that follows, with the same stack.
@@ -226,16 +227,16 @@ fn native_iret() {
     check_eq!(done, 1, "iretq from kernel to kernel");
 }
 
-/// Nested task, direction and alignment check set: what enters the hypervisor with them comes back, and the handler starts without the first and the
-/// last of them.
+/// Nested task, direction and alignment check are set: they are preserved over an entry into the
+/// hypervisor, and the handler starts without the first and the last of them.
 fn odd_flags() {
-    // Direction is the handler's own concern, so it is left out here.
+    // The handler must handle the direction flag itself, so it is omitted here.
     let trap = attempt!("pushfq", "or qword ptr [rsp], 0x44000", "popfq", "mov al, [{at}]"; at = in(reg) UNMAPPED, out("al") _);
     let handler = flags_without_odd_ones();
-    check_eq!(handler & 0x4000, 0, "NT has not come back with the frame's flags");
+    check_eq!(handler & 0x4000, 0, "NT is not restored from the frame's flags");
     check!(trap.is_some_and(|seen| seen.frame.vector == 14 && seen.cr2 == UNMAPPED), "#PF with odd flags");
     let version: u64;
-    // SAFETY: a hypercall that only tells; the flags are put right behind it.
+    // SAFETY: a hypercall without effect; the flags are restored after it.
     unsafe {
         asm!(
             "pushfq",
@@ -253,7 +254,7 @@ fn odd_flags() {
     check!(version >> 16 >= 4 && version >> 32 == 0, "a hypercall with odd flags: {version:#x}");
 }
 
-/// Takes them away; tells which flags there were.
+/// Clears them and returns the former flags.
 fn flags_without_odd_ones() -> u64 {
     let flags: u64;
     // SAFETY: sets flags to what Rust code expects.

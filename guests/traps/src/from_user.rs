@@ -1,4 +1,4 @@
-//! Traps that user mode raises, 64-bit and 32-bit.
+//! Traps from user mode, 64-bit and 32-bit.
 
 use kernel::abi::arch_x86_64::segment_base;
 use kernel::abi::xen::{vm_assist, vm_assist_command};
@@ -12,10 +12,10 @@ use kernel::{call, check, check_eq, say};
 
 use crate::user_code::{self, CODE, DATA, NOTHING, READ_ONLY, STACK};
 
-/// What all checks in user mode share.
+/// State common to all checks in user mode.
 pub(crate) struct User {
     pub(crate) data: u64,
-    /// Top of the stack for traps from user mode; on purpose not aligned.
+    /// Top of the stack for traps from user mode; deliberately not aligned.
     pub(crate) stack: u64,
 }
 
@@ -32,14 +32,14 @@ impl User {
         Self { data, stack }
     }
 
-    /// Runs code at `offset` of the page; `change` may alter the frame.
+    /// Runs code at `offset` of the page; `change` may modify the frame.
     pub(crate) fn run(&self, offset: u64, change: impl FnOnce(&mut Frame)) -> Trap {
         let mut frame = user::frame(CODE + offset, STACK - 0x20);
         change(&mut frame);
         user::run(&frame)
     }
 
-    /// Checks what holds for each trap from 64-bit user mode with events unmasked.
+    /// Checks common to each trap from 64-bit user mode with events unmasked.
     pub(crate) fn due(&self, what: &str, trap: &Trap, vector: u64, error: u64, rip: u64) {
         let frame = &trap.frame;
         check_eq!(frame.vector, vector, "user {what}: vector");
@@ -64,12 +64,13 @@ pub(crate) fn all() {
     debug(&user);
     compat(&user);
     check_eq!(call!(number::VM_ASSIST, vm_assist_command::ENABLE, vm_assist::M2P_STRICT), 0, "strict M2P");
-    // Xen 4.17 lets user mode read on; what strictness must not do is close the table to the kernel.
+    // Xen 4.17 still allows reads in user mode; strictness must not remove the kernel's access to
+    // the table.
     let user = User::new();
     let trap = user.run(0x80, |frame| frame.rdi = 0xffff_8000_0000_0000);
     check!(matches!(trap.frame.vector, 3 | 14), "user read of the strict M2P: {:#x}", trap.frame.vector);
     check!(peek::<u64>(0xffff_8000_0000_0000) > 0, "the kernel still reads the M2P");
-    check_eq!(call!(number::VM_ASSIST, vm_assist_command::DISABLE, vm_assist::M2P_STRICT), 0, "M2P as before");
+    check_eq!(call!(number::VM_ASSIST, vm_assist_command::DISABLE, vm_assist::M2P_STRICT), 0, "M2P assist disabled");
 }
 
 fn plain(user: &User) {
@@ -83,7 +84,7 @@ fn plain(user: &User) {
             let mut trap = user.run(0xb0, |frame| frame.rsp = 0x0000_9000_0000_0000);
             check_eq!(trap.frame.rsp, 0x0000_9000_0000_0000, "user #SS: RSP");
             trap.frame.rsp = STACK - 0x20;
-            // QEMU's emulation says #GP.
+            // QEMU's emulation raises #GP.
             check!(matches!(trap.frame.vector, 12 | 13), "user #SS: vector {}", trap.frame.vector);
             trap.frame.vector = 12;
             trap
@@ -107,7 +108,8 @@ fn page_faults(user: &User) {
         (0x90, 0xffff_8000_0000_0000, 6, "write to the M2P"),
     ] {
         let trap = user.run(offset, |frame| frame.rdi = address);
-        // The hypervisor's range may be mapped and closed, or not mapped at all, while user mode runs.
+        // The hypervisor's range may be mapped but inaccessible, or not mapped at all, while user
+        // mode runs.
         let mut seen = trap;
         if (0xffff_8000_0000_0000..0xffff_8800_0000_0000).contains(&address) {
             seen.frame.error &= !1;
@@ -115,7 +117,7 @@ fn page_faults(user: &User) {
         user.due(what, &seen, 14, error, offset);
         check_eq!(trap.cr2, address, "user {what}: CR2");
     }
-    // User mode may see the M2P as long as the guest has not asked for strictness.
+    // User mode may read the M2P as long as the guest has not requested strictness.
     let trap = user.run(0x80, |frame| frame.rdi = 0xffff_8000_0000_0000);
     check!(matches!(trap.frame.vector, 3 | 14), "user read of the M2P: {:#x}", trap.frame.vector);
     for (address, error) in [(NOTHING, 0x14), (DATA, 0x15)] {
@@ -123,7 +125,7 @@ fn page_faults(user: &User) {
         user.due("execution", &trap, 14, error, address - CODE);
         check_eq!(trap.cr2, address, "user execution: CR2");
     }
-    // What user mode may do, it does without a trap.
+    // Permitted accesses of user mode do not trap.
     poke(user.data, 0x5au8);
     let trap = user.run(0x80, |frame| frame.rdi = DATA);
     check_eq!((trap.frame.vector, trap.frame.rax & 0xff), (3, 0x5a), "user read of its data");
@@ -143,7 +145,7 @@ fn refused(user: &User) {
     check_eq!(trap::set_table(&[trap::shared(0x81, 7), trap::shared(0x82, 5)]), 0, "trap table");
     let trap = user.run(0x100, |_| ());
     if trap.frame.vector == 13 {
-        say!("int n is decoded from a wrong error code here: not checked");
+        say!("int n has a wrong error code: not checked");
     } else {
         user.due("int 0x81", &trap, 0x81, 0, 0x102);
         user.due("int 0x82, for the kernel only", &user.run(0x108, |_| ()), 13, 0x82 * 8 + 2, 0x108);
@@ -165,7 +167,7 @@ fn system_calls(user: &User) {
         (0x1111, 0x2222, 0x3333, 0x4444),
         "user syscall: registers"
     );
-    // Back by the slow way: RCX and R11 are what the frame says.
+    // Return on the slow path: RCX and R11 are those of the frame.
     let mut frame = trap.frame;
     frame.rcx = 0x5555;
     frame.r11 = 0x6666;
@@ -175,7 +177,7 @@ fn system_calls(user: &User) {
     let again = user::run(&frame);
     check_eq!(peek::<[u64; 3]>(user.data), [0x5555, 0x6666, 0x7777], "return with all registers");
     check_eq!(again.frame.vector, SYSCALL, "the next system call");
-    // Back by the fast way: RCX and R11 are RIP and RFLAGS; CS and SS of the frame do not count.
+    // Return on the fast path: RCX and R11 are RIP and RFLAGS; CS and SS of the frame are ignored.
     frame.error = 0x100;
     frame.cs = 3;
     frame.ss = 3;
@@ -191,7 +193,7 @@ fn system_calls(user: &User) {
     kernel::memory::vcpu_info(0).set_mask(1);
 }
 
-/// FS is shared by kernel and user; GS has a base for each.
+/// Kernel and user mode share FS; GS has a base for each.
 fn bases(user: &User) {
     let set =
         |which: u32, base: u64| check_eq!(call!(number::SET_SEGMENT_BASE, which, base), 0, "segment base {which}");
@@ -216,13 +218,13 @@ fn debug(user: &User) {
     call!(number::SET_DEBUGREG, 6u32, 0xffff_0ff0u64);
     let trap = user.run(0x110, |frame| frame.rflags |= 0x100);
     user.due("#DB, single step", &trap, 1, 0, 0x111);
-    check_eq!(call!(number::GET_DEBUGREG, 6u32) as u64 & 0x400f, 0x4000, "DR6 says single step");
+    check_eq!(call!(number::GET_DEBUGREG, 6u32) as u64 & 0x400f, 0x4000, "DR6 reports single step");
     call!(number::SET_DEBUGREG, 6u32, 0xffff_0ff0u64);
     call!(number::SET_DEBUGREG, 0u32, CODE + 0x112);
     call!(number::SET_DEBUGREG, 7u32, 0x401u64);
     let trap = user.run(0x110, |_| ());
     user.due("#DB, breakpoint", &trap, 1, 0, 0x112);
-    check_eq!(call!(number::GET_DEBUGREG, 6u32) as u64 & 0x400f, 1, "DR6 says breakpoint 0");
+    check_eq!(call!(number::GET_DEBUGREG, 6u32) as u64 & 0x400f, 1, "DR6 reports breakpoint 0");
     call!(number::SET_DEBUGREG, 7u32, 0x400u64);
     call!(number::SET_DEBUGREG, 0u32, 0u64);
     call!(number::SET_DEBUGREG, 6u32, 0xffff_0ff0u64);

@@ -1,4 +1,5 @@
-//! The code that runs in user mode: one page, mapped at the space's base; and the page layout around it.
+//! The code that runs in user mode: one page, mapped at the space's base; and the layout of the
+//! pages around it.
 
 use core::arch::global_asm;
 
@@ -9,7 +10,7 @@ global_asm!(
     ".balign 4096",
     ".globl user_code",
     "user_code:",
-    // 0x00: a system call, then what the kernel made of the registers goes to the data page.
+    // 0x00: a system call; then the registers returned by the kernel are stored in the data page.
     "syscall",
     "mov [r15], rcx",
     "mov [r15 + 8], r11",
@@ -103,7 +104,8 @@ pub(crate) fn address() -> u64 {
     &raw const user_code as u64
 }
 
-/// Where user mode sees the code, a page of data, a read-only page, a page it may not execute, and nothing.
+/// Addresses in user mode: the code, a data page, a read-only page, an unmapped page, and the stack
+/// top.
 pub(crate) const CODE: u64 = BASE;
 pub(crate) const DATA: u64 = BASE + 0x1000;
 pub(crate) const READ_ONLY: u64 = BASE + 0x2000;
