@@ -9,29 +9,31 @@ const HEAD: &str = "\
 
 Generated from `hypervisor/src/hypercall/table/mod.rs` by `cargo xtask check --fix`; don't edit.
 
-Who may make a call, or use one of its operations: *any* domain for itself; *own*: any domain for itself, the control
-domain for others too; *control*: the control domain, others get `-EPERM`; *hardware*: the domain that has the
-machine's devices, others get `-EPERM`. Long work of a *preemptible* call is done in pieces: the guest executes the call
-again until it is done. `iret` (23) is handled by the entry code and `trap/iret.rs`. Every other number is `-ENOSYS`.
-An operation that is ~~struck out~~ exists in the public headers and is refused to every caller with the error beside
-it.
+The *privilege* of a call or operation states which domains may use it. *Any*: every domain, for
+itself. *Own*: every domain for itself, the control domain for others too. *Control*: the control
+domain; others get `-EPERM`. *Hardware*: the domain that has the machine's devices; others get
+`-EPERM`.
+
+A *preemptible* call is divided into steps: the guest restarts it until it is complete. `iret` (23)
+is handled by the entry code and `trap/iret.rs`. Every other number is `-ENOSYS`. An operation that
+is ~~struck out~~ exists in the public headers and is refused for every caller with the given error.
 
 ";
 
 /// The whole document.
 pub(crate) fn document() -> String {
     let mut text = String::from(HEAD);
-    text += "| number | name | who | preemptible | what it does |\n| --: | --- | --- | --- | --- |\n";
+    text += "| number | name | privilege | preemptible | operation |\n| --: | --- | --- | --- | --- |\n";
     for row in ROWS {
-        let who = who(row.privilege);
+        let privilege = privilege(row.privilege);
         let preemptible = if row.preemptible { "yes" } else { "" };
-        let _ = writeln!(text, "| {} | `{}` | {who} | {preemptible} | {} |", row.number, row.name, row.summary);
+        let _ = writeln!(text, "| {} | `{}` | {privilege} | {preemptible} | {} |", row.number, row.name, row.summary);
     }
     ROWS.iter().filter(|row| !row.operations.is_empty()).for_each(|row| text += &operations(row));
     text
 }
 
-const fn who(privilege: Privilege) -> &'static str {
+const fn privilege(privilege: Privilege) -> &'static str {
     match privilege {
         Privilege::Any => "any",
         Privilege::OwnOrControl => "own",
@@ -41,7 +43,7 @@ const fn who(privilege: Privilege) -> &'static str {
 }
 
 fn operations(row: &Row) -> String {
-    let mut text = format!("\n## {}\n\n| number | operation | who |\n| --: | --- | --- |\n", row.name);
+    let mut text = format!("\n## {}\n\n| number | operation | privilege |\n| --: | --- | --- |\n", row.name);
     let mut sorted = row.operations.to_vec();
     sorted.sort_by_key(|operation| operation.number);
     for Operation { number, name, privilege, refusal } in sorted {

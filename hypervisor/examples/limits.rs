@@ -9,9 +9,9 @@ const HEAD: &str = "\
 
 Generated from `hypervisor/src/limit_table.rs` by `cargo xtask check --fix`; don't edit.
 
-All fixed limits of Paravane, beside those of Xen 4.17. Memory for what they allow is taken as it is used. A call of a domain
-that is refused at one of those in **bold** leaves a line in the log that names the limit, once a minute for each domain and limit:
-`d3 web: refused at a limit: event channels of a domain`.
+All fixed limits of Paravane, with those of Xen 4.17 for comparison. Memory is allocated on use, not
+in advance. If a domain's call is refused at a limit in **bold**, a log line names the limit, at most
+once a minute per domain and limit: `d3 web: refused at a limit: event channels of a domain`.
 ";
 
 /// The whole document.

@@ -9,32 +9,34 @@ const HEAD: &str = "\
 
 Generated from `machine/src/boot/options/table.rs` by `cargo xtask check --fix`; don't edit.
 
-Options stand on Paravane's own command line, with the names and forms that Xen's have, separated by blanks: what a boot
-entry for Xen says can stay. The kernel's options are the arguments of its module; words behind ` -- ` on Paravane's line
-are added to those of the initial domain's kernel. `docs/boot.md` has the options of guests that are started from modules.
+These options are on Paravane's own command line, separated by blanks. Names and syntax are Xen's,
+so the options of a boot entry for Xen can be kept. The options of a kernel are the arguments of its
+module. Words after ` -- ` on Paravane's line are appended to the command line of the initial
+domain's kernel. [boot.md](boot.md) describes the options of guests that are started from modules.
 
-- Hyphens and underscores in a name are alike. Of an option that stands there twice the last counts, but for `dom0_mem`.
-- `BOOL` is `yes`, `on`, `true`, `enable` or `1`, or `no`, `off`, `false`, `disable` or `0`. The bare name is `yes`, and
-  with `no-` in front it is `no`.
-- `NUMBER` is decimal, hexadecimal behind `0x` or octal behind `0`. `SIZE` is a number with `B`, `K`, `M`, `G` or `T`;
-  without one it is in KiB.
-- The line may be of 16 KiB. Its first word is skipped if it is `placeholder`, which Debian's GRUB menu puts there, or the
-  image's path.
-- The log says at boot of each option that is not known, makes no sense or has no effect that this is so; the rest counts
-  all the same.
+- Hyphens and underscores in a name are equivalent. If an option occurs several times, the last one
+  is used, except for `dom0_mem`.
+- `BOOL` is `yes`, `on`, `true`, `enable` or `1`, or `no`, `off`, `false`, `disable` or `0`. The bare
+  name is `yes`; the name with the prefix `no-` is `no`.
+- `NUMBER` is decimal, hexadecimal after `0x`, or octal after `0`. `SIZE` is a number with the suffix
+  `B`, `K`, `M`, `G` or `T`; without a suffix it is in KiB.
+- The length of the line is limited to 16 KiB. Its first word is skipped if it is `placeholder`,
+  which Debian's GRUB menu inserts, or the image's path.
+- At boot, the log reports each option that is unknown, has an invalid value, or has no effect. The
+  other options are applied.
 
 ";
 
 /// The whole document.
 pub(crate) fn document() -> String {
     let mut text = String::from(HEAD);
-    text += "## What has an effect\n\n| option | what it does |\n| --- | --- |\n";
+    text += "## Supported options\n\n| option | effect |\n| --- | --- |\n";
     for row in TABLE {
         if let Effect::Taken { summary, .. } = row.effect {
             let _ = writeln!(text, "| {} | {summary} |", name(row));
         }
     }
-    text += "\n## What is known from Xen and has no effect\n\n| option | because |\n| --- | --- |\n";
+    text += "\n## Options of Xen without effect\n\n| option | reason |\n| --- | --- |\n";
     for row in TABLE {
         if let Effect::None(why) = row.effect {
             let _ = writeln!(text, "| {} | {why} |", name(row));

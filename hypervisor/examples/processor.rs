@@ -1,4 +1,4 @@
-//! Prints `docs/processor.md` from the tables of what guests have of the processor.
+//! Prints `docs/processor.md` from the tables of registers and features that guests see.
 
 use std::fmt::Write;
 
@@ -8,13 +8,14 @@ use hypervisor::tables::msr::{self, Maker, TABLE_OF_MSRS, Value};
 use hypervisor::tables::registers::{self, Bits, Sees};
 
 const HEAD: &str = "\
-# What guests have of the processor
+# Processor registers and features of guests
 
 Generated from the tables in `hypervisor/src/cpu_policy/` by `cargo xtask check --fix`; don't edit.
 
-Each row says what a guest's kernel sees, what is done about it, and which test shows it: a host test of `hypervisor/` or
-`machine/` by its name, or a test guest and its function. What is in no row does not exist for a guest: a read of it is #GP, or
-zero in CPUID. Processes execute CPUID themselves, so they may see more than the kernel is told, as under Xen.
+Each row states the value that a guest's kernel sees, the behaviour, and the test that verifies it: a
+host test of `hypervisor/` or `machine/`, or a test guest and its function. Registers and features
+without a row do not exist for guests: reading one is #GP, or zero in CPUID. Processes execute CPUID
+themselves, so they may see more features than the kernel, as under Xen.
 ";
 
 const RUNS: Evidence = Evidence::Guest("processor", "instructions");
@@ -26,42 +27,45 @@ pub(crate) fn document() -> String {
     for (name, how, rows) in [
         (
             "CR0",
-            "Read and written by `mov`, `clts` and `fpu_taskswitch`. A write that would change another bit than TS is #GP.",
+            "Accessed by `mov`, `clts` and `fpu_taskswitch`. A write that changes a bit other than TS is #GP.",
             registers::CONTROL0,
         ),
         (
             "CR4",
-            "Read and written by `mov`. A write of a bit that is no choice is ignored; a choice is there if CPUID tells of its feature.",
+            "Accessed by `mov`. A write to a bit that the guest cannot choose is ignored. A bit can be chosen if CPUID\nreports its feature.",
             registers::CONTROL4,
         ),
         ("EFER", "An MSR. A write that would change it is #GP.", registers::EXTENDED_FEATURES),
         (
             "XCR0",
-            "Written by XSETBV. A write of a bit that is no choice is #GP; a choice is there if CPUID tells of its state.",
+            "Written by XSETBV. A write to a bit that the guest cannot choose is #GP. A bit can be chosen if CPUID\nreports its state.",
             registers::EXTENDED_STATES,
         ),
     ] {
         text += &bits(name, how, rows);
     }
-    text += "\nCR2 is the field of `vcpu_info`, CR3 the kernel's root table; CR1 and CR5 to CR15 fault (guest `privileged`: `cr2`, `cr4`).\n";
-    text += "\n## Debug registers\n\n| register | what it is | what is done | test |\n| --- | --- | --- | --- |\n";
+    text += "\nCR2 is the field of `vcpu_info`, CR3 the kernel's root table; accesses to CR1 and CR5 to CR15 fault\n(guest `privileged`: `cr2`, `cr4`).\n";
+    text += "\n## Debug registers\n\n| register | contents | behaviour | test |\n| --- | --- | --- | --- |\n";
     for (register, what, done, test) in registers::DEBUG {
         let _ = writeln!(text, "| {register} | {what} | {done} | {} |", shown_by(*test));
     }
-    text +=
-        "\n## MSRs\n\n| number | name | where | reads as | a write | test |\n| --: | --- | --- | --- | --- | --- |\n";
+    text += "\n## MSRs\n\n| number | name | vendor | read | write | test |\n| --: | --- | --- | --- | --- | --- |\n";
     for row in TABLE_OF_MSRS {
         text += &msr(row);
     }
-    text += "\nAll other MSRs are #GP, among them those of speculation control, machine checks, performance counters, SYSENTER, SYSCALL,\n";
-    let _ = writeln!(text, "TSC_AUX, XSS and the x2APIC ({}).", shown_by(Evidence::Host("hidden_msrs_are_in_no_row")));
-    text += "\n## CPUID\n\nA bit is shown if the processor has it. Which of them a domain has beyond that is its configuration's choice.\n\n";
-    text += "| leaf | register | bit | name | what is done | test |\n| --: | --- | --: | --- | --- | --- |\n";
+    text += "\nAll other MSRs are #GP, including those of speculation control, machine checks, performance counters,\n";
+    let _ = writeln!(
+        text,
+        "SYSENTER, SYSCALL, TSC_AUX, XSS and the x2APIC ({}).",
+        shown_by(Evidence::Host("hidden_msrs_are_in_no_row"))
+    );
+    text += "\n## CPUID\n\nA bit is shown if the processor has it and the domain's configuration allows it.\n\n";
+    text += "| leaf | register | bit | name | behaviour | test |\n| --: | --- | --: | --- | --- | --- |\n";
     for word in WORDS {
         for feature in word.features {
             let (done, test) = match feature.kind {
-                Kind::Runs => ("its instructions run in ring 3 as they are", RUNS),
-                Kind::Tells => ("tells what the processor does by itself", TELLS),
+                Kind::Runs => ("its instructions run unmodified in ring 3", RUNS),
+                Kind::Tells => ("describes behaviour of the processor that needs no emulation", TELLS),
                 Kind::Done(done, test) => (done, test),
             };
             let (leaf, subleaf) = word.leaf;
@@ -73,8 +77,8 @@ pub(crate) fn document() -> String {
     text
 }
 
-/// All tests that the document names.
-#[cfg_attr(not(test), expect(dead_code, reason = "a test asks"))]
+/// All tests named in the document.
+#[cfg_attr(not(test), expect(dead_code, reason = "used by a test"))]
 pub(crate) fn evidence() -> Vec<Evidence> {
     let tables = [registers::CONTROL0, registers::CONTROL4, registers::EXTENDED_FEATURES, registers::EXTENDED_STATES];
     let mut all: Vec<Evidence> = tables.into_iter().flatten().map(|row| row.test).collect();
@@ -98,7 +102,7 @@ fn shown_by(test: Evidence) -> String {
 
 fn bits(name: &str, how: &str, rows: &[Bits]) -> String {
     let mut text = format!(
-        "\n## {name}\n\n{how}\n\n| bits | name | a guest sees | what is done | test |\n| --: | --- | --- | --- | --- |\n"
+        "\n## {name}\n\n{how}\n\n| bits | name | value | behaviour | test |\n| --: | --- | --- | --- | --- |\n"
     );
     for row in rows {
         let positions: Vec<String> =
@@ -106,7 +110,7 @@ fn bits(name: &str, how: &str, rows: &[Bits]) -> String {
         let sees = match row.sees {
             Sees::Set => "1",
             Sees::Clear => "0",
-            Sees::Choice => "its choice",
+            Sees::Choice => "guest's choice",
         };
         let (positions, test) = (positions.join(", "), shown_by(row.test));
         let _ = writeln!(text, "| {positions} | {} | {sees} | {} | {test} |", row.name, row.done);
@@ -133,10 +137,10 @@ fn msr(row: &msr::Msr) -> String {
     };
     let write = match row.write {
         msr::Write::Refused => "#GP",
-        msr::Write::Same => "#GP unless it changes nothing",
+        msr::Write::Same => "#GP unless unchanged",
         msr::Write::Ignored => "ignored",
         msr::Write::Zero => "#GP unless zero",
-        msr::Write::Base => "sets it; #GP if not canonical",
+        msr::Write::Base => "sets the base; #GP if not canonical",
     };
     format!("| {numbers} | {} | {maker} | {value} | {write} | {} |\n", row.name, shown_by(row.test))
 }

@@ -1,6 +1,7 @@
-//! The workspace's sources as data: which modules a crate has, what they use, and the layers that
-//! `layers.txt` assigns them to.
+//! The workspace's sources as data: which modules a crate has, what they use, the layers that
+//! `layers.txt` assigns them to, and what the documents cite.
 
+pub(crate) mod citations;
 pub(crate) mod files;
 pub(crate) mod graph;
 pub(crate) mod layers;

@@ -36,11 +36,12 @@ type Checked = Result<Verdict>;
 impl Check {
     /// Runs all checks, the fast ones first.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let checks: [(&str, &dyn Fn() -> Checked); 7] = [
+        let checks: [(&str, &dyn Fn() -> Checked); 8] = [
             ("format", &|| compiler::format(self.fix)),
             ("length of files", &sources::lengths),
             ("layers", &|| documents::layers(self.fix)),
             ("words", &sources::words),
+            ("citations", &sources::citations),
             ("dependencies", &dependencies::check),
             ("generated files", &|| documents::generated(self.fix)),
             ("lints", &compiler::lints),

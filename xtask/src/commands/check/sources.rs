@@ -1,11 +1,11 @@
-//! Checks of the source text: the length of files, and prose.
+//! Checks of the source text: the length of files, prose, and citations.
 
 use anyhow::{Context, Result};
 
 use super::{Checked, none_of};
 use crate::foundation::workspace;
 use crate::source::files::{self, TextFile};
-use crate::source::words;
+use crate::source::{citations, words};
 
 /// The largest number of lines of a file.
 const MAX_LINES: usize = 800;
@@ -21,6 +21,11 @@ pub(super) fn lengths() -> Checked {
 /// No retired words and no wide prose in the paths that are clean of them.
 pub(super) fn words() -> Checked {
     none_of(&words::findings(workspace::root())?)
+}
+
+/// Files, functions and tests cited in Markdown exist.
+pub(super) fn citations() -> Checked {
+    none_of(&citations::findings(workspace::root())?)
 }
 
 /// Examines every file that matches, and fails with all findings.
