@@ -25,7 +25,7 @@ pub(crate) fn document() -> String {
     let mut text = String::from(HEAD);
     text += "| number | name | privilege | preemptible | operation |\n| --: | --- | --- | --- | --- |\n";
     for row in ROWS {
-        let privilege = privilege(row.privilege);
+        let privilege = name_of(row.privilege);
         let preemptible = if row.preemptible { "yes" } else { "" };
         let _ = writeln!(text, "| {} | `{}` | {privilege} | {preemptible} | {} |", row.number, row.name, row.summary);
     }
@@ -33,7 +33,7 @@ pub(crate) fn document() -> String {
     text
 }
 
-const fn privilege(privilege: Privilege) -> &'static str {
+const fn name_of(privilege: Privilege) -> &'static str {
     match privilege {
         Privilege::Any => "any",
         Privilege::OwnOrControl => "own",
@@ -49,7 +49,7 @@ fn operations(row: &Row) -> String {
     for Operation { number, name, privilege, refusal } in sorted {
         let _ = match refusal {
             Some(errno) => writeln!(text, "| {number} | ~~`{name}`~~ | `-{errno:?}` |"),
-            None => writeln!(text, "| {number} | `{name}` | {} |", who(privilege.unwrap_or(row.privilege))),
+            None => writeln!(text, "| {number} | `{name}` | {} |", name_of(privilege.unwrap_or(row.privilege))),
         };
     }
     text

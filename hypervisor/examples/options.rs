@@ -16,10 +16,10 @@ domain's kernel. [boot.md](boot.md) describes the options of guests that are sta
 
 - Hyphens and underscores in a name are equivalent. If an option occurs several times, the last one
   is used, except for `dom0_mem`.
-- `BOOL` is `yes`, `on`, `true`, `enable` or `1`, or `no`, `off`, `false`, `disable` or `0`. The bare
-  name is `yes`; the name with the prefix `no-` is `no`.
-- `NUMBER` is decimal, hexadecimal after `0x`, or octal after `0`. `SIZE` is a number with the suffix
-  `B`, `K`, `M`, `G` or `T`; without a suffix it is in KiB.
+- `BOOL` is `yes`, `on`, `true`, `enable` or `1`, or `no`, `off`, `false`, `disable` or `0`. The
+  bare name is `yes`; the name with the prefix `no-` is `no`.
+- `NUMBER` is decimal, hexadecimal after `0x`, or octal after `0`. `SIZE` is a number with the
+  suffix `B`, `K`, `M`, `G` or `T`; without a suffix it is in KiB.
 - The length of the line is limited to 16 KiB. Its first word is skipped if it is `placeholder`,
   which Debian's GRUB menu inserts, or the image's path.
 - At boot, the log reports each option that is unknown, has an invalid value, or has no effect. The

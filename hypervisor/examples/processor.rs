@@ -12,8 +12,8 @@ const HEAD: &str = "\
 
 Generated from the tables in `hypervisor/src/cpu_policy/` by `cargo xtask check --fix`; don't edit.
 
-Each row states the value that a guest's kernel sees, the behaviour, and the test that verifies it: a
-host test of `hypervisor/` or `machine/`, or a test guest and its function. Registers and features
+Each row states the value that a guest's kernel sees, the behaviour, and the test that verifies it:
+a host test of `hypervisor/` or `machine/`, or a test guest and its function. Registers and features
 without a row do not exist for guests: reading one is #GP, or zero in CPUID. Processes execute CPUID
 themselves, so they may see more features than the kernel, as under Xen.
 ";
@@ -32,13 +32,13 @@ pub(crate) fn document() -> String {
         ),
         (
             "CR4",
-            "Accessed by `mov`. A write to a bit that the guest cannot choose is ignored. A bit can be chosen if CPUID\nreports its feature.",
+            "Accessed by `mov`. A write to a bit that the guest cannot choose is ignored. A bit can be chosen\nif CPUID reports its feature.",
             registers::CONTROL4,
         ),
         ("EFER", "An MSR. A write that would change it is #GP.", registers::EXTENDED_FEATURES),
         (
             "XCR0",
-            "Written by XSETBV. A write to a bit that the guest cannot choose is #GP. A bit can be chosen if CPUID\nreports its state.",
+            "Written by XSETBV. A write to a bit that the guest cannot choose is #GP. A bit can be chosen if\nCPUID reports its state.",
             registers::EXTENDED_STATES,
         ),
     ] {
@@ -53,10 +53,10 @@ pub(crate) fn document() -> String {
     for row in TABLE_OF_MSRS {
         text += &msr(row);
     }
-    text += "\nAll other MSRs are #GP, including those of speculation control, machine checks, performance counters,\n";
+    text += "\nAll other MSRs are #GP, including those of speculation control, machine checks, performance\n";
     let _ = writeln!(
         text,
-        "SYSENTER, SYSCALL, TSC_AUX, XSS and the x2APIC ({}).",
+        "counters, SYSENTER, SYSCALL, TSC_AUX, XSS and the x2APIC ({}).",
         shown_by(Evidence::Host("hidden_msrs_are_in_no_row"))
     );
     text += "\n## CPUID\n\nA bit is shown if the processor has it and the domain's configuration allows it.\n\n";

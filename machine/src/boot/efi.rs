@@ -176,7 +176,7 @@ mod tests {
         assert_eq!((efi.revision, efi.tables, efi.table_count), (2 << 16 | 70, 0x200, 3));
         assert_eq!(core::char::decode_utf16(efi.vendor).flatten().collect::<std::string::String>(), "EDK II");
         assert_eq!(Efi::read(&map, 8, &[]), None, "no signature");
-        assert_eq!(Efi::read(&map, 0x10_0000, &[]), None, "out of reach");
+        assert_eq!(Efi::read(&map, 0x10_0000, &[]), None, "not accessible");
         let runtime = efi.runtime.expect("a table");
         assert_eq!((runtime.revision, runtime.functions[6], runtime.functions[7]), (2 << 16 | 70, 0x10_1234, 0));
         assert_eq!(
