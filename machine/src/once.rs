@@ -34,7 +34,6 @@ impl<T> Once<T> {
     /// Sets the value and returns it.
     ///
     /// # Panics
-    ///
     /// If it has been set before, which is an error of start-up code.
     pub fn set(&self, value: T) -> &T {
         let first = self.state.compare_exchange(EMPTY, WRITING, Ordering::Acquire, Ordering::Relaxed);

@@ -70,7 +70,6 @@ pub fn run(frame: &Frame) -> Trap {
 /// Saves the callee-saved registers and the stack pointer in `slot`, then returns to `frame`.
 ///
 /// # Safety
-///
 /// `frame` must describe user code. The trap that ends it must go through [`leave`].
 #[unsafe(naked)]
 unsafe extern "C" fn enter(slot: *mut u64, frame: *const Frame) {

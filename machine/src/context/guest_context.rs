@@ -200,7 +200,6 @@ impl GuestContext {
     /// Moves the `vcpu_info`.
     ///
     /// # Panics
-    ///
     /// If it would not be completely in the page (64 bytes) or not be aligned to 8.
     pub fn set_vcpu_info(&mut self, page: SharedPage, offset: usize) {
         assert!(offset.is_multiple_of(8) && offset <= 4096 - 64, "a vcpu_info does not fit at {offset}");
@@ -226,7 +225,6 @@ impl GuestContext {
     /// Sets the root tables of an inactive vCPU and returns the former ones.
     ///
     /// # Panics
-    ///
     /// If they belong to two domains.
     pub fn set_roots(
         &mut self,
@@ -244,7 +242,6 @@ impl GuestContext {
     /// Sets the GDT of an inactive vCPU: up to 14 pages, `entries` descriptors.
     ///
     /// # Panics
-    ///
     /// If there are more pages than the guest's part of the GDT has.
     pub fn set_gdt(&mut self, pages: impl IntoIterator<Item = TypedRef<Descriptor>>, entries: u16) {
         drop(self.replace_gdt(pages, entries));

@@ -4,7 +4,7 @@ use crate::addr::CpuId;
 use crate::per_cpu::{self, Pending};
 use crate::{time, tlb};
 
-/// The number of CPUs: threads that currently exist.
+/// The number of CPUs: as many as threads have run at a time.
 pub fn present() -> usize {
     per_cpu::online()
 }

@@ -123,7 +123,6 @@ impl Hardware {
     /// unloaded from this pCPU during the call.
     ///
     /// # Errors
-    ///
     /// If it was not called.
     pub fn call_firmware(&self, cpu: &mut Active, service: Service<'_>) -> Result<u64, NotCalled> {
         self.runtime_services().ok_or(NotCalled::None)?;

@@ -79,7 +79,6 @@ pub(super) fn exchange_entry(mfn: Mfn, index: u16, from: u64, to: u64) -> Result
 /// Clears a frame.
 ///
 /// # Safety
-///
 /// Nothing else may access the frame: it has been taken off the free lists, and no translation of
 /// it is cached.
 pub(super) unsafe fn zero(mfn: Mfn) {
@@ -96,7 +95,6 @@ impl FrameRef {
     /// or its new value.
     ///
     /// # Panics
-    ///
     /// If the range is not within the frame.
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
         check_range(offset, to.len());
@@ -118,7 +116,6 @@ impl TypedRef<Writable> {
     /// Copies bytes into the frame.
     ///
     /// # Panics
-    ///
     /// If the range is not within the frame.
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
         check_range(offset, from.len());

@@ -69,7 +69,6 @@ pub fn total_frames() -> u64 {
 /// Adds the frames `[start, end)` to the allocator. Boot calls this once for each unused range.
 ///
 /// # Panics
-///
 /// If a frame of the range is managed already or beyond the frame table.
 pub fn add_free_range(start: Mfn, end: Mfn) {
     for number in start.get()..end.get() {
@@ -101,7 +100,6 @@ pub fn allocate(owner: DomainId) -> Option<Allocation> {
 /// Clears a frame that has just been taken and assigns it to `owner`.
 ///
 /// # Safety
-///
 /// The frame must have been taken off the free lists by the caller, and must not have been prepared
 /// yet (FT-8).
 pub(super) unsafe fn prepare(number: u64, owner: DomainId) -> Allocation {

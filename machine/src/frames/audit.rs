@@ -29,7 +29,6 @@ pub struct Held {
 /// `held`.
 ///
 /// # Errors
-///
 /// All differences, one line each.
 pub fn recount(held: impl Fn(Mfn) -> Held) -> Result<(), String> {
     let frames = slot::table_size();

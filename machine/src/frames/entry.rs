@@ -45,7 +45,6 @@ impl<K: Level> Entry<K> {
     /// table, or from [`Self::into_raw`].
     ///
     /// # Safety
-    ///
     /// The bits must own what an entry of level `K` with these bits owns (FT-5). The caller must
     /// give up this ownership: nothing else may use or release it.
     pub(super) const unsafe fn from_owned_bits(raw: u64) -> Self {
@@ -130,7 +129,6 @@ impl Entry<L1> {
 /// The bits of a leaf that maps the same frame as `owned`, with the flags of `wanted`.
 ///
 /// # Panics
-///
 /// If they differ in frame or presence, or `wanted` is writable and `owned` is not.
 #[inline]
 pub(super) fn leaf_with_flags(owned: RawEntry, wanted: RawEntry) -> u64 {
@@ -171,7 +169,6 @@ macro_rules! table_entries {
             /// if necessary.
             ///
             /// # Errors
-            ///
             /// Those of [`TypedRef::acquire`]; `EINVAL` for a large page.
             pub fn admit<A: Admission>(
                 raw: RawEntry,
@@ -204,7 +201,6 @@ impl Entry<L1> {
     /// Admits a guest's entry if the policy does.
     ///
     /// # Errors
-    ///
     /// Those of the policy.
     pub fn admit<A: Admission>(raw: RawEntry, admission: &mut A, budget: &mut Budget) -> Result<Self, AcquireError> {
         admission.leaf(raw, budget)

@@ -69,7 +69,6 @@ impl FrameList {
     /// Returns `false` if they were released, also because the list is closed.
     ///
     /// # Panics
-    ///
     /// If a frame belongs to another domain.
     pub fn push_within(&self, allocations: impl ExactSizeIterator<Item = Allocation>, limit: u32) -> bool {
         let rest = self.insert(allocations, limit);

@@ -120,7 +120,6 @@ impl FrameRef {
     /// Takes ownership of a reference that is already counted, by an entry, a list or a queue.
     ///
     /// # Safety
-    ///
     /// The caller must hold one existence count of the frame (FT-1) and give it up: nothing else
     /// may release it.
     pub(super) unsafe fn from_counted(mfn: Mfn) -> Self {
@@ -131,7 +130,6 @@ impl FrameRef {
     /// not RAM: such an entry owns nothing.
     ///
     /// # Safety
-    ///
     /// The entry must own the reference named by its bits (FT-5), and the caller must give it up.
     #[inline]
     pub(super) unsafe fn from_entry(mfn: Mfn) -> Option<Self> {
@@ -239,7 +237,6 @@ impl Allocation {
     /// Assigns a frame that has just been taken from the allocator to `owner`.
     ///
     /// # Safety
-    ///
     /// The frame must have been taken off the free lists by the caller (FT-8), and no translation
     /// of it may be cached anywhere.
     pub(super) unsafe fn new(mfn: Mfn, owner: DomainId) -> Self {
@@ -291,7 +288,6 @@ impl<K: Kind> TypedRef<K> {
     /// Takes ownership of a use that is already counted.
     ///
     /// # Safety
-    ///
     /// The caller must hold one use of the frame as `K` (FT-2) and give it up: nothing else may
     /// release it.
     pub(super) const unsafe fn from_counted(frame: FrameRef) -> Self {

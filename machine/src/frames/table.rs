@@ -21,7 +21,6 @@ const fn index(address: GuestVirt, level: u32) -> u16 {
 /// stored in a table (TC-3).
 ///
 /// # Panics
-///
 /// If the entry links a table of another domain, which no policy allows.
 #[inline]
 pub(super) fn note_mapping(table: &FrameRef, level: u8, entry: RawEntry) {
@@ -60,11 +59,9 @@ impl TypedRef<L1> {
     /// except that the use as writable memory ends if the leaf becomes read-only.
     ///
     /// # Errors
-    ///
     /// The current bits, if the entry is no longer `expected`.
     ///
     /// # Panics
-    ///
     /// If `wanted` maps another frame than `expected`, or is writable and `expected` is not.
     #[inline]
     pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
@@ -88,7 +85,6 @@ impl<K: Level> TypedRef<K> {
     /// The current bits of an entry. The processor may set accessed and dirty at any time.
     ///
     /// # Panics
-    ///
     /// If `index` is not below 512.
     #[inline]
     pub fn entry(&self, index: u16) -> RawEntry {
@@ -98,11 +94,9 @@ impl<K: Level> TypedRef<K> {
     /// Stores an entry and returns the former one with the references that it owns.
     ///
     /// # Errors
-    ///
     /// `Reserved` if the slot does not belong to the guest.
     ///
     /// # Panics
-    ///
     /// If `index` is not below 512.
     #[inline]
     pub fn replace(&self, index: u16, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {
@@ -120,11 +114,9 @@ impl<K: Level> TypedRef<K> {
     /// Stores an entry if the current one is `expected`, and returns the former one.
     ///
     /// # Errors
-    ///
     /// `Changed` if it is not, `Reserved` if the slot does not belong to the guest.
     ///
     /// # Panics
-    ///
     /// If `index` is not below 512.
     #[inline]
     pub fn exchange(&self, index: u16, expected: RawEntry, entry: Entry<K>) -> Result<Entry<K>, ReplaceError<K>> {

@@ -181,7 +181,6 @@ impl<K: Kind> TypedRef<K> {
     /// (or descriptors) is validated.
     ///
     /// # Errors
-    ///
     /// See [`AcquireError`]. After an error no use is held.
     #[inline]
     pub fn acquire<A: Admission>(
@@ -484,8 +483,8 @@ mod tests {
         frame.slot().update_usage(|usage| Some(Use { busy: true, ..usage })).unwrap();
     }
 
-    /// Tries to acquire a table that is busy on another CPU until `until_over`, or until the wait
-    /// is longer than any test.
+    /// Tries to acquire a table that another thread keeps busy until `until_over` is true, the
+    /// attempt has ended, or ten seconds have passed.
     fn acquire_busy<K: Kind>(
         frame: &FrameRef,
         budget: u32,

@@ -31,7 +31,7 @@ pub struct Hardware {
 pub enum DeviceFrame {
     /// Not accessible: RAM, an interrupt controller, or beyond the processor's physical addresses.
     Refused,
-    /// Readable: Paravane uses it itself, or the firmware's code does.
+    /// Readable: the HPET, the start-up code of CPUs, or firmware that runs in ring 0.
     ReadOnly,
     /// Readable and writable.
     Writable,

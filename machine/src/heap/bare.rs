@@ -66,7 +66,6 @@ static HEAP: Heap = Heap(SpinLock::new(Level::Heap, Talc::new(Manual)));
 /// Adds memory to the heap.
 ///
 /// # Safety
-///
 /// The range must be mapped, writable, and permanently unused otherwise.
 pub(crate) unsafe fn add(start: u64, size: usize) {
     let mut heap = HEAP.0.lock();

@@ -10,7 +10,7 @@ use crate::boot::{BootInfo, Efi, EfiRange, multiboot};
 const BASE: u64 = 0xe_0000;
 /// Size of a table header in bytes.
 const HEADER: usize = 36;
-/// Where the root table points to its first entry.
+/// Offset of a table's checksum.
 const SUM: usize = 9;
 
 /// Parses Multiboot information, of version 2 or 1, at the start of a physical memory with these

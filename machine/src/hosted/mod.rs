@@ -68,7 +68,6 @@ pub const SCREEN: Framebuffer = Framebuffer {
 /// Starts the machine with `frames` frames of RAM, all of them free; once per process.
 ///
 /// # Panics
-///
 /// If the machine has been started already.
 pub fn start(frames: u64) {
     ram::init(frames);

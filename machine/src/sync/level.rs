@@ -78,7 +78,6 @@ fn held() -> &'static AtomicU32 {
 /// Records that this CPU takes a lock of `level`.
 ///
 /// # Panics
-///
 /// In debug builds, if a lock of this level or an inner one is held already: the order is wrong and
 /// could deadlock.
 pub(super) fn acquire(level: Level) {

@@ -62,7 +62,6 @@ global_asm!(
 /// ring 3 may raise only breakpoint, overflow and the legacy system call.
 ///
 /// # Safety
-///
 /// No other CPU and no guest may be running.
 pub(crate) unsafe fn prepare() {
     // SAFETY: the caller guarantees the same condition.
@@ -161,7 +160,6 @@ fn exception_table_length() -> usize {
 /// Sorts the exception table.
 ///
 /// # Safety
-///
 /// No other CPU and no guest may be running.
 unsafe fn sort_exception_table() {
     let writable = layout::direct(layout::ex_table_start() - layout::IMAGE_OFFSET) as *mut Entry;
