@@ -13,7 +13,8 @@ static FEATURES: Once<Features> = Once::new();
 static SMAP: AtomicBool = AtomicBool::new(false);
 static NO_EXECUTE: AtomicBool = AtomicBool::new(false);
 
-const CR0: u64 = 1 << 31 | 1 << 18 | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | 1 << 0; // PG AM WP NE ET MP PE
+/// PG, AM, WP, NE, ET, MP, PE.
+const CR0: u64 = 1 << 31 | 1 << 18 | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | 1 << 0;
 const CR4_DEBUG_EXTENSIONS: u64 = 1 << 3;
 const CR4_PAE: u64 = 1 << 5;
 const CR4_MACHINE_CHECK: u64 = 1 << 6;
