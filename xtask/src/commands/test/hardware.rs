@@ -25,6 +25,9 @@ const LIMITS: Limits =
 const MEMORY: Size = Size::mib(384);
 const HOST_MEMORY: Size = Size::mib(768);
 
+/// More vCPUs than those whose information is in the shared page (32).
+const MANY_VCPUS: u32 = 40;
+
 /// Size of the disk and of the fetched file, in bytes.
 const DISK: usize = 8 << 20;
 const FILE: usize = 1 << 20;
@@ -183,6 +186,8 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
             let name = format!("the initial domain powers the host off with {cpus} pCPUs");
             test.on_machine(report, &name, || power_off(bench, cpus));
         }
+        let name = format!("the initial domain has {MANY_VCPUS} vCPUs");
+        test.on_machine(report, &name, || many_vcpus(bench));
     }
 }
 
@@ -273,7 +278,12 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
         setup.disks.push(Drive { file: "disk".into(), kept: false });
     }
     setup.arguments = ["-netdev", "user,id=net,tftp=."].iter().chain(case.arguments).map(ToString::to_string).collect();
-    let mut booted = setup.boot(&machine::log_file("test-logs", &case.name.replace(' ', "-"))?)?;
+    succeeds(setup, &case.name.replace(' ', "-"))
+}
+
+/// Follows a machine whose initial domain has to end with status 0.
+fn succeeds(setup: Setup<'_>, name: &str) -> Result<Outcome> {
+    let mut booted = setup.boot(&machine::log_file("test-logs", name)?)?;
     let mut output = Vec::new();
     let life = booted.session.follow(booted.limits, |_, event| {
         if let SessionEvent::Output(_, _, bytes) = event {
@@ -289,6 +299,18 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
         (Ok(()), status) => Outcome::Failure(format!("script ended with {status:?}: {last} (log: {log})")),
         (Err(error), _) => Outcome::Failure(format!("{error:#}; last: {last}")),
     })
+}
+
+/// The vCPUs above 32 need `VCPUOP_register_vcpu_info` before they are started.
+fn many_vcpus(bench: &Bench) -> Result<Outcome> {
+    let mut ramdisk = Ramdisk::bootable()?;
+    let script = format!("nproc; [ \"$(nproc)\" = {MANY_VCPUS} ]");
+    ramdisk.command("", &["sh", "-c", &script].map(OsString::from))?;
+    let mut setup = setup(bench, 2, ramdisk.finish()?)?;
+    if let Load::Initial(domain) = &mut setup.load {
+        domain.vcpus = MANY_VCPUS;
+    }
+    succeeds(setup, "many-vcpus")
 }
 
 /// Registers are printed, and the machine restarts, which ends QEMU with these options.
