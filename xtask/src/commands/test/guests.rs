@@ -41,10 +41,13 @@ struct Manifest {
     nmi: Option<Duration>,
     /// Whether the hypervisor may end it instead of the guest reporting success.
     may_be_killed: bool,
-    /// Other guests that are started after it; each has to succeed too.
+    /// Other guests that are started after it, each by its name and any words for its command line;
+    /// each has to succeed too.
     with: Vec<String>,
     /// Only started together with others.
     helper: bool,
+    /// Only in the long form of the tests.
+    full: bool,
     /// Whether the emulator counts instructions.
     counted: bool,
     /// Largest latency that the hypervisor may report, in nanoseconds.
@@ -59,7 +62,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
         return;
     }
     let Some(programs) = report.prepared("test guests", programs::test_guests()) else { return };
-    for manifest in manifests.values().filter(|manifest| !manifest.helper) {
+    for manifest in manifests.values().filter(|manifest| !manifest.helper && (test.full || !manifest.full)) {
         let name = format!("guest {}", manifest.name);
         test.on_machine(report, &name, || boot(bench, manifest, &manifests, &programs));
     }
@@ -74,9 +77,13 @@ fn boot(
     if !bench.host.is_paravane() && !manifest.with.is_empty() {
         return Ok(Outcome::Skip("needs several guests, which only Paravane starts".into()));
     }
-    let mut started = vec![manifest];
-    for name in &manifest.with {
-        started.push(all.get(name).with_context(|| format!("there is no guest {name} to be started with it"))?);
+    let mut started = vec![manifest.clone()];
+    for with in &manifest.with {
+        let (name, words) = with.split_once(' ').unwrap_or((with, ""));
+        let mut guest =
+            all.get(name).with_context(|| format!("there is no guest {name} to be started with it"))?.clone();
+        guest.command_line = format!("{} {words}", guest.command_line).trim().to_owned();
+        started.push(guest);
     }
     // A guest may be started more than once, so each gets a number.
     let names: Vec<String> = (1..).zip(&started).map(|(number, guest)| format!("{}-{number}", guest.name)).collect();
@@ -235,6 +242,7 @@ impl Manifest {
             may_be_killed: false,
             with: Vec::new(),
             helper: false,
+            full: false,
             counted: false,
             longest_stretch: None,
             longest_wait: None,
@@ -264,6 +272,7 @@ impl Manifest {
                     manifest.with = list.iter().map(name).collect::<Result<_>>()?;
                 }
                 "helper" => manifest.helper = value.as_bool().with_context(wrong)?,
+                "full" => manifest.full = value.as_bool().with_context(wrong)?,
                 "counted" => manifest.counted = value.as_bool().with_context(wrong)?,
                 "longest_stretch" => manifest.longest_stretch = Some(number()?.into()),
                 "longest_wait" => manifest.longest_wait = Some(number()?.into()),

@@ -45,7 +45,7 @@ pub(crate) struct Test {
     /// Debian's control domain with the stock Xen tools; by default only the short scenarios
     #[arg(long)]
     control_domain: bool,
-    /// Scenarios in the control domain, and screens, in their long form
+    /// Scenarios in the control domain and screens in their long form, and the long test guests
     #[arg(long)]
     full: bool,
     /// Full Debian 12 and 13 guests, each on its own disk (as root; not run by default)
