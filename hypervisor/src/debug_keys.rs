@@ -144,7 +144,8 @@ fn memory() {
     say(format_args!("{} of {} KiB of Paravane's own heap in use", used >> 10, size >> 10));
     domain::for_each(|domain| {
         let id = domain.id();
-        say(format_args!("d{}: {} frames listed, {} held", id.0, domain.frames.len(), frames::owned_by(id)));
+        let (listed, held, mapped) = (domain.frames.len(), frames::owned_by(id), domain.grants.mapped());
+        say(format_args!("d{}: {listed} frames listed, {held} held, {mapped} grants mapped", id.0));
     });
 }
 

@@ -104,3 +104,41 @@ is_paravane() {
 free_memory() {
     xl info | sed -n 's/^free_memory *: //p'
 }
+
+# device_scripts: writes /tmp/block, for disks that are block devices, and /tmp/vif. They do what
+# Debian's scripts do without the checks, which take most of the time when there are many devices.
+device_scripts() {
+    cat > /tmp/block << 'END'
+#!/run/xtask/busybox sh
+test "$1" = add || exit 0
+device=$(/run/xtask/busybox stat -c %t:%T "$(xenstore-read "$XENBUS_PATH/params")")
+xenstore-write "$XENBUS_PATH/physical-device" "$device" "$XENBUS_PATH/hotplug-status" connected
+END
+    cat > /tmp/vif << 'END'
+#!/run/xtask/busybox sh
+test "$1" = online || exit 0
+/run/xtask/busybox ip link set "$vif" master xenbr0 up
+xenstore-write "$XENBUS_PATH/hotplug-status" connected
+END
+    chmod +x /tmp/block /tmp/vif
+}
+
+# holdings: prints what is in use by the hypervisor's own counters; Xen reports less. The log is
+# kept in /tmp/log.
+holdings() {
+    echo "event channels of the control domain: $(/usr/lib/xen-4.17/bin/lsevtchn 0 | grep -c VCPU)"
+    echo "free memory: $(free_memory) MiB"
+    if is_paravane; then
+        xl dmesg -c >> /tmp/log
+        xl debug-keys m
+        xl dmesg | sed -n 's/^(pv) //; /frames free$/p; /grants mapped$/p'
+    fi
+}
+
+# nothing_refused: checks that no hypercall was refused at a limit, and that the control domain's
+# kernel does not complain about grants and event channels.
+nothing_refused() {
+    xl dmesg -c >> /tmp/log
+    fails grep 'refused at a limit' /tmp/log
+    fails sh -c "dmesg | grep -iE 'gnttab|grant|event channel|evtchn' | grep -iE 'fail|error|no space|limit'"
+}

@@ -45,17 +45,6 @@ busy_writing() {
     soon disk_grows
 }
 
-# holdings: prints what is in use by the hypervisor's own counters; Xen reports less.
-holdings() {
-    echo "event channels of the control domain: $(/usr/lib/xen-4.17/bin/lsevtchn 0 | grep -c VCPU)"
-    echo "free memory: $(free_memory) MiB"
-    if is_paravane; then
-        xl dmesg -c > /dev/null
-        xl debug-keys mg
-        xl dmesg | sed -n 's/^(pv) //; /frames free$/p; /frames listed/p; /grants mapped$/p'
-    fi
-}
-
 as_before() {
     holdings > /tmp/after
     cmp -s /tmp/before /tmp/after

@@ -130,7 +130,7 @@ impl GrantTable {
     }
 
     /// How many grants of others are mapped. The lock is taken for each chunk by itself.
-    fn mapped(&self) -> usize {
+    pub(crate) fn mapped(&self) -> usize {
         (0..).map_while(|chunk| self.maptrack().mapped_in(chunk)).sum()
     }
 
