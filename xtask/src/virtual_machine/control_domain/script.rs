@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{ControlDomain, HOST_MEMORY, Job};
+use crate::artefacts::programs;
 use crate::debian::control_disk::Disk;
 use crate::debian::kernels;
 use crate::foundation::size::Size;
@@ -26,6 +27,8 @@ pub(crate) struct Script {
     pub(crate) is_usual: bool,
     /// Kernels for its guests besides the control domain's own: file in `/run/xtask`, and name.
     kernels: &'static [(&'static str, &'static str)],
+    /// Test guests for its guests, in `/run/xtask` under their names.
+    test_guests: &'static [&'static str],
     /// Additional packages on the control domain's disk.
     packages: &'static [&'static str],
     /// Additional words for the command line of the control domain's kernel. Words that the kernel
@@ -33,6 +36,9 @@ pub(crate) struct Script {
     append: &'static str,
     /// Memory of the machine.
     memory: Size,
+    /// Memory and vCPUs of the control domain, if not the default.
+    control_memory: Option<Size>,
+    control_vcpus: Option<u32>,
     /// Time limit in seconds, on a busy and emulated machine.
     time: u64,
 }
@@ -46,9 +52,12 @@ const LIFE: Script = Script {
     text: include_str!("../../../scenarios/life.sh"),
     is_usual: true,
     kernels: &[],
+    test_guests: &[],
     packages: &[],
     append: "",
     memory: HOST_MEMORY,
+    control_memory: None,
+    control_vcpus: None,
     time: 1800,
 };
 
@@ -85,6 +94,26 @@ pub(crate) const SCRIPTS: &[Script] = &[
         text: include_str!("../../../scenarios/neighbours.sh"),
         is_usual: false,
         kernels: SMALL,
+        ..LIFE
+    },
+    Script {
+        name: "busy-disks",
+        text: include_str!("../../../scenarios/busy-disks.sh"),
+        is_usual: false,
+        memory: Size::mib(3072),
+        control_memory: Some(Size::mib(1024)),
+        control_vcpus: Some(4),
+        time: 5400,
+        ..LIFE
+    },
+    Script {
+        name: "crowd",
+        text: include_str!("../../../scenarios/crowd.sh"),
+        is_usual: false,
+        test_guests: &["crowd"],
+        memory: Size::mib(8192),
+        control_memory: Some(Size::mib(2048)),
+        time: 43200,
         ..LIFE
     },
     Script {
@@ -127,11 +156,18 @@ impl Script {
         for (file, kernel) in self.kernels {
             files.push(((*file).into(), fs::read(kernels::named(kernel)?)?));
         }
+        if !self.test_guests.is_empty() {
+            let programs = programs::test_guests()?;
+            for &name in self.test_guests {
+                let program = programs.get(name).with_context(|| format!("cargo built no {name}"))?;
+                files.push((name.into(), fs::read(program)?));
+            }
+        }
         let hardware = Hardware { timeout: Some(self.time), host_memory: Some(self.memory), ..hardware };
         let control_domain = ControlDomain {
             hardware: &hardware,
-            vcpus: None,
-            memory: None,
+            vcpus: self.control_vcpus,
+            memory: self.control_memory,
             append: self.append,
             job: Job::Scenario(scenario),
             files,
