@@ -1,13 +1,12 @@
-//! The permanent meter of what guests wait for: per pCPU the longest stretch without an interrupt
-//! window, and the longest time that a vCPU with the right to run waited for the pCPU, each with
-//! what caused it.
+//! Latency meter. It records, per pCPU, the longest stretch without an interrupt window and the
+//! longest time that a runnable vCPU waited for the pCPU, each with its cause.
 //!
-//! A stretch begins when the pCPU leaves a guest, wakes up, or closes a window, and ends when it
-//! enters a guest, halts, or opens one. The few exits that the vCPU's loop acts on at once
-//! (`run::short`) are left out: each does a bounded piece of work, far below what this meter is
-//! for.
+//! A stretch begins when the pCPU leaves a guest, wakes up, or closes an interrupt window. It ends
+//! when the pCPU enters a guest, halts, or opens an interrupt window. The exits that the vCPU loop
+//! handles on its fast path are not measured: the work of each is bounded and far below what this
+//! meter has to detect.
 //!
-//! Each pCPU writes its own record only.
+//! Each pCPU writes only its own record.
 
 use alloc::format;
 use alloc::string::String;
@@ -19,7 +18,7 @@ use machine::{cpu, time};
 
 use crate::domain::{Domain, Vcpu};
 
-/// What a stretch began with. The value of a variant with a number has it in its low byte.
+/// The event that began a stretch. A variant with a number stores it in the low byte of its code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cause {
     /// Start-up, or an interrupt that ended a halt.
@@ -36,7 +35,7 @@ pub(crate) enum Cause {
     SystemCall,
 }
 
-/// What a pCPU did in a stretch besides answering its cause.
+/// Work that a pCPU did in a stretch besides handling its cause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub(crate) enum Phase {
@@ -44,7 +43,7 @@ pub(crate) enum Phase {
     Teardown = 1 << 16,
     /// Destroyed a domain.
     Destruction = 1 << 17,
-    /// Went from one vCPU to another, or looked for one.
+    /// Switched vCPUs, or selected the next one.
     Switch = 1 << 18,
     /// Served timers, device interrupts, the console.
     Service = 1 << 19,
@@ -57,7 +56,7 @@ const PHASES: [(Phase, &str); 4] = [
     (Phase::Service, "service"),
 ];
 
-/// Hypercalls have numbers below this.
+/// Upper bound of hypercall numbers.
 pub(crate) const HYPERCALLS: u32 = 64;
 const KINDS: u32 = 0xff00;
 
@@ -68,7 +67,8 @@ impl Cause {
             Self::Wake => 0,
             Self::Window => 0x100,
             Self::Interrupt => 0x200,
-            // A number beyond the table may pass for one in it: such a call does nothing but fail.
+            // A number beyond the table is masked and may alias one inside it. Such a call only
+            // fails.
             Self::Hypercall(number) => 0x300 | low_u8(number) as u32 & (HYPERCALLS - 1),
             Self::Trap(vector) => 0x400 | vector as u32,
             Self::SystemCall => 0x500,
@@ -95,30 +95,30 @@ fn describe(code: u32) -> String {
     text
 }
 
-/// The name that the interface has for a hypercall.
+/// The name of a hypercall in the public headers, without its prefix.
 pub(crate) fn hypercall_name(number: u32) -> Option<&'static str> {
     let (name, _) = abi::xen::hypercall::NAMES.iter().find(|(_, other)| *other == number)?;
     name.strip_prefix("__HYPERVISOR_")
 }
 
-/// A stretch below this many ticks is not worth a closer look.
+/// Shorter stretches, in ticks, are not recorded.
 const NOTABLE: u64 = 10_000;
 
-/// What the meter keeps for one pCPU.
+/// The meter's record of one pCPU.
 #[repr(align(64))]
 pub(crate) struct Record {
-    /// When the stretch began, in ticks of the time-stamp counter.
+    /// Start of the current stretch, in ticks of the time-stamp counter.
     start: AtomicU64,
-    /// What has happened in it: a cause and phases.
+    /// Cause and phases of the current stretch.
     code: AtomicU32,
     longest: AtomicU64,
     longest_code: AtomicU32,
-    /// Waits count from here on: the pCPU began to run vCPUs, or the meter was reset.
+    /// Earlier waiting time is not counted. Set when the pCPU begins to run vCPUs, and on reset.
     since: AtomicU64,
-    /// The vCPU that ran last: domain and number.
+    /// The vCPU that ran last: domain id and vCPU id.
     last: AtomicU32,
     longest_wait: AtomicU64,
-    /// Who waited, and who ran before.
+    /// The vCPU with the longest wait, and the vCPU that ran before it.
     waiter: AtomicU32,
     before: AtomicU32,
 }
@@ -139,7 +139,7 @@ static RECORDS: PerCpu<Record> = PerCpu::new(
     }; MAX_CPUS],
 );
 
-/// The longest stretch that began with each hypercall, in ticks, over all pCPUs.
+/// The longest stretch that each hypercall began, in ticks, over all pCPUs.
 static HYPERCALL_LONGEST: [AtomicU64; HYPERCALLS as usize] = [const { AtomicU64::new(0) }; HYPERCALLS as usize];
 
 /// The record of this pCPU.
@@ -149,14 +149,14 @@ pub(crate) fn own() -> &'static Record {
 }
 
 impl Record {
-    /// A stretch begins.
+    /// Begins a stretch.
     #[inline]
     pub(crate) fn begin(&self, cause: Cause) {
         self.code.store(cause.code(), Ordering::Relaxed);
         self.start.store(time::ticks(), Ordering::Relaxed);
     }
 
-    /// The stretch ends.
+    /// Ends the stretch.
     #[inline]
     pub(crate) fn end(&self) {
         let ticks = time::ticks().wrapping_sub(self.start.load(Ordering::Relaxed));
@@ -180,37 +180,37 @@ impl Record {
     }
 }
 
-/// A stretch begins.
+/// Begins a stretch on this pCPU.
 pub(crate) fn begin(cause: Cause) {
     own().begin(cause);
 }
 
-/// Notes what else is done in this stretch.
+/// Adds a phase to this pCPU's stretch.
 #[inline]
 pub(crate) fn note(phase: Phase) {
     let own = own();
     own.code.store(own.code.load(Ordering::Relaxed) | phase as u32, Ordering::Relaxed);
 }
 
-/// The stretch ends.
+/// Ends this pCPU's stretch.
 pub(crate) fn end() {
     own().end();
 }
 
-/// Lets interrupts in for a moment. No lock may be held.
+/// Opens an interrupt window. The caller must not hold a lock.
 pub(crate) fn window() {
     end();
     cpu::interrupt_window();
     begin(Cause::Window);
 }
 
-/// This pCPU begins to run vCPUs.
+/// Starts the measurements when this pCPU begins to run vCPUs.
 pub(crate) fn start(now: u64) {
     begin(Cause::Wake);
     own().since.store(now, Ordering::Relaxed);
 }
 
-/// A vCPU gets this pCPU `now`; it has had the right to run since `ready`.
+/// Records that this pCPU switches to `vcpu` at `now`; the vCPU has been runnable since `ready`.
 pub(crate) fn note_wait(domain: &Domain, vcpu: &Vcpu, ready: u64, now: u64) {
     let own = own();
     let waited = now.saturating_sub(ready.max(own.since.load(Ordering::Relaxed)));
@@ -228,18 +228,18 @@ pub(crate) fn longest_stretch(cpu: CpuId) -> u64 {
     time::scale().nanoseconds(RECORDS[cpu].longest.load(Ordering::Relaxed))
 }
 
-/// The longest time that a vCPU with the right to run waited for the pCPU, in nanoseconds.
+/// The longest time that a runnable vCPU waited for the pCPU, in nanoseconds.
 pub(crate) fn longest_wait(cpu: CpuId) -> u64 {
     RECORDS[cpu].longest_wait.load(Ordering::Relaxed)
 }
 
-/// The longest stretch that began with a hypercall, in nanoseconds.
+/// The longest stretch that a hypercall began, in nanoseconds.
 pub(crate) fn longest_of_hypercall(number: u32) -> u64 {
     let ticks = HYPERCALL_LONGEST.get(number as usize).map_or(0, |longest| longest.load(Ordering::Relaxed));
     time::scale().nanoseconds(ticks)
 }
 
-/// What the meter has seen, one line for each pCPU and quantity.
+/// The measurements, as two lines of text per pCPU.
 pub(crate) fn report() -> impl Iterator<Item = String> {
     cpu::all_online().flat_map(|cpu| {
         let own = &RECORDS[cpu];
@@ -249,7 +249,7 @@ pub(crate) fn report() -> impl Iterator<Item = String> {
         [
             format!("pCPU {}: longest stretch without interrupts {} ns ({code})", cpu.index(), longest_stretch(cpu)),
             format!(
-                "pCPU {}: longest wait of a runnable vCPU {} ns ({} behind {})",
+                "pCPU {}: longest wait of a runnable vCPU {} ns ({} after {})",
                 cpu.index(),
                 longest_wait(cpu),
                 name(waiter),
@@ -259,7 +259,7 @@ pub(crate) fn report() -> impl Iterator<Item = String> {
     })
 }
 
-/// Forgets what has been seen so far.
+/// Resets all measurements.
 pub(crate) fn reset() {
     let now = time::now();
     for record in RECORDS.iter() {

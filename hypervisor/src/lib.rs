@@ -1,5 +1,6 @@
-//! Paravane: domains, vCPUs, what a guest may map, scheduling, event channels, grant tables, hypercalls, time, consoles.
-//! All of it safe Rust over `machine`, so that the same code runs on the machine and inside `cargo test`.
+//! The core of Paravane: domains, vCPUs, guest memory, scheduling, event channels, grant tables,
+//! hypercalls, time and consoles. It is safe Rust on top of `machine`, so the same code runs on
+//! hardware and inside `cargo test`.
 #![no_std]
 #![cfg_attr(
     not(any(test, feature = "testing")),
@@ -47,7 +48,7 @@ mod xenstore;
 
 pub use start::main;
 
-/// The tables that pages of `docs/` are generated from.
+/// The tables from which pages of `docs/` are generated.
 pub mod tables {
     pub use crate::cpu_policy::{evidence, features, msr, registers};
     pub use crate::hypercall::table as hypercalls;

@@ -1,5 +1,5 @@
-//! The table of all fixed limits. Values come from the constants that the code uses, so that
-//! `docs/limits.md` cannot be wrong about them; Xen's are those of version 4.17.
+//! The table of all fixed limits, from which `docs/limits.md` is generated. Values come from the
+//! constants that the code uses. Xen's values are those of version 4.17.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -27,15 +27,15 @@ pub struct Row {
     pub what: &'static str,
     /// Paravane's value.
     pub value: String,
-    /// Xen 4.17's.
+    /// The value of Xen 4.17.
     pub xen: &'static str,
-    /// What happens at it.
+    /// The effect of reaching the limit.
     pub at: &'static str,
     /// Whether a refusal is logged by [`crate::limits::met`].
     pub logged: bool,
 }
 
-/// Rows about one thing, under a heading.
+/// Rows about one subject, under a heading.
 pub struct Section {
     /// The heading.
     pub title: &'static str,
@@ -56,7 +56,7 @@ fn logged(limit: Limit, value: impl ToString, xen: &'static str, at: &'static st
 pub fn sections() -> [Section; 6] {
     [
         Section { title: "The machine", rows: machine_rows() },
-        Section { title: "What the boot loader hands over", rows: boot_rows() },
+        Section { title: "Boot loader data", rows: boot_rows() },
         Section { title: "Domains and vCPUs", rows: domain_rows() },
         Section { title: "Grants and events", rows: grant_and_event_rows() },
         Section { title: "Memory calls", rows: memory_rows() },
@@ -66,16 +66,16 @@ pub fn sections() -> [Section; 6] {
 
 fn machine_rows() -> Vec<Row> {
     [
-        row("pCPUs", addr::MAX_CPUS, "256 (`NR_CPUS`, up to 4095)", "the others stay off; the log says how many"),
+        row("pCPUs", addr::MAX_CPUS, "256 (`NR_CPUS`, up to 4095)", "the others are not started; a log line counts them"),
         row(
             "memory",
             format!("{} TiB", boot::MAX_MEMORY >> 40),
             "16 TiB (123 TiB with `BIGMEM`)",
-            "what lies above is not used",
+            "memory above is not used",
         ),
-        row("separate ranges of memory", boot::MAX_RANGES, "1024 (E820)", "what does not fit is not used"),
+        row("separate ranges of memory", boot::MAX_RANGES, "1024 (E820)", "further ranges are not used"),
         row("I/O APICs", boot::MAX_IO_APICS, "128", "lines of the others cannot be bound"),
-        row("interrupt source overrides", boot::MAX_OVERRIDES, "256", "the others are not heeded"),
+        row("interrupt source overrides", boot::MAX_OVERRIDES, "256", "the others are ignored"),
         row(
             "pages of devices' MSI-X tables",
             hardware::MAX_DEVICE_PAGES,
@@ -84,15 +84,15 @@ fn machine_rows() -> Vec<Row> {
         ),
         logged(
             Limit::InterruptMessages,
-            format!("{} in all, {} vectors of each pCPU", interrupts::MESSAGES, hardware::VECTORS),
-            "`extra_guest_irqs=` (256 and more), about 190 vectors of each pCPU",
+            format!("{} in total, {} vectors per pCPU", interrupts::MESSAGES, hardware::VECTORS),
+            "`extra_guest_irqs=` (256 and more), about 190 vectors per pCPU",
             "`-ENOSPC`",
         ),
         row(
             "console log",
             format!("{} KiB", console::history::HISTORY_SIZE >> 10),
             "16 KiB and more",
-            "the oldest text goes",
+            "the oldest text is overwritten",
         ),
         row("CPU pools", 1, "none", "operations on other pools are refused"),
     ]
@@ -101,15 +101,15 @@ fn machine_rows() -> Vec<Row> {
 
 fn boot_rows() -> Vec<Row> {
     [
-        row("boot modules", boot::MAX_MODULES, "64", "the others are ignored; a line of the log counts them"),
-        row("entries of the memory map", boot::MAX_MEMORY_RANGES, "1024", "as above; what does not fit is not used"),
+        row("boot modules", boot::MAX_MODULES, "64", "the others are ignored; a log line counts them"),
+        row("entries of the memory map", boot::MAX_MEMORY_RANGES, "1024", "as above; further ranges are not used"),
         row(
-            "command lines, all together",
+            "command lines, in total",
             format!("{} KiB", boot::STRING_SPACE >> 10),
             "1023 bytes for Xen's own",
-            "cut; a line of the log counts them",
+            "truncated; a log line counts them",
         ),
-        row("kernel, unpacked", format!("{} MiB", decompress::MAX_SIZE >> 20), "none", "the kernel is refused"),
+        row("kernel, decompressed", format!("{} MiB", decompress::MAX_SIZE >> 20), "none", "the kernel is refused"),
         row("program headers of a kernel", elf::MAX_SEGMENTS, "none", "the kernel is refused"),
         row("section headers of a kernel", elf::MAX_SECTIONS, "none", "the kernel is refused"),
         row("name of a guest", format!("{} bytes", start::LONGEST_NAME), "none", "the guest is not started"),
@@ -120,15 +120,15 @@ fn boot_rows() -> Vec<Row> {
 fn domain_rows() -> Vec<Row> {
     [
         logged(Limit::Domains, DomainId::FIRST_RESERVED.0 - 1, "32751", "`createdomain`: `-ENOMEM`"),
-        logged(Limit::Vcpus, MAX_VCPUS, "8192 (PV)", "`createdomain`: `-EINVAL`; `dom0_max_vcpus=` is cut"),
-        row("timers of a vCPU", "1 single-shot, 1 periodic", "the same", "the former setting is replaced"),
+        logged(Limit::Vcpus, MAX_VCPUS, "8192 (PV)", "`createdomain`: `-EINVAL`; `dom0_max_vcpus=` is reduced"),
+        row("timers of a vCPU", "1 single-shot, 1 periodic", "the same", "the previous setting is replaced"),
         row("watchdogs of a domain", Watchdogs::COUNT, "2", "`-ENOSPC`"),
         row("pauses by the control domain", domain::MAX_PAUSES, "255", "`pausedomain`: `-EOVERFLOW`"),
         logged(Limit::PolledPorts, sched_op::MAX_POLL_PORTS, "128", "`-EINVAL`"),
         row("LDT entries, GDT frames", "8192, 14", "the same", "`-EINVAL`"),
         logged(
             Limit::OwnMemory,
-            "as long as there is free memory",
+            "the free memory",
             "the same",
             "`-ENOMEM`, or the status of the call; nothing else is affected",
         ),
@@ -148,7 +148,7 @@ fn grant_and_event_rows() -> Vec<Row> {
         logged(
             Limit::GrantMappings,
             format!(
-                "{}; {} for each of `gnttab_max_maptrack_frames=`, up to {}",
+                "{}; {} per frame of `gnttab_max_maptrack_frames=`, up to {}",
                 usual.maptrack_frames * grant_table::MAPPINGS_PER_FRAME,
                 grant_table::MAPPINGS_PER_FRAME,
                 boot::MAX_MAPTRACK_FRAMES
@@ -156,11 +156,11 @@ fn grant_and_event_rows() -> Vec<Row> {
             "262144; `gnttab_max_maptrack_frames=`",
             "`createdomain`: `-EINVAL`; `map_grant_ref`: `GNTST_no_space`",
         ),
-        row("uses of one grant", "2147483647 for reading, as many for writing", "fewer", "`GNTST_general_error`"),
+        row("uses of one grant", "2147483647 for reading, 2147483647 for writing", "fewer", "`GNTST_general_error`"),
         logged(
             Limit::EventChannels,
             format!(
-                "{} of the initial domain, {} of others unless the tools say otherwise; {} by the two-level ABI",
+                "{} for the initial domain; {} for others, or as the tools set it; {} with the two-level ABI",
                 ports::HIGHEST,
                 ports::DEFAULT_LIMIT,
                 two_level::NR_CHANNELS - 1
@@ -178,7 +178,7 @@ fn memory_rows() -> Vec<Row> {
             Limit::ExtentOrder,
             reservation::MAX_ORDER,
             "12 for the control domain, 9 for others and `exchange` (`memop-max-order=`)",
-            "no extent is done; `exchange`: `-EPERM`",
+            "no extent is processed; `exchange`: `-EPERM`",
         ),
         logged(Limit::MemoryMapEntries, control::MAX_RANGES, "1024", "`set_memory_map`: `-EINVAL`"),
     ]
@@ -190,24 +190,24 @@ fn store_rows() -> Vec<Row> {
         logged(
             Limit::Store,
             format!(
-                "{} nodes, {} watches, {} transactions, {} paths changed in one",
+                "{} nodes, {} watches, {} transactions, {} paths changed per transaction",
                 tree::MAX_NODES,
                 session::MAX_WATCHES,
                 session::MAX_TRANSACTIONS,
                 session::MAX_CHANGES
             ),
-            "of `xenstored`: 1000 nodes, 128 watches, 10 transactions",
+            "`xenstored`: 1000 nodes, 128 watches, 10 transactions",
             "`ENOSPC`; watches: `E2BIG`",
         ),
         row(
-            "bytes in a guest's own store",
+            "bytes in a guest's built-in xenstore",
             format!(
-                "{} KiB in nodes, {} KiB in watches, {} KiB of paths changed in one transaction",
+                "{} KiB in nodes, {} KiB in watches, {} KiB of paths changed per transaction",
                 tree::MAX_BYTES >> 10,
                 session::MAX_WATCH_BYTES >> 10,
                 session::MAX_CHANGE_BYTES >> 10
             ),
-            "2048 bytes in each node",
+            "2048 bytes per node",
             "as above",
         ),
     ]
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_limit_whose_refusals_are_logged_stands_in_the_table_once() {
+    fn each_logged_limit_has_one_row() {
         let sections = sections();
         for limit in Limit::ALL {
             let rows = sections.iter().flat_map(|section| &section.rows);

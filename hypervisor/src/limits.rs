@@ -1,16 +1,15 @@
-//! The fixed limits of the host and of its domains: one table of them all, from which
-//! `docs/limits.md` is generated, and one mechanism that says in the log which of them a refused
-//! call has met.
+//! The fixed limits of the host and of its domains. The table in `limit_table` lists all of them. A
+//! call that is refused because of one is logged here.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::Domain;
 use crate::guest_log::guest_log;
 
-/// A limit that calls of a running domain can meet.
+/// A limit that the calls of a running domain can reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Limit {
-    /// Domains of the host.
+    /// Domains on the host.
     Domains,
     /// vCPUs of a domain.
     Vcpus,
@@ -20,15 +19,15 @@ pub enum Limit {
     GrantMappings,
     /// Event channels of a domain.
     EventChannels,
-    /// Ports in one call of `SCHEDOP_poll`.
+    /// Ports in one `SCHEDOP_poll`.
     PolledPorts,
     /// The size of an extent.
     ExtentOrder,
-    /// Entries of the memory map that a guest is shown.
+    /// Entries of the memory map that a guest sees.
     MemoryMapEntries,
-    /// Numbers and vectors for interrupts by message.
+    /// Numbers and vectors for message-signalled interrupts.
     InterruptMessages,
-    /// What a guest keeps in the small store.
+    /// Contents of a guest's built-in xenstore.
     Store,
     /// Memory for Paravane's own tables.
     OwnMemory,
@@ -50,7 +49,7 @@ impl Limit {
         Self::OwnMemory,
     ];
 
-    /// The limit's name in the log and in the table.
+    /// The limit's name in the log and in `docs/limits.md`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Domains => "domains",
@@ -61,27 +60,27 @@ impl Limit {
             Self::PolledPorts => "ports in one SCHEDOP_poll",
             Self::ExtentOrder => "order of a memory extent",
             Self::MemoryMapEntries => "entries of a guest's memory map",
-            Self::InterruptMessages => "interrupts by message (MSI, MSI-X)",
-            Self::Store => "nodes, watches and transactions of a guest's own store",
+            Self::InterruptMessages => "message-signalled interrupts (MSI, MSI-X)",
+            Self::Store => "nodes, watches and transactions of a guest's built-in xenstore",
             Self::OwnMemory => "memory for Paravane's own tables",
         }
     }
 }
 
-/// A domain meets the same limit again and again while it stays there: it is said once in so many
-/// nanoseconds.
+/// Minimum time between two log lines about the same limit of a domain, in nanoseconds. A domain at
+/// its limit reaches it again and again.
 const INTERVAL: u64 = 60_000_000_000;
 
-/// When it was last said of a domain that it had met each limit.
+/// When each limit was last logged for a domain.
 #[derive(Debug, Default)]
 pub struct Said([AtomicU64; Limit::ALL.len()]);
 
 impl Said {
-    /// Whether it is time to say it.
+    /// Returns whether a line is due, and records the time if so.
     fn is_due(&self, limit: Limit, now: u64) -> bool {
         let Some(last) = self.0.get(limit as usize) else { return false };
-        // Zero for never. The moment is kept only if it is said: a flood does not put the next line
-        // off.
+        // Zero means never. The time is stored only if a line is due, so a flood does not postpone
+        // the next one.
         let due = |last: u64| (last == 0 || now >= last.saturating_add(INTERVAL)).then_some(now.max(1));
         last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
     }
@@ -89,14 +88,13 @@ impl Said {
 
 #[cfg(test)]
 impl Said {
-    /// Whether it has ever been said.
+    /// Whether the limit has ever been logged.
     pub(crate) fn has(&self, limit: Limit) -> bool {
         self.0[limit as usize].load(Ordering::Relaxed) != 0
     }
 }
 
-/// Says in the log that a call of `domain` has been refused because of `limit`. No lock may be
-/// held.
+/// Logs that a call of `domain` was refused because of `limit`. The caller must not hold a lock.
 #[cold]
 pub(crate) fn met(domain: &Domain, limit: Limit) {
     if domain.limits_said.is_due(limit, machine::time::now()) {
@@ -109,11 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_that_is_met_again_and_again_is_said_once_a_minute() {
+    fn a_repeated_limit_is_logged_once_a_minute() {
         let said = Said::default();
         assert!(said.is_due(Limit::Vcpus, 0));
         assert!(!said.is_due(Limit::Vcpus, 1));
-        assert!(said.is_due(Limit::GrantMappings, 1), "each limit by itself");
+        assert!(said.is_due(Limit::GrantMappings, 1), "each limit separately");
         assert!(!said.is_due(Limit::Vcpus, INTERVAL));
         assert!(said.is_due(Limit::Vcpus, INTERVAL + 1));
     }

@@ -1,4 +1,4 @@
-//! Who makes a hypercall: everything that a handler may use.
+//! The caller of a hypercall, and what its handler may use.
 
 use alloc::sync::Arc;
 
@@ -11,36 +11,36 @@ use machine::hardware::Hardware;
 use crate::domain::{self, Domain, Vcpu};
 use crate::hardware;
 
-/// The number of the domain that controls the others, on a host that has one.
+/// Id of the control domain, on a host that has one.
 const CONTROL_DOMAIN: DomainId = DomainId(0);
 
-/// The vCPU that makes a hypercall, with its memory within reach.
+/// The vCPU that makes a hypercall, with access to its memory.
 pub struct Caller<'a> {
     /// The calling domain.
     pub domain: &'a Arc<Domain>,
     /// The calling vCPU.
     pub vcpu: &'a Arc<Vcpu>,
-    /// Its state in the processor, and the way to its memory (`cpu.read`, `cpu.write`).
+    /// Its loaded state, which also gives access to its memory (`cpu.read`, `cpu.write`).
     pub cpu: &'a mut Active,
-    /// Work that this call may still do before it must give way.
+    /// The work that this call may still do before it must return a continuation.
     pub budget: Budget,
 }
 
-/// Proof that a call comes from the control domain. A function that takes one cannot be reached by
-/// any other domain.
+/// Proof that a call comes from the control domain. A function that takes one cannot be reached
+/// from any other domain.
 #[derive(Clone, Copy, Debug)]
 pub struct ControlPrivilege(());
 
-/// Whose frames a call about page tables means.
+/// The owner of the frames that a call about page tables names.
 pub enum PageOwner {
-    /// A domain's.
+    /// A domain.
     Domain(Arc<Domain>),
-    /// The machine's, by the number that stands for a kind of them.
+    /// The machine, by the reserved domain id for this kind of frames.
     Machine(DomainId),
 }
 
 impl PageOwner {
-    /// The owner's number.
+    /// The owner's domain id.
     pub fn id(&self) -> DomainId {
         match self {
             Self::Domain(domain) => domain.id(),
@@ -61,10 +61,12 @@ impl PageOwner {
 }
 
 impl Caller<'_> {
-    /// Tears down the tables that earlier steps of the same call have left behind, as far as the
-    /// budget goes; also those of `foreign`, the other domain whose tables the call concerns, if
-    /// that is at rest and cannot do it itself. `false` if the call has to give way before its next
-    /// step, which may depend on it (TD-2).
+    /// Tears down the tables that earlier steps of the same call left, as far as the budget allows.
+    /// Tables of `foreign`, the other domain whose page tables the call changes, are torn down as
+    /// well if that domain is paused and so cannot do it itself.
+    ///
+    /// Returns `false` if the call must return a continuation before its next step, which may
+    /// depend on the teardown (TD-2).
     #[inline]
     pub fn finish_teardown(&mut self, foreign: Option<&Domain>) -> bool {
         (!frames::left_tables() || self.tear_down())
@@ -80,7 +82,7 @@ impl Caller<'_> {
         done
     }
 
-    /// The control domain's privilege.
+    /// Returns the privilege of the control domain.
     ///
     /// # Errors
     /// `EPERM` for any other domain.
@@ -88,7 +90,7 @@ impl Caller<'_> {
         if self.domain.is_privileged() { Ok(ControlPrivilege(())) } else { Err(Errno::EPERM) }
     }
 
-    /// The machine's devices, for the domain that has them.
+    /// Returns the machine's devices, if the domain owns them.
     ///
     /// # Errors
     /// `EPERM` for any other domain.
@@ -96,11 +98,12 @@ impl Caller<'_> {
         hardware::of(self.domain).ok_or(Errno::EPERM)
     }
 
-    /// Whose frames a call about page tables means: as `target`, but the machine's own frames (`DOMID_IO`, `DOMID_XEN`) have an owner
-    /// too, with which an unprivileged domain may not deal.
+    /// Resolves the owner of the frames that a call about page tables names. It accepts the ids of
+    /// [`target`](Self::target), and from the control domain also those of the machine's own frames
+    /// (`DOMID_IO`, `DOMID_XEN`).
     ///
     /// # Errors
-    /// `ESRCH` if there is no such domain, `EPERM` if the caller may not deal with it.
+    /// `ESRCH` if there is no such domain, `EPERM` if the caller may not act on it.
     pub fn page_owner(&self, id: DomainId) -> Result<PageOwner, Errno> {
         if !matches!(id, DomainId::IO | DomainId::XEN) {
             return self.target(id).map(PageOwner::Domain);
@@ -108,10 +111,11 @@ impl Caller<'_> {
         self.control().map(|_| PageOwner::Machine(id))
     }
 
-    /// The domain that `id` names: `SELF`, the caller's own number, or another domain if the caller is privileged.
+    /// Resolves a domain id: `DOMID_SELF`, the caller's own id, or another domain if the caller is
+    /// privileged.
     ///
     /// # Errors
-    /// `ESRCH` if there is no such domain, `EPERM` if the caller may not deal with it.
+    /// `ESRCH` if there is no such domain, `EPERM` if the caller may not act on it.
     pub fn target(&self, id: DomainId) -> Result<Arc<Domain>, Errno> {
         if id == DomainId::SELF || id == self.domain.id() {
             return Ok(Arc::clone(self.domain));
@@ -120,7 +124,7 @@ impl Caller<'_> {
         if self.domain.is_privileged() {
             return found.ok_or(Errno::ESRCH);
         }
-        // That there is a control domain is what every guest assumes.
+        // Guests assume that a control domain exists, also on a host without one.
         Err(if found.is_some() || id == CONTROL_DOMAIN { Errno::EPERM } else { Errno::ESRCH })
     }
 }

@@ -1,5 +1,5 @@
-//! How often each hypercall was made, and how often its budget ran out. How long they take is the
-//! meter's concern (`latency`).
+//! Counters of each hypercall: calls and exhausted budgets. The latency meter measures how long
+//! they take.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,8 @@ struct Counter {
 static COUNTERS: [Counter; HYPERCALLS as usize] =
     [const { Counter { made: AtomicU64::new(0), continued: AtomicU64::new(0) } }; HYPERCALLS as usize];
 
-/// Notes that hypercall `number` was made, or continued, and whether it has to be continued.
+/// Counts a call or restart of hypercall `number`. `continued` is set if it returned a
+/// continuation.
 pub(crate) fn note_call(number: u64, continued: bool) {
     let Some(counter) = usize::try_from(number).ok().and_then(|index| COUNTERS.get(index)) else { return };
     counter.made.fetch_add(1, Ordering::Relaxed);
@@ -22,20 +23,20 @@ pub(crate) fn note_call(number: u64, continued: bool) {
     }
 }
 
-/// What has been counted for one hypercall.
+/// The counters of one hypercall.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count {
     /// Its name.
     pub(crate) name: &'static str,
-    /// How often a guest has made or continued it.
+    /// Number of calls and restarts.
     pub(crate) made: u64,
-    /// How often its budget ran out.
+    /// Number of calls that exhausted their budget.
     pub(crate) continued: u64,
-    /// The longest stretch without interrupts that it began, in nanoseconds.
+    /// The longest stretch without an interrupt window that it began, in nanoseconds.
     pub(crate) longest: u64,
 }
 
-/// The counters of all hypercalls that have been made.
+/// The counters of all hypercalls that have been called.
 pub(crate) fn counts() -> impl Iterator<Item = Count> {
     (0..).zip(&COUNTERS).filter_map(|(number, counter)| {
         let made = counter.made.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What a hypercall handler works with: who calls, and what becomes of the call.
+//! Interface of hypercall handlers: caller, privileges, results and the table of operations.
 
 mod caller;
 mod counts;

@@ -1,19 +1,19 @@
-//! The operations of a hypercall, one row each: number, who may use it, and either its handler or
-//! the error with which it is refused. The dispatch and the rows of `docs/hypercalls.md` are one
-//! expansion of the same list.
+//! The operations of a hypercall, one row each: number, privilege, and either a handler or the
+//! error that refuses it. Dispatch and the rows of `docs/hypercalls.md` are expanded from the same
+//! list.
 
 use abi::errno::Errno;
 
-/// Who may make a hypercall, or use one of its operations.
+/// The domains that may make a hypercall, or use one of its operations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Privilege {
     /// Any domain.
     Any,
-    /// Any domain for itself; the control domain for others too.
+    /// Any domain on itself; the control domain on other domains too.
     OwnOrControl,
     /// The control domain. The handler gets a [`ControlPrivilege`](super::ControlPrivilege).
     Control,
-    /// The domain that has the machine's devices. The handler gets the machine's interrupt and PCI
+    /// The domain that owns the machine's devices. The handler gets the machine's interrupt and PCI
     /// hardware.
     Hardware,
 }
@@ -25,20 +25,20 @@ pub struct Operation {
     pub number: u32,
     /// Its name in the public headers.
     pub name: &'static str,
-    /// Who may use it, if that differs from the hypercall's own privilege.
+    /// The privilege that it needs, if different from that of the hypercall.
     pub privilege: Option<Privilege>,
-    /// The error with which it is refused to every caller, if it is not implemented.
+    /// The error that refuses it, if it is not implemented.
     pub refusal: Option<Errno>,
 }
 
-/// Operations of a public header: their names and numbers.
+/// Names and numbers of the operations in a public header.
 pub(crate) type Names = &'static [(&'static str, u32)];
 
 impl Operation {
-    /// A row, with its name from those of the public header.
+    /// Creates a row and looks up its name in the public headers.
     ///
     /// # Panics
-    /// If the header has no operation of this number; at compile time.
+    /// At compile time, if the headers have no operation of this number.
     pub(crate) const fn new(
         mut headers: &[Names],
         number: u32,
@@ -59,7 +59,7 @@ impl Operation {
     }
 }
 
-/// Whether each number of the public headers has exactly one row.
+/// Returns whether each number of the public headers has exactly one row.
 pub(crate) const fn cover(rows: &[Operation], mut headers: &[Names]) -> bool {
     while let [names, others @ ..] = headers {
         let mut names = *names;
@@ -79,7 +79,7 @@ pub(crate) const fn cover(rows: &[Operation], mut headers: &[Names]) -> bool {
     true
 }
 
-/// Defines the operations of a hypercall: the table `OPERATIONS`, and the function that dispatches
+/// Defines the operations of a hypercall: the table `OPERATIONS` and the function that dispatches
 /// on the number.
 ///
 /// ```text
@@ -87,14 +87,15 @@ pub(crate) const fn cover(rows: &[Operation], mut headers: &[Names]) -> bool {
 ///     /// What the function does.
 ///     pub(crate) fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
 ///     names: op::NAMES;                       // the header's names; each number needs a row
-///     op::BLOCK => block(caller);             // open to those that may make the hypercall
+///     op::BLOCK => block(caller);             // the hypercall's own privilege
 ///     op::PIN_OVERRIDE: Control(control) => pin_override(caller, control, argument);
 ///     op::X: Refused => Errno::EOPNOTSUPP;
 /// }
 /// ```
 ///
-/// The first argument is the caller, the second the number. A number without a row is `ENOSYS`, or
-/// the error of a line `unknown: …;` after the names. The name in parentheses is bound to the proof that the privilege gives.
+/// The first argument is the caller, the second the number. A number without a row returns
+/// `ENOSYS`, or the error of a line `unknown: …;` after the names. The name in parentheses is bound
+/// to the token of the privilege.
 macro_rules! operations {
     (@row $operation:path) => { $crate::call::Operation::new(NAMES, $operation, None, None) };
     (@row $operation:path, Refused $errno:expr) => {
@@ -118,7 +119,7 @@ macro_rules! operations {
     ) => {
         const NAMES: &[$crate::call::Names] = &[$($names),+];
 
-        /// The operations, in the order of their dispatch.
+        /// The operations, in the order of dispatch.
         pub(crate) const OPERATIONS: &[$crate::call::Operation] = &[$(
             $crate::call::operations!(@row $operation $(, $privilege $body)?),
         )*];

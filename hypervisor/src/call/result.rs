@@ -1,4 +1,4 @@
-//! What a hypercall comes to.
+//! The result of a hypercall.
 
 use abi::errno::Errno;
 use machine::addr::GuestVirt;
@@ -7,37 +7,36 @@ use machine::guest_memory::Fault;
 
 use crate::domain::KillReason;
 
-/// A value for the guest's RAX, or why there is none.
+/// The value for the guest's RAX, or the reason why there is none.
 pub(crate) type CallResult = Result<u64, CallError>;
 
-/// Why a hypercall has no value for the guest (yet).
+/// The reason why a hypercall returns no value (yet).
 #[derive(Debug)]
 pub enum CallError {
     /// The guest gets this error.
     Errno(Errno),
-    /// The budget is used up: the guest executes the hypercall again, after the work that had to be
-    /// done in between.
+    /// The budget is exhausted. The guest executes the hypercall again.
     Continue(Continuation),
-    /// The guest did what ends it.
+    /// The domain is killed.
     Kill(KillReason),
 }
 
-/// How a hypercall is executed again.
+/// The state with which a hypercall is restarted.
 #[derive(Debug, Default)]
 pub struct Continuation {
-    /// New values of the first arguments, which the dispatcher writes; the others stay as they are.
+    /// New values of the first arguments, which the dispatcher writes. The others are unchanged.
     pub arguments: [Option<u64>; 4],
-    /// A validation under way, which is kept until then.
+    /// A pending validation, which is kept until the restart.
     pub promotion: Option<Promotion>,
 }
 
 impl CallError {
-    /// The same hypercall again with the same arguments.
+    /// Restarts the hypercall with the same arguments.
     pub const fn again() -> Self {
         Self::Continue(Continuation { arguments: [None; 4], promotion: None })
     }
 
-    /// If this is a continuation: with a new value of the argument at `index`, counted from zero.
+    /// Replaces the argument at `index`, counted from zero, if this is a continuation.
     pub fn with_argument(mut self, index: usize, value: u64) -> Self {
         if let Self::Continue(continuation) = &mut self
             && let Some(argument) = continuation.arguments.get_mut(index)
@@ -47,8 +46,9 @@ impl CallError {
         self
     }
 
-    /// If this is a continuation: of a call on a list of `T`, of whose `count` elements `done` are
-    /// done. The list's address is the argument at `index`; the next one is the count, with `flags`.
+    /// Sets the arguments of a list of `T` to its rest, if this is a continuation: `done` of its
+    /// `count` elements have been processed. The argument at `index` is the list's address, and the
+    /// next one is the count combined with `flags`.
     pub fn with_rest<T>(self, index: usize, list: GuestVirt, count: u32, done: u32, flags: u32) -> Self {
         let rest = list.offset(u64::from(done) * size_of::<T>() as u64);
         self.with_argument(index, rest.get()).with_argument(index + 1, u64::from(count.saturating_sub(done) | flags))

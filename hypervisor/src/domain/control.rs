@@ -1,4 +1,5 @@
-//! What the control domain has set for another: its handle, its pauses, the memory map that it is shown, and the like.
+//! Settings that the control domain makes for another domain: handle, pauses, memory map and
+//! others.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -8,40 +9,40 @@ use abi::memory::E820Entry;
 use abi::xen::DOMAIN_HANDLE_LENGTH;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
-/// A domain's handle: a UUID, which only the tools look at.
+/// A domain's handle, a UUID that only the tools use.
 pub(crate) type Handle = [u8; DOMAIN_HANDLE_LENGTH];
 
-/// The most pauses that the control domain may pile up.
+/// The highest number of pauses that the control domain can nest.
 pub(crate) const MAX_PAUSES: u32 = 255;
 
-/// What the control domain has set for a domain.
+/// Settings that the control domain has made for a domain.
 pub struct Control {
-    /// The pauses among the domain's that are the control domain's.
+    /// The share of the domain's pause count that belongs to the control domain.
     pauses: AtomicU32,
-    /// Whether it serves the store to others.
+    /// Whether the domain runs xenstore for others (`XEN_DOMCTL_CDF_xs_domain`).
     serves_store: AtomicBool,
-    /// Seconds that its wall clock is ahead of the host's.
+    /// Offset of its wall clock from the host's, in seconds.
     pub time_offset: AtomicI64,
-    /// The port of its own that tells its peer that it has suspended itself; zero for none.
+    /// The domain's port whose peer is notified when the domain suspends; zero for none.
     pub suspend_port: AtomicU32,
-    /// How its time-stamp counter is to behave, and how often it has been moved.
+    /// Mode of its time-stamp counter, as set by the tools.
     pub tsc_mode: AtomicU32,
-    /// How often it has been moved to another host.
+    /// Number of its migrations, as reported by the tools.
     pub incarnation: AtomicU32,
     record: SpinLock<Record>,
 }
 
-/// What does not fit an atomic variable.
+/// Settings that need a lock.
 #[derive(Default)]
 pub struct Record {
     /// Its handle.
     pub handle: Handle,
-    /// The memory map that it is shown, unless it is the usual one.
+    /// The memory map that it sees, unless it is the default.
     pub memory_map: Option<Arc<[E820Entry]>>,
 }
 
 impl Control {
-    /// Nothing set.
+    /// Creates the default settings.
     pub(super) const fn new() -> Self {
         Self {
             pauses: AtomicU32::new(0),
@@ -54,42 +55,42 @@ impl Control {
         }
     }
 
-    /// Handle and memory map, locked.
+    /// Locks the handle and the memory map.
     pub fn record(&self) -> SpinLockGuard<'_, Record> {
         self.record.lock()
     }
 
-    /// Whether it serves the store to others.
+    /// Whether the domain runs xenstore for others.
     pub fn serves_store(&self) -> bool {
         self.serves_store.load(Ordering::Relaxed)
     }
 
-    /// Notes that it serves the store to others.
+    /// Marks the domain as the one that runs xenstore for others.
     pub fn set_serves_store(&self) {
         self.serves_store.store(true, Ordering::Relaxed);
     }
 
-    /// The pause with which a new domain begins is the control domain's.
+    /// Attributes the initial pause of a new domain to the control domain.
     pub fn own_first_pause(&self) {
         self.pauses.store(1, Ordering::SeqCst);
     }
 
-    /// Whether the control domain keeps it from running.
+    /// Whether the control domain has paused the domain.
     pub fn is_paused(&self) -> bool {
         self.pauses.load(Ordering::SeqCst) != 0
     }
 
-    /// Counts a pause of the control domain's.
+    /// Counts a pause by the control domain.
     ///
     /// # Errors
-    /// `EOVERFLOW` if there are too many.
+    /// `EOVERFLOW` if there are [`MAX_PAUSES`] already.
     pub fn add_pause(&self) -> Result<(), Errno> {
         let more = |pauses: u32| (pauses < MAX_PAUSES).then_some(pauses + 1);
         let counted = self.pauses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
         counted.map(|_| ()).map_err(|_| Errno::EOVERFLOW)
     }
 
-    /// Takes a pause of the control domain's back.
+    /// Removes a pause by the control domain.
     ///
     /// # Errors
     /// `EINVAL` if there is none.

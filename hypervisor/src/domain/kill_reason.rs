@@ -1,59 +1,59 @@
-//! Why a domain is killed: what it did that cannot be continued.
+//! Reasons for killing a domain.
 
 use core::fmt;
 
-/// Why a domain is killed.
+/// The reason for which a domain is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KillReason {
     /// A vCPU was started without a root table.
     NoRootTable,
-    /// `SCHEDOP_shutdown` gave a reason that the interface does not have.
+    /// `SCHEDOP_shutdown` with a reason that the interface does not define.
     UnknownShutdownReason(u32),
     /// The frame of an `iret` cannot be read from the kernel's stack.
     UnreadableIretFrame,
-    /// An `iret` to user mode, for which there is no root table.
+    /// An `iret` to user mode without a user root table.
     NoUserRoot,
-    /// The kernel cannot be entered.
+    /// The guest kernel cannot be entered.
     Entry {
-        /// What it was to be entered for.
+        /// The event that it should have been entered for.
         entry: KernelEntry,
-        /// Why that failed.
+        /// The reason of the failure.
         failure: EntryFailure,
     },
 }
 
-/// What a guest's kernel is entered for.
+/// An event for which a guest kernel is entered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KernelEntry {
     /// An exception or software interrupt.
     Trap {
-        /// Its number.
+        /// Its vector.
         number: u8,
         /// Its error code, if it has one.
         error_code: Option<u32>,
-        /// Whether it came from the kernel.
+        /// Whether it was raised in kernel mode.
         from_kernel: bool,
-        /// The instruction.
+        /// The address of the instruction.
         rip: u64,
     },
     /// A 64-bit system call.
     SystemCall,
     /// A 32-bit system call.
     CompatSystemCall,
-    /// A data segment that cannot be loaded.
+    /// A data segment selector that cannot be loaded.
     BadSelector,
-    /// An event.
+    /// The event callback.
     Event,
     /// An NMI.
     Nmi,
 }
 
-/// Why a guest's kernel cannot be entered.
+/// The reason why a guest kernel cannot be entered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EntryFailure {
-    /// It has set no handler.
+    /// The guest has not registered a handler.
     NoHandler,
-    /// Its stack cannot be written at this address.
+    /// The kernel stack cannot be written at this address.
     UnwritableStack(u64),
 }
 

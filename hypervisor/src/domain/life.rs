@@ -1,34 +1,34 @@
-//! Where a domain is in its life. It moves one way: building, running, ended, dying, gone; except
-//! that the control domain can resume one that has ended.
+//! The states of a domain's life, in this order: building, running, ended, dying, gone. Only the
+//! control domain can go back, by resuming a domain that has ended.
 
 use core::fmt;
 use core::sync::atomic::Ordering;
 
 use super::{Domain, KillReason};
 
-/// Why a domain has ended.
+/// The reason for which a domain has ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EndReason {
     /// It powered off.
     Poweroff,
-    /// It wants to be started again.
+    /// It requested a reboot.
     Reboot,
-    /// It says that it crashed.
+    /// It reported a crash.
     Crash,
     /// It suspended itself.
     Suspend,
-    /// Its watchdog ran out.
+    /// Its watchdog expired.
     Watchdog,
-    /// It asked for a soft reset.
+    /// It requested a soft reset.
     SoftReset,
-    /// It did what no guest may do, or could not be continued.
+    /// Paravane killed it.
     Killed(KillReason),
-    /// The control domain destroyed it before it ended.
+    /// The control domain destroyed it before it had ended.
     Destroyed,
 }
 
 impl EndReason {
-    /// The number that the interface has for it; none for a domain that did not end by itself.
+    /// The code of `SCHEDOP_shutdown`; `None` for a domain that did not end by itself.
     pub const fn code(&self) -> Option<u8> {
         match self {
             Self::Poweroff => Some(0),
@@ -41,7 +41,7 @@ impl EndReason {
         }
     }
 
-    /// From the number that a guest gives in `SCHEDOP_shutdown`.
+    /// Decodes the reason that a guest passes to `SCHEDOP_shutdown`.
     pub const fn from_code(code: u32) -> Option<Self> {
         Some(match code {
             0 => Self::Poweroff,
@@ -70,33 +70,33 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// Where a domain is in its life.
+/// The state of a domain's life.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Life {
     /// Memory and vCPUs are being set up.
     Building,
-    /// It runs, or could.
+    /// It may run.
     Running,
-    /// It has ended; its memory still stands.
+    /// It has ended and keeps its memory.
     Ended(EndReason),
-    /// It is being taken apart.
+    /// It is being torn down.
     Dying(EndReason),
 }
 
 impl Life {
-    /// Whether it has not ended.
-    const fn goes_on(&self) -> bool {
+    /// Whether the domain has not ended yet.
+    const fn is_alive(&self) -> bool {
         matches!(self, Self::Building | Self::Running)
     }
 }
 
 impl Domain {
-    /// Where the domain is in its life.
+    /// Returns the state of the domain's life.
     pub fn life(&self) -> Life {
         self.life.lock().clone()
     }
 
-    /// Notes that building is done; `false` if it was before.
+    /// Marks a domain that has been built as running. Returns `false` if it was marked before.
     pub(crate) fn note_started(&self) -> bool {
         let mut life = self.life.lock();
         let is_new = *life == Life::Building;
@@ -106,21 +106,20 @@ impl Domain {
         is_new
     }
 
-    /// Notes that the domain has ended, and counts a pause for that; `false` if it had ended
-    /// before.
+    /// Marks the domain as ended and counts a pause. Returns `false` if it had ended before.
     pub(crate) fn note_ended(&self, reason: EndReason) -> bool {
         let mut life = self.life.lock();
-        if !life.goes_on() {
+        if !life.is_alive() {
             return false;
         }
         *life = Life::Ended(reason);
-        // Before anybody sees that it has ended: what resumes it takes this pause back.
+        // The pause must be counted before the end is visible: a resume removes it.
         self.add_pause();
         true
     }
 
-    /// Notes that a domain that has ended runs again; `false` if it has not ended, or is dying. Its
-    /// pause is still counted.
+    /// Marks a domain that has ended as running. Returns `false` if it has not ended, or is dying.
+    /// The caller removes the pause.
     pub(crate) fn note_resumed(&self) -> bool {
         let mut life = self.life.lock();
         let has_ended = matches!(*life, Life::Ended(_));
@@ -130,7 +129,7 @@ impl Domain {
         has_ended
     }
 
-    /// Notes that its destruction begins; `false` if it has begun already.
+    /// Marks the domain as dying. Returns `false` if it was marked before.
     pub(crate) fn start_dying(&self) -> bool {
         let mut life = self.life.lock();
         let reason = match &*life {
@@ -144,7 +143,7 @@ impl Domain {
         true
     }
 
-    /// Notes that its end is being announced; `false` if it has been.
+    /// Marks the end as announced. Returns `false` if it was announced before.
     pub(crate) fn note_announced(&self) -> bool {
         !self.announced.swap(true, Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! Domains: what a guest owns, and its life from building to the return of its last frame.
+//! Domains: the resources of a guest, and its life from building to the release of its last frame.
 
 mod control;
 mod kill_reason;
@@ -39,10 +39,10 @@ use crate::scheduler::DomainScheduling;
 use crate::time::Watchdogs;
 use crate::xenstore::Store;
 
-/// The most vCPUs that a domain can have.
+/// The highest number of vCPUs of a domain.
 pub(crate) const MAX_VCPUS: u32 = 128;
 
-/// The assists of `vm_assist` that there are, by bit.
+/// The supported types of `vm_assist`, as a bit mask.
 pub(crate) const AVAILABLE_ASSISTS: u64 = 1 << vm_assist::FOUR_GB_SEGMENTS
     | 1 << vm_assist::FOUR_GB_SEGMENTS_NOTIFY
     | 1 << vm_assist::WRITABLE_PAGETABLES
@@ -51,23 +51,24 @@ pub(crate) const AVAILABLE_ASSISTS: u64 = 1 << vm_assist::FOUR_GB_SEGMENTS
     | 1 << vm_assist::RUNSTATE_UPDATE_FLAG
     | 1 << vm_assist::M2P_STRICT;
 
-/// Frames that a domain may have beside those that it is counted for: Paravane's for it, and given up ones that are still mapped for a moment.
+/// Frames that a domain may have above its limit: those of Paravane's structures for it, and frames
+/// that it has released but still has mapped.
 const SPARE_FRAMES: u32 = 1024;
 
-/// What a domain is created with.
+/// Parameters of a new domain.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Name, for people.
+    /// Name, for log lines and consoles.
     pub name: String,
-    /// Whether it is the initial domain, with control over others.
+    /// Whether it is the initial domain, which controls the others.
     pub privileged: bool,
     /// Number of vCPUs, 1 to [`MAX_VCPUS`].
     pub vcpus: u32,
-    /// Frames that it may own.
+    /// Maximum number of frames that it may own.
     pub max_frames: u32,
-    /// Share of CPU time relative to other domains; 256 is usual.
+    /// Share of CPU time relative to other domains; 256 is the default.
     pub weight: u16,
-    /// Upper limit of CPU time in percent of one pCPU; zero for none.
+    /// Upper limit of CPU time, in percent of one pCPU; zero for none.
     pub cap: u16,
 }
 
@@ -77,7 +78,7 @@ pub struct Domain {
     settings: Settings,
     /// The frames that it owns.
     pub frames: FrameList,
-    /// Its page tables that wait for teardown.
+    /// Its page tables that are queued for teardown.
     pub teardown: Teardown,
     max_frames: AtomicU32,
     shared_info: SharedPage,
@@ -88,34 +89,35 @@ pub struct Domain {
     pub grants: GrantTable,
     /// Its console.
     pub console: GuestConsole,
-    /// The small store that answers its xenbus, where there is no control domain.
+    /// The built-in xenstore that it uses on a host without a control domain.
     pub store: Store,
-    /// Its claim on CPU time.
+    /// Its weight, cap and other scheduling parameters.
     pub scheduling: DomainScheduling,
     life: SpinLock<Life>,
-    /// How many reasons there are for none of its vCPUs to run.
+    /// The domain's vCPUs run only while this is zero.
     pause_count: AtomicU32,
     dying: AtomicBool,
-    /// Its end has been told.
+    /// Its end has been announced.
     announced: AtomicBool,
     /// Its watchdog timers.
     pub watchdogs: Watchdogs,
-    /// What the control domain has set for it.
+    /// Settings by the control domain.
     pub control: Control,
-    /// Frames that are set aside for it (see `memory::claim`).
+    /// Number of frames claimed for it (see `memory::claim`).
     pub claim: AtomicU64,
-    /// `vm_assist` types that it has enabled, by bit.
+    /// The types of `vm_assist` that it has enabled, as a bit mask.
     pub assists: AtomicU64,
-    /// How much it has caused to be logged lately.
+    /// Rate limit of the log lines that it causes.
     pub(crate) log_limiter: Limiter,
-    /// Which limits it has met, for the log.
+    /// The limits that have been logged for it.
     pub limits_said: Said,
-    /// What CPUID tells its kernel.
+    /// The CPUID contents that its kernel sees.
     cpu_policy: SpinLock<Arc<Policy>>,
 }
 
 impl Domain {
-    /// A domain with its vCPUs, paused once, without memory but for its shared info page.
+    /// Creates a domain with its vCPUs. Its pause count is one. It owns no memory except its shared
+    /// info page.
     ///
     /// # Errors
     /// If there is no free frame, or no memory for all vCPUs.
@@ -159,12 +161,12 @@ impl Domain {
         if domain.vcpus.len() == vcpus { Ok(domain) } else { Err(NoMemory) }
     }
 
-    /// The domain's number.
+    /// The domain's id.
     pub const fn id(&self) -> DomainId {
         self.id
     }
 
-    /// What the domain was created with.
+    /// The parameters with which the domain was created.
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -179,32 +181,33 @@ impl Domain {
         &self.shared_info
     }
 
-    /// A vCPU by number.
+    /// A vCPU by id.
     pub fn vcpu(&self, id: u32) -> Option<&Arc<Vcpu>> {
         self.vcpus.get(usize::try_from(id).ok()?)
     }
 
-    /// All its vCPUs, whether up or not.
+    /// All its vCPUs, including those that are down.
     pub fn vcpus(&self) -> &[Arc<Vcpu>] {
         &self.vcpus
     }
 
-    /// How many frames it may own.
+    /// Maximum number of frames that it may own.
     pub fn max_frames(&self) -> u32 {
         self.max_frames.load(Ordering::Relaxed)
     }
 
-    /// Changes how many frames it may own; what it has above that it keeps.
+    /// Changes the maximum number of frames. Frames above it remain allocated.
     pub fn set_max_frames(&self, frames: u32) {
         self.max_frames.store(frames, Ordering::Relaxed);
     }
 
-    /// Whether it may come to own `more` frames. Those that it has given up but keeps from going, having them mapped, are its own still.
+    /// Whether it may own `more` frames in addition. Frames that it has released but still has
+    /// mapped count as its own.
     pub fn may_own(&self, more: u32) -> bool {
         self.frames.len().saturating_add(more) <= self.max_frames() && self.may_exchange(more)
     }
 
-    /// Whether it may have `more` frames in place of others.
+    /// Whether it may get `more` frames in exchange for others.
     pub fn may_exchange(&self, more: u32) -> bool {
         let most = self.max_frames().max(self.frames.len()).saturating_add(SPARE_FRAMES);
         frames::owned_by(self.id).saturating_add(more) <= most
@@ -215,66 +218,67 @@ impl Domain {
         FrameRef::get(mfn, self.id)
     }
 
-    /// What CPUID tells its kernel.
+    /// The CPUID contents that its kernel sees.
     pub fn cpu_policy(&self) -> Arc<Policy> {
         Arc::clone(&self.cpu_policy.lock())
     }
 
-    /// Changes what CPUID tells its kernel, which has not run yet.
+    /// Changes the CPUID contents that its kernel sees. The domain must not have run yet.
     pub fn set_cpu_policy(&self, policy: Policy) {
         let former = core::mem::replace(&mut *self.cpu_policy.lock(), Arc::new(policy));
         drop(former);
     }
 
-    /// Whether the domain has an assist of `vm_assist`.
+    /// Whether the domain has enabled this type of `vm_assist`.
     pub fn has_assist(&self, kind: u32) -> bool {
         self.assists.load(Ordering::Relaxed) & 1 << kind != 0
     }
 
-    /// Makes a root table fit for the guest's kernel, which may read the M2P, whatever it was used for before.
+    /// Prepares a root table for kernel mode: the M2P is visible in it.
     pub fn prepare_kernel_root(&self, root: &TypedRef<L4>) {
         if self.has_assist(vm_assist::M2P_STRICT) {
             root.show_m2p(true);
         }
     }
 
-    /// Makes a root table fit for processes: under `m2p_strict` they don't see the M2P, unless the kernel has the same table.
+    /// Prepares a root table for user mode. Under `m2p_strict` it hides the M2P, unless the kernel
+    /// uses the same table.
     pub fn prepare_user_root(&self, root: &TypedRef<L4>, kernel: Option<&TypedRef<L4>>) {
         if self.has_assist(vm_assist::M2P_STRICT) && kernel.is_none_or(|kernel| kernel.mfn() != root.mfn()) {
             root.show_m2p(false);
         }
     }
 
-    /// Whether it is being taken apart.
+    /// Whether it is being torn down.
     pub fn is_dying(&self) -> bool {
         self.dying.load(Ordering::SeqCst)
     }
 
-    /// Whether its vCPUs may not run.
+    /// Whether its pause count is above zero.
     pub fn is_paused(&self) -> bool {
         self.pause_count.load(Ordering::SeqCst) != 0
     }
 
-    /// Counts one more reason for its vCPUs not to run. The scheduler stops those that do.
+    /// Increments the pause count. The caller has the scheduler stop vCPUs that are running.
     pub(crate) fn add_pause(&self) {
         self.pause_count.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Takes one reason back; `true` if it was the last.
+    /// Decrements the pause count. Returns `true` if it is zero now.
     pub(crate) fn remove_pause(&self) -> bool {
         let before = self.pause_count.fetch_sub(1, Ordering::SeqCst);
-        assert!(before != 0, "domain {} was unpaused too often", self.id.0);
+        assert!(before != 0, "pause count of domain {} is already zero", self.id.0);
         before == 1
     }
 }
 
-/// A cleared page that Paravane and the guest both write.
+/// Allocates a zeroed page that both Paravane and the guest write.
 ///
 /// # Errors
 /// If there is no free frame.
 pub(crate) fn new_shared_page(owner: DomainId) -> Result<SharedPage, NoMemory> {
     let frame = frames::allocate(owner).ok_or(NoMemory)?.into_reference();
     let page = frames::TypedRef::acquire(frame, &mut NoEntries, &mut frames::Budget::new(1));
-    // A fresh frame has no kind yet, so nothing can be in the way.
+    // A new frame has no kind yet, so there can be no conflict.
     page.map(SharedPage::new).map_err(|_| NoMemory)
 }

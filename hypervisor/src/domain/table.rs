@@ -1,5 +1,6 @@
-//! All domains of the host, by number. A number is taken from before its domain is built until the domain's last frame has
-//! returned: whoever holds a frame of the one may not find it to be the other's.
+//! The table of all domains, by id. An id is taken from before its domain is built until the
+//! domain's last frame has been released, so that a holder of such a frame cannot take it for one
+//! of another domain.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -16,18 +17,18 @@ static DOMAINS: SpinLock<Table> = SpinLock::new(Level::Domains, Table { entries:
 
 struct Table {
     entries: BTreeMap<DomainId, Entry>,
-    /// The number that was given out last.
+    /// The last id that was assigned.
     last: DomainId,
 }
 
 enum Entry {
-    /// It is being made.
+    /// The domain is being built.
     Reserved,
     Domain(Arc<Domain>),
     Zombie(Zombie),
 }
 
-/// What is left of a domain that has been taken apart while others still hold frames of it.
+/// The record of a domain that has been torn down while others still hold frames of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Zombie {
     /// Why it ended.
@@ -38,21 +39,21 @@ pub(crate) struct Zombie {
     pub vcpus: u32,
 }
 
-/// A domain, or what is left of it.
+/// A domain or a zombie.
 pub(crate) enum Known {
     /// A domain.
     Domain(Arc<Domain>),
-    /// Nothing but frames that others hold.
+    /// A zombie and its id.
     Zombie(DomainId, Zombie),
 }
 
-/// A number that a domain will get; it is free again if this is dropped before.
+/// A reserved domain id. Dropping it frees the id unless a domain has been added.
 pub(crate) struct Reservation {
     id: DomainId,
 }
 
 impl Reservation {
-    /// The number.
+    /// The reserved id.
     pub(crate) const fn id(&self) -> DomainId {
         self.id
     }
@@ -67,7 +68,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Takes a number for a domain that is to be made.
+/// Reserves an id for a new domain.
 ///
 /// # Errors
 /// `EEXIST` if it is in use.
@@ -80,8 +81,8 @@ pub(crate) fn reserve(id: DomainId) -> Result<Reservation, Errno> {
     Ok(Reservation { id })
 }
 
-/// Takes the next number that is free: as long as there are others, one is not used again. The lock
-/// is taken for each number by itself.
+/// Reserves the next free id. Ids are reused only after all others have been used. The lock is
+/// taken for each id separately.
 ///
 /// # Errors
 /// `ENOMEM` if there is none.
@@ -98,13 +99,13 @@ pub(crate) fn reserve_next() -> Result<Reservation, Errno> {
     Err(Errno::ENOMEM)
 }
 
-/// Makes a domain known under its number, which nobody has, or which has been reserved for it.
+/// Adds a domain under its id, which is free or has been reserved for it.
 pub(crate) fn add(domain: &Arc<Domain>) {
     let before = DOMAINS.lock().entries.insert(domain.id(), Entry::Domain(Arc::clone(domain)));
-    assert!(matches!(before, None | Some(Entry::Reserved)), "two domains with the number {}", domain.id().0);
+    assert!(matches!(before, None | Some(Entry::Reserved)), "two domains with the id {}", domain.id().0);
 }
 
-/// The domain of that number.
+/// The domain with this id.
 pub(crate) fn by_id(id: DomainId) -> Option<Arc<Domain>> {
     match DOMAINS.lock().entries.get(&id) {
         Some(Entry::Domain(domain)) => Some(Arc::clone(domain)),
@@ -112,12 +113,12 @@ pub(crate) fn by_id(id: DomainId) -> Option<Arc<Domain>> {
     }
 }
 
-/// The domain that controls the others, if there is one.
+/// The control domain, if there is one.
 pub(crate) fn control_domain() -> Option<Arc<Domain>> {
     by_id(DomainId(0)).filter(|domain| domain.is_privileged())
 }
 
-/// The domain with the lowest number from `first` on, or what is left of it.
+/// The domain or zombie with the lowest id that is at least `first`.
 pub(crate) fn first_from(first: DomainId) -> Option<Known> {
     let table = DOMAINS.lock();
     table.entries.range(first..).find_map(|(id, entry)| match entry {
@@ -127,13 +128,13 @@ pub(crate) fn first_from(first: DomainId) -> Option<Known> {
     })
 }
 
-/// Whether the number is that of a domain of which there is nothing but frames that others hold.
+/// Whether the id belongs to a zombie.
 pub(crate) fn is_gone_but_for_frames(id: DomainId) -> bool {
     matches!(DOMAINS.lock().entries.get(&id), Some(Entry::Zombie(_)))
 }
 
-/// What `look` makes of each entry, in order of their numbers. The lock is taken for each entry by
-/// itself, so that others who look for a domain wait for no more than that.
+/// Applies `look` to each entry, in order of ids. The lock is taken for each entry separately, so
+/// that other lookups do not have to wait.
 fn each<T>(look: impl Fn(&Entry) -> T) -> impl Iterator<Item = (DomainId, T)> {
     let mut next = Some(DomainId(0));
     core::iter::from_fn(move || {
@@ -144,24 +145,24 @@ fn each<T>(look: impl Fn(&Entry) -> T) -> impl Iterator<Item = (DomainId, T)> {
     })
 }
 
-/// Calls `act` for each domain, in order of their numbers, without holding a lock.
+/// Calls `act` for each domain, in order of ids, without holding a lock.
 pub(crate) fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
     let domains = each(|entry| if let Entry::Domain(domain) = entry { Some(Arc::clone(domain)) } else { None });
     domains.filter_map(|(_, domain)| domain).for_each(|domain| act(&domain));
 }
 
-/// Forgets a domain that has been taken apart, but not its number.
+/// Replaces a domain that has been torn down by a zombie. Its id stays taken.
 pub(crate) fn retire(id: DomainId, zombie: Zombie) {
     let removed = DOMAINS.lock().entries.insert(id, Entry::Zombie(zombie));
     drop(removed);
 }
 
-/// The numbers of domains of which there is nothing but frames that others hold.
+/// The ids of all zombies.
 pub(crate) fn zombies() -> impl Iterator<Item = DomainId> {
     each(|entry| matches!(entry, Entry::Zombie(_))).filter_map(|(id, is_gone)| is_gone.then_some(id))
 }
 
-/// Frees the numbers whose domains' last frames have returned, and calls `conclude` for each.
+/// Frees the ids of zombies whose last frame has been released, and calls `conclude` for each.
 pub(crate) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
     for id in zombies() {
         let mut table = DOMAINS.lock();
@@ -174,14 +175,14 @@ pub(crate) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
     }
 }
 
-/// Frees a number, whatever is left of its domain.
+/// Frees an id regardless of what is left of its domain.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn forget(id: DomainId) {
     let removed = DOMAINS.lock().entries.remove(&id);
     drop(removed);
 }
 
-/// Whether there is no domain.
+/// Whether there is neither a domain nor a zombie.
 pub(crate) fn is_empty() -> bool {
     DOMAINS.lock().entries.is_empty()
 }

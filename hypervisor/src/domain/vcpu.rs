@@ -1,4 +1,4 @@
-//! A vCPU: its parked state, where its `vcpu_info` lies, and what keeps it from running.
+//! A vCPU: its parked state, the location of its `vcpu_info`, and its run state.
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -16,31 +16,31 @@ use super::Domain;
 use crate::scheduler::SchedulerState;
 use crate::time::VcpuTime;
 
-/// Bytes of a `vcpu_info`.
+/// Size of a `vcpu_info`.
 pub(crate) const VCPU_INFO_SIZE: usize = size_of::<VcpuInfo>();
 
-/// A vCPU's number in its domain.
+/// A vCPU's id in its domain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct VcpuId(u32);
 
 impl VcpuId {
-    /// The vCPU `number`.
+    /// The vCPU with this id.
     pub const fn new(number: u32) -> Self {
         Self(number)
     }
 
-    /// The plain number.
+    /// The id as a number.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The number as an index.
+    /// The id as an index.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A place of `vcpu_info` size in a page shared with the guest.
+/// The location of a `vcpu_info` in a page that is shared with the guest.
 pub struct InfoPlace {
     /// The page.
     pub page: SharedPage,
@@ -59,7 +59,7 @@ impl InfoPlace {
         self.page.atomic_u8(self.offset + offset_of!(VcpuInfo, event_upcall_mask))
     }
 
-    /// Tells the guest that an event is pending. `true` if it did not know.
+    /// Sets `evtchn_upcall_pending`. Returns `true` if it was clear.
     pub fn raise_upcall(&self) -> bool {
         self.upcall_pending().swap(1, Ordering::SeqCst) == 0
     }
@@ -69,9 +69,9 @@ impl InfoPlace {
     }
 }
 
-/// Where the `vcpu_info` of each vCPU lies until the guest says otherwise: in the shared info page,
-/// as far as there is room, else in pages that the guest does not see. A vCPU beyond that room must
-/// be given a place before it is brought up.
+/// The initial location of the `vcpu_info` of each vCPU: in the shared info page as far as it has
+/// room, otherwise in pages that the guest cannot see. The guest must register a location for those
+/// vCPUs before it brings them up.
 ///
 /// # Errors
 /// If there is no free frame.
@@ -96,7 +96,7 @@ pub(super) fn first_places(
     Ok(places)
 }
 
-/// What a guest executes again if there was too much to do at once.
+/// An operation that the guest executes again because it exhausted its budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Attempt {
     /// A hypercall: its number and first arguments.
@@ -109,40 +109,41 @@ pub enum Attempt {
 pub struct Vcpu {
     id: VcpuId,
     domain: Weak<Domain>,
-    /// The state at rest; `None` while a pCPU has it.
+    /// The parked state; `None` while the vCPU is loaded on a pCPU.
     context: SpinLock<Option<Box<GuestContext>>>,
     info: SpinLock<InfoPlace>,
-    /// The guest has said where its `vcpu_info` lies.
+    /// The guest has registered a location of its `vcpu_info`.
     info_registered: AtomicBool,
     /// Whether the guest has brought it up.
     up: AtomicBool,
     initialised: AtomicBool,
-    /// Its state has been given up for good.
+    /// The state has been released by the domain's teardown.
     gone: AtomicBool,
-    /// An NMI that the guest has not seen yet.
+    /// An NMI is pending.
     pub nmi_pending: AtomicBool,
-    /// Which ports its processes may use: address of a bitmap, a set bit forbids, and for how many ports it has bits.
+    /// The I/O permission bitmap of user mode: its address and its number of bits. A set bit denies
+    /// access to a port.
     pub port_bitmap: (AtomicU64, AtomicU32),
     /// Time areas and timers.
     pub time: VcpuTime,
-    /// What the scheduler keeps for it.
+    /// The vCPU's state in the scheduler.
     pub scheduling: SchedulerState,
-    /// A page-table validation that was interrupted, and when it goes on.
+    /// A pending validation, and the attempt that continues it.
     pub promotion: SpinLock<Option<(Attempt, Promotion)>>,
-    /// There may be one. Only the pCPU that runs the vCPU puts one there, or asks.
+    /// Hint that `promotion` may be set. Only the pCPU that runs the vCPU sets or reads it.
     has_promotion: AtomicBool,
-    /// It has left tables behind whose teardown it must wait for before its guest runs (TD-2).
+    /// The vCPU left tables, whose teardown must complete before its guest runs (TD-2).
     pub left_tables: AtomicBool,
-    /// The domain that it is destroying, for when the hypercall is repeated.
+    /// The domain that it is destroying. A restarted call checks it.
     pub destroying: SpinLock<Option<(DomainId, Weak<Domain>)>>,
 }
 
 impl Vcpu {
-    /// A vCPU that is down, its `vcpu_info` at one of the [`first_places`].
+    /// Creates a vCPU that is down, with its `vcpu_info` at one of the [`first_places`].
     pub(super) fn new(id: VcpuId, domain: Weak<Domain>, info: InfoPlace) -> Self {
         let mut context = GuestContext::new();
         context.set_vcpu_info(info.page.again(), info.offset);
-        // Events are masked until the guest says otherwise.
+        // Events are masked until the guest unmasks them.
         info.upcall_mask().store(1, Ordering::Relaxed);
         Self {
             id,
@@ -164,12 +165,12 @@ impl Vcpu {
         }
     }
 
-    /// Its number.
+    /// The vCPU's id.
     pub const fn id(&self) -> VcpuId {
         self.id
     }
 
-    /// Its domain, unless that is gone.
+    /// The vCPU's domain, unless it has been released.
     pub fn domain(&self) -> Option<Arc<Domain>> {
         self.domain.upgrade()
     }
@@ -179,42 +180,44 @@ impl Vcpu {
         core::ptr::eq(self.domain.as_ptr(), domain)
     }
 
-    /// Whether it is up, as the guest sees it.
+    /// Whether it is up from the guest's point of view.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::SeqCst)
     }
 
-    /// Brings it up or takes it down; `true` if that changed something. The caller wakes it, or makes it stop.
+    /// Sets whether it is up. Returns `true` if this is a change. The caller wakes or stops the
+    /// vCPU.
     pub fn set_up(&self, up: bool) -> bool {
         self.up.swap(up, Ordering::SeqCst) != up
     }
 
-    /// Whether it has been given a state to start with.
+    /// Whether it has an initial state.
     pub fn is_initialised(&self) -> bool {
         self.initialised.load(Ordering::SeqCst)
     }
 
-    /// Notes that it has been given a state to start with.
+    /// Marks the initial state as set.
     pub fn set_initialised(&self) {
         self.initialised.store(true, Ordering::SeqCst);
     }
 
-    /// Whether its state has been given up for good.
+    /// Whether the domain's teardown has released its state.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
     }
 
-    /// Notes that its state has been given up.
+    /// Marks its state as released.
     pub(crate) fn set_gone(&self) {
         self.gone.store(true, Ordering::SeqCst);
     }
 
-    /// The state at rest, locked; `None` inside while a pCPU has it.
+    /// Locks the parked state, which is `None` while the vCPU is loaded on a pCPU.
     pub fn parked(&self) -> SpinLockGuard<'_, Option<Box<GuestContext>>> {
         self.context.lock()
     }
 
-    /// Keeps what was left half validated until the guest makes the attempt `next`, whatever else it does before: an event may come in between.
+    /// Keeps a pending validation until the guest makes the attempt `next`. Other attempts in
+    /// between, for example those of an event handler, do not end it.
     pub fn keep_promotion(&self, next: Attempt, mut promotion: Promotion) {
         let former = self.promotion.lock().take();
         if let Some((_, former)) = former {
@@ -224,7 +227,7 @@ impl Vcpu {
         self.has_promotion.store(true, Ordering::Relaxed);
     }
 
-    /// Gives up what was kept for an attempt that is over.
+    /// Drops the pending validation that was kept for this attempt, which is over.
     #[inline]
     pub fn end_attempt(&self, attempt: impl FnOnce() -> Attempt) {
         if self.has_promotion.load(Ordering::Relaxed) {
@@ -241,23 +244,23 @@ impl Vcpu {
         drop(over);
     }
 
-    /// Where its `vcpu_info` lies, locked.
+    /// Locks the location of the `vcpu_info`.
     pub fn info(&self) -> SpinLockGuard<'_, InfoPlace> {
         self.info.lock()
     }
 
-    /// Whether the guest has said where the `vcpu_info` lies. It does so once at most.
+    /// Whether the guest has registered a location of the `vcpu_info`. It can do so only once.
     pub fn has_registered_info(&self) -> bool {
         self.info_registered.load(Ordering::SeqCst)
     }
 
-    /// Whether the guest can see the `vcpu_info`: it lies in the shared info page, or where the
-    /// guest has said.
+    /// Whether the guest can see the `vcpu_info`: it is in the shared info page, or at a registered
+    /// location.
     pub fn has_visible_info(&self) -> bool {
         self.id.index() < LEGACY_MAX_VCPUS || self.has_registered_info()
     }
 
-    /// Moves the `vcpu_info`: copies it there and hands back a second reference for the context.
+    /// Moves the `vcpu_info`: copies its contents and returns a second reference for the context.
     pub fn move_info(&self, to: InfoPlace) -> InfoPlace {
         let mut place = self.info.lock();
         self.info_registered.store(true, Ordering::SeqCst);
@@ -267,14 +270,15 @@ impl Vcpu {
         }
         let again = to.again();
         *place = to;
-        // Whatever was raised at the old place while the guest copied, it must look once more, everywhere.
+        // An event may have been set pending at the old location during the copy. Setting all
+        // selector bits makes the guest check every port.
         let selector = place.offset + offset_of!(VcpuInfo, event_pending_selector);
         place.page.atomic_u64(selector).store(u64::MAX, Ordering::SeqCst);
         place.raise_upcall();
         again
     }
 
-    /// Whether an event is pending that its guest has not masked.
+    /// Whether an event is pending and upcalls are not masked.
     pub fn event_is_deliverable(&self) -> bool {
         let info = self.info();
         info.upcall_pending().load(Ordering::SeqCst) != 0 && info.upcall_mask().load(Ordering::SeqCst) == 0
@@ -289,7 +293,7 @@ mod tests {
     use machine::paging::NoEntries;
 
     #[test]
-    fn what_is_half_validated_outlasts_the_calls_of_an_event_in_between() {
+    fn pending_validation_survives_attempts_of_an_event_handler() {
         let guest = Guest::new(1, 2);
         let vcpu = guest.domain.vcpu(0).expect("a vCPU");
         let frame = frames::allocate(guest.domain.id()).expect("a frame").into_reference();

@@ -1,5 +1,5 @@
-//! Taking ended domains apart, in pieces. Any pCPU does it between other things. What others hold of a domain's frames outlasts it; its number is
-//! free when the last of them is back.
+//! Teardown of domains that have ended, a budget at a time, on any pCPU. Frames that other domains
+//! hold remain as a zombie; the id is free once the last of them has been released.
 
 use abi::xen::{DomainId, virq};
 use alloc::sync::Arc;
@@ -16,29 +16,29 @@ use crate::guest_log::host_log;
 use crate::memory::{claim, mmuext};
 use crate::{event_channel, latency};
 
-/// What giving a frame back costs, in units of the budget: its pin, its M2P entry, the allocator's
+/// Cost of releasing a frame, in units of the budget: its pin, its M2P entry, the allocator's
 /// lists.
 const COST_OF_FRAME: u32 = 16;
-/// The same for a vCPU: its state, root tables and descriptor pages.
+/// Cost of releasing a vCPU: its state, root tables and descriptor pages.
 const COST_OF_VCPU: u32 = 64;
 
-/// Domains that have ended and are not gone yet.
+/// Domains that have ended and are not torn down yet.
 static ENDED: SpinLock<Vec<Arc<Domain>>> = SpinLock::new(Level::Ended, Vec::new());
-/// Whether a pCPU is at it.
+/// Whether a pCPU is working on the teardown.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// Notes that a domain's life has ended.
+/// Queues a domain that has ended.
 pub(super) fn note_ended(domain: &Arc<Domain>) {
     ENDED.lock().push(Arc::clone(domain));
 }
 
-/// Whether there is a domain to be destroyed, a table that others have given back of one that has
-/// been, or one's last frame has returned.
+/// Whether there is teardown work: a domain that has ended, a released table of a zombie, or a
+/// zombie whose last frame has been released.
 pub(crate) fn destruction_due() -> bool {
     frames::owner_emptied() || frames::orphaned_tables() || !ENDED.lock().is_empty()
 }
 
-/// Does a piece of the work, if no other pCPU is at it.
+/// Does part of the teardown work, unless another pCPU is doing so.
 pub(crate) fn destroy_some(budget: &mut Budget) {
     if BUSY.swap(true, Ordering::Acquire) {
         return;
@@ -50,7 +50,7 @@ pub(crate) fn destroy_some(budget: &mut Budget) {
             ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, &domain));
             retire(domain);
         } else {
-            // Another may be further.
+            // Another domain may be able to make progress.
             ENDED.lock().rotate_left(1);
         }
     }
@@ -59,8 +59,8 @@ pub(crate) fn destroy_some(budget: &mut Budget) {
     BUSY.store(false, Ordering::Release);
 }
 
-/// Tears down what others held of destroyed domains as tables, and have given back. `true` if
-/// nothing is left.
+/// Tears down tables of zombies that other domains have released. Returns `true` if there are none
+/// left.
 pub(crate) fn tear_down_zombies(budget: &mut Budget) -> bool {
     if !frames::take_orphaned_tables() {
         return true;
@@ -72,69 +72,70 @@ pub(crate) fn tear_down_zombies(budget: &mut Budget) -> bool {
     done
 }
 
-/// Frees the numbers of domains whose last frame has returned.
+/// Frees the ids of zombies whose last frame has been released.
 pub(crate) fn conclude_emptied() {
     if frames::take_owner_emptied() {
         domain::free_emptied(conclude);
     }
 }
 
-/// Forgets that the initial domain has ended, if it has: others that have ended wait for it, as on
-/// a machine the host ends with it.
+/// Removes the initial domain from the domains that have ended. On a machine the host ends with it,
+/// so the others wait for it.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn withdraw_initial(domain: &Arc<Domain>) {
     ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, domain));
 }
 
-/// Takes the initial domain apart as if it were any. On a machine its end is the host's.
+/// Tears down the initial domain like any other. On a machine the host ends with it.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn destroy_initial(domain: &Arc<Domain>) {
     domain.start_dying();
     while !tear_down(domain, &mut Budget::new(Budget::HYPERCALL)) {}
 }
 
-/// Frees the numbers of all domains that have been destroyed, the initial domain's last.
+/// Frees the ids of all destroyed domains, and last that of the initial domain.
 ///
 /// # Panics
-/// If somebody still has frames of one.
+/// If frames of a destroyed domain are still held.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn forget_all() {
     destroy_some(&mut Budget::new(Budget::HYPERCALL));
     while frames::orphaned_tables() {
         destroy_some(&mut Budget::new(Budget::HYPERCALL));
     }
-    assert!(domain::first_from(DomainId(1)).is_none(), "a domain is dead, but not gone");
+    assert!(domain::first_from(DomainId(1)).is_none(), "a zombie is left");
     domain::forget(DomainId(0));
 }
 
-/// Leaves the number of a domain that has been taken apart, and tells the control domain.
+/// Turns a domain that has been torn down into a zombie, and notifies the control domain.
 fn retire(domain: Arc<Domain>) {
     let Life::Dying(reason) = domain.life() else { return };
     let handle = domain.control.record().handle;
     let id = domain.id();
-    // While nobody else can get the number.
+    // The id must still be taken at this point.
     domain.teardown.orphan();
     domain::retire(id, Zombie { reason, handle, vcpus: domain.settings().vcpus });
-    // A table may have been queued since the queue was empty, and before it could be found.
+    // A table may have been queued after the queue was last empty and before the zombie was
+    // visible.
     frames::note_orphaned_tables();
     drop(domain);
     event_channel::raise_for_control(virq::DOM_EXC);
     if frames::owned_by(id) == 0 {
-        // Its last frame may have returned before the number was given up.
+        // The last frame may have been released before the zombie was visible.
         frames::note_owner_emptied();
     } else {
         host_log!(Info, "domain {} is dead, others hold {} of its frames", id.0, frames::owned_by(id));
     }
 }
 
-/// Says once why the domain has ended. The end of the initial domain is the end of the host.
+/// Announces the end of the domain, once. If it is the initial domain, this ends the host.
 fn announce(domain: &Arc<Domain>) {
     domain.start_dying();
     if !domain.note_announced() {
         return;
     }
     let Life::Dying(reason) = domain.life() else { return };
-    // What it wrote last may explain its end, and nobody has been told of it.
+    // The last output may explain the end, and its notification may not have been handled yet.
     crate::console::notified(domain);
     domain.console.flush();
     if domain.is_privileged() {
@@ -143,12 +144,13 @@ fn announce(domain: &Arc<Domain>) {
     console::announce(format_args!("guest {} ended: {reason}", domain.settings().name));
 }
 
-/// Works on one domain; `true` when nothing of it is left but the structure itself.
+/// Tears down one domain within the budget. Returns `true` when only the structure itself is left.
 fn tear_down(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
-    // Nothing comes in any more: the control domain may be giving it memory at this moment.
+    // The control domain may be adding memory to it concurrently; this prevents further additions.
     domain.frames.close();
     claim::release(domain);
-    // Contexts first: they hold root tables, descriptor pages and the places of vcpu_info.
+    // The contexts first: they hold root tables, descriptor pages and references to pages with a
+    // `vcpu_info`.
     for vcpu in domain.vcpus() {
         vcpu.time.cancel_all();
         if vcpu.is_gone() {
@@ -182,7 +184,8 @@ fn tear_down(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
     domain.teardown.advance(budget)
 }
 
-/// A number is free again. The host without a control domain is done when its last guest is.
+/// Reports that an id is free. A host without a control domain is switched off after its last
+/// guest.
 fn conclude(id: DomainId) {
     host_log!(Info, "domain {} is gone, {} frames free", id.0, frames::free_frames());
     event_channel::raise_for_control(virq::DOM_EXC);
@@ -202,7 +205,7 @@ mod tests {
     use machine::frames::{AcquireError, FrameRef, L2, TypedRef, Writable};
     use machine::paging::NoEntries;
 
-    /// Leaves a domain without a vCPU that is on a pCPU, and destroys it as far as it goes.
+    /// Parks the domain's vCPU and destroys the domain completely.
     fn destroy(mut guest: Guest) {
         let context = guest.park();
         *guest.domain.vcpus()[0].parked() = Some(context);
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vcpus_of_a_domain_are_given_up_a_budget_at_a_time() {
+    fn teardown_of_vcpus_respects_the_budget() {
         let mut guest = Guest::with_vcpus(1, 2, MAX_VCPUS);
         let domain = Arc::clone(&guest.domain);
         let context = guest.park();
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_are_given_back_after_their_domain_was_destroyed_are_torn_down() {
+    fn tables_released_after_domain_destruction_are_torn_down() {
         let builder = Guest::new(1, 2);
         let vcpu = builder.domain.vcpu(0).expect("a vCPU");
         let free = frames::free_frames();
@@ -248,7 +251,7 @@ mod tests {
             page.write_u64(index, table.address().get() | 7);
         }
         drop((page, lower));
-        // The control domain pins a table of the guest's and has not come to the end of it.
+        // The control domain starts to pin a table of the guest, and the budget does not suffice.
         let pin = TypedRef::<L2>::acquire(upper, &mut GuestAdmission::of(&guest.domain), &mut Budget::new(1));
         let Err(AcquireError::Preempted(promotion)) = pin else { panic!("not preempted: {pin:?}") };
         let attempt = Attempt::Hypercall(1, [0; 4]);
@@ -258,7 +261,7 @@ mod tests {
         vcpu.end_attempt(|| attempt);
         assert!(destruction_due());
         destroy_some(&mut Budget::new(1000));
-        assert!(!domain::is_gone_but_for_frames(id), "its number is still taken");
+        assert!(!domain::is_gone_but_for_frames(id), "its id is still taken");
         assert_eq!(frames::free_frames(), free);
     }
 }

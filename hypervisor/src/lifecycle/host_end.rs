@@ -1,5 +1,6 @@
-//! The end of the initial domain is the end of the host: switched off or restarted as it asked. After a crash the registers of its vCPUs are shown, for
-//! nobody else could tell what happened.
+//! The end of the initial domain ends the host: it is switched off or restarted, as the domain
+//! requested. After a crash the registers of its vCPUs are printed, since no other component can
+//! report them.
 
 use alloc::format;
 
@@ -10,10 +11,10 @@ use machine::{console, power, time};
 
 use crate::domain::{Domain, EndReason, Vcpu};
 
-/// How long a crash can be read before the restart.
+/// Seconds for which a crash is visible before the restart.
 const CRASH_SECONDS: u64 = 5;
 
-/// Whether the vCPUs have stopped, so that their registers can be seen.
+/// Whether all vCPUs are parked, so that their registers can be read.
 pub(super) fn is_at_rest(domain: &Domain) -> bool {
     domain.vcpus().iter().all(|vcpu| vcpu.parked().is_some())
 }
@@ -21,7 +22,7 @@ pub(super) fn is_at_rest(domain: &Domain) -> bool {
 /// Ends the host.
 pub(super) fn end_host(domain: &Domain, reason: &EndReason) -> ! {
     if !matches!(reason, EndReason::Poweroff | EndReason::Reboot) {
-        // somebody may have no other console to read this on
+        // The screen may be the only console.
         console::take_screen_back();
     }
     console::announce(format_args!("initial domain ended: {reason}"));

@@ -1,5 +1,5 @@
-//! What happens to a domain as a whole: its start, its end, its destruction up to the return of its
-//! last frame, and the end of the host with that of the initial domain.
+//! Transitions of a domain: start, end, resume, and destruction until its last frame has been
+//! released. The host ends with the initial domain.
 
 mod destroy;
 mod host_end;
@@ -14,15 +14,16 @@ use crate::domain::{self, Domain, EndReason};
 use crate::guest_log::host_log;
 use crate::{event_channel, scheduler};
 
-/// Building is done: the domain's vCPUs may run.
+/// Starts a domain that has been built: its vCPUs may run.
 pub(crate) fn start(domain: &Domain) {
     if domain.note_started() {
         scheduler::unpause(domain);
     }
 }
 
-/// Ends the domain for `reason`: its vCPUs stop. The first reason counts. On a host with a control
-/// domain it stays like that until that one resumes or destroys it; otherwise it is destroyed.
+/// Ends the domain for `reason` and stops its vCPUs. Only the first reason counts. If there is a
+/// control domain, the domain stays in this state until it is resumed or destroyed; otherwise it is
+/// destroyed now.
 pub(crate) fn end(domain: &Arc<Domain>, reason: EndReason) {
     if !domain.note_ended(reason.clone()) {
         return;
@@ -36,7 +37,7 @@ pub(crate) fn end(domain: &Arc<Domain>, reason: EndReason) {
     }
 }
 
-/// Lets a domain that has ended, for example by suspending itself, run again.
+/// Resumes a domain that has ended, for example by suspending itself.
 pub(crate) fn resume(domain: &Domain) {
     if domain.note_resumed() {
         domain.scheduling.forget_shutdown_code();
@@ -44,7 +45,7 @@ pub(crate) fn resume(domain: &Domain) {
     }
 }
 
-/// Ends the domain, if it has not ended, and begins to destroy it.
+/// Starts to destroy the domain. If it has not ended, it ends first.
 pub(crate) fn destroy(domain: &Arc<Domain>) {
     if domain.start_dying() {
         scheduler::pause(domain);
