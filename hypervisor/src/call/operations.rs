@@ -85,7 +85,8 @@ pub(crate) const fn cover(rows: &[Operation], mut headers: &[Names]) -> bool {
 /// ```text
 /// operations! {
 ///     /// What the function does.
-///     pub(crate) fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
+///     pub(crate) fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt)
+///         -> CallResult;
 ///     names: op::NAMES;                       // the header's names; each number needs a row
 ///     op::BLOCK => block(caller);             // the hypercall's own privilege
 ///     op::PIN_OVERRIDE: Control(control) => pin_override(caller, control, argument);

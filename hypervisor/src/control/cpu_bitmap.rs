@@ -1,4 +1,4 @@
-//! Sets of pCPUs as the tools have them: bytes of their own and how many bits count.
+//! Sets of pCPUs in the format of the tools: a byte array and the number of valid bits.
 
 use abi::xen::CpuBitmap;
 use machine::addr::{CpuSet, GuestVirt};
@@ -6,23 +6,23 @@ use machine::guest_memory::Fault;
 
 use crate::call::Caller;
 
-/// Bytes of all pCPUs that there can be.
+/// Bytes that cover all possible pCPUs.
 const BYTES: usize = size_of::<u64>();
 
-/// The bytes of the set that are in the caller's memory, and those of them that Paravane has pCPUs for.
+/// Length of the array in the caller's memory, limited to the bytes that Paravane has pCPUs for.
 fn length(bitmap: &CpuBitmap) -> usize {
     usize::try_from(bitmap.bit_count.div_ceil(8)).unwrap_or(BYTES).min(BYTES)
 }
 
-/// The bits that do not count.
+/// Mask of the bits that are not valid.
 fn beyond(bitmap: &CpuBitmap) -> u64 {
     u64::MAX.checked_shl(bitmap.bit_count).unwrap_or(0)
 }
 
-/// Reads a set. What lies beyond its last bit, or beyond the last pCPU that there can be, does not count.
+/// Reads a set. Bits that are not valid, or are beyond the last possible pCPU, are ignored.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the array cannot be read.
 pub(crate) fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fault> {
     let mut bytes = [0; BYTES];
     let length = length(bitmap);
@@ -30,10 +30,10 @@ pub(crate) fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fa
     Ok(CpuSet::from_bits(u64::from_le_bytes(bytes) & !beyond(bitmap)))
 }
 
-/// Writes a set, as much of it as there is room for.
+/// Writes the part of a set for which the array has room.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If the array cannot be written.
 pub(crate) fn write(caller: &mut Caller<'_>, bitmap: &CpuBitmap, set: CpuSet) -> Result<(), Fault> {
     let length = length(bitmap);
     let bytes = (set.bits() & !beyond(bitmap)).to_le_bytes();
@@ -46,7 +46,7 @@ mod tests {
     use crate::testing::Guest;
 
     #[test]
-    fn bits_that_do_not_count_are_left_out() {
+    fn bits_beyond_the_last_valid_one_are_ignored() {
         let mut guest = Guest::new(1, 2);
         let place = guest.put(&[0xffu8; 16]).get();
         for (bit_count, expected) in [(0, 0), (3, 7), (8, 0xff), (13, 0x1fff), (64, u64::MAX), (u32::MAX, u64::MAX)] {
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_written_than_there_is_room_for() {
+    fn a_write_is_limited_to_the_array() {
         let mut guest = Guest::new(1, 2);
         let place = guest.put(&[0xffu8; 16]);
         let bitmap = CpuBitmap { bitmap: place.get(), bit_count: 9, _pad: 0 };

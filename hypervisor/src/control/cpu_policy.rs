@@ -1,4 +1,4 @@
-//! CPU policies on their way to and from the tools.
+//! Copies CPU policies to and from the tools.
 
 use abi::arch_x86_64::CpuidLeaf;
 use abi::errno::Errno;
@@ -9,23 +9,23 @@ use machine::integers::saturating_u32;
 use crate::call::{CallError, Caller};
 use crate::cpu_policy::{MAX_LEAVES, Policy, msr};
 
-/// Where the tools want a policy, and how many entries they have room for.
+/// The tools' buffers for a policy.
 pub(crate) struct Lists {
-    /// A list of [`CpuidLeaf`]; at address zero for who asks how long it may be.
+    /// A list of [`CpuidLeaf`]; zero to query its maximum length.
     pub leaves: GuestVirt,
-    /// Its length.
+    /// Number of entries.
     pub leaf_count: u32,
-    /// A list of [`abi::arch_x86_64::MsrEntry`]; at address zero for who asks how long it may be.
+    /// A list of [`abi::arch_x86_64::MsrEntry`]; zero to query its length.
     pub msrs: GuestVirt,
-    /// Its length.
+    /// Number of entries.
     pub msr_count: u32,
 }
 
 impl Lists {
-    /// Writes a policy there, and how long the lists are.
+    /// Writes a policy to the lists, and sets their lengths.
     ///
     /// # Errors
-    /// `ENOBUFS` if they are longer than there is room for, `EFAULT`.
+    /// `ENOBUFS` if a list is too short, `EFAULT`.
     pub(crate) fn write(&mut self, caller: &mut Caller<'_>, policy: &Policy) -> Result<(), CallError> {
         if self.leaves.get() == 0 {
             self.leaf_count = MAX_LEAVES;
@@ -53,10 +53,10 @@ impl Lists {
         Ok(())
     }
 
-    /// Reads the leaves.
+    /// Reads the list of leaves.
     ///
     /// # Errors
-    /// `E2BIG` if they are more than a policy can have, `EFAULT`.
+    /// `E2BIG` if there are more than a policy can have, `EFAULT`.
     pub(crate) fn read_leaves(&self, caller: &Caller<'_>) -> Result<Vec<CpuidLeaf>, CallError> {
         if self.leaf_count > MAX_LEAVES {
             return Err(Errno::E2BIG.into());

@@ -1,7 +1,8 @@
-//! The calls with which the control domain runs the host: `domctl` for domains, `sysctl` for the machine. One file for each concern.
+//! The calls by which the control domain manages the host: `domctl` for domains, `sysctl` for the
+//! machine. Each subject has its own file.
 //!
-//! The order of every such call: who asks (`EPERM` for any other domain, before anything is read), the request (`EFAULT`), the version of the
-//! interface (`EACCES`), then the operation.
+//! Each call first checks the privilege (`EPERM`), before it reads anything. Then it reads the
+//! request (`EFAULT`) and checks the interface version (`EACCES`) before it performs the operation.
 
 pub(crate) mod cpu_bitmap;
 pub(crate) mod cpu_policy;
@@ -16,12 +17,12 @@ use abi::errno::Errno;
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege};
 use crate::guest_log::guest_log;
 
-/// `kexec_op`: no other kernel can be started in the host's place.
+/// `kexec_op`: replacing the hypervisor by another kernel is not supported.
 pub(crate) fn kexec_op(_: ControlPrivilege) -> CallResult {
     Err(Errno::ENOSYS.into())
 }
 
-/// Says in the log what was refused, to whoever debugs a tool.
+/// Logs a refused operation, for debugging of tools.
 fn note_refusal(caller: &Caller<'_>, names: &[(&str, u32)], request: &Request, result: &CallResult) {
     if let Err(CallError::Errno(errno)) = result {
         let name = names.iter().find(|(_, number)| *number == request.command).map_or("operation", |(name, _)| name);

@@ -1,4 +1,4 @@
-//! A control call as it was read from its caller, and the way back for an answer.
+//! A control call as read from its caller, with the addresses for its answer.
 
 use abi::domctl::Domctl;
 use abi::errno::Errno;
@@ -10,17 +10,17 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::call::{CallError, Caller, ControlPrivilege};
 
-/// Bytes of the part of a request whose layout depends on the operation.
+/// Size of the operation-specific part of a request.
 const ARGUMENT_SIZE: usize = 128;
 
-/// A request that its caller may make, of a version that is spoken here; copied in once.
+/// A request whose caller is privileged and whose version is supported. It is copied in once.
 pub(crate) struct Request {
-    /// Which operation.
+    /// The operation.
     pub command: u32,
-    /// The domain that it is about; `domctl` only.
+    /// The domain that it names; `domctl` only.
     pub domain: DomainId,
     argument: [u8; ARGUMENT_SIZE],
-    /// Where the request stands in the caller's memory, and the argument in it.
+    /// The addresses of the request and of its argument in the caller's memory.
     address: GuestVirt,
     place: GuestVirt,
 }
@@ -53,7 +53,7 @@ impl Request {
         if found == spoken { Ok(self) } else { Err(Errno::EACCES.into()) }
     }
 
-    /// The argument, as the operation has it.
+    /// The argument, as the type that the operation uses.
     pub(crate) fn argument<T: FromBytes + IntoBytes>(&self) -> T {
         const { assert!(size_of::<T>() <= ARGUMENT_SIZE) };
         let mut value = T::new_zeroed();
@@ -61,18 +61,18 @@ impl Request {
         value
     }
 
-    /// Puts the number of a domain into the request's: that of a new one, or of one that was found.
+    /// Writes a domain id to the request: that of a new domain, or of one that was found.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the request cannot be written.
     pub(crate) fn answer_domain(&self, caller: &mut Caller<'_>, domain: DomainId) -> Result<(), Fault> {
         caller.cpu.write(self.address.offset(core::mem::offset_of!(Domctl, domain) as u64), &domain)
     }
 
-    /// Puts an answer into the argument's place.
+    /// Writes an answer to the argument.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the request cannot be written.
     pub(crate) fn answer<T: IntoBytes + Immutable>(&self, caller: &mut Caller<'_>, answer: &T) -> Result<(), Fault> {
         const { assert!(size_of::<T>() <= ARGUMENT_SIZE) };
         caller.cpu.write(self.place, answer)

@@ -20,9 +20,9 @@ fn errno(result: CallResult) -> Option<Errno> {
 }
 
 #[test]
-fn nobody_but_the_control_domain_controls_the_host() {
+fn only_the_control_domain_can_make_control_calls() {
     let mut guest = Guest::new(1, 2);
-    // Not even the request is read: a bad pointer makes no difference.
+    // The privilege check comes before the request is read: the bad pointer makes no difference.
     for argument in [GuestVirt::new(0), guest.address(0)] {
         for number in [hypercall::SYSCTL, hypercall::DOMCTL, hypercall::KEXEC_OP] {
             assert_eq!(errno(call(&mut guest, number, argument)), Some(Errno::EPERM), "{number}");
@@ -50,7 +50,7 @@ fn every_operation_is_refused_to_others_and_changes_nothing() {
 }
 
 #[test]
-fn requests_are_read_then_checked_for_their_version() {
+fn requests_are_read_before_the_version_check() {
     let mut guest = Guest::privileged(0, 2);
     for number in [hypercall::SYSCTL, hypercall::DOMCTL] {
         assert_eq!(errno(call(&mut guest, number, GuestVirt::new(0))), Some(Errno::EFAULT));

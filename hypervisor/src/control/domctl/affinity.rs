@@ -1,4 +1,4 @@
-//! Which pCPUs and nodes a domain may use. The host is one node.
+//! Affinity of a domain's vCPUs to pCPUs and nodes. The host is one node.
 
 use abi::domctl::{NodeAffinity, VcpuAffinity, vcpu_affinity};
 use abi::errno::Errno;
@@ -12,7 +12,7 @@ use crate::control::{Request, cpu_bitmap};
 use crate::domain::Domain;
 use crate::scheduler;
 
-/// The pCPUs that there are.
+/// The set of online pCPUs.
 fn online() -> CpuSet {
     let count = u32::try_from(cpu::online()).unwrap_or(u32::MAX);
     CpuSet::from_bits(1u64.checked_shl(count).map_or(u64::MAX, |bit| bit - 1))
@@ -22,7 +22,7 @@ const fn both(one: CpuSet, other: CpuSet) -> CpuSet {
     CpuSet::from_bits(one.bits() & other.bits())
 }
 
-/// Sets the pCPUs that may run a vCPU, and those that suit it best. The answer says what that comes to.
+/// Sets the hard and soft affinity of a vCPU. The answer contains the effective sets.
 pub(super) fn set_vcpu_affinity(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let wanted: VcpuAffinity = request.argument();
     let known = vcpu_affinity::HARD | vcpu_affinity::SOFT | vcpu_affinity::FORCE;
@@ -39,7 +39,7 @@ pub(super) fn set_vcpu_affinity(caller: &mut Caller<'_>, request: &Request, targ
         return Err(Errno::EINVAL.into());
     }
     if wanted.flags & vcpu_affinity::FORCE != 0 {
-        // Whoever tied it to a pCPU for a while is overruled; there need not be anybody.
+        // A pin override is lifted. It does not matter if there is none.
         let _ = scheduler::lift_pin_override(vcpu);
     }
     if let Some(set) = hard {
@@ -54,7 +54,7 @@ pub(super) fn set_vcpu_affinity(caller: &mut Caller<'_>, request: &Request, targ
     Ok(0)
 }
 
-/// Tells the pCPUs that may run a vCPU, and those that suit it best.
+/// Returns the hard and soft affinity of a vCPU.
 pub(super) fn get_vcpu_affinity(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let wanted: VcpuAffinity = request.argument();
     let vcpu = super::numbered(target, wanted.vcpu)?;
@@ -67,13 +67,13 @@ pub(super) fn get_vcpu_affinity(caller: &mut Caller<'_>, request: &Request, targ
     Ok(0)
 }
 
-/// There is node 0 to choose from.
+/// Accepts each set that contains node 0, the only node.
 pub(super) fn set_node_affinity(caller: &Caller<'_>, request: &Request) -> CallResult {
     let NodeAffinity { nodes } = request.argument();
     if cpu_bitmap::read(caller, &nodes)?.bits() & 1 == 0 { Err(Errno::EINVAL.into()) } else { Ok(0) }
 }
 
-/// Node 0.
+/// Returns node 0.
 pub(super) fn get_node_affinity(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let NodeAffinity { nodes } = request.argument();
     cpu_bitmap::write(caller, &nodes, CpuSet::from_bits(1))?;

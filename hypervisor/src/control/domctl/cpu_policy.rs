@@ -1,4 +1,4 @@
-//! `get_cpu_policy` and `set_cpu_policy`: what CPUID tells a domain's kernel.
+//! `get_cpu_policy` and `set_cpu_policy`: the CPUID contents that a domain's kernel sees.
 
 use abi::arch_x86_64::MsrEntry;
 use abi::domctl::CpuPolicy;
@@ -12,10 +12,10 @@ use crate::control::cpu_policy::Lists;
 use crate::cpu_policy::{self, Excess, msr};
 use crate::domain::{Domain, Life};
 
-/// In the answer: nothing was refused.
+/// Value of the error fields of the answer if nothing was refused.
 const NOTHING: u32 = u32::MAX;
 
-/// Where the lists are that a request is about.
+/// The lists of a request.
 const fn lists(argument: &CpuPolicy) -> Lists {
     Lists {
         leaves: GuestVirt::new(argument.leaves),
@@ -25,7 +25,7 @@ const fn lists(argument: &CpuPolicy) -> Lists {
     }
 }
 
-/// Copies the domain's policy out.
+/// Copies the domain's policy to the caller.
 pub(super) fn get(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let mut argument: CpuPolicy = request.argument();
     let mut lists = lists(&argument);
@@ -35,7 +35,8 @@ pub(super) fn get(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
     Ok(0)
 }
 
-/// Changes the policy of a domain that has not begun to run. What is refused stands in the answer.
+/// Changes the policy of a domain that has not been started. The answer names the refused leaf or
+/// MSR.
 pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     super::other(caller, target)?;
     if target.life() != Life::Building {

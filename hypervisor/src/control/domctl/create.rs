@@ -1,4 +1,4 @@
-//! `createdomain`, and `max_vcpus`, which here has nothing left to do.
+//! `createdomain` and `max_vcpus`.
 
 use abi::arch_x86_64::misc_flags;
 use abi::domctl::{CreateDomain, MaxVcpus, create_flags, grant_options};
@@ -15,20 +15,21 @@ use crate::grant_table;
 use crate::limits::{self, Limit};
 use crate::time;
 
-/// The one version of grant tables.
+/// The supported version of grant tables.
 const GRANT_VERSION: u32 = 1;
-/// The only pool of pCPUs, and "any".
+/// The ids of the only CPU pool, and of any pool.
 const POOLS: [u32; 2] = [0, u32::MAX];
-/// Frames that a domain takes before it has any memory of its own, and some for what else is going on.
+/// Minimum number of free frames: those that a new domain takes before it has memory of its own,
+/// and some for concurrent operations.
 const RESERVE: u64 = 64;
-/// What Paravane keeps of a domain in its heap, and of each of its vCPUs, with all that it may come
-/// to have later without asking.
+/// Upper bounds of the heap memory that a domain and each of its vCPUs use, including what they
+/// allocate later without a check.
 const SIZE: usize = 64 << 10;
 const SIZE_OF_VCPU: usize = 24 << 10;
-/// A domain's share of CPU time, unless the tools say otherwise.
+/// The default weight of a domain.
 const WEIGHT: u16 = 256;
 
-/// Makes a domain without memory, paused, with all its vCPUs down.
+/// Creates a domain without memory, paused, with all its vCPUs down.
 pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let wanted: CreateDomain = request.argument();
     if wanted.max_vcpus > MAX_VCPUS {
@@ -75,7 +76,7 @@ pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     Ok(0)
 }
 
-/// Whether such a domain can be had on a host that has neither hardware virtualisation nor an IOMMU.
+/// Checks that the requested domain needs neither hardware virtualisation nor an IOMMU.
 fn check(wanted: &CreateDomain) -> Result<(), Errno> {
     let legal = wanted.flags & !create_flags::XS_DOMAIN == 0
         && wanted.iommu_options == 0
@@ -91,7 +92,7 @@ fn check(wanted: &CreateDomain) -> Result<(), Errno> {
     }
 }
 
-/// The vCPUs are there since the domain was made; their number is that for good.
+/// The vCPUs are allocated when the domain is created, so this only checks their number.
 pub(super) fn max_vcpus(request: &Request, target: &Arc<Domain>) -> CallResult {
     let MaxVcpus { max } = request.argument();
     if max == 0 || u32::try_from(target.vcpus().len()).is_ok_and(|has| max > has) {
@@ -107,7 +108,7 @@ mod tests {
     use machine::hosted::heap::most_allocated;
 
     #[test]
-    fn a_domain_takes_no_more_of_the_heap_than_was_asked_for() {
+    fn heap_use_of_a_domain_is_within_its_bound() {
         crate::testing::start_machine();
         for vcpus in [1, MAX_VCPUS] {
             let settings = Settings {

@@ -1,4 +1,5 @@
-//! `destroydomain`: returns when all is done but for what others hold.
+//! `destroydomain`: returns once the domain is torn down. Frames that other domains hold are not
+//! waited for.
 
 use abi::errno::Errno;
 use abi::xen::DomainId;
@@ -9,9 +10,9 @@ use crate::control::Request;
 use crate::domain::{self, Domain};
 use crate::lifecycle;
 
-/// Destroys the domain, in pieces.
+/// Destroys the domain, a budget at a time.
 pub(super) fn destroy(caller: &mut Caller<'_>, request: &Request) -> CallResult {
-    // Whoever repeats the call finds by this that the domain which it began with is gone, even if its number has been given out anew.
+    // Lets a restarted call detect that its target is gone even if the domain id was reused.
     let begun = caller.vcpu.destroying.lock().take();
     if begun.is_some_and(|(id, begun)| id == request.domain && !is_known(&begun, id)) {
         return Ok(0);
@@ -30,13 +31,13 @@ pub(super) fn destroy(caller: &mut Caller<'_>, request: &Request) -> CallResult 
             *caller.vcpu.destroying.lock() = Some((request.domain, this));
             return Err(CallError::again());
         }
-        // Where there is nothing to do but wait for another pCPU, that counts as work too.
+        // Waiting for another pCPU spends budget too.
         caller.budget.spend(64);
     }
     Ok(0)
 }
 
-/// Whether the domain is still the one with this number.
+/// Whether the domain is still in the table under this id.
 fn is_known(this: &Weak<Domain>, id: DomainId) -> bool {
     domain::by_id(id).is_some_and(|found| this.ptr_eq(&Arc::downgrade(&found)))
 }

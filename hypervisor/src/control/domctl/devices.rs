@@ -1,4 +1,5 @@
-//! Rights to ports, interrupts and memory of devices: a guest has none, so there are none to be taken away, and none to give.
+//! Permissions for ports, interrupts and memory of devices. Guests have none: removing a permission
+//! succeeds, granting one is refused.
 
 use abi::domctl::{AssignDevice, IoMemoryPermission, IoPortPermission, IrqPermission, device_kind, op};
 use abi::errno::Errno;
@@ -15,13 +16,13 @@ fn permit(allow: u8) -> CallResult {
     if allow == 0 { Ok(0) } else { Err(Errno::EOPNOTSUPP.into()) }
 }
 
-/// Interrupts.
+/// Permission for an interrupt.
 pub(super) fn irq_permission(request: &Request) -> CallResult {
     let IrqPermission { allow_access, .. } = request.argument();
     permit(allow_access)
 }
 
-/// Memory.
+/// Permission for I/O memory.
 pub(super) fn io_memory_permission(request: &Request) -> CallResult {
     let IoMemoryPermission { first_mfn, frame_count, allow_access, .. } = request.argument();
     if first_mfn.checked_add(frame_count).is_none() || frame_count == 0 {
@@ -30,7 +31,7 @@ pub(super) fn io_memory_permission(request: &Request) -> CallResult {
     permit(allow_access)
 }
 
-/// Ports.
+/// Permission for I/O ports.
 pub(super) fn io_port_permission(request: &Request) -> CallResult {
     let IoPortPermission { first_port, port_count, allow_access, .. } = request.argument();
     if u64::from(first_port) + u64::from(port_count) > PORTS || port_count == 0 {
@@ -39,10 +40,9 @@ pub(super) fn io_port_permission(request: &Request) -> CallResult {
     permit(allow_access)
 }
 
-/// Assigns a device to a domain, or takes it back. Without an IOMMU nothing can keep a device from
-/// memory, so both are refused, except that a PCI device can be taken back from quarantine
-/// (`DOMID_IO`), where none is: `xl pci-assignable-remove` gives it to its driver again only if this
-/// succeeds.
+/// Assigns a device to a domain, or removes it. Both are refused, because without an IOMMU a device
+/// can access all memory. Only the removal of a PCI device from quarantine (`DOMID_IO`) succeeds:
+/// `xl pci-assignable-remove` returns the device to its driver only in this case.
 pub(super) fn assign(request: &Request, target: Result<Arc<Domain>, Errno>) -> CallResult {
     if request.domain != DomainId::IO {
         target?;

@@ -1,4 +1,4 @@
-//! Who is told of what: the host's virtual interrupts, and that a domain has suspended itself.
+//! Receivers of notifications: the host's global VIRQs, and the suspension of a domain.
 
 use abi::domctl::{SetVirqHandler, Subscribe};
 use abi::errno::Errno;
@@ -10,14 +10,14 @@ use crate::control::Request;
 use crate::domain::Domain;
 use crate::event_channel;
 
-/// Gives a virtual interrupt of the host to the domain.
+/// Binds a global VIRQ of the host to the domain.
 pub(super) fn set_virq_handler(request: &Request, target: &Arc<Domain>) -> CallResult {
     let SetVirqHandler { virq } = request.argument();
     event_channel::set_global_handler(target, virq)?;
     Ok(0)
 }
 
-/// Chooses the port of the domain whose peer is told when the domain has suspended itself.
+/// Chooses the domain's port whose peer is notified when the domain has suspended.
 pub(super) fn subscribe(request: &Request, target: &Arc<Domain>) -> CallResult {
     let Subscribe { port } = request.argument();
     if port != 0 && !target.events.is_in_use(port) {

@@ -1,4 +1,5 @@
-//! What a vCPU has beside `vcpu_guest_context`: callbacks of 32-bit processes, extended state, MSRs.
+//! The state of a vCPU that is not in `vcpu_guest_context`: callbacks of 32-bit user code, extended
+//! state, MSRs.
 
 use abi::domctl::{ExtendedVcpuContext, VcpuExtendedState, VcpuMsrs};
 use abi::errno::Errno;
@@ -14,12 +15,12 @@ use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
 
-/// Bytes in front of the XSAVE image: the states that are enabled, and those that ever were.
+/// Bytes before the XSAVE image: XCR0, and the mask of the supported states.
 const WORDS: usize = 16;
-/// Bytes of the smallest image: x87 and SSE, and the header.
+/// Size of the smallest image: x87 and SSE state, and the header.
 const SMALLEST_IMAGE: usize = 576;
 
-/// Tells the entry points for system calls of 32-bit processes.
+/// Returns the entry points for 32-bit system calls.
 pub(super) fn get_callbacks(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let asked: ExtendedVcpuContext = request.argument();
     let vcpu = super::vcpu(target, asked.vcpu)?;
@@ -40,7 +41,8 @@ pub(super) fn get_callbacks(caller: &mut Caller<'_>, request: &Request, target: 
     Ok(0)
 }
 
-/// Sets them. There are no machine checks to be told of, so no capability for them can be restored.
+/// Sets the entry points for 32-bit system calls. Guests get no machine checks, so capabilities for
+/// them are refused.
 pub(super) fn set_callbacks(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let wanted: ExtendedVcpuContext = request.argument();
     let vcpu = super::vcpu(target, wanted.vcpu)?;
@@ -73,7 +75,7 @@ pub(super) fn set_callbacks(caller: &mut Caller<'_>, request: &Request, target: 
     Ok(0)
 }
 
-/// Tells extended state, or how much it is.
+/// Returns the extended state, or its size.
 pub(super) fn get_state(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let mut asked: VcpuExtendedState = request.argument();
     let vcpu = super::vcpu(target, asked.vcpu)?;
@@ -102,7 +104,7 @@ pub(super) fn get_state(caller: &mut Caller<'_>, request: &Request, target: &Arc
     Ok(0)
 }
 
-/// Sets extended state.
+/// Sets the extended state.
 pub(super) fn set_state(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let wanted: VcpuExtendedState = request.argument();
     let vcpu = super::vcpu(target, wanted.vcpu)?;
@@ -113,7 +115,7 @@ pub(super) fn set_state(caller: &mut Caller<'_>, request: &Request, target: &Arc
     let (words, image) = bytes.split_at(WORDS);
     let Some(xcr0) = words.first_chunk().copied().map(u64::from_le_bytes) else { return Err(Errno::EINVAL.into()) };
     if image.is_empty() {
-        // Nothing but x87 and SSE has been used: that stands in the other context.
+        // Only x87 and SSE were in use, and their state is in `vcpu_guest_context`.
         return Ok(0);
     }
     at_rest(caller, target, vcpu, |context| {
@@ -122,7 +124,7 @@ pub(super) fn set_state(caller: &mut Caller<'_>, request: &Request, target: &Arc
     Ok(0)
 }
 
-/// There is no MSR whose value is a vCPU's own beside those that have a place elsewhere.
+/// Returns no MSRs: each MSR of a vCPU is transferred in another structure.
 pub(super) fn get_msrs(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let mut asked: VcpuMsrs = request.argument();
     super::vcpu(target, asked.vcpu)?;
@@ -131,7 +133,7 @@ pub(super) fn get_msrs(caller: &mut Caller<'_>, request: &Request, target: &Arc<
     Ok(0)
 }
 
-/// So none can be set.
+/// Accepts only an empty list, as there are no MSRs to set.
 pub(super) fn set_msrs(request: &Request, target: &Arc<Domain>) -> CallResult {
     let wanted: VcpuMsrs = request.argument();
     super::vcpu(target, wanted.vcpu)?;

@@ -1,4 +1,4 @@
-//! What the tools see of a domain and its vCPUs.
+//! Information about a domain and its vCPUs.
 
 use abi::domctl::{GetDomainInfo, GetVcpuInfo, SetDomainHandle, info_flags};
 use abi::errno::Errno;
@@ -11,12 +11,12 @@ use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::{self, Domain, EndReason, Known, Life, Zombie};
 
-/// Bits of a frame number's address that a guest can have.
+/// Width of the addresses that a guest's frame numbers can have.
 const ADDRESS_BITS: u8 = 52;
-/// What the highest number of a vCPU is where there is none.
+/// The value of `max_vcpu_id` of a domain without vCPUs.
 const NO_VCPU: u32 = u32::MAX;
 
-/// Describes the domain with the lowest number from the one asked for on.
+/// Describes the domain with the lowest id that is at least the requested one.
 pub(super) fn get_domain_info(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     if request.domain >= DomainId::FIRST_RESERVED {
         return Err(Errno::EINVAL.into());
@@ -27,7 +27,7 @@ pub(super) fn get_domain_info(caller: &mut Caller<'_>, request: &Request) -> Cal
     Ok(0)
 }
 
-/// The domain with the lowest number from `first` on; what is left of one that is dead counts.
+/// Describes the domain or zombie with the lowest id that is at least `first`.
 pub(crate) fn describe_from(first: DomainId) -> Option<GetDomainInfo> {
     Some(match domain::first_from(first)? {
         Known::Domain(domain) => describe(&domain),
@@ -39,7 +39,7 @@ fn describe(domain: &Arc<Domain>) -> GetDomainInfo {
     let mut info = GetDomainInfo::new_zeroed();
     info.domain = domain.id();
     info.max_vcpu_id = NO_VCPU;
-    // Blocked are those domains of which all vCPUs that are up are, if there are any.
+    // A domain is blocked if it has vCPUs that are up and all of them are blocked.
     info.flags = info_flags::BLOCKED;
     for vcpu in domain.vcpus() {
         info.cpu_time += vcpu.scheduling.run_time();
@@ -77,7 +77,7 @@ fn describe(domain: &Arc<Domain>) -> GetDomainInfo {
     info
 }
 
-/// A domain of which others still hold frames; it has no vCPU and no memory of its own any more.
+/// Describes a zombie. It has no vCPUs and owns no memory.
 fn describe_zombie(id: DomainId, zombie: &Zombie) -> GetDomainInfo {
     let mut info = GetDomainInfo::new_zeroed();
     info.domain = id;
@@ -89,15 +89,14 @@ fn describe_zombie(id: DomainId, zombie: &Zombie) -> GetDomainInfo {
     info
 }
 
-/// The flags of a domain that has ended. One that was destroyed before it ended by itself does not
-/// count as shut down.
+/// The flags of a domain that has ended. A domain that was destroyed before it ended by itself is
+/// not reported as shut down.
 fn end_flags(reason: &EndReason) -> u32 {
     let shut_down = if reason.code().is_some() { info_flags::SHUTDOWN } else { 0 };
     shut_down | reason_bits(reason.code().map(u32::from))
 }
 
-/// The bits for the reason that a domain has given; all of them are set as long as it has given
-/// none.
+/// The flag bits of the shutdown reason; all of them are set if the domain has not given one.
 fn reason_bits(code: Option<u32>) -> u32 {
     code.unwrap_or(u32::MAX) << info_flags::SHUTDOWNSHIFT
 }

@@ -1,4 +1,4 @@
-//! Pausing, resuming, and knocking on the door: what happens to a domain as a whole.
+//! Operations on a domain's life: pause, resume and triggers.
 
 use abi::domctl::{SendTrigger, trigger};
 use abi::errno::Errno;
@@ -10,26 +10,26 @@ use crate::control::Request;
 use crate::domain::Domain;
 use crate::{lifecycle, scheduler, time};
 
-/// Pauses the domain; none of its vCPUs runs any more when this returns.
+/// Pauses the domain. None of its vCPUs is running when this returns successfully.
 pub(super) fn pause(caller: &Caller<'_>, target: &Arc<Domain>) -> CallResult {
     super::other(caller, target)?.control.add_pause()?;
     scheduler::pause(target);
     if target.vcpus().iter().all(|vcpu| scheduler::wait_until_parked(vcpu)) {
         return Ok(0);
     }
-    // Once more, when this pCPU has looked up.
+    // The call is restarted after this pCPU has checked for other work.
     take_pause_back(target)?;
     Err(CallError::again())
 }
 
-/// Takes a pause back.
+/// Removes a pause.
 pub(super) fn unpause(target: &Arc<Domain>) -> CallResult {
     take_pause_back(target)?;
     Ok(0)
 }
 
-/// Takes a pause of the control domain's back. The first time, the domain begins to run: the tools
-/// have filled its shared pages before, so what Paravane writes there is written now.
+/// Removes a pause by the control domain. The first time, the domain starts to run: the tools have
+/// written its shared pages before, so Paravane initialises its part of them here.
 fn take_pause_back(target: &Arc<Domain>) -> Result<(), Errno> {
     target.control.remove_pause()?;
     if target.note_started() {
@@ -39,13 +39,13 @@ fn take_pause_back(target: &Arc<Domain>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Lets a domain that has ended go on.
+/// Resumes a domain that has ended.
 pub(super) fn resume(target: &Arc<Domain>) -> CallResult {
     lifecycle::resume(target);
     Ok(0)
 }
 
-/// Sends an NMI; buttons are for machines that have them.
+/// Sends an NMI. Triggers for buttons are refused.
 pub(super) fn send_trigger(request: &Request, target: &Arc<Domain>) -> CallResult {
     let SendTrigger { trigger, vcpu } = request.argument();
     let vcpu = super::vcpu(target, vcpu)?;

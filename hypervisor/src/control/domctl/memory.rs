@@ -1,4 +1,4 @@
-//! How much memory a domain may have, its page of hypercalls, and what there is of shadow paging: nothing.
+//! A domain's memory limit, its hypercall page, and shadow paging, which is not supported.
 
 use abi::domctl::{HypercallInit, MaxMemory, ShadowOp, shadow_op as operation};
 use abi::errno::Errno;
@@ -15,14 +15,14 @@ use crate::domain::Domain;
 /// log2 of the KiB in a frame.
 const KIB_SHIFT: u32 = 2;
 
-/// Sets how many frames the domain may own. It may own more already.
+/// Sets the maximum number of frames. The domain may own more already.
 pub(super) fn max_memory(request: &Request, target: &Arc<Domain>) -> CallResult {
     let MaxMemory { kibibytes } = request.argument();
     target.set_max_frames(u32::try_from(kibibytes >> KIB_SHIFT).unwrap_or(u32::MAX));
     Ok(0)
 }
 
-/// Fills a frame of the domain's with the routines that make its hypercalls.
+/// Fills a frame of the domain with the hypercall page.
 pub(super) fn hypercall_init(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let HypercallInit { gmfn } = request.argument();
     let frame = target.frame(Mfn::new(gmfn)).ok_or(Errno::EACCES)?;
@@ -31,8 +31,7 @@ pub(super) fn hypercall_init(caller: &mut Caller<'_>, request: &Request, target:
     Ok(0)
 }
 
-/// Shadow paging is not there, so it is off and takes no memory. Finding out which frames a guest writes to will come with the choke point of page-table
-/// updates.
+/// Shadow paging is not implemented: it reports zero memory, and can only be turned off.
 pub(super) fn shadow_op(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: ShadowOp = request.argument();
     match argument.operation {

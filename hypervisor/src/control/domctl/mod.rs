@@ -1,4 +1,5 @@
-//! `domctl`: making, watching, changing and ending domains (public header `domctl.h`). One file for each concern.
+//! `domctl`: creation, inspection, change and destruction of domains (public header `domctl.h`).
+//! Each subject has its own file.
 
 mod address_space;
 mod affinity;
@@ -25,7 +26,7 @@ use super::{Request, note_refusal};
 use crate::call::{CallResult, Caller, ControlPrivilege, operations};
 use crate::domain::{Domain, Vcpu};
 
-/// What an operation costs that says nothing about it.
+/// Cost of an operation that does not define its own, in units of the budget.
 const COST: u32 = 128;
 
 /// Performs the operation that `address` describes.
@@ -39,7 +40,7 @@ pub(crate) fn domctl(caller: &mut Caller<'_>, control: ControlPrivilege, address
 }
 
 operations! {
-    /// Performs an operation; `target` is the domain that it names, if there is one.
+    /// Performs an operation. `target` is the domain that the request names, if it exists.
     fn perform(caller: &mut Caller<'_>, command: u32, request: &Request, target: Result<Arc<Domain>, Errno>) -> CallResult;
     names: op::NAMES;
     op::CREATEDOMAIN => create::create(caller, request);
@@ -83,7 +84,7 @@ operations! {
     op::IOPORT_PERMISSION => { target?; devices::io_port_permission(request) };
     op::ASSIGN_DEVICE => devices::assign(request, target);
     op::DEASSIGN_DEVICE => devices::assign(request, target);
-    // Of guests that this hypervisor does not have, or of devices that are not passed through.
+    // Operations on HVM guests or passed-through devices, which this hypervisor does not support.
     op::GETHVMCONTEXT: Refused => Errno::EINVAL;
     op::SETHVMCONTEXT: Refused => Errno::EINVAL;
     op::GETHVMCONTEXT_PARTIAL: Refused => Errno::EINVAL;
@@ -119,17 +120,17 @@ operations! {
     op::GDBSX_DOMSTATUS: Refused => Errno::ENOSYS;
 }
 
-/// A vCPU of the domain that a request is about.
+/// A vCPU of the target domain.
 fn vcpu(target: &Arc<Domain>, number: u32) -> Result<&Arc<Vcpu>, Errno> {
     target.vcpu(number).ok_or(Errno::ESRCH)
 }
 
-/// The same, for the requests to which a number that no vCPU can have is an invalid argument.
+/// Like [`vcpu`], for requests in which an unknown vCPU id is an invalid argument.
 fn numbered(target: &Arc<Domain>, number: u32) -> Result<&Arc<Vcpu>, Errno> {
     target.vcpu(number).ok_or(Errno::EINVAL)
 }
 
-/// The other domain that a request is about: a vCPU cannot do to its own what needs it at rest.
+/// The target domain, if it is not the caller's. These operations need the target's vCPUs parked.
 fn other<'a>(caller: &Caller<'_>, target: &'a Arc<Domain>) -> Result<&'a Arc<Domain>, Errno> {
     if Arc::ptr_eq(caller.domain, target) { Err(Errno::EINVAL) } else { Ok(target) }
 }

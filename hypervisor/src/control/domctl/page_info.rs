@@ -1,4 +1,5 @@
-//! `getpageframeinfo3`: which of a domain's frames are page tables, of which level, and pinned.
+//! `getpageframeinfo3`: reports which of a domain's frames are page tables, their level, and
+//! whether they are pinned.
 
 use abi::domctl::{GetPageFrameInfo, page_frame_info as kind};
 use abi::errno::Errno;
@@ -10,16 +11,16 @@ use crate::call::{CallError, CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
 
-/// The most frames that one call may ask about.
+/// Maximum number of frames per call.
 const MOST: u32 = 1024;
-/// What it costs, in units of the budget, to tell what a frame is.
+/// Cost of reporting a frame, in units of the budget.
 const COST_OF_FRAME: u32 = 8;
 
-/// Replaces each frame number in the list by what the frame is.
+/// Replaces each frame number in the list by the frame's kind.
 pub(super) fn get_page_frame_info(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let GetPageFrameInfo { count, array } = request.argument();
     let count = u32::try_from(count).ok().filter(|&count| count <= MOST).ok_or(Errno::E2BIG)?;
-    // The list is asked about in place, so it is done as a whole.
+    // The list is replaced in place, so the call cannot be restarted in the middle.
     if !caller.budget.has_room(count * COST_OF_FRAME) {
         return Err(CallError::again());
     }
@@ -36,7 +37,7 @@ fn kind_of(target: &Domain, mfn: Mfn) -> u32 {
     let Some(frame) = target.frame(mfn) else { return kind::XTAB };
     let (code, uses) = frame.current_kind();
     let table = match code {
-        // A table that nobody uses is memory again.
+        // A table without a use is plain memory.
         _ if uses == 0 => kind::NOTAB,
         KindCode::L1 => kind::L1TAB,
         KindCode::L2 => kind::L2TAB,

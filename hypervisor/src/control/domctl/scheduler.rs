@@ -1,4 +1,4 @@
-//! `scheduler_op`: a domain's weight and cap. All vCPUs of a domain share them.
+//! `scheduler_op`: weight and cap of a domain, which all its vCPUs share.
 
 use abi::domctl::{SchedulerCredit, scheduler, scheduler_command};
 use abi::errno::Errno;
@@ -11,7 +11,7 @@ use crate::control::Request;
 use crate::domain::Domain;
 use crate::scheduler::{set_cap, set_weight};
 
-/// Tells or sets weight and cap; a weight of zero leaves it as it is.
+/// Returns or sets weight and cap. A weight of zero leaves the weight unchanged.
 pub(super) fn scheduler_op(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let mut argument: SchedulerCredit = request.argument();
     if argument.scheduler != scheduler::CREDIT2 {
@@ -20,7 +20,7 @@ pub(super) fn scheduler_op(caller: &mut Caller<'_>, request: &Request, target: &
     match argument.command {
         scheduler_command::GETINFO => {
             let (weight, cap) = target.scheduling.share();
-            // Both were set as numbers of 16 bits.
+            // Both were set as 16-bit numbers.
             (argument.weight, argument.cap) = (low_u16(weight.into()), low_u16(cap.into()));
             request.answer(caller, &argument)?;
         }

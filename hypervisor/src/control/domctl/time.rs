@@ -1,4 +1,4 @@
-//! A domain's wall clock and time-stamp counter.
+//! Wall clock and time-stamp counter of a domain.
 
 use abi::domctl::{SetTimeOffset, TscInfo};
 use abi::errno::Errno;
@@ -10,12 +10,13 @@ use crate::call::{CallResult, Caller};
 use crate::control::Request;
 use crate::domain::Domain;
 
-/// Values of `tsc_mode`: emulated where it must be, always, never. Here no domain needs it and none can have it.
+/// Values of `tsc_mode`: emulation if needed, always, never. No domain needs emulation, and it is
+/// not implemented.
 const DEFAULT: u32 = 0;
 const ALWAYS_EMULATED: u32 = 1;
 const NEVER_EMULATED: u32 = 2;
 
-/// Puts the domain's wall clock ahead of the host's.
+/// Sets the offset of the domain's wall clock from the host's.
 pub(super) fn set_time_offset(request: &Request, target: &Arc<Domain>) -> CallResult {
     let SetTimeOffset { seconds } = request.argument();
     target.control.time_offset.store(seconds, Ordering::Relaxed);
@@ -23,7 +24,7 @@ pub(super) fn set_time_offset(request: &Request, target: &Arc<Domain>) -> CallRe
     Ok(0)
 }
 
-/// How the time-stamp counter behaves.
+/// Returns the mode and frequency of the time-stamp counter.
 pub(super) fn get_tsc_info(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let info = TscInfo {
         tsc_mode: target.control.tsc_mode.load(Ordering::Relaxed),
@@ -36,8 +37,9 @@ pub(super) fn get_tsc_info(caller: &mut Caller<'_>, request: &Request, target: &
     Ok(0)
 }
 
-/// Chooses how it is to behave. It counts as the processor's does, so a domain that comes from another host sees it jump, as it does its clock; both are told
-/// to it anew.
+/// Sets the mode of the time-stamp counter. The guest reads the processor's counter, so a domain
+/// that comes from another host sees both the counter and the clock jump. It gets new values of
+/// both.
 pub(super) fn set_tsc_info(request: &Request, target: &Arc<Domain>) -> CallResult {
     let TscInfo { tsc_mode, incarnation, .. } = request.argument();
     match tsc_mode {

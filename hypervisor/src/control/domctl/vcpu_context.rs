@@ -1,4 +1,4 @@
-//! `setvcpucontext`, `getvcpucontext`: the state of a vCPU at rest, whole.
+//! `setvcpucontext` and `getvcpucontext`: the complete state of a parked vCPU.
 
 use abi::arch_x86_64::{VcpuGuestContext, vgcf};
 use abi::domctl::VcpuContext;
@@ -14,10 +14,10 @@ use crate::domain::{Domain, Vcpu};
 use crate::scheduler;
 use crate::vcpu_context as state;
 
-/// Runs `act` with the state of a vCPU of another domain, which is kept at rest meanwhile.
+/// Runs `act` with the parked state of a vCPU of another domain, which is paused meanwhile.
 ///
 /// # Errors
-/// As those of [`at_rest_prepared`].
+/// Those of [`at_rest_prepared`].
 pub(super) fn at_rest<R>(
     caller: &mut Caller<'_>,
     target: &Arc<Domain>,
@@ -27,11 +27,12 @@ pub(super) fn at_rest<R>(
     at_rest_prepared(caller, target, vcpu, |_| Ok(()), |context, ()| act(context))
 }
 
-/// The same, and hands `act` what `prepare` has made for it. The state is locked for `act` only.
+/// Like [`at_rest`], and passes the result of `prepare` to `act`. Only `act` runs with the state
+/// locked.
 ///
 /// # Errors
 /// `EINVAL` for the caller's own domain and for one that is being destroyed; a continuation if the
-/// vCPU does not come to rest at once; those of `prepare` and `act`.
+/// vCPU does not park in time; those of `prepare` and `act`.
 fn at_rest_prepared<P, R>(
     caller: &mut Caller<'_>,
     target: &Arc<Domain>,
@@ -54,7 +55,7 @@ fn at_rest_prepared<P, R>(
     result
 }
 
-/// Gives a vCPU its state.
+/// Sets the state of a vCPU.
 pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let VcpuContext { vcpu, context, .. } = request.argument();
     let vcpu = super::numbered(target, vcpu)?;
@@ -74,7 +75,7 @@ pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
     Ok(0)
 }
 
-/// Tells the state of a vCPU.
+/// Returns the state of a vCPU.
 pub(super) fn get(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let VcpuContext { vcpu, context, .. } = request.argument();
     let vcpu = super::numbered(target, vcpu)?;
@@ -92,10 +93,10 @@ mod tests {
     use crate::testing::Guest;
 
     #[test]
-    fn what_a_state_needs_is_prepared_without_the_vcpus_lock() {
+    fn a_context_is_prepared_without_the_vcpus_lock() {
         let mut control = Guest::privileged(0, 2);
         let guest = Guest::new(1, 2);
-        let vcpu = guest.domain.vcpu(1).expect("a vCPU at rest");
+        let vcpu = guest.domain.vcpu(1).expect("a parked vCPU");
         let prepare = |_: &mut Caller<'_>| Ok(vcpu.parked().is_some());
         let done = at_rest_prepared(&mut control.caller(), &guest.domain, vcpu, prepare, |_, is_parked| Ok(is_parked));
         assert!(matches!(done, Ok(true)), "{done:?}");

@@ -1,4 +1,4 @@
-//! `readconsole` and `debug_keys`: Paravane's log, and who has something printed in it.
+//! `readconsole` and `debug_keys`: Paravane's log and debug keys.
 
 use abi::sysctl::{DebugKeys, ReadConsole};
 use machine::addr::GuestVirt;
@@ -9,14 +9,14 @@ use super::Request;
 use crate::call::{CallError, CallResult, Caller};
 use crate::debug_keys;
 
-/// Bytes that are copied at a time.
+/// Number of bytes that are copied at once.
 const PIECE: usize = 512;
-/// What a piece costs, in units of the budget.
+/// Cost of copying them, in units of the budget.
 const COST_OF_PIECE: u32 = 48;
-/// What a key may cost, in units of the budget: what it prints goes out on a serial line.
+/// Cost of a debug key, in units of the budget. Its output is written to a serial line.
 const COST_OF_KEY: u32 = 8192;
 
-/// Copies out what was said on the console of late.
+/// Copies recent console output to the caller.
 pub(super) fn read_console(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: ReadConsole = request.argument();
     let buffer = GuestVirt::new(argument.buffer);
@@ -44,12 +44,12 @@ pub(super) fn read_console(caller: &mut Caller<'_>, request: &Request) -> CallRe
     Ok(0)
 }
 
-/// Acts as if keys had been typed to Paravane on its console.
+/// Executes debug keys as if they had been typed on Paravane's console.
 pub(super) fn debug_keys(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let DebugKeys { mut keys, mut key_count, .. } = request.argument();
     while key_count != 0 {
         if caller.budget.is_exhausted() {
-            // The rest is done when the call is made again.
+            // The restarted call handles the rest.
             request.answer(caller, &DebugKeys { keys, key_count, _pad: 0 })?;
             return Err(CallError::again());
         }

@@ -10,13 +10,13 @@ use crate::call::{CallResult, Caller};
 use crate::control::cpu_policy::Lists;
 use crate::cpu_policy::{self, Policy, WORDS, system};
 
-/// By what means processes could be kept from the processor's own CPUID: none is in use.
+/// Returns the means of hiding CPUID features from user code: none is in use.
 pub(super) fn levelling(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     request.answer(caller, &CpuLevellingCaps { capabilities: 0 })?;
     Ok(0)
 }
 
-/// The features of one of the host's policies.
+/// Returns the features of one of the host's policies.
 pub(super) fn features(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: CpuFeatureSet = request.argument();
     let list = GuestVirt::new(argument.features);
@@ -35,7 +35,7 @@ pub(super) fn features(caller: &mut Caller<'_>, request: &Request) -> CallResult
     if argument.word_count < all { Err(Errno::ENOBUFS.into()) } else { Ok(0) }
 }
 
-/// One of the host's policies, leaf by leaf.
+/// Returns the leaves of one of the host's policies.
 pub(super) fn policy(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: CpuPolicy = request.argument();
     if argument._reserved != 0 {

@@ -11,10 +11,10 @@ use crate::call::{CallResult, Caller};
 use crate::control::cpu_bitmap;
 use crate::domain;
 
-/// The number of the pool.
+/// The id of the pool.
 pub(super) const POOL: u32 = 0;
 
-/// Tells about the pool, and refuses to make others.
+/// Returns information about the pool. Operations on other pools are refused.
 pub(super) fn cpu_pool_op(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: CpuPoolOp = request.argument();
     match argument.operation {
@@ -26,14 +26,14 @@ pub(super) fn cpu_pool_op(caller: &mut Caller<'_>, request: &Request) -> CallRes
         cpupool::MOVEDOMAIN => move_domain(caller, &argument),
         cpupool::ADDCPU => Err(add_cpu(&argument).into()),
         cpupool::DESTROY if argument.cpupool != POOL => Err(Errno::ENOENT.into()),
-        // Domains are in it.
+        // The pool has domains.
         cpupool::DESTROY => Err(Errno::EBUSY.into()),
         cpupool::CREATE | cpupool::RMCPU => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::ENOSYS.into()),
     }
 }
 
-/// The first pool whose number is not below the one asked for.
+/// Describes the first pool whose id is at least the requested one.
 fn info(caller: &mut Caller<'_>, request: &Request, argument: &mut CpuPoolOp) -> CallResult {
     if argument.cpupool > POOL {
         return Err(Errno::ENOENT.into());
@@ -54,7 +54,7 @@ fn move_domain(caller: &Caller<'_>, argument: &CpuPoolOp) -> CallResult {
     if argument.cpupool == POOL { Ok(0) } else { Err(Errno::ENOENT.into()) }
 }
 
-/// Why a pCPU cannot be added to a pool: none is free.
+/// The error for adding a pCPU to a pool. No pCPU is free.
 fn add_cpu(argument: &CpuPoolOp) -> Errno {
     let cpu = argument.cpu;
     if cpu == cpupool_parameter::ANY || cpu as usize >= machine::addr::MAX_CPUS {

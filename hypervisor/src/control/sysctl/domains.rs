@@ -1,4 +1,4 @@
-//! `getdomaininfolist`: all domains, as the tools list them.
+//! `getdomaininfolist`: list of all domains for the tools.
 
 use abi::domctl::GetDomainInfo;
 use abi::sysctl::GetDomainInfoList;
@@ -9,10 +9,11 @@ use super::Request;
 use crate::call::{CallResult, Caller};
 use crate::control::domctl::info;
 
-/// What describing a domain costs, in units of the budget.
+/// Cost of describing a domain, in units of the budget.
 const COST: u32 = 256;
 
-/// Describes the domains from a number on. A list that ends early is asked for again from there.
+/// Describes the domains from an id upwards. If the budget ends the list early, the tools request
+/// the rest.
 pub(super) fn list(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: GetDomainInfoList = request.argument();
     let mut next = Some(argument.first_domain);

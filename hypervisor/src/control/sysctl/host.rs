@@ -1,4 +1,4 @@
-//! What the host is and has: `physinfo`, `getcpuinfo`, `availheap`.
+//! Description of the host: `physinfo`, `getcpuinfo`, `availheap`.
 
 use abi::sysctl::{AvailableHeap, CpuInfo, GetCpuInfo, PhysicalInfo, physical_capabilities};
 use machine::addr::{GuestVirt, PAGE_SIZE};
@@ -11,10 +11,11 @@ use crate::cpu_policy::{feature_set, system};
 use crate::memory::claim;
 use crate::scheduler;
 
-/// PV guests with grant tables of version 1; none that needs hardware's help.
+/// PV guests and grant tables of version 1. Capabilities that need hardware support are not
+/// offered.
 const CAPABILITIES: u32 = physical_capabilities::PV | physical_capabilities::GNTTAB_V1;
 
-/// The machine as a whole.
+/// Describes the machine.
 pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let online = saturating_u32(cpu::online());
     let (threads_per_core, cores_per_socket) = topology::shape();
@@ -27,14 +28,14 @@ pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallR
         max_cpu_id: online - 1,
         node_count: 1,
         max_node_id: 0,
-        // Counters below 4 THz fit.
+        // Frequencies below 4 THz fit.
         cpu_khz: low_u32(time::scale().frequency() / 1000),
         capabilities: CAPABILITIES,
         arch_capabilities: 0,
         _pad: 0,
         total_pages: frames::total_frames(),
         free_pages: frames::free_frames(),
-        // Frames are cleared when they are given out.
+        // Frames are cleared when they are allocated.
         scrub_pages: 0,
         outstanding_pages: claim::outstanding(),
         max_mfn: frames::table_size().saturating_sub(1),
@@ -44,7 +45,7 @@ pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallR
     Ok(0)
 }
 
-/// How long each pCPU has been idle.
+/// Returns the idle time of each pCPU.
 pub(super) fn cpu_info(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: GetCpuInfo = request.argument();
     let mut count = 0;
@@ -58,14 +59,14 @@ pub(super) fn cpu_info(caller: &mut Caller<'_>, request: &Request) -> CallResult
     Ok(0)
 }
 
-/// How much memory is free, on a host whose memory is one node that no guest is too narrow for.
+/// Returns the free memory. The host has one node, and guests can use all its memory.
 pub(super) fn available_heap(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: AvailableHeap = request.argument();
     let bits = (frames::table_size() * PAGE_SIZE as u64).next_power_of_two().trailing_zeros();
     let everywhere = argument.min_bit_width <= 12 && (argument.max_bit_width == 0 || argument.max_bit_width >= bits);
     argument.available_bytes = match argument.node {
         ..=0 if everywhere => frames::free_frames() * PAGE_SIZE as u64,
-        // What lies in a part of the memory is not counted apart.
+        // Free memory is not counted by address range.
         _ => 0,
     };
     request.answer(caller, &argument)?;

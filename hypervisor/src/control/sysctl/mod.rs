@@ -1,7 +1,9 @@
-//! `sysctl`: the host's state and settings (public header `sysctl.h`). One file for each concern.
+//! `sysctl`: the host's state and settings (public header `sysctl.h`). Each subject has its own
+//! file.
 //!
-//! What this hypervisor does without (trace buffers, lock profiles, coverage, live patches, cache allocation, taking memory out of
-//! use) is answered as by one that was built without.
+//! Features that this hypervisor does not have (trace buffers, lock profiles, coverage, live
+//! patches, cache allocation, taking memory offline) return the errors of a Xen that was built
+//! without them.
 
 mod console;
 mod cpu_policy;
@@ -23,7 +25,7 @@ use self::scheduler::SCHEDULER;
 use super::{Request, note_refusal};
 use crate::call::{CallResult, Caller, ControlPrivilege, operations};
 
-/// What an operation costs that says nothing about it.
+/// Cost of an operation that does not define its own, in units of the budget.
 const COST: u32 = 128;
 
 /// Performs the operation that `address` describes.

@@ -1,4 +1,4 @@
-//! `perfc_op`: how often each pCPU has done what costs time.
+//! `perfc_op`: per-pCPU performance counters.
 
 use abi::errno::Errno;
 use abi::sysctl::{PerformanceCounter, PerformanceCounterOp, performance_counter};
@@ -12,19 +12,19 @@ use super::Request;
 use crate::call::{CallResult, Caller};
 use crate::latency;
 
-/// A reading of the meter in `latency`: its name, and what it says of a pCPU.
+/// A value of the latency meter: its name, and the function that reads it for a pCPU.
 type Reading = (&'static str, fn(CpuId) -> u64);
 
-/// What the meter has seen on a pCPU, in nanoseconds.
+/// The values of the latency meter, in nanoseconds.
 const LATENCIES: [Reading; 2] = [
     ("longest stretch without interrupts (ns)", latency::longest_stretch),
     ("longest wait of a runnable vcpu (ns)", latency::longest_wait),
 ];
 
-/// What it costs to name a counter, or to copy a value.
+/// Cost of copying a counter's name or value, in units of the budget.
 const COST: u32 = 4;
 
-/// Names the counters and copies out their values, one for each pCPU; or has them count from zero again.
+/// Returns the names of the counters and their values for each pCPU, or resets them.
 pub(super) fn counters(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: PerformanceCounterOp = request.argument();
     match argument.command {
@@ -62,7 +62,7 @@ fn name(caller: &mut Caller<'_>, list: GuestVirt, value_count: u32) -> Result<()
 }
 
 fn copy_values(caller: &mut Caller<'_>, list: GuestVirt) -> Result<(), Fault> {
-    // The interface has room for the low half of a counter.
+    // The interface has 32 bits for a counter.
     let counters =
         Counter::ALL.iter().flat_map(|&counter| cpu::all_online().map(move |cpu| low_u32(counters::of(cpu, counter))));
     let largest = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);

@@ -1,4 +1,5 @@
-//! `sched_id` and `scheduler_op`: the scheduler shares by weight and cap, as credit2 does, and is set as that.
+//! `sched_id` and `scheduler_op`: the scheduler has weights and caps like credit2, and reports
+//! itself as credit2.
 
 use abi::domctl::scheduler;
 use abi::errno::Errno;
@@ -8,16 +9,17 @@ use super::{Request, cpu_pool};
 use crate::call::{CallResult, Caller};
 use crate::scheduler::{rate_limit, set_rate_limit};
 
-/// The scheduler's number in the interface.
+/// The scheduler's id in the interface.
 pub(super) const SCHEDULER: u32 = scheduler::CREDIT2;
 
-/// Which scheduler there is.
+/// Returns the scheduler's id.
 pub(super) fn id(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     request.answer(caller, &SchedulerId { scheduler: SCHEDULER })?;
     Ok(0)
 }
 
-/// The settings that concern all domains: how long a vCPU runs at least before one that wakes takes its pCPU.
+/// Returns or sets the global setting: the time that a vCPU runs before a waking one may preempt
+/// it.
 pub(super) fn settings(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: SchedulerCredit2 = request.argument();
     if argument.cpupool != cpu_pool::POOL {

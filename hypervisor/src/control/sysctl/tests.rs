@@ -1,4 +1,4 @@
-//! Every operation as the tools of the control domain call it, on the hosted machine.
+//! Each operation as the control domain's tools call it, on the hosted back end.
 
 use std::string::String;
 use std::vec;
@@ -15,9 +15,9 @@ use crate::call::{CallError, Caller};
 use crate::testing::{Guest, hypercall};
 use abi::xen::hypercall as number;
 
-/// Where lists lie: pages behind the one with the request.
+/// Page for lists; the first page holds the request.
 const LISTS: usize = 1;
-/// Not mapped.
+/// An address that is not mapped.
 const NOWHERE: u64 = 0x10_0000;
 
 fn control_domain() -> Guest {
@@ -39,7 +39,7 @@ fn with_budget(guest: &mut Guest, budget: u32, command: u32, argument: &[u8]) ->
     (result, guest.read::<Sysctl>(place).argument.to_vec())
 }
 
-/// Makes a call; what comes of it, and the argument afterwards.
+/// Makes a call. Returns the result, and the argument afterwards.
 fn call<T>(guest: &mut Guest, command: u32, argument: &T) -> Result<T, Errno>
 where
     T: FromBytes + IntoBytes + Immutable,
@@ -62,7 +62,7 @@ fn list<T: FromBytes + IntoBytes>(guest: &mut Guest, count: u64) -> Vec<T> {
 }
 
 #[test]
-fn what_is_not_there_is_answered_as_by_one_built_without() {
+fn missing_features_return_the_errors_of_a_xen_built_without_them() {
     let guest = &mut control_domain();
     let expected = [
         (op::TBUF_OP, Errno::ENOSYS),
@@ -98,8 +98,8 @@ fn counters_are_named_read_and_reset() {
     let counters = machine::counters::Counter::ALL;
     let cpus = cpu::online();
 
-    let answer = call(guest, op::PERFC_OP, &query(0, 0)).expect("asks for the length");
-    // The counters, and the two longest times of the meter.
+    let answer = call(guest, op::PERFC_OP, &query(0, 0)).expect("the length query");
+    // The counters, and the two values of the latency meter.
     let rows = counters.len() + 2;
     assert_eq!((answer.counter_count, answer.value_count), (rows as u32, (rows * cpus) as u32));
 
@@ -124,7 +124,7 @@ fn counters_are_named_read_and_reset() {
 }
 
 #[test]
-fn domains_are_listed_in_order_and_in_pieces() {
+fn domains_are_listed_in_order_across_calls() {
     let guest = &mut control_domain();
     let others: Vec<_> = [3, 7].map(|id| Guest::new(id, 2)).into();
     let ask = GetDomainInfoList { max_domains: 9, buffer: guest.address(LISTS).get(), ..zeros() };
@@ -148,7 +148,7 @@ fn domains_are_listed_in_order_and_in_pieces() {
 }
 
 #[test]
-fn the_log_is_read_from_where_the_reader_stopped() {
+fn the_log_is_read_incrementally() {
     let guest = &mut control_domain();
     console::write(b"[a] first line\n");
     let buffer = guest.address(LISTS).get();
@@ -170,7 +170,7 @@ fn the_log_is_read_from_where_the_reader_stopped() {
 }
 
 #[test]
-fn keys_work_one_after_the_other() {
+fn debug_keys_are_handled_in_order() {
     let guest = &mut control_domain();
     let buffer = guest.address(LISTS);
     guest.caller().cpu.write_bytes(buffer, b"hm").expect("a mapped page");
@@ -181,7 +181,7 @@ fn keys_work_one_after_the_other() {
     let (_, length) = console::history::read(console::history::start(), &mut bytes);
     let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
     assert!(said.contains("h  this help") && said.contains("frames free"), "{said}");
-    // With little budget the rest is left for the repeated call.
+    // With a small budget the rest is left for the restarted call.
     let (result, bytes) = with_budget(guest, 1, op::DEBUG_KEYS, argument.as_bytes());
     assert_eq!(result, Err(None));
     let rest = DebugKeys::read_from_prefix(&bytes).expect("an argument").0;
@@ -212,7 +212,7 @@ fn the_host_is_described_as_one_of_pv_guests() {
 }
 
 #[test]
-fn lists_of_cpus_and_nodes_say_how_long_they_are() {
+fn lists_of_cpus_and_nodes_return_their_lengths() {
     let guest = &mut control_domain();
     let cpus = cpu::online() as u32;
     let place = guest.address(LISTS).get();
@@ -300,11 +300,11 @@ fn the_scheduler_is_set_as_credit2() {
 }
 
 #[test]
-fn policies_are_there_for_pv_guests_only() {
+fn policies_exist_for_pv_guests_only() {
     let guest = &mut control_domain();
     let place = guest.address(LISTS).get();
     let features = |index, word_count, features| CpuFeatureSet { index, word_count, features };
-    assert_eq!(call(guest, op::GET_CPU_FEATURESET, &features(99, 0, 0)).expect("asks for the length").word_count, 19);
+    assert_eq!(call(guest, op::GET_CPU_FEATURESET, &features(99, 0, 0)).expect("the length query").word_count, 19);
     for (index, errno) in [
         (0, None),
         (1, None),
@@ -322,7 +322,7 @@ fn policies_are_there_for_pv_guests_only() {
     let policy =
         |index, leaf_count, leaves| CpuPolicy { index, leaf_count, leaves, msr_count: 2, msrs: place, ..zeros() };
     let ask = CpuPolicy { msrs: 0, ..policy(0, 0, 0) };
-    let most = call(guest, op::GET_CPU_POLICY, &ask).expect("asks for the length");
+    let most = call(guest, op::GET_CPU_POLICY, &ask).expect("the length query");
     assert_eq!(most.msr_count, 2);
     for (index, errno) in [
         (0, None),

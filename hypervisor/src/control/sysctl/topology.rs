@@ -1,4 +1,4 @@
-//! How the pCPUs and the memory hang together: `cputopoinfo`, `numainfo`, `pcitopoinfo`. All memory is one node.
+//! Topology of pCPUs and memory: `cputopoinfo`, `numainfo`, `pcitopoinfo`. All memory is one node.
 
 use abi::errno::Errno;
 use abi::physdev::PciDevice;
@@ -10,12 +10,13 @@ use machine::{cpu, frames};
 use super::Request;
 use crate::call::{CallResult, Caller};
 
-/// The distance of a node to itself, by ACPI's scale.
+/// The distance of a node to itself in ACPI's SLIT.
 const LOCAL_DISTANCE: u32 = 10;
-/// Entries of a list of devices between two looks at the budget.
+/// Cost of a device in a list, in units of the budget.
 const COST_OF_DEVICE: u32 = 16;
 
-/// How many low bits of an APIC number tell threads of a core apart, and how many cores of a package (with the threads).
+/// Number of low bits of an APIC id that select the thread in a core, and the thread and core in a
+/// package.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Shifts {
     core: u32,
@@ -23,7 +24,8 @@ struct Shifts {
 }
 
 impl Shifts {
-    /// By the manuals of Intel (leaf 11, else 4 and 1) and AMD (0x80000008 and 0x8000001e).
+    /// Computes the shifts from CPUID, as described in the manuals of Intel (leaf 11, otherwise 4
+    /// and 1) and AMD (0x80000008 and 0x8000001e).
     fn of(host: impl Fn(u32, u32) -> [u32; 4]) -> Self {
         let (last, last_extended) = (host(0, 0)[0], host(0x8000_0000, 0)[0]);
         if last >= 0xb && host(0xb, 0)[1] & 0xffff != 0 {
@@ -46,7 +48,7 @@ impl Shifts {
         Self { core: 0, package: logical }
     }
 
-    /// The core in its package, and the package.
+    /// The core number in the package, and the package number.
     fn place(self, apic_id: u32) -> (u32, u32) {
         let package = apic_id.checked_shr(self.package).unwrap_or(0);
         let in_package = apic_id & !u32::MAX.checked_shl(self.package).unwrap_or(0);
@@ -58,7 +60,7 @@ fn place(cpu: CpuId) -> (u32, u32) {
     Shifts::of(cpu::cpuid).place(cpu::apic_id(cpu))
 }
 
-/// Threads of a core and cores of a package, as they run.
+/// The numbers of online threads per core and cores per package.
 pub(super) fn shape() -> (u32, u32) {
     let (core, package) = place(CpuId::BOOT);
     let in_package = cpu::all_online().map(place).filter(|place| place.1 == package);
@@ -70,7 +72,7 @@ pub(super) fn shape() -> (u32, u32) {
     (threads.max(1), all / threads.max(1))
 }
 
-/// Core, package and node of each pCPU.
+/// Returns core, package and node of each pCPU.
 pub(super) fn cpu_topology(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: CpuTopologyInfo = request.argument();
     let (room, count) = (argument.cpu_count, saturating_u32(cpu::online()));
@@ -86,7 +88,7 @@ pub(super) fn cpu_topology(caller: &mut Caller<'_>, request: &Request) -> CallRe
     if list.get() != 0 && room < count { Err(Errno::ENOBUFS.into()) } else { Ok(0) }
 }
 
-/// The one node's memory, and its distance to itself.
+/// Returns the memory of the only node, and its distance to itself.
 pub(super) fn numa(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: NumaInfo = request.argument();
     let wanted = argument.memory != 0 || argument.distances != 0;
@@ -105,14 +107,14 @@ pub(super) fn numa(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     if wanted && room < 1 { Err(Errno::ENOBUFS.into()) } else { Ok(0) }
 }
 
-/// The nodes of devices: none is nearer to one part of the memory than to another.
+/// Returns the nodes of devices: none is assigned to a node.
 pub(super) fn pci_topology(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     let mut argument: PciTopologyInfo = request.argument();
     if argument.devices == 0 || argument.nodes == 0 {
         return Err(Errno::EINVAL.into());
     }
     let mut done = 0;
-    // The caller asks again for those that were left out.
+    // The caller repeats the call for devices that were not reached.
     while done < argument.device_count && !caller.budget.is_exhausted() {
         let _: PciDevice = caller.cpu.read_element(GuestVirt::new(argument.devices), done.into())?;
         caller.cpu.write_element(GuestVirt::new(argument.nodes), done.into(), &invalid::NODE_ID)?;

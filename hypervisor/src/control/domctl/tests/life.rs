@@ -1,4 +1,4 @@
-//! The life of a domain that the control domain makes.
+//! Life of a domain that the control domain creates.
 
 use abi::domctl::{CreateDomain, Domctl, GetDomainInfo, GetVcpuInfo, MaxMemory, info_flags, interface, op};
 use abi::errno::Errno;
@@ -14,7 +14,7 @@ use crate::limits::Limit;
 use crate::scheduler;
 use crate::testing::Guest;
 
-/// Makes a control call, to its end; the request as it stands in memory afterwards.
+/// Makes a `domctl` with all its restarts. Returns the request as it is in memory afterwards.
 fn call<T: IntoBytes + Immutable>(guest: &mut Guest, command: u32, domain: u16, argument: &T) -> Result<Domctl, Errno> {
     let mut request = Domctl::new_zeroed();
     (request.command, request.interface_version, request.domain) = (command, interface::VERSION, DomainId(domain));
@@ -44,7 +44,7 @@ fn info(guest: &mut Guest, domain: u16) -> Result<GetDomainInfo, Errno> {
 }
 
 #[test]
-fn a_domain_is_made_watched_and_destroyed_and_nothing_is_lost() {
+fn creating_and_destroying_a_domain_leaks_nothing() {
     let mut guest = Guest::privileged(0, 4);
     let free = frames::free_frames();
     let id = call(&mut guest, op::CREATEDOMAIN, 0, &wanted()).expect("a domain").domain.0;
@@ -61,21 +61,21 @@ fn a_domain_is_made_watched_and_destroyed_and_nothing_is_lost() {
     assert_eq!(frames::free_frames(), free);
 }
 
-/// The flags of a domain, and the reason for its end that they carry.
+/// The flags of a domain, and the shutdown reason in them.
 fn flags(guest: &mut Guest, domain: u16) -> (u32, u32) {
     let flags = info(guest, domain).expect("it is there").flags;
     (flags & 0xffff, flags >> info_flags::SHUTDOWNSHIFT)
 }
 
 #[test]
-fn the_flags_of_a_domain_are_those_that_xen_shows() {
+fn domain_flags_match_xen() {
     use info_flags::{BLOCKED, PAUSED, RUNNING, SHUTDOWN};
     const NO_REASON: u32 = 0xffff;
     let mut guest = Guest::privileged(0, 4);
     let id = call(&mut guest, op::CREATEDOMAIN, 0, &wanted()).expect("a domain").domain;
     let made = domain::by_id(id).expect("it is there");
     let vcpus = made.vcpus();
-    // neither blocked nor running without a vCPU that is up
+    // A domain without a vCPU that is up is neither blocked nor running.
     assert_eq!(flags(&mut guest, id.0), (PAUSED, NO_REASON));
     vcpus[0].set_up(true);
     assert_eq!(flags(&mut guest, id.0), (PAUSED, NO_REASON));
@@ -84,13 +84,13 @@ fn the_flags_of_a_domain_are_those_that_xen_shows() {
     vcpus[1].set_up(true);
     assert_eq!(flags(&mut guest, id.0), (PAUSED, NO_REASON), "one of two is blocked");
     vcpus[1].set_up(false);
-    // a reason that is fixed before the end is shown, but is no end
+    // A reason that is fixed before the end is shown, but the domain is not shut down.
     made.scheduling.latch_shutdown_code(1);
     assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED, 1));
     lifecycle::end(&made, EndReason::Reboot);
     assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED | SHUTDOWN, 1));
     lifecycle::resume(&made);
-    assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED, NO_REASON), "it goes on");
+    assert_eq!(flags(&mut guest, id.0), (PAUSED | BLOCKED, NO_REASON), "it runs again");
     assert_eq!(flags(&mut guest, id.0).0 & RUNNING, 0);
     let one = GetVcpuInfo { vcpu: 0, ..GetVcpuInfo::new_zeroed() };
     let answer = call(&mut guest, op::GETVCPUINFO, id.0, &one).expect("a vCPU");
@@ -103,7 +103,7 @@ fn the_flags_of_a_domain_are_those_that_xen_shows() {
 }
 
 #[test]
-fn a_domain_that_is_destroyed_before_its_end_has_not_shut_down() {
+fn a_destroyed_domain_is_not_reported_as_shut_down() {
     let mut guest = Guest::privileged(0, 4);
     for (end, shown) in
         [(None, (info_flags::DYING, 0xffff)), (Some(EndReason::Crash), (info_flags::DYING | info_flags::SHUTDOWN, 3))]
@@ -123,7 +123,7 @@ fn a_domain_that_is_destroyed_before_its_end_has_not_shut_down() {
 }
 
 #[test]
-fn what_this_host_cannot_give_is_refused_and_takes_nothing() {
+fn an_impossible_domain_is_refused_and_allocates_nothing() {
     let mut guest = Guest::privileged(0, 4);
     let free = frames::free_frames();
     let refused: [fn(&mut CreateDomain); 7] = [
@@ -141,19 +141,19 @@ fn what_this_host_cannot_give_is_refused_and_takes_nothing() {
         assert_eq!(call(&mut guest, op::CREATEDOMAIN, 0, &wanted).err(), Some(Errno::EINVAL), "{index}");
     }
     for limit in [Limit::Vcpus, Limit::GrantFrames] {
-        assert!(guest.domain.limits_said.has(limit), "the log says of {limit:?}");
+        assert!(guest.domain.limits_said.has(limit), "{limit:?} is not logged");
     }
     assert_eq!(frames::free_frames(), free);
-    assert_eq!(call(&mut guest, op::DESTROYDOMAIN, 0, &[0u8; 8]).err(), Some(Errno::EINVAL), "the caller's own");
+    assert_eq!(call(&mut guest, op::DESTROYDOMAIN, 0, &[0u8; 8]).err(), Some(Errno::EINVAL), "the caller's own domain");
 }
 
 #[test]
-fn a_number_is_not_given_out_while_others_hold_frames_of_its_domain() {
+fn a_domain_id_is_not_reused_while_others_hold_its_frames() {
     let mut guest = Guest::privileged(0, 4);
     let id = call(&mut guest, op::CREATEDOMAIN, 0, &wanted()).expect("a domain").domain;
     let held = domain::by_id(id).map(|domain| domain.shared_info().frame().again()).expect("it is there");
-    assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok(), "it does not wait for who holds a frame");
-    assert_ne!(info(&mut guest, id.0).expect("what is left").flags & info_flags::DYING, 0);
+    assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok(), "it does not wait for frames that others hold");
+    assert_ne!(info(&mut guest, id.0).expect("a zombie").flags & info_flags::DYING, 0);
     assert_eq!(call(&mut guest, op::CREATEDOMAIN, id.0, &wanted()).err(), Some(Errno::EEXIST));
     drop(held);
     lifecycle::destroy_some(&mut frames::Budget::new(1000));

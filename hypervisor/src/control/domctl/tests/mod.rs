@@ -1,4 +1,4 @@
-//! Policies, shares and affinities as the tools set them for another domain.
+//! Policies, weights and affinities that the tools set for another domain.
 
 mod life;
 
@@ -18,15 +18,15 @@ use crate::testing::{Guest, hypercall};
 use abi::xen::hypercall as number;
 
 const OTHER: DomainId = DomainId(5);
-/// Not mapped.
+/// An address that is not mapped.
 const NOWHERE: u64 = 0x10_0000;
 
-/// The control domain, and another that has not begun.
+/// The control domain, and another domain that has not been started.
 fn two() -> (Guest, Guest) {
     (Guest::privileged(0, 6), Guest::new(OTHER.0, 2))
 }
 
-/// Makes a call about a domain; what comes of it, and the argument afterwards.
+/// Makes a call about a domain. Returns the result, and the argument afterwards.
 fn call<T>(guest: &mut Guest, command: u32, domain: DomainId, argument: &T) -> (Result<u64, Errno>, T)
 where
     T: FromBytes + IntoBytes + Immutable,
@@ -52,7 +52,7 @@ fn write<T: IntoBytes + Immutable>(guest: &mut Guest, page: usize, list: &[T]) -
 }
 
 #[test]
-fn a_device_is_assigned_to_nobody_and_can_always_be_taken_back() {
+fn device_assignment_is_refused_and_removal_from_quarantine_succeeds() {
     let (mut control, mut other) = two();
     let device = AssignDevice { machine_sbdf: 0xfb, ..AssignDevice::new_zeroed() };
     for domain in [OTHER, DomainId::IO] {
@@ -69,7 +69,7 @@ fn a_policy_is_set_within_the_maximum_and_read_back() {
     let (mut control, other) = two();
     let mut leaves: Vec<CpuidLeaf> = system().usual.list().collect();
     for entry in &mut leaves {
-        // AVX goes, and what no guest can have (VMX, MONITOR) is asked for.
+        // AVX is removed, and features that guests cannot have (VMX, MONITOR) are requested.
         if entry.leaf == 1 {
             entry.ecx = entry.ecx & !(1 << 28) | 1 << 3 | 1 << 5;
         }
@@ -98,14 +98,14 @@ fn a_policy_is_set_within_the_maximum_and_read_back() {
         .collect();
     let expected: Vec<CpuidLeaf> = other.domain.cpu_policy().list().collect();
     assert_eq!(back.as_bytes(), expected.as_bytes());
-    // What was read can be set again, as a restore does.
+    // A policy that was read can be set again, as a restore does.
     let again = CpuPolicy { leaf_count: answer.leaf_count, msr_count: 2, ..ask };
     assert_eq!(call(&mut control, op::SET_CPU_POLICY, OTHER, &again).0, Ok(0));
     assert_eq!(other.domain.cpu_policy().list().collect::<Vec<_>>().as_bytes(), expected.as_bytes());
 }
 
 #[test]
-fn a_policy_that_is_none_is_refused_and_named() {
+fn an_invalid_policy_is_refused_and_its_leaf_reported() {
     let (mut control, other) = two();
     let before = other.domain.cpu_policy();
     let leaf = |leaf, subleaf, eax| CpuidLeaf { leaf, subleaf, eax, ebx: 0, ecx: 0, edx: 0 };
@@ -140,7 +140,7 @@ fn a_policy_that_is_none_is_refused_and_named() {
     let small = CpuPolicy { leaf_count: 1, leaves: control.address(1).get(), ..none };
     assert_eq!(call(&mut control, op::GET_CPU_POLICY, OTHER, &small).0, Err(Errno::ENOBUFS));
     let (result, answer) = call(&mut control, op::GET_CPU_POLICY, OTHER, &none);
-    assert_eq!((result, answer.msr_count), (Ok(0), 2), "asks for the length");
+    assert_eq!((result, answer.msr_count), (Ok(0), 2), "the length query");
     assert_eq!(other.domain.cpu_policy(), before, "nothing has changed");
     lifecycle::start(&other.domain);
     assert_eq!(call(&mut control, op::SET_CPU_POLICY, OTHER, &none).0, Err(Errno::EEXIST));
@@ -148,7 +148,7 @@ fn a_policy_that_is_none_is_refused_and_named() {
 }
 
 #[test]
-fn weight_and_cap_are_set_and_told() {
+fn weight_and_cap_are_set_and_read_back() {
     let (mut control, other) = two();
     let ask = |command, weight, cap| SchedulerCredit { scheduler: 6, command, weight, cap, _pad: [0; 12] };
     let (get, put) = (scheduler_command::GETINFO, scheduler_command::PUTINFO);
@@ -171,7 +171,7 @@ fn weight_and_cap_are_set_and_told() {
 }
 
 #[test]
-fn affinities_are_set_told_and_answered_with_what_they_come_to() {
+fn affinities_are_set_and_answered_with_the_effective_sets() {
     let (mut control, other) = two();
     let place = control.address(1).get();
     let bitmap = |at: u64| CpuBitmap { bitmap: at, bit_count: 16, _pad: 0 };
