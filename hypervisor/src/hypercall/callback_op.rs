@@ -1,4 +1,4 @@
-//! `callback_op`: sets and unsets single entry points (public header `callback.h`).
+//! `callback_op`: sets and removes single entry points (public header `callback.h`).
 
 use abi::callback::{Register, Unregister, flags, kind, op};
 use abi::errno::Errno;
@@ -21,7 +21,7 @@ fn register(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let handler = callback(request.address, masked)?;
     let handlers = caller.cpu.handlers_mut();
     match request.kind {
-        // events are always masked when their callback is entered
+        // Events are always masked when their callback is entered.
         kind::EVENT => handlers.event = callback(request.address, true)?,
         kind::FAILSAFE => handlers.failsafe = handler,
         kind::SYSCALL => handlers.syscall = handler,
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_refused() {
+    fn unknown_callbacks_are_refused() {
         let guest = &mut Guest::new(1, 2);
         for kind in [kind::SYSENTER_DEPRECATED, 6, 8, u16::MAX] {
             assert!(matches!(register(guest, kind, 0, 0x1000), Err(CallError::Errno(Errno::ENOSYS))));

@@ -1,4 +1,4 @@
-//! `console_io`: the initial domain reads and writes the machine's console.
+//! `console_io`: access of the initial domain to the machine's console.
 
 use abi::errno::Errno;
 use abi::xen::console_io as command;
@@ -8,13 +8,13 @@ use machine::integers::saturating_u32;
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
 use crate::console;
 
-/// Bytes that are copied at a time.
+/// Number of bytes that are copied at once.
 const PIECE: usize = 128;
-/// What a byte on a serial line costs, in units of the budget.
+/// Cost of a byte on a serial line, in units of the budget.
 const COST_OF_BYTE: u32 = 16;
 
 operations! {
-    /// Writes `count` bytes from `buffer`, or reads up to so many.
+    /// Writes `count` bytes from `buffer`, or reads at most `count` bytes into it.
     pub(crate) fn console_io(
         caller: &mut Caller<'_>,
         operation: u32,
@@ -46,7 +46,7 @@ fn write(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
 }
 
 fn read(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
-    // the answer is a number of bytes or a negative error
+    // The result is the number of bytes or a negative error.
     if i32::try_from(count).is_err() {
         return Err(Errno::E2BIG.into());
     }
@@ -73,7 +73,7 @@ mod tests {
     use abi::xen::hypercall as number;
 
     #[test]
-    fn only_the_initial_domain_has_the_machines_console() {
+    fn only_the_initial_domain_may_use_the_console() {
         let mut guest = Guest::new(1, 2);
         let text = guest.put(b"forged\n");
         for operation in [command::WRITE, command::READ, 9] {

@@ -1,4 +1,5 @@
-//! `set_gdt` and `update_descriptor`: segment descriptors, which are the guest's to choose as long as they lead nowhere but to ring 3.
+//! `set_gdt` and `update_descriptor`: segment descriptors. A guest may choose them as long as they
+//! give access to ring 3 only.
 
 use abi::arch_x86_64::{FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE};
 use abi::errno::Errno;
@@ -10,11 +11,11 @@ use crate::call::{CallResult, Caller};
 use crate::vcpu_context::{DESCRIPTORS_PER_PAGE, descriptor_pages};
 
 const DESCRIPTOR_SIZE: u64 = 8;
-/// What a page of a GDT costs, in units of the budget, whether its descriptors have been checked
-/// before or not.
+/// Cost of a page of a GDT, in units of the budget, charged whether or not its descriptors have
+/// been checked before.
 const COST_OF_PAGE: u32 = 16;
 
-/// Sets the GDT: `entries` descriptors in the frames that `list` names.
+/// Sets the GDT to `entries` descriptors in the frames listed in `list`.
 pub(crate) fn set_gdt(caller: &mut Caller<'_>, list: GuestVirt, entries: u32) -> CallResult {
     let entries = u16::try_from(entries)
         .ok()
@@ -31,7 +32,8 @@ pub(crate) fn set_gdt(caller: &mut Caller<'_>, list: GuestVirt, entries: u32) ->
     Ok(0)
 }
 
-/// Changes the descriptor at a machine address, whether its page is in use as a descriptor table or not.
+/// Changes the descriptor at a machine address, whether or not its page is in use as a descriptor
+/// page.
 pub(crate) fn update_descriptor(caller: &mut Caller<'_>, address: u64, descriptor: u64) -> CallResult {
     if !address.is_multiple_of(DESCRIPTOR_SIZE) {
         return Err(Errno::EINVAL.into());
@@ -64,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_is_checked_wherever_it_is_written() {
+    fn descriptors_are_checked_in_tables_and_in_memory() {
         let mut guest = Guest::new(1, 3);
         let address = guest.mfn(2).address().get() + 24;
         assert!(matches!(update_descriptor(&mut guest.caller(), address, CODE), Ok(0)));
@@ -72,16 +74,16 @@ mod tests {
         assert!(is(&update_descriptor(&mut guest.caller(), address, TASK), Errno::EINVAL));
         assert!(is(&update_descriptor(&mut guest.caller(), address + 1, CODE), Errno::EINVAL));
         assert!(is(&update_descriptor(&mut guest.caller(), u64::MAX - 7, CODE), Errno::EINVAL));
-        // a page table is neither descriptors nor writable
+        // A page table is neither a descriptor page nor writable.
         let entry = guest.entry_address(0);
         assert!(is(&update_descriptor(&mut guest.caller(), entry, CODE), Errno::EINVAL));
     }
 
     #[test]
-    fn a_gdt_is_of_frames_that_the_guest_cannot_write() {
+    fn a_gdt_needs_frames_that_are_not_writable() {
         let mut guest = Guest::new(1, 3);
         let list = guest.put(&[guest.mfn(2).get(), u64::MAX]);
-        // page 2 is mapped writable
+        // Page 2 is mapped writable.
         assert!(is(&set_gdt(&mut guest.caller(), list, 512), Errno::EINVAL));
         assert!(is(&set_gdt(&mut guest.caller(), list, FIRST_RESERVED_GDT_ENTRY as u32 + 1), Errno::EINVAL));
         assert!(is(&set_gdt(&mut guest.caller(), GuestVirt::new(0), 1), Errno::EFAULT));

@@ -1,4 +1,4 @@
-//! From a guest's registers to a handler and back.
+//! Dispatch of hypercalls: decodes the guest's registers, calls the handler and stores the result.
 
 use abi::errno::Errno;
 use abi::xen::hypercall;
@@ -12,11 +12,12 @@ use crate::domain::{Attempt, Domain, KillReason, Vcpu};
 use crate::memory::mmu_update;
 use crate::trap;
 
-/// Bytes of the `syscall` instruction, which a call to be continued executes again.
+/// Size of the `syscall` instruction, which a restarted call executes again.
 const SYSCALL_LENGTH: u64 = 2;
 
-/// Performs the hypercall that the guest's registers ask for if it is the most frequent one, which concerns nobody but the guest's memory; `false`, with
-/// nothing done, if it is another one or must be refused: [`dispatch`] performs it then.
+/// Fast path for the most frequent hypercall, a `mmu_update` of one entry of the caller's own
+/// tables. Returns `false` without any effect for all other calls, and for those that must be
+/// refused; [`dispatch`] performs them.
 #[inline]
 pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain) -> bool {
     let number = cpu.registers().rax;
@@ -28,10 +29,10 @@ pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain) -> bool {
     done
 }
 
-/// Performs the hypercall that the guest's registers ask for.
+/// Performs the hypercall that the guest's registers describe.
 ///
 /// # Errors
-/// If the guest cannot go on: why.
+/// The reason for killing the domain.
 pub(crate) fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Result<(), KillReason> {
     let number = cpu.registers().rax;
     if number == u64::from(hypercall::IRET) {
@@ -54,7 +55,7 @@ pub(crate) fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>)
             let next = attempt(&self::arguments(cpu));
             match promotion {
                 Some(promotion) => vcpu.keep_promotion(next, promotion),
-                // The call has not come to what is kept for it.
+                // The call has not reached its pending validation yet.
                 None if next == this() => {}
                 None => vcpu.end_attempt(this),
             }
@@ -62,19 +63,19 @@ pub(crate) fn dispatch(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>)
         }
         Err(CallError::Kill(why)) => return Err(why),
     };
-    // What was left half validated for this call has been taken up by now, or is given up.
+    // If this call had a pending validation, it has been continued, or is dropped now.
     vcpu.end_attempt(this);
     cpu.registers_mut().rax = value;
     Ok(())
 }
 
-/// What the guest's registers say of a hypercall, besides its number.
+/// Reads the arguments of a hypercall from the guest's registers.
 fn arguments(cpu: &Active) -> [u64; 6] {
     let registers = cpu.registers();
     [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9]
 }
 
-/// Calls the handler for `number`. That it is called at all costs `overhead`, in units of the
+/// Calls the handler for `number`. `overhead` is the cost of the call itself, in units of the
 /// budget.
 pub(super) fn call(caller: &mut Caller<'_>, number: u64, arguments: &[u64; 6], overhead: u32) -> CallResult {
     let Some(Row { handler, cost, .. }) = table::row(number) else {
@@ -85,12 +86,12 @@ pub(super) fn call(caller: &mut Caller<'_>, number: u64, arguments: &[u64; 6], o
     handler(caller, arguments)
 }
 
-/// What a guest sees in RAX for an error.
+/// Encodes an error as the guest's RAX.
 pub(super) fn error_value(errno: Errno) -> u64 {
     i64::from(-errno.number()).cast_unsigned()
 }
 
-/// Lets the guest execute its hypercall once more, with new arguments where there are any.
+/// Makes the guest execute the hypercall again, with the given arguments replaced.
 fn repeat(cpu: &mut Active, arguments: [Option<u64>; 4]) {
     let registers = cpu.registers_mut();
     registers.rip = registers.rip.wrapping_sub(SYSCALL_LENGTH);
@@ -113,7 +114,7 @@ mod tests {
     use zerocopy::FromZeros;
 
     #[test]
-    fn the_number_of_a_call_is_the_whole_register() {
+    fn the_hypercall_number_is_the_full_64_bits_of_rax() {
         let mut guest = Guest::new(1, 2);
         let Caller { domain, vcpu, cpu, .. } = guest.caller();
         for number in [1u64 << 32, 1 << 32 | u64::from(hypercall::XEN_VERSION), u64::MAX] {
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_half_validated_outlasts_an_attempt_that_does_not_come_to_it() {
+    fn pending_validation_survives_an_attempt_that_does_not_reach_it() {
         let mut guest = Guest::privileged(0, 2);
         let other = Guest::new(1, 2);
         let frame = || frames::allocate(guest.domain.id()).expect("a free frame").into_reference();
@@ -136,12 +137,12 @@ mod tests {
         let tables: Vec<TypedRef<L1>> = (0..1000).map(|_| empty().expect("an empty table")).collect();
         let operation = MmuextOp { command: mmuext::UNPIN_TABLE, ..MmuextOp::new_zeroed() };
         let list = guest.put(&[operation]).get();
-        // An operation on another domain's tables, repeated.
+        // A restarted operation on another domain's tables.
         let continued = 1 | 1 << 31;
         let number = u64::from(hypercall::MMUEXT_OP);
         let Caller { domain, vcpu, cpu, .. } = guest.caller();
         vcpu.keep_promotion(Attempt::Hypercall(number, [list, continued, 0, 1]), promotion);
-        // These must be torn down first, which takes more than one budget.
+        // Their teardown comes first and takes more than one budget.
         drop(tables);
         let mut attempts = 0;
         while attempts == 0 || cpu.registers().rax == number {

@@ -1,4 +1,5 @@
-//! Hypercalls: the table of what exists, and the dispatcher, which alone touches registers.
+//! Hypercalls: the table of all calls, their handlers, and the dispatcher, which is the only part
+//! that accesses the guest's registers.
 
 pub(crate) mod callback_op;
 pub(crate) mod console_io;

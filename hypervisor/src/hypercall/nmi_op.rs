@@ -1,4 +1,4 @@
-//! `nmi_op`: the handler of non-maskable interrupts (public header `nmi.h`).
+//! `nmi_op`: the NMI handler (public header `nmi.h`).
 
 use abi::nmi::{RegisterCallback, op};
 use machine::addr::GuestVirt;

@@ -1,4 +1,4 @@
-//! `set_segment_base`: FS and GS bases, and the GS selector of processes.
+//! `set_segment_base`: FS and GS bases, and the GS selector of user mode.
 
 use abi::arch_x86_64::segment_base;
 use abi::errno::Errno;
@@ -17,12 +17,12 @@ operations! {
     segment_base::GS_USER_SEL => load_user_gs_selector(caller, (value & 0xffff) as u16);
 }
 
-/// A base that is not canonical has not been set.
+/// Converts the result of setting a base: one that is not canonical is refused.
 fn checked(is_set: bool) -> CallResult {
     if is_set { Ok(0) } else { Err(Errno::EINVAL.into()) }
 }
 
-/// A selector that cannot be loaded becomes null.
+/// Loads the user GS selector. One that cannot be loaded becomes null.
 fn load_user_gs_selector(caller: &mut Caller<'_>, selector: u16) -> CallResult {
     if !caller.cpu.load_user_gs_selector(selector) {
         trap::show_ldt_page_of(caller.cpu, caller.domain, selector);

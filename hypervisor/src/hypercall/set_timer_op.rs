@@ -1,16 +1,17 @@
-//! `set_timer_op`: the vCPU's single-shot timer, in the form that is older than `vcpu_op`'s.
+//! `set_timer_op`: the vCPU's single-shot timer, in the older form of `vcpu_op`.
 
 use machine::time;
 
 use crate::call::{CallResult, Caller};
 
-/// Deadlines further off than this are a guest's arithmetic gone wrong (2^50 ns are 13 days).
+/// Deadlines that are at least this far away result from a wrapped counter (2^50 ns are 13 days).
 const FARTHEST: u64 = 1 << 50;
-/// When the guest is called back instead.
+/// Delay that is used instead, in nanoseconds.
 const SOON: u64 = 100_000_000;
 
-/// Sets the timer to `deadline`, system time in nanoseconds; zero stops it. Deadlines that are negative, or too far off, come from
-/// wrapped counters in a guest, which hopes to be called back soon.
+/// Sets the timer to `deadline`, system time in nanoseconds; zero stops it. A deadline that is
+/// negative or too far away results from a wrapped counter in the guest and is replaced by one in
+/// the near future.
 ///
 /// # Errors
 /// None.

@@ -1,5 +1,5 @@
-//! `set_trap_table` and `set_callbacks`: where the guest's kernel is entered. The NMI handler is the trap table's entry for vector 2,
-//! however it was set.
+//! `set_trap_table` and `set_callbacks`: the entry points of the guest kernel. The NMI handler is
+//! the trap table's entry for vector 2, whichever call sets it.
 
 use abi::arch_x86_64::{TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, flat};
 use abi::errno::Errno;
@@ -12,10 +12,10 @@ use crate::vcpu_context::NMI_VECTOR;
 /// The privilege level of guest kernels.
 const KERNEL_PRIVILEGE: u16 = 3;
 const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
-/// What an entry costs, in units of the budget.
+/// Cost of an entry, in units of the budget.
 const COST_OF_ENTRY: u32 = 4;
 
-/// Sets the handlers in `table`, which ends with address zero; a null table takes all handlers away.
+/// Sets the handlers in `table`, which ends with address zero. A null table removes all handlers.
 pub(crate) fn set_trap_table(caller: &mut Caller<'_>, table: GuestVirt) -> CallResult {
     if table.get() == 0 {
         let handlers = caller.cpu.handlers_mut();
@@ -56,10 +56,11 @@ fn set_trap(handlers: &mut Handlers, trap: &TrapInfo) {
     }
 }
 
-/// Sets the event, failsafe and system call callbacks; an address that cannot be one leaves its callback as it was.
+/// Sets the event, failsafe and system call callbacks. An address that is not canonical leaves its
+/// callback unchanged.
 pub(crate) fn set_callbacks(caller: &mut Caller<'_>, event: u64, failsafe: u64, syscall: u64) -> CallResult {
     let handlers = caller.cpu.handlers_mut();
-    // events are always masked when their callback is entered
+    // Events are always masked when their callback is entered.
     for (slot, address, mask) in [
         (&mut handlers.event, event, true),
         (&mut handlers.failsafe, failsafe, false),
@@ -72,10 +73,10 @@ pub(crate) fn set_callbacks(caller: &mut Caller<'_>, event: u64, failsafe: u64, 
     Ok(0)
 }
 
-/// A callback at `address`.
+/// Creates a callback at `address`.
 ///
 /// # Errors
-/// `EINVAL` if that cannot be an address.
+/// `EINVAL` if the address is not canonical.
 pub(super) const fn callback(address: u64, mask_events: bool) -> Result<Handler, Errno> {
     if is_canonical(address) {
         Ok(Handler::new(address, flat::KERNEL_CS64, mask_events, 0))
@@ -91,7 +92,7 @@ pub(super) fn register_nmi(caller: &mut Caller<'_>, address: u64) -> CallResult 
     Ok(0)
 }
 
-/// Takes the NMI handler away.
+/// Removes the NMI handler.
 pub(super) fn unregister_nmi(caller: &mut Caller<'_>) -> CallResult {
     set_nmi(caller, NO_HANDLER);
     Ok(0)
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trap_table_without_end_is_read_in_pieces() {
+    fn a_trap_table_without_end_is_preempted() {
         let mut guest = Guest::new(1, 3);
         let table = [trap(14, 0); 256];
         let start = guest.put(&table);
@@ -145,7 +146,7 @@ mod tests {
         let next = start.offset(100 * 16).get();
         let Err(CallError::Continue(Continuation { arguments, .. })) = result else { panic!("{result:?}") };
         assert_eq!(arguments, [Some(next), None, None, None]);
-        // page 1 is zero: the table ends there
+        // Page 1 is zero, so the table ends there.
         assert!(matches!(set_trap_table(&mut guest.caller(), GuestVirt::new(next)), Ok(0)));
         assert!(guest.caller().cpu.context().handlers().traps[14].is_set());
         assert!(matches!(set_trap_table(&mut guest.caller(), GuestVirt::new(0)), Ok(0)));

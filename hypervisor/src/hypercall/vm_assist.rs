@@ -1,7 +1,7 @@
-//! `vm_assist`: behaviours that a guest switches on and off.
+//! `vm_assist`: behaviours that a guest enables and disables.
 //!
-//! Assists of 32-bit guests can be switched and do nothing for others. `m2p_strict` takes the M2P out of the roots of processes as they
-//! are set, not out of those that are set already.
+//! Assists for 32-bit guests can be enabled, but have no effect. `m2p_strict` applies to user root
+//! tables that are set afterwards, not to those that are loaded already.
 
 use core::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use crate::call::{CallResult, Caller, operations};
 use crate::domain::AVAILABLE_ASSISTS;
 
 operations! {
-    /// Switches an assist of the calling domain.
+    /// Enables or disables an assist of the calling domain.
     pub(crate) fn vm_assist(caller: &mut Caller<'_>, operation: u32, assist: u32) -> CallResult;
     names: command::NAMES;
     command::ENABLE => switch(assist, |bit| caller.domain.assists.fetch_or(bit, Ordering::SeqCst));

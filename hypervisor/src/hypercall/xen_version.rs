@@ -1,4 +1,5 @@
-//! `xen_version`: which version this is, and what it can do (public headers `version.h`, `features.h`).
+//! `xen_version`: version and features of the hypervisor (public headers `version.h`,
+//! `features.h`).
 
 use abi::arch_x86_64::address::HYPERVISOR_START;
 use abi::errno::Errno;
@@ -14,20 +15,20 @@ use zerocopy::{Immutable, IntoBytes};
 use crate::call::{CallResult, Caller, ControlPrivilege, operations};
 use crate::domain::Domain;
 
-/// The version of the interface, and so the version that guests and tools are told.
+/// The interface version, which is also the version that guests and tools see.
 const VERSION: (u64, u64) = (4, 17);
-/// The rest of the version, as it stands behind the two numbers.
+/// The part of the version string after the two numbers.
 const EXTRA_VERSION: &str = ".0-paravane";
-/// The one kind of guest that there is.
+/// The only supported guest type.
 const CAPABILITIES: &str = "xen-3.0-x86_64 ";
 const CHANGESET: &str = concat!("paravane ", env!("CARGO_PKG_VERSION"));
-/// What it costs, in units of the budget, to copy as many bytes.
+/// Cost of copying the command line, in units of the budget.
 const COST_OF_COMMAND_LINE: u32 = 96;
-/// What a guest gets instead of what it may not know.
+/// Result for guests without the required privilege.
 const DENIED: &[u8] = b"<denied>\0";
 
 operations! {
-    /// Answers a question about the hypervisor.
+    /// Returns information about the hypervisor.
     pub(crate) fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
     names: op::NAMES;
     op::VERSION => Ok(VERSION.0 << 16 | VERSION.1);
@@ -66,7 +67,8 @@ fn guest_handle(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     write(caller, argument, &handle)
 }
 
-/// The hypervisor's command line, for the control domain; a placeholder for others, as under Xen.
+/// Returns the hypervisor's command line to the control domain, and a placeholder to others, like
+/// Xen.
 fn command_line(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     if caller.control().is_err() {
         caller.cpu.write(argument, DENIED)?;
@@ -76,8 +78,8 @@ fn command_line(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     write(caller, argument, &text::<COMMAND_LINE_LENGTH>(machine::boot::info().command_line()))
 }
 
-/// Writes the identifier of this build after its length. The value is the length, which is all that
-/// a null argument asks for.
+/// Returns the length of the build id. If the argument is not null, writes the build id after its
+/// length.
 fn build_id(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let id = machine::symbols::build_id().ok_or(Errno::ENODATA)?;
     if argument.get() != 0 {
@@ -91,7 +93,7 @@ fn build_id(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -
     Ok(id.len() as u64)
 }
 
-/// The features that the domain may rely on, by bit.
+/// The features that the domain can rely on, as a bit mask.
 fn features(domain: &Domain) -> u32 {
     let mut features = 1 << feature::MMU_PT_UPDATE_PRESERVE_AD
         | 1 << feature::HIGHMEM_ASSIST
@@ -115,7 +117,8 @@ fn compile_info() -> CompileInfo {
     }
 }
 
-/// A string as the interface has it: cut if need be, at least one zero byte at its end.
+/// Converts a string to the interface's format: truncated if necessary, with at least one zero byte
+/// at its end.
 fn text<const N: usize>(string: &str) -> [u8; N] {
     let mut bytes = [0; N];
     for (to, from) in bytes.iter_mut().zip(string.bytes()).take(N - 1) {
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_learns_version_and_features() {
+    fn a_guest_reads_version_and_features() {
         let guest = &mut Guest::new(1, 2);
         assert_eq!(ask(guest, op::VERSION, GuestVirt::new(0)), Ok(0x0004_0011));
         assert_eq!(ask(guest, op::PAGESIZE, GuestVirt::new(0)), Ok(4096));
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_initial_domains_is_denied_and_bad_pointers_fault() {
+    fn privileged_information_is_denied_and_bad_pointers_fault() {
         let guest = &mut Guest::new(1, 2);
         let place = guest.put(&[0xffu8; 16]);
         assert_eq!(ask(guest, op::COMMANDLINE, place), Ok(0));
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_initial_domain_learns_which_build_this_is() {
+    fn the_initial_domain_reads_the_build_id() {
         let guest = &mut Guest::privileged(0, 2);
         assert_eq!(ask(guest, op::BUILD_ID, GuestVirt::new(0)), Ok(6));
         for (room, answer) in [(0, Err(Errno::EINVAL)), (5, Err(Errno::ENOBUFS)), (6, Ok(6)), (u32::MAX, Ok(6))] {
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_learns_its_handle() {
+    fn a_domain_reads_its_handle() {
         let guest = &mut Guest::new(1, 2);
         guest.domain.control.record().handle = [7; 16];
         let place = guest.put(&[0u8; 16]);

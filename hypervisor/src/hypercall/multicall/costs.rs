@@ -1,5 +1,5 @@
-//! What hypercalls cost is what they spend: of a thousand of them in a multicall no more are made
-//! at once than a millisecond allows. The test guest `stall-calls` measures the same on a machine.
+//! Checks that the costs of hypercalls match their duration: a multicall of 1000 calls must be
+//! interrupted within a millisecond. The test guest `stall-calls` checks the same on a machine.
 
 use std::string::String;
 use std::vec::Vec;
@@ -19,14 +19,14 @@ use crate::call::{CallError, Continuation};
 use crate::testing::Guest;
 
 const CALLS: u32 = 1000;
-/// Where the list of calls begins, in pages; the arguments lie below.
+/// First page of the list of calls. The arguments are in the pages before it.
 const LIST: usize = 8;
 const PAGES: usize = LIST + 16;
-/// Instructions between two looks whether somebody else wants the pCPU.
+/// Limit of instructions between two checks for other work on the pCPU.
 const MOST: u64 = 500_000;
 
-/// A call, and what it takes on a machine by `stall-calls`: instructions, those of the multicall's
-/// own for it included.
+/// A call and its instructions on a machine, as `stall-calls` measures them; they include those of
+/// the multicall for it.
 struct Measured {
     name: &'static str,
     operation: u32,
@@ -43,7 +43,7 @@ const fn measured(
     Measured { name, operation, arguments, instructions }
 }
 
-/// Puts an argument into the guest's memory.
+/// Copies an argument to the guest's memory.
 fn put<T: IntoBytes + Immutable>(guest: &mut Guest, value: T) -> u64 {
     guest.put(&value).get()
 }
@@ -60,7 +60,7 @@ fn unbound(guest: &Guest) -> AllocUnbound {
     AllocUnbound { domain: DomainId::SELF, remote_domain: guest.domain.id(), port: 0 }
 }
 
-/// Makes one call now.
+/// Makes one call outside a multicall.
 fn once(guest: &mut Guest, operation: u32, arguments: [u64; 3]) {
     let [first, second, third] = arguments;
     let all = [first, second, third, u64::from(DomainId::SELF.0), 0, 0];
@@ -68,7 +68,7 @@ fn once(guest: &mut Guest, operation: u32, arguments: [u64; 3]) {
     assert!(matches!(result, Ok(0)), "{operation}: {result:?}");
 }
 
-/// The guest goes over to the FIFO ABI, and says of all ports that they are linked.
+/// Switches the guest to the FIFO ABI and marks all ports as linked.
 fn link_all(guest: &mut Guest) {
     let control = abi::event_channel::InitControl { control_gfn: guest.mfn(1).get(), ..FromZeros::new_zeroed() };
     let arguments = event(guest, event_op::INIT_CONTROL, control);
@@ -79,7 +79,7 @@ fn link_all(guest: &mut Guest) {
     guest.caller().cpu.write(words, &[1u32 << fifo::LINKED; 1024]).expect("a mapped page");
 }
 
-/// The calls. Those that are refused on the host as they are here cost as much on a machine.
+/// The calls. Calls that are refused on the hosted back end cost the same on a machine.
 #[rustfmt::skip]
 const MEASURED: &[Measured] = &[
     measured("xen_version capabilities", hypercall::XEN_VERSION, 661, |guest| {
@@ -147,7 +147,7 @@ const MEASURED: &[Measured] = &[
         let poll = Poll { ports: guest.address(4).get(), port_count: 128, _pad: 0, timeout: 1 };
         event(guest, sched_op::POLL, poll)
     }),
-    measured("sched_op watchdog, set back", hypercall::SCHED_OP, 662, |guest| {
+    measured("sched_op watchdog, restarted", hypercall::SCHED_OP, 662, |guest| {
         let arguments = event(guest, sched_op::WATCHDOG, Watchdog { id: 0, timeout: 1000 });
         let [first, second, third] = arguments;
         let all = [first, second, third, 0, 0, 0];
@@ -184,7 +184,7 @@ const MEASURED: &[Measured] = &[
     }),
 ];
 
-/// How many of a thousand calls are made before the multicall gives way.
+/// Number of calls that are made, out of [`CALLS`], before the multicall returns a continuation.
 fn made(guest: &mut Guest, operation: u32, arguments: [u64; 3]) -> u64 {
     let [first, second, third] = arguments;
     let arguments = [first, second, third, u64::from(DomainId::SELF.0), 0, 0];
@@ -200,26 +200,26 @@ fn made(guest: &mut Guest, operation: u32, arguments: [u64; 3]) -> u64 {
 }
 
 #[test]
-fn a_thousand_calls_give_way_before_they_take_long() {
+fn a_thousand_calls_are_preempted_in_time() {
     let mut complaints = String::new();
     for (number, call) in (1..).zip(MEASURED) {
         let mut guest = Guest::new(number, PAGES);
         let arguments = (call.arguments)(&mut guest);
         let made = made(&mut guest, call.operation, arguments);
         if made == 0 || made * call.instructions > MOST {
-            complaints += &format!("{}: {made} calls at once\n", call.name);
+            complaints += &format!("{}: {made} calls in one budget\n", call.name);
         }
     }
     assert!(complaints.is_empty(), "{complaints}");
 }
 
-/// As [`measured`], for each element of a list.
+/// Like [`MEASURED`], for each element of a list.
 const MEASURED_IN_LISTS: &[Measured] = &[
     measured("mmu_update for one table", hypercall::MMU_UPDATE, 178, |guest| {
         let update = [guest.entry_address(4), guest.entry(4)];
         fill(guest, update)
     }),
-    // An L2 entry is not in the table that was changed before, either.
+    // The L2 entry is in another table than the one that was changed before.
     measured("mmu_update for two tables", hypercall::MMU_UPDATE, 411, |guest| {
         let (address, value) = guest.upper_entry();
         fill(guest, [address, value])
@@ -232,7 +232,7 @@ const MEASURED_IN_LISTS: &[Measured] = &[
     }),
 ];
 
-/// Fills the room for lists with an element; where they are, and how many.
+/// Fills the pages for lists with copies of an element. Returns the arguments of the call.
 fn fill<T: IntoBytes + Immutable + Copy>(guest: &mut Guest, element: T) -> [u64; 3] {
     let count = (PAGES - LIST) * 4096 / size_of::<T>();
     let (list, elements) = (guest.address(LIST), vec![element; count]);
@@ -241,7 +241,7 @@ fn fill<T: IntoBytes + Immutable + Copy>(guest: &mut Guest, element: T) -> [u64;
 }
 
 #[test]
-fn a_list_gives_way_before_it_takes_long() {
+fn a_list_is_preempted_in_time() {
     let mut complaints = String::new();
     for (number, call) in (1..).zip(MEASURED_IN_LISTS) {
         let mut guest = Guest::new(number, PAGES);
@@ -255,14 +255,14 @@ fn a_list_gives_way_before_it_takes_long() {
             other => panic!("{}: {other:?}", call.name),
         };
         if made == 0 || made * call.instructions > MOST {
-            complaints += &format!("{}: {made} elements at once\n", call.name);
+            complaints += &format!("{}: {made} elements in one budget\n", call.name);
         }
     }
     assert!(complaints.is_empty(), "{complaints}");
 }
 
 #[test]
-fn a_call_that_finds_all_ports_linked_gives_way_at_once() {
+fn a_bind_with_all_ports_linked_is_preempted() {
     let mut guest = Guest::new(1, PAGES);
     link_all(&mut guest);
     let arguments = event(&mut guest, event_op::BIND_IPI, BindIpi { vcpu: 0, port: 0 });

@@ -10,12 +10,12 @@ use super::dispatch::{call, error_value};
 use crate::call::{CallError, CallResult, Caller, Continuation};
 use crate::trap;
 
-/// What a call costs beside what it says itself: most say nothing, being short, but thousands on end are not.
+/// Cost of each call in addition to its own: many calls are too short to have one, but thousands of
+/// them take time.
 const COST_OF_CALL: u32 = 16;
 
-/// Performs `count` calls from `list`, in order, whatever becomes of each. `iret` among them ends
-/// the multicall: the guest goes on where its frame says, and what stands behind it in the list is
-/// not done.
+/// Performs `count` calls from `list` in order. An error does not stop it. An `iret` ends the
+/// multicall: the guest resumes at the frame, and the rest of the list is not performed.
 pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) -> CallResult {
     for index in 0..count {
         let entry_address = list.offset(u64::from(index) * size_of::<MulticallEntry>() as u64);
@@ -53,17 +53,17 @@ pub(super) fn multicall(caller: &mut Caller<'_>, list: GuestVirt, count: u32) ->
     Ok(0)
 }
 
-/// Performs the `iret` at `entry`. Its frame lies on the stack with which the multicall was made.
-/// The result, of the call and of the multicall, is the RAX that the frame asks for.
+/// Performs the `iret` at `entry`, whose frame is on the stack with which the multicall was made.
+/// The result of the call and of the multicall is the RAX in the frame.
 fn iret(caller: &mut Caller<'_>, entry: GuestVirt) -> CallResult {
     trap::iret(caller.cpu, caller.domain).map_err(CallError::Kill)?;
     let value = caller.cpu.registers().rax;
-    // Where the guest now is, its list need not be mapped.
+    // The list need not be mapped in the address space that is active now.
     let _ = caller.cpu.write(result_of(entry), &value);
     Ok(value)
 }
 
-/// Where the result of the call at `entry` goes.
+/// The address of the result of the call at `entry`.
 const fn result_of(entry: GuestVirt) -> GuestVirt {
     entry.offset(offset_of!(MulticallEntry, result) as u64)
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_multicall_is_done_within_one() {
+    fn a_nested_multicall_is_refused() {
         let mut guest = Guest::new(1, 2);
         let list = guest.put(&[call(hypercall::MULTICALL)]);
         assert!(matches!(multicall(&mut guest.caller(), list, 1), Ok(0)));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iret_within_a_multicall_is_done_and_ends_it() {
+    fn an_iret_in_a_multicall_ends_it() {
         let mut guest = Guest::new(1, 3);
         let frame = IretContext {
             rax: 0x33,
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iret_without_a_frame_ends_the_guest_within_a_multicall_too() {
+    fn an_iret_without_a_frame_in_a_multicall_kills_the_guest() {
         let mut guest = Guest::new(1, 2);
         let list = guest.put(&[call(hypercall::IRET)]);
         let mut caller = guest.caller();
@@ -126,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn a_multicall_of_short_calls_gives_way() {
+    fn a_multicall_of_short_calls_is_preempted() {
         let mut guest = Guest::new(1, 2);
         let call = MulticallEntry { operation: hypercall::XEN_VERSION.into(), result: 7, arguments: [0; 6] };
         let list = guest.put(&[call; 32]);
-        let row = crate::hypercall::table::row(hypercall::XEN_VERSION.into()).expect("a call that there is");
+        let row = crate::hypercall::table::row(hypercall::XEN_VERSION.into()).expect("a row");
         let result = multicall(&mut guest.caller_with(10 * (COST_OF_CALL + row.cost)), list, 32);
         let Err(CallError::Continue(Continuation { arguments, .. })) = result else { panic!("{result:?}") };
         let done = list.offset(10 * size_of::<MulticallEntry>() as u64).get();

@@ -1,4 +1,4 @@
-//! The operations on interrupts.
+//! Operations on interrupts.
 
 use abi::errno::Errno;
 use abi::physdev::{
@@ -17,7 +17,7 @@ use super::check_own;
 use crate::call::{CallResult, Caller};
 use crate::hardware::interrupts;
 
-/// The first register of an I/O APIC's entries; entries have two.
+/// The first register of the redirection table of an I/O APIC. An entry has two registers.
 const REDIRECTION: u32 = 0x10;
 const ENTRY_LEVEL: u32 = 1 << 15;
 const ENTRY_ACTIVE_LOW: u32 = 1 << 13;
@@ -37,7 +37,8 @@ pub(super) fn status_query(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
     Ok(0)
 }
 
-/// Both versions: the first would unmask ports as well, which nobody relies on that masks them by itself.
+/// Registers the EOI page, for both versions of the operation. The first version should also unmask
+/// event channels automatically; guests do not rely on it.
 pub(super) fn eoi_page(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
     let PirqEoiGmfn { gmfn } = caller.cpu.read(argument)?;
     let frame = caller.domain.frame(Mfn::new(gmfn)).ok_or(Errno::EINVAL)?;
@@ -54,7 +55,8 @@ pub(super) fn apic_read(caller: &mut Caller<'_>, hardware: &Hardware, argument: 
     Ok(0)
 }
 
-/// What old kernels enter for a line tells how it is wired; the rest of the entry is Paravane's.
+/// Writes an I/O APIC register. Only the trigger mode and polarity of a redirection entry are used,
+/// as old kernels set them this way; Paravane controls the rest of the entry.
 pub(super) fn apic_write(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
     let request: Apic = caller.cpu.read(argument)?;
     let base = MachineAddr::new(request.physical_base);
@@ -74,8 +76,8 @@ pub(super) fn apic_write(caller: &mut Caller<'_>, hardware: &Hardware, argument:
     }
 }
 
-/// The interface no longer has vectors: the answer is the number that the caller gave, which has to
-/// be a line's in the hardware domain.
+/// Returns the given number. The interface has no vectors any more. For the hardware domain the
+/// number must be that of an interrupt line.
 pub(super) fn alloc_vector(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut request: IrqVector = caller.cpu.read(argument)?;
     if caller.hardware().is_ok_and(|hardware| request.irq >= hardware.line_count()) {
@@ -111,13 +113,13 @@ pub(super) fn map_pirq(caller: &mut Caller<'_>, hardware: &Hardware, argument: G
         map_pirq::MSI | map_pirq::MSI_SEG | map_pirq::MULTI_MSI => map_messages(hardware, &mut request, kind)?,
         _ => return Err(Errno::EINVAL.into()),
     };
-    // Numbers are far below the sign.
+    // Numbers are below the sign bit.
     request.pirq = number.cast_signed();
     caller.cpu.write(argument, &request)?;
     Ok(0)
 }
 
-/// Lines keep their numbers.
+/// Maps an interrupt line. Its pirq is the line's number.
 fn map_line(hardware: &Hardware, request: &MapPirq) -> Result<u32, Errno> {
     let line = u32::try_from(request.index).map_err(|_| Errno::EINVAL)?;
     if request.pirq >= 0 && request.pirq != request.index {
@@ -128,7 +130,7 @@ fn map_line(hardware: &Hardware, request: &MapPirq) -> Result<u32, Errno> {
 
 fn map_messages(hardware: &Hardware, request: &mut MapPirq, kind: u32) -> Result<u32, Errno> {
     let place = request.bus.cast_unsigned();
-    // The plain form has no segment; the others have it above the bus.
+    // `MSI` has no segment. The other kinds store it above the bus number.
     let segment = if kind == map_pirq::MSI { 0 } else { place >> 16 };
     if segment != 0 {
         return Err(Errno::ENODEV);

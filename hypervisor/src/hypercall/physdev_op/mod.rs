@@ -1,5 +1,5 @@
-//! `physdev_op`: interrupts and ports of physical devices (public header `physdev.h`). A domain without devices has none; what
-//! remains to it is its own I/O privilege level.
+//! `physdev_op`: interrupts and ports of physical devices (public header `physdev.h`). A domain
+//! without devices can only set its own I/O privilege level.
 
 mod interrupts;
 mod pci;
@@ -28,8 +28,8 @@ pub(crate) fn physdev_op(caller: &mut Caller<'_>, operation: u32, argument: Gues
     result
 }
 
-/// What an operation costs, in units of the budget. Most access a device's configuration space or
-/// an I/O APIC, which are slow.
+/// The cost of an operation, in units of the budget. Most operations access a device's
+/// configuration space or an I/O APIC, which is slow.
 const fn cost(operation: u32) -> u32 {
     match operation {
         op::SET_IOPL | op::SET_IOBITMAP => 0,
@@ -39,7 +39,8 @@ const fn cost(operation: u32) -> u32 {
 }
 
 operations! {
-    /// Performs an operation. A few answer a domain without devices with another error than `EPERM`.
+    /// Performs an operation. Some operations return another error than `EPERM` to a domain without
+    /// devices.
     fn perform(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
     names: op::NAMES;
     op::SET_IOPL => set_iopl(caller, argument);
@@ -83,16 +84,16 @@ fn set_io_bitmap(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     if request.port_count > IO_PORTS || !bitmap.is_guest_range(length) {
         return Err(Errno::EINVAL.into());
     }
-    // The bitmap can only narrow what the domain's ports allow; a domain without devices has none.
+    // The bitmap only restricts the domain's ports. A domain without devices has none.
     if caller.hardware().is_ok() {
-        // Read by this vCPU's own instructions only.
+        // Only this vCPU reads it.
         caller.vcpu.port_bitmap.0.store(bitmap.get(), Ordering::Relaxed);
         caller.vcpu.port_bitmap.1.store(request.port_count, Ordering::Relaxed);
     }
     Ok(0)
 }
 
-/// Checks that a request is about the caller: devices are not passed through to other domains.
+/// Checks that a request names the caller, since devices are not passed through to other domains.
 fn check_own(caller: &Caller<'_>, domain: DomainId) -> Result<(), Errno> {
     let target = caller.target(domain)?;
     if target.id() == caller.domain.id() { Ok(()) } else { Err(Errno::EOPNOTSUPP) }

@@ -1,4 +1,5 @@
-//! The operations on PCI functions. The hardware domain tells what it finds; Paravane keeps a list and sets messages.
+//! Operations on PCI functions. The hardware domain reports the functions that it finds; Paravane
+//! records them and programs their messages.
 
 use abi::errno::Errno;
 use abi::physdev::{
@@ -12,7 +13,8 @@ use crate::call::{CallResult, Caller};
 use crate::guest_log::guest_log;
 use crate::hardware::{devices, interrupts};
 
-/// The function, in the only segment whose configuration space can be reached through ports.
+/// The function of a request. It must be in segment 0, the only one whose configuration space is
+/// accessible through ports.
 fn function(device: &PciDevice) -> Result<Function, Errno> {
     if device.segment != 0 {
         return Err(Errno::ENODEV);
@@ -57,7 +59,8 @@ pub(super) fn device_remove(caller: &mut Caller<'_>, _: &Hardware, argument: Gue
     Ok(0)
 }
 
-/// Paravane itself uses the ports; that the region is where it should be is all that can be said of it.
+/// Checks a reported MMCONFIG region. Paravane uses ports for configuration space, so the region is
+/// not recorded.
 pub(super) fn mmcfg_reserved(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
     let request: PciMmcfgReserved = caller.cpu.read(argument)?;
     let frame = Mfn::containing(MachineAddr::new(request.address));
@@ -89,7 +92,8 @@ fn restore(caller: &Caller<'_>, hardware: &Hardware, function: Function) -> Call
     Ok(0)
 }
 
-/// `prepare_msix` and `release_msix`: whether the function has MSI-X at all. Its table is Paravane's to write at any time.
+/// `prepare_msix` and `release_msix`: check that the function has MSI-X. Nothing else is needed,
+/// since Paravane writes the MSI-X table itself.
 pub(super) fn prepare_msix(caller: &mut Caller<'_>, hardware: &Hardware, argument: GuestVirt) -> CallResult {
     let device: PciDevice = caller.cpu.read(argument)?;
     let function = function(&device)?;
@@ -99,7 +103,7 @@ pub(super) fn prepare_msix(caller: &mut Caller<'_>, hardware: &Hardware, argumen
     Ok(0)
 }
 
-/// A debug port that is about to be reset, or has been: Paravane uses none.
+/// Notification about the reset of a debug port. Paravane uses none.
 pub(super) fn debug_port(caller: &mut Caller<'_>, _: &Hardware, argument: GuestVirt) -> CallResult {
     let DebugPort { operation, .. } = caller.cpu.read(argument)?;
     match u32::from(operation) {

@@ -1,11 +1,11 @@
-//! What a domain without devices may do.
+//! `physdev_op` of a domain without devices.
 
 use super::*;
 use crate::call::CallError;
 use crate::testing::Guest;
 
 #[test]
-fn a_guest_without_devices_has_its_privilege_level_and_no_more() {
+fn a_guest_without_devices_can_only_set_its_privilege_level() {
     let mut guest = Guest::new(1, 2);
     let level = guest.put(&SetIopl { iopl: 3 });
     assert!(matches!(physdev_op(&mut guest.caller(), op::SET_IOPL, level), Ok(0)));

@@ -1,4 +1,4 @@
-//! The operations on physical CPUs.
+//! Operations on physical CPUs.
 
 use abi::errno::Errno;
 use abi::platform::{
@@ -13,13 +13,13 @@ use super::Request;
 use crate::call::{CallResult, Caller};
 use crate::scheduler;
 
-/// A number that stands for none.
+/// The value for an unknown number.
 const NONE: u32 = u32::MAX;
-/// The form of the list of abilities (ACPI 3.0, 8.4.1).
+/// The revision of the capabilities list (ACPI 3.0, 8.4.1).
 const PDC_REVISION: u32 = 1;
-/// What it costs, in units of the budget, to tell of one of a list of CPUs.
+/// Cost of a CPU in a list, in units of the budget.
 const COST_OF_CPU: u32 = 16;
-/// Accesses in one `resource_op`.
+/// Maximum number of accesses per `resource_op`.
 const MAX_ENTRIES: u32 = 3;
 
 fn running(number: u32) -> Option<CpuId> {
@@ -30,7 +30,7 @@ fn highest() -> u32 {
     saturating_u32(cpu::online() - 1)
 }
 
-/// How long the CPUs of a set have been idle; those that are not there are taken out of the set.
+/// Returns the idle times of the CPUs in a set. CPUs that are not online are removed from the set.
 pub(super) fn idle_time(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     let mut arguments: GetIdleTime = request.arguments()?;
     let (bitmap, times) = (GuestVirt::new(arguments.cpu_bitmap), GuestVirt::new(arguments.idle_time));
@@ -63,7 +63,7 @@ pub(super) fn information(caller: &Caller<'_>, request: &mut Request) -> CallRes
     request.answer(caller, &arguments)
 }
 
-/// All CPUs are of one kind, so any of them can answer for another.
+/// Returns the CPUID version of a CPU. All CPUs are of the same model, so the current one is read.
 pub(super) fn version(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     let mut arguments: PcpuVersion = request.arguments()?;
     arguments.max_present = highest();
@@ -79,7 +79,7 @@ pub(super) fn version(caller: &Caller<'_>, request: &mut Request) -> CallResult 
     request.answer(caller, &arguments)
 }
 
-/// Family, model and stepping (Intel SDM volume 2, CPUID).
+/// Decodes family, model and stepping (Intel SDM volume 2, CPUID).
 const fn parse(signature: u32) -> (u32, u32, u32) {
     let family = signature >> 8 & 15;
     let model = signature >> 4 & 15;
@@ -92,12 +92,13 @@ pub(super) fn online(CpuOnline { cpu }: CpuOnline) -> CallResult {
     running(cpu).map(|_| 0).ok_or_else(|| Errno::EINVAL.into())
 }
 
-/// CPUs that run are kept.
+/// Refuses to take a CPU offline.
 pub(super) fn offline(CpuOnline { cpu }: CpuOnline) -> CallResult {
     Err(if running(cpu).is_some() { Errno::EOPNOTSUPP } else { Errno::EINVAL }.into())
 }
 
-/// Paravane manages neither idle states nor frequencies: that is what the firmware is to be told of its abilities, and states are refused.
+/// Clears the capabilities that are reported to the firmware: Paravane manages neither idle states
+/// nor frequencies. Processor states are refused.
 pub(super) fn power_management(caller: &Caller<'_>, arguments: SetProcessorPdc) -> CallResult {
     if arguments.kind != processor_power::PDC {
         return Err(Errno::ENOSYS.into());
@@ -111,7 +112,7 @@ pub(super) fn power_management(caller: &Caller<'_>, arguments: SetProcessorPdc) 
     Ok(0)
 }
 
-/// No CPU is ever parked.
+/// Returns the number of parked CPUs, which is always zero. CPUs cannot be parked.
 pub(super) fn parking(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     let mut arguments: CoreParking = request.arguments()?;
     match arguments.kind {
@@ -124,7 +125,7 @@ pub(super) fn parking(caller: &Caller<'_>, request: &mut Request) -> CallResult 
     }
 }
 
-/// Accesses to MSRs of a CPU, none of which is open: the first is told so, and none has been performed.
+/// Refuses accesses to MSRs of a CPU: the first access gets an error status, and none is performed.
 pub(super) fn resource(caller: &Caller<'_>, arguments: ResourceOp) -> CallResult {
     let entries = GuestVirt::new(arguments.entries);
     if arguments.entry_count == 0 {

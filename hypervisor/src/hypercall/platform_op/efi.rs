@@ -1,5 +1,5 @@
-//! `efi_runtime_call`: the firmware's runtime services, called on the initial domain's behalf with
-//! copies of its buffers.
+//! `efi_runtime_call`: EFI runtime services, called for the initial domain with copies of its
+//! buffers.
 
 use abi::errno::Errno;
 use abi::platform::{
@@ -16,11 +16,12 @@ use super::Request;
 use crate::call::{CallError, CallResult, Caller};
 use crate::hardware;
 
-/// The longest name of a variable, in characters with the zero, and the largest contents.
+/// Maximum length of a variable's name in characters, including the terminating zero, and maximum
+/// size of its contents in bytes.
 const LONGEST_NAME: usize = 1024;
 const LARGEST_VARIABLE: u64 = 128 << 10;
-/// How many characters of a name are read, and bytes of contents cleared and copied, for a unit of
-/// the budget.
+/// Characters of a name that are read, and bytes of contents that are cleared and copied, per unit
+/// of the budget.
 const CHARACTERS_PER_UNIT: usize = 2;
 const BYTES_PER_UNIT: u64 = 64;
 
@@ -38,12 +39,12 @@ pub(super) fn runtime_call(caller: &mut Caller<'_>, request: &mut Request) -> Ca
         efi_function::SET_VARIABLE => set_variable(caller, request),
         efi_function::GET_NEXT_VARIABLE_NAME => next_name(caller, request),
         efi_function::QUERY_VARIABLE_INFO => variable_info(caller, request),
-        // Capsules, and what is not known.
+        // `UpdateCapsule`, `QueryCapsuleCapabilities` and unknown functions.
         _ => Err(Errno::ENOSYS.into()),
     }
 }
 
-/// Calls a service; its status.
+/// Calls a service and returns its status.
 fn call(caller: &mut Caller<'_>, service: Service<'_>) -> Result<u64, CallError> {
     let hardware = hardware::of(caller.domain).ok_or(Errno::EOPNOTSUPP)?;
     let status = hardware.call_firmware(caller.cpu, service).map_err(|why| match why {
@@ -51,13 +52,13 @@ fn call(caller: &mut Caller<'_>, service: Service<'_>) -> Result<u64, CallError>
         NotCalled::BadName => Errno::EINVAL.into(),
         NotCalled::Busy => CallError::again(),
     })?;
-    // It may have taken milliseconds: what has come in meanwhile is looked at before anything else
-    // is done.
+    // The service may have taken milliseconds, so the remaining budget is spent: the pCPU must
+    // check for other work next.
     caller.budget.spend(Budget::HYPERCALL);
     Ok(status)
 }
 
-/// Refuses flags that the function has not got.
+/// Refuses flags that the function does not define.
 fn check_flags(given: u32, known: u32) -> Result<(), Errno> {
     if given & !known == 0 { Ok(()) } else { Err(Errno::EINVAL) }
 }
@@ -155,7 +156,7 @@ fn next_name(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     check_flags(arguments.misc, 0)?;
     let place = GuestVirt::new(arguments.name);
     let last = read_name(caller, arguments.name)?;
-    // The name must have room for the one that it is, in the guest's buffer too.
+    // The buffer must have room for the given name, also on the guest's side.
     let room = usize::try_from(arguments.size / 2).unwrap_or(LONGEST_NAME).min(LONGEST_NAME);
     if last.len() > room {
         return Err(Errno::EINVAL.into());
@@ -179,7 +180,7 @@ fn variable_info(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     let mut arguments: EfiVariableInfo = request.arguments()?;
     check_flags(arguments.misc, efi_variable_info::BOOT_SNAPSHOT)?;
     if arguments.misc != 0 {
-        // What there was at boot was not asked then.
+        // The information at boot was not recorded.
         return Err(Errno::EOPNOTSUPP.into());
     }
     arguments.status = call(
@@ -194,7 +195,7 @@ fn variable_info(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     request.answer(caller, &arguments)
 }
 
-/// A variable's name with the zero at its end.
+/// Reads a variable's name, including the terminating zero.
 fn read_name(caller: &mut Caller<'_>, address: u64) -> Result<Vec<u16>, Errno> {
     let place = GuestVirt::new(address);
     let mut name = Vec::new();
@@ -212,8 +213,8 @@ fn read_name(caller: &mut Caller<'_>, address: u64) -> Result<Vec<u16>, Errno> {
     Err(Errno::EINVAL)
 }
 
-/// Room for a variable's contents, `size` being no more than [`LARGEST_VARIABLE`]. That is too much
-/// to be allocated without a look at what there is.
+/// Allocates a buffer for a variable's contents; `size` is at most [`LARGEST_VARIABLE`]. That is
+/// enough to require a check of the heap's free memory.
 fn buffer(caller: &mut Caller<'_>, size: u64) -> Result<Vec<u8>, Errno> {
     caller.budget.spend(u32::try_from(size / BYTES_PER_UNIT).unwrap_or(u32::MAX));
     let size = usize::try_from(size).map_err(|_| Errno::E2BIG)?;

@@ -1,4 +1,4 @@
-//! `firmware_info`: what the firmware knew before Paravane took over.
+//! `firmware_info`: information that the firmware provided at boot.
 
 use abi::errno::Errno;
 use abi::platform::{
@@ -20,7 +20,7 @@ pub(super) fn info(caller: &Caller<'_>, request: &mut Request) -> CallResult {
             keyboard.shift_flags = hardware.keyboard_flags().ok_or(Errno::EOPNOTSUPP)?;
             request.answer(caller, &keyboard)
         }
-        // None of these was asked of the BIOS while it could still answer.
+        // These were not requested from the BIOS while it was available.
         firmware::DISK_INFO | firmware::DISK_MBR_SIGNATURE | firmware::VBEDDC_INFO | firmware::KBD_SHIFT_FLAGS => {
             Err(Errno::ESRCH.into())
         }
@@ -29,7 +29,8 @@ pub(super) fn info(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     }
 }
 
-/// The kinds of memory by EFI's numbers (UEFI 2.10, 7.2): the loader's map knows no more of them.
+/// Converts a kind of memory to EFI's type (UEFI 2.10, 7.2), as far as the boot loader's map
+/// distinguishes them.
 const fn efi_kind(kind: MemoryKind) -> u32 {
     match kind {
         MemoryKind::Usable => 7,
@@ -40,7 +41,7 @@ const fn efi_kind(kind: MemoryKind) -> u32 {
     }
 }
 
-/// What EFI tells of itself.
+/// Returns information about EFI.
 fn efi_info(caller: &Caller<'_>, request: &mut Request, efi: &Efi, index: u32) -> CallResult {
     match index {
         firmware_efi::VERSION => {
@@ -57,7 +58,7 @@ fn efi_info(caller: &Caller<'_>, request: &mut Request, efi: &Efi, index: u32) -
             let mut arguments: FirmwareEfiVendor = request.arguments()?;
             arguments.revision = efi.firmware_revision;
             let place = GuestVirt::new(arguments.name);
-            // As much of the name as there is room for, and a zero behind it.
+            // As much of the name as fits, with a terminating zero.
             let room = (arguments.buffer_size / 2) as usize;
             let characters = efi.vendor.iter().take(room.saturating_sub(1)).chain([&0]).take(room);
             for (character, at) in characters.zip(0..) {
@@ -67,7 +68,7 @@ fn efi_info(caller: &Caller<'_>, request: &mut Request, efi: &Efi, index: u32) -
         }
         firmware_efi::MEM_INFO => {
             let mut arguments: FirmwareEfiMemory = request.arguments()?;
-            // The loader's map has no runtime services in it.
+            // The boot loader's map does not contain the memory of the runtime services.
             let mut runtime = boot::info().efi_runtime().iter();
             if let Some(range) = runtime.find(|range| (range.start..range.end).contains(&arguments.address)) {
                 (arguments.address, arguments.size) = (range.start, range.end - range.start);

@@ -1,4 +1,4 @@
-//! `platform_op`: the machine's firmware, clock and power, for the initial domain (public header `platform.h`).
+//! `platform_op`: firmware, clock, CPUs and power of the machine (public header `platform.h`).
 
 mod cpus;
 mod efi;
@@ -18,22 +18,23 @@ use crate::lifecycle;
 use crate::time;
 
 const POWER_OFF: u32 = 5;
-/// What it costs, in units of the budget, to show a domain another wall clock.
+/// Cost of updating another domain's wall clock, in units of the budget.
 const COST_OF_CLOCK: u32 = 8;
 
-/// A call that has been copied in, and where it goes back to.
+/// A request that has been copied in, and its address.
 struct Request {
     place: GuestVirt,
     call: PlatformOp,
 }
 
 impl Request {
-    /// The arguments as an operation has them; they lie at the start of the space for them.
+    /// The arguments, as the type that the operation uses. They are at the start of the space for
+    /// them.
     fn arguments<T: FromBytes>(&self) -> Result<T, Errno> {
         T::read_from_prefix(&self.call.argument).map(|(arguments, _)| arguments).map_err(|_| Errno::EFAULT)
     }
 
-    /// Hands the arguments back.
+    /// Writes the arguments back to the request.
     fn answer<T: IntoBytes + Immutable>(&mut self, caller: &Caller<'_>, arguments: &T) -> CallResult {
         if arguments.write_to_prefix(&mut self.call.argument).is_err() {
             return Err(Errno::EFAULT.into());
@@ -74,7 +75,7 @@ operations! {
     op::RESOURCE_OP => cpus::resource(caller, request.arguments()?);
     op::GET_SYMBOL => symbols::symbol(caller, request);
     later_op::GET_DOM0_CONSOLE => screen(caller, request);
-    // Memory types are set in page tables only, not in range registers.
+    // Memory types are set in page tables, not in MTRRs.
     op::READ_MEMTYPE: Refused => Errno::EINVAL;
     op::DEL_MEMTYPE: Refused => Errno::EINVAL;
     op::ADD_MEMTYPE: Refused => Errno::EOPNOTSUPP;
@@ -86,7 +87,7 @@ operations! {
     op::CHANGE_FREQ: Refused => Errno::ENOSYS;
 }
 
-/// The initial domain's screen; the answer is how many bytes describe it.
+/// Describes the initial domain's screen. The result is the size of the description.
 fn screen(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     let description = crate::console::screen::description().ok_or(Errno::ENODEV)?;
     request.answer(caller, &description)?;
@@ -104,7 +105,7 @@ fn set_time64(caller: &mut Caller<'_>, time: SetTime64) -> CallResult {
     set_time(caller, time.seconds, time.nanoseconds, time.system_time)
 }
 
-/// Sets the wall clock by what it is at a system time.
+/// Sets the wall clock from its value at a system time.
 fn set_time(caller: &mut Caller<'_>, seconds: u64, nanoseconds: u32, system_time: u64) -> CallResult {
     let wall = seconds.checked_mul(1_000_000_000).and_then(|time| time.checked_add(nanoseconds.into()));
     let at_zero = wall.and_then(|time| time.checked_sub(system_time)).ok_or(Errno::EINVAL)?;
@@ -113,7 +114,7 @@ fn set_time(caller: &mut Caller<'_>, seconds: u64, nanoseconds: u32, system_time
     Ok(0)
 }
 
-/// Only switching off is supported: the host ends with the initial domain.
+/// Handles only S5 (soft off): the host ends with the initial domain.
 fn sleep(caller: &Caller<'_>, EnterAcpiSleep { sleep_state, .. }: EnterAcpiSleep) -> CallResult {
     match sleep_state {
         POWER_OFF => {

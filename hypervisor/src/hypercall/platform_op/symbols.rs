@@ -1,4 +1,4 @@
-//! `get_symbol`: the names of Paravane's functions, one after the other.
+//! `get_symbol`: enumerates the names of Paravane's functions.
 
 use abi::errno::Errno;
 use abi::platform::SymbolData;
@@ -9,10 +9,11 @@ use machine::symbols;
 use super::Request;
 use crate::call::{CallResult, Caller};
 
-/// A function, as `nm` prints it.
+/// Symbol type of a function, as printed by `nm`.
 const FUNCTION: u8 = b't';
 
-/// The symbol of the number given, and the next number; the same number at the end.
+/// Returns the symbol with the given number, and the next number. At the end the number does not
+/// change.
 pub(super) fn symbol(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     let mut arguments: SymbolData = request.arguments()?;
     let (name, address) = match symbols::by_number(arguments.symbol_number) {
@@ -20,7 +21,8 @@ pub(super) fn symbol(caller: &Caller<'_>, request: &mut Request) -> CallResult {
         None if arguments.symbol_number == symbols::count() => ("", 0),
         None => return Err(Errno::ERANGE.into()),
     };
-    // The name ends with a zero, which counts; what does not fit is cut off, and the length says so.
+    // The length includes the terminating zero. A name that does not fit is truncated, and the full
+    // length is returned.
     let room = usize::try_from(arguments.name_length).unwrap_or(0);
     let place = GuestVirt::new(arguments.name);
     let length = name.len().min(room.saturating_sub(1));

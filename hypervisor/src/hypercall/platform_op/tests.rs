@@ -1,4 +1,4 @@
-//! Who may ask, and what is answered.
+//! Privilege and answers of `platform_op`.
 
 use abi::platform::{
     EfiGetNextVariableName, EfiTimeCall, EfiVariable, EfiVariableInfo, PcpuInfo, SymbolData, efi_function, pcpu,
@@ -30,7 +30,7 @@ fn error(result: &CallResult) -> Option<Errno> {
 }
 
 #[test]
-fn nobody_but_the_initial_domain_may_ask_for_anything() {
+fn platform_op_is_refused_to_other_domains() {
     let mut guest = Guest::new(1, 2);
     let before = time::wall_clock();
     for (_, command) in op::NAMES {
@@ -75,7 +75,7 @@ fn cpus_are_described_and_stay_online() {
 }
 
 #[test]
-fn what_is_not_supported_does_not_pretend_to_be() {
+fn unsupported_operations_are_refused() {
     let mut guest = Guest::privileged(0, 2);
     for (command, errno) in [
         (op::MICROCODE_UPDATE, Errno::EOPNOTSUPP),
@@ -90,7 +90,7 @@ fn what_is_not_supported_does_not_pretend_to_be() {
     assert_eq!(error(&call(&mut guest, op::ENTER_ACPI_SLEEP, &sleep)), Some(Errno::EOPNOTSUPP));
 }
 
-/// A privileged guest, on a machine with EFI's runtime services.
+/// A privileged guest on a machine with EFI runtime services.
 fn with_firmware() -> Guest {
     let guest = Guest::privileged(0, 4);
     crate::hardware::init();
@@ -180,7 +180,7 @@ fn hostile_calls_of_the_firmware_are_refused() {
     assert_eq!(error(&call(&mut other, op::EFI_RUNTIME_CALL, &get)), Some(Errno::EPERM));
 }
 
-/// What is left of the budget after a call, and the error.
+/// The remaining budget after a call, and the error.
 fn left_after<T: IntoBytes + Immutable>(guest: &mut Guest, arguments: &T) -> (u32, Option<Errno>) {
     let mut call = PlatformOp::new_zeroed();
     (call.command, call.interface_version) = (op::EFI_RUNTIME_CALL, interface::VERSION);
@@ -192,16 +192,16 @@ fn left_after<T: IntoBytes + Immutable>(guest: &mut Guest, arguments: &T) -> (u3
 }
 
 #[test]
-fn a_call_of_the_firmware_uses_up_the_budget() {
+fn a_firmware_call_exhausts_the_budget() {
     let mut guest = with_firmware();
     let time = EfiTimeCall { function: efi_function::GET_TIME, ..EfiTimeCall::new_zeroed() };
     assert_eq!(left_after(&mut guest, &time), (0, None));
     let get = variable(&mut guest, efi_function::GET_VARIABLE, "Test", 8);
-    assert_eq!(left_after(&mut guest, &get), (0, None), "not found, but looked for");
+    assert_eq!(left_after(&mut guest, &get), (0, None), "not found by the firmware");
 }
 
 #[test]
-fn what_a_call_of_the_firmware_reads_is_counted_though_it_is_refused() {
+fn a_refused_firmware_call_spends_budget_for_what_it_reads() {
     let mut guest = with_firmware();
     let spent = |guest: &mut Guest, arguments, expected| {
         let (left, errno) = left_after(guest, arguments);
@@ -229,7 +229,7 @@ fn a_variable_for_which_the_heap_has_no_room_is_refused() {
 }
 
 #[test]
-fn clock_count_and_room_come_from_the_firmware() {
+fn clock_counter_and_variable_space_come_from_the_firmware() {
     let mut guest = with_firmware();
     let time = EfiTimeCall { function: efi_function::GET_TIME, ..EfiTimeCall::new_zeroed() };
     assert!(matches!(call(&mut guest, op::EFI_RUNTIME_CALL, &time), Ok(0)));
@@ -259,7 +259,7 @@ fn the_screen_is_described_to_the_initial_domain() {
 }
 
 #[test]
-fn symbols_end_where_the_number_stays_the_same() {
+fn symbols_end_when_the_number_does_not_change() {
     let mut guest = Guest::privileged(0, 2);
     let mut wanted = SymbolData::new_zeroed();
     wanted.symbol_number = machine::symbols::count();

@@ -1,4 +1,4 @@
-//! `sched_op`: giving the pCPU up, waiting for events, ending the domain, watchdogs.
+//! `sched_op`: yielding the pCPU, waiting for events, ending the domain, watchdogs.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -14,13 +14,13 @@ use crate::lifecycle;
 use crate::limits::{self, Limit};
 use crate::{event_channel, scheduler};
 
-/// The most ports that one poll may name.
+/// Maximum number of ports in one poll.
 pub(crate) const MAX_POLL_PORTS: u32 = 128;
-/// Ports that can be looked at for a unit of the budget.
+/// Ports that are checked per unit of the budget.
 const PORTS_PER_UNIT: u32 = 2;
 
 operations! {
-    /// See the public header `sched.h`.
+    /// Performs a `sched_op` (public header `sched.h`).
     pub(crate) fn sched_op(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
     names: op::NAMES;
     op::YIELD => yield_now(caller);
@@ -33,7 +33,8 @@ operations! {
     op::PIN_OVERRIDE: Control(control) => pin_override(caller, control, argument);
 }
 
-/// The form of this hypercall for the oldest kernels: three operations, the reason of a shutdown as the argument itself.
+/// The form of the hypercall for the oldest kernels: three operations, with the shutdown reason as
+/// the argument itself.
 ///
 /// # Errors
 /// `ENOSYS` for another operation.
@@ -62,14 +63,14 @@ fn shutdown(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     end(caller.domain, shutdown.reason)
 }
 
-/// Fixes the reason that a later shutdown has; the interface keeps eight bits of it.
+/// Fixes the reason of a later shutdown. The interface uses its low eight bits.
 fn shutdown_code(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     let shutdown: Shutdown = caller.cpu.read(argument)?;
     caller.domain.scheduling.latch_shutdown_code(shutdown.reason & 0xff);
     Ok(0)
 }
 
-/// Ends a domain for the reason that it gives, or the one that was fixed before.
+/// Ends a domain for the given reason, or for the one that was fixed before.
 fn end(domain: &Arc<Domain>, reason: u32) -> CallResult {
     let code = domain.scheduling.shutdown_code().unwrap_or(reason);
     let reason = EndReason::from_code(code).unwrap_or(EndReason::Killed(KillReason::UnknownShutdownReason(code)));
@@ -92,7 +93,8 @@ fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     }
     caller.vcpu.time.stop_poll_limit();
     scheduler::start_polling(caller.vcpu, caller.domain, ports);
-    // Polled first, then looked: a port that becomes pending in between wakes the vCPU.
+    // The vCPU starts to poll before the check, so that a port that becomes pending in between
+    // wakes it.
     if event_channel::poll_ready(caller.domain, ports) {
         scheduler::wake(caller.vcpu);
     } else if poll.timeout != 0 {
@@ -101,8 +103,8 @@ fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     Ok(0)
 }
 
-/// A domain ends itself by `shutdown`, so this is the control domain's alone; an invalid request is
-/// answered first, as under Xen.
+/// Shuts down another domain, for the control domain only; a domain shuts itself down with
+/// `shutdown`. The request is checked before the privilege, like in Xen.
 fn remote_shutdown(caller: &Caller<'_>, argument: GuestVirt) -> CallResult {
     let shutdown: RemoteShutdown = caller.cpu.read(argument)?;
     let domain = caller.target(shutdown.domain)?;

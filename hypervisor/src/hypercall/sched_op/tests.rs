@@ -44,7 +44,7 @@ fn unknown_operations_and_bad_pointers_are_refused() {
 }
 
 #[test]
-fn block_lets_events_in_and_waits_unless_one_is_there() {
+fn block_unmasks_events_and_waits_unless_one_is_pending() {
     let mut guest = Guest::new(1, 2);
     assert!(sched_op(&mut guest.caller(), op::BLOCK, NOWHERE).is_ok());
     assert!(is_blocked(&mut guest));
@@ -52,13 +52,13 @@ fn block_lets_events_in_and_waits_unless_one_is_there() {
     assert_eq!(vcpu.info().upcall_mask().load(Ordering::SeqCst), 0);
     scheduler::notify(&vcpu);
     assert!(!is_blocked(&mut guest));
-    // It has not looked yet.
+    // An event is pending that it has not handled.
     assert!(sched_op(&mut guest.caller(), op::BLOCK, NOWHERE).is_ok());
     assert!(!is_blocked(&mut guest));
 }
 
 #[test]
-fn poll_looks_at_its_ports_only() {
+fn poll_checks_only_its_ports() {
     let mut guest = Guest::new(1, 2);
     let domain = guest.domain.clone();
     let port = allocate_for_paravane(&domain, crate::xenstore::CONSUMER).expect("a free port");
@@ -71,7 +71,7 @@ fn poll_looks_at_its_ports_only() {
     notify_guest(&domain, other);
     notify_guest(&domain, port);
     assert!(!is_blocked(&mut guest));
-    // Pending still: no wait.
+    // The port is still pending, so it does not wait.
     assert!(call(&mut guest, op::POLL, &poll).is_ok());
     assert!(!is_blocked(&mut guest));
 
@@ -83,7 +83,7 @@ fn poll_looks_at_its_ports_only() {
 }
 
 #[test]
-fn a_poll_without_ports_ends_in_time() {
+fn a_poll_without_ports_ends_at_its_timeout() {
     let mut guest = Guest::new(1, 2);
     let limit = machine::time::now() + 5_000_000_000;
     assert!(call(&mut guest, op::POLL, &Poll { ports: 0, port_count: 0, _pad: 0, timeout: limit }).is_ok());
@@ -114,7 +114,7 @@ fn an_unknown_shutdown_reason_ends_the_domain_too() {
 }
 
 #[test]
-fn the_old_form_knows_three_operations() {
+fn sched_op_compat_has_three_operations() {
     let mut guest = Guest::new(1, 2);
     lifecycle::start(&guest.domain);
     refused(sched_op_compat(&mut guest.caller(), op::POLL, 0), Errno::ENOSYS);
@@ -126,7 +126,7 @@ fn the_old_form_knows_three_operations() {
 }
 
 #[test]
-fn others_are_not_an_unprivileged_domains_business() {
+fn an_unprivileged_domain_cannot_shut_down_others() {
     let mut guest = Guest::new(1, 2);
     let mut shut_down = |domain| call(&mut guest, op::REMOTE_SHUTDOWN, &RemoteShutdown { domain, _pad: 0, reason: 0 });
     for domain in [DomainId(1), DomainId::SELF, DomainId(0)] {
@@ -138,7 +138,7 @@ fn others_are_not_an_unprivileged_domains_business() {
 }
 
 #[test]
-fn a_watchdog_that_is_not_set_back_ends_the_domain() {
+fn an_expired_watchdog_ends_the_domain() {
     let mut guest = Guest::new(1, 2);
     lifecycle::start(&guest.domain);
     let mut set = |id, timeout| call(&mut guest, op::WATCHDOG, &Watchdog { id, timeout });
@@ -153,7 +153,7 @@ fn a_watchdog_that_is_not_set_back_ends_the_domain() {
     assert!(set(1, 5).is_ok());
     advance(4_000_000_000);
     vcpu_loop::poll();
-    // The second is stopped, and free for use again.
+    // The second watchdog is stopped and its slot can be used again.
     assert!(set(2, 0).is_ok());
     refused(set(2, 0), Errno::EINVAL);
     assert_eq!(set(0, u32::MAX).expect("free again"), 2);

@@ -1,4 +1,4 @@
-//! The table says what the handlers do.
+//! Checks that the handlers do what the table states.
 
 use abi::errno::Errno;
 use abi::xen::{MmuextOp, hypercall};
@@ -8,7 +8,7 @@ use crate::call::CallError;
 use crate::latency::HYPERCALLS;
 use crate::testing::Guest;
 
-/// The error of an operation with argument zero.
+/// The error of an operation with a zero argument.
 fn call(guest: &mut Guest, row: &Row, operation: u32) -> Option<Errno> {
     let arguments = match row.number {
         hypercall::MMUEXT_OP => {
@@ -31,7 +31,7 @@ fn rows_are_in_order_and_each_has_a_counter() {
 }
 
 #[test]
-fn operations_are_refused_that_the_table_says_are() {
+fn operations_marked_refused_are_refused() {
     for (id, row) in (1..).zip(ROWS.iter().filter(|row| !matches!(row.privilege, Privilege::Control))) {
         let mut guest = Guest::new(id, 4);
         for operation in row.operations.iter().filter(|operation| operation.refusal.is_some()) {
@@ -42,7 +42,7 @@ fn operations_are_refused_that_the_table_says_are() {
 }
 
 #[test]
-fn what_needs_a_privilege_is_refused_to_a_guest() {
+fn privileged_calls_are_refused_to_guests() {
     let mut guest = Guest::new(1, 4);
     for row in ROWS {
         let of_row = matches!(row.privilege, Privilege::Control).then_some(Privilege::Control);

@@ -1,4 +1,4 @@
-//! `vcpu_op`: a domain's vCPUs, by number: their start and end, their timers, their areas.
+//! `vcpu_op`: operations on a domain's vCPUs: start, stop, timers, shared memory areas.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -20,20 +20,20 @@ use crate::lifecycle;
 use crate::scheduler;
 use crate::vcpu_context as state;
 
-/// What it costs, in units of the budget, to read a vCPU's state and to apply it.
+/// Cost of reading and applying a vCPU's state, in units of the budget.
 const COST_OF_STATE: u32 = 96;
-/// What it costs to move a vCPU's information.
+/// Cost of moving a `vcpu_info`, in units of the budget.
 const COST_OF_PLACE: u32 = 32;
 
 /// The shortest period of a periodic timer, in nanoseconds.
 const SHORTEST_PERIOD: u64 = 1_000_000;
-/// The longest.
+/// The longest period of a periodic timer, in nanoseconds.
 const LONGEST_PERIOD: u64 = 1 << 60;
 
-/// See the public header `vcpu.h`.
+/// Performs a `vcpu_op` (public header `vcpu.h`).
 ///
 /// # Errors
-/// `ENOENT` for a vCPU that does not exist, `ENOSYS` for an operation that does not; the operations' own.
+/// `ENOENT` for an unknown vCPU, `ENOSYS` for an unknown operation, and those of the operation.
 pub(crate) fn vcpu_op(caller: &mut Caller<'_>, operation: u32, vcpu_id: u32, argument: GuestVirt) -> CallResult {
     let vcpu = Arc::clone(caller.domain.vcpu(vcpu_id).ok_or(Errno::ENOENT)?);
     perform(caller, operation, &vcpu, argument)
@@ -55,7 +55,7 @@ operations! {
     op::STOP_SINGLESHOT_TIMER => stop_single_shot_timer(caller, vcpu);
     op::REGISTER_VCPU_INFO => register_vcpu_info(caller, vcpu, argument);
     op::SEND_NMI => send_nmi(vcpu, argument);
-    // For a hardware domain whose vCPUs are tied to pCPUs, which there is none of.
+    // Only for hardware domains whose vCPUs are pinned to pCPUs, which Paravane does not have.
     op::GET_PHYSID: Refused => Errno::EINVAL;
     op::REGISTER_VCPU_TIME_MEMORY_AREA => register_time_area(caller, vcpu, argument);
 }
@@ -64,7 +64,7 @@ fn is_own(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> bool {
     Arc::ptr_eq(caller.vcpu, vcpu)
 }
 
-/// Some operations a vCPU may ask for itself only.
+/// Checks that the vCPU is the caller. Some operations are allowed for the calling vCPU only.
 fn own(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> Result<(), Errno> {
     if is_own(caller, vcpu) { Ok(()) } else { Err(Errno::EINVAL) }
 }
@@ -79,7 +79,7 @@ fn initialise(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) ->
         return Err(Errno::EEXIST.into());
     }
     let prepared = state::prepare(caller.domain, &wanted, &mut caller.budget)?;
-    // The lock is held to the end: two of the guest's vCPUs may be here at once.
+    // Another vCPU of the guest may do the same concurrently, so the lock is held to the end.
     let mut parked = vcpu.parked();
     if vcpu.is_initialised() {
         return Err(Errno::EEXIST.into());
@@ -101,7 +101,7 @@ fn up(vcpu: &Arc<Vcpu>) -> CallResult {
 }
 
 fn down(caller: &Caller<'_>, vcpu: &Arc<Vcpu>) -> CallResult {
-    // A domain without a vCPU that is up could do nothing more.
+    // A domain whose vCPUs are all down cannot do anything any more.
     if caller.domain.vcpus().iter().all(|other| Arc::ptr_eq(other, vcpu) || !other.is_up()) {
         lifecycle::end(caller.domain, EndReason::Poweroff);
     } else if vcpu.set_up(false) {
@@ -130,13 +130,13 @@ fn register_time_area(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: Guest
     let address = area_address(area.address, size_of::<abi::xen::VcpuTimeInfo>())?;
     vcpu.time.set_time_area(address);
     if address.get() != 0 {
-        // What cannot be written now is written when the vCPU runs next.
+        // If it cannot be written now, it is written when the vCPU runs next.
         let _ = crate::time::write_time(vcpu, caller.cpu, address);
     }
     Ok(0)
 }
 
-/// An address where an area may lie; zero for none.
+/// Checks the address of an area; zero means none.
 fn area_address(address: u64, size: usize) -> Result<GuestVirt, Errno> {
     let address = GuestVirt::new(address);
     if address.is_guest_range(size as u64) { Ok(address) } else { Err(Errno::EFAULT) }
@@ -179,7 +179,7 @@ fn register_vcpu_info(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: Guest
     if offset > PAGE_SIZE - VCPU_INFO_SIZE || !offset.is_multiple_of(8) {
         return Err(Errno::ENXIO.into());
     }
-    // One's own, or that of a vCPU that is down; a running one would use the old place for a while.
+    // A vCPU that is up and not the caller could continue to use the old location for a while.
     if !is_own(caller, vcpu) && vcpu.is_up() {
         return Err(Errno::EINVAL.into());
     }
@@ -197,7 +197,7 @@ fn register_vcpu_info(caller: &mut Caller<'_>, vcpu: &Arc<Vcpu>, argument: Guest
         caller.cpu.set_vcpu_info(place.page, place.offset);
     } else {
         let mut parked = vcpu.parked();
-        // It may have come up and begun to run meanwhile.
+        // The vCPU may have been started meanwhile.
         let Some(context) = parked.as_mut() else { return Err(Errno::EINVAL.into()) };
         let place = vcpu.move_info(place);
         context.set_vcpu_info(place.page, place.offset);

@@ -54,13 +54,13 @@ fn unknown_vcpus_operations_and_bad_pointers_are_refused() {
 }
 
 #[test]
-fn a_vcpu_comes_up_only_after_it_was_initialised_and_only_once() {
+fn a_vcpu_is_initialised_once_before_it_comes_up() {
     let mut guest = Guest::new(1, 4);
     refused(vcpu_op(&mut guest.caller(), op::UP, 1, NULL), Errno::EINVAL);
     let at = guest.address(2);
     let mut state = VcpuGuestContext::new_zeroed();
     guest.caller().cpu.write(at, &state).expect("mapped pages");
-    // No root table.
+    // The state has no root table.
     refused(vcpu_op(&mut guest.caller(), op::INITIALISE, 1, at), Errno::EINVAL);
     let root = guest.caller().cpu.context().kernel_root().map(|root| root.mfn()).expect("a root table");
     state.control_registers[3] = crate::vcpu_context::cr3_of_frame(root);
@@ -72,14 +72,14 @@ fn a_vcpu_comes_up_only_after_it_was_initialised_and_only_once() {
     assert_eq!(vcpu_op(&mut guest.caller(), op::UP, 1, NULL).ok(), Some(0));
     assert_eq!(vcpu_op(&mut guest.caller(), op::IS_UP, 1, NULL).ok(), Some(1));
     assert_eq!(vcpu_op(&mut guest.caller(), op::DOWN, 1, NULL).ok(), Some(0));
-    assert_eq!(vcpu_op(&mut guest.caller(), op::IS_UP, 1, NULL).ok(), Some(1), "the last one to be up stays up");
+    assert_eq!(vcpu_op(&mut guest.caller(), op::IS_UP, 1, NULL).ok(), Some(1), "the last vCPU that is up stays up");
     assert!(matches!(guest.domain.life(), Life::Ended(EndReason::Poweroff)));
     let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
     drop(parked);
 }
 
 #[test]
-fn a_root_table_is_validated_without_the_lock_of_the_vcpu_that_starts_with_it() {
+fn a_root_table_is_validated_without_the_vcpus_lock() {
     let mut guest = Guest::new(1, 4);
     let at = guest.address(2);
     let frame = || {
@@ -109,7 +109,7 @@ fn a_root_table_is_validated_without_the_lock_of_the_vcpu_that_starts_with_it() 
 }
 
 #[test]
-fn a_vcpu_that_has_no_room_in_the_shared_info_page_is_given_a_place_before_it_comes_up() {
+fn a_vcpu_beyond_the_shared_info_page_needs_registered_info() {
     let mut guest = Guest::with_vcpus(1, 5, MAX_VCPUS);
     let at = guest.address(2);
     let mut state = VcpuGuestContext::new_zeroed();
@@ -143,7 +143,7 @@ fn vcpus_go_down_while_another_is_up() {
 }
 
 #[test]
-fn run_states_are_told_and_written() {
+fn run_states_are_returned_and_written() {
     let mut guest = Guest::new(1, 2);
     let at = guest.address(1);
     assert!(vcpu_op(&mut guest.caller(), op::GET_RUNSTATE_INFO, 1, at).is_ok());
@@ -154,7 +154,7 @@ fn run_states_are_told_and_written() {
     assert_eq!(guest.read::<RunstateInfo>(at).state, runstate::OFFLINE);
     let inside = RegisterRunstateMemoryArea { address: machine::addr::HYPERVISOR_START };
     refused(call(&mut guest, op::REGISTER_RUNSTATE_MEMORY_AREA, 0, &inside), Errno::EFAULT);
-    // An area that is not mapped is taken, and written when it is.
+    // The address of an area need not be mapped. The area is written when it is mapped.
     let unmapped = RegisterRunstateMemoryArea { address: NOWHERE.get() };
     assert!(call(&mut guest, op::REGISTER_RUNSTATE_MEMORY_AREA, 0, &unmapped).is_ok());
     assert!(call(&mut guest, op::REGISTER_RUNSTATE_MEMORY_AREA, 0, &RegisterRunstateMemoryArea { address: 0 }).is_ok());
@@ -195,7 +195,7 @@ fn timers_are_checked() {
 }
 
 #[test]
-fn the_vcpu_info_moves_once_into_the_domains_own_memory() {
+fn vcpu_info_can_be_moved_once() {
     let mut guest = Guest::new(1, 3);
     let place = |mfn, offset| RegisterVcpuInfo { mfn, offset, reserved: 0 };
     let mfn = guest.mfn(2).get();
@@ -210,9 +210,9 @@ fn the_vcpu_info_moves_once_into_the_domains_own_memory() {
         assert!(call(&mut guest, op::REGISTER_VCPU_INFO, vcpu, &place(mfn, offset)).is_ok());
         refused(call(&mut guest, op::REGISTER_VCPU_INFO, vcpu, &place(mfn, 0)), Errno::EINVAL);
         let at = guest.address(2).offset(u64::from(offset));
-        assert_eq!(guest.read::<[u8; 2]>(at), [1, 1], "pending, to be looked at, and masked as before");
+        assert_eq!(guest.read::<[u8; 2]>(at), [1, 1], "pending, and masked as before");
     }
-    // Of a vCPU that is up only itself moves it.
+    // Only the vCPU itself can move the information of a vCPU that is up.
     let mut other = Guest::new(2, 3);
     other.domain.vcpu(1).expect("a vCPU").set_up(true);
     let mfn = other.mfn(2).get();
@@ -224,7 +224,7 @@ fn the_vcpu_info_moves_once_into_the_domains_own_memory() {
 }
 
 #[test]
-fn an_nmi_wakes() {
+fn an_nmi_wakes_a_blocked_vcpu() {
     let mut guest = Guest::new(1, 2);
     let vcpu = guest.domain.vcpu(1).expect("a vCPU").clone();
     refused(vcpu_op(&mut guest.caller(), op::SEND_NMI, 1, NOWHERE), Errno::EINVAL);
@@ -233,7 +233,7 @@ fn an_nmi_wakes() {
     assert!(vcpu_op(&mut guest.caller(), op::SEND_NMI, 1, NULL).is_ok());
     assert!(!vcpu.scheduling.is_blocked());
     scheduler::block(&vcpu);
-    assert!(!vcpu.scheduling.is_blocked(), "it has not been seen yet");
+    assert!(!vcpu.scheduling.is_blocked(), "the first NMI is still pending");
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn random_calls_do_no_harm() {
             _ => guest.put(&words),
         };
         let (operation, vcpu) = (next(16) as u32, next(3) as u32);
-        // Whatever comes of it; the guest's own memory is all that it may spoil.
+        // The result does not matter; only the guest's own memory may be corrupted.
         let _ = vcpu_op(&mut guest.caller(), operation, vcpu, argument);
         if next(50) == 0 {
             advance(next(1 << 30));
