@@ -1,4 +1,5 @@
-//! The policy for page-table entries: a domain maps its own frames, and those of a domain it controls when it says so.
+//! The policy for page-table entries: a domain can map its own frames, and those of another domain
+//! if it controls that one and names it.
 
 use abi::errno::Errno;
 use abi::xen::DomainId;
@@ -11,16 +12,16 @@ use crate::call::PageOwner;
 use crate::domain::Domain;
 use crate::hardware;
 
-/// Bits that choose a memory type. A domain without devices has no use for them, and a frame mapped in two memory types is trouble for whoever
-/// does it: the hardware domain may.
+/// Bits that select a memory type. A domain without devices does not need them, and mapping a frame
+/// with two memory types is unsafe, so only the hardware domain may set them.
 pub(super) const CACHE_ATTRIBUTES: LeafFlags =
     LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
 
-/// Admits what `tables` may have in its page tables when the frames mapped belong to `frames`.
+/// Admits entries of the page tables of `tables` that map frames of `frames`.
 pub(crate) struct GuestAdmission {
     tables: DomainId,
     frames: DomainId,
-    /// The right to map devices, where the frames may be the machine's own.
+    /// The token for mapping devices, if the frames may be the machine's own.
     hardware: Option<&'static Hardware>,
 }
 
@@ -30,7 +31,8 @@ impl GuestAdmission {
         Self { tables: domain.id(), frames: domain.id(), hardware: hardware::of(domain) }
     }
 
-    /// For a domain that maps frames of another, or of the machine, which it has been found to control.
+    /// For a domain that maps frames of another domain or of the machine. The caller has checked
+    /// the privilege.
     pub(crate) fn foreign(tables: &Domain, frames: &PageOwner) -> Self {
         let has_devices = frames.id() == tables.id() || frames.id() == DomainId::IO;
         let hardware = if has_devices { hardware::of(tables) } else { None };
@@ -38,7 +40,7 @@ impl GuestAdmission {
     }
 }
 
-/// Decides on an entry that maps memory of whose frames may be mapped.
+/// Admits a leaf entry that maps RAM owned by the permitted domain.
 #[inline(always)]
 fn memory(frame: FrameRef, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
     if !raw.is_writable() {
@@ -46,14 +48,16 @@ fn memory(frame: FrameRef, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L
     }
     match TypedRef::<Writable>::acquire(frame, &mut NoEntries, budget) {
         Ok(frame) => Ok(Entry::writable(frame, raw)),
-        // What is in use as a table is busy, as the interface has it; a frame that cannot become a table is invalid.
+        // The interface has `EBUSY` for a frame that is in use as a table, and `EINVAL` for one
+        // that cannot become a table.
         Err(AcquireError::Conflict) => Err(Errno::EBUSY.into()),
         Err(error) => Err(error),
     }
 }
 
 impl GuestAdmission {
-    /// Decides on an entry that maps none of the frames, or one in another memory type.
+    /// Admits a leaf entry that does not map RAM of the permitted domain, or has another memory
+    /// type.
     #[inline(never)]
     fn unusual(&self, frame: Option<FrameRef>, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
         match frame {
@@ -62,7 +66,7 @@ impl GuestAdmission {
                 Ok(memory(frame, raw, budget)?.with_cache_attributes(hardware, raw))
             }
             None if frames::is_ram(raw.frame()) => Err(Errno::EINVAL.into()),
-            // A device's memory, if anything.
+            // The frame is not RAM, so it may be device memory.
             None => {
                 let device = self.hardware.and_then(|hardware| Entry::device(hardware, raw));
                 device.ok_or_else(|| Errno::EPERM.into())
@@ -78,7 +82,7 @@ impl Admission for GuestAdmission {
             return Ok(Entry::absent(raw));
         }
         if self.frames == DomainId::XEN {
-            // The tools read the M2P. Nothing else of Paravane's is anybody's to see.
+            // The tools read the M2P. No other memory of Paravane may be mapped.
             return Entry::machine_to_physical(raw).ok_or_else(|| Errno::EPERM.into());
         }
         match FrameRef::get(raw.frame(), self.frames) {

@@ -1,5 +1,5 @@
-//! Claims: frames that are set aside for a domain before it asks for them, so that several domains can be built at once and
-//! each either gets what it needs or fails at the start.
+//! Claims: frames that are reserved for a domain before it is built, so that each of several
+//! domains built concurrently gets all its memory or fails at the start.
 
 use core::sync::atomic::Ordering;
 
@@ -9,18 +9,19 @@ use machine::sync::{Level, SpinLock};
 
 use crate::domain::Domain;
 
-/// Frames that are set aside, all domains together. A domain's own claim changes under this lock.
+/// Claimed frames of all domains. The lock also protects the claim of each domain.
 static OUTSTANDING: SpinLock<u64> = SpinLock::new(Level::Claims, 0);
 
-/// Frames that are set aside for domains and free still.
+/// The number of claimed frames that have not been allocated yet.
 pub(crate) fn outstanding() -> u64 {
     *OUTSTANDING.lock()
 }
 
-/// Sets frames aside so that the domain can come to have `total`; zero gives up what is set aside.
+/// Claims frames so that the domain can have `total` of them; zero releases the claim.
 ///
 /// # Errors
-/// `EINVAL` if it has a claim, has that many, or may not have as many; `ENOMEM` if they are not free.
+/// `EINVAL` if the domain has a claim, has that many frames already, or may not have as many;
+/// `ENOMEM` if there are not enough free frames.
 pub(crate) fn stake(domain: &Domain, total: u64) -> Result<(), Errno> {
     if total == 0 {
         release(domain);
@@ -41,16 +42,17 @@ pub(crate) fn stake(domain: &Domain, total: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Gives up what is set aside for the domain.
+/// Releases the domain's claim.
 pub(crate) fn release(domain: &Domain) {
     let mut outstanding = OUTSTANDING.lock();
     *outstanding -= domain.claim.swap(0, Ordering::Relaxed);
 }
 
-/// Takes 2^order frames for the domain, with addresses of at most so many bits: they are set aside
-/// for it, or not for others. `None` if there are none such.
+/// Allocates 2^order frames for the domain, with addresses of at most `address_bits` bits. Frames
+/// that are claimed by other domains are not available.
 pub(crate) fn take(domain: &Domain, order: u8, address_bits: u32) -> Option<Block> {
-    // Two that take at the same time must not both count on the same frames; taking is short.
+    // The lock prevents two callers from counting on the same free frames. It is held for a short
+    // time.
     let outstanding = OUTSTANDING.lock();
     let others = *outstanding - domain.claim.load(Ordering::Relaxed);
     if frames::free_frames().saturating_sub(others) < 1 << order {
@@ -59,7 +61,7 @@ pub(crate) fn take(domain: &Domain, order: u8, address_bits: u32) -> Option<Bloc
     Block::take(order, address_bits)
 }
 
-/// Notes that the domain has taken `count` frames.
+/// Deducts `count` allocated frames from the domain's claim.
 pub(crate) fn note_taken(domain: &Domain, count: u64) {
     let mut outstanding = OUTSTANDING.lock();
     let own = domain.claim.load(Ordering::Relaxed);

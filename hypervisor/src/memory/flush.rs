@@ -1,4 +1,5 @@
-//! TLB flushes that guests ask for. A vCPU that is not running has nothing cached: it loads its root table when it runs again.
+//! TLB flushes that guests request. A vCPU that is not running needs none: it loads its root table
+//! when it runs again.
 
 use abi::errno::Errno;
 use machine::addr::{CpuSet, GuestVirt};
@@ -8,31 +9,32 @@ use crate::call::Caller;
 use crate::domain::MAX_VCPUS;
 use crate::scheduler;
 
-/// What it costs, in units of the budget, to forget all here, and to interrupt another pCPU and wait for it.
+/// Cost of flushing this pCPU, and of interrupting other pCPUs and waiting for them, in units of
+/// the budget.
 const COST_HERE: u32 = 16;
 const COST_ELSEWHERE: u32 = 128;
 
-/// A bit for each vCPU, as in guest memory.
+/// A bit per vCPU, in the format of guest memory.
 type Mask = [u8; MAX_VCPUS.div_ceil(8) as usize];
 const ALL: Mask = [u8::MAX; size_of::<Mask>()];
 
-/// Whose translations are to be forgotten.
+/// The vCPUs whose TLBs are flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Whose {
-    /// The caller's.
+    /// The calling vCPU.
     Local,
-    /// Those of the vCPUs in a bitmap in guest memory.
+    /// The vCPUs in a bitmap in guest memory.
     Mask(GuestVirt),
-    /// All of the domain's.
+    /// All vCPUs of the domain.
     All,
 }
 
-/// Which translations.
+/// The translations that are flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum What {
-    /// All.
+    /// All translations.
     Everything,
-    /// Those of one page.
+    /// The translations of one page.
     Page(GuestVirt),
 }
 
@@ -43,7 +45,7 @@ impl What {
     }
 }
 
-/// The pCPUs that run vCPUs of the caller's domain, those in the bitmap or all.
+/// The pCPUs that run those vCPUs of the caller's domain that are in `mask`.
 fn cpus(caller: &Caller<'_>, mask: &Mask) -> CpuSet {
     let mut set = CpuSet::EMPTY;
     for (number, vcpu) in caller.domain.vcpus().iter().enumerate() {
@@ -56,7 +58,7 @@ fn cpus(caller: &Caller<'_>, mask: &Mask) -> CpuSet {
     set
 }
 
-/// Forgets translations.
+/// Flushes translations.
 ///
 /// # Errors
 /// `EFAULT` if the bitmap cannot be read.
@@ -89,7 +91,7 @@ pub(crate) fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result
     Ok(())
 }
 
-/// Reads as much of a vCPU bitmap as the domain has vCPUs.
+/// Reads the bits of the domain's vCPUs from a bitmap in guest memory.
 fn read_mask(caller: &Caller<'_>, address: GuestVirt) -> Result<Mask, Errno> {
     let mut mask = [0; size_of::<Mask>()];
     let needed = caller.domain.vcpus().len().div_ceil(8);
@@ -103,7 +105,7 @@ mod tests {
     use crate::testing::Guest;
 
     #[test]
-    fn a_bitmap_of_vcpus_is_read_as_far_as_the_domain_has_vcpus() {
+    fn a_vcpu_bitmap_is_read_up_to_the_number_of_vcpus() {
         for (vcpus, bytes) in [(1, 1), (8, 1), (9, 2), (64, 8), (65, 9), (MAX_VCPUS, 16)] {
             let mut guest = Guest::with_vcpus(vcpus as u16, 2, vcpus);
             let end = guest.address(2);

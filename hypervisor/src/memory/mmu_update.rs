@@ -16,13 +16,14 @@ use super::update::{self, COMMAND_MASK, Change, Updates};
 use crate::call::{CallError, CallResult, Caller, PageOwner};
 use crate::domain::Domain;
 
-/// Whose tables are changed, and whose frames go into them.
+/// The owner of the tables that are changed, and the owner of the frames that are mapped.
 struct Parties {
     tables: Arc<Domain>,
     frames: PageOwner,
 }
 
-/// The last argument: low half the owner of the frames; high half, if not zero, one more than the owner of the tables.
+/// Decodes the last argument. The low half names the owner of the frames. The high half, if not
+/// zero, is the id of the tables' owner plus one.
 fn parties(caller: &Caller<'_>, argument: u32) -> Result<Parties, Errno> {
     let frames = DomainId((argument & 0xffff) as u16);
     let tables = match (argument >> 16) as u16 {
@@ -32,8 +33,9 @@ fn parties(caller: &Caller<'_>, argument: u32) -> Result<Parties, Errno> {
     Ok(Parties { tables, frames: caller.page_owner(frames)? })
 }
 
-/// The most frequent call: one update of an entry in one of the domain's own L1 tables, for a frame of its own. `false`, with nothing changed, if it is
-/// anything else or is refused: [`mmu_update`] does that, or says why not.
+/// Fast path for the most frequent call: one update of an entry in one of the domain's own L1
+/// tables that maps one of its own frames. Returns `false` without any change in all other cases
+/// and if the update is refused; [`mmu_update`] handles those.
 pub(crate) fn single(cpu: &Active, domain: &Domain, [list, count, done, foreign, ..]: &[u64; 6]) -> bool {
     const SELF: u64 = DomainId::SELF.0 as u64;
     if (*count, *done, *foreign) != (1, 0, SELF) {
@@ -50,7 +52,8 @@ pub(crate) fn single(cpu: &Active, domain: &Domain, [list, count, done, foreign,
     })
 }
 
-/// Applies `count` updates from `list`; how many were done is written to `done`, if that is not null.
+/// Applies `count` updates from `list`. The number of completed updates is written to `done`,
+/// unless that is null.
 pub(crate) fn mmu_update(
     caller: &mut Caller<'_>,
     list: GuestVirt,
@@ -95,17 +98,17 @@ pub(crate) fn mmu_update(
     call.end::<MmuUpdate>(caller, index, outcome)
 }
 
-/// What it costs, in units of the budget, to set a frame's number.
+/// Cost of an M2P update, in units of the budget.
 const COST_OF_NUMBER: u32 = 5;
 
-/// How many requests are copied in at a time.
+/// Number of requests that are copied in at once.
 const CHUNK: usize = 8;
 
-/// The list of a call, of which each element is copied in once.
+/// The list of a call. Each element is copied in once.
 struct Requests {
     list: GuestVirt,
     count: u32,
-    /// Those that have been copied in, from `start` to `end`.
+    /// Elements `start` to `end` of the list.
     chunk: [MmuUpdate; CHUNK],
     start: u32,
     end: u32,
@@ -116,7 +119,7 @@ impl Requests {
         Self { list, count, chunk: [MmuUpdate { pointer: 0, value: 0 }; CHUNK], start: 0, end: 0 }
     }
 
-    /// Some elements from `index` on, at least that one, which is not below the one asked for before.
+    /// Returns at least one element from `index` on. `index` must not decrease from call to call.
     #[inline]
     fn next(&mut self, cpu: &Active, index: u32) -> Result<&[MmuUpdate], Fault> {
         if index >= self.end {
@@ -131,7 +134,7 @@ impl Requests {
         let chunk = self.chunk.get_mut(..room).ok_or(Fault)?;
         let mut got = cpu.read_elements(self.list, u64::from(index), chunk);
         if got == 0 {
-            // There is an end of memory within the chunk, or in the first one.
+            // The chunk, or even this element, crosses the end of mapped memory.
             self.chunk[0] = cpu.read_element(self.list, u64::from(index))?;
             got = 1;
         }
@@ -160,7 +163,7 @@ fn apply(
 
 fn machphys_update(caller: &mut Caller<'_>, parties: &Parties, mfn: Mfn, pfn: Pfn) -> Result<(), CallError> {
     caller.budget.spend(COST_OF_NUMBER);
-    // The reference keeps the frame the domain's own until its number is set.
+    // The reference keeps the frame in the domain's ownership until its number is set.
     let _owned = parties.frames.domain()?.frame(mfn).ok_or(Errno::EINVAL)?;
     m2p::set(mfn, pfn);
     Ok(())

@@ -1,4 +1,5 @@
-//! What a guest may do to its memory: which frames it may map and how, page-table updates, reservations.
+//! Guest memory: admission of page-table entries, page-table updates, TLB flushes, claims and
+//! reservations.
 
 pub(crate) mod admission;
 pub(crate) mod claim;

@@ -1,4 +1,4 @@
-//! What a guest may do to page tables, by the hypercalls, and with which error it is refused.
+//! Page-table updates by hypercall, and the errors with which they are refused.
 
 use abi::errno::Errno;
 use abi::memory::{Reservation, op};
@@ -40,7 +40,7 @@ fn extended(guest: &mut Guest, command: u32, argument2: u64) -> CallResult {
 }
 
 #[test]
-fn an_entry_is_named_by_an_aligned_address() {
+fn unaligned_entry_addresses_are_refused() {
     let mut guest = Guest::new(1, 3);
     let at = guest.entry_address(2);
     let entry = guest.entry(2);
@@ -48,9 +48,9 @@ fn an_entry_is_named_by_an_aligned_address() {
     refused(update(&mut guest, at | 4, entry, u32::from(domid::SELF)), Errno::ENOSYS);
 }
 
-/// The short way of a single update changes what the long one would, or nothing.
+/// The fast path for a single update makes the same change as the slow path, or none.
 #[test]
-fn a_single_update_does_what_a_list_of_one_does() {
+fn the_fast_path_is_equivalent_to_a_list_of_one() {
     let mut guest = Guest::new(1, 4);
     let (at, frame) = (guest.entry_address(2), guest.entry(2) & !0xfff);
     let foreign = u64::from(domid::SELF);
@@ -89,9 +89,10 @@ fn a_single_update_does_what_a_list_of_one_does() {
     }
 }
 
-/// A list changes what its updates would one by one, though their table is kept from one to the next and requests are copied in by several.
+/// A list makes the same changes as its updates one by one, although it keeps the table between
+/// updates and copies requests in chunks.
 #[test]
-fn a_list_does_what_its_updates_do_one_by_one() {
+fn a_list_is_equivalent_to_single_updates() {
     const PAGES: core::ops::Range<usize> = 4..8;
     const DONE: u64 = 4000;
     let guest = RefCell::new(Guest::new(1, PAGES.end));
@@ -156,9 +157,9 @@ fn a_list_does_what_its_updates_do_one_by_one() {
     });
 }
 
-/// What lies behind the last request that can be read makes no difference to those before it.
+/// Unreadable memory after a request does not affect the requests before it.
 #[test]
-fn a_list_is_done_as_far_as_it_can_be_read() {
+fn an_unreadable_request_does_not_affect_earlier_ones() {
     let mut guest = Guest::new(1, 6);
     let (at, value) = (guest.entry_address(4), guest.mfn(4).address().get() | MAPPED);
     let (hole, whole) = (guest.entry_address(2), guest.entry(2));
@@ -176,7 +177,7 @@ fn a_list_is_done_as_far_as_it_can_be_read() {
 }
 
 #[test]
-fn a_table_is_busy_for_a_writable_mapping() {
+fn a_writable_mapping_of_a_page_table_is_ebusy() {
     let mut guest = Guest::new(1, 3);
     let at = guest.entry_address(2);
     let before = guest.entry(2);
@@ -186,14 +187,14 @@ fn a_table_is_busy_for_a_writable_mapping() {
 }
 
 #[test]
-fn what_is_no_memory_is_not_the_guests_to_map() {
+fn a_guest_cannot_map_frames_that_are_not_ram() {
     let mut guest = Guest::new(1, 3);
     let at = guest.entry_address(2);
     refused(update(&mut guest, at, 0xff_ffff_f000 | MAPPED, u32::from(domid::SELF)), Errno::EPERM);
 }
 
 #[test]
-fn the_machines_own_frames_have_owners_that_a_guest_may_not_name() {
+fn a_guest_cannot_name_the_owners_of_machine_frames() {
     let mut guest = Guest::new(1, 3);
     let (at, entry) = (guest.entry_address(2), guest.entry(2));
     refused(update(&mut guest, at, entry, u32::from(domid::XEN)), Errno::EPERM);
@@ -202,7 +203,7 @@ fn the_machines_own_frames_have_owners_that_a_guest_may_not_name() {
 }
 
 #[test]
-fn a_flush_whose_mask_cannot_be_read_is_invalid() {
+fn a_flush_with_an_unreadable_mask_is_einval() {
     let mut guest = Guest::new(1, 2);
     let mask = guest.address(1).get();
     for command in [mmuext::TLB_FLUSH_MULTI, mmuext::INVLPG_MULTI] {
@@ -212,7 +213,7 @@ fn a_flush_whose_mask_cannot_be_read_is_invalid() {
 }
 
 #[test]
-fn a_reservation_call_that_cannot_begin_has_done_nothing() {
+fn a_reservation_call_that_cannot_start_returns_zero() {
     let mut guest = Guest::new(1, 2);
     let mut other = Reservation::new_zeroed();
     (other.extent_start, other.extent_count, other.domain) = (guest.address(1).get(), 1, DomainId(0x123));
@@ -224,23 +225,23 @@ fn a_reservation_call_that_cannot_begin_has_done_nothing() {
 }
 
 #[test]
-fn a_guest_that_has_not_said_how_many_frames_it_numbers_has_highest_frame_zero() {
+fn maximum_gpfn_is_zero_until_the_guest_sets_its_limit() {
     let mut guest = Guest::new(1, 2);
     let request = guest.put(&domid::SELF);
     assert!(matches!(memory_op(&mut guest.caller(), op::MAXIMUM_GPFN.into(), request), Ok(0)));
 }
 
 #[test]
-fn under_the_assist_roots_of_processes_do_not_show_the_m2p() {
+fn m2p_strict_hides_the_m2p_from_user_roots() {
     let mut guest = Guest::new(1, 2);
     let root: TypedRef<L4> = guest.caller().cpu.context().kernel_root().expect("a root").again();
     let shown = root.entry(M2P_SLOT);
     let hidden = || root.entry(M2P_SLOT).is_empty() && !shown.is_empty();
     guest.domain.prepare_user_root(&root, None);
-    assert!(!hidden(), "without the assist nothing is hidden");
+    assert!(!hidden(), "without the assist the M2P is visible");
     guest.domain.assists.fetch_or(1 << vm_assist::M2P_STRICT, Ordering::SeqCst);
     guest.domain.prepare_user_root(&root, Some(&root));
-    assert!(!hidden(), "the kernel has the same root");
+    assert!(!hidden(), "the kernel uses the same root");
     guest.domain.prepare_user_root(&root, None);
     assert!(hidden());
     guest.domain.prepare_kernel_root(&root);
@@ -248,7 +249,7 @@ fn under_the_assist_roots_of_processes_do_not_show_the_m2p() {
 }
 
 #[test]
-fn frames_given_up_but_kept_from_going_count() {
+fn released_frames_that_are_still_referenced_are_limited() {
     let mut guest = Guest::new(1, 2);
     let list = guest.address(0).offset(1024);
     let mut reserve = |operation: u32| {
@@ -258,20 +259,20 @@ fn frames_given_up_but_kept_from_going_count() {
         let argument = guest.put(&reservation);
         matches!(memory_op(&mut guest.caller(), operation.into(), argument), Ok(1)).then(|| guest.read::<u64>(list))
     };
-    // What a mapping would hold.
+    // References as a mapping would hold them.
     let mut kept = Vec::new();
     while let Some(mfn) = reserve(op::POPULATE_PHYSMAP) {
         kept.push(FrameRef::get(Mfn::new(mfn), DomainId(1)).expect("a frame of its own"));
         assert!(reserve(op::DECREASE_RESERVATION).is_some());
-        assert!(kept.len() < 3000, "there is no end to it");
+        assert!(kept.len() < 3000, "the number of kept frames is not limited");
     }
-    assert!(kept.len() > 1000, "some are no offence");
+    assert!(kept.len() > 1000, "some kept frames are allowed");
     kept.truncate(10);
     assert!(reserve(op::POPULATE_PHYSMAP).is_some());
 }
 
 #[test]
-fn memory_types_are_not_a_guests_to_choose() {
+fn a_guest_cannot_choose_memory_types() {
     let mut guest = Guest::new(1, 3);
     let (at, entry) = (guest.entry_address(2), guest.entry(2));
     for attributes in [1 << 3, 1 << 4, 1 << 7, 3 << 3, 1 << 7 | 3 << 3] {

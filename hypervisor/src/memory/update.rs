@@ -1,5 +1,5 @@
-//! The choke point: every change of an entry in a guest's page tables passes through here, whichever hypercall, emulated
-//! instruction or grant operation it comes from.
+//! The choke point of page-table updates: every change of a guest's page-table entry passes through
+//! here, whether it comes from a hypercall, an emulated instruction or a grant operation.
 
 use abi::errno::Errno;
 use abi::xen::{MmuUpdate, mmu_command};
@@ -15,33 +15,33 @@ use super::walk;
 use crate::call::Caller;
 use crate::domain::Domain;
 
-/// What a change of an entry costs, in units of the budget: the use of one frame ends, that of
-/// another begins.
+/// Cost of changing an entry, in units of the budget: the use of one frame ends and that of another
+/// begins.
 const COST_OF_UPDATE: u32 = 8;
-/// The same for a change in the table that was changed before.
+/// The same for an entry in the table of the previous change.
 const COST_OF_UPDATE_IN_TABLE: u32 = 5;
 
-/// The bits of a request's pointer that are its command.
+/// The command bits of a request's pointer.
 pub(super) const COMMAND_MASK: u64 = 7;
 
-/// How an entry is to be changed.
+/// A change of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {
-    /// To this, whatever stands there.
+    /// Writes these bits.
     Write(u64),
-    /// To this, but accessed and dirty stay set if the processor has set them.
+    /// Writes these bits, but keeps accessed and dirty bits that the processor has set.
     PreserveAccessedDirty(u64),
-    /// To `new`, if `expected` stands there.
+    /// Writes `new` if the entry is `expected`.
     Exchange {
-        /// The bits that must stand there.
+        /// The expected bits.
         expected: u64,
-        /// The bits to put there.
+        /// The bits to write.
         new: u64,
     },
 }
 
 impl Change {
-    /// What a request of `mmu_update` wants of an entry; `None` if it is about something else.
+    /// Decodes a request of `mmu_update`; `None` if it does not change an entry.
     #[inline]
     pub(crate) const fn requested(request: MmuUpdate) -> Option<Self> {
         match request.pointer & COMMAND_MASK {
@@ -60,11 +60,13 @@ impl Change {
     }
 }
 
-/// Changes entry `index` of the page table `table`, of whatever level it is, or a plain word if the frame is no table. Returns the bits that stood there:
-/// for an exchange that found something else, nothing was changed.
+/// Changes entry `index` of the page table `table`, of any level, or a plain word if the frame is
+/// not a page table. Returns the previous bits. If they differ from those that an exchange expects,
+/// nothing has been changed.
 ///
 /// # Errors
-/// `Refused` if the entry may not stand there, `Conflict` if the frame can neither be written nor is a table in use.
+/// `Refused` if the entry is not permitted, `Conflict` if the frame is neither writable nor a table
+/// in use.
 pub(crate) fn write_entry(
     table: FrameRef,
     index: u16,
@@ -74,7 +76,8 @@ pub(crate) fn write_entry(
 ) -> Result<RawEntry, AcquireError> {
     begin(index, budget)?;
     counters::count(Counter::EntryUpdates);
-    // The kind is only a hint until the reference of that kind is held. A table that nobody uses is memory again.
+    // The kind is only a hint until a reference of that kind is held. A table without a use is
+    // plain memory.
     let (kind, uses) = table.current_kind();
     match if uses == 0 { KindCode::Writable } else { kind } {
         KindCode::L1 => {
@@ -104,14 +107,15 @@ pub(crate) fn write_entry(
     }
 }
 
-/// Updates of entries in one domain's tables, one after the other. They tend to be in the same table as the one before, so the use of that is kept until
-/// one in another is to be changed, which may need it to be out of use.
+/// A sequence of updates in one domain's tables. Successive updates tend to be in the same table,
+/// so a use of the last table is kept. It is dropped before an entry in another table is changed,
+/// because that change may need the last table to be unused.
 pub(crate) struct Updates<'a> {
     domain: &'a Domain,
     last: Option<Last>,
-    /// Those of `last`'s kinds, for the counters.
+    /// Updates through `last`, for the counters.
     done: u64,
-    /// Something may have gone out of use that has to be torn down.
+    /// A use of a table may have ended that left tables to tear down.
     left_tables: bool,
 }
 
@@ -130,18 +134,21 @@ impl Last {
 }
 
 impl<'a> Updates<'a> {
-    /// Updates in the tables of `domain`.
+    /// Starts a sequence of updates in the tables of `domain`.
     pub(crate) const fn of(domain: &'a Domain) -> Self {
         Self { domain, last: None, done: 0, left_tables: false }
     }
 
-    /// Whether there may be something to tear down since this was last asked. What leaves and memory give up is none.
+    /// Returns whether there may be tables to tear down since the last call. Changes of L1 entries
+    /// and of plain memory leave none.
     pub(crate) const fn take_left_tables(&mut self) -> bool {
         core::mem::replace(&mut self.left_tables, false)
     }
 
-    /// Carries out the first of `requests`, as many as change leaves of the table that the one before was in: how many, which is none if there is no such
-    /// table. What is refused among them is left, nothing changed, for [`Updates::write_entry`] to say why.
+    /// Applies the first of `requests`, up to the first one that does not change a leaf of the last
+    /// table, and returns their number; zero if the last table is not an L1 table. A request that
+    /// is refused also ends this. It changes nothing, and [`Updates::write_entry`] returns the
+    /// error.
     #[inline]
     pub(crate) fn write_leaves(
         &mut self,
@@ -155,10 +162,10 @@ impl<'a> Updates<'a> {
         done
     }
 
-    /// Changes entry `index` of `table` as [`write_entry`] does.
+    /// Changes entry `index` of `table` like the function [`write_entry`].
     ///
     /// # Errors
-    /// As those of [`write_entry`]; `Refused` if the domain does not own the frame.
+    /// Those of [`write_entry`], and `Refused` if the domain does not own the frame.
     #[inline]
     pub(crate) fn write_entry(
         &mut self,
@@ -182,7 +189,7 @@ impl<'a> Updates<'a> {
         }
     }
 
-    /// Keeps the use of another table; hands the frame back if it is of a kind that is not kept.
+    /// Keeps a use of another table. Returns the frame if it is of a kind that is not kept.
     #[inline(never)]
     fn turn_to(&mut self, table: Mfn) -> Result<Option<FrameRef>, Errno> {
         self.last = None;
@@ -204,7 +211,7 @@ impl Drop for Updates<'_> {
     }
 }
 
-/// See [`Updates::write_leaves`]: a loop of its own, with nothing in it but that.
+/// The loop of [`Updates::write_leaves`], as a function of its own so that it stays small.
 #[inline(never)]
 fn write_leaves(
     table: &TypedRef<L1>,
@@ -228,7 +235,7 @@ fn write_leaves(
     done
 }
 
-/// What every update begins with.
+/// The part that is common to all updates: checks the index and spends the cost.
 #[inline]
 fn begin(index: u16, budget: &mut Budget) -> Result<(), Errno> {
     if index >= 512 {
@@ -238,10 +245,10 @@ fn begin(index: u16, budget: &mut Budget) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Changes entry `index` of an L1 table that is held, as [`write_entry`] does.
+/// Changes entry `index` of an L1 table like [`write_entry`].
 ///
 /// # Errors
-/// As those of [`write_entry`].
+/// Those of [`write_entry`].
 #[inline(always)]
 pub(crate) fn write_leaf(
     table: &TypedRef<L1>,
@@ -270,7 +277,8 @@ fn change_leaf(
     put(table, index, change, entry)
 }
 
-/// The frequent case: same frame, the same right to write or none any more, other flags. Nothing is owned anew, so nothing needs to be looked up.
+/// The frequent case: only flags change, and the right to write stays the same or is removed. No
+/// new reference is needed, so the frame is not looked up.
 #[inline(always)]
 fn change_flags_only(table: &TypedRef<L1>, index: u16, change: Change) -> Option<RawEntry> {
     let wanted = change.wanted();
@@ -335,7 +343,8 @@ fn write_word(page: &TypedRef<Writable>, index: u16, change: Change) -> RawEntry
     before
 }
 
-/// Puts a leaf, already owned, into the L1 entry that maps `address` for the caller; for grant mappings.
+/// Writes a leaf entry, which owns its frame, to the L1 entry that maps `address` for the caller.
+/// Used for grant mappings.
 ///
 /// # Errors
 /// `EINVAL` if there is no L1 table for the address.
@@ -344,19 +353,20 @@ pub(crate) fn write_l1_for_va(caller: &Caller<'_>, address: GuestVirt, entry: En
     table.replace(index, entry).map_err(|_| Errno::EINVAL)
 }
 
-/// Puts a leaf, already owned, into the L1 entry at a machine address in one of the caller's L1 tables.
+/// Writes a leaf entry, which owns its frame, to the L1 entry at a machine address in one of the
+/// caller's L1 tables.
 ///
 /// # Errors
-/// `EINVAL` if there is no such table or the address is no entry's.
+/// `EINVAL` if there is no such table or the address is not aligned.
 pub(crate) fn write_l1_at(caller: &Caller<'_>, address: MachineAddr, entry: Entry<L1>) -> Result<Entry<L1>, Errno> {
     let (table, index) = l1_entry_at(caller, address)?;
     table.replace(index, entry).map_err(|_| Errno::EINVAL)
 }
 
-/// The L1 table of the caller and the index in it that a machine address names.
+/// The caller's L1 table at a machine address, and the index of the entry in it.
 ///
 /// # Errors
-/// `EINVAL` if there is no such table or the address is no entry's.
+/// `EINVAL` if there is no such table or the address is not aligned.
 pub(crate) fn l1_entry_at(caller: &Caller<'_>, address: MachineAddr) -> Result<(TypedRef<L1>, u16), Errno> {
     if !address.get().is_multiple_of(8) {
         return Err(Errno::EINVAL);
@@ -366,13 +376,14 @@ pub(crate) fn l1_entry_at(caller: &Caller<'_>, address: MachineAddr) -> Result<(
     Ok((table, (address.get() >> 3 & 511) as u16))
 }
 
-/// Another vCPU, or the processor, may change an entry this often while it is being replaced.
+/// Number of attempts to replace an entry that another vCPU or the processor changes concurrently.
 const REPLACE_ATTEMPTS: u32 = 16;
 
-/// Puts `entry`, already owned, in the place of an L1 entry whose bits satisfy `matches`; hands back the old one.
+/// Replaces an L1 entry whose bits satisfy `matches` by `entry`, which owns its frame. Returns the
+/// old entry.
 ///
 /// # Errors
-/// If what stands there does not satisfy it, or does not hold still: the new entry comes back.
+/// Returns `entry` if the bits do not match, or change too often.
 pub(crate) fn replace_l1_if(
     table: &TypedRef<L1>,
     index: u16,

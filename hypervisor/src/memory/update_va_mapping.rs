@@ -1,4 +1,5 @@
-//! `update_va_mapping` and its form for another domain's frames: one L1 entry by virtual address, and a flush.
+//! `update_va_mapping` and `update_va_mapping_otherdomain`: one L1 entry by virtual address, and a
+//! TLB flush.
 
 use abi::errno::Errno;
 use abi::xen::{DomainId, uvmf};
@@ -10,12 +11,12 @@ use super::update::{self, Change};
 use super::walk;
 use crate::call::{CallResult, Caller};
 
-/// Maps `value` at `address`, frames being the caller's own.
+/// Maps `value` at `address`. The frame is the caller's own.
 pub(crate) fn update_va_mapping(caller: &mut Caller<'_>, address: GuestVirt, value: u64, flags: u64) -> CallResult {
     update_va_mapping_otherdomain(caller, address, value, flags, DomainId::SELF)
 }
 
-/// Maps `value` at `address`, frames belonging to `owner`.
+/// Maps `value` at `address`. The frame belongs to `owner`.
 pub(crate) fn update_va_mapping_otherdomain(
     caller: &mut Caller<'_>,
     address: GuestVirt,

@@ -1,4 +1,4 @@
-//! What the control domain does to another domain's memory beside changing its size.
+//! Operations of the control domain on another domain's memory, except reservations.
 
 use abi::errno::Errno;
 use abi::memory::{AcquireResource, E820Entry, ForeignMemoryMap, Reservation, resource};
@@ -11,10 +11,10 @@ use crate::call::{CallError, CallResult, Caller, ControlPrivilege};
 use crate::limits::{self, Limit};
 use crate::memory::claim;
 
-/// The longest memory map that a guest can be shown.
+/// Maximum number of ranges in a guest's memory map.
 pub(crate) const MAX_RANGES: u32 = 128;
 
-/// `claim_pages`: sets frames aside.
+/// `claim_pages`: claims frames for a domain.
 pub(super) fn claim_pages(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let wanted: Reservation = caller.cpu.read(argument)?;
     if wanted.extent_start != 0 || wanted.extent_order != 0 || wanted.memory_flags != 0 {
@@ -24,7 +24,7 @@ pub(super) fn claim_pages(caller: &mut Caller<'_>, _: ControlPrivilege, argument
     Ok(0)
 }
 
-/// `set_memory_map`: what a guest is told that its memory looks like.
+/// `set_memory_map`: sets the memory map that a guest sees.
 pub(super) fn set_memory_map(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let wanted: ForeignMemoryMap = caller.cpu.read(argument)?;
     if wanted.map.entry_count > MAX_RANGES {
@@ -44,7 +44,8 @@ pub(super) fn set_memory_map(caller: &mut Caller<'_>, _: ControlPrivilege, argum
     Ok(0)
 }
 
-/// `acquire_resource`: the frames of a domain's grant table, so that its first entries can be filled in.
+/// `acquire_resource`: returns the frames of a domain's grant table, so that the tools can write
+/// its first entries.
 pub(super) fn acquire_resource(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let mut wanted: AcquireResource = caller.cpu.read(argument)?;
     if wanted._pad != 0 {

@@ -1,4 +1,5 @@
-//! `exchange`: frames for other frames, contiguous or below an address, with the same pseudo-physical numbers.
+//! `exchange`: replaces frames by others that are contiguous or have short addresses. The
+//! pseudo-physical frame numbers stay the same.
 
 use core::mem::offset_of;
 
@@ -16,15 +17,15 @@ use crate::domain::Domain;
 use crate::limits::{self, Limit};
 use crate::memory::claim;
 
-/// What a frame costs that is taken from the domain, beside the one that it gets for it.
+/// Cost of a frame that is taken from the domain, in addition to that of its replacement.
 const COST_OF_TAKEN: u32 = 16;
 
-/// Exchanges extents; the structure's `exchanged_count` carries the progress of a continued call.
+/// Exchanges extents. The field `exchanged_count` contains the progress of a restarted call.
 pub(super) fn exchange(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let request: Exchange = caller.cpu.read(argument)?;
     let Exchange { input, output, exchanged_count, .. } = request;
     let target = check(caller, &input, &output)?;
-    // Work in chunks of the larger side's extent.
+    // The work is done in chunks of the larger extent size.
     let chunk_order = input.extent_order.max(output.extent_order);
     let in_per_chunk = 1u64 << (chunk_order - input.extent_order);
     if exchanged_count > input.extent_count || !exchanged_count.is_multiple_of(in_per_chunk) {
@@ -49,7 +50,7 @@ pub(super) fn exchange(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResu
     outcome
 }
 
-/// Both sides must name the same domain and the same number of frames.
+/// Checks that both sides name the same domain and the same number of frames.
 fn check(caller: &Caller<'_>, input: &Reservation, output: &Reservation) -> Result<Arc<Domain>, Errno> {
     let orders = [input.extent_order, output.extent_order];
     if orders.iter().any(|&order| order > MAX_ORDER) {
@@ -64,7 +65,8 @@ fn check(caller: &Caller<'_>, input: &Reservation, output: &Reservation) -> Resu
     caller.target(input.domain)
 }
 
-/// One chunk: all its frames are taken from the domain, or none; then the new ones take over their numbers.
+/// Exchanges one chunk. Its frames are all taken from the domain, or none is; then the new frames
+/// get their numbers.
 fn chunk(
     caller: &mut Caller<'_>,
     target: &Domain,
@@ -81,12 +83,12 @@ fn chunk(
         return Err(Errno::ENOMEM);
     }
     let address_bits = address_bits(caller.domain, output)?;
-    // The new frames first: without them, nothing has happened. They come out in the opposite
-    // order.
+    // The new frames are allocated first: a failure has no effect. The chain returns them in
+    // reverse order.
     let mut fresh = Chain::new();
     for extent in 0..out_extents {
         let pfn: u64 = caller.cpu.read_element(out_list, index * out_extents + extent)?;
-        // At most MAX_ORDER.
+        // The order is at most `MAX_ORDER`.
         let block = claim::take(target, low_u8(output.extent_order.into()), address_bits).ok_or(Errno::ENOMEM)?;
         for (offset, allocation) in (0..).zip(block.give_to(target.id())) {
             m2p::set(allocation.mfn(), Pfn::new(pfn.wrapping_add(offset)));
@@ -105,7 +107,7 @@ fn chunk(
     for allocation in taken {
         m2p::set(allocation.mfn(), m2p::INVALID);
     }
-    // A list that cannot be written any more changes nothing about whose the frames are.
+    // Ownership of the frames does not change even if the list cannot be written any more.
     let mut told = Ok(());
     for extent in (0..out_extents).rev() {
         let mut first = 0;
@@ -126,11 +128,12 @@ fn take_extent(target: &Domain, first: u64, input: &Reservation, taken: &mut Cha
     Ok(())
 }
 
-/// Takes a frame of the domain's that nobody else refers to.
+/// Takes a frame from the domain if no other reference to it exists.
 fn take(target: &Domain, number: Option<u64>) -> Option<Allocation> {
     let frame = target.frame(Mfn::new(number?))?;
     let allocation = target.frames.remove(&frame)?;
-    // The allocation's reference and ours: any other is a mapping, which would keep the frame from going.
+    // One reference is the allocation's, the other is `frame`. A further one is a mapping, which
+    // would keep the frame allocated.
     if frame.count() != 2 {
         target.frames.push(allocation);
         return None;

@@ -1,4 +1,4 @@
-//! The operations that only tell.
+//! The operations that only return information.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,11 +13,11 @@ use machine::integers::saturating_u32;
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege};
 use crate::guest_log::host_log;
 
-/// What it costs to tell a frame of the M2P, and a range of a memory map.
+/// Cost of returning a frame of the M2P, and a range of a memory map, in units of the budget.
 const COST_OF_EXTENT: u32 = 4;
 pub(super) const COST_OF_RANGE: u32 = 4;
 
-/// The number of the last frame of the machine's memory.
+/// `maximum_ram_page`: the number of the machine's last frame.
 pub(super) fn maximum_ram_page() -> CallResult {
     Ok(frames::table_size().saturating_sub(1))
 }
@@ -29,7 +29,7 @@ pub(super) fn reservation(caller: &mut Caller<'_>, operation: u32, argument: Gue
     Ok(match operation {
         op::CURRENT_RESERVATION => u64::from(target.frames.len()),
         op::MAXIMUM_RESERVATION => u64::from(target.max_frames()),
-        // A PV guest numbers its frames itself and says in `shared_info` how far.
+        // A PV guest numbers its frames itself and stores the limit in `shared_info`.
         _ => target
             .shared_info()
             .atomic_u64(core::mem::offset_of!(abi::xen::SharedInfo, arch))
@@ -38,13 +38,13 @@ pub(super) fn reservation(caller: &mut Caller<'_>, operation: u32, argument: Gue
     })
 }
 
-/// The frames of the M2P itself, 2 MiB apart.
+/// `machphys_mfn_list`: returns the frames of the M2P, one per 2 MiB.
 pub(super) fn machphys_mfn_list(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut request: MachphysMfnList = caller.cpu.read(argument)?;
     let list = GuestVirt::new(request.extent_start);
     let wanted = usize::try_from(request.max_extents).unwrap_or(usize::MAX);
     let extents = || machine::m2p::frames().take(wanted);
-    // There is one for each GiB of memory, so all of them can be told at a time.
+    // There is one frame per GiB of memory, so one call returns all of them.
     let count = saturating_u32(extents().count());
     if !caller.budget.has_room(count * COST_OF_EXTENT) {
         return Err(CallError::again());
@@ -58,7 +58,7 @@ pub(super) fn machphys_mfn_list(caller: &mut Caller<'_>, argument: GuestVirt) ->
     Ok(0)
 }
 
-/// The frames of a 32-bit guest's M2P: there is none.
+/// `machphys_compat_mfn_list`: returns no frames, since there are no 32-bit guests.
 pub(super) fn machphys_compat_mfn_list(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut request: MachphysMfnList = caller.cpu.read(argument)?;
     request.extent_count = 0;
@@ -66,7 +66,7 @@ pub(super) fn machphys_compat_mfn_list(caller: &mut Caller<'_>, argument: GuestV
     Ok(0)
 }
 
-/// Where the M2P lies in the guest's address space.
+/// `machphys_mapping`: returns the location of the M2P in the guest's address space.
 pub(super) fn machphys_mapping(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mapping = MachphysMapping {
         virtual_start: address::MACH2PHYS_START,
@@ -77,13 +77,13 @@ pub(super) fn machphys_mapping(caller: &mut Caller<'_>, argument: GuestVirt) -> 
     Ok(0)
 }
 
-/// The guest's memory as E820 would show it: the map that the tools have given it, or one range.
+/// `memory_map`: returns the guest's E820 map, either as set by the tools or as a single range.
 pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut request: MemoryMap = caller.cpu.read(argument)?;
-    // A guest may make this call on all its vCPUs at once: what it is told is not copied for each.
+    // All vCPUs of a guest may make this call at once, so the map is shared and not copied.
     let given = caller.domain.control.record().memory_map.clone();
     if given.is_none() && caller.domain.is_privileged() {
-        // The initial domain has the machine's.
+        // The initial domain uses the machine's map.
         note_guest_kernel();
         return Err(Errno::ENOSYS.into());
     }
@@ -93,7 +93,7 @@ pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRe
     if request.entry_count == 0 {
         return Err(Errno::EINVAL.into());
     }
-    // As many as there is room for.
+    // As many entries as the buffer has room for.
     let mut written = 0;
     for entry in map.iter().take(request.entry_count as usize) {
         caller.budget.spend(COST_OF_RANGE);
@@ -105,21 +105,22 @@ pub(super) fn memory_map(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRe
     Ok(0)
 }
 
-/// Linux asks for a guest's memory map in the initial domain, and so early that nothing of it has
-/// been seen yet, only if it is built without `CONFIG_XEN_DOM0`. It takes itself for an
-/// unprivileged guest then, has no console, and never comes up. Its notes do not tell.
+/// Logs that the initial domain's kernel is unsuitable. Linux makes this call in the initial domain
+/// only if it was built without `CONFIG_XEN_DOM0`. It then behaves like an unprivileged guest, has
+/// no console and does not boot. Its ELF notes do not show this, so the call is the first sign.
 fn note_guest_kernel() {
     static NOTED: AtomicBool = AtomicBool::new(false);
     if !NOTED.swap(true, Ordering::Relaxed) {
         host_log!(
             Error,
-            "initial domain cannot work: its kernel takes itself for a guest's (Linux without CONFIG_XEN_DOM0, as \
-             Debian's linux-image-cloud-amd64); install one that can be an initial domain's (linux-image-amd64)"
+            "initial domain cannot work: its kernel supports unprivileged guests only (Linux without CONFIG_XEN_DOM0, like \
+             Debian's linux-image-cloud-amd64); install one that supports the initial domain (linux-image-amd64)"
         );
     }
 }
 
-/// The machine's memory as the firmware describes it, and what Paravane keeps for itself as reserved.
+/// `machine_memory_map`: returns the machine's memory map as described by the firmware, with
+/// Paravane's own device frames as reserved.
 pub(super) fn machine_memory_map(caller: &mut Caller<'_>, _: ControlPrivilege, argument: GuestVirt) -> CallResult {
     let mut request: MemoryMap = caller.cpu.read(argument)?;
     let own = boot::memory().own_devices().map(|frame| E820Entry {

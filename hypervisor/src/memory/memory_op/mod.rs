@@ -1,4 +1,5 @@
-//! `memory_op`: how much memory a domain has, and changes of it. One file for each group of operations.
+//! `memory_op`: queries and changes of a domain's memory. Each group of operations has its own
+//! file.
 
 pub(crate) mod control;
 pub(crate) mod exchange;
@@ -13,18 +14,20 @@ use machine::addr::GuestVirt;
 
 use crate::call::{CallError, CallResult, Caller, operations};
 
-/// Bits of the command below which the number of extents done so far stands, in a call that is being continued.
+/// Number of bits of the operation in the command. A restarted call has the number of completed
+/// extents above them.
 const EXTENT_SHIFT: u32 = 6;
 const COMMAND_MASK: u64 = (1 << EXTENT_SHIFT) - 1;
 
-/// Performs a `memory_op`; `command` carries the progress of a continued call above its low six bits.
+/// Performs a `memory_op`. In a restarted call, `command` contains the progress above its low six
+/// bits.
 pub(crate) fn memory_op(caller: &mut Caller<'_>, command: u64, argument: GuestVirt) -> CallResult {
     let Ok(operation) = u32::try_from(command & COMMAND_MASK) else { return Err(Errno::ENOSYS.into()) };
     perform(caller, operation, command >> EXTENT_SHIFT, argument)
 }
 
 operations! {
-    /// Performs an operation, from extent `start` on where it has extents.
+    /// Performs an operation. If it has extents, it continues from extent `start`.
     fn perform(caller: &mut Caller<'_>, operation: u32, start: u64, argument: GuestVirt) -> CallResult;
     names: op::NAMES;
     op::INCREASE_RESERVATION => reservation::change(caller, operation, start, argument);
@@ -44,7 +47,7 @@ operations! {
     op::CLAIM_PAGES: Control(control) => control::claim_pages(caller, control, argument);
     op::ACQUIRE_RESOURCE: Control(control) => control::acquire_resource(caller, control, argument);
     op::GET_VNUMAINFO: Refused => Errno::EOPNOTSUPP;
-    // Of guests whose physical addresses the hypervisor translates.
+    // These operations are for translated guests.
     op::ADD_TO_PHYSMAP: Refused => Errno::ENOSYS;
     op::ADD_TO_PHYSMAP_BATCH: Refused => Errno::ENOSYS;
     op::REMOVE_FROM_PHYSMAP: Refused => Errno::ENOSYS;
@@ -58,7 +61,7 @@ operations! {
     op::RESERVED_DEVICE_MEMORY_MAP: Refused => Errno::ENOSYS;
 }
 
-/// The same call again, from extent `done` on.
+/// Restarts the call from extent `done`.
 fn continue_from(operation: u32, done: u64) -> CallError {
     let command = u64::from(operation) | done << EXTENT_SHIFT;
     CallError::again().with_argument(0, command)

@@ -1,5 +1,5 @@
-//! Giving frames back and getting new ones: the balloon driver's calls. Each reports how many extents it has done, and a shortage
-//! is no error.
+//! Allocation and release of a domain's frames: the calls of the balloon driver. Each returns the
+//! number of completed extents. Running out of memory is not an error.
 
 use abi::errno::Errno;
 use abi::memory::{Reservation, op};
@@ -15,24 +15,25 @@ use crate::domain::Domain;
 use crate::limits::{self, Limit};
 use crate::memory::{claim, mmuext};
 
-/// The part of the flags that limits addresses; zero means no limit.
+/// The flag bits that limit addresses; zero means no limit.
 const ADDRESS_BITS: u32 = 0xff;
 
-/// The largest extent that can be had or given back: 2 MiB, which is what Linux and the tools use.
-/// An extent is cleared without a pause.
+/// The largest order of an extent: 2 MiB, which Linux and the tools use. An extent is cleared
+/// without an interrupt window.
 pub(crate) const MAX_ORDER: u32 = 9;
-/// What a frame costs that is taken, cleared and given to its owner, and one that is given back.
+/// Cost of allocating and clearing a frame, and of releasing one, in units of the budget.
 pub(super) const COST_OF_NEW: u32 = 32;
 const COST_OF_OLD: u32 = 8;
 
-/// Performs `increase_reservation`, `decrease_reservation` or `populate_physmap` from extent `start` on.
+/// Performs `increase_reservation`, `decrease_reservation` or `populate_physmap`, from extent
+/// `start` on.
 pub(super) fn change(caller: &mut Caller<'_>, operation: u32, start: u64, argument: GuestVirt) -> CallResult {
-    // The result says how far the call came, and nothing else: also where it could not begin.
+    // The result is only the number of completed extents, even if the call could not start.
     let Ok(reservation) = caller.cpu.read::<Reservation>(argument) else { return Ok(start) };
     if start >= reservation.extent_count {
         return Ok(start);
     }
-    // The number of extents done is part of a continued command.
+    // The command of a restarted call contains the number of completed extents.
     if reservation.extent_count > u64::MAX >> EXTENT_SHIFT {
         return Ok(start);
     }
@@ -53,7 +54,7 @@ pub(super) fn change(caller: &mut Caller<'_>, operation: u32, start: u64, argume
             op::POPULATE_PHYSMAP => populate(caller, &target, &reservation, index),
             _ => increase(caller, &target, &reservation, index),
         };
-        // A shortage or a bad frame ends the call; the extents before it count.
+        // A lack of memory or a bad frame ends the call. The extents before it count.
         if done.is_err() {
             return Ok(index);
         }
@@ -74,24 +75,26 @@ fn decrease(caller: &mut Caller<'_>, target: &Domain, reservation: &Reservation,
     Ok(())
 }
 
-/// Ends the domain's ownership of a frame; it is free when nothing refers to it any more.
+/// Ends the domain's ownership of a frame, which becomes free when the last reference is dropped.
 fn give_up(target: &Domain, mfn: Mfn) -> Result<(), Errno> {
     let frame = target.frame(mfn).ok_or(Errno::EINVAL)?;
     let allocation = target.frames.remove(&frame).ok_or(Errno::EINVAL)?;
-    // In this order: a pin that is made meanwhile finds the frame gone from the list.
+    // The pin is released after the frame has left the list: a concurrent pin then fails to find it
+    // there.
     mmuext::release_pin(&frame);
     m2p::set(mfn, m2p::INVALID);
     drop(allocation);
     Ok(())
 }
 
-/// New frames for the domain, if it may have that many more.
+/// Allocates frames for the domain.
 ///
 /// # Errors
-/// `ENOMEM` if it may not, or there are none, or they are set aside for others.
+/// `ENOMEM` if the domain may not own them, or there are no suitable free frames that are not
+/// claimed by others.
 fn allocate(caller: &Caller<'_>, target: &Domain, wanted: &Reservation) -> Result<Extent, Errno> {
     let address_bits = address_bits(caller.domain, wanted)?;
-    // At most MAX_ORDER.
+    // The order is at most `MAX_ORDER`.
     let order = low_u8(wanted.extent_order.into());
     if !target.may_own(1 << order) {
         return Err(Errno::ENOMEM);
@@ -100,12 +103,12 @@ fn allocate(caller: &Caller<'_>, target: &Domain, wanted: &Reservation) -> Resul
     Ok(block.give_to(target.id()))
 }
 
-/// How many bits the frames' addresses may have. Frames with short addresses are for devices: what
-/// has none gets none, since it would have them all, and the hardware domain's drivers could not
-/// work.
+/// The maximum number of address bits of new frames. Frames with short addresses are reserved for
+/// domains with devices: other domains could use them up, and the hardware domain's drivers would
+/// fail.
 ///
 /// # Errors
-/// `ENOMEM` for a domain without devices that asks for less than all memory.
+/// `ENOMEM` if a domain without devices requests fewer bits than all memory needs.
 pub(super) fn address_bits(caller: &Domain, wanted: &Reservation) -> Result<u32, Errno> {
     let all = PAGE_SHIFT + (u64::BITS - (frames::table_size().saturating_sub(1)).leading_zeros());
     match wanted.memory_flags & ADDRESS_BITS {
@@ -115,10 +118,10 @@ pub(super) fn address_bits(caller: &Domain, wanted: &Reservation) -> Result<u32,
     }
 }
 
-/// Makes them the domain's.
+/// Adds the frames to the domain.
 ///
 /// # Errors
-/// `ENOMEM` if it has got others meanwhile that leave no room for these, or is being taken apart.
+/// `ENOMEM` if concurrent additions have used up the domain's limit, or if it is being torn down.
 fn give(target: &Domain, extent: Extent) -> Result<(), Errno> {
     let count = extent.len() as u64;
     if !target.frames.push_within(extent, target.max_frames()) {

@@ -1,5 +1,4 @@
-//! Changes of a domain's memory: whose they may be, how far they go at a time, and what is left
-//! when they fail.
+//! Changes of a domain's memory: permissions, preemption, and the state after a failure.
 
 use abi::errno::Errno;
 use abi::memory::{Exchange, Reservation, op};
@@ -15,7 +14,7 @@ use super::{EXTENT_SHIFT, memory_op};
 use crate::call::{CallError, CallResult, Continuation};
 use crate::testing::Guest;
 
-/// Where the lists lie, in page 1.
+/// Pages of the lists, in the guest's memory.
 const INPUT: usize = 1;
 const OUTPUT: usize = 2;
 
@@ -41,7 +40,7 @@ fn change(guest: &mut Guest, command: u64, wanted: &Reservation, budget: u32) ->
     memory_op(&mut guest.caller_with(budget), command, argument)
 }
 
-/// Makes a call until it is not continued any more; how often, and its result.
+/// Makes a call and restarts it until it is complete. Returns the number of calls and the result.
 fn to_the_end(guest: &mut Guest, operation: u32, wanted: &Reservation, budget: u32) -> (u32, u64) {
     let mut command = u64::from(operation);
     for round in 1.. {
@@ -61,7 +60,7 @@ fn exchange(guest: &mut Guest, input: Reservation, output: Reservation, budget: 
 }
 
 #[test]
-fn frames_with_short_addresses_are_for_domains_with_devices() {
+fn only_domains_with_devices_get_frames_with_short_addresses() {
     let (mut guest, mut control) = (Guest::new(1, 4), Guest::privileged(2, 4));
     // The machine has 16 MiB.
     for (bits, fits) in [(11, false), (20, false), (23, false), (24, true), (32, true), (64, true), (0, true)] {
@@ -88,20 +87,20 @@ fn frames_with_short_addresses_are_for_domains_with_devices() {
 }
 
 #[test]
-fn extents_are_given_out_in_pieces_that_fit_the_budget() {
+fn extents_are_allocated_within_the_budget() {
     let mut guest = Guest::new(1, 4);
     put_list(&mut guest, INPUT, (0..6).map(|extent| 0x1000 + extent * 128));
     let wanted = reservation(&guest, INPUT, 6, 7, 0);
     let before = guest.domain.frames.len();
     let (rounds, done) = to_the_end(&mut guest, op::POPULATE_PHYSMAP, &wanted, 10_000);
-    // 4096 units each.
+    // The first extents cost 4096 units each.
     assert_eq!((rounds, done), (3, 6));
     assert_eq!(guest.domain.frames.len(), before + 6 * 128);
     let (rounds, done) = to_the_end(&mut guest, op::DECREASE_RESERVATION, &wanted, 2100);
-    assert_eq!((rounds, done), (3, 6), "1024 units each");
+    assert_eq!((rounds, done), (3, 6), "extents of 1024 units each");
     assert_eq!(guest.domain.frames.len(), before);
-    // An extent that costs more than there ever is goes all the same, where hardly anything was
-    // done before.
+    // An extent whose cost exceeds every budget is still processed, if hardly anything has been
+    // spent before.
     let wanted = reservation(&guest, INPUT, 1, 7, 0);
     assert!(matches!(change(&mut guest, op::POPULATE_PHYSMAP.into(), &wanted, 1000), Ok(1)));
     let argument = guest.put(&wanted);
@@ -110,13 +109,13 @@ fn extents_are_given_out_in_pieces_that_fit_the_budget() {
     let Err(CallError::Continue(Continuation { arguments, .. })) =
         memory_op(&mut caller, op::POPULATE_PHYSMAP.into(), argument)
     else {
-        panic!("it goes on though the budget has no room")
+        panic!("an extent was processed although the budget has no room")
     };
     assert_eq!(arguments[0], Some(u64::from(op::POPULATE_PHYSMAP) | 0 << EXTENT_SHIFT));
 }
 
 #[test]
-fn an_extent_that_is_too_large_is_nobodys() {
+fn extents_above_the_largest_order_are_refused() {
     let (guest, control) = (Guest::new(1, 4), Guest::privileged(2, 4));
     for mut guest in [guest, control] {
         for order in [10, 12, 18, 31, 32, u32::MAX] {
@@ -131,9 +130,9 @@ fn an_extent_that_is_too_large_is_nobodys() {
     }
 }
 
-/// Single frames for an extent, and back; then such as cannot be exchanged.
+/// Exchanges single frames for an extent and back, and then frames that cannot be exchanged.
 #[test]
-fn frames_are_exchanged_for_extents_or_stay() {
+fn exchange_replaces_whole_extents_or_none() {
     let mut guest = Guest::new(1, 4);
     put_list(&mut guest, INPUT, (0..64).map(|index| 0x2000 + index));
     let singles = reservation(&guest, INPUT, 64, 0, 0);
@@ -152,24 +151,24 @@ fn frames_are_exchanged_for_extents_or_stay() {
         }
     }
     assert_eq!((guest.domain.frames.len(), frames::free_frames()), (count, free));
-    // The last one of the second extent is in use.
+    // The last frame of the second extent is in use.
     let mapped = guest.domain.frame(Mfn::new(second + 31)).expect("its own");
     let result = exchange(&mut guest, extents, singles, Budget::HYPERCALL);
     assert!(matches!(result, Err(CallError::Errno(Errno::EINVAL))), "{result:?}");
-    assert_eq!((guest.domain.frames.len(), frames::free_frames()), (count, free), "the first has been exchanged");
+    assert_eq!((guest.domain.frames.len(), frames::free_frames()), (count, free), "the first extent has been exchanged");
     drop(mapped);
-    assert!(guest.domain.frame(Mfn::new(second)).is_some(), "the second has not");
+    assert!(guest.domain.frame(Mfn::new(second)).is_some(), "the second extent has not");
     // The list ends within the extent.
     let beyond = Reservation { extent_start: guest.address(4).get() - 31 * 8, extent_count: 32, ..singles };
     put_list(&mut guest, 3, (0..512).map(|index| if index < 481 { 0 } else { second + index - 481 }));
     let one = Reservation { extent_count: 1, ..extents };
     let result = exchange(&mut guest, beyond, one, Budget::HYPERCALL);
     assert!(matches!(result, Err(CallError::Errno(Errno::EFAULT))), "{result:?}");
-    assert_eq!((guest.domain.frames.len(), frames::free_frames()), (count, free), "what was taken is back");
+    assert_eq!((guest.domain.frames.len(), frames::free_frames()), (count, free), "frames that were taken have been returned");
 }
 
 #[test]
-fn an_exchange_is_continued_where_it_stopped() {
+fn a_restarted_exchange_continues_where_it_stopped() {
     let mut guest = Guest::new(1, 4);
     put_list(&mut guest, INPUT, (0..64).map(|index| 0x2000 + index));
     let singles = reservation(&guest, INPUT, 64, 0, 0);

@@ -1,4 +1,4 @@
-//! `mmuext_op`: pinning tables, changing root tables, flushes, and copies and clearings of whole pages.
+//! `mmuext_op`: pins, root tables, TLB flushes, LDT, clearing and copying pages.
 
 use abi::errno::Errno;
 use abi::xen::{DomainId, MmuextOp, mmuext};
@@ -15,17 +15,18 @@ use super::list_call::ListCall;
 use crate::call::{CallError, CallResult, Caller, PageOwner, operations};
 use crate::domain::Domain;
 
-/// Descriptors in the largest LDT.
+/// The number of descriptors in the largest LDT.
 const MAX_LDT_ENTRIES: u64 = 8192;
-/// What every operation costs, in units of the budget, and what another root table and another LDT
-/// cost.
+/// Cost of each operation, in units of the budget, and the additional cost of a new root table and
+/// of a new LDT.
 const COST_OF_OPERATION: u32 = 8;
 const COST_OF_ROOT: u32 = 16;
 const COST_OF_LDT: u32 = 64;
-/// What it costs to clear or copy a page.
+/// Cost of clearing or copying a page.
 const COST_OF_PAGE: u32 = 512;
 
-/// Performs `count` operations from `list`; how many were done is written to `done`, if that is not null.
+/// Performs `count` operations from `list`. The number of completed operations is written to
+/// `done`, unless that is null.
 pub(crate) fn mmuext_op(
     caller: &mut Caller<'_>,
     list: GuestVirt,
@@ -62,7 +63,8 @@ pub(crate) fn mmuext_op(
 }
 
 operations! {
-    /// Performs an operation; `argument1` is a frame or an address, `argument2` depends on it.
+    /// Performs an operation. `argument1` is a frame or an address; the meaning of `argument2`
+    /// depends on the operation.
     fn perform(caller: &mut Caller<'_>, command: u32, target: &Arc<Domain>, argument1: u64, argument2: u64) -> Result<(), CallError>;
     names: mmuext::NAMES;
     mmuext::PIN_L1_TABLE => pin::<L1>(caller, target, Mfn::new(argument1));
@@ -87,7 +89,7 @@ operations! {
     mmuext::UNMARK_SUPER: Refused => Errno::EOPNOTSUPP;
 }
 
-/// Whether the operation may concern another domain's tables; the others act on the caller itself.
+/// Whether the operation may act on another domain's tables. The others act on the caller.
 const fn may_be_foreign(command: u32) -> bool {
     command <= mmuext::UNPIN_TABLE
 }
@@ -105,18 +107,19 @@ fn copy_page(caller: &mut Caller<'_>, to: Mfn, from: Mfn) -> Result<(), CallErro
     Ok(())
 }
 
-/// Only a domain with devices has mappings that are not cached, and so business with the caches;
-/// another is refused.
+/// Writes back and invalidates caches. Only a domain with devices has uncached mappings, so other
+/// domains are refused.
 fn flush_caches(caller: &mut Caller<'_>, refusal: Errno, flush: fn()) -> Result<(), CallError> {
     caller.control().map_err(|_| refusal)?;
     flush();
-    // It may have taken milliseconds: what has come in meanwhile is looked at before anything else
-    // is done.
+    // This may have taken milliseconds, so the remaining budget is spent: the pCPU must check for
+    // other work next.
     caller.budget.spend(Budget::HYPERCALL);
     Ok(())
 }
 
-/// A mask that cannot be read is an invalid operation here, not a fault.
+/// Flushes the TLBs of the vCPUs in `mask`. The interface has `EINVAL` for a mask that cannot be
+/// read.
 fn flush_masked(caller: &mut Caller<'_>, mask: u64, what: What) -> Result<(), CallError> {
     flush::flush(caller, Whose::Mask(GuestVirt::new(mask)), what).map_err(|_| Errno::EINVAL.into())
 }
@@ -130,8 +133,8 @@ fn pin<K: Kind>(caller: &mut Caller<'_>, target: &Arc<Domain>, mfn: Mfn) -> Resu
     let frame = target.frame(mfn).ok_or(Errno::EINVAL)?;
     let table = TypedRef::<K>::acquire(frame.again(), &mut GuestAdmission::of(target), &mut caller.budget)?;
     table.pin().map_err(|_already| Errno::EINVAL)?;
-    // Who gives a frame up takes it off the list first and then looks for a pin. The pin of a frame that is off the list
-    // already would outlast the domain.
+    // A frame is released by removing it from the list and then releasing its pin. If this frame
+    // has been removed already, nothing would release the new pin before the domain is gone.
     if !target.frames.contains(&frame) {
         release_pin(&frame);
         return Err(Errno::EINVAL.into());
@@ -144,9 +147,9 @@ fn unpin(target: &Arc<Domain>, mfn: Mfn) -> Result<(), CallError> {
     release_pin(&frame).then_some(()).ok_or_else(|| Errno::EINVAL.into())
 }
 
-/// Takes back whatever pin a frame has; `false` if it has none.
+/// Releases the pin of a frame, for any level. Returns `false` if it has none.
 pub(crate) fn release_pin(frame: &FrameRef) -> bool {
-    // Only one of them can succeed, and the value, dropped, ends the use.
+    // At most one of these succeeds. Dropping the result ends the use.
     TypedRef::<L1>::unpin(frame).is_some()
         || TypedRef::<L2>::unpin(frame).is_some()
         || TypedRef::<L3>::unpin(frame).is_some()
@@ -158,10 +161,10 @@ fn root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<TypedRef<L4>, AcquireError>
     TypedRef::acquire(frame, &mut GuestAdmission::of(caller.domain), &mut caller.budget)
 }
 
-/// Makes `mfn` the root of the calling vCPU's kernel.
+/// Makes `mfn` the kernel root table of the calling vCPU.
 ///
 /// # Errors
-/// If it is no frame of the domain's or cannot be promoted.
+/// If the domain does not own the frame, or the frame cannot be validated as a root table.
 pub(crate) fn new_kernel_root(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {
     if caller.cpu.context().kernel_root().is_some_and(|root| root.mfn() == mfn) {
         caller.cpu.flush();

@@ -1,4 +1,4 @@
-//! Pins and the frames that they are for.
+//! Pins, and operations of `mmuext_op` on frames.
 
 use abi::errno::Errno;
 use abi::xen::{DomainId, MmuextOp, mmuext};
@@ -22,7 +22,7 @@ fn perform(guest: &mut Guest, command: u32, frame: &FrameRef) -> Result<u64, Err
 }
 
 #[test]
-fn caches_are_written_back_for_the_hardware_domain_alone() {
+fn only_the_hardware_domain_may_flush_caches() {
     let flushes = || counters::of(machine::cpu::current(), Counter::CacheFlushes);
     let commands = [mmuext::FLUSH_CACHE, mmuext::FLUSH_CACHE_GLOBAL];
     let mut guest = Guest::new(1, 2);
@@ -37,7 +37,7 @@ fn caches_are_written_back_for_the_hardware_domain_alone() {
     for (done, command) in (1..).zip(commands) {
         let operation = MmuextOp { command, _pad: 0, argument1: 0, argument2: 0 };
         let list = hardware.put(&[operation, operation]);
-        // after the first of two the call gives way
+        // The call returns a continuation after the first of two operations.
         let result = mmuext_op(&mut hardware.caller(), list, 2, GuestVirt::new(0), DomainId::SELF);
         assert!(matches!(result, Err(CallError::Continue(_))), "{result:?}");
         assert_eq!(flushes() - before, done);
@@ -45,7 +45,7 @@ fn caches_are_written_back_for_the_hardware_domain_alone() {
 }
 
 #[test]
-fn a_frame_that_was_given_up_gets_no_pin_that_would_outlast_the_domain() {
+fn a_released_frame_cannot_be_pinned() {
     let mut guest = Guest::new(1, 4);
     let address = guest.address(2);
     let frame = guest.domain.frame(guest.mfn(2)).expect("its own frame");
