@@ -1,4 +1,4 @@
-//! The public form of a vCPU's state, `vcpu_guest_context`, applied to a vCPU at rest.
+//! Conversion between a parked vCPU and `vcpu_guest_context`, the public form of its state.
 
 use abi::arch_x86_64::{
     CpuUserRegs, FIRST_RESERVED_GDT_ENTRY, TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, VcpuGuestContext, flat,
@@ -20,27 +20,27 @@ use crate::domain::{self, Domain, Vcpu};
 use crate::memory::admission::GuestAdmission;
 use crate::{cpu_policy, trap};
 
-/// Descriptors in a page.
+/// Number of descriptors in a page.
 pub(crate) const DESCRIPTORS_PER_PAGE: u16 = 512;
 
-/// The NMI handler is the trap table's entry for this vector.
+/// The vector of the trap table's entry for the NMI handler.
 pub(crate) const NMI_VECTOR: usize = 2;
 
 const CR0_TASK_SWITCHED: u64 = 1 << 3;
 const IOPL_SHIFT: u32 = 12;
 const RFLAGS_IOPL: u64 = 3 << IOPL_SHIFT;
 
-/// The frame in a CR3 value of the interface.
+/// The frame in a CR3 value of the public interface.
 pub(crate) const fn frame_of_cr3(cr3: u64) -> Mfn {
     Mfn::new(cr3 >> 12 & 0xff_ffff_ffff)
 }
 
-/// The CR3 value of the interface for a frame.
+/// The CR3 value of the public interface for a frame.
 pub(crate) const fn cr3_of_frame(frame: Mfn) -> u64 {
     frame.get() << 12
 }
 
-/// What a state needs, checked and held.
+/// The validated tables of a state, as references.
 pub(crate) struct Prepared {
     kernel_root: TypedRef<L4>,
     user_root: Option<TypedRef<L4>>,
@@ -49,11 +49,12 @@ pub(crate) struct Prepared {
     ldt: Ldt,
 }
 
-/// Validates the tables that `state` needs. No lock may be held meanwhile, as this can use up a
-/// whole budget and wait for other pCPUs.
+/// Validates the tables in `state`. The caller must not hold a lock: this can exhaust a budget and
+/// wait for other pCPUs.
 ///
 /// # Errors
-/// `EINVAL` for tables, descriptors or addresses that the domain may not use; continuations if the budget ends.
+/// `EINVAL` for tables, descriptors or addresses that the domain may not use; a continuation if the
+/// budget is exhausted.
 pub(crate) fn prepare(domain: &Domain, state: &VcpuGuestContext, budget: &mut Budget) -> Result<Prepared, CallError> {
     if !addresses_are_canonical(state) {
         return Err(Errno::EINVAL.into());
@@ -85,7 +86,7 @@ const fn is_in_kernel(state: &VcpuGuestContext) -> bool {
     state.flags & vgcf::IN_KERNEL != 0
 }
 
-/// Puts `state` into the context of a vCPU at rest. Nothing is changed unless all of it can be.
+/// Applies `state` to the context of a parked vCPU. In case of an error nothing is changed.
 ///
 /// # Errors
 /// `EINVAL` for an extended state that the processor would refuse.
@@ -113,12 +114,12 @@ pub(crate) fn apply(
     set_registers(context, state);
     context.set_task_switched(state.control_registers[0] & CR0_TASK_SWITCHED != 0);
     context.set_control4(cpu_policy::control4_choice(domain, state.control_registers[4]));
-    // What could watch Paravane is left out, as if it had not been asked for.
+    // Breakpoints at addresses of Paravane are dropped silently.
     context.set_debug_registers(&state.debug_registers);
     Ok(())
 }
 
-/// Takes over what does not stand in the context: the control domain has given a vCPU its state, the first one perhaps.
+/// Applies the part of the state that is not in the context, and marks the vCPU as initialised.
 pub(crate) fn apply_to_vcpu(domain: &Domain, vcpu: &Vcpu, state: &VcpuGuestContext) {
     if vcpu.id().get() == 0 && !vcpu.is_initialised() {
         domain.assists.store(state.vm_assist & domain::AVAILABLE_ASSISTS, Ordering::SeqCst);
@@ -126,7 +127,7 @@ pub(crate) fn apply_to_vcpu(domain: &Domain, vcpu: &Vcpu, state: &VcpuGuestConte
     vcpu.set_initialised();
 }
 
-/// The state of a vCPU at rest.
+/// The state of a parked vCPU.
 pub(crate) fn describe(domain: &Domain, vcpu: &Vcpu, context: &GuestContext) -> Box<VcpuGuestContext> {
     let mut state: Box<VcpuGuestContext> = Box::new(VcpuGuestContext::new_zeroed());
     let handlers = context.handlers();
@@ -179,14 +180,14 @@ fn describe_registers(vcpu: &Vcpu, context: &GuestContext) -> CpuUserRegs {
     (user.rsi, user.rdi, user.rbp, user.rsp) = (registers.rsi, registers.rdi, registers.rbp, registers.rsp);
     user.rip = registers.rip;
     user.rflags = registers.rflags & !RFLAGS_IOPL | u64::from(context.iopl()) << IOPL_SHIFT;
-    // Selectors are the low halves of what the processor pushes.
+    // The processor pushes a selector in the low half of a word.
     (user.cs, user.ss) = ((registers.cs & 0xffff) as u16, (registers.ss & 0xffff) as u16);
     (user.ds, user.es, user.fs, user.gs) = (selectors.ds, selectors.es, selectors.fs, selectors.gs);
     user.saved_upcall_mask = vcpu.info().upcall_mask().load(Ordering::Relaxed);
     user
 }
 
-/// Whether all addresses of the state could be addresses at all.
+/// Whether all addresses in the state are canonical.
 fn addresses_are_canonical(state: &VcpuGuestContext) -> bool {
     let single = [
         state.user_regs.rip,
@@ -207,10 +208,11 @@ fn root(domain: &Domain, mfn: Mfn, budget: &mut Budget) -> Result<TypedRef<L4>, 
     TypedRef::acquire(frame, &mut GuestAdmission::of(domain), budget)
 }
 
-/// Promotes the frames of a GDT.
+/// Validates the frames of a GDT as descriptor pages.
 ///
 /// # Errors
-/// `EINVAL` for a frame that is not the domain's, is in other use, or holds a descriptor that no guest may have.
+/// `EINVAL` for a frame that the domain does not own, that is in use otherwise, or that contains a
+/// descriptor which guests may not have.
 pub(crate) fn descriptor_pages(
     domain: &Domain,
     frames: impl Iterator<Item = u64>,
@@ -275,7 +277,7 @@ fn set_registers(context: &mut GuestContext, state: &VcpuGuestContext) {
         ss: u64::from(user.ss),
         ..Registers::default()
     };
-    // Guests ask for the privilege by the flags of the vCPU's first state.
+    // A guest requests its I/O privilege level with the flags of the initial state.
     context.set_iopl((user.rflags >> IOPL_SHIFT & 3) as u8);
     let selectors = context.selectors_mut();
     (selectors.ds, selectors.es, selectors.fs, selectors.gs) = (user.ds, user.es, user.fs, user.gs);
@@ -287,7 +289,7 @@ mod tests {
     use crate::testing::Guest;
 
     #[test]
-    fn the_trap_tables_second_entry_is_the_nmi_handler() {
+    fn vector_two_of_the_trap_table_is_the_nmi_handler() {
         let mut guest = Guest::new(1, 2);
         let root = guest.caller().cpu.context().kernel_root().map(TypedRef::mfn).expect("a root table");
         let mut state = VcpuGuestContext::new_zeroed();
@@ -295,7 +297,7 @@ mod tests {
         state.flags = vgcf::IN_KERNEL;
         state.traps[NMI_VECTOR].address = 0xffff_ffff_8100_0000;
         let mut context = GuestContext::new();
-        let prepared = prepare(&guest.domain, &state, &mut Budget::new(100_000)).expect("a state in order");
+        let prepared = prepare(&guest.domain, &state, &mut Budget::new(100_000)).expect("a valid state");
         assert_eq!(apply(&guest.domain, &mut context, &state, prepared), Ok(()));
         assert_eq!(context.handlers().nmi.address, 0xffff_ffff_8100_0000);
         drop(context.set_roots(None, None));

@@ -49,11 +49,11 @@ pub(super) fn end_host(domain: &Domain, reason: &EndReason) -> ! {
 }
 
 fn show(vcpu: &Vcpu, context: &GuestContext) {
-    let mode = if context.is_in_kernel() { "kernel" } else { "process" };
+    let mode = if context.is_in_kernel() { "kernel" } else { "user" };
     let Registers { rip, rsp, rflags, cs, ss, .. } = *context.registers();
     let name = format!("d0v{}", vcpu.id().get());
     console::announce(format_args!(
-        "{name} in its {mode} at {cs:#x}:{rip:#x}, stack {ss:#x}:{rsp:#x}, flags {rflags:#x}"
+        "{name} in {mode} mode at {cs:#x}:{rip:#x}, stack {ss:#x}:{rsp:#x}, flags {rflags:#x}"
     ));
     let registers = context.registers();
     let rows = [

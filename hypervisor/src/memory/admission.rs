@@ -12,8 +12,8 @@ use crate::call::PageOwner;
 use crate::domain::Domain;
 use crate::hardware;
 
-/// Bits that select a memory type. A domain without devices does not need them, and mapping a frame
-/// with two memory types is unsafe, so only the hardware domain may set them.
+/// Bits that select a memory type. Only the hardware domain may set them: other domains have no use
+/// for them. A frame that is mapped with two memory types only harms the domain that maps it.
 pub(super) const CACHE_ATTRIBUTES: LeafFlags =
     LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
 

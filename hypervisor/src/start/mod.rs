@@ -1,5 +1,5 @@
-//! From a machine that is up to guests that run: what the boot modules ask for is built and started, then each pCPU becomes
-//! the scheduler's.
+//! Start of the host: builds and starts the domains that the boot modules describe, then passes
+//! each pCPU to the scheduler.
 
 mod plan;
 
@@ -24,19 +24,20 @@ use crate::{scheduler, vcpu_loop};
 pub(crate) use plan::LONGEST_NAME;
 use plan::{Guest, InitialDomain, Plan};
 
-/// Reads the arguments of modules, for the fuzz targets.
+/// Parses the arguments of modules, for the fuzz targets.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn plan_of(modules: &[&str]) {
     drop(plan::Plan::new(modules));
 }
 
-/// What stays free if the initial domain is not told how much to take: this part of the memory, at most this many frames.
+/// The default reserve that is not given to the initial domain: this fraction of the memory, up to
+/// a maximum in frames.
 const RESERVE_FRACTION: u64 = 16;
 const LARGEST_RESERVE: u64 = (128 << 20) / PAGE_SIZE as u64;
-/// Frames that the builder may need for the time being, besides the list of the domain's.
+/// Frames that the builder may need temporarily, in addition to the domain's list.
 const BUILDER_FRAMES: u64 = 1024;
 
-/// Runs on the boot CPU once the machine is up.
+/// Entry point on the boot CPU after the machine has been initialised.
 pub fn main() -> ! {
     crate::guest_log::init();
     crate::console::init();
@@ -64,10 +65,10 @@ pub fn main() -> ! {
     vcpu_loop::run_cpu()
 }
 
-/// Builds and starts what was planned; returns how many domains that are.
+/// Builds and starts the planned domains. Returns the number of started domains.
 fn start_guests(plan: Plan<'_>) -> usize {
     for index in &plan.unused {
-        host_log!(Warn, "boot module {index} is of no use here");
+        host_log!(Warn, "boot module {index} is not used");
         ModuleContents::take(*index).map(ModuleContents::release);
     }
     let mut started = 0;
@@ -100,11 +101,11 @@ fn start_guests(plan: Plan<'_>) -> usize {
     started
 }
 
-/// The initial domain's kernel draws from now on, unless `vga=keep` says otherwise.
+/// Leaves the screen to the initial domain's kernel, unless `vga=keep` is given.
 fn hand_screen_over() {
     let options = boot::options();
     if options.consoles.vga && !options.video.keep && boot::video().is_some() {
-        host_log!(Info, "the screen is the initial domain's from here on (vga=keep keeps it)");
+        host_log!(Info, "the initial domain controls the screen from now on (vga=keep prevents this)");
         machine::console::release_screen();
     }
 }
@@ -136,14 +137,15 @@ fn start_initial_domain(wanted: &InitialDomain<'_>) -> Result<(), String> {
     })
 }
 
-/// How much memory the initial domain gets, in bytes: what it is told to, but not what is not
-/// there; else all but a reserve. Its kernel is unpacked when this is asked.
+/// The memory of the initial domain, in bytes: as configured, but at most the available memory; all
+/// except a reserve by default. Its kernel has been decompressed before this is called.
 fn initial_memory(wanted: Dom0Memory) -> u64 {
     memory_for(wanted, frames::free_frames(), frames::total_frames())
 }
 
-/// The same, with so many frames `free` of a `total`. What its kernel and modules take now is free
-/// afterwards: it counts as part of the reserve, and of what amounts of memory are relative to.
+/// Computes the memory of the initial domain from the number of free frames and of all frames.
+/// Memory that its kernel and modules occupy now is freed later. It counts as part of the reserve,
+/// and of the total to which relative amounts refer.
 fn memory_for(wanted: Dom0Memory, free: u64, total: u64) -> u64 {
     let reserve = Amount::all_but((total / RESERVE_FRACTION).min(LARGEST_RESERVE) * PAGE_SIZE as u64);
     let bytes = |amount: Amount| amount.bytes(total * PAGE_SIZE as u64);
@@ -152,8 +154,7 @@ fn memory_for(wanted: Dom0Memory, free: u64, total: u64) -> u64 {
     initial.max(wanted.min.map_or(0, bytes)).min(wanted.max.map_or(u64::MAX, bytes)).min(available)
 }
 
-/// Binds vCPU n to the pCPU of that number, and from the first again where there are only `cpus` of
-/// them.
+/// Pins each vCPU to the pCPU of the same number, modulo the number `cpus` of pCPUs.
 fn pin(domain: &Domain, cpus: usize) {
     for (vcpu, number) in domain.vcpus().iter().zip((0..saturating_u32(cpus)).cycle()) {
         if scheduler::set_affinity(vcpu, CpuSet::from_bits(1 << number)).is_err() {
@@ -177,14 +178,14 @@ fn start(
     let ramdisk = ramdisk.map(take).transpose()?;
     let kernel = take(kernel)?;
     let result = build(id, kernel.as_slice(), ramdisk.as_ref().map(ModuleContents::as_slice), command_line, settings);
-    // built or not, nobody reads the modules again
+    // The modules are not needed any more, whether or not the build succeeded.
     kernel.release();
     ramdisk.map(ModuleContents::release);
     let domain = result?;
     domain::add(&domain);
     crate::time::init_domain(&domain);
     if domain.is_privileged() {
-        // it has got what it starts with, and may grow to what it was told, or without limit
+        // It has its initial memory, and may grow to its configured maximum, or without limit.
         let total = frames::total_frames() * PAGE_SIZE as u64;
         let most = boot::options().dom0_memory.max.and_then(|most| frames_of(most.bytes(total)).ok());
         domain.set_max_frames(most.unwrap_or(u32::MAX));
@@ -218,19 +219,19 @@ mod tests {
     use machine::boot::Options;
 
     #[test]
-    fn the_initial_domain_gets_what_it_is_told_but_no_more_than_there_is() {
+    fn memory_of_the_initial_domain_is_limited_to_available_memory() {
         const MIB: u64 = 1 << 20;
         let frames = |mib: u64| mib * MIB / PAGE_SIZE as u64;
         let told = |line| memory_for(Options::parse(line).dom0_memory, frames(1000), frames(1024)) / MIB;
-        assert_eq!([told(""), told("dom0_mem=0")], [960; 2], "all but a sixteenth");
+        assert_eq!([told(""), told("dom0_mem=0")], [960; 2], "all except a sixteenth");
         assert_eq!(told("dom0_mem=512M"), 512);
         assert_eq!(told("dom0_mem=512M dom0_mem=min:600M"), 600);
         assert_eq!(told("dom0_mem=max:768M"), 768);
-        assert_eq!(told("dom0_mem=512M,min:900M,max:768M"), 768, "the most counts more than the least");
+        assert_eq!(told("dom0_mem=512M,min:900M,max:768M"), 768, "the maximum takes precedence over the minimum");
         assert_eq!([told("dom0_mem=25%"), told("dom0_mem=128M+25%"), told("dom0_mem=max:50%")], [256, 384, 512]);
         assert_eq!([told("dom0_mem=-512M"), told("dom0_mem=-512M,max:-25%")], [512, 512]);
         assert_eq!([told("dom0_mem=-900M,min:25%"), told("dom0_mem=-2G,min:25%")], [256; 2]);
-        assert_eq!(told("dom0_mem=4096M"), 992, "all but what the builder needs");
-        assert_eq!(told("dom0_mem=-1M"), 992, "and no more with a reserve that is too small");
+        assert_eq!(told("dom0_mem=4096M"), 992, "all except the builder's frames");
+        assert_eq!(told("dom0_mem=-1M"), 992, "limited likewise with a reserve that is too small");
     }
 }

@@ -1,4 +1,4 @@
-//! What the boot modules' arguments ask for (`docs/design.md`, "Boot contract").
+//! Parses the arguments of the boot modules (`docs/design.md`, "Boot contract").
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,22 +11,22 @@ const DEFAULT_MEMORY: u64 = 256 << 20;
 pub(crate) const LONGEST_NAME: usize = 32;
 const USUAL_WEIGHT: u16 = 256;
 
-/// A guest that a module asks for.
+/// A guest that a module describes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Guest<'a> {
     pub(super) name: String,
-    /// Bytes.
+    /// In bytes.
     pub(super) memory: u64,
     pub(super) vcpus: u32,
     pub(super) weight: u16,
     pub(super) cap: u16,
     pub(super) command_line: &'a str,
-    /// Numbers of the modules.
+    /// Index of the boot module.
     pub(super) kernel: usize,
     pub(super) ramdisk: Option<usize>,
 }
 
-/// The initial domain that the modules ask for.
+/// The initial domain that the modules describe.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct InitialDomain<'a> {
     pub(super) command_line: &'a str,
@@ -34,12 +34,13 @@ pub(super) struct InitialDomain<'a> {
     pub(super) ramdisk: Option<usize>,
 }
 
-/// What is to be started, in order; a guest that is not, by name and with the reason.
+/// The domains to start, in order. A guest with invalid arguments has its name and the error
+/// instead.
 #[derive(Default, PartialEq, Eq, Debug)]
 pub(super) struct Plan<'a> {
     pub(super) initial_domain: Option<InitialDomain<'a>>,
     pub(super) guests: Vec<Result<Guest<'a>, (String, String)>>,
-    /// Modules that are of no use.
+    /// Modules that are not used.
     pub(super) unused: Vec<usize>,
 }
 
@@ -49,7 +50,8 @@ enum Role<'a> {
     Plain(&'a str),
 }
 
-/// A module's role and its arguments without what the loader may have put in front.
+/// Determines a module's role, and its arguments without the file name that the boot loader may
+/// have put before them.
 fn role(arguments: &str) -> Role<'_> {
     let (first, rest) = split_word(arguments);
     let (second, behind) = split_word(rest);
@@ -62,14 +64,14 @@ fn role(arguments: &str) -> Role<'_> {
     }
 }
 
-/// The first word, and what stands behind it and one blank.
+/// Splits off the first word and one blank.
 fn split_word(text: &str) -> (&str, &str) {
     let text = text.trim_start_matches(' ');
     text.split_once(' ').unwrap_or((text, ""))
 }
 
 impl<'a> Plan<'a> {
-    /// Reads the arguments of all modules.
+    /// Parses the arguments of all modules.
     pub(super) fn new(modules: &[&'a str]) -> Self {
         let roles: Vec<Role<'a>> = modules.iter().map(|arguments| role(arguments)).collect();
         if roles.iter().any(|role| matches!(role, Role::Guest(_))) {
@@ -96,7 +98,7 @@ impl<'a> Plan<'a> {
                     let guest = plan.guest(arguments, index);
                     plan.guests.push(guest);
                 }
-                // the ramdisk of a guest that is not started is of no use either, but nobody's mistake
+                // The ramdisk of a guest that is not started is unused too, but not reported.
                 Role::Ramdisk if matches!(before, Some(Role::Guest(_))) => {
                     if let Some(Ok(guest)) = plan.guests.last_mut() {
                         guest.ramdisk = Some(index);
@@ -159,7 +161,8 @@ impl Guest<'_> {
     }
 }
 
-/// Options, and the kernel's command line behind the word `--`, as it stands.
+/// Splits the arguments into options and the kernel's command line, which is the text after the
+/// word `--`.
 fn split_command_line(arguments: &str) -> (&str, &str) {
     if let Some(command_line) = arguments.strip_prefix("-- ") {
         return ("", command_line);
@@ -173,7 +176,7 @@ fn split_command_line(arguments: &str) -> (&str, &str) {
     }
 }
 
-/// A size in bytes: a number with one of the letters K, M, G, T.
+/// Parses a size in bytes: a number with one of the suffixes K, M, G, T.
 fn size(text: &str) -> Option<u64> {
     let unit = match text.bytes().last()?.to_ascii_uppercase() {
         b'K' => 10,
@@ -184,7 +187,7 @@ fn size(text: &str) -> Option<u64> {
     };
     let number: u64 = text[..text.len() - 1].parse().ok()?;
     let bytes = number.checked_mul(1 << unit)?;
-    // frame numbers have 32 bits
+    // Frame numbers have 32 bits.
     (bytes != 0 && bytes < 1 << 44).then_some(bytes)
 }
 
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn ill_formed_options_are_reasons() {
+    fn ill_formed_options_are_reported() {
         let cases = [
             ("memory=256", "memory=\"256\" is not a size such as 256M"),
             ("memory=0M", "memory=\"0M\" is not a size such as 256M"),
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_that_nobody_asked_for_are_unused() {
+    fn modules_without_a_role_are_unused() {
         let plan = Plan::new(&["ramdisk", "guest name=a", "plain", "ramdisk"]);
         assert_eq!(plan.unused, [0, 2, 3]);
         assert_eq!(Plan::new(&["k ramdisk"]).unused, [0]);

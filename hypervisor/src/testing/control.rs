@@ -1,6 +1,5 @@
-//! A control domain that asks for anything at all: `domctl`, `sysctl` and `platform_op` with
-//! arguments that are nearly right, page tables, memory and events of other domains; and a guest
-//! beside it.
+//! Plays a control domain that makes `domctl`, `sysctl` and `platform_op` calls with almost valid
+//! arguments, and acts on page tables, memory and events of other domains, together with a guest.
 
 use std::sync::Arc;
 use std::vec::Vec;
@@ -25,19 +24,19 @@ use crate::lifecycle;
 use crate::scheduler;
 use crate::vcpu_loop;
 
-/// Where in its memory for arguments the requests' buffers lie, and the state of a vCPU.
+/// Offsets of the requests' buffers and of a vCPU's state in the memory for arguments.
 const BUFFER: u64 = 1024;
 const CONTEXT: u64 = 2048;
-/// Restarts the machine, if the key for that is among those pressed.
+/// Excluded from the played commands, because one of the debug keys restarts the machine.
 const DEBUG_KEYS: u32 = sysctl::op::DEBUG_KEYS;
-/// The host's own number for one who makes domains may not grow without limit.
+/// Limit of the domains that a script creates.
 const MAX_DOMAINS: usize = 8;
 
-/// Plays a control domain and a guest as `bytes` says; in the end all domains are destroyed and
-/// every frame must come back.
+/// Plays a control domain and a guest according to `bytes`. At the end all domains are destroyed
+/// and all frames must be free.
 ///
 /// # Panics
-/// If a count is wrong or a frame is lost.
+/// If a count is wrong or a frame has leaked.
 pub fn control(bytes: &[u8], when: Recount) {
     super::start_machine();
     let free = frames::free_frames();
@@ -67,7 +66,7 @@ pub fn control(bytes: &[u8], when: Recount) {
     recount(&players);
     let [mut player, guest] = players;
     drop(guest);
-    // While its vCPU is loaded the end of the control domain is not yet the host's.
+    // While its vCPU is loaded, the end of the control domain does not end the host.
     destroy_others(&control);
     player.park();
     drop(player);
@@ -76,14 +75,14 @@ pub fn control(bytes: &[u8], when: Recount) {
     drop((pair, control));
     lifecycle::forget_all();
     recount(&[]);
-    assert_eq!(frames::free_frames(), free, "frames are lost");
+    assert_eq!(frames::free_frames(), free, "frames have leaked");
 }
 
-/// Compares the frame table with what all domains and the loaded vCPUs hold.
+/// Compares the frame table with the references of all domains and of the loaded vCPUs.
 fn recount(players: &[Player]) {
     let mut tally = Tally::default();
     domain::for_each(|domain| tally.domain(domain));
-    // A guest that has been destroyed is still known to its player.
+    // A player still has its guest after that has been destroyed.
     let is_known = |domain: &Arc<Domain>| domain::by_id(domain.id()).is_some_and(|known| Arc::ptr_eq(&known, domain));
     players.iter().filter(|player| !is_known(&player.domain)).for_each(|player| tally.domain(&player.domain));
     players.iter().filter_map(|player| player.cpu.as_ref()).for_each(|cpu| tally.context(cpu.context()));
@@ -102,13 +101,13 @@ fn others() -> Vec<Arc<Domain>> {
     others
 }
 
-/// Destroys all domains but the control domain, which runs no more.
+/// Destroys all domains except the control domain, which is paused.
 fn destroy_others(control: &Arc<Domain>) {
     scheduler::pause(control);
     lifecycle::withdraw_initial(control);
     others().iter().for_each(lifecycle::destroy);
     for round in 0.. {
-        assert!(round < 100_000, "a domain does not come to its end");
+        assert!(round < 100_000, "a domain is not destroyed");
         if others().is_empty() {
             break;
         }
@@ -132,8 +131,8 @@ impl Player {
         self.over |= !matches!(self.domain.life(), Life::Building | Life::Running);
     }
 
-    /// Puts a request at the start of the memory for arguments, and a buffer that it may name
-    /// behind.
+    /// Writes a request to the start of the memory for arguments, and a buffer that the request may
+    /// name after it.
     fn put_request<T: IntoBytes + Immutable>(&mut self, request: &T, script: &mut Script<'_>) -> u64 {
         let buffer = script.list(8, |script| self.argument(script));
         if let Some(cpu) = &mut self.cpu {
@@ -167,7 +166,7 @@ impl Player {
         bytes
     }
 
-    /// A domain that is there, most of the time.
+    /// A domain that exists, in most cases.
     fn some_domain(&self, script: &mut Script<'_>) -> DomainId {
         let others = others();
         match script.byte() {
@@ -203,7 +202,7 @@ impl Player {
         self.call(hypercall::DOMCTL, [at, 0, 0, 0, 0, 0]);
     }
 
-    /// What `createdomain` accepts, with at most one thing in it that is as the script likes.
+    /// Arguments that `createdomain` accepts, with at most one field from the script.
     fn create(&self, request: &mut Domctl, script: &mut Script<'_>) {
         let mut wanted = CreateDomain::new_zeroed();
         wanted.max_vcpus = 1 + u32::from(script.byte() % 3);
@@ -220,7 +219,7 @@ impl Player {
         request.domain = DomainId(script.pick(&[0, 0, 0, 40, 41, 0x7ff0, 0x7fef, u16::MAX]));
     }
 
-    /// The state of a vCPU, made of frames that are some domain's.
+    /// The state of a vCPU, with frames of some domain.
     fn set_context(&mut self, request: &mut Domctl, script: &mut Script<'_>) {
         let state = self.vcpu_state(script);
         if let Some(cpu) = &mut self.cpu {
@@ -267,8 +266,7 @@ impl Player {
 
     fn physdev(&mut self, script: &mut Script<'_>) {
         let command = Self::command(script, physdev::op::NAMES);
-        // The host keeps that page for as long as it runs, whatever becomes of the control domain
-        // played here.
+        // The host keeps this page permanently, even after the played control domain has ended.
         if matches!(command, physdev::op::PIRQ_EOI_GMFN_V1 | physdev::op::PIRQ_EOI_GMFN_V2) {
             return;
         }
@@ -277,7 +275,7 @@ impl Player {
         self.call(hypercall::PHYSDEV_OP, [command.into(), at, 0, 0, 0, 0]);
     }
 
-    /// Maps what is another domain's, or changes its page tables.
+    /// Maps a frame of another domain, or changes its page tables.
     fn foreign_entry(&mut self, script: &mut Script<'_>) {
         let owner = self.some_domain(script);
         if script.byte().is_multiple_of(2) {
@@ -300,7 +298,7 @@ impl Player {
         self.call(hypercall::MMU_UPDATE, [at, list.len() as u64, 0, whose, 0, 0]);
     }
 
-    /// Pins another domain's tables, as its builder does.
+    /// Pins page tables of another domain, like a domain builder.
     fn foreign_pin(&mut self, script: &mut Script<'_>) {
         const COMMANDS: [u32; 6] = [
             mmuext::PIN_L1_TABLE,
@@ -321,13 +319,13 @@ impl Player {
         self.call(hypercall::MMUEXT_OP, [at, list.len() as u64, 0, owner.0.into(), 0, 0]);
     }
 
-    /// Gives memory to another domain or takes it; what came new is for later steps.
+    /// Adds memory to another domain or removes it. New frames are used in later steps.
     fn others_memory(&mut self, script: &mut Script<'_>) {
         use abi::memory::{Reservation, op};
 
         let command = Self::command(script, &op::NAMES[..op::NAMES.len().min(20)]);
         let domain = self.some_domain(script);
-        // A new domain may own nothing before it is told how much.
+        // A new domain may not own memory until its limit is set.
         let mut request = Domctl::new_zeroed();
         (request.command, request.interface_version) = (domctl::op::MAX_MEM, domctl::interface::VERSION);
         request.domain = domain;

@@ -1,5 +1,5 @@
-//! Two guests that deal with event channels most of all: ports, the FIFO ABI's control blocks and
-//! event words, which they also write to as they like.
+//! Plays two guests that mainly use event channels: ports, and control blocks and event words of
+//! the FIFO ABI, which they also write to directly.
 
 use abi::event_channel::{Status, op, status};
 use abi::vcpu::RegisterVcpuInfo;
@@ -11,17 +11,17 @@ use super::pair::{Pair, all_is_back, destroy, free_frames, recount};
 use super::play::Recount;
 use super::player::{Player, Script};
 
-/// Pages that become control blocks and event words, unless the script has another wish.
+/// Pages for control blocks and event words, unless the script selects others.
 const CONTROL: [usize; 2] = [12, 13];
 const WORDS: [usize; 3] = [14, 15, 16];
-/// Ports that are looked at in the end.
+/// Number of ports that are checked at the end.
 const LOOKED_AT: u32 = 64;
 
-/// Plays two guests as `bytes` says. In the end the ports of both must agree on who is connected
-/// with whom (EC-1), and every frame must come back.
+/// Plays two guests according to `bytes`. At the end the connections of both must be consistent
+/// (EC-1), and all frames must be free.
 ///
 /// # Panics
-/// If they don't, a count is wrong or a frame is lost.
+/// If the connections are inconsistent, a count is wrong or a frame has leaked.
 pub fn events(bytes: &[u8], when: Recount) {
     let free = free_frames();
     let mut script = Script(bytes);
@@ -47,7 +47,7 @@ pub fn events(bytes: &[u8], when: Recount) {
     all_is_back(free);
 }
 
-/// EC-1: a port that is connected with another is what that other is connected with.
+/// EC-1: if a port is connected to a second one, then the second one is connected to the first.
 fn check_connections(players: &mut [Player]) {
     for who in 0..2 {
         for port in 1..LOOKED_AT {
@@ -61,7 +61,7 @@ fn check_connections(players: &mut [Player]) {
             let agrees = |back: &Status| {
                 (back.status, back.bound_to, back.remote_port) == (status::INTERDOMAIN, own.0.into(), port)
             };
-            assert!(back.as_ref().is_some_and(agrees), "port {port} of {own:?}: {found:?}, but there {back:?}");
+            assert!(back.as_ref().is_some_and(agrees), "port {port} of {own:?}: {found:?}, but the peer has {back:?}");
         }
     }
 }
@@ -76,7 +76,7 @@ impl Player {
         (cpu.registers().rax == 0).then(|| cpu.read(GuestVirt::new(at)).ok())?
     }
 
-    /// Makes one step that concerns event channels.
+    /// Makes one step with event channels.
     fn event_step(&mut self, choice: u8, script: &mut Script<'_>) {
         let (command, words) = match choice % 24 {
             0..=2 => (op::ALLOC_UNBOUND, [self.domain_of(script) | self.domain_of(script) << 16, 0, 0, 0]),
@@ -105,7 +105,7 @@ impl Player {
         self.call(hypercall::EVENT_CHANNEL_OP, [command.into(), at, 0, 0, 0, 0]);
     }
 
-    /// Writes to a control block, an event word, or the shared page's place for vCPUs' information.
+    /// Writes to a control block, an event word, or the vCPU information in the shared page.
     fn write_word(&mut self, script: &mut Script<'_>) {
         let page = script.pick(&[CONTROL[0], CONTROL[1], WORDS[0], WORDS[0], WORDS[0], WORDS[1]]);
         let index = script.pick(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 1023, script.0.len() as u64 % 1024]);
@@ -116,7 +116,7 @@ impl Player {
         }
     }
 
-    /// Lets a vCPU have its information elsewhere.
+    /// Registers another location of a vCPU's information.
     fn move_info(&mut self, script: &mut Script<'_>) {
         let [low, high] = self.frame_of(&[17], script);
         let mfn = u64::from(low) | u64::from(high) << 32;
@@ -141,7 +141,7 @@ impl Player {
         script.pick(&[0, 0, 0, 1, 1, 2, 31, u32::MAX])
     }
 
-    /// The frame of one of these pages, or any.
+    /// The frame of one of these pages, or any frame.
     fn frame_of(&self, pages: &[usize], script: &mut Script<'_>) -> [u32; 2] {
         let mfn = match script.byte() {
             byte @ 0..224 => self.frame_of_page(pages[usize::from(byte) % pages.len()]),

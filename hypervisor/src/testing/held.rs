@@ -1,5 +1,5 @@
-//! What domains hold of frames as values: the part of the frame table's counts that page tables, pins and lists do not
-//! explain. With it a test recounts the whole table.
+//! The references of domains to frames: the part of the frame table's counts that page tables, pins
+//! and lists do not account for. Tests use them to recount the whole table.
 
 use std::string::String;
 use std::vec::Vec;
@@ -10,7 +10,7 @@ use machine::frames::audit::{self, Held};
 
 use crate::domain::Domain;
 
-/// References and uses, by frame number.
+/// Numbers of references and uses, by frame number.
 #[derive(Default)]
 pub struct Tally {
     frames: Vec<Held>,
@@ -37,7 +37,7 @@ impl Tally {
         held.uses += 1;
     }
 
-    /// Counts what a vCPU's state holds.
+    /// Counts the references of a vCPU's state.
     pub(crate) fn context(&mut self, context: &GuestContext) {
         context.kernel_root().into_iter().chain(context.user_root()).for_each(|root| self.typed(root.mfn()));
         context.gdt().0.for_each(|mfn| self.typed(mfn));
@@ -46,8 +46,8 @@ impl Tally {
         }
     }
 
-    /// Counts what a domain holds, the states of its vCPUs at rest included; those in a pCPU are the caller's to count.
-    /// The domain's consoles and stores must have no ring.
+    /// Counts the references of a domain and its parked vCPUs. The caller counts loaded vCPUs. The
+    /// domain's consoles and stores must not have a ring.
     pub(crate) fn domain(&mut self, domain: &Domain) {
         self.typed(domain.shared_info().frame().mfn());
         domain.grants.count_held(self);
@@ -64,7 +64,7 @@ impl Tally {
         }
     }
 
-    /// Compares the frame table with this.
+    /// Compares the frame table with these counts.
     ///
     /// # Errors
     /// All differences, one line each.

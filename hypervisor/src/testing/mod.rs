@@ -1,5 +1,5 @@
-//! Guests for tests on the host: a domain with some memory and page tables of its own, whose vCPU 0 is active on the
-//! thread that made it, so that hypercalls can be made for it.
+//! Guests for tests on the host: a domain with some memory and page tables, whose vCPU 0 is loaded
+//! on the thread that created it, so that the test can make its hypercalls.
 
 mod control;
 mod events;
@@ -42,17 +42,17 @@ use crate::domain::{self, Domain, Settings};
 use crate::hypercall::table;
 use crate::memory::admission::GuestAdmission;
 
-/// How often a test that draws by chance does so: `usual`, and a few times under Miri, which takes a thousand times as
-/// long.
+/// Number of iterations of a randomised test: `usual`, or a few under Miri, which is a thousand
+/// times slower.
 #[cfg(test)]
 pub(crate) const fn rounds(usual: u32) -> u32 {
     if cfg!(miri) { usual.div_ceil(1000) } else { usual }
 }
 
-/// Present, writable, for ring 3, accessed, dirty.
+/// Flags of a page-table entry: present, writable, user, accessed, dirty.
 pub(crate) const MAPPED: u64 = 0x67;
 
-/// Makes a hypercall by its row, as the dispatcher does.
+/// Makes a hypercall through its row of the table, like the dispatcher.
 #[cfg(test)]
 pub(crate) fn hypercall<const N: usize>(caller: &mut Caller<'_>, number: u32, arguments: [u64; N]) -> CallResult {
     let mut registers = [0; 6];
@@ -60,11 +60,11 @@ pub(crate) fn hypercall<const N: usize>(caller: &mut Caller<'_>, number: u32, ar
     (table::row(number.into()).expect("a hypercall of this number").handler)(caller, &registers)
 }
 const TABLES: usize = 4;
-/// Where page 0 of the guest's memory is mapped.
+/// The address of page 0 of the guest's memory.
 const BASE: u64 = 0x40_0000;
 const SCRATCH_PAGE: usize = 0;
 
-/// A guest with its vCPU 0 active.
+/// A guest whose vCPU 0 is loaded.
 pub(crate) struct Guest {
     pub(crate) domain: Arc<Domain>,
     cpu: Option<Active>,
@@ -72,10 +72,10 @@ pub(crate) struct Guest {
     tables: [Mfn; TABLES],
 }
 
-/// Frames of the machine. A recount looks at all of them, so a fuzz target has few.
+/// Number of frames of the machine. A recount visits all of them, so fuzz targets use fewer.
 const FRAMES: u64 = if cfg!(test) { 4096 } else { 1024 };
 
-/// Brings the machine up, once for the process.
+/// Initialises the machine, once per process.
 pub fn start_machine() {
     start_machine_with(FRAMES);
 }
@@ -93,18 +93,19 @@ fn writable(frame: FrameRef) -> TypedRef<Writable> {
 }
 
 impl Guest {
-    /// A guest with `pages` pages of memory, which its only L1 table maps, writable, one behind the other.
+    /// A guest with `pages` pages of memory, which its only L1 table maps writable and
+    /// contiguously.
     pub(crate) fn new(id: u16, pages: usize) -> Self {
         Self::with(id, pages, false, 2)
     }
 
-    /// The same, with so many vCPUs; the first is the one that runs.
+    /// The same with `vcpus` vCPUs, of which the first is loaded.
     #[cfg(test)]
     pub(crate) fn with_vcpus(id: u16, pages: usize, vcpus: u32) -> Self {
         Self::with(id, pages, false, vcpus)
     }
 
-    /// The same, with control over others.
+    /// The same as a privileged domain.
     pub(crate) fn privileged(id: u16, pages: usize) -> Self {
         crate::hardware::init();
         Self::with(id, pages, true, 2)
@@ -140,7 +141,7 @@ impl Guest {
         let root = domain.frame(l4).expect("the domain's own frame");
         let mut admission = GuestAdmission::of(&domain);
         let root = TypedRef::<L4>::acquire(root, &mut admission, &mut Budget::new(100_000)).expect("valid tables");
-        let mut context = domain.vcpu(0).and_then(|vcpu| vcpu.parked().take()).expect("a vCPU at rest");
+        let mut context = domain.vcpu(0).and_then(|vcpu| vcpu.parked().take()).expect("a parked vCPU");
         drop(context.set_roots(Some(root), None));
         let cpu = context.activate().ok();
         domain::add(&domain);
@@ -152,7 +153,7 @@ impl Guest {
         self.pages[page]
     }
 
-    /// Where a page is mapped.
+    /// The virtual address of a page.
     pub(crate) fn address(&self, page: usize) -> GuestVirt {
         GuestVirt::new(BASE).offset(page as u64 * 4096)
     }
@@ -169,7 +170,7 @@ impl Guest {
         self.domain.frame(self.tables[0]).expect("the table").read_u64(self.address(page).index(1) as u16)
     }
 
-    /// The machine address and the bits of the L2 entry that leads to its pages.
+    /// The machine address and the bits of the L2 entry for its pages.
     #[cfg(test)]
     pub(crate) fn upper_entry(&self) -> (u64, u64) {
         let index = self.address(0).index(2);
@@ -177,12 +178,12 @@ impl Guest {
         (self.tables[1].address().get() + index as u64 * 8, value)
     }
 
-    /// The context of a hypercall.
+    /// The caller of a hypercall.
     pub(crate) fn caller(&mut self) -> Caller<'_> {
         self.caller_with(Budget::HYPERCALL)
     }
 
-    /// The context of a hypercall with so much budget.
+    /// The caller of a hypercall with the given budget.
     pub(crate) fn caller_with(&mut self, budget: u32) -> Caller<'_> {
         Caller {
             domain: &self.domain,
@@ -192,20 +193,20 @@ impl Guest {
         }
     }
 
-    /// Its vCPU's state at rest; there are no hypercalls of it from then on.
+    /// Unloads its vCPU and returns the parked state. It cannot make hypercalls afterwards.
     #[cfg(test)]
     pub(crate) fn park(&mut self) -> alloc::boxed::Box<machine::context::GuestContext> {
         self.cpu.take().expect("an active vCPU").deactivate()
     }
 
-    /// Puts values where hypercalls can read them; returns the address.
+    /// Writes a value to the guest's memory for the arguments of hypercalls. Returns the address.
     pub(crate) fn put<T: IntoBytes + Immutable + ?Sized>(&mut self, value: &T) -> GuestVirt {
         let address = self.address(SCRATCH_PAGE);
         self.caller().cpu.write(address, value).expect("a mapped page");
         address
     }
 
-    /// Reads what a hypercall has written.
+    /// Reads a value from the guest's memory.
     #[cfg(test)]
     pub(crate) fn read<T: FromBytes + IntoBytes>(&mut self, address: GuestVirt) -> T {
         self.caller().cpu.read(address).expect("a mapped page")

@@ -1,4 +1,4 @@
-//! The two guests that play, from their making to the return of their last frame, and the recount in between.
+//! The two played guests, from creation to the release of their last frame, and the recount.
 
 use std::string::String;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -15,9 +15,10 @@ use super::{Guest, Tally};
 use crate::domain::{self, Domain, EndReason};
 use crate::lifecycle;
 
-/// Pages of each guest.
+/// Number of pages of each guest.
 const PAGES: usize = 24;
-/// Grants that each guest has given before it runs: to itself and to the other, one for each of its first pages.
+/// The first grants of each guest, made before it runs: for itself and for the other guest, one for
+/// each of the first pages.
 pub(super) const FIRST_GRANT: u32 = 8;
 pub(super) const GRANTS: u32 = 8;
 
@@ -49,7 +50,8 @@ impl Pair {
         Self { guests }
     }
 
-    /// The player of a guest's vCPU 0, whose arguments lie in the page `scratch` and the next. The guest's vCPU leaves it.
+    /// Creates the player of a guest's vCPU 0, which is unloaded from the guest. Its arguments are
+    /// in the pages `scratch` and `scratch + 1`.
     pub(super) fn player(&mut self, guest: usize, scratch: usize) -> Player {
         let cpu = self.guests[guest].cpu.take();
         self.player_of(guest, 0, cpu, scratch)
@@ -77,13 +79,13 @@ impl Pair {
     }
 }
 
-/// A number for a domain that plays: never one that is reserved, or the keeper's, however many have played.
+/// The id of a played domain. It is never a reserved id or that of the keeper.
 const fn domain_number(turn: u16) -> u16 {
     16 + turn % (DomainId::FIRST_RESERVED.0 - 32) / 2 * 2
 }
 
 #[test]
-fn domain_numbers_go_round_without_meeting_the_keeper() {
+fn domain_ids_wrap_without_using_the_keepers() {
     for turn in (0..u16::MAX).step_by(2) {
         let number = domain_number(turn);
         assert!(number.is_multiple_of(2) && (16..DomainId::FIRST_RESERVED.0 - 1).contains(&number), "{turn}: {number}");
@@ -91,7 +93,7 @@ fn domain_numbers_go_round_without_meeting_the_keeper() {
     assert_eq!(domain_number(u16::MAX - 1), domain_number((u16::MAX - 1) % (DomainId::FIRST_RESERVED.0 - 32)));
 }
 
-/// Compares the frame table with what `players` and their domains hold.
+/// Compares the frame table with the references of `players` and their domains.
 pub(super) fn recount(domains: &[Arc<Domain>], players: &[Player]) {
     let mut tally = Tally::default();
     tally.domain(&keeper());
@@ -102,7 +104,7 @@ pub(super) fn recount(domains: &[Arc<Domain>], players: &[Player]) {
     }
 }
 
-/// Ends the domains of the players and sees that all they had comes back.
+/// Destroys the domains of the players.
 pub(super) fn destroy(pair: Pair, mut players: Vec<Player>) {
     players.iter_mut().for_each(Player::park);
     drop(players);
@@ -117,24 +119,24 @@ pub(super) fn destroy(pair: Pair, mut players: Vec<Player>) {
         }
         lifecycle::destroy_some(&mut Budget::new(500));
     }
-    assert!(domains.iter().all(gone), "a domain does not come to its end");
+    assert!(domains.iter().all(gone), "a domain is not destroyed");
     drop(pair);
 }
 
-/// Frames that are free while no guest plays.
+/// The number of free frames while no guest exists.
 pub(super) fn free_frames() -> u64 {
     super::start_machine();
     keeper();
     frames::free_frames()
 }
 
-/// Sees that as many frames are free again as were before guests played.
+/// Checks that as many frames are free as before the guests were created.
 pub(super) fn all_is_back(free: u64) {
     recount(&[], &[]);
-    assert_eq!(free_frames(), free, "frames are lost");
+    assert_eq!(free_frames(), free, "frames have leaked");
 }
 
-/// A domain that keeps the host from being done, and so from being switched off.
+/// A domain that prevents the host from being switched off after its last guest.
 fn keeper() -> Arc<Domain> {
     static KEEPER: OnceLock<Arc<Domain>> = OnceLock::new();
     Arc::clone(KEEPER.get_or_init(|| {

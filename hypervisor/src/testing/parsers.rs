@@ -1,5 +1,5 @@
-//! Bytes for what reads bytes of guests and loaders: the emulator, the rings, the arguments of modules. Nothing may
-//! panic; what else must be true is the tests' of the modules themselves.
+//! Random bytes for the parsers of input from guests and boot loaders: emulator, rings, module
+//! arguments. They must not panic. The tests of the modules check everything else.
 
 use std::cell::RefCell;
 use std::string::String;
@@ -22,16 +22,16 @@ const GUEST: u16 = 7;
 /// The pages of the two rings.
 const STORE: usize = 2;
 const CONSOLE: usize = 3;
-/// A page table.
+/// The page of a page table.
 const TABLE: usize = 7;
-/// Present, for ring 3, accessed, dirty.
+/// Flags of a page-table entry: present, user, accessed, dirty.
 const READ_ONLY: u64 = 0x65;
 
 std::thread_local! {
     static SUBJECT: RefCell<Option<Guest>> = const { RefCell::new(None) };
 }
 
-/// A guest with rings, made when first asked for and used for all inputs.
+/// Calls `act` with a guest that has rings. The guest is created once and used for all inputs.
 fn with_guest(act: impl FnOnce(&mut Guest)) {
     SUBJECT.with_borrow_mut(|subject| act(subject.get_or_insert_with(guest)));
 }
@@ -45,7 +45,7 @@ fn guest() -> Guest {
     guest
 }
 
-/// Makes the page [`TABLE`] an L1 table, mapped read-only where it was and used by nothing else.
+/// Turns the page [`TABLE`] into an L1 table, pinned but not used otherwise, and mapped read-only.
 fn make_table(guest: &mut Guest) {
     let (address, mfn) = (guest.address(TABLE), guest.mfn(TABLE));
     let pin = MmuextOp { command: mmuext::PIN_L1_TABLE, _pad: 0, argument1: mfn.get(), argument2: 0 };
@@ -55,7 +55,7 @@ fn make_table(guest: &mut Guest) {
     mmuext_op(&mut caller, list, 1, GuestVirt::new(0), DomainId::SELF).expect("an empty table");
 }
 
-/// What stands in front of the instructions.
+/// The input before the instructions.
 #[derive(FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 struct Start {
@@ -67,7 +67,7 @@ struct Start {
     entry: u16,
 }
 
-/// Emulates: registers, a fault address, then instructions.
+/// Emulates instructions. The input contains registers, a fault address and the instructions.
 pub fn emulate(bytes: &[u8]) {
     let Ok((start, code)) = Start::read_from_prefix(bytes) else { return };
     let code = code.get(..15).unwrap_or(code);
@@ -83,7 +83,7 @@ pub fn emulate(bytes: &[u8]) {
         for act in 0..3 {
             let _ = cpu.write(rip, code);
             let registers = cpu.registers_mut();
-            // Addresses that are mapped are likelier than chance has them.
+            // Mapped addresses are made more frequent.
             let near = |value: u64| pages.get((value >> 56) as usize).map_or(value, |page| page.get() + value % 4096);
             [registers.rax, registers.rcx, registers.rdx, registers.rbx] =
                 [0, 1, 2, 3].map(|at| near(start.registers[at]));
@@ -103,7 +103,7 @@ pub fn emulate(bytes: &[u8]) {
     });
 }
 
-/// Lets a guest write to its rings and say so.
+/// Writes to a guest's rings and notifies their consumers.
 pub fn rings(bytes: &[u8]) {
     with_guest(|guest| {
         let domain = guest.domain.clone();
@@ -117,17 +117,16 @@ pub fn rings(bytes: &[u8]) {
             let (data, tail) = behind.split_at_checked(length.into()).unwrap_or((behind, &[]));
             rest = tail;
             match command >> 1 & 3 {
-                // The indices: the store's lie at 2048, the console's at 3072.
+                // The indices: those of xenstore are at offset 2048, those of the console at 3072.
                 0 => {
                     let at = if store { 2048 } else { 3072 } + usize::from(offset % 8) * 4;
                     let mut index = [0; 4];
                     index.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
                     page.copy_in(at, &index);
                 }
-                // Bytes of requests, as those who keep the protocol send them.
+                // Bytes of requests, sent according to the protocol.
                 1 if store => send(&page, data),
-                // A whole request: what is asked for and in which transaction is in the second
-                // byte.
+                // A whole request. Its type and transaction are in the second byte.
                 2 if store => {
                     let header = MessageHeader {
                         kind: u32::from(offset % 32),
@@ -137,7 +136,7 @@ pub fn rings(bytes: &[u8]) {
                     };
                     send(&page, header.as_bytes());
                     send(&page, data);
-                    // The answers have been read.
+                    // Marks the replies as read.
                     let answered = page.frame().read_u64(257) >> 32;
                     page.copy_in(2056, (answered as u32).as_bytes());
                 }
@@ -152,7 +151,7 @@ pub fn rings(bytes: &[u8]) {
     });
 }
 
-/// Puts bytes on the store's ring behind those that are there.
+/// Appends bytes to the xenstore ring.
 fn send(page: &TypedRef<Writable>, bytes: &[u8]) {
     let producer = page.frame().read_u64(256) >> 32;
     for (at, byte) in (producer..).zip(bytes) {
@@ -162,19 +161,20 @@ fn send(page: &TypedRef<Writable>, bytes: &[u8]) {
     page.copy_in(2052, next.as_bytes());
 }
 
-/// Reads the arguments of modules.
+/// Parses the arguments of modules.
 pub fn plan(modules: &[&str]) {
     start::plan_of(modules);
 }
 
-/// Frames of a machine on which kernels are unpacked, and of the domain that is built.
+/// Numbers of frames of a machine that decompresses kernels, and of the domain that is built.
 const BUILDER_FRAMES: u64 = 32 * 1024;
 const DOMAIN_FRAMES: u32 = 1024;
 
-/// Builds a domain from a boot module. Whatever comes of it, all frames are free again afterwards.
+/// Builds a domain from a boot module. All frames must be free again afterwards, also after an
+/// error.
 ///
 /// # Panics
-/// If frames are lost.
+/// If a frame has leaked.
 pub fn build(module: &[u8]) {
     start_machine_with(BUILDER_FRAMES);
     let free = frames::free_frames();
@@ -192,5 +192,5 @@ pub fn build(module: &[u8]) {
         let _ = builder::build(&domain, &image, Some(&module[..module.len().min(5000)]), "console=hvc0");
         lifecycle::destroy_initial(&domain);
     }
-    assert_eq!(frames::free_frames(), free, "frames are lost");
+    assert_eq!(frames::free_frames(), free, "frames have leaked");
 }

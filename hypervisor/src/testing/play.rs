@@ -1,5 +1,5 @@
-//! Plays guests that make hypercalls as a string of bytes says: the same for property tests, where the bytes are random,
-//! and for fuzzing, where they evolve.
+//! Plays guests that make hypercalls according to a string of bytes. Property tests use random
+//! bytes, fuzz targets use evolved ones.
 
 use abi::arch_x86_64::VcpuGuestContext;
 use abi::grant_table::{CopyPointer, GrantCopy, MapGrantRef, SetupTable, Transfer, UnmapGrantRef, map_flags};
@@ -116,7 +116,7 @@ impl Player {
             self.put(&reservation(at, given.len(), order))
         };
         self.call(hypercall::MEMORY_OP, [command.into(), argument, 0, 0, 0, 0]);
-        // What came new is for later steps.
+        // New frames are used in later steps.
         for index in 0..given.len() as u64 {
             let Some(cpu) = &mut self.cpu else { return };
             let offset = if command == op::EXCHANGE { 256 } else { 0 };
@@ -242,7 +242,7 @@ impl Player {
         self.call(hypercall::VCPU_OP, [command.into(), vcpu, argument, 0, 0, 0]);
     }
 
-    /// Writes to a page as guests do; a fill for a future page table, most of all.
+    /// Writes to a page directly, in most cases the contents of a future page table.
     fn poke(&mut self, script: &mut Script<'_>) {
         let page = Self::any_page(script);
         for _ in 0..=script.byte() % 4 {
@@ -287,7 +287,7 @@ impl Player {
         self.call(number, arguments);
     }
 
-    /// Plays until the script ends, or the player.
+    /// Plays until the script or the player ends.
     pub(super) fn play(&mut self, script: &mut Script<'_>) {
         while !script.0.is_empty() && !self.over {
             self.step(script);
@@ -295,20 +295,20 @@ impl Player {
     }
 }
 
-/// When the frame table is recounted while guests play. It always is at the end.
+/// When the frame table is recounted. It is always recounted at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Recount {
-    /// After each step: slow, and names the step that went wrong.
+    /// After each step. This is slow, but reports the step that caused an error.
     EachStep,
-    /// When the script has ended.
+    /// Only at the end of the script.
     AtEnd,
 }
 
-/// Plays two guests as `bytes` says, and checks the frame table and that every frame comes back
-/// when both are gone.
+/// Plays two guests according to `bytes`, then checks the frame table, and that all frames are free
+/// once both guests are gone.
 ///
 /// # Panics
-/// If a count is wrong or a frame is lost.
+/// If a count is wrong or a frame has leaked.
 pub fn play(bytes: &[u8], when: Recount) {
     let free = free_frames();
     let mut script = Script(bytes);

@@ -1,5 +1,5 @@
-//! Hypercalls with random arguments: whatever guests do, the frame table's counts stay those of what exists, and what a
-//! domain had comes back when it is gone.
+//! Hypercalls with random arguments: the counts of the frame table must stay exact, and all frames
+//! of a domain must be free once it is gone.
 
 use std::vec::Vec;
 
@@ -15,14 +15,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn counts_are_right_after_every_hypercall_and_every_frame_comes_back(
+    fn random_hypercalls_keep_counts_exact_and_leak_no_frames(
         bytes in prop::collection::vec(any::<u8>(), 0..1200),
     ) {
         play(&bytes, Recount::EachStep);
     }
 }
 
-/// A long string of bytes that look random, from a seed.
+/// A long pseudo-random string of bytes, from a seed.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..length)
@@ -36,12 +36,12 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn vcpus_that_do_nothing_lose_nothing() {
+fn empty_scripts_leak_no_frames() {
     race([&[]; 3]);
 }
 
 #[test]
-fn vcpus_race_on_the_same_tables_and_nothing_is_lost() {
+fn vcpus_that_race_on_the_same_tables_leak_no_frames() {
     for round in 0..ROUNDS {
         let scripts = [1, 2, 3].map(|number| noise(round * 3 + number, 6000));
         race(scripts.each_ref().map(Vec::as_slice));

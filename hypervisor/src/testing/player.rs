@@ -1,5 +1,5 @@
-//! A vCPU that plays: it makes hypercalls as a script says. Arguments lean towards what gets far:
-//! frames that exist, tables, flags that make sense.
+//! A player: a vCPU that makes hypercalls according to a script. The arguments are biased towards
+//! those that get far: existing frames, page tables, valid flags.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use crate::domain::{Domain, EndReason, Vcpu};
 use crate::hypercall::{dispatch, fast_path};
 use crate::lifecycle;
 
-/// How often a call that is to be continued is repeated before the player goes on with something
-/// else.
+/// Number of restarts of a hypercall before the player goes to its next step.
 const REPEATS: usize = 200;
 
-/// Hypercalls that players have made since the process began. One that is continued counts once.
+/// Number of hypercalls of all players since the process started. Restarts are not counted.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// How many hypercalls players have made since the process began.
+/// Returns the number of hypercalls of all players since the process started. Restarts are not
+/// counted.
 pub fn calls() -> u64 {
     CALLS.load(Ordering::Relaxed)
 }
 
-/// What is played, byte by byte; zeros when it is used up.
+/// A script, read byte by byte. It returns zeros after its end.
 pub(super) struct Script<'a>(pub(super) &'a [u8]);
 
 impl Script<'_> {
@@ -46,23 +46,23 @@ impl Script<'_> {
         from[usize::from(self.byte()) % from.len()]
     }
 
-    /// A list of up to `most`.
+    /// A list of at most `most` elements.
     pub(super) fn list<T>(&mut self, most: u8, mut element: impl FnMut(&mut Self) -> T) -> Vec<T> {
         (0..=self.byte() % most).map(|_| element(self)).collect()
     }
 }
 
-/// A vCPU that plays.
+/// A vCPU that is played.
 pub(super) struct Player {
     pub(super) domain: Arc<Domain>,
     pub(super) vcpu: Arc<Vcpu>,
     pub(super) cpu: Option<Active>,
-    /// It has ended, or has lost the memory for its arguments.
+    /// The vCPU has ended, or the memory for its arguments is not mapped any more.
     pub(super) over: bool,
-    /// Where arguments are put: two pages.
+    /// The address of two pages for arguments.
     pub(super) scratch: u64,
-    /// Frames that it likes to name: the own tables first, then pages, then what it should not
-    /// have.
+    /// Frames that it names preferably: first its page tables, then its pages, then frames that it
+    /// may not use.
     pub(super) frames: Vec<Mfn>,
     pub(super) domains: [DomainId; 4],
 }
@@ -72,13 +72,13 @@ impl Player {
         BASE + page as u64 * 4096
     }
 
-    /// Where a page is mapped, or nothing yet; seldom where arguments are put.
+    /// The address of a page, mapped or not; rarely that of the arguments.
     pub(super) fn any_page(script: &mut Script<'_>) -> u64 {
         let number = script.byte();
         Self::page(if number == 255 { 0 } else { 4 + usize::from(number) % 32 })
     }
 
-    /// Makes a hypercall, to its end if it has one.
+    /// Makes a hypercall, with its restarts.
     pub(super) fn call(&mut self, number: u32, arguments: [u64; 6]) {
         let Some(cpu) = &mut self.cpu else { return };
         CALLS.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Player {
                 return;
             }
             let (result, allocated) = most_allocated(|| dispatch(cpu, &self.domain, &self.vcpu));
-            // The control domain makes domains.
+            // The control domain creates domains, which is not limited here.
             let is_bounded = allocated <= heap::UNASKED || self.domain.is_privileged();
             assert!(is_bounded, "hypercall {number} {arguments:x?} has allocated {allocated} bytes");
             if let Err(why) = result {
@@ -106,7 +106,7 @@ impl Player {
         }
     }
 
-    /// Puts a value where hypercalls can read it, if anything is mapped there.
+    /// Writes a value to the memory for arguments, if that is mapped.
     pub(super) fn put<T: IntoBytes + Immutable + ?Sized>(&mut self, value: &T) -> u64 {
         if let Some(cpu) = &mut self.cpu {
             self.over |= cpu.write(GuestVirt::new(self.scratch), value).is_err();
@@ -118,7 +118,7 @@ impl Player {
         script.pick(&self.frames)
     }
 
-    /// The frame of one of the guest's first pages: behind the tables.
+    /// The frame of one of the guest's first pages; in `frames` they follow the tables.
     pub(super) fn frame_of_page(&self, page: usize) -> Mfn {
         self.frames[super::TABLES + page]
     }
@@ -140,17 +140,17 @@ impl Player {
         }
     }
 
-    /// A further reference to the root table that it uses.
+    /// Another reference to its root table.
     pub(super) fn root(&self) -> Option<TypedRef<L4>> {
         self.cpu.as_ref().and_then(|cpu| cpu.context().kernel_root()).map(TypedRef::again)
     }
 
-    /// Loads the vCPU into the pCPU that this thread is.
+    /// Loads the vCPU into the pCPU of this thread.
     pub(super) fn activate(&mut self) {
         self.cpu = self.vcpu.parked().take().and_then(|context| context.activate().ok());
     }
 
-    /// Takes the vCPU off its pCPU for good.
+    /// Unloads the vCPU permanently.
     pub(super) fn park(&mut self) {
         if let Some(cpu) = self.cpu.take() {
             *self.vcpu.parked() = Some(cpu.deactivate());

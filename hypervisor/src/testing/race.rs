@@ -1,5 +1,5 @@
-//! Three vCPUs that play at the same time on threads of their own: two of one guest, on the same
-//! tables, and one of another guest.
+//! Plays three vCPUs concurrently, each on a thread: two of one guest, which share page tables, and
+//! one of another guest.
 
 use std::thread;
 
@@ -8,11 +8,10 @@ use machine::frames::Budget;
 use super::pair::{Pair, all_is_back, destroy, free_frames, recount};
 use super::player::{Player, Script};
 
-/// Plays the scripts, one for each vCPU, then checks the frame table and that every frame comes
-/// back.
+/// Plays the scripts, one per vCPU, then checks the frame table, and that all frames are free.
 ///
 /// # Panics
-/// If a count is wrong or a frame is lost.
+/// If a count is wrong or a frame has leaked.
 pub fn race(scripts: [&[u8]; 3]) {
     let free = free_frames();
     let mut pair = Pair::new();

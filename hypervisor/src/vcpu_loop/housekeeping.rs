@@ -1,11 +1,11 @@
-//! What has come in on a pCPU besides its guest's exits: timers, kicks, device interrupts, input.
+//! Housekeeping of a pCPU: timers, kicks, device interrupts, console input.
 
 use machine::cpu::{self, Pending};
 
 use crate::latency::{self, Phase};
 use crate::{console, debug_keys, event_channel, hardware, lifecycle, scheduler, timers};
 
-/// Takes what has come in on this pCPU since the last call.
+/// Handles the events that are pending on this pCPU.
 #[inline]
 pub(crate) fn poll() {
     let pending = cpu::take_pending();

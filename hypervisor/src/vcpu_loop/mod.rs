@@ -1,7 +1,8 @@
-//! The loop of every pCPU: serve what has come in, choose a vCPU, run it, put it back, or halt.
+//! The main loop of each pCPU: handle pending events, choose a vCPU, run it and put it back, or
+//! halt.
 //!
-//! This is the top of the hypervisor at run time. The scheduler below decides who runs; here that
-//! decision meets what the pCPU has to do besides: interrupts, consoles, the teardown of domains.
+//! This is the top layer at run time. It combines the scheduler's decisions with the other work of
+//! a pCPU: interrupts, consoles, teardown of domains.
 
 mod housekeeping;
 mod vcpu;
@@ -20,7 +21,7 @@ use crate::{console, scheduler};
 
 pub(crate) use housekeeping::poll;
 
-/// Runs vCPUs on this pCPU for ever.
+/// Runs vCPUs on this pCPU forever.
 pub(crate) fn run_cpu() -> ! {
     latency::start(time::now());
     loop {
@@ -32,11 +33,11 @@ pub(crate) fn run_cpu() -> ! {
     }
 }
 
-/// Serves what has come in, and chooses the vCPU to run; without one, halts until something comes
-/// in.
+/// Handles pending events and chooses the vCPU to run. If there is none, halts until an interrupt
+/// arrives and returns `None`.
 fn next(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
-    // This may go round without a guest or a halt, and others may wait for this pCPU's flush
-    // meanwhile.
+    // The loop may repeat without running a guest or halting, and other pCPUs may be waiting for
+    // this one to flush its TLB.
     latency::window();
     poll();
     let mut work = lifecycle::destruction_due();
@@ -49,7 +50,7 @@ fn next(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     latency::note(Phase::Switch);
     let chosen = scheduler::take_next(cpu, work);
     if chosen.is_none() {
-        // Work that another pCPU leaves from now on is done by that pCPU.
+        // A pCPU that queues teardown work after this check does that work itself.
         if !work {
             halt(cpu);
         }
@@ -58,8 +59,9 @@ fn next(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     chosen
 }
 
-/// Halts until an interrupt comes. The caller polls next, so it does not halt if something was
-/// logged since the last poll: the screen would not show it before the interrupt.
+/// Halts until an interrupt arrives. The caller polls next. If something has been logged since the
+/// last poll, this returns at once, because the screen would otherwise not show it before the next
+/// interrupt.
 fn halt(cpu: CpuId) {
     if !console::has_news() {
         scheduler::halt(cpu);
@@ -69,8 +71,8 @@ fn halt(cpu: CpuId) {
 /// Runs one vCPU with its state loaded into this pCPU.
 fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.start_periodic(vcpu);
-    // SC-3: it was parked when it was chosen. Code that changes its state at rest meanwhile holds
-    // the lock.
+    // SC-3: the vCPU was parked when it was chosen. Code that changes its parked state concurrently
+    // holds the lock.
     let context = vcpu.parked().take();
     if let Some(context) = context {
         cpu::note_running(Some((domain.id().0, vcpu.id().get())));
@@ -81,17 +83,17 @@ fn run(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>) {
     vcpu.time.stop_periodic_ticks();
 }
 
-/// Whether this pCPU has something to do besides running vCPUs.
+/// Whether this pCPU has work other than running vCPUs.
 fn has_other_work() -> bool {
     frames::left_tables() || lifecycle::destruction_due()
 }
 
-/// Whether the vCPU, which this pCPU runs and which has to stop, may stay loaded while it waits.
+/// Whether the running vCPU, which has to stop, may stay loaded while it waits.
 fn may_idle_lazily(vcpu: &Vcpu, domain: &Domain) -> bool {
     scheduler::may_idle_lazily(vcpu, domain) && !has_other_work()
 }
 
-/// Halts this pCPU, with the vCPU loaded, until the vCPU may run or has to leave.
+/// Halts this pCPU with the vCPU loaded, until the vCPU may run again or has to be unloaded.
 fn idle_lazily(vcpu: &Arc<Vcpu>, domain: &Domain) {
     vcpu.time.stop_periodic_ticks();
     let wait = |cpu| {
@@ -104,7 +106,7 @@ fn idle_lazily(vcpu: &Arc<Vcpu>, domain: &Domain) {
     }
 }
 
-/// Gives the pCPU to one vCPU, which gives it up at once.
+/// Schedules one vCPU, which gives up the pCPU at once.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn turn(cpu: CpuId) {
     if let Some((vcpu, domain)) = scheduler::take_next(cpu, false) {

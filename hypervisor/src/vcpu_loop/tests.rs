@@ -1,4 +1,4 @@
-//! The scheduler on the hosted machine: threads as pCPUs, closures as guests.
+//! The scheduler on the hosted back end, with threads as pCPUs and closures as guests.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -25,7 +25,7 @@ use crate::scheduler::{
 };
 use crate::testing::{rounds, start_machine};
 
-/// A domain whose vCPUs are up; nothing runs them but the closures here.
+/// A domain whose vCPUs are up. Only the closures of the tests run them.
 fn domain(id: u16, vcpus: u32, weight: u16, cap: u16) -> Arc<Domain> {
     start_machine();
     let settings = Settings { name: String::from("scheduled"), privileged: false, vcpus, max_frames: 16, weight, cap };
@@ -43,7 +43,7 @@ fn only(cpu: CpuId) -> CpuSet {
     set
 }
 
-/// Lets `guest` run one vCPU until it has to stop, or halts until something comes in.
+/// Runs `guest` as one vCPU until it has to stop, or halts until an event arrives.
 fn step(cpu: CpuId, guest: impl FnOnce(&Arc<Vcpu>, &Arc<Domain>)) {
     if let Some((vcpu, domain)) = next(cpu) {
         guest(&vcpu, &domain);
@@ -62,7 +62,8 @@ fn spin(vcpu: &Arc<Vcpu>) {
     }
 }
 
-/// A guest's wait for an event, as a loop of `run_vcpu` has it: `false` if it had to leave its pCPU.
+/// A guest's wait for an event, like in `run_vcpu`. Returns `false` if the vCPU had to leave its
+/// pCPU.
 fn wait(vcpu: &Arc<Vcpu>) -> bool {
     let domain = vcpu.domain().expect("its domain runs it");
     block(vcpu);
@@ -75,7 +76,7 @@ fn wait(vcpu: &Arc<Vcpu>) -> bool {
     true
 }
 
-/// Threads that are pCPUs until the value is dropped.
+/// Threads that act as pCPUs until the value is dropped.
 struct Cpus {
     stop: Arc<AtomicBool>,
     threads: Vec<(CpuId, thread::JoinHandle<()>)>,
@@ -109,7 +110,7 @@ impl Cpus {
         })
     }
 
-    /// Stops them; the domains' vCPUs must be paused.
+    /// Stops the threads. The vCPUs of all domains must be paused.
     fn stop(self) {
         self.stop.store(true, Ordering::SeqCst);
         for (cpu, thread) in self.threads {
@@ -117,7 +118,7 @@ impl Cpus {
                 cpu::kick(cpu);
                 thread::sleep(Duration::from_millis(1));
             }
-            thread.join().expect("a pCPU fails no test");
+            thread.join().expect("the thread of a pCPU did not panic");
         }
     }
 }
@@ -145,7 +146,7 @@ fn stop(domains: &[Arc<Domain>], cpus: Cpus) {
 fn no_wake_up_is_lost() {
     let seen = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&seen);
-    // The guest takes its event and waits for the next.
+    // The guest takes its event and waits for the next one.
     let cpus = Cpus::start(1, move |vcpu| {
         if vcpu.info().upcall_pending().swap(0, Ordering::SeqCst) != 0 {
             count.fetch_add(1, Ordering::SeqCst);
@@ -191,16 +192,16 @@ fn no_wake_up_is_lost_in_lazy_idle() {
             core::hint::spin_loop();
         }
     }
-    assert_eq!(LEFT.load(Ordering::SeqCst), 0, "nobody else wanted the pCPU");
+    assert_eq!(LEFT.load(Ordering::SeqCst), 0, "no other vCPU was runnable");
     let busy = vcpu.scheduling.run_time();
     thread::sleep(Duration::from_millis(200));
-    assert!(vcpu.scheduling.run_time() < busy + 100_000_000, "its wait counts as running");
+    assert!(vcpu.scheduling.run_time() < busy + 100_000_000, "waiting does not count as run time");
     stop(&[domain], cpus);
-    assert_eq!(LEFT.load(Ordering::SeqCst), 1, "a pause makes it leave");
+    assert_eq!(LEFT.load(Ordering::SeqCst), 1, "a pause unloads it");
 }
 
 #[test]
-fn a_lazy_idle_vcpu_makes_room() {
+fn a_lazy_idle_vcpu_leaves_for_a_waiting_one() {
     static TURNS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     let cpus = Cpus::start(1, move |vcpu| {
         let number = vcpu.domain().map_or(0, |domain| usize::from(domain.id().0) - 1);
@@ -232,7 +233,7 @@ fn a_cap_holds_in_lazy_idle() {
     let domain = domain(1, 1, 256, 10);
     start_on(&domain, only(cpu::current()));
     let vcpu = domain.vcpu(0).expect("a vCPU");
-    // It works for a millisecond, and is woken at once when it waits.
+    // It works for a millisecond and waits; it is woken at once.
     simulate(5_000_000_000, |vcpu| {
         loop {
             poll();
@@ -248,7 +249,7 @@ fn a_cap_holds_in_lazy_idle() {
 }
 
 #[test]
-fn a_poll_ends_with_its_port_and_not_with_another() {
+fn a_poll_ends_for_its_own_ports_only() {
     let domain = domain(1, 1, 256, 0);
     let vcpu = domain.vcpu(0).expect("a vCPU");
     start_polling(vcpu, &domain, &[5]);
@@ -261,13 +262,13 @@ fn a_poll_ends_with_its_port_and_not_with_another() {
     wake_pollers(&domain, 6);
     assert!(!vcpu.scheduling.is_blocked());
     assert_eq!(domain.scheduling.pollers.load(Ordering::SeqCst), 0);
-    // An event that can be delivered ends it before it begins.
+    // A deliverable event ends the poll before it begins.
     vcpu.info().raise_upcall();
     start_polling(vcpu, &domain, &[7]);
     assert!(!vcpu.scheduling.is_blocked());
 }
 
-/// How long each domain's vCPUs have run, in microseconds.
+/// The run time of each domain's vCPUs, in microseconds.
 fn run_times(domains: &[Arc<Domain>]) -> Vec<u64> {
     let time = |domain: &Arc<Domain>| domain.vcpus().iter().map(|vcpu| vcpu.scheduling.run_time() / 1000).sum();
     domains.iter().map(time).collect()
@@ -283,12 +284,13 @@ fn three_busy_vcpus_share_two_cpus() {
     stop(&domains, cpus);
     let fair = times.iter().sum::<u64>() / 3;
     assert!(fair > 1_000_000, "two pCPUs for three seconds gave {times:?}");
-    // Without balancing, one would have half as much again; the host's own scheduling blurs the rest.
+    // Without balancing, one vCPU would get 50 % more. The scheduling of the host makes the rest
+    // inexact.
     assert!(times.iter().all(|time| time.abs_diff(fair) < fair * 9 / 20), "{times:?}");
 }
 
-/// Runs this thread as a pCPU until its clock has moved on by `time`, which only `guest` does: the
-/// clock is stopped.
+/// Runs this thread as a pCPU until its clock has advanced by `time`. The clock is stopped, so only
+/// `guest` advances it.
 fn simulate(time: u64, guest: impl Fn(&Arc<Vcpu>)) {
     clock::stop();
     let end = now() + time;
@@ -297,7 +299,7 @@ fn simulate(time: u64, guest: impl Fn(&Arc<Vcpu>)) {
     }
 }
 
-/// A guest that never waits, in simulated time; `each` is called every tenth of a millisecond.
+/// A guest that never waits, in simulated time. `each` is called every 100 µs.
 fn work(vcpu: &Arc<Vcpu>, mut each: impl FnMut()) {
     loop {
         poll();
@@ -310,8 +312,9 @@ fn work(vcpu: &Arc<Vcpu>, mut each: impl FnMut()) {
 }
 
 #[test]
-fn weight_counts_by_domain_and_cap_by_time() {
-    // Twice the weight, but shared by two vCPUs; a third domain is held at a tenth of the pCPU.
+fn weight_and_cap_apply_per_domain() {
+    // The first domain has twice the weight, shared by two vCPUs. The third is capped at a tenth of
+    // the pCPU.
     let domains = [domain(1, 2, 512, 0), domain(2, 1, 256, 0), domain(3, 1, 256, 10)];
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
     simulate(20_000_000_000, |vcpu| work(vcpu, || ()));
@@ -322,7 +325,7 @@ fn weight_counts_by_domain_and_cap_by_time() {
     assert!((180..=220).contains(&ratio), "two to one, got {times:?}");
 }
 
-/// How long `sleeper` waits for the pCPU each time that it is woken, having slept for `pause`, beside
+/// The waiting times of `sleeper` each time that it is woken after sleeping for `pause`, beside
 /// other vCPUs that never wait; sorted.
 fn waits_of(sleeper: &Arc<Vcpu>, pause: u64) -> Vec<u64> {
     let (next, sent) = (Cell::new(now() + 50_000_000), Cell::new(0));
@@ -355,7 +358,7 @@ fn a_sleeper_wakes_soon_beside_busy_vcpus() {
     let domains: Vec<_> = [1, 2, 3, 9].map(|id| domain(id, 1, 256, 0)).into();
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
     let waits = waits_of(domains[3].vcpu(0).expect("a vCPU"), 23_000_000);
-    // The last few may have been hit by whatever else the host does.
+    // The longest waits may be caused by other load of the host.
     assert!(waits[waits.len() * 9 / 10] < 1_000_000, "{waits:?}");
 }
 
@@ -363,14 +366,14 @@ fn a_sleeper_wakes_soon_beside_busy_vcpus() {
 fn a_sleeper_wakes_soon_beside_a_busy_vcpu_of_its_own_domain() {
     let domain = domain(1, 2, 256, 0);
     start_on(&domain, only(cpu::current()));
-    // The slice of the busy one is not over.
+    // The slice of the busy vCPU has not expired.
     let waits = waits_of(domain.vcpu(1).expect("a vCPU"), 2_300_000);
     assert!(waits[waits.len() * 9 / 10] < 1_000_000, "{waits:?}");
 }
 
-/// One vCPU that never waits beside a domain of eight that take turns: each runs for `turn` and
-/// wakes the next before it sleeps; after a round all of them sleep for `rest`. The simulated time
-/// that each domain ran, and the longest that the first vCPU waited.
+/// Runs one vCPU that never waits beside a domain of eight vCPUs that take turns: each runs for
+/// `turn` and wakes the next one before it sleeps. After a round all of them sleep for `rest`.
+/// Returns the simulated run time of each domain, and the longest wait of the first vCPU.
 fn beside_a_relay(turn: u64, rest: u64, weight: u16) -> ([u64; 2], u64) {
     const STEP: u64 = 100_000;
     let domains = [domain(1, 1, 256, 0), domain(2, 8, weight, 0)];
@@ -417,7 +420,7 @@ fn beside_a_relay(turn: u64, rest: u64, weight: u16) -> ([u64; 2], u64) {
 }
 
 #[test]
-fn vcpus_that_wake_each_other_get_no_more_than_one_that_is_busy() {
+fn vcpus_that_wake_each_other_get_no_more_than_a_busy_one() {
     for turn in [500_000, 2_000_000, 4_900_000, 9_000_000] {
         for rest in [0, 50_000_000] {
             let (times, wait) = beside_a_relay(turn, rest, 256);
@@ -430,7 +433,7 @@ fn vcpus_that_wake_each_other_get_no_more_than_one_that_is_busy() {
 }
 
 #[test]
-fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
+fn a_running_vcpu_keeps_its_pcpu_for_the_rate_limit() {
     let domains: Vec<_> = [1, 2, 9].map(|id| domain(id, 1, 256, 0)).into();
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
     let sleeper = domains[2].vcpu(0).expect("a vCPU");
@@ -452,11 +455,11 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
         });
         let mut runs = runs.into_inner();
         runs.sort_unstable();
-        // The few shortest may have been hit by whatever else the host does.
+        // The shortest runs may be caused by other load of the host.
         runs[runs.len() / 10]
     };
     let free = short();
-    assert!(free < 2_500_000, "a vCPU that wakes takes the pCPU at once, not after {free} ns");
+    assert!(free < 2_500_000, "a waking vCPU preempts only after {free} ns");
     set_rate_limit(4_000);
     let held = short();
     set_rate_limit(0);
@@ -464,7 +467,7 @@ fn who_runs_keeps_its_pcpu_for_as_long_as_the_rate_limit_says() {
 }
 
 #[test]
-fn a_vcpu_wakes_where_it_likes_best() {
+fn a_vcpu_wakes_on_its_soft_affinity() {
     static RAN_ON: AtomicU64 = AtomicU64::new(0);
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let cpus = Cpus::start(2, |vcpu| {
@@ -493,7 +496,7 @@ fn a_vcpu_wakes_where_it_likes_best() {
         }
         there += u64::from(RAN_ON.load(Ordering::SeqCst) == cpu.index() as u64);
     }
-    // Now and then the other one looks around by itself just then, and takes it.
+    // Occasionally the other pCPU looks for work at that moment and takes the vCPU.
     assert!(there > 75, "{there} of 100");
     stop(&[domain], cpus);
 }
@@ -511,7 +514,7 @@ fn settings_are_checked_and_take_effect() {
         set_affinity(vcpu, only(*cpu)).expect("a pCPU that runs");
         let patience = Instant::now();
         while running_on(vcpu) != Some(*cpu) {
-            assert!(patience.elapsed() < Duration::from_secs(20), "it does not move to {cpu:?}");
+            assert!(patience.elapsed() < Duration::from_secs(20), "the vCPU does not move to {cpu:?}");
             thread::yield_now();
         }
     }
@@ -530,7 +533,7 @@ impl Random {
 }
 
 #[test]
-fn whatever_happens_a_vcpu_runs_on_one_cpu_and_none_is_lost() {
+fn random_operations_never_run_a_vcpu_twice_or_lose_it() {
     static INSIDE: [AtomicBool; 8] = [const { AtomicBool::new(false) }; 8];
     static TURNS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
     let number = |vcpu: &Vcpu| vcpu.id().get() as usize;
@@ -596,7 +599,7 @@ fn whatever_happens_a_vcpu_runs_on_one_cpu_and_none_is_lost() {
     stop(&[domain], cpus);
 }
 
-/// A guest that is busy for a while.
+/// A guest that is busy for some rounds.
 fn spin_until(vcpu: &Arc<Vcpu>, rounds: u64) {
     for _ in 0..rounds * 16 {
         poll();
@@ -607,16 +610,16 @@ fn spin_until(vcpu: &Arc<Vcpu>, rounds: u64) {
     }
 }
 
-/// The initial domain has ended, one pCPU destroys it and waits for a flush of another, which looks
-/// for work meanwhile: without an interrupt window in its loop both wait for ever, and the host
-/// does not power off.
+/// The initial domain has ended. One pCPU destroys it and waits until another one has flushed its
+/// TLB, while that one looks for work. Without an interrupt window in its loop, both wait forever
+/// and the host does not power off.
 #[test]
-fn a_pcpu_that_finds_nothing_to_run_serves_flushes() {
+fn a_pcpu_without_a_runnable_vcpu_handles_flushes() {
     start_machine();
     let settings =
         Settings { name: String::from("initial"), privileged: true, vcpus: 1, max_frames: 16, weight: 256, cap: 0 };
     let domain = Domain::new(DomainId(0), settings).expect("memory for a domain");
-    // It does not come to rest, so its destruction stays due and does not advance.
+    // It is never parked, so its destruction stays due and makes no progress.
     let context = domain.vcpus()[0].parked().take();
     lifecycle::end(&domain, EndReason::Poweroff);
     let stop = Arc::new(AtomicBool::new(false));
@@ -639,14 +642,14 @@ fn a_pcpu_that_finds_nothing_to_run_serves_flushes() {
         (0..100).for_each(|_| machine::tlb::flush_cpus(only(target)));
         done.send(()).expect("the test waits");
     });
-    flushed.recv_timeout(Duration::from_secs(60)).expect("a pCPU that looks for work serves no flush");
+    flushed.recv_timeout(Duration::from_secs(60)).expect("a pCPU that looks for work handles the flush");
     stop.store(true, Ordering::SeqCst);
-    other.join().expect("the other pCPU fails no test");
+    other.join().expect("the thread of the other pCPU did not panic");
     drop(context);
 }
 
 #[test]
-fn a_pcpu_that_has_just_logged_something_sees_to_the_screen_before_it_halts() {
+fn a_pcpu_polls_after_logging_before_it_halts() {
     start_machine();
     let (done, awake) = sync::mpsc::channel();
     thread::spawn(move || {
@@ -657,6 +660,6 @@ fn a_pcpu_that_has_just_logged_something_sees_to_the_screen_before_it_halts() {
         poll();
         done.send(crate::console::has_news()).expect("the test waits");
     });
-    let is_left = awake.recv_timeout(Duration::from_secs(10)).expect("it halts, and nobody interrupts it");
+    let is_left = awake.recv_timeout(Duration::from_secs(10)).expect("it polls before it halts");
     assert!(!is_left);
 }

@@ -1,4 +1,4 @@
-//! A vCPU's time on a pCPU: enter the guest, act on why it came back, until the scheduler wants the pCPU.
+//! The vCPU loop: enters the guest and handles its exits until the scheduler needs the pCPU.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -14,8 +14,8 @@ use crate::trap::upcall_storm::{UpcallStorm, Verdict};
 use crate::{hypercall, scheduler, time, timers, trap};
 use abi::xen::{hypercall as numbers, vm_assist};
 
-/// Runs the vCPU until it has to give the pCPU up; takes and returns its state at rest.
-// As part of the scheduler's loop, its one caller, it saves 4 % of an empty hypercall.
+/// Runs the vCPU until it has to leave the pCPU. Takes and returns its parked state.
+// Inlining it into its only caller saves 4 % of an empty hypercall.
 #[inline]
 pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<GuestContext>) -> Box<GuestContext> {
     let mut cpu = match context.activate() {
@@ -30,7 +30,7 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
     let meter = latency::own();
     let mut storm = UpcallStorm::default();
     let mut returned = false;
-    // What this pCPU has queued until now was others' doing.
+    // Tables that this pCPU has queued before are not this vCPU's.
     frames::note_torn_down();
     let mut left_tables = vcpu.left_tables.swap(false, Ordering::Relaxed);
     loop {
@@ -53,12 +53,12 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
             break;
         }
         if left_tables {
-            // Interrupts end the slice, and others may wait for this pCPU's flush.
+            // An interrupt ends the slice, and other pCPUs may wait for this one to flush its TLB.
             latency::window();
             continue;
         }
         let mut step = deliver(&mut cpu, domain, vcpu, &mut storm, returned);
-        // Not `and_then`: as a closure, this loop may become a function of its own.
+        // No `and_then`: with a closure, this loop may become a separate function.
         if step.is_ok() {
             meter.end();
             let exit = loop {
@@ -86,15 +86,15 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
     cpu.deactivate()
 }
 
-/// Does a piece of the teardown that the vCPU has to wait for (TD-2); `true` when there is nothing
-/// left.
+/// Does part of the teardown that the vCPU has to wait for (TD-2). Returns `true` if it is
+/// complete.
 fn tear_down(domain: &Domain) -> bool {
-    // The exit may have used up its own budget.
+    // The exit may have exhausted a budget of its own.
     latency::window();
     latency::note(Phase::Teardown);
     let mut budget = Budget::new(Budget::HYPERCALL);
-    // What was left may be a table of a domain that has been destroyed, which only the control
-    // domain can have used.
+    // The vCPU may have left tables of a destroyed domain. Only vCPUs of the control domain can do
+    // so.
     let done =
         domain.teardown.advance(&mut budget) && (!domain.is_privileged() || lifecycle::tear_down_zombies(&mut budget));
     if done {
@@ -114,8 +114,8 @@ fn cause(exit: Exit, number: u64) -> Cause {
     }
 }
 
-/// Enters the guest's callback if an NMI or an event waits that it lets in. `returned`: the guest has done nothing yet since it returned
-/// from a handler.
+/// Enters the guest's callback if an NMI or an unmasked event is pending. `returned` is set if the
+/// guest has executed nothing since it returned from a handler.
 fn deliver(
     cpu: &mut Active,
     domain: &Domain,
@@ -140,8 +140,10 @@ fn deliver(
     Ok(())
 }
 
-/// Acts on the most frequent exits, which concern nobody but the guest's memory: `false`, with nothing done, for others. What the guest itself can make due by one
-/// of these is looked for after each; whatever else comes in ends the guest's run by an interrupt. So it may go on at once.
+/// Fast path for the most frequent exits, which only affect the guest's own memory. Returns `false`
+/// without any effect for all others. The caller checks afterwards for work that such an exit can
+/// cause. All other work arrives with an interrupt, which ends the guest's execution, so the guest
+/// can resume at once.
 #[inline]
 fn fast_path(cpu: &mut Active, domain: &Domain, exit: Exit) -> bool {
     match exit {
@@ -174,7 +176,7 @@ mod tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    /// Leaves more root tables to tear down than one budget is good for.
+    /// Leaves more root tables to tear down than one budget suffices for.
     fn leave_tables(domain: &Domain) {
         let tables: Vec<TypedRef<L4>> = (0..1000)
             .map(|_| {
@@ -185,7 +187,7 @@ mod tests {
         drop(tables);
     }
 
-    /// Runs vCPU 0 of the guest on a thread of its own, with an NMI pending, until that has been
+    /// Runs vCPU 0 of the guest on a separate thread with an NMI pending, until the NMI has been
     /// delivered.
     fn run_until_nmi(mut guest: Guest, and_then: impl FnOnce()) {
         let stack = guest.address(1).offset(2048).get();
@@ -213,17 +215,17 @@ mod tests {
         and_then();
         vcpu.set_up(false);
         scheduler::kick(&vcpu);
-        other.join().expect("the other pCPU fails no test");
+        other.join().expect("the thread of the other pCPU did not panic");
     }
 
     #[test]
-    fn a_vcpu_that_left_tables_on_another_pcpu_runs_when_they_are_torn_down() {
+    fn a_vcpu_waits_for_the_tables_that_it_left_on_another_pcpu() {
         let guest = Guest::new(1, 3);
         let domain = Arc::clone(&guest.domain);
         leave_tables(&domain);
         domain.vcpu(0).expect("a vCPU").left_tables.store(true, Ordering::Relaxed);
-        assert!(!domain.teardown.is_finished(), "there is nothing to tear down");
-        run_until_nmi(guest, || assert!(domain.teardown.is_finished(), "the guest ran before"));
+        assert!(!domain.teardown.is_finished(), "there are tables to tear down");
+        run_until_nmi(guest, || assert!(domain.teardown.is_finished(), "the guest ran before the teardown was complete"));
     }
 
     #[test]
@@ -231,6 +233,6 @@ mod tests {
         let guest = Guest::new(1, 3);
         let neighbour = Guest::new(2, 3);
         leave_tables(&neighbour.domain);
-        run_until_nmi(guest, || assert!(!neighbour.domain.teardown.is_finished(), "it did another's work"));
+        run_until_nmi(guest, || assert!(!neighbour.domain.teardown.is_finished(), "it tore down tables of another domain"));
     }
 }
