@@ -164,19 +164,19 @@ pub static DEBUG: &[(&str, &str, &str, Evidence)] = &[
         "DR0 to DR3",
         "addresses of breakpoints",
         "any guest address; one of Paravane's is #GP or `-EPERM`. In the processor only while the vCPU runs and has a breakpoint of memory enabled",
-        Host("breakpoints_watch_guest_addresses_only"),
+        Host("breakpoints_are_limited_to_guest_addresses"),
     ),
     (
         "DR4, DR5",
         "DR6 and DR7 by other names",
         "#UD or `-ENODEV` if CR4.DE is set",
-        Host("registers_4_and_5_are_other_names_without_debug_extensions"),
+        Host("registers_4_and_5_are_aliases_without_debug_extensions"),
     ),
     (
         "DR6",
         "what debug exceptions have reported",
         "the vCPU's own record; bits above 31 are #GP or `-EINVAL`",
-        Host("bits_that_no_register_has_are_refused_or_fixed"),
+        Host("undefined_bits_are_refused_or_fixed"),
     ),
     (
         "DR7: L0 to G3, types of execution, writes, reads and writes",
@@ -191,8 +191,8 @@ pub static DEBUG: &[(&str, &str, &str, Evidence)] = &[
         Host("io_breakpoints_are_hit_by_any_byte_of_the_access"),
     ),
     ("DR7: LE, GE", "nothing", "read back", Guest("traps", "debug")),
-    ("DR7: GD", "clear", "#GP or `-EPERM`", Host("breakpoints_watch_guest_addresses_only")),
-    ("DR7: RTM", "clear", "ignored", Host("bits_that_no_register_has_are_refused_or_fixed")),
+    ("DR7: GD", "clear", "#GP or `-EPERM`", Host("breakpoints_are_limited_to_guest_addresses")),
+    ("DR7: RTM", "clear", "ignored", Host("undefined_bits_are_refused_or_fixed")),
 ];
 
 /// What CR0 always shows.

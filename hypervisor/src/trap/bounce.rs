@@ -1,4 +1,5 @@
-//! Entering the guest's kernel: the frame that a handler finds on its stack (`docs/soundness.md` has the picture).
+//! Bounces: entry of the guest kernel's handlers with a frame on its stack (see the diagram in
+//! `docs/soundness.md`).
 
 use abi::arch_x86_64::flat;
 use abi::xen::vm_assist;
@@ -11,24 +12,26 @@ use crate::domain::{Domain, EntryFailure};
 const FLAG_INTERRUPT: u64 = 1 << 9;
 const FLAGS_IOPL: u64 = 3 << 12;
 
-/// What goes onto the stack besides the usual frame.
+/// Additional contents of the frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Extra {
-    /// Nothing.
+    /// None.
     None,
     /// The processor's error code.
     ErrorCode(u32),
-    /// The data segment selectors that were to be loaded, for the failsafe callback.
+    /// The data segment selectors that could not be loaded, for the failsafe callback.
     Selectors(Selectors),
 }
 
-/// Builds the frame on the guest kernel's stack and continues the guest at `handler`.
+/// Builds a frame on the guest kernel's stack and continues the guest at `handler`.
 ///
-/// The frame, from the lowest address: rcx, r11, [ds, es, fs, gs,] [error code,] rip, cs (with the upcall mask as it was in
+/// The frame contains, from the lowest address: rcx, r11, [ds, es, fs, gs,] [error code,] rip, cs
+/// (with the previous upcall mask in bits 32 to 39), rflags (IF is the inverse of the upcall mask),
+/// rsp, ss.
 /// bits 32-39), rflags (IF is the upcall mask's opposite), rsp, ss.
 ///
 /// # Errors
-/// If there is no handler, or its stack cannot be written.
+/// If there is no handler, or the stack cannot be written.
 pub(crate) fn bounce(cpu: &mut Active, domain: &Domain, handler: Handler, extra: Extra) -> Result<(), EntryFailure> {
     if !handler.is_set() {
         return Err(EntryFailure::NoHandler);
@@ -82,7 +85,7 @@ pub(crate) fn set_upcall_mask(cpu: &Active, mask: u8) {
     }
 }
 
-/// Whether an event waits for the vCPU and it lets events in.
+/// Whether an event is pending and not masked by the vCPU.
 pub(crate) fn upcall_due(cpu: &Active) -> bool {
     cpu.context().vcpu_info().is_some_and(|(page, offset)| {
         page.atomic_u8(offset).load(Ordering::SeqCst) != 0 && page.atomic_u8(offset + 1).load(Ordering::SeqCst) == 0

@@ -1,5 +1,4 @@
-//! The debug registers as a guest's kernel sets and reads them, by hypercall or by an emulated
-//! instruction.
+//! Accesses of a guest kernel to debug registers, by hypercall or emulated instruction.
 
 use abi::errno::Errno;
 use machine::context::Active;
@@ -7,7 +6,7 @@ use machine::context::Active;
 use crate::cpu_policy::CONTROL4_DEBUG_EXTENSIONS;
 
 const LOW_HALF: u64 = 0xffff_ffff;
-/// In DR7: the enable bits of the breakpoints, and where the type of the first stands.
+/// DR7: the enable bits of the breakpoints, and the position of the first breakpoint's type.
 const BREAKPOINTS: u64 = 0xff;
 const TYPE_SHIFT: u32 = 16;
 const TYPE_PORT: u64 = 2;
@@ -16,7 +15,7 @@ fn has_debug_extensions(cpu: &Active) -> bool {
     cpu.context().control4() & CONTROL4_DEBUG_EXTENSIONS != 0
 }
 
-/// Which register a number means: 4 and 5 are other names of 6 and 7 unless CR4.DE is set.
+/// Resolves a register number: 4 and 5 are aliases of 6 and 7 unless CR4.DE is set.
 fn index(cpu: &Active, register: u32) -> Result<usize, Errno> {
     match register {
         0..=3 | 6 | 7 => Ok(register as usize),
@@ -28,9 +27,9 @@ fn index(cpu: &Active, register: u32) -> Result<usize, Errno> {
 /// Sets a debug register.
 ///
 /// # Errors
-/// `ENODEV` if there is no such register, `EINVAL` for a bit that no register has, `EPERM` for what
-/// could watch Paravane itself, for the general detect trap, and for I/O breakpoints without
-/// CR4.DE.
+/// `ENODEV` if there is no such register, `EINVAL` for a bit that no register has. `EPERM` for
+/// breakpoints at addresses of Paravane, for the general detect trap, and for I/O breakpoints
+/// without CR4.DE.
 pub(crate) fn set(cpu: &mut Active, register: u32, value: u64) -> Result<(), Errno> {
     let index = index(cpu, register)?;
     if index >= 6 && value > LOW_HALF {
@@ -50,7 +49,7 @@ pub(crate) fn get(cpu: &Active, register: u32) -> Result<u64, Errno> {
     Ok(cpu.debug_register(index(cpu, register)?))
 }
 
-/// Whether DR7 has a breakpoint enabled and one of the type that waits for an access to a port.
+/// Whether DR7 enables a breakpoint and has a breakpoint of the I/O type.
 fn watches_ports(control: u64) -> bool {
     control & BREAKPOINTS != 0 && (0..4).any(|breakpoint| control >> (TYPE_SHIFT + 4 * breakpoint) & 3 == TYPE_PORT)
 }
@@ -61,14 +60,14 @@ mod tests {
     use crate::testing::Guest;
 
     #[test]
-    fn registers_at_rest_read_as_the_processors_do() {
+    fn initial_debug_registers_match_the_processors() {
         let mut guest = Guest::new(1, 2);
         let cpu = guest.caller().cpu;
         assert_eq!((get(cpu, 6), get(cpu, 7)), (Ok(0xffff_0ff0), Ok(0x400)));
     }
 
     #[test]
-    fn breakpoints_watch_guest_addresses_only() {
+    fn breakpoints_are_limited_to_guest_addresses() {
         let mut guest = Guest::new(1, 2);
         let cpu = guest.caller().cpu;
         assert_eq!(set(cpu, 0, 0x40_0000), Ok(()));
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_4_and_5_are_other_names_without_debug_extensions() {
+    fn registers_4_and_5_are_aliases_without_debug_extensions() {
         let mut guest = Guest::new(1, 2);
         let cpu = guest.caller().cpu;
         assert_eq!((set(cpu, 4, 0xffff_0ff1), set(cpu, 5, 0x404)), (Ok(()), Ok(())));
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_that_no_register_has_are_refused_or_fixed() {
+    fn undefined_bits_are_refused_or_fixed() {
         let mut guest = Guest::new(1, 2);
         let cpu = guest.caller().cpu;
         for register in 4..8 {
@@ -112,8 +111,8 @@ mod tests {
         let mut guest = Guest::new(1, 2);
         let cpu = guest.caller().cpu;
         assert_eq!(set(cpu, 7, 0x0002_0401), Err(Errno::EPERM));
-        assert_eq!(set(cpu, 7, 0x0020_0401), Err(Errno::EPERM), "the type of another breakpoint");
-        assert_eq!(set(cpu, 7, 0x0002_0400), Ok(()), "none is enabled");
+        assert_eq!(set(cpu, 7, 0x0020_0401), Err(Errno::EPERM), "an I/O type in another breakpoint");
+        assert_eq!(set(cpu, 7, 0x0002_0400), Ok(()), "no breakpoint is enabled");
         cpu.set_control4(CONTROL4_DEBUG_EXTENSIONS);
         assert_eq!((set(cpu, 7, 0x0002_0401), get(cpu, 7)), (Ok(()), Ok(0x0002_0401)));
     }

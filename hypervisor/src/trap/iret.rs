@@ -1,4 +1,4 @@
-//! The `iret` hypercall: the way back from a handler, to the kernel or to a process.
+//! The `iret` hypercall: return from a handler, to kernel or user mode.
 
 use abi::arch_x86_64::{IretContext, vgcf};
 use abi::xen::vm_assist;
@@ -10,14 +10,14 @@ use crate::domain::{Domain, KillReason};
 
 const FLAG_INTERRUPT: u64 = 1 << 9;
 
-/// Continues at the frame on the guest kernel's stack.
+/// Resumes the guest at the frame on its kernel's stack.
 ///
 /// # Errors
-/// If the frame cannot be read, or goes to processes of which there are none: the guest cannot go on.
+/// If the frame cannot be read, or returns to user mode without a user root table.
 pub(crate) fn iret(cpu: &mut Active, domain: &Domain) -> Result<(), KillReason> {
     let stack = cpu.registers().rsp;
     let frame: IretContext = cpu.read(GuestVirt::new(stack)).map_err(|_| KillReason::UnreadableIretFrame)?;
-    // The privilege level in CS tells where to: 3 is a process.
+    // The privilege level in CS selects the mode: 3 is user mode.
     if frame.cs & 3 == 3 && !cpu.enter_user() {
         return Err(KillReason::NoUserRoot);
     }

@@ -1,4 +1,5 @@
-//! What a guest's traps come to: most are bounced to its own handlers, some are Paravane's to act on.
+//! Handling of a guest's traps: most are bounced to its own handlers, some are emulated or fixed
+//! up.
 
 pub(crate) mod bounce;
 pub(crate) mod debug_registers;
@@ -21,7 +22,7 @@ use crate::domain::{Domain, KernelEntry, KillReason, Vcpu};
 pub(crate) use iret::iret;
 pub(crate) use page_fault::show_ldt_page_of;
 
-/// Exception numbers that need attention here (Intel SDM volume 3, 6.3.1).
+/// Vectors that are handled specially (Intel SDM volume 3, 6.3.1).
 mod vector {
     pub(super) const DEBUG: u8 = 1;
     pub(super) const BREAKPOINT: u8 = 3;
@@ -30,17 +31,18 @@ mod vector {
     pub(super) const DEVICE_NOT_AVAILABLE: u8 = 7;
     pub(super) const GENERAL_PROTECTION: u8 = 13;
     pub(super) const PAGE_FAULT: u8 = 14;
-    /// `int` of which 32-bit processes make their system calls; like the two above, processes get here without a protection fault.
+    /// `int` for 32-bit system calls. Like breakpoint and overflow, user mode raises it without a
+    /// #GP.
     pub(super) const SYSTEM_CALL: u8 = 0x80;
 }
 
-/// Bit of a #GP error code: it names an entry of the interrupt table.
+/// Bit of a #GP error code: the code refers to an IDT entry.
 const ERROR_CODE_IDT: u32 = 2;
 /// `int n`.
 const OPCODE_INT: u8 = 0xcd;
 
-/// Acts on a write of the guest's kernel to one of its page tables, if it is one of the usual ones; `false`, with nothing done, for all else: [`trap`] acts on
-/// that.
+/// Fast path for common instructions that write to a page table in kernel mode. Returns `false`
+/// without any effect in all other cases, which [`trap`] handles.
 #[inline]
 pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
     number == vector::PAGE_FAULT
@@ -48,10 +50,10 @@ pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain, number: u8, error_cod
         && emulate::fast_page_table_write(cpu, domain, address, &mut Budget::new(Budget::FAST))
 }
 
-/// Acts on an exception of the guest's.
+/// Handles an exception of the guest.
 ///
 /// # Errors
-/// If the guest cannot go on: why.
+/// The reason for killing the domain.
 pub(crate) fn trap(
     cpu: &mut Active,
     domain: &Arc<Domain>,
@@ -68,7 +70,7 @@ pub(crate) fn trap(
             return finish(cpu, domain, emulation, number, None);
         }
         vector::DEVICE_NOT_AVAILABLE => {
-            // The guest's own switch: it finds it off again in its handler.
+            // The guest set CR0.TS itself. Its handler is entered with the bit cleared.
             if !cpu.context().task_switched() {
                 return Ok(());
             }
@@ -92,7 +94,7 @@ const fn has_error_code(number: u8) -> bool {
 /// Enters the guest's handler for an exception.
 ///
 /// # Errors
-/// If it cannot be entered: why the guest cannot go on.
+/// If the handler cannot be entered: the reason for killing the domain.
 pub(crate) fn inject(cpu: &mut Active, domain: &Domain, number: u8, error_code: Option<u32>) -> Result<(), KillReason> {
     let handler = handler(cpu, number);
     let extra = error_code.map_or(Extra::None, Extra::ErrorCode);
@@ -107,7 +109,7 @@ fn general_protection(
     vcpu: &Arc<Vcpu>,
     error_code: u32,
 ) -> Result<(), KillReason> {
-    // `int n` is decoded rather than believed: some emulators get the error code wrong.
+    // The instruction is decoded, because some emulators report a wrong error code.
     if error_code & ERROR_CODE_IDT != 0
         && let Some(number) = software_interrupt(cpu)
     {
@@ -129,15 +131,15 @@ fn handler(cpu: &Active, number: u8) -> Handler {
     cpu.context().handlers().trap(number)
 }
 
-/// Whether the guest's code at its present level may raise a software interrupt.
+/// Whether code in the guest's current mode may raise this software interrupt.
 fn may_raise(cpu: &Active, number: u8) -> bool {
     let from = if cpu.context().is_in_kernel() { 1 } else { 3 };
     let handler = handler(cpu, number);
     handler.is_set() && handler.privilege >= from
 }
 
-/// A software interrupt that is not to be had is a protection fault at its instruction, `length` bytes back, as on a processor: a process cannot end its
-/// guest by raising one that the kernel has no use for.
+/// `int n` without a usable gate raises #GP at the instruction, `length` bytes back, as on
+/// hardware, so user code cannot kill its guest.
 fn no_gate(cpu: &mut Active, domain: &Domain, number: u8, length: u64) -> Result<(), KillReason> {
     let registers = cpu.registers_mut();
     registers.rip = registers.rip.wrapping_sub(length);
@@ -151,7 +153,7 @@ fn software_interrupt(cpu: &Active) -> Option<u8> {
     (bytes[0] == OPCODE_INT).then_some(bytes[1])
 }
 
-/// Ends an attempt at emulation: where it was refused, the guest gets the original trap.
+/// Completes an emulation. If it was refused, the guest gets the original trap.
 fn finish(
     cpu: &mut Active,
     domain: &Domain,
@@ -167,20 +169,20 @@ fn finish(
     }
 }
 
-/// A 64-bit system call of a process.
+/// Handles a 64-bit system call.
 ///
 /// # Errors
-/// If the guest cannot be entered: why it cannot go on.
+/// If the guest kernel cannot be entered: the reason for killing the domain.
 pub(crate) fn system_call(cpu: &mut Active, domain: &Domain) -> Result<(), KillReason> {
     let handler = cpu.context().handlers().syscall;
     enter(cpu, domain, handler, Extra::None, KernelEntry::SystemCall)
 }
 
-/// A system call of 32-bit code, by SYSCALL or SYSENTER. Without a handler it is an invalid opcode or a protection fault, as it is on a
-/// processor where the instruction is not set up.
+/// Handles a system call of 32-bit code by SYSCALL or SYSENTER. Without a handler it raises #UD or
+/// #GP, as on a processor where the instruction is not enabled.
 ///
 /// # Errors
-/// If the guest cannot be entered: why it cannot go on.
+/// If the guest kernel cannot be entered: the reason for killing the domain.
 pub(crate) fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bool) -> Result<(), KillReason> {
     let handlers = cpu.context().handlers();
     let handler = if sysenter { handlers.sysenter } else { handlers.syscall32 };
@@ -196,11 +198,12 @@ pub(crate) fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bo
     }
 }
 
-/// Data segments that the guest had when it was here last could not be loaded. One in a page of the LDT that is not shown yet is loaded
-/// now; of others the guest is told by its failsafe callback.
+/// Handles data segment selectors that could not be loaded when the guest was entered. Selectors in
+/// a page of the LDT that is not mapped yet are loaded now. For others the failsafe callback is
+/// entered.
 ///
 /// # Errors
-/// If the guest cannot be entered: why it cannot go on.
+/// If the guest kernel cannot be entered: the reason for killing the domain.
 pub(crate) fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), KillReason> {
     let wanted = *cpu.context().selectors();
     for selector in [wanted.ds, wanted.es, wanted.fs, wanted.gs] {
@@ -216,7 +219,7 @@ pub(crate) fn bad_selectors(cpu: &mut Active, domain: &Domain) -> Result<(), Kil
 /// Enters the handler of a callback.
 ///
 /// # Errors
-/// If it cannot be entered: why the guest cannot go on.
+/// If the handler cannot be entered: the reason for killing the domain.
 pub(crate) fn callback(
     cpu: &mut Active,
     domain: &Domain,
@@ -226,7 +229,7 @@ pub(crate) fn callback(
     enter(cpu, domain, handler, Extra::None, entry)
 }
 
-/// Enters the guest's kernel at `handler`.
+/// Enters the guest kernel at `handler`.
 fn enter(
     cpu: &mut Active,
     domain: &Domain,
@@ -237,7 +240,7 @@ fn enter(
     bounce(cpu, domain, handler, extra).map_err(|failure| KillReason::Entry { entry, failure })
 }
 
-/// Work that one emulated instruction may do.
+/// The budget for one emulated instruction.
 const fn instruction_budget() -> Budget {
     Budget::new(Budget::HYPERCALL)
 }
@@ -249,7 +252,7 @@ mod tests {
     use crate::testing::Guest;
 
     #[test]
-    fn a_software_interrupt_without_a_handler_is_a_protection_fault() {
+    fn a_software_interrupt_without_a_handler_raises_gp() {
         let mut guest = Guest::new(1, 3);
         let stack = guest.address(1).offset(2048).get();
         for (number, length) in [(3, 1), (4, 1), (0x80, 2)] {
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_system_call_is_for_whom_its_handler_lets_in() {
+    fn int_80_respects_the_privilege_of_its_handler() {
         let mut guest = Guest::new(1, 3);
         let stack = guest.address(1).offset(2048).get();
         for (privilege, entered) in [(0, 0x5000), (3, 0x6000)] {

@@ -1,4 +1,5 @@
-//! Page faults: of a page of the LDT that is not shown yet, of a write to a page table, and the guest's own.
+//! Page faults: in a page of the LDT that is not mapped yet, writes to page tables, and all others,
+//! which are bounced.
 
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
@@ -19,18 +20,18 @@ const PRESENT: u32 = 1;
 const WRITE: u32 = 2;
 const USER: u32 = 4;
 const RESERVED: u32 = 8;
-/// Bit of a selector: its descriptor is in the LDT.
+/// Bit of a selector: the descriptor is in the LDT.
 const SELECTOR_LDT: u16 = 4;
 
-/// Whether the guest's kernel wrote to a page that is there.
+/// Whether the fault is a write in kernel mode to a present page.
 pub(super) fn is_kernel_write(cpu: &Active, error_code: u32) -> bool {
     cpu.context().is_in_kernel() && error_code & (PRESENT | WRITE | RESERVED) == PRESENT | WRITE
 }
 
-/// Acts on a page fault.
+/// Handles a page fault.
 ///
 /// # Errors
-/// If the guest cannot go on: why.
+/// The reason for killing the domain.
 pub(super) fn page_fault(
     cpu: &mut Active,
     domain: &Arc<Domain>,
@@ -38,14 +39,15 @@ pub(super) fn page_fault(
     error_code: u32,
     address: GuestVirt,
 ) -> Result<(), KillReason> {
-    // The processor looks descriptors up as a supervisor; a process that names the place itself gets its fault.
+    // The processor reads descriptors with supervisor accesses. If user code accesses the address
+    // itself, it gets the fault.
     if error_code & (PRESENT | USER) == 0
         && let Some(index) = cpu.ldt_page_of_fault(address)
     {
         if show_ldt_page(cpu, domain, index).is_some() {
             return Ok(());
         }
-        // What the guest touched is its own LDT.
+        // The guest sees a fault in its own LDT.
         let address = GuestVirt::new(cpu.context().ldt().base).offset(index as u64 * 4096);
         return bounce_fault(cpu, domain, error_code & !PRESENT, address);
     }
@@ -64,19 +66,20 @@ fn bounce_fault(cpu: &mut Active, domain: &Domain, error_code: u32, address: Gue
         let cr2 = offset + offset_of!(VcpuInfo, arch) + offset_of!(abi::arch_x86_64::ArchVcpuInfo, cr2);
         page.atomic_u64(cr2).store(address.get(), Ordering::Relaxed);
     }
-    // Kernel and processes both run in ring 3; the guest wants to know which it was.
+    // Kernel and user mode both run in ring 3. The error code must contain the guest's mode.
     let user = if cpu.context().is_in_kernel() { 0 } else { USER };
     inject(cpu, domain, vector::PAGE_FAULT, Some(error_code & !USER | user))
 }
 
-/// Shows the page of the LDT in which a selector's descriptor lies, if it is one of the LDT's and may be shown.
+/// Maps the page of the LDT with a selector's descriptor, if the selector refers to the LDT and the
+/// page is valid.
 pub(crate) fn show_ldt_page_of(cpu: &mut Active, domain: &Domain, selector: u16) {
     if selector & SELECTOR_LDT != 0 {
         let _shown = show_ldt_page(cpu, domain, usize::from(selector >> 3) / 512);
     }
 }
 
-/// Shows page `index` of the LDT, if it is one and may be.
+/// Maps page `index` of the LDT, if it exists and is valid.
 fn show_ldt_page(cpu: &mut Active, domain: &Domain, index: usize) -> Option<()> {
     let ldt = cpu.context().ldt();
     if index >= usize::from(ldt.entries).div_ceil(512) {

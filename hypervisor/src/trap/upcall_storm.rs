@@ -1,32 +1,36 @@
-//! Keeps events from starving the code that they interrupt.
+//! Prevents events from starving the code that they interrupt.
 //!
-//! An event is delivered before the guest executes an instruction: that is when its mask lets it in. A handler that raises its own event
-//! anew each time then never lets the interrupted code get on, and if what makes it do so can be ended by that code only, for ever. Debian
-//! 12's real-time kernel comes into this at boot (`docs/decisions/0004`). Events are asynchronous, so one that is a little late is nothing a
-//! guest could tell from one that was raised later: after many upcalls on end that came in where the last one's handler
-//! had just returned to, the next one is held back for a moment in which the guest runs.
+//! A pending event is delivered as soon as it is unmasked, before the guest executes an
+//! instruction. If a handler raises its own event each time, the interrupted code makes no
+//! progress. If only that code can end this, the guest hangs. The real-time kernel of Debian 12
+//! does this at boot (`docs/decisions/0004`).
+//!
+//! Events are asynchronous, so a guest cannot distinguish a delayed event from one that was raised
+//! later. After many successive upcalls at the place to which the previous handler returned, the
+//! next one is therefore delayed, and the guest runs meanwhile.
 
 /// A place in the guest's code: instruction and stack pointer.
 type Place = (u64, u64);
 
-/// Upcalls on end that interrupt one place until the code there gets its moment.
+/// Number of successive upcalls at one place before the next one is delayed.
 const MAX_UPCALLS: u32 = 64;
 
-/// How long a moment is, in nanoseconds.
+/// The delay, in nanoseconds.
 const MOMENT: u64 = 50_000;
 
-/// What to do with an upcall that is due.
+/// The decision on an upcall that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
-    /// Deliver it.
+    /// Deliver it now.
     Now,
-    /// Hold it back until then at the latest, in nanoseconds since boot; the caller sees to it that the guest stops by then.
+    /// Delay it until this time at the latest, in nanoseconds since boot. The caller makes the
+    /// guest stop by then.
     Until(u64),
-    /// It is held back already.
+    /// It is being delayed already.
     Held,
 }
 
-/// Where a vCPU's upcalls came in lately.
+/// The recent upcalls of a vCPU.
 #[derive(Debug, Default)]
 pub(crate) struct UpcallStorm {
     place: Place,
@@ -35,7 +39,8 @@ pub(crate) struct UpcallStorm {
 }
 
 impl UpcallStorm {
-    /// An upcall is due while the guest is at `place`, to which it has `returned` just now from a handler.
+    /// Decides on an upcall that is due while the guest is at `place`. `returned` is set if it has
+    /// just returned there from a handler.
     pub(crate) fn due(&mut self, place: Place, returned: bool, now: impl Fn() -> u64) -> Verdict {
         let Self { upcalls, held_until, .. } = *self;
         if place == self.place {
@@ -65,7 +70,7 @@ mod tests {
     const PLACE: (u64, u64) = (0x1000, 0x8000);
 
     #[test]
-    fn code_that_upcalls_keep_interrupting_gets_a_moment() {
+    fn an_upcall_storm_is_interrupted_by_a_delay() {
         let mut storm = UpcallStorm::default();
         for _ in 0..3 {
             assert_eq!(storm.due(PLACE, false, || 100), Verdict::Now);
@@ -74,30 +79,31 @@ mod tests {
             }
             assert_eq!(storm.due(PLACE, true, || 100), Verdict::Until(100 + MOMENT));
             assert_eq!(storm.due(PLACE, false, || 100 + MOMENT - 1), Verdict::Held);
-            // It has got on by an instruction: the event is delivered there.
+            // It has executed one instruction: the event is delivered at the next.
             assert_eq!(storm.due((0x1001, 0x8000), false, || 200), Verdict::Now);
         }
     }
 
     #[test]
-    fn an_upcall_is_held_back_no_longer_than_a_moment() {
+    fn an_upcall_is_not_delayed_beyond_the_limit() {
         let mut storm = UpcallStorm::default();
         for _ in 0..MAX_UPCALLS {
             storm.due(PLACE, true, || 0);
         }
         assert_eq!(storm.due(PLACE, true, || 0), Verdict::Until(MOMENT));
-        // A loop of one instruction stays where it is.
+        // A loop of one instruction stays at the same place.
         assert_eq!(storm.due(PLACE, false, || MOMENT), Verdict::Now);
         assert_eq!(storm.due(PLACE, true, || MOMENT), Verdict::Now);
     }
 
     #[test]
-    fn upcalls_of_code_that_gets_on_are_never_held_back() {
+    fn upcalls_are_not_delayed_if_the_code_makes_progress() {
         let mut storm = UpcallStorm::default();
         for number in 0..u64::from(MAX_UPCALLS) * 10 {
             assert_eq!(storm.due((number, 0x8000), true, || number), Verdict::Now);
         }
-        // An idle loop is interrupted at one place only, but has got there by itself each time.
+        // An idle loop is always interrupted at one place, but has executed instructions before
+        // each time.
         for number in 0..u64::from(MAX_UPCALLS) * 10 {
             assert_eq!(storm.due(PLACE, false, || number), Verdict::Now);
         }

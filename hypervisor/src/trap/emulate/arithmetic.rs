@@ -1,5 +1,5 @@
-//! What instructions that change a word in memory do to it, to the flags and to registers. Nothing is touched but the copies
-//! handed in, so that an attempt can be repeated when the word has changed meanwhile.
+//! Effects of read-modify-write instructions on the operand, the flags and the registers. All
+//! functions work on copies, so an attempt can be repeated if the word in memory has changed.
 
 use machine::context::Registers;
 use machine::integers::{low_u8, low_u64};
@@ -18,7 +18,7 @@ const ARITHMETIC: u64 = CARRY | PARITY | ADJUST | ZERO | SIGN | OVERFLOW;
 /// An instruction that changes a memory operand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
-    /// Memory becomes a value.
+    /// Stores a value.
     Store(u64),
     /// `xchg` with a register.
     Exchange(u8),
@@ -28,9 +28,9 @@ pub(super) enum Operation {
     CompareExchangePair,
     /// `xadd` with a register.
     ExchangeAdd(u8),
-    /// `add`, `or`, `adc`, `sbb`, `and`, `sub`, `xor` by their numbers, with a value.
+    /// `add`, `or`, `adc`, `sbb`, `and`, `sub` or `xor`, by its number, with a value.
     Combine(u8, u64),
-    /// `bts`, `btr`, `btc` by their numbers in the group, 5 to 7, of a bit.
+    /// `bts`, `btr` or `btc`, by its number in the group (5 to 7), and the bit.
     Bit(u8, u8),
     /// `inc`.
     Increment,
@@ -42,8 +42,9 @@ pub(super) enum Operation {
     Negate,
 }
 
-/// The operation that an instruction with a memory operand means, and the distance from its address to the operand: other than zero
-/// only for a bit string. `None` for instructions that do not write, or not to memory.
+/// The operation of an instruction with a memory operand, and the distance of the operand from the
+/// instruction's address, which is zero except for bit strings. `None` for instructions that do not
+/// write to memory.
 pub(super) fn operation(instruction: &Instruction, modrm: &ModRm, from: &Registers) -> Option<(Operation, u64)> {
     let size = instruction.size;
     let group = modrm.group();
@@ -70,7 +71,7 @@ pub(super) fn operation(instruction: &Instruction, modrm: &ModRm, from: &Registe
     Some((operation, 0))
 }
 
-/// A bit whose number is in a register may lie beyond the operand, before or behind it.
+/// If the bit number is in a register, the bit may be outside the operand, before or after it.
 const fn bit_string(opcode: u16, size: u8, number: u64) -> (Operation, u64) {
     let unused = 64 - 8 * size as u32;
     let number = (number << unused).cast_signed() >> unused;
@@ -81,18 +82,19 @@ const fn bit_string(opcode: u16, size: u8, number: u64) -> (Operation, u64) {
 }
 
 impl Operation {
-    /// Whether LOCK may stand before it.
+    /// Whether LOCK is allowed.
     pub(super) const fn may_lock(self) -> bool {
         !matches!(self, Self::Store(_))
     }
 
-    /// Bytes that it works on, when its instruction's operand size is `size`.
+    /// Size of the operand in bytes if the instruction's operand size is `size`.
     pub(super) const fn width(self, size: u8) -> u8 {
         if matches!(self, Self::CompareExchangePair) { 8 } else { size }
     }
 
-    /// Performs the operation on a word of `size` bytes that holds `old`: changes registers and flags, and returns what the word becomes,
-    /// or `None` if it stays as it is. `rex` tells which byte registers are meant.
+    /// Applies the operation to a word of `size` bytes with the value `old`. Changes registers and
+    /// flags, and returns the new value, or `None` if the word is not written. `rex` selects the
+    /// set of byte registers.
     pub(super) fn apply(self, old: u64, size: u8, rex: bool, registers: &mut Registers) -> Option<u64> {
         match self {
             Self::Store(value) => Some(value),
@@ -165,10 +167,10 @@ fn keeping_carry(registers: &mut Registers, act: impl FnOnce(&mut Registers) -> 
     result
 }
 
-/// Sets the flags that depend on the result alone, and those given.
+/// Sets the flags that depend only on the result, and the flags in `others`.
 fn set_flags(result: u64, size: u8, others: u64, registers: &mut Registers) {
     let mut flags = others;
-    // The low byte alone decides.
+    // Parity depends on the low byte only.
     if low_u8(result).count_ones().is_multiple_of(2) {
         flags |= PARITY;
     }
@@ -186,7 +188,7 @@ fn logic(result: u64, size: u8, registers: &mut Registers) -> u64 {
     result
 }
 
-/// `left + right + carry`; all are within `size` bytes.
+/// Computes `left + right + carry`. All values fit `size` bytes.
 fn add(left: u64, right: u64, carry: u64, size: u8, registers: &mut Registers) -> u64 {
     let wide = u128::from(left) + u128::from(right) + u128::from(carry);
     let result = low_u64(wide) & mask(size);
@@ -194,7 +196,7 @@ fn add(left: u64, right: u64, carry: u64, size: u8, registers: &mut Registers) -
     finish(left, right, result, (left ^ result) & (right ^ result), carried, size, registers)
 }
 
-/// `left - right - borrow`; all are within `size` bytes.
+/// Computes `left - right - borrow`. All values fit `size` bytes.
 fn subtract(left: u64, right: u64, borrow: u64, size: u8, registers: &mut Registers) -> u64 {
     let result = left.wrapping_sub(right).wrapping_sub(borrow) & mask(size);
     let borrowed = u128::from(left) < u128::from(right) + u128::from(borrow);

@@ -1,4 +1,4 @@
-//! Results and flags against a model that reckons with wide signed numbers and looks at single bits.
+//! Results and flags, compared with a model that uses wide signed numbers and single bits.
 
 use std::vec::Vec;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::rounds;
 
-/// Result and flags of `left + right + carry` (or minus, minus), by their definitions.
+/// Result and flags of `left + right + carry`, or of `left - right - carry`, by definition.
 fn model_sum(left: u64, right: u64, carry: bool, minus: bool, size: u8, flags: u64) -> (u64, u64) {
     let bits = 8 * u32::from(size);
     let signed = |value: u64| i128::from((value << (64 - bits)).cast_signed() >> (64 - bits));
@@ -33,7 +33,7 @@ fn model_result_flags(result: u64, size: u8) -> u64 {
     [(PARITY, parity), (ZERO, result == 0), (SIGN, sign)].iter().map(|&(flag, set)| if set { flag } else { 0 }).sum()
 }
 
-/// What `number` of the eight two-operand instructions comes to.
+/// Result and flags of two-operand instruction `number` out of eight.
 fn model_combine(number: u8, left: u64, right: u64, size: u8, flags: u64) -> (u64, u64) {
     let carry = flags & CARRY != 0;
     let logic = |result: u64| (result, flags & !ARITHMETIC | model_result_flags(result, size));
@@ -52,7 +52,7 @@ fn size() -> impl Strategy<Value = u8> {
     prop::sample::select(&[1u8, 2, 4, 8][..])
 }
 
-/// Numbers near the limits as often as any others.
+/// Values near the limits are as frequent as all others.
 fn value() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
@@ -67,7 +67,7 @@ fn registers(rax: u64, rcx: u64, rflags: u64) -> Registers {
     registers
 }
 
-/// All general registers, to see that only those meant have changed.
+/// All general registers, to check that no others have changed.
 fn all(registers: &Registers) -> Vec<u64> {
     (0..16).map(|number| registers::read(registers, number, 8, true)).collect()
 }
@@ -179,7 +179,7 @@ proptest! {
 }
 
 #[test]
-fn byte_registers_have_their_places() {
+fn byte_registers_are_parts_of_the_right_registers() {
     let mut registers = registers(0x1122_3344_5566_7788, 0, 0);
     assert_eq!(registers::read(&registers, 4, 1, false), 0x77, "AH");
     assert_eq!(registers::read(&registers, 4, 1, true), 0, "SPL");
@@ -188,7 +188,7 @@ fn byte_registers_have_their_places() {
     registers::write(&mut registers, 0, 2, false, 0xbbcc);
     assert_eq!(registers.rax, 0x1122_3344_5566_bbcc);
     registers::write(&mut registers, 0, 4, false, 0xdd);
-    assert_eq!(registers.rax, 0xdd, "four bytes clear the upper half");
+    assert_eq!(registers.rax, 0xdd, "a 32-bit write clears the upper half");
     registers::write(&mut registers, 4, 1, true, 0xee);
     assert_eq!((registers.rax, registers.rsp), (0xdd, 0xee));
 }

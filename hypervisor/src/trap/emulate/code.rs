@@ -1,4 +1,4 @@
-//! The code that the guest was executing: how its segment makes the processor read it, and its bytes.
+//! Access to the code that the guest executes: its mode and its bytes.
 
 use abi::arch_x86_64::{FIRST_RESERVED_GDT_ENTRY, flat};
 use machine::addr::GuestVirt;
@@ -9,10 +9,10 @@ use super::decode::MAX_LENGTH;
 
 const DESCRIPTOR_CODE: u64 = 1 << 43;
 const DESCRIPTOR_LONG: u64 = 1 << 53;
-/// Set in selectors of the LDT.
+/// Bit of a selector: the descriptor is in the LDT.
 const SELECTOR_LOCAL: u16 = 4;
 
-/// How code is read.
+/// The mode in which code is executed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
     /// 64-bit code: the segment has no base.
@@ -21,9 +21,9 @@ pub(super) enum Mode {
     Compatible(u64),
 }
 
-/// How the processor reads the code at CS:RIP. `None` if the guest has taken the descriptor away meanwhile.
+/// The mode of the code at CS:RIP. `None` if the guest has removed the descriptor meanwhile.
 pub(super) fn mode(cpu: &Active) -> Option<Mode> {
-    // The upper bits of the saved selector mean nothing.
+    // The upper bits of the saved selector are undefined.
     let selector = (cpu.registers().cs & 0xffff) as u16;
     match selector | 3 {
         flat::RING3_CS64 => return Some(Mode::Long),
@@ -40,7 +40,7 @@ pub(super) fn mode(cpu: &Active) -> Option<Mode> {
     }
 }
 
-/// What stands in one of the guest's descriptor tables.
+/// Reads an entry of one of the guest's descriptor tables.
 fn descriptor(cpu: &Active, selector: u16) -> Option<u64> {
     let index = selector >> 3;
     if selector & SELECTOR_LOCAL != 0 {
@@ -58,23 +58,23 @@ fn descriptor(cpu: &Active, selector: u16) -> Option<u64> {
     Some(FrameRef::get_any(mfn)?.read_u64(index % 512))
 }
 
-/// The longest instruction, in whole words.
+/// The maximum length of an instruction, rounded up to words.
 const WORDS: usize = MAX_LENGTH.next_multiple_of(8);
 
-/// Bytes of code, as many as could be read.
+/// Bytes of code, as far as they are readable.
 pub(super) struct Code {
     bytes: [u8; WORDS],
     length: usize,
 }
 
 impl Code {
-    /// What could be read.
+    /// The readable bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
-/// Reads the 64-bit instruction at RIP; `None` if the guest executes other code.
+/// Reads the 64-bit instruction at RIP. `None` if the guest executes code of another mode.
 pub(super) fn fetch(cpu: &Active) -> Option<Code> {
     if mode(cpu)? != Mode::Long {
         return None;
@@ -82,7 +82,8 @@ pub(super) fn fetch(cpu: &Active) -> Option<Code> {
     let address = GuestVirt::new(cpu.registers().rip);
     let mut bytes = [0; WORDS];
     let mut length = MAX_LENGTH;
-    // Whole words are read at once. Where they cannot be, what lies behind the instruction may not be there.
+    // Whole words are read if possible. If that fails, the memory after the instruction may not be
+    // mapped.
     if cpu.read_bytes(address, &mut bytes).is_err() {
         length = cpu.read_some(address, bytes.first_chunk_mut::<MAX_LENGTH>()?);
     }

@@ -1,10 +1,12 @@
-//! The few encodings with which Linux changes live page-table entries, recognised without the decoder: `mov` to and `xchg` with a whole entry,
-//! and `lock and` of its low byte with a constant. On one CPU it replaces the `lock` by a `ds` that means nothing. Whatever else an instruction is, or does not succeed, takes the long way, which does these
-//! too; what both do is the same.
+//! Recognises the few encodings with which Linux changes live page-table entries, without the
+//! decoder: `mov` to and `xchg` with a whole entry, and `lock and` of its low byte with a constant.
+//! (On one CPU Linux replaces the `lock` prefix by a `ds` prefix, which has no effect.) All other
+//! instructions, and failures, take the slow path. It also handles these encodings, with the same
+//! result.
 
 use super::decode::MAX_LENGTH;
 
-/// What the instruction does.
+/// The operation of a recognised instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
     /// `mov [base + displacement], register`.
@@ -23,38 +25,39 @@ const DS: u8 = 0x3e;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct CommonForm {
     pub(super) form: Form,
-    /// The register that has the address, and what is added to it.
+    /// The register that contains the address, and the displacement.
     pub(super) base: u8,
     pub(super) displacement: u64,
-    /// Bytes of the instruction.
+    /// Length of the instruction in bytes.
     pub(super) length: u8,
 }
 
-/// The operand behind a base register, if that is all there is to it: the register without the bit that REX adds, the displacement and the bytes of both.
+/// Decodes a memory operand that consists of a base register and a displacement of at most one
+/// byte. Returns the register without its REX bit, the displacement and the number of bytes.
 #[inline]
 fn operand(rex: u8, [modrm, second, third]: [u8; 3]) -> Option<(u8, u64, u8)> {
     let (base, displacement, bytes) = match modrm & 7 {
-        // a further byte, which names no index
+        // A SIB byte without an index.
         4 if second & 0x38 == 0x20 && rex & 2 == 0 => (second & 7, third, 2),
         4 => return None,
         base => (base, second, 1),
     };
     match modrm >> 6 {
-        // 5 would mean that there is no base.
+        // With base 5 there would be no base register.
         0 if base != 5 => Some((base, 0, bytes)),
         1 => Some((base, i64::from(displacement.cast_signed()).cast_unsigned(), bytes + 1)),
         _ => None,
     }
 }
 
-/// Recognises the instruction that `code` begins with.
+/// Recognises the instruction at the start of `code`.
 #[inline]
 pub(super) fn recognise(code: &[u8]) -> Option<CommonForm> {
     let [first, second, third, fourth, fifth, sixth, seventh, ..] = *code.first_chunk::<MAX_LENGTH>()?;
     let (prefixes, rex, [opcode, modrm, rest @ ..]) = match (first, second) {
         (LOCK | DS, 0x40..=0x4f) => (2, second, [third, fourth, fifth, sixth, seventh]),
         (LOCK | DS, _) => (1, 0, [second, third, fourth, fifth, sixth]),
-        // a 64-bit operand
+        // REX.W selects a 64-bit operand.
         (0x48..=0x4f, 0x87 | 0x89) => (1, first, [second, third, fourth, fifth, sixth]),
         _ => return None,
     };

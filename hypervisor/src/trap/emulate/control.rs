@@ -1,4 +1,4 @@
-//! Control and debug registers as a guest sees them.
+//! Emulation of accesses to control and debug registers.
 
 use abi::errno::Errno;
 use alloc::sync::Arc;
@@ -15,17 +15,17 @@ use crate::domain::{Attempt, Domain, Vcpu};
 use crate::memory::mmuext;
 use crate::trap::debug_registers;
 
-/// CR0 with its one bit that changes.
+/// The value of CR0. Only TS varies.
 pub(crate) const fn control0(task_switched: bool) -> u64 {
     CONTROL0_FIXED | if task_switched { CONTROL0_CHOICE } else { 0 }
 }
 
-/// CR0.
+/// Reads CR0.
 pub(super) fn read_cr0(cpu: &Active) -> u64 {
     control0(cpu.context().task_switched())
 }
 
-/// Sets CR0, of which only TS can change; `false` if another bit would.
+/// Writes CR0. Returns `false` if a bit other than TS would change.
 pub(super) fn write_cr0(cpu: &mut Active, value: u64) -> bool {
     let allowed = value & !CONTROL0_CHOICE == CONTROL0_FIXED;
     if allowed {
@@ -34,20 +34,20 @@ pub(super) fn write_cr0(cpu: &mut Active, value: u64) -> bool {
     allowed
 }
 
-/// `mov` from a control register.
+/// Emulates `mov` from a control register.
 pub(super) fn read_control(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
     let value = match modrm.register {
         0 => read_cr0(cpu),
         2 => fault_address(cpu),
         3 => cpu.context().kernel_root().map_or(0, |root| root.mfn().address().get()),
         4 => cpu_policy::control4(cpu.context()),
-        // CR8 is the priority of a local APIC that a guest has not got.
+        // CR8 is the priority of the local APIC, which a guest does not have.
         _ => return Emulation::Refused,
     };
     put(cpu, instruction, modrm, value)
 }
 
-/// `mov` to a control register.
+/// Emulates `mov` to a control register.
 pub(super) fn write_control(
     cpu: &mut Active,
     domain: &Arc<Domain>,
@@ -67,7 +67,7 @@ pub(super) fn write_control(
     complete(cpu, instruction.length)
 }
 
-/// A new root table for the kernel, as by `MMUEXT_NEW_BASEPTR`.
+/// Sets the kernel's root table, like `MMUEXT_NEW_BASEPTR`.
 fn write_root(
     cpu: &mut Active,
     domain: &Arc<Domain>,
@@ -91,7 +91,7 @@ fn write_root(
     }
 }
 
-/// `mov` from a debug register.
+/// Emulates `mov` from a debug register.
 pub(super) fn read_debug(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
     match debug_registers::get(cpu, modrm.register.into()) {
         Ok(value) => put(cpu, instruction, modrm, value),
@@ -99,7 +99,7 @@ pub(super) fn read_debug(cpu: &mut Active, instruction: &Instruction, modrm: &Mo
     }
 }
 
-/// `mov` to a debug register.
+/// Emulates `mov` to a debug register.
 pub(super) fn write_debug(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
     let value = operand(cpu, modrm);
     match debug_registers::set(cpu, modrm.register.into(), value) {
@@ -109,11 +109,11 @@ pub(super) fn write_debug(cpu: &mut Active, instruction: &Instruction, modrm: &M
     }
 }
 
-/// The general register of a move, by its number.
+/// The number of the general register operand.
 const fn general(modrm: &ModRm) -> u8 {
     match modrm.operand {
         Operand::Register(number) => number,
-        // Not decoded for these moves.
+        // The decoder never returns memory operands for these instructions.
         Operand::Memory(_) => 0,
     }
 }

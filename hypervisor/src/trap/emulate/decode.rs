@@ -1,10 +1,11 @@
-//! A decoder for the instructions that Paravane emulates, in 64-bit code: privileged ones, and those that a kernel changes
-//! page-table entries with. Whatever is not known here is not decoded, and its fault goes to the guest.
+//! A decoder for the instructions that Paravane emulates in 64-bit code: privileged ones, and those
+//! with which kernels change page-table entries. Unknown instructions are not decoded, and their
+//! faults go to the guest.
 
 /// The longest instruction.
 pub(super) const MAX_LENGTH: usize = 15;
 
-/// Segments with a base of their own in 64-bit code.
+/// Segments with a base in 64-bit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Segment {
     /// FS.
@@ -18,11 +19,11 @@ pub(super) enum Segment {
 pub(super) struct Address {
     /// Base register.
     pub(super) base: Option<u8>,
-    /// Index register and what it is multiplied by.
+    /// Index register and scale.
     pub(super) index: Option<(u8, u8)>,
     /// Sign-extended displacement.
     pub(super) displacement: u64,
-    /// Whether the address of the next instruction is added.
+    /// Whether the address is relative to the next instruction.
     pub(super) relative: bool,
 }
 
@@ -35,19 +36,19 @@ pub(super) enum Operand {
     Memory(Address),
 }
 
-/// A ModRM byte with all that belongs to it.
+/// A ModRM byte with its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ModRm {
-    /// The byte as it stands there.
+    /// The byte itself.
     pub(super) byte: u8,
-    /// The register operand, with the bit that REX adds.
+    /// The register operand, including its REX bit.
     pub(super) register: u8,
     /// The other operand.
     pub(super) operand: Operand,
 }
 
 impl ModRm {
-    /// The three bits that tell the instructions of a group apart.
+    /// The three bits that select the instruction of a group.
     pub(super) const fn group(&self) -> u8 {
         self.byte >> 3 & 7
     }
@@ -56,29 +57,29 @@ impl ModRm {
 /// A decoded instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Instruction {
-    /// Opcode byte; those behind `0f` are 0x0f00 and more.
+    /// Opcode; two-byte opcodes are 0x0f00 plus the second byte.
     pub(super) opcode: u16,
     /// Length in bytes.
     pub(super) length: u8,
     /// Operand size in bytes: 1, 2, 4 or 8.
     pub(super) size: u8,
-    /// Whether there is a REX prefix: it decides which byte registers 4 to 7 are.
+    /// Whether there is a REX prefix, which selects the set of byte registers.
     pub(super) rex: bool,
-    /// LOCK.
+    /// Whether there is a LOCK prefix.
     pub(super) lock: bool,
-    /// REP or REPNE.
+    /// Whether there is a REP or REPNE prefix.
     pub(super) repeat: bool,
-    /// Addresses are cut to 32 bits.
+    /// Whether addresses are truncated to 32 bits.
     pub(super) narrow: bool,
-    /// Segment whose base counts, if any.
+    /// The segment whose base is added, if any.
     pub(super) segment: Option<Segment>,
-    /// Operands, if there is a ModRM byte.
+    /// The operands, if there is a ModRM byte.
     pub(super) modrm: Option<ModRm>,
     /// Sign-extended immediate operand; zero if there is none.
     pub(super) immediate: u64,
 }
 
-/// What follows an opcode, and what it works on.
+/// The format of an instruction after its opcode.
 #[derive(Clone, Copy)]
 struct Shape {
     modrm: bool,
@@ -90,14 +91,14 @@ struct Shape {
 enum Immediate {
     None,
     Byte,
-    /// As long as the operand, at most four bytes.
+    /// The operand size, but at most four bytes.
     Full,
 }
 
 #[derive(Clone, Copy)]
 enum Size {
     Byte,
-    /// By the prefixes: 2, 4 or 8.
+    /// 2, 4 or 8, depending on prefixes.
     Usual,
     /// Always 8.
     Long,
@@ -105,14 +106,14 @@ enum Size {
 
 const fn shape(opcode: u16) -> Option<Shape> {
     let (modrm, immediate, size) = match opcode {
-        // add, or, adc, sbb, and, sub, xor; xchg, mov, inc and dec, with a register or nothing as second operand
+        // add, or, adc, sbb, and, sub, xor with a register; xchg, mov, inc, dec
         0x00 | 0x08 | 0x10 | 0x18 | 0x20 | 0x28 | 0x30 | 0x86 | 0x88 | 0xfe => (true, Immediate::None, Size::Byte),
         0x01 | 0x09 | 0x11 | 0x19 | 0x21 | 0x29 | 0x31 | 0x87 | 0x89 | 0xff => (true, Immediate::None, Size::Usual),
-        // the same, and mov, with an immediate
+        // add to xor and mov with an immediate
         0x80 | 0xc6 => (true, Immediate::Byte, Size::Byte),
         0x81 | 0xc7 => (true, Immediate::Full, Size::Usual),
         0x83 => (true, Immediate::Byte, Size::Usual),
-        // not and neg; `test` of the same group reads only and has an immediate, see `decode`
+        // not, neg; `test` in the same group only reads and has an immediate, see `decode`
         0xf6 => (true, Immediate::None, Size::Byte),
         0xf7 => (true, Immediate::None, Size::Usual),
         // cmpxchg, xadd
@@ -123,10 +124,10 @@ const fn shape(opcode: u16) -> Option<Shape> {
         0x0fba => (true, Immediate::Byte, Size::Usual),
         // movnti, cmpxchg8b
         0x0fc3 | 0x0fc7 => (true, Immediate::None, Size::Usual),
-        // movs, stos, ins, outs, in and out by DX
+        // movs, stos, ins, outs, in and out with DX
         0xa4 | 0xaa | 0x6c | 0x6e | 0xec | 0xee => (false, Immediate::None, Size::Byte),
         0xa5 | 0xab | 0x6d | 0x6f | 0xed | 0xef => (false, Immediate::None, Size::Usual),
-        // in and out with a port number
+        // in and out with an immediate port number
         0xe4 | 0xe6 => (false, Immediate::Byte, Size::Byte),
         0xe5 | 0xe7 => (false, Immediate::Byte, Size::Usual),
         // hlt, cli, sti, clts, invd, wbinvd, wrmsr, rdtsc, rdmsr, rdpmc, cpuid
@@ -142,7 +143,7 @@ const fn shape(opcode: u16) -> Option<Shape> {
     Some(Shape { modrm, immediate, size })
 }
 
-/// Reads bytes one after the other.
+/// Reads the bytes of an instruction in order.
 struct Bytes<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -166,7 +167,7 @@ impl Bytes<'_> {
     }
 }
 
-/// Decodes the instruction that `bytes` begin with. `None` if it is none of those known here, or is not there whole.
+/// Decodes the instruction at the start of `bytes`. `None` if it is unknown or incomplete.
 pub(super) fn decode(bytes: &[u8]) -> Option<Instruction> {
     let mut bytes = Bytes { bytes, position: 0 };
     let (mut word, mut narrow, mut lock, mut repeat, mut segment) = (false, false, false, false, None);
@@ -180,7 +181,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Instruction> {
             0xf2 | 0xf3 => repeat = true,
             0x64 => segment = Some(Segment::Fs),
             0x65 => segment = Some(Segment::Gs),
-            // Their bases are always zero; they do not undo FS and GS.
+            // The bases of these segments are always zero. The prefixes do not cancel FS and GS
+            // prefixes.
             0x26 | 0x2e | 0x36 | 0x3e => {}
             0x40..=0x4f => {
                 rex = byte;
@@ -188,12 +190,12 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Instruction> {
             }
             _ => break byte,
         }
-        // REX counts only directly in front of the opcode.
+        // A REX prefix is only valid immediately before the opcode.
         rex = 0;
     };
     let opcode = if byte == 0x0f { 0x0f00 | u16::from(bytes.next()?) } else { u16::from(byte) };
     let shape = shape(opcode)?;
-    // Behind these prefixes it is not `movnti`.
+    // With these prefixes it is not `movnti`.
     if opcode == 0x0fc3 && (word || repeat || lock) {
         return None;
     }
@@ -221,7 +223,7 @@ fn modrm(bytes: &mut Bytes<'_>, opcode: u16, rex: u8) -> Option<ModRm> {
     let low = byte & 7;
     let mode = byte >> 6;
     let extended = low | rex << 3 & 8;
-    // Moves of control and debug registers know no memory operand, whatever the mode bits say.
+    // Moves of control and debug registers have no memory operand, regardless of the mode bits.
     if mode == 3 || matches!(opcode, 0x0f20..=0x0f23) {
         return Some(ModRm { byte, register, operand: Operand::Register(extended) });
     }
@@ -229,7 +231,7 @@ fn modrm(bytes: &mut Bytes<'_>, opcode: u16, rex: u8) -> Option<ModRm> {
     if low == 4 {
         let scale = bytes.next()?;
         let index = scale >> 3 & 7 | rex << 2 & 8;
-        // Register 4 as an index means none.
+        // Index 4 means no index.
         address.index = (index != 4).then_some((index, 1 << (scale >> 6)));
         address.base = Some(scale & 7 | rex << 3 & 8).filter(|_| mode != 0 || scale & 7 != 5);
     } else if mode == 0 && low == 5 {

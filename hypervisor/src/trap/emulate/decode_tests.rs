@@ -1,4 +1,4 @@
-//! The decoder against a complete one.
+//! Compares the decoder with a complete one.
 
 use std::vec::Vec;
 
@@ -10,7 +10,7 @@ use super::super::arithmetic::operation;
 use super::*;
 use crate::testing::rounds;
 
-/// Every opcode that the decoder knows.
+/// All opcodes that the decoder knows.
 fn known() -> Vec<u16> {
     (0..=0xff).chain(0x0f00..=0x0fff).filter(|&opcode| shape(opcode).is_some()).collect()
 }
@@ -34,12 +34,12 @@ fn instruction_bytes() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// The number of a general register of any size, as `registers::read` wants it.
+/// The number of a general register of any size, as used by `registers::read`.
 fn number(register: Register) -> Option<u8> {
     (register != Register::None).then(|| register.full_register().number() as u8)
 }
 
-/// The privileged instructions whose opcode has no ModRM byte, and the moves of control and debug registers.
+/// Privileged instructions without a ModRM byte, and moves of control and debug registers.
 fn privileged(opcode: u16) -> Option<Mnemonic> {
     Some(match opcode {
         0xf4 => Mnemonic::Hlt,
@@ -64,8 +64,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(rounds(20_000)))]
 
     #[test]
-    fn instructions_are_what_they_are(bytes in instruction_bytes()) {
-        // Operands that do not exist are left to those who use them.
+    fn decoded_instructions_match_a_complete_decoder(bytes in instruction_bytes()) {
+        // The users of operands check whether these exist.
         let other = Decoder::new(64, &bytes, DecoderOptions::NO_INVALID_CHECK).decode();
         let Some(instruction) = decode(&bytes) else { return Ok(()) };
         let memory = match instruction.modrm {
@@ -75,7 +75,8 @@ proptest! {
         let writes = instruction.modrm.and_then(|modrm| operation(&instruction, &modrm, &Registers::default()));
         if let Some(mnemonic) = privileged(instruction.opcode) {
             prop_assert_eq!(usize::from(instruction.length), other.len());
-            // `lock mov cr0` is a way of some processors to name CR8; it is refused. WBNOINVD is one way to do what WBINVD does.
+            // `lock mov cr0` names CR8 on some processors; it is refused. WBNOINVD is executed as
+            // WBINVD.
             let same = other.mnemonic() == mnemonic || other.mnemonic() == Mnemonic::Wbnoinvd;
             prop_assert!(same || instruction.lock, "{:?}", other);
         } else if let (Some(address), Some(_)) = (memory, writes) {
@@ -97,7 +98,7 @@ proptest! {
                 Register::GS => Some(Segment::Gs),
                 _ => None,
             };
-            // The other decoder takes the last prefix of all.
+            // The other decoder uses the last of all segment prefixes.
             if other.segment_prefix() == Register::None || segment.is_some() {
                 prop_assert_eq!(instruction.segment, segment);
             }
@@ -113,10 +114,10 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_not(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+    fn decoding_depends_only_on_the_instructions_own_bytes(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
         if let Some(instruction) = decode(&bytes) {
             prop_assert!(usize::from(instruction.length) <= bytes.len().min(MAX_LENGTH));
-            // What was decoded does not depend on what follows.
+            // The result does not depend on the following bytes.
             prop_assert_eq!(decode(&bytes[..usize::from(instruction.length)]), Some(instruction));
             prop_assert_eq!(decode(&bytes[..usize::from(instruction.length) - 1]), None);
         }

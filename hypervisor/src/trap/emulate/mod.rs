@@ -1,8 +1,9 @@
-//! Instructions that Paravane performs in the guest's stead: privileged ones, which fault in ring 3, and plain writes to page
+//! Emulation of instructions: privileged ones, which fault in ring 3, and plain writes to page
 //! tables, which are mapped read-only.
 //!
-//! Nothing is taken on trust here: the instruction is fetched once and judged by what was fetched, whatever the guest's other
-//! vCPUs do to it meanwhile. What is not known, or not allowed, is refused, and the guest gets the fault itself.
+//! No input is trusted. The instruction is fetched once, and all decisions are based on these
+//! bytes, even if another vCPU changes the code meanwhile. Instructions that are unknown or not
+//! allowed are refused, and the guest gets the fault.
 
 mod arithmetic;
 mod code;
@@ -34,14 +35,14 @@ use crate::domain::{Domain, KillReason, Vcpu};
 
 const FLAG_TRAP: u64 = 1 << 8;
 const FLAG_RESUME: u64 = 1 << 16;
-/// DR6: the trap flag was set.
+/// DR6: single step.
 const SINGLE_STEP: u64 = 1 << 14;
 
-/// Bits of a page fault's error code.
+/// Error code bits of a page fault.
 const FAULT_WRITE: u32 = 2;
 const FAULT_USER: u32 = 4;
 
-/// Exception numbers (Intel SDM volume 3, 6.3.1).
+/// Vectors (Intel SDM volume 3, 6.3.1).
 mod vector {
     pub(super) const DEBUG: u8 = 1;
     pub(super) const INVALID_OPCODE: u8 = 6;
@@ -49,21 +50,22 @@ mod vector {
     pub(super) const PAGE_FAULT: u8 = 14;
 }
 
-/// What came of an attempt to emulate an instruction.
+/// The result of an attempt to emulate an instruction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Emulation {
-    /// The registers are those after the instruction, or, where it has to be repeated, those before it.
+    /// The registers are those after the instruction, or unchanged if the guest has to execute it
+    /// again.
     Done,
     /// The guest gets this exception.
     Inject {
-        /// Its number.
+        /// Its vector.
         vector: u8,
-        /// Its error code, where it has one.
+        /// Its error code, if it has one.
         error_code: Option<u32>,
     },
     /// The instruction is not emulated: the guest gets the original fault.
     Refused,
-    /// The guest did what ends it.
+    /// The domain is killed.
     Kill(KillReason),
 }
 
@@ -72,17 +74,17 @@ const PROTECTION_FAULT: Emulation = Emulation::Inject { vector: vector::GENERAL_
 /// #UD.
 const INVALID_OPCODE: Emulation = Emulation::Inject { vector: vector::INVALID_OPCODE, error_code: None };
 
-/// Whether the guest gets a trap after each instruction.
+/// Whether the guest single-steps (RFLAGS.TF).
 fn is_stepping(cpu: &Active) -> bool {
     cpu.registers().rflags & FLAG_TRAP != 0
 }
 
-/// The instruction of `length` bytes has been performed: goes on behind it.
+/// Advances RIP past an instruction of `length` bytes that has been emulated.
 fn complete(cpu: &mut Active, length: u8) -> Emulation {
     complete_with(cpu, length, 0)
 }
 
-/// The same for one that has hit these breakpoints, as bits of DR6.
+/// Like [`complete`], for an instruction that has hit these breakpoints, as bits of DR6.
 fn complete_with(cpu: &mut Active, length: u8, breakpoints: u64) -> Emulation {
     counters::count(Counter::Emulations);
     let registers = cpu.registers_mut();
@@ -98,7 +100,8 @@ fn complete_with(cpu: &mut Active, length: u8, breakpoints: u64) -> Emulation {
     Emulation::Inject { vector: vector::DEBUG, error_code: None }
 }
 
-/// The instruction's memory operand at `address` cannot be read, or written to.
+/// Creates the page fault of an instruction whose memory operand at `address` cannot be read or
+/// written.
 fn page_fault(cpu: &Active, address: GuestVirt, write: bool) -> Emulation {
     set_fault_address(cpu, address.get());
     let write = if write { FAULT_WRITE } else { 0 };
@@ -106,14 +109,14 @@ fn page_fault(cpu: &Active, address: GuestVirt, write: bool) -> Emulation {
     Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(write | user) }
 }
 
-/// Puts an address where the guest expects CR2.
+/// Sets the guest's CR2, which is in its `vcpu_info`.
 fn set_fault_address(cpu: &Active, address: u64) {
     if let Some((page, offset)) = cpu.context().vcpu_info() {
         page.atomic_u64(offset + FAULT_ADDRESS_OFFSET).store(address, Ordering::Relaxed);
     }
 }
 
-/// What the guest has where CR2 would be.
+/// Reads the guest's CR2.
 fn fault_address(cpu: &Active) -> u64 {
     let Some((page, offset)) = cpu.context().vcpu_info() else { return 0 };
     page.atomic_u64(offset + FAULT_ADDRESS_OFFSET).load(Ordering::Relaxed)
@@ -121,7 +124,7 @@ fn fault_address(cpu: &Active) -> u64 {
 
 const FAULT_ADDRESS_OFFSET: usize = offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2);
 
-/// Acts on #UD: `cpuid` behind the prefix that asks for its emulation, in the kernel or in a process.
+/// Handles #UD: emulates `cpuid` with the forced emulation prefix, in kernel or user mode.
 pub(crate) fn invalid_opcode(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
     const CPUID: [u8; 2] = [0x0f, 0xa2];
     const LENGTH: u8 = 7;
@@ -132,7 +135,8 @@ pub(crate) fn invalid_opcode(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<
     };
     let mut bytes = [0; LENGTH as usize];
     let address = GuestVirt::new(base.wrapping_add(cpu.registers().rip));
-    // A fetch that fails behind the prefix would be a page fault of the guest's; the instruction is one, so it was readable just now.
+    // The instruction has just been fetched by the processor, so a failed read here is not reported
+    // as a page fault.
     if cpu.read_bytes(address, &mut bytes).is_err() || bytes != forced(CPUID) {
         return Emulation::Refused;
     }
@@ -140,13 +144,13 @@ pub(crate) fn invalid_opcode(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<
     complete(cpu, LENGTH)
 }
 
-/// The bytes of an instruction behind the prefix.
+/// The bytes of an instruction with the prefix.
 const fn forced([first, second]: [u8; 2]) -> [u8; 7] {
     let [a, b, c, d, e] = EMULATE_PREFIX;
     [a, b, c, d, e, first, second]
 }
 
-/// Performs `cpuid`.
+/// Emulates `cpuid`.
 fn cpuid(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) {
     let registers = cpu.registers();
     let (leaf, subleaf) = (low_u32(registers.rax), low_u32(registers.rcx));

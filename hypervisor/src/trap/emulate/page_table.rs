@@ -1,5 +1,6 @@
-//! Plain writes to L1 page tables: the kernel changes an entry through its read-only mapping of the table, and the write is done for
-//! it by the same rules as any other update. Tables of higher levels are changed by hypercalls only.
+//! Emulation of plain writes to L1 page tables. The kernel changes an entry through its read-only
+//! mapping of the table, and the write is performed by the same rules as other updates. Tables of
+//! higher levels are changed by hypercalls only.
 
 use alloc::sync::Arc;
 
@@ -18,48 +19,48 @@ use crate::memory::admission::GuestAdmission;
 use crate::memory::update::{self, Change};
 use crate::memory::walk;
 
-/// How often a change is tried before the guest executes its instruction again.
+/// Attempts to change an entry before the guest executes its instruction again.
 const ATTEMPTS: u32 = 16;
-/// Number of `and` among the operations that combine.
+/// The number of `and` among the operations of [`Operation::Combine`].
 const AND: u8 = 4;
-/// DF.
+/// RFLAGS.DF.
 const FLAG_DIRECTION: u64 = 1 << 10;
 
-/// Bytes of one page-table entry.
+/// The bytes of a page-table entry that a write changes.
 struct Place {
     table: FrameRef,
     index: u16,
-    /// First byte in the entry.
+    /// The first byte in the entry.
     byte: u8,
-    /// How many bytes.
+    /// The number of bytes.
     size: u8,
 }
 
 impl Place {
-    /// The bytes out of an entry.
+    /// Extracts the bytes from an entry.
     const fn extract(&self, entry: u64) -> u64 {
         entry >> (8 * self.byte) & mask(self.size)
     }
 
-    /// An entry with the bytes replaced.
+    /// Replaces the bytes in an entry.
     const fn insert(&self, entry: u64, value: u64) -> u64 {
         let shift = 8 * self.byte;
         entry & !(mask(self.size) << shift) | (value & mask(self.size)) << shift
     }
 }
 
-/// Why a write is not done.
+/// The reason why a write is not performed.
 enum Failure {
-    /// The fault is the guest's.
+    /// The guest gets the fault.
     Refused,
-    /// The instruction is executed again.
+    /// The guest executes the instruction again.
     Again,
-    /// The same, with what has been validated so far.
+    /// The guest executes the instruction again, with a pending validation.
     Preempted(Promotion),
 }
 
-/// Performs the kernel's write at `address`, where a read-only mapping of one of the domain's L1 tables faulted. Whether the guest has
-/// enabled `vm_assist`'s writable page tables makes no difference.
+/// Emulates a write of the kernel at `address`, if a read-only mapping of one of the domain's L1
+/// tables faulted there. This does not depend on the writable page tables of `vm_assist`.
 pub(crate) fn page_table_write(
     cpu: &mut Active,
     domain: &Arc<Domain>,
@@ -70,7 +71,7 @@ pub(crate) fn page_table_write(
     if !cpu.context().is_in_kernel() {
         return Emulation::Refused;
     }
-    // Most faults of this kind are no writes to tables, and end here.
+    // Most faults of this kind are not writes to page tables and end here.
     let Some(table) = table_at(cpu, domain, address) else { return Emulation::Refused };
     let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
     if let Some(form) = common_forms::recognise(code.bytes())
@@ -81,7 +82,8 @@ pub(crate) fn page_table_write(
     decoded(cpu, domain, vcpu, address, code.bytes(), budget)
 }
 
-/// Performs such a write, if it is of a short form and nothing is to be told to the guest; `false`, with nothing done, otherwise.
+/// Emulates such a write if it has a common form and raises no trap. Returns `false` without any
+/// effect otherwise.
 pub(crate) fn fast_page_table_write(
     cpu: &mut Active,
     domain: &Domain,
@@ -97,7 +99,7 @@ pub(crate) fn fast_page_table_write(
         .is_some_and(|form| perform(cpu, domain, &table, address, form, budget).is_some())
 }
 
-/// The L1 table of the domain's of which there is a read-only mapping at the address.
+/// The L1 table of the domain that is mapped read-only at the address.
 fn table_at(cpu: &Active, domain: &Domain, address: GuestVirt) -> Option<TypedRef<L1>> {
     let leaf = walk::look_up(cpu, address)?.entry;
     if !leaf.is_present() || leaf.is_writable() {
@@ -106,7 +108,8 @@ fn table_at(cpu: &Active, domain: &Domain, address: GuestVirt) -> Option<TypedRe
     TypedRef::existing(domain.frame(leaf.frame())?).ok()
 }
 
-/// Performs an instruction of a short form; `None`, with nothing changed, if it cannot be done that way.
+/// Emulates an instruction of a common form. Returns `None` without any effect if that is not
+/// possible.
 fn perform(
     cpu: &mut Active,
     domain: &Domain,
@@ -140,7 +143,7 @@ fn perform(
             if found.get() != expected {
                 return None;
             }
-            // For the flags.
+            // Only to set the flags.
             let operation = Operation::Combine(AND, u64::from(constant));
             operation.apply(expected & mask(1), 1, true, cpu.registers_mut());
         }
@@ -148,7 +151,7 @@ fn perform(
     Some(complete(cpu, form.length))
 }
 
-/// Performs an instruction of any form that the decoder knows.
+/// Emulates an instruction of any form that the decoder knows.
 pub(super) fn decoded(
     cpu: &mut Active,
     domain: &Arc<Domain>,
@@ -186,8 +189,8 @@ pub(super) fn decoded(
     }
 }
 
-/// What an instruction with a memory operand does, if that operand is what faulted: the operation, its width, and the registers to
-/// start from.
+/// The operation of an instruction whose memory operand is the address that faulted, the
+/// operation's width, and the registers to start with.
 fn memory_operand(cpu: &Active, instruction: &Instruction, address: GuestVirt) -> Option<(Operation, u8, Registers)> {
     let modrm = instruction.modrm.as_ref()?;
     let Operand::Memory(operand) = modrm.operand else { return None };
@@ -197,7 +200,7 @@ fn memory_operand(cpu: &Active, instruction: &Instruction, address: GuestVirt) -
     legal.then(|| (operation, operation.width(instruction.size), *cpu.registers()))
 }
 
-/// One step of `movs` or `stos` that writes at `address`.
+/// One iteration of `movs` or `stos` that writes at `address`.
 fn string(
     cpu: &Active,
     instruction: &Instruction,
@@ -205,7 +208,7 @@ fn string(
 ) -> Result<Option<(Operation, u8, Registers)>, Emulation> {
     let size = instruction.size;
     let mut after = *cpu.registers();
-    // The destination has no segment that could be chosen. Counters and addresses of 32 bits are nothing a kernel uses.
+    // The segment of the destination is fixed. Kernels do not use 32-bit counters and addresses.
     if instruction.lock || instruction.narrow || after.rdi != address.get() || instruction.repeat && after.rcx == 0 {
         return Ok(None);
     }
@@ -229,7 +232,8 @@ fn string(
     Ok(Some((Operation::Store(value), size, after)))
 }
 
-/// The entry that `size` bytes at `address` belong to. `None` if they are not aligned, or lie in no L1 table of the domain's.
+/// The entry that contains `size` bytes at `address`. `None` if they are not aligned, or not in an
+/// L1 table of the domain.
 fn place(cpu: &Active, domain: &Domain, address: GuestVirt, size: u8) -> Option<Place> {
     let offset = address.page_offset();
     if !offset.is_multiple_of(usize::from(size)) {
@@ -239,7 +243,7 @@ fn place(cpu: &Active, domain: &Domain, address: GuestVirt, size: u8) -> Option<
     Some(Place { table, index: low_u16((offset / 8) as u64), byte: low_u8((offset % 8) as u64), size })
 }
 
-/// Performs the operation on the entry, and on the registers given.
+/// Applies the operation to the entry and to `registers`.
 fn change(
     domain: &Domain,
     place: &Place,
@@ -253,7 +257,7 @@ fn change(
     for _ in 0..ATTEMPTS {
         *registers = before;
         let Some(new) = operation.apply(place.extract(entry), place.size, rex, registers) else { return Ok(()) };
-        // A whole entry stored needs no look at the old one.
+        // Storing a whole entry does not depend on the old one.
         let change = match operation {
             Operation::Store(_) if place.size == 8 => Change::Write(new),
             _ => Change::Exchange { expected: entry, new: place.insert(entry, new) },

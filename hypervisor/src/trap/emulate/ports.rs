@@ -1,5 +1,6 @@
-//! `in` and `out`, single and repeated. For whoever has the I/O privilege but is not the hardware domain, there is a machine without devices: reads
-//! give ones, writes go nowhere. Linux probes for PCI this way before it asks what it runs on.
+//! Emulation of `in`, `out` and their string forms. For domains with I/O privilege other than the
+//! hardware domain there are no devices: reads return ones, writes are ignored. Linux probes for
+//! PCI this way before it detects the hypervisor.
 
 use core::sync::atomic::Ordering;
 
@@ -16,11 +17,11 @@ use crate::cpu_policy::CONTROL4_DEBUG_EXTENSIONS;
 use crate::domain::{Domain, Vcpu};
 use crate::hardware;
 
-/// How often an instruction is repeated before other work gets its turn.
+/// Iterations of a string instruction before the pCPU checks for other work.
 const MAX_REPEATS: u64 = 512;
 const FLAG_DIRECTION: u64 = 1 << 10;
 
-/// Whether the opcode is `in` or `out`, or one of their string forms.
+/// Whether the opcode is `in`, `out`, or one of their string forms.
 pub(super) const fn is_port_access(opcode: u16) -> bool {
     matches!(opcode, 0x6c..=0x6f | 0xe4..=0xe7 | 0xec..=0xef)
 }
@@ -29,7 +30,7 @@ const fn is_string(opcode: u16) -> bool {
     opcode < 0xe4
 }
 
-/// Whether the bitmap that the kernel has given for its processes allows the instruction.
+/// Whether the I/O permission bitmap of user mode allows the instruction.
 pub(super) fn bitmap_allows(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruction) -> bool {
     let (address, count) = (vcpu.port_bitmap.0.load(Ordering::Relaxed), vcpu.port_bitmap.1.load(Ordering::Relaxed));
     let (port, width) = operands(cpu, instruction);
@@ -37,7 +38,7 @@ pub(super) fn bitmap_allows(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruc
     if last >= count {
         return false;
     }
-    // The bitmap is the kernel's, and a process's root table need not show it.
+    // The bitmap is in the kernel's address space. A user root table may not map it.
     let from_process = !cpu.context().is_in_kernel();
     if from_process {
         cpu.enter_kernel();
@@ -51,14 +52,14 @@ pub(super) fn bitmap_allows(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruc
     allowed
 }
 
-/// The lowest port that the instruction touches, and how much it moves at a time.
+/// The lowest port that the instruction accesses, and the width of an access.
 pub(super) fn operands(cpu: &Active, instruction: &Instruction) -> (u16, Width) {
     let port = match instruction.opcode {
-        // A byte behind the opcode.
+        // The port is the immediate byte.
         0xe4..=0xe7 => (instruction.immediate & 0xff) as u16,
         _ => (cpu.registers().rdx & 0xffff) as u16,
     };
-    // There is no 64-bit form: the prefix means nothing.
+    // There is no 64-bit form; REX.W is ignored.
     let width = match instruction.size {
         1 => Width::Byte,
         2 => Width::Word,
@@ -67,7 +68,7 @@ pub(super) fn operands(cpu: &Active, instruction: &Instruction) -> (u16, Width) 
     (port, width)
 }
 
-/// Performs the instruction. Bit 1 of the opcode tells `out` from `in`.
+/// Emulates the instruction. Bit 1 of the opcode distinguishes `out` from `in`.
 pub(super) fn access(cpu: &mut Active, domain: &Domain, instruction: &Instruction) -> Emulation {
     let (port, width) = operands(cpu, instruction);
     let ports = Ports { hardware: hardware::of(domain), port, width };
@@ -86,7 +87,7 @@ pub(super) fn access(cpu: &mut Active, domain: &Domain, instruction: &Instructio
     complete_with(cpu, instruction.length, breakpoints)
 }
 
-/// The breakpoints that an access hits, as bits of DR6.
+/// The I/O breakpoints that an access hits, as bits of DR6.
 fn breakpoints(cpu: &Active, port: u16, width: Width) -> u64 {
     if cpu.context().control4() & CONTROL4_DEBUG_EXTENSIONS == 0 {
         return 0;
@@ -94,7 +95,7 @@ fn breakpoints(cpu: &Active, port: u16, width: Width) -> u64 {
     cpu.port_breakpoints(port, width.bytes())
 }
 
-/// A port, real or not.
+/// A port of the machine, or without a device.
 struct Ports {
     hardware: Option<&'static Hardware>,
     port: u16,
@@ -113,8 +114,8 @@ impl Ports {
     }
 }
 
-/// `ins` and `outs`. Where a repetition stops early, the registers say how far it came, and the
-/// guest executes the rest. A step and a breakpoint are reported after each access.
+/// Emulates `ins` and `outs`. If a repetition stops early, the registers contain the progress, and
+/// the guest executes the rest. Single steps and breakpoints are reported after each iteration.
 fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction, breakpoints: u64) -> Emulation {
     if instruction.narrow {
         return Emulation::Refused;
@@ -133,7 +134,7 @@ fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction, bre
         let address = if is_out {
             registers::in_segment(cpu, instruction, cpu.registers().rsi)
         } else {
-            // The destination's segment cannot be chosen.
+            // The segment of the destination is fixed.
             GuestVirt::new(cpu.registers().rdi)
         };
         let moved = if is_out { output(cpu, ports, address, bytes) } else { input(cpu, ports, address, bytes) };
@@ -147,7 +148,7 @@ fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction, bre
             registers.rcx = registers.rcx.wrapping_sub(1);
         }
     }
-    // A repetition of none hits nothing.
+    // A repetition with count zero hits no breakpoint.
     let breakpoints = if count == 0 { 0 } else { breakpoints };
     match count > most {
         true if most == MAX_REPEATS => Emulation::Done,
@@ -163,7 +164,7 @@ fn output(cpu: &Active, ports: &Ports, address: GuestVirt, bytes: &mut [u8]) -> 
     true
 }
 
-/// What has been read from a device is gone there, so the memory is tried first.
+/// Reading a device may have side effects, so the destination is checked first.
 fn input(cpu: &Active, ports: &Ports, address: GuestVirt, bytes: &mut [u8]) -> bool {
     if cpu.read_bytes(address, bytes).is_err() || cpu.write_bytes(address, bytes).is_err() {
         return false;

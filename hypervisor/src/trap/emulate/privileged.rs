@@ -1,5 +1,5 @@
-//! Privileged instructions: what faults in ring 3 with #GP(0). The guest's kernel may do what the interface allows it; its
-//! processes may do what an unprivileged program may on a machine of its own.
+//! Privileged instructions, which raise #GP(0) in ring 3. The guest kernel may use those that the
+//! interface allows. User mode may use those that work without privilege on hardware.
 
 use alloc::sync::Arc;
 
@@ -13,17 +13,17 @@ use super::{code, complete, control, cpuid, page_fault, ports, registers};
 use crate::cpu_policy;
 use crate::domain::{Domain, Vcpu};
 
-/// The ModRM byte that makes `xsetbv` of its group.
+/// The ModRM byte of `xsetbv`.
 const XSETBV: u8 = 0xd1;
-/// The one that makes `rdtscp`.
+/// The ModRM byte of `rdtscp`.
 const RDTSCP: u8 = 0xf9;
-/// What `sgdt` and `sidt` show: an empty table at an address that says nothing.
+/// The result of `sgdt` and `sidt`: an empty table at a fixed address, which reveals nothing.
 const TABLE_BASE: u64 = 0xffff_8000_0000_0000;
 
-/// Acts on #GP(0).
+/// Handles #GP(0).
 pub(crate) fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {
     let Some(code) = code::fetch(cpu) else { return Emulation::Refused };
-    // A kernel reads the GS base of its processes at each switch between them: no need to decode that.
+    // Kernels read the user GS base at each context switch, so this case does not use the decoder.
     if let [0x0f, 0x32, ..] = code.bytes()
         && cpu.context().is_in_kernel()
     {
@@ -36,7 +36,7 @@ pub(crate) fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu
     let instruction = &instruction;
     let kernel = cpu.context().is_in_kernel();
     match (instruction.opcode, instruction.modrm.as_ref()) {
-        // `cli` and `sti` do nothing: events are masked by means of their own.
+        // `cli` and `sti` have no effect: events have their own mask.
         (0xfa | 0xfb, _) if has_io_privilege(cpu, domain) => complete(cpu, instruction.length),
         (opcode, _)
             if ports::is_port_access(opcode)
@@ -52,7 +52,7 @@ pub(crate) fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu
             complete(cpu, instruction.length)
         }
         (0x0f09, _) => {
-            // without devices there is nothing that a cache must be written back for
+            // Without devices no cache has to be written back.
             if domain.is_privileged() {
                 machine::cpu::write_back_caches();
             }
@@ -64,7 +64,8 @@ pub(crate) fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu
         (0x0f23, Some(modrm)) => control::write_debug(cpu, instruction, modrm),
         (0x0f30, _) => write_msr(cpu, domain, vcpu, instruction),
         (0x0f32, _) => read_msr(cpu, domain, vcpu, instruction.length),
-        // CR4.TSD keeps the counter from processes, and from all of ring 3 in the processor.
+        // The guest's CR4.TSD applies to its user mode; in the processor it applies to all of ring
+        // 3.
         (0x0f31, _) => {
             registers::write_pair(cpu.registers_mut(), machine::time::tsc());
             complete(cpu, instruction.length)
@@ -83,8 +84,8 @@ pub(crate) fn privileged(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu
     }
 }
 
-/// Whether the guest's I/O privilege level allows what it tries. A kernel counts as ring 1 unless the guest asked for the architecture's own
-/// levels.
+/// Whether the guest's I/O privilege level allows its current mode to perform I/O. The kernel
+/// counts as ring 1, or as ring 0 if the guest has enabled the architectural levels.
 fn has_io_privilege(cpu: &Active, domain: &Domain) -> bool {
     let context = cpu.context();
     let level = match context.is_in_kernel() {
@@ -95,13 +96,13 @@ fn has_io_privilege(cpu: &Active, domain: &Domain) -> bool {
     context.iopl() >= level
 }
 
-/// `xsetbv`, which is there once the guest has set CR4.OSXSAVE.
+/// Emulates `xsetbv`, which requires CR4.OSXSAVE.
 fn set_extended_states(cpu: &mut Active, domain: &Domain, instruction: &Instruction) -> Emulation {
     if cpu.context().control4() & cpu_policy::CONTROL4_OSXSAVE == 0 {
         return INVALID_OPCODE;
     }
     let registers = cpu.registers();
-    // The low half of RCX names the register; there is only register 0.
+    // ECX selects the register. Only register 0 exists.
     let (number, value) = (low_u32(registers.rcx), registers::read_pair(registers));
     let known = value & !cpu_policy::extended_states(domain) == 0;
     if number != 0 || !known || !cpu.set_xcr0(value) {
@@ -110,7 +111,7 @@ fn set_extended_states(cpu: &mut Active, domain: &Domain, instruction: &Instruct
     complete(cpu, instruction.length)
 }
 
-/// Whether the instruction is one that UMIP keeps from ring 3: sldt, str, sgdt, sidt, smsw.
+/// Whether the instruction is one that UMIP forbids in ring 3: sldt, str, sgdt, sidt, smsw.
 fn stores_table(instruction: &Instruction, modrm: &ModRm) -> bool {
     match (instruction.opcode, modrm.group()) {
         (0x0f00, 0 | 1) | (0x0f01, 4) => true,
@@ -119,7 +120,7 @@ fn stores_table(instruction: &Instruction, modrm: &ModRm) -> bool {
     }
 }
 
-/// Performs such an instruction, with results that tell nothing.
+/// Emulates such an instruction with constant results.
 fn store_table(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Emulation {
     let mut bytes = [0; 10];
     let length = match (instruction.opcode, modrm.group()) {
@@ -151,9 +152,9 @@ fn store_table(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Em
     complete(cpu, instruction.length)
 }
 
-/// The MSR that RCX names.
+/// The MSR number in ECX.
 fn msr_number(cpu: &Active) -> u32 {
-    // The instruction looks at the low half.
+    // The instruction uses the low half.
     low_u32(cpu.registers().rcx)
 }
 

@@ -1,4 +1,4 @@
-//! General registers by number and size, as instructions name them, and the addresses that they form.
+//! Access to general registers by number and size, and computation of addresses from them.
 
 use machine::addr::GuestVirt;
 use machine::context::{Active, Registers};
@@ -11,7 +11,7 @@ pub(super) const RCX: u8 = 1;
 pub(super) const RDX: u8 = 2;
 pub(super) const RBX: u8 = 3;
 
-/// The 64-bit register of that number, borrowed as asked.
+/// The 64-bit register with this number, as a place expression.
 macro_rules! register {
     ($number:expr, $($registers:tt)+) => {
         match $number & 15 {
@@ -35,7 +35,7 @@ macro_rules! register {
     };
 }
 
-/// All ones in the low `size` bytes.
+/// A mask of the low `size` bytes.
 pub(super) const fn mask(size: u8) -> u64 {
     u64::MAX >> (64 - 8 * size as u32)
 }
@@ -53,7 +53,8 @@ pub(super) fn read(registers: &Registers, number: u8, size: u8, rex: bool) -> u6
     register!(number, registers) & mask(size)
 }
 
-/// Sets a register operand of `size` bytes. Four bytes clear the upper half, fewer leave the rest as it is.
+/// Sets a register operand of `size` bytes. A 32-bit write clears the upper half, a shorter one
+/// leaves the rest unchanged.
 pub(super) fn write(registers: &mut Registers, number: u8, size: u8, rex: bool, value: u64) {
     if is_high_byte(number, size, rex) {
         let slot = register!(number - 4, &mut registers);
@@ -68,13 +69,13 @@ pub(super) fn write(registers: &mut Registers, number: u8, size: u8, rex: bool, 
     };
 }
 
-/// Sets EDX:EAX, as several instructions do.
+/// Sets EDX:EAX.
 pub(super) fn write_pair(registers: &mut Registers, value: u64) {
     registers.rax = value & mask(4);
     registers.rdx = value >> 32;
 }
 
-/// EDX:EAX.
+/// Reads EDX:EAX.
 pub(super) const fn read_pair(registers: &Registers) -> u64 {
     registers.rdx << 32 | registers.rax & mask(4)
 }

@@ -1,4 +1,5 @@
-//! Whole instructions: a guest's code and tables in simulated memory, its registers, and what stands there afterwards.
+//! Emulation of whole instructions: code and page tables of a guest in simulated memory, its
+//! registers, and the results.
 
 use std::cell::RefCell;
 use std::vec::Vec;
@@ -17,7 +18,8 @@ use crate::memory::admission::GuestAdmission;
 mod page_table;
 mod privileged;
 
-/// Pages of the guest, by number: code, data, the L1 table that maps all of this (read-only), and a page whose entry the tests change.
+/// Page numbers of the guest: code, data, the L1 table that maps these pages (read-only), and a
+/// page whose entry the tests change.
 const CODE: u64 = 1;
 const DATA: u64 = 2;
 const TABLE: u64 = 3;
@@ -25,12 +27,12 @@ const VICTIM: u16 = 8;
 const LEAF: u64 = 0x67;
 const READ_ONLY: u64 = 0x65;
 
-/// Address of entry `index` in the read-only mapping of the table.
+/// The address of entry `index` in the read-only mapping of the table.
 fn entry_address(index: u16) -> u64 {
     (TABLE << 12) + u64::from(index) * 8
 }
 
-/// A guest whose vCPU 0 is loaded, in its kernel, about to execute the code page.
+/// A guest whose vCPU 0 is loaded, in kernel mode, with RIP at the code page.
 struct Guest {
     domain: Arc<Domain>,
     cpu: Active,
@@ -44,7 +46,7 @@ impl Guest {
         let settings =
             Settings { name: "test".into(), privileged: false, vcpus: 2, max_frames: 64, weight: 256, cap: 0 };
         let domain = Domain::new(id, settings).expect("memory for a domain");
-        // It is left as it is in the end: lists do not like to be dropped with frames in them.
+        // The domain is leaked, since its lists must be empty when they are dropped.
         core::mem::forget(Arc::clone(&domain));
         let frames: Vec<_> = (0..8).map(|_| new_frame(&domain)).collect();
         let at = |frame: &FrameRef, flags: u64| frame.mfn().address().get() | flags;
@@ -101,7 +103,7 @@ impl Guest {
         self.frames[3].read_u64(VICTIM)
     }
 
-    /// Puts an entry that maps nothing into the slot under test.
+    /// Sets the tested entry to one that maps nothing.
     fn set_entry(&mut self, bits: u64) {
         let table = TypedRef::<L1>::existing(self.frames[3].again()).expect("the table is in use");
         let entry = machine::paging::Entry::absent(machine::paging::RawEntry::new(bits & !1));
@@ -117,7 +119,7 @@ impl Guest {
         drop(table.replace(VICTIM, entry.expect("the guest's own frame")));
     }
 
-    /// Instructions executed since `code`.
+    /// Number of bytes executed since `code`.
     fn advance(&self) -> u64 {
         self.cpu.registers().rip.wrapping_sub(CODE << 12)
     }
@@ -134,14 +136,15 @@ fn writable(frame: &FrameRef) -> TypedRef<Writable> {
     TypedRef::acquire(frame.again(), &mut NoEntries, &mut Budget::new(10)).expect("no table yet")
 }
 
-/// All that an instruction can change in registers.
+/// The registers and flags that an instruction can change.
 fn visible(registers: &Registers) -> Vec<u64> {
     let mut all: Vec<_> = (0..16).map(|number| registers::read(registers, number, 8, true)).collect();
     all.extend([registers.rip, registers.rflags, registers.cs, registers.ss]);
     all
 }
 
-/// Whatever stands at RIP, nothing breaks, and nothing changes without an effect.
+/// Arbitrary bytes at RIP cause no panic. A completed instruction changes registers, a refused one
+/// does not.
 #[test]
 fn hostile_code() {
     let guest = RefCell::new(Guest::new());

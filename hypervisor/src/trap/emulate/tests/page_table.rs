@@ -1,22 +1,22 @@
-//! Writes to page tables.
+//! Emulated writes to page tables.
 
 use super::*;
 
 #[test]
-fn linux_changes_entries_as_it_does() {
+fn encodings_of_linux_change_entries() {
     let mut guest = Guest::new();
     let before = guest.entry();
     let address = entry_address(VICTIM);
-    // mov [rdi], rsi: the same frame, dirty and a software bit
+    // mov [rdi], rsi: the same frame, with the dirty and a software bit
     guest.cpu.registers_mut().rdi = address;
     guest.cpu.registers_mut().rsi = before | 0x240;
     assert_eq!(guest.page_table_write(&[0x48, 0x89, 0x37], address), Emulation::Done);
     assert_eq!((guest.entry(), guest.advance()), (before | 0x240, 3));
-    // xchg [rdi], rax: taken out
+    // xchg [rdi], rax: unmap
     guest.cpu.registers_mut().rax = 0;
     assert_eq!(guest.page_table_write(&[0x48, 0x87, 0x07], address), Emulation::Done);
     assert_eq!((guest.entry(), guest.cpu.registers().rax), (0, before | 0x240));
-    // lock cmpxchg [rdi], rsi: put back, from what was not there and from what was
+    // lock cmpxchg [rdi], rsi: map again, with a wrong and with the right expected value
     guest.cpu.registers_mut().rax = 0x1000;
     guest.cpu.registers_mut().rsi = before;
     let exchange = [0xf0, 0x48, 0x0f, 0xb1, 0x37];
@@ -25,16 +25,16 @@ fn linux_changes_entries_as_it_does() {
     assert_eq!(guest.cpu.registers().rflags & 0x40, 0);
     assert_eq!(guest.page_table_write(&exchange, address), Emulation::Done);
     assert_eq!((guest.entry(), guest.cpu.registers().rflags & 0x40), (before, 0x40));
-    // lock btr qword [rdi], 1: write-protected
+    // lock btr qword [rdi], 1: write-protect
     assert_eq!(guest.page_table_write(&[0xf0, 0x48, 0x0f, 0xba, 0x37, 1], address), Emulation::Done);
     assert_eq!((guest.entry(), guest.cpu.registers().rflags & 1), (before & !2, 1));
-    // lock and byte [rdi], !0x20: the accessed bit
+    // lock and byte [rdi], !0x20: clear the accessed bit
     assert_eq!(guest.page_table_write(&[0xf0, 0x80, 0x27, 0xdf], address), Emulation::Done);
     assert_eq!(guest.entry(), before & !0x22);
     // mov qword [rdi], 0
     assert_eq!(guest.page_table_write(&[0x48, 0xc7, 0x07, 0, 0, 0, 0], address), Emulation::Done);
     assert_eq!((guest.entry(), guest.advance()), (0, 7));
-    // Two halves, as 32-bit kernels do it: high first, then low.
+    // Two halves, as 32-bit kernels write them: the high one, then the low one.
     guest.cpu.registers_mut().rax = before >> 32;
     assert_eq!(guest.page_table_write(&[0x89, 0x47, 4], address + 4), Emulation::Done);
     guest.cpu.registers_mut().rax = before;
@@ -43,13 +43,13 @@ fn linux_changes_entries_as_it_does() {
 }
 
 #[test]
-fn what_may_not_be_mapped_is_the_guests_fault() {
+fn a_forbidden_mapping_is_refused_and_changes_nothing() {
     let mut guest = Guest::new();
     let before = guest.entry();
     let address = entry_address(VICTIM);
     let table = guest.frames[3].mfn().address().get();
     let store = [0x48, 0x89, 0x37];
-    // A writable mapping of a page table, a frame of nobody's, one beyond memory.
+    // A writable mapping of a page table, a frame without an owner, a frame beyond memory.
     for bad in [table | LEAF, 4000 << 12 | LEAF, 0x000f_ffff_ffff_f067] {
         guest.cpu.registers_mut().rdi = address;
         guest.cpu.registers_mut().rsi = bad;
@@ -58,26 +58,26 @@ fn what_may_not_be_mapped_is_the_guests_fault() {
         assert_eq!(guest.page_table_write(&store, address), Emulation::Refused, "{bad:#x}");
         assert_eq!((guest.entry(), visible(guest.cpu.registers())), (before, registers));
     }
-    // The read-only mapping of a table is fine.
+    // A read-only mapping of a table is allowed.
     guest.cpu.registers_mut().rsi = table | READ_ONLY;
     assert_eq!(guest.page_table_write(&store, address), Emulation::Done);
     assert_eq!(guest.entry(), table | READ_ONLY);
 }
 
 #[test]
-fn only_l1_tables_are_written_and_only_where_the_fault_was() {
+fn only_a_faulting_write_to_an_l1_table_is_emulated() {
     let mut guest = Guest::new();
     let store = [0x48, 0x89, 0x37];
     let address = entry_address(VICTIM);
     for (rdi, fault) in [
-        // An L2 table; a page that may be written anyway; nothing at all; Paravane's.
+        // An L2 table, a page that is writable, an unmapped page, an address of Paravane.
         (4 << 12, 4 << 12),
         (DATA << 12, DATA << 12),
         (100 << 12, 100 << 12),
         (0xffff_8300_0000_0000, 0xffff_8300_0000_0000),
-        // The instruction writes elsewhere than where the fault was.
+        // The instruction writes to another address than the one that faulted.
         (address + 8, address),
-        // Across two entries.
+        // A write across two entries.
         (address + 4, address + 4),
         (entry_address(511) + 4, entry_address(511) + 4),
     ] {
@@ -86,7 +86,7 @@ fn only_l1_tables_are_written_and_only_where_the_fault_was() {
         assert_eq!(guest.page_table_write(&store, fault), Emulation::Refused, "{rdi:#x}");
     }
     guest.cpu.registers_mut().rdi = address;
-    // Compatibility mode; LOCK before a plain store; an instruction that reads only.
+    // Compatibility mode, LOCK with a plain store, an instruction that only reads.
     guest.cpu.registers_mut().cs = u64::from(flat::RING3_CS32);
     assert_eq!(guest.page_table_write(&store, address), Emulation::Refused);
     guest.cpu.registers_mut().cs = u64::from(flat::RING3_CS64);
@@ -96,7 +96,7 @@ fn only_l1_tables_are_written_and_only_where_the_fault_was() {
 }
 
 #[test]
-fn strings_are_written_element_by_element() {
+fn string_instructions_write_one_element_at_a_time() {
     let mut guest = Guest::new();
     let address = entry_address(VICTIM);
     guest.cpu.write(GuestVirt::new(DATA << 12), &[0x1111_2222_3333_4440u64, 0x5550]).expect("data");
@@ -110,12 +110,12 @@ fn strings_are_written_element_by_element() {
     assert_eq!((registers.rdi, registers.rsi, registers.rcx), (address + 8, (DATA << 12) + 8, 1));
     assert_eq!(guest.page_table_write(&copy, address + 8), Emulation::Done);
     assert_eq!((guest.frames[3].read_u64(VICTIM + 1), guest.advance()), (0x5550, 3));
-    // std; stosd, into the upper half
+    // std; stosd to the upper half
     let registers = guest.cpu.registers_mut();
     (registers.rdi, registers.rax, registers.rflags) = (address + 4, 0x99, 0x602);
     assert_eq!(guest.page_table_write(&[0xab], address + 4), Emulation::Done);
     assert_eq!((guest.entry(), guest.cpu.registers().rdi), (0x99_3333_4440, address));
-    // A source that is not there
+    // The source is not mapped.
     let registers = guest.cpu.registers_mut();
     (registers.rdi, registers.rsi, registers.rcx) = (address, 200 << 12, 2);
     let fault = Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(0) };
@@ -123,7 +123,8 @@ fn strings_are_written_element_by_element() {
     assert_eq!((fault_address(&guest.cpu), guest.advance()), (200 << 12, 0));
 }
 
-/// An instruction that changes memory at RDI: its bytes and what it makes of a word and of RAX, by its definition.
+/// An instruction that changes memory at RDI: its bytes, its size, and its effect on the word and
+/// on RAX.
 type Model = (&'static [u8], u8, fn(u64, u64) -> (u64, u64));
 
 const MODELS: &[Model] = &[
@@ -154,9 +155,9 @@ const MODELS: &[Model] = &[
     (&[0xf0, 0x0f, 0xc1, 0x07], 4, |old, rax| (old.wrapping_add(rax), old)),
 ];
 
-/// All instructions on entries that map nothing, whose other bits are the guest's to choose.
+/// All instructions on entries that map nothing, whose other bits are ignored.
 #[test]
-fn entries_become_what_the_instruction_says() {
+fn instructions_change_entries_like_their_definitions() {
     let guest = RefCell::new(Guest::new());
     proptest!(|(old: u64, rax: u64, place in 0u8..8)| {
         let guest = &mut *guest.borrow_mut();
@@ -172,7 +173,7 @@ fn entries_become_what_the_instruction_says() {
             let (word, register) = model(old >> (8 * place) & registers::mask(size), rax);
             let new = old & !mask | word << (8 * place) & mask;
             if new & 1 != 0 {
-                // It would map a frame of nobody's.
+                // It would map a frame without an owner.
                 prop_assert_eq!(outcome, Emulation::Refused);
                 prop_assert_eq!((guest.entry(), guest.cpu.registers().rax), (old, rax));
             } else {
@@ -184,9 +185,9 @@ fn entries_become_what_the_instruction_says() {
     });
 }
 
-/// What the short forms do is what the decoder makes of the same bytes.
+/// The common forms have the same effect as the decoder has with the same bytes.
 #[test]
-fn common_forms_do_what_the_decoder_does() {
+fn common_forms_match_the_decoder() {
     let guest = RefCell::new(Guest::new());
     let opcode = prop::sample::select(&[0x87u8, 0x89, 0x80][..]);
     proptest!(ProptestConfig::with_cases(20_000), |(
@@ -211,7 +212,7 @@ fn common_forms_do_what_the_decoder_does() {
         let moved = if mode == 0 { 0 } else { i64::from(displacement).cast_unsigned() };
         let address = entry_address(VICTIM);
         let original = guest.frames[6].mfn().address().get();
-        // What stands there, and what is to: the same frame with other flags, or nothing.
+        // The old and the new entry: the same frame with other flags, or not present.
         let before = if mapped { original | LEAF } else { value & !1 };
         let wanted = if value & 4 == 0 { original | flags & 0x67 | 1 } else { value & !1 };
         let mut registers = Registers::default();

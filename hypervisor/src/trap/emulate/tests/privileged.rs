@@ -1,4 +1,4 @@
-//! Privileged instructions, and CPUID behind the prefix.
+//! Privileged instructions, and `cpuid` with the forced emulation prefix.
 
 use std::boxed::Box;
 
@@ -7,7 +7,7 @@ use super::*;
 const RAX_VALUE: u64 = 0x0123_4567_89ab_cd00;
 
 #[test]
-fn cpuid_behind_the_prefix() {
+fn cpuid_with_the_forced_emulation_prefix() {
     let mut guest = Guest::new();
     let forced = [0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2];
     let registers = guest.cpu.registers_mut();
@@ -16,13 +16,13 @@ fn cpuid_behind_the_prefix() {
     let registers = guest.cpu.registers();
     assert_eq!((registers.rax, registers.rbx), (0x4000_0005, 0x566e_6558));
     assert_eq!((registers.rflags, guest.advance()), (0x202, 7), "the resume flag is cleared");
-    // In 32-bit code too, but not with anything else behind the prefix, nor without it.
+    // It works in 32-bit code too, but not for other instructions or without the prefix.
     guest.cpu.registers_mut().cs = u64::from(flat::RING3_CS32);
     assert_eq!(guest.invalid_opcode(&forced), Emulation::Done);
     guest.cpu.registers_mut().cs = u64::from(flat::RING3_CS64);
     assert_eq!(guest.invalid_opcode(&[0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0x31]), Emulation::Refused);
     assert_eq!(guest.invalid_opcode(&[0x0f, 0x0b]), Emulation::Refused);
-    // The end of the last page that is mapped.
+    // At the end of the last mapped page.
     guest.cpu.registers_mut().rip = (CODE << 12) + 4090;
     let vcpu = guest.vcpu();
     let mut page = Box::new([0x90; 4096]);
@@ -35,7 +35,7 @@ fn cpuid_behind_the_prefix() {
 }
 
 #[test]
-fn a_plain_rdmsr_is_what_the_decoder_makes_of_it() {
+fn a_plain_rdmsr_matches_the_decoder() {
     let mut guest = Guest::new();
     let numbers = (0..0x400).chain(0xc000_0080..0xc000_0110).chain(0xc001_0010..0xc001_0070);
     for number in numbers.filter(|number| *number != 0x10) {
@@ -47,13 +47,13 @@ fn a_plain_rdmsr_is_what_the_decoder_makes_of_it() {
             let result = (registers.rax, registers.rdx);
             (outcome == Emulation::Done, result, guest.advance().saturating_sub(code.len() as u64))
         };
-        // The second has a prefix that means nothing.
+        // The second encoding has a prefix without effect.
         assert_eq!(read(&[0x0f, 0x32]), read(&[0x48, 0x0f, 0x32]), "{number:#x}");
     }
 }
 
 #[test]
-fn a_step_is_reported_behind_the_instruction() {
+fn a_single_step_is_reported_after_the_instruction() {
     let mut guest = Guest::new();
     guest.cpu.registers_mut().rflags = 0x302;
     let stepped = Emulation::Inject { vector: vector::DEBUG, error_code: None };
@@ -66,7 +66,7 @@ fn a_step_is_reported_behind_the_instruction() {
 fn control_registers() {
     let mut guest = Guest::new();
     let refused = PROTECTION_FAULT;
-    // mov rax, cr0; with TS and back
+    // mov rax, cr0; then with TS and without it
     assert_eq!(guest.privileged(&[0x0f, 0x20, 0xc0]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, 0x8005_0033);
     guest.cpu.registers_mut().rax |= 8;
@@ -78,13 +78,13 @@ fn control_registers() {
         guest.cpu.registers_mut().rax = 0x8005_0033 ^ changed;
         assert_eq!(guest.privileged(&[0x0f, 0x22, 0xc0]), refused);
     }
-    // CR2 is where the interface has it.
+    // CR2 is in the `vcpu_info`.
     guest.cpu.registers_mut().r9 = 0x1234;
     assert_eq!(guest.privileged(&[0x41, 0x0f, 0x22, 0xd1]), Emulation::Done);
     assert_eq!(fault_address(&guest.cpu), 0x1234);
     assert_eq!(guest.privileged(&[0x0f, 0x20, 0xd0]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, 0x1234);
-    // CR3: its own root, with and without cache bits; no root at all.
+    // CR3: the current root, with and without cache bits, and a frame that is not a root.
     assert_eq!(guest.privileged(&[0x0f, 0x20, 0xd8]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, guest.frames[0].mfn().address().get());
     guest.cpu.registers_mut().rax |= 0x18;
@@ -93,14 +93,14 @@ fn control_registers() {
         guest.cpu.registers_mut().rax = bad;
         assert_eq!(guest.privileged(&[0x0f, 0x22, 0xd8]), refused);
     }
-    // CR4: what can be chosen is, the rest stays as it is.
+    // CR4: bits that can be chosen change, the others do not.
     assert_eq!(guest.privileged(&[0x0f, 0x20, 0xe0]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, 0x660);
     guest.cpu.registers_mut().rax = !(1 << 16 | 1 << 18);
     assert_eq!(guest.privileged(&[0x0f, 0x22, 0xe0]), Emulation::Done);
     assert_eq!(guest.privileged(&[0x0f, 0x20, 0xe0]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, 0x66c);
-    // No other control register.
+    // Other control registers do not exist.
     for modrm in [0xc8, 0xe8, 0xf0, 0xf8] {
         assert_eq!(guest.privileged(&[0x0f, 0x20, modrm]), Emulation::Refused);
         assert_eq!(guest.privileged(&[0x0f, 0x22, modrm]), Emulation::Refused);
@@ -125,8 +125,8 @@ fn extended_states() {
     }
 }
 
-/// The guest in a process of its own.
-fn in_a_process(guest: Guest) -> Guest {
+/// Switches the guest to user mode, with a user root table.
+fn in_user_mode(guest: Guest) -> Guest {
     let Guest { domain, cpu, frames } = guest;
     let mut context = Active::deactivate(cpu);
     let root = || context.kernel_root().map(TypedRef::again);
@@ -138,7 +138,7 @@ fn in_a_process(guest: Guest) -> Guest {
 }
 
 #[test]
-fn the_tsc_is_the_kernels_when_it_is_kept_from_processes() {
+fn the_kernel_reads_the_tsc_with_cr4_tsd_set() {
     let mut guest = Guest::new();
     guest.cpu.set_control4(1 << 2);
     let (rdtsc, rdtscp) = ([0x0f, 0x31], [0x0f, 0x01, 0xf9]);
@@ -154,14 +154,14 @@ fn the_tsc_is_the_kernels_when_it_is_kept_from_processes() {
         last = now;
     }
     assert_eq!(guest.cpu.registers().rcx, 0, "TSC_AUX");
-    let mut guest = in_a_process(guest);
+    let mut guest = in_user_mode(guest);
     for code in [&rdtsc[..], &rdtscp] {
         assert_eq!(guest.privileged(code), Emulation::Refused);
     }
 }
 
 #[test]
-fn cr4_offers_what_cpuid_tells() {
+fn cr4_allows_the_features_of_the_cpuid_policy() {
     let guest = Guest::new();
     let domain = &guest.domain;
     let with = |leaf, change: fn(&mut [u32; 4])| {
@@ -184,7 +184,7 @@ fn io_breakpoints_are_hit_by_any_byte_of_the_access() {
     guest.cpu.set_iopl(1);
     guest.cpu.set_control4(1 << 3);
     let hit = Emulation::Inject { vector: vector::DEBUG, error_code: None };
-    // Breakpoint 0: two ports from 0x60 on. Breakpoint 1: one port, for writes of memory.
+    // Breakpoint 0: two ports from 0x60 on. Breakpoint 1: one byte, for writes to memory.
     // Breakpoint 2: four ports from 0x70 on.
     for (register, value) in [(0, 0x61), (1, 0x80), (2, 0x70), (7, 0x0e16_0415)] {
         assert!(guest.cpu.set_debug_register(register, value));
@@ -204,11 +204,11 @@ fn io_breakpoints_are_hit_by_any_byte_of_the_access() {
     assert_eq!(access(0x5d, read_double), (hit.clone(), 1));
     assert_eq!(access(0x6f, write_word), (hit.clone(), 4));
     assert_eq!(access(0x73, write_word), (hit.clone(), 4));
-    assert_eq!(access(0x80, write_word), (Emulation::Done, 0), "that one is for memory");
+    assert_eq!(access(0x80, write_word), (Emulation::Done, 0), "breakpoint 1 is for memory");
     assert_eq!(access(0xffff, read_byte), (Emulation::Done, 0));
     guest.cpu.set_control4(0);
     guest.cpu.registers_mut().rdx = 0x60;
-    assert_eq!(guest.privileged(read_byte), Emulation::Done, "without debug extensions");
+    assert_eq!(guest.privileged(read_byte), Emulation::Done, "no breakpoint without debug extensions");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_repeated_port_access_stops_at_a_breakpoint_and_at_a_step() {
         assert_eq!((guest.cpu.registers().rcx, guest.advance()), (0, 2));
     }
     guest.cpu.registers_mut().rflags = 0x202;
-    assert_eq!(guest.privileged(&outs), Emulation::Done, "a repetition of none");
+    assert_eq!(guest.privileged(&outs), Emulation::Done, "a repetition with count zero");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn model_specific_registers() {
 }
 
 #[test]
-fn what_is_not_emulated_is_refused() {
+fn instructions_that_are_not_emulated_are_refused() {
     let mut guest = Guest::new();
     let refused: &[&[u8]] = &[
         &[0xf4],
@@ -316,12 +316,12 @@ fn what_is_not_emulated_is_refused() {
         assert_eq!(guest.privileged(bytes), Emulation::Refused, "{bytes:x?}");
     }
     assert_eq!(guest.privileged(&[0xf0, 0x0f, 0x32]), INVALID_OPCODE, "lock rdmsr");
-    // cli and sti need I/O privilege, and then do nothing.
+    // cli and sti need I/O privilege, and have no effect.
     assert_eq!(guest.privileged(&[0xfa]), Emulation::Refused);
     guest.cpu.set_iopl(1);
     assert_eq!(guest.privileged(&[0xfa]), Emulation::Done);
     assert_eq!(guest.privileged(&[0xfb]), Emulation::Done);
-    // Ports too, and there is nothing behind them.
+    // Ports need I/O privilege too. There are no devices.
     guest.cpu.registers_mut().rax = RAX_VALUE;
     assert_eq!(guest.privileged(&[0xe4, 0x80]), Emulation::Done, "in al, 0x80");
     assert_eq!(guest.cpu.registers().rax, RAX_VALUE | 0xff);
@@ -333,12 +333,12 @@ fn what_is_not_emulated_is_refused() {
     assert_eq!((guest.cpu.registers().rax, guest.advance()), (0xffff_ffff, 1));
     guest.cpu.registers_mut().rdi = 0;
     let fault = Emulation::Inject { vector: 14, error_code: Some(2) };
-    assert_eq!(guest.privileged(&[0x6c]), fault, "insb to memory that is not there");
+    assert_eq!(guest.privileged(&[0x6c]), fault, "insb to unmapped memory");
 }
 
 #[test]
-fn processes_get_nothing_but_dummies() {
-    let mut guest = in_a_process(Guest::new());
+fn user_mode_gets_only_dummy_values() {
+    let mut guest = in_user_mode(Guest::new());
     for bytes in [&[0x0f, 0x32][..], &[0x0f, 0x20, 0xc0], &[0x0f, 0x09], &[0xfa], &[0x0f, 0xa2], &[0x0f, 0x06]] {
         assert_eq!(guest.privileged(bytes), Emulation::Refused);
     }
@@ -348,7 +348,7 @@ fn processes_get_nothing_but_dummies() {
     assert_eq!(guest.privileged(&[0x0f, 0x01, 0x0f]), Emulation::Done);
     let table: [u8; 10] = guest.cpu.read(GuestVirt::new(DATA << 12)).expect("data");
     assert_eq!(&table[..2], &[0, 0]);
-    // smsw eax; sldt ax; a place that cannot be written
+    // smsw eax; sldt ax; an address that is not writable
     guest.cpu.registers_mut().rax = RAX_VALUE;
     assert_eq!(guest.privileged(&[0x0f, 0x01, 0xe0]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, 0x8005_0033);
