@@ -66,7 +66,12 @@ pub fn sections() -> [Section; 6] {
 
 fn machine_rows() -> Vec<Row> {
     [
-        row("pCPUs", addr::MAX_CPUS, "256 (`NR_CPUS`, up to 4095)", "the others are not started; a log line counts them"),
+        row(
+            "pCPUs",
+            addr::MAX_CPUS,
+            "256 (`NR_CPUS`, up to 4095)",
+            "the others are not started; a log line counts them",
+        ),
         row(
             "memory",
             format!("{} TiB", boot::MAX_MEMORY >> 40),

@@ -225,7 +225,9 @@ mod tests {
         leave_tables(&domain);
         domain.vcpu(0).expect("a vCPU").left_tables.store(true, Ordering::Relaxed);
         assert!(!domain.teardown.is_finished(), "there are tables to tear down");
-        run_until_nmi(guest, || assert!(domain.teardown.is_finished(), "the guest ran before the teardown was complete"));
+        run_until_nmi(guest, || {
+            assert!(domain.teardown.is_finished(), "the guest ran before the teardown was complete")
+        });
     }
 
     #[test]
@@ -233,6 +235,8 @@ mod tests {
         let guest = Guest::new(1, 3);
         let neighbour = Guest::new(2, 3);
         leave_tables(&neighbour.domain);
-        run_until_nmi(guest, || assert!(!neighbour.domain.teardown.is_finished(), "it tore down tables of another domain"));
+        run_until_nmi(guest, || {
+            assert!(!neighbour.domain.teardown.is_finished(), "it tore down tables of another domain")
+        });
     }
 }

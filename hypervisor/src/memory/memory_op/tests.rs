@@ -155,7 +155,11 @@ fn exchange_replaces_whole_extents_or_none() {
     let mapped = guest.domain.frame(Mfn::new(second + 31)).expect("its own");
     let result = exchange(&mut guest, extents, singles, Budget::HYPERCALL);
     assert!(matches!(result, Err(CallError::Errno(Errno::EINVAL))), "{result:?}");
-    assert_eq!((guest.domain.frames.len(), frames::free_frames()), (count, free), "the first extent has been exchanged");
+    assert_eq!(
+        (guest.domain.frames.len(), frames::free_frames()),
+        (count, free),
+        "the first extent has been exchanged"
+    );
     drop(mapped);
     assert!(guest.domain.frame(Mfn::new(second)).is_some(), "the second extent has not");
     // The list ends within the extent.
@@ -164,7 +168,11 @@ fn exchange_replaces_whole_extents_or_none() {
     let one = Reservation { extent_count: 1, ..extents };
     let result = exchange(&mut guest, beyond, one, Budget::HYPERCALL);
     assert!(matches!(result, Err(CallError::Errno(Errno::EFAULT))), "{result:?}");
-    assert_eq!((guest.domain.frames.len(), frames::free_frames()), (count, free), "frames that were taken have been returned");
+    assert_eq!(
+        (guest.domain.frames.len(), frames::free_frames()),
+        (count, free),
+        "frames that were taken have been returned"
+    );
 }
 
 #[test]

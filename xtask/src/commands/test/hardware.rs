@@ -318,7 +318,11 @@ fn crash(bench: &Bench) -> Result<Outcome> {
     let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.command("", &["sh", "-c", "echo c > /proc/sysrq-trigger; sleep 1000"].map(OsString::from))?;
     let setup = setup(bench, 1, ramdisk.finish()?)?;
-    ends_by_itself(setup, "crash", &["initial domain ended: crash", "d0v0 in kernel mode at", "restarting in 5 seconds"])
+    ends_by_itself(
+        setup,
+        "crash",
+        &["initial domain ended: crash", "d0v0 in kernel mode at", "restarting in 5 seconds"],
+    )
 }
 
 /// All vCPUs run until the end, so every pCPU is running one when the domain is destroyed.

@@ -152,7 +152,10 @@ fn a_domain_id_is_not_reused_while_others_hold_its_frames() {
     let mut guest = Guest::privileged(0, 4);
     let id = call(&mut guest, op::CREATEDOMAIN, 0, &wanted()).expect("a domain").domain;
     let held = domain::by_id(id).map(|domain| domain.shared_info().frame().again()).expect("it is there");
-    assert!(call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok(), "it does not wait for frames that others hold");
+    assert!(
+        call(&mut guest, op::DESTROYDOMAIN, id.0, &[0u8; 8]).is_ok(),
+        "it does not wait for frames that others hold"
+    );
     assert_ne!(info(&mut guest, id.0).expect("a zombie").flags & info_flags::DYING, 0);
     assert_eq!(call(&mut guest, op::CREATEDOMAIN, id.0, &wanted()).err(), Some(Errno::EEXIST));
     drop(held);

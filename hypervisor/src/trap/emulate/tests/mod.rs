@@ -64,7 +64,7 @@ impl Guest {
             writable(table).write_u64(index, entry);
         }
         let root = TypedRef::<L4>::acquire(l4.again(), &mut GuestAdmission::of(&domain), &mut Budget::new(10_000));
-        let mut context = domain.vcpus()[0].parked().take().expect("the vCPU is at rest");
+        let mut context = domain.vcpus()[0].parked().take().expect("a parked vCPU");
         context.set_roots(Some(root.expect("the tables are fine")), None);
         context.registers_mut().rip = CODE << 12;
         let cpu = context.activate().ok().expect("the context is complete");
