@@ -1,5 +1,5 @@
-//! The container that Linux ships its x86 kernels in: real-mode set-up code, of which nothing but the header matters here,
-//! and behind it a compressed ELF file (Linux, `Documentation/x86/boot`).
+//! The bzImage container of Linux's x86 kernels: real-mode setup code, of which only the header is
+//! read, followed by a compressed ELF file (Linux, `Documentation/x86/boot`).
 
 use super::image::ImageError;
 
@@ -9,10 +9,10 @@ const VERSION: usize = 0x206;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 
-/// First protocol version whose header tells where the payload is.
+/// First boot protocol version whose header has the payload's offset and length.
 const PAYLOAD_VERSION: u16 = 0x0208;
 
-/// The compressed kernel in a bzImage; `None` if these bytes are no bzImage.
+/// Returns the compressed kernel in a bzImage, or `None` if `image` is not a bzImage.
 pub(super) fn payload(image: &[u8]) -> Option<Result<&[u8], ImageError>> {
     (image.get(MAGIC..MAGIC + 4)? == b"HdrS").then(|| find_payload(image))
 }
@@ -29,7 +29,7 @@ fn find_payload(image: &[u8]) -> Result<&[u8], ImageError> {
         None => return Err(truncated),
     };
     let word = |at| read_u32(image, at).ok_or(truncated.clone());
-    // the offset counts from the end of the set-up code
+    // the offset is relative to the end of the setup code
     let start = ((sectors + 1) * 512).checked_add(word(PAYLOAD_OFFSET)?).ok_or(truncated.clone())?;
     let end = start.checked_add(word(PAYLOAD_LENGTH)?).ok_or(truncated.clone())?;
     image.get(start..end).ok_or(truncated.clone())
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_lies_behind_the_set_up_code() {
+    fn the_payload_follows_the_setup_code() {
         assert_eq!(payload(&synthetic(10, 10)), Some(Ok(&[7; 10][..])));
     }
 

@@ -1,4 +1,4 @@
-//! The parts of a kernel's ELF file that matter: what to load where, and its notes.
+//! The parts of a kernel's ELF file that are used: its segments and its notes.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -11,27 +11,28 @@ use elf::file::Class;
 use super::image::ImageError;
 use super::notes::{self, Notes};
 
-/// More segments than any kernel has.
+/// Upper bound on the segments that are read, more than any kernel has.
 pub(crate) const MAX_SEGMENTS: usize = 64;
-/// More section headers than are looked through for notes.
+/// Upper bound on the section headers that are searched for notes.
 pub(crate) const MAX_SECTIONS: usize = 4096;
 
-/// Bytes of the file that go to a place in the guest.
+/// Bytes of the file to copy to an address in the guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Segment {
     /// Offset from the guest's first frame.
     pub(super) physical: u64,
-    /// Where its contents stand in the file; checked.
+    /// Range of its contents in the file, validated.
     pub(super) file: Range<usize>,
-    /// Bytes that it takes in memory, zeros behind the contents included.
+    /// Size in memory, including the zeros after the contents.
     pub(super) size: u64,
 }
 
-/// A kernel, parsed and checked.
+/// A parsed and validated kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Kernel {
     pub(super) segments: Vec<Segment>,
-    /// From the first to the last byte of the segments, as offsets from the guest's first frame.
+    /// Offsets of the first byte of the segments and the byte after the last, from the guest's
+    /// first frame.
     pub(super) extent: Range<u64>,
     pub(super) notes: Notes,
 }
@@ -41,10 +42,10 @@ const fn malformed(why: &'static str) -> ImageError {
 }
 
 impl Kernel {
-    /// Parses a kernel.
+    /// Parses and validates an ELF file.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
         let file =
-            ElfBytes::<LittleEndian>::minimal_parse(bytes).map_err(|_| malformed("its headers make no sense"))?;
+            ElfBytes::<LittleEndian>::minimal_parse(bytes).map_err(|_| malformed("its headers are invalid"))?;
         if file.ehdr.class != Class::ELF64 || file.ehdr.e_machine != EM_X86_64 {
             return Err(malformed("it is not for 64-bit x86"));
         }
@@ -72,13 +73,13 @@ impl Kernel {
         }
         let start = segments.iter().map(|segment| segment.physical).min();
         let end = segments.iter().map(|segment| segment.physical + segment.size).max();
-        let (Some(start), Some(end)) = (start, end) else { return Err(malformed("it has nothing to load")) };
+        let (Some(start), Some(end)) = (start, end) else { return Err(malformed("it has no segments to load")) };
         Ok(Self { segments, extent: start..end, notes })
     }
 }
 
-/// Notes from the program headers or, if there are none of Xen's, from the sections or, if there
-/// are none either, from the section that kernels had before there were notes.
+/// Reads the notes of the program headers. If there are no Xen notes, reads those of the sections,
+/// and then the section that predates notes.
 fn read_notes(file: &ElfBytes<'_, LittleEndian>) -> Result<Notes, ImageError> {
     let mut found = notes::Builder::default();
     for header in file.segments().into_iter().flatten().filter(|header| header.p_type == PT_NOTE).take(MAX_SEGMENTS) {
@@ -100,9 +101,9 @@ fn read_notes(file: &ElfBytes<'_, LittleEndian>) -> Result<Notes, ImageError> {
     found.finish(file.ehdr.e_entry).map_err(ImageError::Notes)
 }
 
-/// The contents of the section that says what notes say, if there is one.
+/// The contents of the `__xen_guest` section, if there is one.
 fn legacy_section<'a>(file: &ElfBytes<'a, LittleEndian>) -> Result<Option<&'a [u8]>, ImageError> {
-    // a file with damaged sections is loaded by its segments all the same
+    // a file with damaged sections can still be loaded by its segments
     let Ok((Some(sections), Some(names))) = file.section_headers_with_strtab() else { return Ok(None) };
     let is_legacy = |name: u32| names.get_raw(name as usize).is_ok_and(|name| name == notes::LEGACY_SECTION);
     let header = sections.iter().take(MAX_SECTIONS).find(|header| is_legacy(header.sh_name));
@@ -112,7 +113,7 @@ fn legacy_section<'a>(file: &ElfBytes<'a, LittleEndian>) -> Result<Option<&'a [u
     })
 }
 
-/// `length` bytes of the file from `offset`, if it has as many.
+/// The range of `length` bytes from `offset`, if it is within the file.
 fn range(bytes: &[u8], offset: u64, length: u64) -> Option<Range<usize>> {
     let start = usize::try_from(offset).ok()?;
     let end = start.checked_add(usize::try_from(length).ok()?)?;

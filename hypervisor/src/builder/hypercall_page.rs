@@ -1,4 +1,5 @@
-//! The page through which a guest's kernel makes its hypercalls: a routine of 32 bytes for each number.
+//! The hypercall page, through which a guest's kernel makes its hypercalls: a routine of 32 bytes
+//! per number.
 
 use abi::xen::hypercall::IRET;
 use machine::addr::PAGE_SIZE;
@@ -7,10 +8,11 @@ const SLOT: usize = 32;
 
 /// push rcx; push r11; mov eax, number; syscall; pop r11; pop rcx; ret
 const CALL: ([u8; 4], [u8; 6]) = ([0x51, 0x41, 0x53, 0xb8], [0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3]);
-/// push rcx; push r11; push rax; mov eax, number; syscall: the frame that `iret` takes begins with these three.
+/// push rcx; push r11; push rax; mov eax, number; syscall: `iret` takes a frame that begins with
+/// these three registers.
 const IRET_CALL: ([u8; 5], [u8; 2]) = ([0x51, 0x41, 0x53, 0x50, 0xb8], [0x0f, 0x05]);
 
-/// The page's contents; what is not a routine traps.
+/// The page's contents. Bytes outside the routines are `int3`.
 pub(crate) fn contents() -> [u8; PAGE_SIZE] {
     let mut page = [0xcc; PAGE_SIZE];
     for (slot, number) in page.chunks_exact_mut(SLOT).zip(0u32..) {

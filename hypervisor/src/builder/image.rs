@@ -1,4 +1,4 @@
-//! A kernel as the loader brought it: a bzImage or an ELF file, compressed or not.
+//! A kernel as loaded by the boot loader: a bzImage or an ELF file, compressed or not.
 
 use core::fmt;
 
@@ -9,16 +9,16 @@ use super::decompress::{self, DecompressError, Method};
 use super::elf::Kernel;
 use super::notes::NoteError;
 
-/// Why a file cannot be started as a kernel.
+/// The reason why a file cannot be started as a kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ImageError {
     /// Neither a bzImage nor an ELF file.
     NotAKernel,
-    /// A file of the first kind is damaged in the second way.
+    /// The container or part that is malformed, and in which respect.
     Malformed(&'static str, &'static str),
-    /// What it contains could not be decompressed.
+    /// The payload could not be decompressed.
     Compression(DecompressError),
-    /// The ELF notes don't say how to start it on this interface.
+    /// The ELF notes do not describe an entry point for this interface.
     Notes(NoteError),
 }
 
@@ -53,17 +53,17 @@ impl Contents<'_> {
     }
 }
 
-/// A kernel that can be loaded: decompressed if need be, its headers and notes checked.
+/// A kernel that can be loaded: decompressed if necessary, with validated headers and notes.
 pub(crate) struct Image<'a> {
     contents: Contents<'a>,
     kernel: Kernel,
 }
 
 impl<'a> Image<'a> {
-    /// Takes a boot module apart.
+    /// Parses a boot module.
     ///
     /// # Errors
-    /// If it is no kernel that can run on this interface.
+    /// The module is not a kernel that runs on this interface.
     pub(crate) fn open(module: &'a [u8]) -> Result<Self, ImageError> {
         let contents = match bzimage::payload(module).transpose()? {
             Some(payload) => contents(payload, DecompressError::UnknownMethod.into())?,

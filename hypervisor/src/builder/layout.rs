@@ -1,10 +1,12 @@
-//! Where everything goes in a new domain: the regions that the interface promises, in their order, one behind the other in
-//! pseudo-physical memory, and the part of them that is mapped at the start (public header `xen.h`, "Start-of-day memory
-//! layout").
+//! The memory layout of a new domain.
 //!
-//! Mapped from the virtual base on: kernel, ramdisk, list of frames, start info, store and console pages, page tables,
-//! stack. Behind the mapping: the list of frames with its page tables if the kernel asks for it elsewhere, and the ramdisk
-//! if the kernel can do without having it mapped. A domain that is too small for that gets these two below the kernel, where
+//! The interface defines the regions, their order in pseudo-physical memory and the part of them
+//! that is mapped at the start (public header `xen.h`, "Start-of-day memory layout").
+//!
+//! Mapped from the virtual base on: kernel, ramdisk, P2M list, start info, xenstore and console
+//! pages, page tables, stack. The P2M list and its page tables follow the initial mapping if the
+//! kernel requests another address for the list; so does the ramdisk if the kernel does not need it
+//! mapped. In a domain that is too small for that, these two are placed below the kernel, where
 //! kernels leave some MiB free.
 
 use core::ops::Range;
@@ -15,26 +17,26 @@ use super::elf::Kernel;
 use super::image::ImageError;
 
 const PAGE: u64 = PAGE_SIZE as u64;
-/// The initial mapping ends at a multiple of this.
+/// The end of the initial mapping is aligned to this.
 const MAPPING_UNIT: u64 = 4 << 20;
-/// At least this much of the mapping is behind the last region.
+/// Minimum size of the mapping after the last region.
 const SPARE_PAGES: u64 = (512 << 10) / PAGE;
-/// First frame that may be used below the kernel: Linux takes what is below for other things, or reserves it.
+/// First frame below the kernel that may be used. Linux uses or reserves the memory below it.
 const LOWEST: u64 = (1 << 20) / PAGE;
-/// Bits of an address that page tables translate.
+/// Address bits that page tables translate.
 const TRANSLATED: u64 = (1 << 48) - 1;
 
 /// Numbers of pseudo-physical frames.
 pub(super) type Frames = Range<u64>;
 
-/// What has to be placed.
+/// The regions to place.
 pub(super) struct Needs<'a> {
     pub(super) kernel: &'a Kernel,
-    /// Bytes of the ramdisk.
+    /// Size of the ramdisk in bytes.
     pub(super) ramdisk: Option<u64>,
-    /// Frames of the domain.
+    /// Number of frames of the domain.
     pub(super) memory: u64,
-    /// Whether the domain gets pages for a console ring and for the store.
+    /// Whether the domain gets pages for a console ring and xenstore.
     pub(super) has_rings: bool,
 }
 
@@ -44,36 +46,37 @@ pub(super) struct Layout {
     /// Virtual address of frame 0.
     pub(super) base: u64,
     pub(super) ramdisk: Option<Frames>,
-    /// Frames of the list of frames, and the address that it is mapped at.
+    /// Frames of the P2M list, and the address at which it is mapped.
     pub(super) list: Frames,
     pub(super) list_address: u64,
-    /// All that belongs to a list outside the initial mapping, its page tables included.
+    /// All frames of a list outside the initial mapping, including its page tables.
     pub(super) list_region: Option<Frames>,
     pub(super) start_info: u64,
-    /// Frames of the store's and the console's page.
+    /// Frames of the xenstore page and the console page.
     pub(super) rings: Option<(u64, u64)>,
     /// Page tables of the initial mapping.
     pub(super) tables: Frames,
     pub(super) stack: u64,
-    /// Frames that are mapped from `base` on.
+    /// Number of frames that are mapped from `base` on.
     pub(super) mapped: u64,
-    /// Frames that all this takes; the domain has at least as many.
+    /// Number of frames that the layout requires, which may exceed the domain's.
     pub(super) needed: u64,
     levels: [LevelTables; 4],
 }
 
-/// The tables of one level: which parts of the address space they translate, and the frames that they lie in.
+/// The tables of one level: the parts of the address space that they translate, and their frames.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct LevelTables {
-    /// Tables for the initial mapping, by the part of the address space that they translate, and the frame of the first.
+    /// Tables of the initial mapping, by the part of the address space that they translate, and the
+    /// frame of the first.
     main: Range<u64>,
     main_first: u64,
-    /// Further tables for the list of frames.
+    /// Additional tables for the P2M list.
     list: Range<u64>,
     list_first: u64,
 }
 
-/// The parts of the address space, in units of what a table of `level` translates, that a range of it touches.
+/// The parts of the address space that a range touches, in units of a table of `level`.
 fn parts(level: u32, address: u64, pages: u64) -> Range<u64> {
     let shift = 12 + 9 * level;
     let first = address & TRANSLATED;
@@ -81,7 +84,7 @@ fn parts(level: u32, address: u64, pages: u64) -> Range<u64> {
     first >> shift..(last >> shift) + 1
 }
 
-/// How many page tables a mapping takes.
+/// Number of page tables that a mapping requires.
 fn tables_of(address: u64, pages: u64) -> u64 {
     (1..=4).map(|level| parts(level, address, pages)).map(|parts| parts.end - parts.start).sum()
 }
@@ -91,7 +94,7 @@ const fn bad(why: &'static str) -> ImageError {
 }
 
 impl Layout {
-    /// Places everything. The result says how many frames that takes; there may be fewer.
+    /// Places all regions. The result's `needed` may exceed the domain's memory.
     pub(super) fn new(needs: &Needs<'_>) -> Result<Self, ImageError> {
         let layout = Self::placed(needs, false)?;
         if layout.needed <= needs.memory {
@@ -101,7 +104,8 @@ impl Layout {
         Ok(if small.needed < layout.needed { small } else { layout })
     }
 
-    /// Places everything, what need not be in the initial mapping `below` the kernel if there is room, else behind the mapping.
+    /// Places all regions. Those that need not be in the initial mapping are placed `below` the
+    /// kernel if there is room, otherwise after the mapping.
     fn placed(needs: &Needs<'_>, below: bool) -> Result<Self, ImageError> {
         let notes = &needs.kernel.notes;
         let base = notes.virtual_base;
@@ -153,7 +157,7 @@ impl Layout {
     }
 
     fn place_main_tables(&mut self) {
-        // the root first, then downwards
+        // the root first, then the lower levels
         let mut frame = self.tables.start;
         for (tables, level) in self.levels.iter_mut().zip(1..5).rev() {
             let main = parts(level, self.base, self.mapped);
@@ -163,7 +167,8 @@ impl Layout {
         }
     }
 
-    /// Places the list of frames, and the tables that map it at `address`, from frame `next` on; returns the frame behind.
+    /// Places the P2M list, and the tables that map it at `address`, from frame `next` on. Returns
+    /// the first frame after them.
     fn place_list(&mut self, address: u64, pages: u64, mut next: u64) -> Result<u64, ImageError> {
         let first = next;
         let length = pages * PAGE;
@@ -177,7 +182,8 @@ impl Layout {
         next += pages;
         for (tables, level) in self.levels.iter_mut().zip(1..5).rev() {
             let mut list = parts(level, address, pages);
-            // what a table of the initial mapping translates too is at one end, since the two do not overlap
+            // Parts that a table of the initial mapping also translates are at one end of the
+            // range, since the two mappings do not overlap.
             if tables.main.contains(&list.start) {
                 list.start = tables.main.end.min(list.end);
             }
@@ -205,7 +211,7 @@ impl Layout {
         }
     }
 
-    /// All tables: level, the first address that it translates (in 48 bits), frame.
+    /// All tables: level, first translated address (48 bits), frame.
     pub(super) fn all_tables(&self) -> impl Iterator<Item = (u32, u64, u64)> {
         self.levels.iter().zip(1u32..).flat_map(|(tables, level)| {
             let shift = 12 + 9 * level;
@@ -215,7 +221,7 @@ impl Layout {
         })
     }
 
-    /// What is mapped at `address` (in 48 bits): the frame, and whether the guest may write to it.
+    /// The frame that is mapped at `address` (48 bits), and whether the guest may write to it.
     pub(super) fn page(&self, address: u64) -> Option<(u64, bool)> {
         let list = (self.list_address & TRANSLATED) / PAGE;
         let base = (self.base & TRANSLATED) / PAGE;
@@ -227,7 +233,7 @@ impl Layout {
         Some((self.list.start + offset, true))
     }
 
-    /// Whether the frame is a table of those that map a list outside the initial mapping.
+    /// Whether the frame is one of the tables that map a P2M list outside the initial mapping.
     fn maps_list(&self, frame: u64) -> bool {
         self.list_region.as_ref().is_some_and(|region| (self.list.end..region.end).contains(&frame))
     }
@@ -238,14 +244,15 @@ impl Layout {
     }
 }
 
-/// Places page tables and stack from frame `next` on: frames of the tables, and frames that the mapping has in all. The more
-/// is mapped, the more tables there are, so this goes on until it is enough.
+/// Places page tables and stack from frame `next` on. Returns the frames of the tables and the
+/// number of mapped frames. A larger mapping requires more tables, so the function iterates until
+/// the sizes agree.
 fn place_tables(base: u64, next: u64) -> Option<(Frames, u64)> {
     let mut mapped = next;
     for _ in 0..16 {
         let tables = next..next.checked_add(tables_of(base, mapped))?;
         let end = base.checked_add((tables.end + 1 + SPARE_PAGES).checked_mul(PAGE)?)?;
-        // the last mapping of the address space may end at its end
+        // a mapping at the top of the address space overflows here, which is refused
         let rounded = end.checked_next_multiple_of(MAPPING_UNIT)?;
         let length = rounded - base;
         if !GuestVirt::new(base).is_guest_range(length) {

@@ -1,4 +1,4 @@
-//! The memory of a domain under construction: its frames, numbered from zero.
+//! The memory of a domain under construction: its frames by pseudo-physical number.
 
 use alloc::sync::Arc;
 use machine::addr::{Mfn, PAGE_SIZE, Pfn};
@@ -9,7 +9,7 @@ use machine::paging::NoEntries;
 
 use crate::domain::Domain;
 
-/// All frames of a new domain, and the list of them that the guest will get.
+/// All frames of a new domain, and the P2M list that the guest will get.
 pub(super) struct Memory<'a> {
     domain: &'a Arc<Domain>,
     /// Machine frame numbers as 64-bit words, by pseudo-physical number.
@@ -17,7 +17,8 @@ pub(super) struct Memory<'a> {
 }
 
 impl<'a> Memory<'a> {
-    /// Allocates `count` frames to the domain. On failure those that it has got already stay with it.
+    /// Allocates `count` frames to the domain. On failure, the domain keeps those that have been
+    /// allocated.
     pub(super) fn allocate(domain: &'a Arc<Domain>, count: u64) -> Result<Self, NoMemory> {
         let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(8)).ok_or(NoMemory)?;
         let mut list = Buffer::new(length).ok_or(NoMemory)?;
@@ -30,23 +31,23 @@ impl<'a> Memory<'a> {
         Ok(Self { domain, list })
     }
 
-    /// The frames' numbers as the guest gets them.
+    /// The P2M list in the format of the interface.
     pub(super) fn list(&self) -> &[u8] {
         self.list.as_slice()
     }
 
-    /// The machine frame of a pseudo-physical one.
+    /// The machine frame of a pseudo-physical frame.
     pub(super) fn mfn(&self, pfn: u64) -> Mfn {
         let word = usize::try_from(pfn).ok().and_then(|pfn| self.list().chunks_exact(8).nth(pfn));
         let word = word.and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
         Mfn::new(word.expect("the builder stays inside the domain's memory"))
     }
 
-    /// A frame, to be written.
+    /// A writable reference to a frame.
     pub(super) fn writable(&self, pfn: u64) -> TypedRef<Writable> {
         let frame = self.domain.frame(self.mfn(pfn));
         let page = frame.map(|frame| TypedRef::acquire(frame, &mut NoEntries, &mut Budget::new(1)));
-        // nobody else knows the frame, and tables are written before they become tables
+        // no other code uses the frame yet, and tables are written before they are promoted
         page.and_then(Result::ok).expect("a frame of a domain under construction is writable")
     }
 
@@ -64,16 +65,16 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// Gives back every frame of a domain that could not be built.
+/// Releases all frames of a domain that could not be built.
 pub(super) fn give_back(domain: &Domain) {
     while let Some(frame) = domain.frames.pop() {
         m2p::set(frame.mfn(), m2p::INVALID);
     }
-    // half-made page tables
+    // page tables that were not complete
     while !domain.teardown.advance(&mut Budget::new(Budget::HYPERCALL)) {}
 }
 
-/// Whether so many frames could be had; what other parts of a domain need comes on top.
+/// Whether `count` frames are free. The other allocations of a domain are not included.
 pub(super) fn is_available(count: u64) -> bool {
     frames::free_frames() >= count
 }

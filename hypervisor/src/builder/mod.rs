@@ -1,5 +1,7 @@
-//! The domain builder: from boot modules to a domain that can be started. Modules are hostile input: every offset in them
-//! is checked, every size has a limit, and a guest that cannot be built leaves nothing behind.
+//! The domain builder turns boot modules into a domain that can be started.
+//!
+//! Modules are hostile input: every offset in them is checked, every size has a limit, and a failed
+//! build releases all memory of the domain.
 
 mod bzimage;
 #[cfg_attr(
@@ -9,7 +11,7 @@ mod bzimage;
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
         clippy::indexing_slicing,
-        reason = "the decoders index buffers within bounds that the formats give"
+        reason = "the decoders index buffers within bounds that the formats define"
     )
 )]
 pub(crate) mod decompress;
@@ -42,22 +44,22 @@ use layout::{Layout, Needs};
 use memory::Memory;
 use start_info::Ports;
 
-/// Why a domain could not be built.
+/// The reason why a domain could not be built.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum BuildError {
-    /// The kernel's wishes cannot be met.
+    /// The kernel is not usable, or its requirements cannot be met.
     Image(ImageError),
-    /// Its memory is so many bytes, but it takes so many to start this kernel.
+    /// The domain's memory in bytes, and the larger number of bytes that this kernel requires.
     MemoryTooSmall(u64, u64),
-    /// So many bytes are to be its memory, and so many are free.
+    /// The domain's memory in bytes, and the number of bytes that are free.
     NoMemory(u64, u64),
-    /// The command line has more bytes than fit.
+    /// The length of a command line that does not fit in the start info.
     CommandLine(usize),
-    /// The kernel says that it cannot be an initial domain's.
+    /// The kernel's notes do not offer the feature `dom0`.
     NotForInitialDomain,
-    /// There were no event channels for its console and store.
+    /// No event channels could be allocated for the console and xenstore.
     NoPorts,
-    /// Its page tables were refused; a mistake of the builder's.
+    /// The initial page tables did not pass validation: a bug in the builder.
     Refused,
 }
 
@@ -88,9 +90,9 @@ impl fmt::Display for BuildError {
                 write!(f, "command line of {length} bytes, more than {}", MAX_GUEST_COMMAND_LINE - 1)
             }
             Self::NotForInitialDomain => f.write_str(
-                "its kernel's notes say that it cannot be an initial domain's; install one that can (linux-image-amd64)",
+                "its kernel's ELF notes do not offer the feature dom0; install one that can (linux-image-amd64)",
             ),
-            Self::NoPorts => f.write_str("no event channels for its console and store"),
+            Self::NoPorts => f.write_str("no event channels for its console and xenstore"),
             Self::Refused => f.write_str("the initial page tables were refused"),
         }
     }
@@ -102,11 +104,11 @@ impl From<ImageError> for BuildError {
     }
 }
 
-/// Gives a new domain its memory and loads `kernel` into it; its vCPU 0 is up and at the kernel's entry point afterwards. The
-/// domain gets as many frames as it may own.
+/// Allocates the memory of a new domain and loads `kernel` into it. The domain gets `max_frames`
+/// frames. Afterwards, vCPU 0 is up and at the kernel's entry point.
 ///
 /// # Errors
-/// See [`BuildError`]; the domain is without memory then.
+/// See [`BuildError`]. The domain then owns no memory.
 pub(crate) fn build(
     domain: &Arc<Domain>,
     kernel: &Image<'_>,
@@ -177,7 +179,7 @@ fn build_into(
     let root = page_tables::build(domain, &memory, &layout).map_err(|_| BuildError::Refused)?;
     let vcpu = domain.vcpus().first().ok_or(BuildError::Refused)?;
 
-    // nothing fails from here on
+    // nothing below fails
     if let (Some(rings), Some(ports)) = (layout.rings, ports) {
         attach_rings(domain, &memory, rings, ports);
     }
@@ -194,21 +196,21 @@ fn build_into(
     Ok(())
 }
 
-/// Where in pseudo-physical memory the page of hypercalls goes: the kernel has room for it.
+/// Pseudo-physical address of the hypercall page, for which the kernel reserves a page.
 fn hypercall_page_place(page: u64, layout: &Layout, kernel: &elf::Kernel) -> Result<u64, ImageError> {
     let offset = page.wrapping_sub(layout.base);
     let inside = kernel.extent.contains(&offset) && kernel.extent.contains(&(offset + PAGE_SIZE as u64 - 1));
     inside.then_some(offset).ok_or(ImageError::Malformed("layout", "the hypercall page lies outside the kernel"))
 }
 
-/// The two ports that a domain's console and store are reached by.
+/// Allocates the ports of a domain's console and xenstore.
 fn allocate_ports(domain: &Arc<Domain>) -> Result<Ports, BuildError> {
     let port =
         |consumer: Consumer| event_channel::allocate_for_paravane(domain, consumer).map_err(|_| BuildError::NoPorts);
     Ok(Ports { store: port(xenstore::CONSUMER)?, console: port(console::CONSUMER)? })
 }
 
-/// Connects the new domain's store and console pages, in this order, to Paravane's ends of them.
+/// Attaches the new domain's xenstore and console pages to Paravane's ends of the rings.
 fn attach_rings(domain: &Arc<Domain>, memory: &Memory<'_>, (store, console): (u64, u64), ports: Ports) {
     let page = |pfn| SharedPage::new(memory.writable(pfn));
     domain.store.attach(page(store), ports.store, &[]);

@@ -1,5 +1,7 @@
-//! The page tables that a domain starts on. They are written as a guest would write its own, and then promoted like any
-//! guest's: what the checks do not admit would not start.
+//! The initial page tables of a domain.
+//!
+//! They are written as plain data and then promoted like a guest's own tables, so they pass the
+//! same validation.
 
 use alloc::sync::Arc;
 
@@ -17,7 +19,7 @@ const LINK: LeafFlags = LeafFlags::PRESENT
     .union(LeafFlags::ACCESSED)
     .union(LeafFlags::DIRTY);
 
-/// Writes the tables of a layout and promotes them; returns the root, which is pinned besides.
+/// Writes the tables of a layout and promotes them. Returns the root, which is also pinned.
 pub(super) fn build(domain: &Arc<Domain>, memory: &Memory<'_>, layout: &Layout) -> Result<TypedRef<L4>, AcquireError> {
     for (level, start, frame) in layout.all_tables() {
         let table = memory.writable(frame);

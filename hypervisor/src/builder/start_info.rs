@@ -1,4 +1,4 @@
-//! The page that tells a guest what it has been given.
+//! The start info page, which describes a guest's initial environment to it.
 
 use abi::xen::{MAX_GUEST_COMMAND_LINE, StartInfo, sif};
 use machine::addr::PAGE_SIZE;
@@ -9,17 +9,17 @@ use super::memory::Memory;
 use crate::domain::Domain;
 use crate::event_channel::Port;
 
-/// Magic number of the page, version and architecture included.
+/// Magic number of the page, including version and architecture.
 const MAGIC: &[u8] = b"xen-3.0-x86_64";
 
-/// Ports of the console and the store, for domains that have them.
+/// Ports of the console and xenstore, in domains that have them.
 #[derive(Clone, Copy)]
 pub(super) struct Ports {
     pub(super) console: Port,
     pub(super) store: Port,
 }
 
-/// The start info of a domain. The initial domain's is followed by a description of its `screen`.
+/// The start info of a domain. In the initial domain, a description of the `screen` follows it.
 pub(super) fn start_info(
     domain: &Domain,
     memory: &Memory<'_>,
@@ -41,8 +41,8 @@ pub(super) fn start_info(
     }
     if domain.is_privileged() {
         info.flags |= sif::PRIVILEGED | sif::INITDOMAIN;
-        // the screen's description stands behind this structure; its size, in the high half, is
-        // zero if there is none
+        // The screen's description follows this structure. Its size is in the high half, zero if
+        // there is none.
         info.console_mfn = size_of::<StartInfo>() as u64 | (screen.map_or(0, <[u8]>::len) as u64) << 32;
     }
     info.page_table_base = layout.address(layout.tables.start);
@@ -61,7 +61,7 @@ pub(super) fn start_info(
             info.flags |= sif::MOD_START_PFN;
         }
     }
-    // the last byte stays zero
+    // the last byte remains zero
     for (place, byte) in info.command_line[..MAX_GUEST_COMMAND_LINE - 1].iter_mut().zip(command_line.bytes()) {
         *place = byte;
     }

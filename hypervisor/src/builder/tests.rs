@@ -1,4 +1,5 @@
-//! Domains built from small kernels made here, and from distribution kernels where the build has fetched some.
+//! Domains built from small synthetic kernels, and from distribution kernels if the build has
+//! fetched any.
 
 use std::path::{Path, PathBuf};
 use std::string::ToString;
@@ -21,7 +22,7 @@ use crate::domain::Settings;
 const BASE: u64 = 0xffff_ffff_8000_0000;
 const LIST: u64 = 0x80_0000_0000;
 
-/// The simulated machine is one for the process; whoever has this uses it alone.
+/// Locks the simulated machine, of which a process has one.
 pub(super) fn machine() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<bool> = Mutex::new(false);
     static TESTS: Mutex<()> = Mutex::new(());
@@ -46,12 +47,12 @@ fn domain(id: u16, memory: u64) -> Arc<Domain> {
     Domain::new(DomainId(id), settings).unwrap()
 }
 
-/// A kernel of three pages at 1 MiB, the second of them for hypercalls, and a page of zeros behind.
+/// A kernel of three pages at 1 MiB, the second for hypercalls, followed by a page of zeros.
 fn elf(notes: &[Vec<u8>]) -> Vec<u8> {
     elf_at(0x10_0000, notes)
 }
 
-/// The same at another place.
+/// The same kernel at another address.
 fn elf_at(place: u64, notes: &[Vec<u8>]) -> Vec<u8> {
     let notes = notes.concat();
     let mut file = vec![0; 64 + 2 * 56];
@@ -96,7 +97,7 @@ fn linux_notes() -> Vec<Vec<u8>> {
     notes
 }
 
-/// What a started domain sees.
+/// The environment that a started domain sees.
 struct View<'a> {
     domain: &'a Arc<Domain>,
     root: Mfn,
@@ -137,13 +138,14 @@ impl<'a> View<'a> {
         u64::from_le_bytes(self.bytes(address))
     }
 
-    /// The frames of the tables that map the list of frames where it lies by itself.
+    /// The frames of the tables that map a P2M list outside the initial mapping.
     fn list_tables(&self) -> core::ops::Range<u64> {
         let list = (self.info.page_count * 8).div_ceil(4096);
         self.info.first_p2m_pfn + list..self.info.first_p2m_pfn + self.info.p2m_frame_count
     }
 
-    /// The list of frames, the M2P and the mapping from `BASE` on agree; page tables are read-only, all else is writable.
+    /// The P2M list, the M2P and the mapping from `BASE` on agree. Page tables are read-only, all
+    /// other frames are writable.
     fn check_memory(&self) {
         for pfn in 0..self.info.page_count {
             let mfn = Mfn::new(self.word(self.info.mfn_list + pfn * 8));
@@ -171,8 +173,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// Takes a domain apart again, as far as the builder has put it together.
-fn take_apart(domain: &Domain) {
+/// Tears down a domain to the extent that the builder has constructed it.
+fn tear_down(domain: &Domain) {
     let root = domain.vcpus()[0].parked().as_mut().map(|context| context.set_roots(None, None));
     let mfn = root.as_ref().and_then(|(kernel, _)| kernel.as_ref()).map(TypedRef::mfn);
     drop(root);
@@ -211,7 +213,7 @@ fn a_plain_kernel_gets_everything_mapped() {
     assert_ne!(info.console_event_channel, info.store_event_channel);
     assert_eq!(info.page_table_base, BASE + 0x11_1000);
     assert_eq!(view.stack, info.page_table_base + (info.page_table_frame_count + 1) * 4096);
-    // the kernel, with the zeros behind it and its page of hypercalls
+    // the kernel, with the zeros after it and its hypercall page
     assert_eq!(view.bytes::<4096>(BASE + 0x10_0000), [1; 4096]);
     assert_eq!(view.bytes::<4096>(BASE + 0x10_2000), [3; 4096]);
     assert_eq!(view.bytes::<4096>(BASE + 0x10_3000), [0; 4096]);
@@ -220,7 +222,7 @@ fn a_plain_kernel_gets_everything_mapped() {
     assert_eq!(view.bytes::<12>(BASE + 0x10_1000 + 23 * 32)[..5], [0x51, 0x41, 0x53, 0x50, 0xb8]);
     let mask = domain.shared_info().atomic_u8(core::mem::offset_of!(SharedInfo, vcpu_info) + 1);
     assert_eq!(mask.load(core::sync::atomic::Ordering::Relaxed), 1);
-    take_apart(&domain);
+    tear_down(&domain);
 }
 
 #[test]
@@ -243,7 +245,7 @@ fn a_kernel_may_have_its_list_and_ramdisk_elsewhere() {
     let mut bytes = [0; 2];
     domain.frame(ramdisk).unwrap().copy_out(0, &mut bytes);
     assert_eq!(bytes, [7, 0]);
-    take_apart(&domain);
+    tear_down(&domain);
 }
 
 #[test]
@@ -257,7 +259,7 @@ fn a_small_domain_has_its_list_and_ramdisk_below_the_kernel() {
         note(kind::MOD_START_PFN, &1u32.to_le_bytes()),
     ];
     let file = elf_at(0x30_0000, &notes);
-    // all of it is mapped, so nothing is left behind the mapping
+    // all of it is mapped, so no frames remain after the mapping
     let domain = domain(6, 4 << 20);
     build(&domain, &open(&file), Some(&[7; 4097]), "").unwrap();
     let view = View::new(&domain);
@@ -267,15 +269,15 @@ fn a_small_domain_has_its_list_and_ramdisk_below_the_kernel() {
     assert_eq!((info.mfn_list, info.first_p2m_pfn, info.p2m_frame_count), (LIST, 256, 5));
     assert_eq!((info.flags, info.module_start, info.module_length), (0, BASE + (256 + 5) * 4096, 4097));
     assert_eq!(view.bytes(info.module_start + 4096), [7, 0]);
-    take_apart(&domain);
-    // too large a ramdisk for the room below
+    tear_down(&domain);
+    // the ramdisk is too large for the memory below the kernel
     let domain = self::domain(7, 4 << 20);
     let error = build(&domain, &open(&file), Some(&[7; 3 << 20]), "").unwrap_err();
     assert_eq!(error.to_string(), "too little memory: 4 MiB given, 8 MiB needed by kernel and ramdisk");
 }
 
-/// The same kernel, begun at `entry`, with `text` as its section of the old kind and physical
-/// addresses as such kernels have them.
+/// The same kernel with entry point `entry`, with `text` as its `__xen_guest` section and physical
+/// addresses as in such kernels.
 fn legacy_elf(entry: u64, text: &[u8]) -> Vec<u8> {
     let mut file = elf(&[]);
     file[24..32].copy_from_slice(&entry.to_le_bytes());
@@ -284,8 +286,8 @@ fn legacy_elf(entry: u64, text: &[u8]) -> Vec<u8> {
     let (text_at, names_at) = (file.len(), file.len() + text.len());
     file.extend([text, names].concat());
     let table = file.len();
-    // a section is: name and type (contents of the program's own, or names), flags, address,
-    // offset, length, and more
+    // a section is: name and type (program contents, or names), flags, address, offset, length,
+    // other fields
     let section = |kind: u64, offset: usize, length: usize| [kind, 0, 0, offset as u64, length as u64, 0, 1, 0];
     let sections =
         [section(0, 0, 0), section(1 | 1 << 32, text_at, text.len()), section(3 << 32, names_at, names.len())];
@@ -316,9 +318,9 @@ fn kernels_with_no_entry_note_or_no_note_at_all_are_built() {
         assert_eq!(domain.vcpus()[0].parked().as_ref().unwrap().registers().rip, BASE + 0x10_0010);
         assert_eq!(view.bytes::<4096>(BASE + 0x10_2000), [3; 4096]);
         assert_eq!(view.bytes::<3>(BASE + 0x10_1000), [0x51, 0x41, 0x53]);
-        take_apart(&domain);
+        tear_down(&domain);
     }
-    // the file's entry point is checked like a note's
+    // the file's entry point is validated like a note's
     for entry in [BASE, BASE + 0x10_4000] {
         let file = legacy_elf(entry, TEXT.as_bytes());
         let error = build(&domain(1, 16 << 20), &open(&file), None, "").unwrap_err();
@@ -341,7 +343,7 @@ fn damaged_sections_are_no_notes() {
         }
     }
     let mut file = good.clone();
-    // the place of the text
+    // the offset of the text
     file[table + 64 + 24 + 7] = 1;
     assert_eq!(why(&file), "malformed ELF file: its __xen_guest section cannot be read");
     for length in 0..good.len() {
@@ -359,14 +361,14 @@ fn the_initial_domain_has_no_rings() {
     view.check_memory();
     assert_eq!(view.info.flags, sif::PRIVILEGED | sif::INITDOMAIN);
     assert_eq!((view.info.store_mfn, view.info.store_event_channel), (0, 0));
-    assert_eq!(view.info.console_mfn, 1168 | 40 << 32, "where the screen is described, and in how many bytes");
+    assert_eq!(view.info.console_mfn, 1168 | 40 << 32, "offset and size of the screen's description");
     assert_eq!(Some(view.bytes(view.start_info + 1168)), console::screen::description());
     assert_eq!((view.info.module_start, view.info.module_length), (0, 0));
-    take_apart(&domain);
+    tear_down(&domain);
 }
 
 #[test]
-fn what_fails_leaves_no_frame_behind() {
+fn a_failed_build_releases_all_frames() {
     let _machine = machine();
     let free = frames::free_frames();
     let refuse = |notes: &[Vec<u8>], id, memory, ramdisk: usize, command_line: &str| {
@@ -412,7 +414,7 @@ fn what_fails_leaves_no_frame_behind() {
 #[test]
 fn lists_beside_the_kernel_share_its_tables() {
     let _machine = machine();
-    // just behind the initial mapping; in front of the kernel in the same L2 table; in another L4 slot of the upper half
+    // just after the initial mapping; below the kernel in the same L2 table; in another L4 slot of the upper half
     for (id, list) in [(3, BASE + (4 << 20)), (4, BASE - 0x1000 * 8), (5, 0xffff_8800_0000_0000)] {
         let mut notes = usual_notes();
         notes.push(quad(kind::INIT_P2M, list));
@@ -422,17 +424,17 @@ fn lists_beside_the_kernel_share_its_tables() {
         for pfn in [0, 4095] {
             assert_eq!(m2p::get(Mfn::new(view.word(list + pfn * 8))), Pfn::new(pfn));
         }
-        take_apart(&domain);
+        tear_down(&domain);
     }
 }
 
 #[test]
-fn files_that_are_no_kernels_are_told_apart() {
+fn files_that_are_not_kernels_have_distinct_errors() {
     let _machine = machine();
     let why = |file: &[u8]| Image::open(file).err().map(|error| error.to_string()).unwrap_or_default();
     assert_eq!(why(&[]), "no kernel: it is neither a bzImage nor an ELF file");
     assert_eq!(why(&[0; 8192]), "no kernel: it is neither a bzImage nor an ELF file");
-    assert!(why(&elf(&[])).starts_with("no Xen PV entry: the kernel has no ELF notes"));
+    assert!(why(&elf(&[])).starts_with("no Xen PV entry: the kernel has no Xen ELF notes"));
     assert!(why(&elf(&usual_notes())[..100]).starts_with("malformed ELF file"));
     let mut wrong = elf(&usual_notes());
     wrong[18] = 40;
@@ -497,7 +499,7 @@ fn a_distribution_kernel_is_built() {
     let registers = *domain.vcpus()[0].parked().as_ref().unwrap().registers();
     assert!(registers.rip > BASE + (16 << 20) && registers.rsi > registers.rip);
     drop(image);
-    take_apart(&domain);
+    tear_down(&domain);
     drop(domain);
     assert_eq!(frames::free_frames(), free);
 }

@@ -1,20 +1,20 @@
-//! The `__xen_guest` section: one text of `NAME=VALUE` pairs with commas between them, up to a zero
-//! byte or the section's end.
+//! The `__xen_guest` section: a text of `NAME=VALUE` pairs, separated by commas, up to a zero byte
+//! or the end of the section.
 //!
-//! It says the same as the notes, but for two values. `HYPERCALL_PAGE` is the number of a page,
-//! counted from `VIRT_BASE`. What the file's physical addresses have too much is `VIRT_BASE` unless
-//! `ELF_PADDR_OFFSET` says otherwise.
+//! The values are those of the notes, with two exceptions. `HYPERCALL_PAGE` is a page number
+//! relative to `VIRT_BASE`. The offset of the file's physical addresses is `VIRT_BASE` unless
+//! `ELF_PADDR_OFFSET` is given.
 
 use super::{Builder, NoteError, printable};
 
-/// The section's name.
+/// Name of the section.
 pub(in crate::builder) const SECTION: &[u8] = b"__xen_guest";
 
-/// Bytes of the longest text that is read. Real ones have about 200.
+/// Maximum length of the text in bytes. Existing ones have about 200.
 const LONGEST_TEXT: usize = 4096;
 
 impl Builder {
-    /// Reads the contents of the section, in place of notes.
+    /// Reads the contents of the section instead of notes.
     pub(in crate::builder) fn read_legacy(&mut self, section: &[u8]) {
         self.any = true;
         if let Err(error) = self.take_text(section) {
@@ -52,7 +52,7 @@ impl Builder {
     }
 }
 
-/// A number as C writes it: decimal, or with `0x` hexadecimal, or with `0` octal.
+/// Parses a number in C notation: decimal, hexadecimal with `0x`, or octal with `0`.
 fn number(name: &'static str, value: &str) -> Result<u64, NoteError> {
     let hexadecimal = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
     let (digits, radix) = match (hexadecimal, value.strip_prefix('0')) {
@@ -60,7 +60,7 @@ fn number(name: &'static str, value: &str) -> Result<u64, NoteError> {
         (None, Some(digits)) if !digits.is_empty() => (digits, 8),
         _ => (value, 10),
     };
-    // the library takes a sign too
+    // `from_str_radix` accepts a sign as well
     if digits.starts_with('+') {
         return Err(NoteError::Value(name));
     }

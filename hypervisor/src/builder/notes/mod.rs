@@ -1,4 +1,4 @@
-//! What a kernel says of how it wants to be started: its ELF notes (public header `elfnote.h`) or,
+//! A kernel's declaration of how it is to be started: its ELF notes (public header `elfnote.h`) or,
 //! in kernels older than those, the text of its `__xen_guest` section.
 
 mod legacy;
@@ -35,20 +35,20 @@ const FEATURE_NAMES: [(&str, u32); 9] = [
     ("dom0", feature::DOM0),
 ];
 
-/// Why a kernel cannot be started by its notes.
+/// The reason why a kernel cannot be started according to its notes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum NoteError {
-    /// There is no note of Xen's at all.
+    /// There is no ELF note with the owner `Xen`.
     NoNotes,
-    /// The only entry point that the notes name is the one for PVH.
+    /// The notes name only the entry point for PVH.
     OnlyPvh,
     /// The kernel names another version of the interface, or none.
     Version(String),
     /// The kernel names another kind of loader, or none.
     Loader(String),
-    /// The kernel cannot do without a feature that does not exist here.
+    /// The kernel requires a feature that Paravane does not have.
     Feature(String),
-    /// The value that has this name is malformed, or no address that a guest can have.
+    /// The named value is malformed, or not an address that a guest can use.
     Value(&'static str),
     /// The `__xen_guest` section is malformed.
     Text(&'static str),
@@ -57,39 +57,39 @@ pub(crate) enum NoteError {
 impl fmt::Display for NoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoNotes => f.write_str("the kernel has no ELF notes of Xen's (CONFIG_XEN_PV is not set?)"),
-            Self::OnlyPvh => f.write_str("the kernel can be started as PVH only (CONFIG_XEN_PV is not set?)"),
+            Self::NoNotes => f.write_str("the kernel has no Xen ELF notes (CONFIG_XEN_PV is not set?)"),
+            Self::OnlyPvh => f.write_str("the kernel supports PVH only (CONFIG_XEN_PV is not set?)"),
             Self::Version(version) => write!(f, "the kernel is for the interface {version:?}, not \"xen-3.0\""),
             Self::Loader(loader) => {
-                write!(f, "the kernel asks for the loader {loader:?}, not \"generic\", and is not Linux")
+                write!(f, "the kernel requires the loader {loader:?}, not \"generic\", and is not Linux")
             }
-            Self::Feature(name) => write!(f, "the kernel needs the feature {name}, which does not exist here"),
-            Self::Value(name) => write!(f, "the kernel's value of {name} makes no sense"),
+            Self::Feature(name) => write!(f, "the kernel needs the feature {name}, which is not supported"),
+            Self::Value(name) => write!(f, "the kernel's value of {name} is invalid"),
             Self::Text(why) => write!(f, "the kernel's __xen_guest section is malformed: {why}"),
         }
     }
 }
 
-/// What the notes say, with defaults for what they do not.
+/// The values of the notes, with defaults for those that are absent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Notes {
     /// Address of the first instruction.
     pub(super) entry: u64,
     /// Virtual address of the guest's first frame.
     pub(super) virtual_base: u64,
-    /// What the file's physical addresses have too much.
+    /// Offset that is subtracted from the file's physical addresses.
     pub(super) physical_offset: u64,
-    /// Where the page of hypercalls goes.
+    /// Address of the hypercall page.
     pub(super) hypercall_page: Option<u64>,
-    /// Where the list of frames is to be mapped, if outside the initial mapping.
+    /// Address at which the P2M list is to be mapped, if outside the initial mapping.
     pub(super) list_address: Option<u64>,
-    /// Whether the ramdisk may stay outside the initial mapping.
+    /// Whether the ramdisk may be outside the initial mapping.
     pub(super) unmapped_ramdisk: bool,
-    /// The kernel can be the initial domain's.
+    /// The kernel can be an initial domain's.
     pub(super) initial_domain: bool,
 }
 
-/// The notes as they are found; the last of each type counts.
+/// The notes read so far. The last of each type applies.
 #[derive(Default)]
 pub(super) struct Builder {
     any: bool,
@@ -105,19 +105,19 @@ pub(super) struct Builder {
     unmapped_ramdisk: bool,
     /// Features of the note that lists them by bit, if there is one.
     supported: Option<u32>,
-    /// Features of the list of names.
+    /// Features that are listed by name.
     named: u32,
     required: u32,
     error: Option<NoteError>,
 }
 
 impl Builder {
-    /// Whether there was any note of Xen's.
+    /// Whether a Xen note has been read.
     pub(super) const fn any(&self) -> bool {
         self.any
     }
 
-    /// Reads a block of notes. What follows a damaged one is ignored.
+    /// Reads a block of notes. Everything after a damaged note is ignored.
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
         while let Some((owner, kind, value, rest)) = split(bytes) {
             if owner == OWNER {
@@ -153,7 +153,7 @@ impl Builder {
         Ok(())
     }
 
-    /// `name|!name|…`: what the kernel can use and, with `!`, cannot do without.
+    /// Reads `name|!name|…`: features that the kernel can use and, with `!`, requires.
     fn take_features(&mut self, value: &str) -> Result<(), NoteError> {
         for name in value.split('|') {
             let (name, required) = name.strip_prefix('!').map_or((name, false), |name| (name, true));
@@ -169,8 +169,8 @@ impl Builder {
         Ok(())
     }
 
-    /// What all the notes come to; the kernel begins at `file_entry`, the entry point of the ELF
-    /// header, unless they name another address.
+    /// Validates the values. The entry point is `file_entry`, from the ELF header, unless a note
+    /// gives another.
     pub(super) fn finish(self, file_entry: u64) -> Result<Notes, NoteError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -198,7 +198,7 @@ impl Builder {
             hypercall_page: self.hypercall_page,
             list_address: self.list_address,
             unmapped_ramdisk: self.unmapped_ramdisk,
-            // kernels from before there was the note say nothing
+            // kernels that predate the note do not restrict this
             initial_domain: self.supported.is_none_or(|bits| (bits | self.named) & 1 << feature::DOM0 != 0),
         };
         let addresses = [
@@ -216,8 +216,9 @@ impl Builder {
     }
 }
 
-/// Splits the first note off: owner, type, value, and what follows. Each part is padded to four bytes.
-#[expect(clippy::type_complexity, reason = "the one caller takes it apart at once")]
+/// Splits off the first note: owner, type, value, remaining bytes. Each part is padded to four
+/// bytes.
+#[expect(clippy::type_complexity, reason = "the only caller destructures it at once")]
 fn split(bytes: &[u8]) -> Option<(&[u8], u32, &[u8], &[u8])> {
     let (owner_length, value_length) = (read_u32(bytes, 0)?, read_u32(bytes, 4)?);
     let kind = u32::try_from(read_u32(bytes, 8)?).ok()?;
@@ -230,7 +231,7 @@ fn split(bytes: &[u8]) -> Option<(&[u8], u32, &[u8], &[u8])> {
     Some((owner, kind, value, rest))
 }
 
-/// The name of a note with a number.
+/// The name of a note type whose value is a number.
 const fn name(kind: u32) -> &'static str {
     match kind {
         kind::ENTRY => "ENTRY",
@@ -257,7 +258,7 @@ fn text(value: &[u8]) -> &str {
     core::str::from_utf8(text).unwrap_or("?")
 }
 
-/// What of a kernel's text may stand in a message.
+/// The printable ASCII characters of a kernel's text, at most 40, for a message.
 fn printable(text: &str) -> String {
     text.chars().filter(char::is_ascii_graphic).take(40).collect()
 }
@@ -279,15 +280,14 @@ pub(super) mod tests {
         bytes
     }
 
-    /// What `notes` come to in a kernel whose file names the entry point 0x1000, if they name no
-    /// other.
+    /// Parses `notes` for a kernel whose ELF header has the entry point 0x1000.
     fn parse(notes: &[Vec<u8>]) -> Result<Notes, NoteError> {
         let mut builder = Builder::default();
         builder.read(&notes.concat());
         builder.finish(0x1000)
     }
 
-    /// What every kernel says.
+    /// The notes that every kernel has.
     pub(in crate::builder) fn identity() -> Vec<u8> {
         [note(kind::XEN_VERSION, b"xen-3.0\0"), note(kind::LOADER, b"generic\0")].concat()
     }
