@@ -1,4 +1,5 @@
-//! Paravane's debug keys: one function for each, what they print goes to the serial line as lines of Paravane's own.
+//! Paravane's debug keys. Each key has one function, whose output appears on the serial line as
+//! lines of Paravane.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +11,7 @@ use crate::console::say;
 use crate::domain::{self, Domain, Vcpu};
 use crate::{call, event_channel, grant_table, latency, scheduler};
 
-/// A key, what it does in words, and the function.
+/// A key, the description of its function, and the function.
 type Key = (u8, &'static str, fn());
 
 const KEYS: &[Key] = &[
@@ -18,19 +19,20 @@ const KEYS: &[Key] = &[
     (b'q', "domains and their vCPUs", domains),
     (b'0', "registers of vCPUs that do not run", registers),
     (b'm', "memory", memory),
-    (b'l', "longest waits, and how often hypercalls were made", latencies),
+    (b'l', "longest latencies, and counts of hypercalls", latencies),
     (b'p', "performance counters", counters),
     (b'e', "event channels", || say_lists(event_channel::describe)),
     (b'g', "grants", || say_lists(grant_table::describe)),
     (b'r', "run queues", || scheduler::describe().for_each(|line| say(format_args!("{line}")))),
     (b'R', "restart the machine", restart),
-    (b'*', "everything that is harmless", everything),
+    (b'*', "all keys that do no harm", everything),
 ];
 
-/// Lines about one domain that a key prints at most: guests decide how many there could be.
+/// Upper bound on the lines about one domain that a key prints, since guests determine how many
+/// there are.
 const MAX_LINES: usize = 512;
 
-/// Prints what `describe` has to say of each domain.
+/// Prints the lines that `describe` returns for each domain.
 fn say_lists(describe: fn(&Domain, usize) -> (Vec<String>, usize)) {
     domain::for_each(|domain| {
         let (lines, left_out) = describe(domain, MAX_LINES);
@@ -38,7 +40,7 @@ fn say_lists(describe: fn(&Domain, usize) -> (Vec<String>, usize)) {
     });
 }
 
-/// Prints a list about a domain, of which `left_out` lines are not there.
+/// Prints a list about a domain, and the number of lines that were left out.
 fn say_list(domain: &Domain, lines: &[String], left_out: usize) {
     let number = domain.id().0;
     for line in lines {
@@ -49,7 +51,7 @@ fn say_list(domain: &Domain, lines: &[String], left_out: usize) {
     }
 }
 
-/// Acts on a key; one without meaning is named.
+/// Handles a key. An unknown printable key is reported.
 pub(crate) fn press(key: u8) {
     match KEYS.iter().find(|(byte, ..)| *byte == key) {
         Some((.., act)) => act(),
@@ -127,10 +129,10 @@ fn vcpu_registers(domain: &Domain, vcpu: &Vcpu) {
     let (domain, number) = (domain.id().0, vcpu.id().get());
     let state = vcpu.parked().as_ref().map(|context| (*context.registers(), context.is_in_kernel()));
     let Some((r, in_kernel)) = state else {
-        let how = if scheduler::end_lazy_idle(vcpu) { "dozes on a pCPU; once more shows it" } else { "on a pCPU" };
+        let how = if scheduler::end_lazy_idle(vcpu) { "was lazily idle on a pCPU; press again to see its registers" } else { "on a pCPU" };
         return say(format_args!("d{domain}v{number}: {how}"));
     };
-    let mode = if in_kernel { "kernel" } else { "process" };
+    let mode = if in_kernel { "kernel" } else { "user" };
     say(format_args!("d{domain}v{number}: {mode} at {:04x}:{:016x} flags {:x}", r.cs, r.rip, r.rflags));
     say(format_args!("  ss:rsp {:04x}:{:016x} rax {:016x} rbx {:016x} rcx {:016x}", r.ss, r.rsp, r.rax, r.rbx, r.rcx));
     say(format_args!("  rdx {:016x} rsi {:016x} rdi {:016x} rbp {:016x}", r.rdx, r.rsi, r.rdi, r.rbp));

@@ -1,8 +1,8 @@
-//! Log messages: those that a guest can cause, and those of the host.
+//! Log messages, either caused by guests or of the host.
 //!
-//! Messages that a guest can cause are limited in rate, so that no guest floods the log, and by the
-//! level of the option `guest_loglvl=`. The macros of the crate `log` are disallowed, so that each
-//! message is one or the other.
+//! Messages that a guest can cause are limited in rate, so that no guest floods the log, and
+//! filtered by the level of the option `guest_loglvl=`. The macros of the crate `log` are
+//! disallowed, so that each message is one or the other.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,19 +12,20 @@ use machine::sync::Once;
 
 use crate::domain::Domain;
 
-/// Messages beyond this level are not shown.
+/// Messages of less severe levels are not logged.
 static LEVEL: Once<LevelFilter> = Once::new();
 
-/// Reads the option `guest_loglvl=`; once, before the first domain is created.
+/// Reads the option `guest_loglvl=`. Called once, before the first domain is created.
 pub(crate) fn init() {
     LEVEL.set(machine::boot::options().guest_log_level);
 }
 
-/// Nanoseconds in which a guest may cause [`BURST`] messages.
+/// Window in which a guest may cause [`BURST`] messages, in nanoseconds.
 const WINDOW: u64 = 5_000_000_000;
 const BURST: u32 = 10;
 
-/// How many messages a guest has caused lately. Two CPUs that race at the edge of a window may let a message more through.
+/// The number of messages that a guest has caused in the current window. Two CPUs that race at the
+/// edge of a window may let an additional message through.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
     window: AtomicU64,
@@ -32,12 +33,13 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    /// No message yet.
+    /// A limiter without messages.
     pub(crate) const fn new() -> Self {
         Self { window: AtomicU64::new(0), count: AtomicU32::new(0) }
     }
 
-    /// Counts a message: how many were swallowed before it if it may be shown, `None` if not.
+    /// Counts a message. Returns `None` if it must not be logged, otherwise how many messages were
+    /// suppressed before it.
     fn admit(&self, now: u64) -> Option<u32> {
         let window = now / WINDOW;
         if self.window.swap(window, Ordering::Relaxed) != window {
@@ -49,7 +51,7 @@ impl Limiter {
     }
 }
 
-/// Logs what a guest has caused, unless it causes too much or `guest_loglvl=` leaves it out. See
+/// Logs a message that a guest has caused, subject to its rate limit and to `guest_loglvl=`. See
 /// [`guest_log!`].
 pub(crate) fn log_guest(domain: &Domain, level: log::Level, message: fmt::Arguments<'_>) {
     if level > LEVEL.try_get().copied().unwrap_or(LevelFilter::Warn) {
@@ -58,7 +60,7 @@ pub(crate) fn log_guest(domain: &Domain, level: log::Level, message: fmt::Argume
     let Some(swallowed) = domain.log_limiter.admit(machine::time::now()) else { return };
     let (id, name) = (domain.id().0, &domain.settings().name);
     if swallowed != 0 {
-        log_host(level, format_args!("d{id} {name}: {swallowed} messages left out"));
+        log_host(level, format_args!("d{id} {name}: {swallowed} messages suppressed"));
     }
     log_host(level, format_args!("d{id} {name}: {message}"));
 }
@@ -69,16 +71,16 @@ pub(crate) fn log_host(level: log::Level, message: fmt::Arguments<'_>) {
     log::log!(level, "{message}");
 }
 
-/// `guest_log!(domain, Warn, "format", …)`: logs what a guest has caused, limited in rate.
+/// `guest_log!(domain, Warn, "format", …)` logs a message that a guest has caused, limited in rate.
 macro_rules! guest_log {
     ($domain:expr, $level:ident, $($message:tt)+) => {
         $crate::guest_log::log_guest(&$domain, ::log::Level::$level, ::core::format_args!($($message)+))
     };
 }
 
-/// `host_log!(Warn, "format", …)`: logs a message of the host's own, without a limit. It is for
-/// start-up, for what occurs once, and for steps in the life of a domain, which the host or the
-/// control domain causes by starting it.
+/// `host_log!(Warn, "format", …)` logs a message of the host, without a rate limit. It is used
+/// during start-up, for events that occur once, and for steps in the life of a domain, which the
+/// host or the control domain causes.
 macro_rules! host_log {
     ($level:ident, $($message:tt)+) => {
         $crate::guest_log::log_host(::log::Level::$level, ::core::format_args!($($message)+))

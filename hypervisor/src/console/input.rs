@@ -1,4 +1,5 @@
-//! Serial input: whose it is. Ctrl-A pressed three times hands it on: to the next guest, and after the last to Paravane's own keys.
+//! Serial input and its recipient. Pressing Ctrl-A three times switches to the next guest, and
+//! after the last guest to Paravane's debug keys.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -11,28 +12,28 @@ use crate::domain::{self, Domain, Life};
 
 const CTRL_A: u8 = 1;
 const SWITCH_COUNT: u8 = 3;
-/// Bytes that are read in one go.
+/// Maximum number of bytes that one call reads.
 const AT_ONCE: usize = 512;
 
 static INPUT: SpinLock<Input> = SpinLock::new(Level::Console, Input { focus: Focus::Unset, control_a: 0 });
 
 struct Input {
     focus: Focus,
-    /// Ctrl-A in a row that nobody has got yet.
+    /// Consecutive Ctrl-A bytes that have not been delivered.
     control_a: u8,
 }
 
-/// Who gets the input.
+/// The recipient of the input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Focus {
-    /// The guest whose console is raw, else the first.
+    /// The guest whose console is raw, otherwise the first guest.
     Unset,
     Guest(DomainId),
     /// Paravane's debug keys.
     Keys,
 }
 
-/// What a byte of input comes to.
+/// The effect of a byte of input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Action {
     Byte(u8),
@@ -40,7 +41,7 @@ enum Action {
 }
 
 impl Input {
-    /// Tells the switch from ordinary input; a Ctrl-A is held back until the next byte.
+    /// Recognises the switch sequence. A Ctrl-A is held back until the next byte.
     fn interpret(&mut self, byte: u8, mut act: impl FnMut(Action)) {
         if byte == CTRL_A {
             self.control_a += 1;
@@ -57,8 +58,7 @@ impl Input {
     }
 }
 
-/// Hands on what has come in on the serial line: to the guest that has the
-/// input, or to `press`, which acts on debug keys.
+/// Delivers serial input to the guest that has the focus, or to `press`, which handles debug keys.
 pub(crate) fn serial_input(press: fn(u8)) {
     let guests = guests();
     let mut bytes = Vec::new();
@@ -83,7 +83,7 @@ pub(crate) fn serial_input(press: fn(u8)) {
     deliver(&guests, &bytes, press);
 }
 
-/// The guests that can have input.
+/// The guests that can receive input.
 fn guests() -> Vec<Arc<Domain>> {
     let mut guests = Vec::new();
     domain::for_each(|domain| {
@@ -95,7 +95,7 @@ fn guests() -> Vec<Arc<Domain>> {
     guests
 }
 
-/// Who has the input, given the guests that there are.
+/// The recipient of the input, out of `guests`.
 fn focus(guests: &[Arc<Domain>]) -> Focus {
     let current = INPUT.lock().focus;
     let alive = match current {
@@ -163,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn the_focus_goes_round() {
+    fn the_focus_cycles_through_guests_and_keys() {
         let guests = [DomainId(1), DomainId(3)];
         assert_eq!(next_focus(Focus::Guest(DomainId(1)), &guests), Focus::Guest(DomainId(3)));
         assert_eq!(next_focus(Focus::Guest(DomainId(3)), &guests), Focus::Keys);
         assert_eq!(next_focus(Focus::Keys, &guests), Focus::Guest(DomainId(1)));
         assert_eq!(next_focus(Focus::Keys, &[]), Focus::Keys);
-        // the guest that had it is gone
+        // the guest with the focus is gone
         assert_eq!(next_focus(Focus::Guest(DomainId(2)), &guests), Focus::Guest(DomainId(3)));
     }
 }

@@ -1,41 +1,43 @@
-//! A guest's current line: collected until its end, rid of everything with which a guest could write outside its line.
+//! A guest's current line. It is collected until its end, and filtered so that the guest cannot
+//! write outside its line.
 //!
-//! What passes: printable bytes, those above ASCII, tab, backspace as far as the guest's own text goes back, colours and
-//! "erase to the end of the line". A carriage return in the middle of a line is followed by the guest's prefix.
+//! Printable bytes, bytes above ASCII, tab, colours and "erase to the end of the line" are kept.
+//! Backspace is kept up to the start of the guest's text. A carriage return within a line is
+//! followed by the guest's prefix.
 
 use alloc::vec::Vec;
 
-/// A line longer than this is broken.
+/// Length in bytes at which a line is broken.
 pub(super) const LONGEST: usize = 1024;
 
-/// Parameters of an escape sequence that are kept.
+/// Maximum number of parameter bytes kept from an escape sequence.
 const LONGEST_SEQUENCE: usize = 16;
 
-/// Where in a terminal's escape sequence the guest is.
+/// Position within a terminal's escape sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Sequence {
     Outside,
-    /// Behind ESC.
+    /// After ESC.
     Escape,
-    /// Behind ESC `[`.
+    /// After ESC `[`.
     Control,
-    /// Behind ESC `]`, in a string that ends with BEL or ESC `\`.
+    /// After ESC `]`, in a string that ends with BEL or ESC `\`.
     Text,
 }
 
-/// What a guest has written of the line that it is at.
+/// The current line of a guest.
 #[derive(Debug)]
 pub(super) struct Line {
     prefix: Vec<u8>,
     bytes: Vec<u8>,
-    /// How many of `bytes` are on the wire already.
+    /// How many of `bytes` have been output.
     shown: usize,
-    /// Plain characters before the cursor, a lower bound.
+    /// Lower bound on the number of plain characters before the cursor.
     columns: usize,
     carriage_return: bool,
     sequence: Sequence,
     parameters: Vec<u8>,
-    /// When the first byte that is not on the wire came.
+    /// Arrival time of the first byte that has not been output.
     since: u64,
 }
 
@@ -54,7 +56,7 @@ impl Line {
         }
     }
 
-    /// Takes the guest's next byte; `true` if the line is complete now.
+    /// Appends the guest's next byte. Returns `true` if the line is complete.
     #[must_use]
     pub(super) fn push(&mut self, byte: u8, now: u64) -> bool {
         if self.is_shown() {
@@ -106,7 +108,7 @@ impl Line {
         self.bytes.len() >= LONGEST
     }
 
-    /// In a control sequence, of which only colours and erasing to the right are kept.
+    /// Handles a byte of a control sequence. Only colours and erasing to the right are kept.
     fn push_control(&mut self, byte: u8) -> bool {
         match byte {
             b'\n' => return self.end_of_line(),
@@ -137,7 +139,7 @@ impl Line {
         true
     }
 
-    /// The guest goes back to the start of its line, which is behind the prefix.
+    /// Returns the cursor to the start of the line and repeats the prefix there.
     fn restart(&mut self) {
         self.carriage_return = false;
         self.columns = 0;
@@ -145,32 +147,32 @@ impl Line {
         self.bytes.extend_from_slice(&self.prefix);
     }
 
-    /// What the line begins with.
+    /// The prefix of the line.
     pub(super) fn prefix(&self) -> &[u8] {
         &self.prefix
     }
 
-    /// What is not on the wire yet.
+    /// The bytes that have not been output.
     pub(super) fn unshown(&self) -> &[u8] {
         self.bytes.get(self.shown..).unwrap_or_default()
     }
 
-    /// Whether all of it is on the wire.
+    /// Whether all bytes have been output.
     pub(super) fn is_shown(&self) -> bool {
         self.shown == self.bytes.len()
     }
 
-    /// Whether part of the line has been on the wire.
+    /// Whether part of the line has been output.
     pub(super) const fn has_begun(&self) -> bool {
         self.shown != 0
     }
 
-    /// When the oldest byte that is not on the wire came.
+    /// Arrival time of the oldest byte that has not been output.
     pub(super) const fn since(&self) -> u64 {
         self.since
     }
 
-    /// All of it is on the wire now.
+    /// Records that all bytes have been output.
     pub(super) const fn mark_shown(&mut self) {
         self.shown = self.bytes.len();
     }
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_the_cursor_is_dropped() {
+    fn sequences_that_move_the_cursor_are_dropped() {
         assert_eq!(lines(b"\x1b[31mred\x1b[0m\x1b[K\n"), ["\x1b[31mred\x1b[0m\x1b[K"]);
         assert_eq!(lines(b"a\x1b[2Ab\x1b[1;1Hc\x1b[2Jd\x1b[1Ke\x1bcf\x1b(Bg\n"), ["abcdefg"]);
         assert_eq!(lines(b"\x1b]0;title\x07x\x1b]0;t\x1b\\y\n"), ["xy"]);
@@ -222,21 +224,21 @@ mod tests {
     }
 
     #[test]
-    fn backspaces_stop_where_the_guests_text_begins() {
+    fn backspaces_stop_at_the_start_of_the_guests_text() {
         assert_eq!(lines(b"ab\x08\x08\x08\x08\n"), ["ab\x08\x08"]);
         assert_eq!(lines(b"\xc3\xa9\x08\n"), ["\u{e9}"]);
         assert_eq!(lines(b"abc\r\x08\n"), ["abc\r[a] "]);
     }
 
     #[test]
-    fn a_line_without_end_is_broken() {
+    fn a_line_without_a_newline_is_broken() {
         let found = lines(&[b'x'; 3 * LONGEST]);
         assert_eq!(found.len(), 3);
         assert!(lines(&b"\r\x08\x1b[1m".repeat(1000)).iter().all(|line| line.len() < LONGEST + 64));
     }
 
     #[test]
-    fn parameters_without_end_take_no_memory() {
+    fn the_parameters_of_a_sequence_are_bounded() {
         let mut line = Line::new(Vec::new());
         for byte in b"\x1b[".iter().chain(&[b'1'; 100_000]) {
             assert!(!line.push(*byte, 0));

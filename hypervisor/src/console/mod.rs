@@ -1,10 +1,12 @@
-//! Consoles: what guests print and Paravane passes on to its own (serial ports, the screen), and
-//! who gets what is typed there.
+//! Consoles: the output of guests on Paravane's own consoles (serial ports, the screen), and the
+//! distribution of the input from there.
 //!
-//! - What a guest prints stands behind its name on every line (see `line`), save the initial domain's and the one guest that
-//!   `guest_console=raw:NAME` names: their bytes pass as they are, both ways.
-//! - A ring is the guest's to corrupt: indices are read once and checked, and no more is done at once than a ring holds.
-//! - Locks: a guest's console (`Level::Console`), inside it the serial line (`Level::SerialLine`).
+//! - Every line of guest output is prefixed with the guest's name (see `line`). The exceptions are
+//!   the initial domain and the guest that `guest_console=raw:NAME` names: their bytes pass
+//!   unchanged in both directions.
+//! - A guest may corrupt its ring at any time. Indices are read once and validated, and one call
+//!   moves at most the size of a ring.
+//! - Locks: a guest's console (`Level::Console`), then the serial line (`Level::SerialLine`).
 
 mod guest;
 mod input;
@@ -31,20 +33,21 @@ use crate::event_channel::{self, Consumer};
 use crate::guest_log::guest_log;
 use crate::timers::{self, Action};
 
-/// Nanoseconds from a line's being written until the screen shows it: lines that come together are
-/// drawn together.
+/// Delay from the output of a line until the screen is drawn, in nanoseconds. Lines within this
+/// time are drawn together.
 const DRAWING_DELAY: u64 = 16_000_000;
 
-/// A pCPU's timer will call [`serve_devices`].
+/// A pCPU's timer is set to call [`serve_devices`].
 static TIMER_SET: AtomicBool = AtomicBool::new(false);
 
-/// Some guest's output was left in its ring.
+/// A guest has output left in its ring.
 static DEFERRED: AtomicBool = AtomicBool::new(false);
 
-/// The console as the other end of a guest's port.
+/// The console as the consumer of a guest's port.
 pub(crate) const CONSUMER: Consumer = Consumer { name: "Console", notified };
 
-/// The guest has sent an event on its console's port: there is output, or room for input.
+/// Handles an event that the guest has sent on its console port: there is output, or room for
+/// input.
 pub(crate) fn notified(domain: &Arc<Domain>) {
     let served = domain.console.serve();
     if served.corrupt {
@@ -54,7 +57,7 @@ pub(crate) fn notified(domain: &Arc<Domain>) {
         DEFERRED.store(true, Ordering::SeqCst);
     }
     if served.more {
-        // this pCPU looks at what has come in before it does anything else
+        // make this pCPU check for pending work before it does anything else
         cpu::kick(cpu::current());
     }
     if let Some(port) = served.notify {
@@ -62,7 +65,8 @@ pub(crate) fn notified(domain: &Arc<Domain>) {
     }
 }
 
-/// Takes up output that was too much for one notification; the scheduler calls this when it looks at what has come in.
+/// Continues with output that exceeded the limit for one notification. Called by the scheduler when
+/// it checks for pending work.
 pub(crate) fn serve_deferred() {
     if DEFERRED.load(Ordering::Relaxed) && DEFERRED.swap(false, Ordering::SeqCst) {
         domain::for_each(|domain| {
@@ -73,13 +77,13 @@ pub(crate) fn serve_deferred() {
     }
 }
 
-/// Whether [`tell_news`] has something to tell.
+/// Whether [`tell_news`] has anything to report.
 pub(crate) fn has_news() -> bool {
     news::any()
 }
 
-/// Tells the initial domain that there is something new for its `xl dmesg`, and sees to it that the
-/// screen is drawn; the scheduler calls this as it does [`serve_deferred`].
+/// Raises `VIRQ_CON_RING` if the console history has grown, and schedules drawing of the screen.
+/// Called by the scheduler with [`serve_deferred`].
 pub(crate) fn tell_news() {
     let news = news::take();
     if news.contains(News::HISTORY) {
@@ -90,8 +94,7 @@ pub(crate) fn tell_news() {
     }
 }
 
-/// Looks after the consoles that no interrupt serves, now and by a timer for as long as there is
-/// something to do.
+/// Polls the consoles that have no interrupt, and sets a timer if they need another poll.
 pub(crate) fn serve_devices() {
     TIMER_SET.store(false, Ordering::SeqCst);
     if let Some(delay) = machine::console::poll() {
@@ -99,14 +102,14 @@ pub(crate) fn serve_devices() {
     }
 }
 
-/// Sets the timer for [`serve_devices`], unless it is set. Some pCPU has it.
+/// Sets a timer on this pCPU for [`serve_devices`], unless one is set on any pCPU.
 fn serve_devices_in(delay: u64) {
     if !TIMER_SET.swap(true, Ordering::SeqCst) {
         timers::add(machine::time::now().saturating_add(delay), Action::Host(serve_devices));
     }
 }
 
-/// Gives input to a guest and tells it.
+/// Passes input to a guest and notifies it.
 fn give_input(domain: &Arc<Domain>, bytes: &[u8]) {
     if let Some(port) = domain.console.add_input(bytes) {
         event_channel::notify_guest(domain, port);
@@ -116,7 +119,7 @@ fn give_input(domain: &Arc<Domain>, bytes: &[u8]) {
     }
 }
 
-/// Prints a line for somebody who pressed a debug key.
+/// Prints a line in response to a debug key.
 pub(crate) fn say(text: fmt::Arguments<'_>) {
     multiplexer::say(text);
 }
@@ -126,7 +129,7 @@ pub(crate) fn write_plain(domain: &Domain, bytes: &[u8]) {
     domain.console.write_plain(bytes);
 }
 
-/// Reads input for the initial domain's `console_io` hypercall; how much there was.
+/// Reads input for the initial domain's `console_io` hypercall. Returns the number of bytes.
 pub(crate) fn read_plain(domain: &Domain, to: &mut [u8]) -> usize {
     domain.console.read_plain(to)
 }

@@ -1,4 +1,5 @@
-//! The serial line as all guests share it: whose line stands open on it, and what else waits for its end.
+//! The serial multiplexer, which merges the output of all guests onto one serial line in whole
+//! lines.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -9,7 +10,7 @@ use machine::sync::{Level, SpinLock};
 
 use super::line::Line;
 
-/// How long a line without end may be held back, in nanoseconds, when another console writes.
+/// How long an incomplete line is held back when another console writes, in nanoseconds.
 const MAX_WAIT: u64 = 100_000_000;
 
 static WIRE: SpinLock<Wire> = SpinLock::new(
@@ -17,45 +18,46 @@ static WIRE: SpinLock<Wire> = SpinLock::new(
     Wire { lines: BTreeMap::new(), output: Output { open: None, cuts: 0, batch: Vec::new() } },
 );
 
-/// The lines that guests are at, and the serial line.
+/// The current lines of all guests, and the serial line.
 struct Wire {
     lines: BTreeMap<Source, Line>,
     output: Output,
 }
 
 struct Output {
-    /// The guest whose line has no end on the wire yet.
+    /// The guest whose incomplete line is on the serial line.
     open: Option<Source>,
-    /// How often Paravane's log had cut off an open line when this was last asked.
+    /// The value of `lines_cut` at the last check: how many times Paravane's log has interrupted a
+    /// line.
     cuts: u32,
-    /// What goes out next, in one piece.
+    /// Output that is collected to be sent in one piece.
     batch: Vec<u8>,
 }
 
-/// One console among those that write to the line.
+/// A console that writes to the serial line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Source(u32);
 
 impl Source {
-    /// A console that did not exist before.
+    /// A unique source.
     pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// How a guest's bytes appear.
+/// The form in which a guest's output appears.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
-    /// Whole lines behind the guest's name.
+    /// Whole lines, prefixed with the guest's name.
     Lines,
-    /// The same, but what has no end yet is shown too: somebody types.
+    /// As `Lines`, but incomplete lines are shown as well, since a person is typing.
     Interactive,
-    /// The bytes as they are.
+    /// The bytes unchanged.
     Raw,
 }
 
-/// Writes bytes of a guest; returns how many went out on the serial line.
+/// Writes output of a guest. Returns the number of bytes sent on the serial line.
 pub(super) fn write(guest: Source, prefix: &[u8], mode: Mode, bytes: &[u8], now: u64) -> usize {
     let mut wire = WIRE.lock();
     let (lines, output) = wire.parts();
@@ -82,7 +84,7 @@ pub(super) fn write(guest: Source, prefix: &[u8], mode: Mode, bytes: &[u8], now:
     output.send()
 }
 
-/// Shows what a guest has written of a line that has no end yet.
+/// Shows a guest's incomplete line.
 pub(super) fn show_open_line(guest: Source) {
     let mut wire = WIRE.lock();
     let (lines, output) = wire.parts();
@@ -92,7 +94,7 @@ pub(super) fn show_open_line(guest: Source) {
     output.send();
 }
 
-/// Ends a guest's line and forgets the guest.
+/// Ends a guest's line and removes its state.
 pub(super) fn close(guest: Source) {
     let mut wire = WIRE.lock();
     let (lines, output) = wire.parts();
@@ -105,7 +107,7 @@ pub(super) fn close(guest: Source) {
     output.send();
 }
 
-/// Writes a line of Paravane's own, for somebody who asked for it.
+/// Writes a line of the hypervisor in response to a user's request.
 pub(super) fn say(text: fmt::Arguments<'_>) {
     let text = alloc::format!("(pv) {text}\n");
     let mut wire = WIRE.lock();
@@ -116,7 +118,7 @@ pub(super) fn say(text: fmt::Arguments<'_>) {
 }
 
 impl Wire {
-    /// The parts, once it is known whether the line still stands as it was left.
+    /// The parts. Forgets the open line if Paravane's log has interrupted it.
     fn parts(&mut self) -> (&mut BTreeMap<Source, Line>, &mut Output) {
         let cuts = machine::console::lines_cut();
         if core::mem::replace(&mut self.output.cuts, cuts) != cuts {
@@ -127,14 +129,14 @@ impl Wire {
 }
 
 impl Output {
-    /// Ends whatever line stands open.
+    /// Ends the open line, if any.
     fn fresh_line(&mut self) {
         if self.open.take().is_some() {
             self.batch.push(b'\n');
         }
     }
 
-    /// Ends whatever line stands open, unless it is that guest's. `true` if it is.
+    /// Ends the open line unless it is that guest's. Returns `true` if it is.
     fn give_way_to(&mut self, guest: Source) -> bool {
         let own = self.open == Some(guest);
         if !own {
@@ -143,7 +145,8 @@ impl Output {
         own
     }
 
-    /// Puts out what is not on the wire yet, behind the prefix if another line was there meanwhile.
+    /// Sends the part of a line that has not been shown, with the prefix if another line has been
+    /// output since.
     fn show(&mut self, guest: Source, line: &mut Line) {
         if line.is_shown() {
             return;
@@ -156,7 +159,8 @@ impl Output {
         self.open = Some(guest);
     }
 
-    /// Puts out the rest of a line and its end. A line that others cut off when all of it had been shown has got its end.
+    /// Sends the rest of a line and ends it. A line that was interrupted after all of it had been
+    /// shown is already ended.
     fn end(&mut self, guest: Source, line: &mut Line) {
         if line.is_shown() && !line.has_begun() {
             self.give_way_to(guest);
@@ -174,7 +178,7 @@ impl Output {
         self.send_by(machine::console::write)
     }
 
-    /// As `send`, but `xl dmesg` does not show it.
+    /// As `send`, but the output is not kept for `xl dmesg`.
     fn send_unkept(&mut self) -> usize {
         self.send_by(machine::console::write_unkept)
     }
@@ -197,7 +201,7 @@ mod tests {
     const A: Source = Source(1);
     const B: Source = Source(2);
 
-    /// What stands on the wire after these pieces.
+    /// The serial output after these pieces.
     fn wire(pieces: &[(Source, &str, bool)]) -> String {
         let mut output = Output { open: None, cuts: 0, batch: Vec::new() };
         let mut lines = BTreeMap::new();
@@ -223,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_cut_off_goes_on_behind_its_prefix() {
+    fn an_interrupted_line_continues_after_its_prefix() {
         let pieces = [(A, "$ ", true), (A, "ls", true), (B, "x\n", false), (A, " -l\n", true)];
         assert_eq!(wire(&pieces), "[1] $ ls\n[2] x\n[1]  -l\n");
     }
 
     #[test]
-    fn a_line_that_was_cut_off_complete_is_not_repeated() {
+    fn a_line_that_was_interrupted_when_complete_is_not_repeated() {
         assert_eq!(wire(&[(A, "$ ", true), (B, "x\n", false), (A, "\ny\n", true)]), "[1] $ \n[2] x\n[1] y\n");
     }
 }

@@ -1,35 +1,37 @@
-//! One direction of a byte ring in a page that a guest shares. The guest writes both indices and the bytes, at any time: each
-//! is read once, and indices that contradict each other are reported, never followed.
+//! One direction of a byte ring in a page that is shared with a guest.
+//!
+//! The guest can write both indices and the bytes at any time. Each index is read once per
+//! operation. Contradictory indices are reported and not used.
 
 use core::sync::atomic::Ordering;
 
 use machine::frames::SharedPage;
 use machine::integers::low_u32;
 
-/// Where a ring lies in its page. Its indices run freely; its size is a power of two.
+/// The layout of a ring in its page. The indices are free-running, and the size is a power of two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ByteRing {
     /// Offset of the bytes.
     pub(crate) data: usize,
-    /// How many bytes there are.
+    /// Size in bytes.
     pub(crate) size: u32,
-    /// Offset of the index of the next byte to be taken.
+    /// Offset of the index of the next byte to read.
     pub(crate) consumer: usize,
-    /// Offset of the index of the next byte to be put.
+    /// Offset of the index of the next byte to write.
     pub(crate) producer: usize,
 }
 
-/// The indices say that the ring holds more than it has room for.
+/// The indices imply more bytes than the ring can hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Corrupt;
 
 impl ByteRing {
-    /// How many bytes wait to be taken.
+    /// The number of bytes that can be read.
     pub(crate) fn used(&self, page: &SharedPage) -> Result<u32, Corrupt> {
         self.indices(page).map(|(_, used)| used)
     }
 
-    /// Takes bytes out, as many as there are and fit.
+    /// Reads bytes from the ring, up to the length of `to`. Returns the number of bytes.
     pub(crate) fn take(&self, page: &SharedPage, to: &mut [u8]) -> Result<usize, Corrupt> {
         let (consumer, used) = self.indices(page)?;
         let length = to.len().min(used as usize);
@@ -41,7 +43,7 @@ impl ByteRing {
         Ok(length)
     }
 
-    /// Puts bytes in, as many as there is room for.
+    /// Writes bytes to the ring until it is full. Returns the number of bytes.
     pub(crate) fn put(&self, page: &SharedPage, from: &[u8]) -> Result<usize, Corrupt> {
         let (consumer, used) = self.indices(page)?;
         let producer = consumer.wrapping_add(used);
@@ -54,7 +56,7 @@ impl ByteRing {
         Ok(length)
     }
 
-    /// The consumer's index and the bytes between the two indices.
+    /// The consumer index and the number of bytes between the two indices.
     fn indices(&self, page: &SharedPage) -> Result<(u32, u32), Corrupt> {
         let consumer = page.atomic_u32(self.consumer).load(Ordering::SeqCst);
         let producer = page.atomic_u32(self.producer).load(Ordering::SeqCst);

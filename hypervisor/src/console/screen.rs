@@ -1,17 +1,17 @@
-//! The screen as the initial domain is told of it (public header `xen.h`, `dom0_vga_console_info`),
-//! so that its kernel can go on where Paravane stops.
+//! The description of the screen for the initial domain (public header `xen.h`,
+//! `dom0_vga_console_info`), with which its kernel takes the screen over from Paravane.
 
 use abi::xen::{VgaConsoleFramebuffer, VgaConsoleTextMode, vga_type};
 use machine::boot::{self, Framebuffer, TextMode, Video};
 use machine::integers::low_u32;
 use zerocopy::{FromZeros, IntoBytes};
 
-/// Bytes of the description.
+/// Size of the description in bytes.
 pub(crate) const DESCRIPTION_SIZE: usize = size_of::<VgaConsoleFramebuffer>();
-/// Unit of a framebuffer's size.
+/// Unit of the field `framebuffer_size`.
 const SIZE_UNIT: u64 = 64 << 10;
 
-/// The description, if there is a screen that it can express.
+/// The description, if there is a screen that the format can express.
 pub(crate) fn description() -> Option<[u8; DESCRIPTION_SIZE]> {
     describe(boot::video()?, boot::efi().is_some(), machine::console::screen_cursor())
 }
@@ -48,7 +48,7 @@ fn framebuffer(format: &Framebuffer, efi: bool) -> Option<VgaConsoleFramebuffer>
     (info.red_position, info.red_size) = (red.position, red.size);
     (info.green_position, info.green_size) = (green.position, green.size);
     (info.blue_position, info.blue_size) = (blue.position, blue.size);
-    // The bits that no colour has, where they are at the top as is usual.
+    // The bits above all colours are reserved.
     let used = format.channels.iter().map(|channel| channel.position + channel.size).max()?;
     (info.reserved_position, info.reserved_size) =
         if used < format.depth { (used, format.depth - used) } else { (0, 0) };
@@ -63,7 +63,7 @@ mod tests {
     use zerocopy::FromBytes;
 
     #[test]
-    fn a_framebuffer_is_described_whole() {
+    fn all_fields_of_a_framebuffer_are_described() {
         for (efi, kind) in [(true, 0x70), (false, 0x23)] {
             let bytes = describe(&Video::Framebuffer(SCREEN), efi, (0, 0)).expect("it fits");
             let info = VgaConsoleFramebuffer::read_from_bytes(&bytes).expect("the size is right");

@@ -1,4 +1,4 @@
-//! One guest's console: the ring that it shares, and the input that it has not fetched yet.
+//! The console of one guest: its shared ring, and the input that the guest has not read yet.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -29,11 +29,12 @@ const INPUT: ByteRing = ByteRing {
     producer: offset_of!(ConsoleInterface, input_producer),
 };
 
-/// Bytes on the serial line that one notification of a guest may cost; the rest waits for [`super::serve_deferred`].
+/// Upper bound on the bytes sent on the serial line for one notification of a guest. The rest is
+/// left to [`super::serve_deferred`].
 const OUTPUT_AT_ONCE: usize = 2048;
-/// Input that is kept for a guest that does not fetch it.
+/// Upper bound on the input kept for a guest that does not read it.
 const INPUT_KEPT: usize = 64 * 1024;
-/// How long after the last input a guest's console counts as used by a person, in nanoseconds.
+/// How long after the last input a person is assumed to use a guest's console, in nanoseconds.
 const INTERACTIVE: u64 = 30_000_000_000;
 const LONGEST_NAME: usize = 32;
 
@@ -43,7 +44,7 @@ pub struct GuestConsole {
     prefix: Vec<u8>,
     raw: bool,
     state: SpinLock<State>,
-    /// Until when its unfinished lines are shown.
+    /// Until this time, incomplete lines are shown.
     interactive_until: AtomicU64,
     /// Output was left in the ring.
     deferred: AtomicBool,
@@ -54,21 +55,21 @@ struct State {
     input: VecDeque<u8>,
 }
 
-/// What a round with a guest's ring came to.
+/// The result of serving a guest's ring.
 #[derive(Default)]
 pub(super) struct Served {
-    /// The port on which the guest waits for what happened.
+    /// The port on which to notify the guest.
     pub(super) notify: Option<Port>,
     /// There is more output in the ring.
     pub(super) more: bool,
-    /// There may be, and there is no room for it on the serial line.
+    /// Output was left because the serial line has no room.
     pub(super) waits: bool,
-    /// The guest's indices make no sense.
+    /// The guest's indices are invalid.
     pub(super) corrupt: bool,
 }
 
 impl GuestConsole {
-    /// The console of the guest `name`, not attached to a ring yet.
+    /// The console of the guest `name`, without a ring.
     pub fn new(name: &str) -> Self {
         let shown: String =
             name.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).take(LONGEST_NAME).collect();
@@ -82,14 +83,15 @@ impl GuestConsole {
         }
     }
 
-    /// Connects the console with the page that holds its rings and the guest's port.
+    /// Connects the console to the page of its rings and to the guest's port.
     pub fn attach(&self, page: SharedPage, port: Port) {
         self.state.lock().shared = Some((page, port));
     }
 
-    /// Passes on the rest of what the guest has printed, now that it has ended, and lets its page go.
+    /// Outputs the rest of what a guest that has ended has printed, and releases its page.
     pub fn flush(&self) {
-        // in pieces that are small enough for one notification each: at most one for each byte of the ring
+        // Each piece is bounded like a notification. There are at most as many as the ring has
+        // bytes.
         for _ in 0..OUTPUT_SIZE {
             if !self.move_both().more {
                 break;
@@ -100,17 +102,17 @@ impl GuestConsole {
         multiplexer::close(self.source);
     }
 
-    /// The guest's port of the console, if it has been attached.
+    /// The guest's port of the console, if it is attached.
     pub fn port(&self) -> Option<Port> {
         self.state.lock().shared.as_ref().map(|&(_, port)| port)
     }
 
-    /// Whether the bytes pass as they are.
+    /// Whether the bytes pass unchanged.
     pub(super) const fn is_raw(&self) -> bool {
         self.raw
     }
 
-    /// Whether output was left in the ring by the last round; forgets it.
+    /// Returns and clears whether the last call has left output in the ring.
     pub(super) fn take_deferred(&self) -> bool {
         self.deferred.swap(false, Ordering::SeqCst)
     }
@@ -125,10 +127,11 @@ impl GuestConsole {
         }
     }
 
-    /// Moves output from the ring to the serial line, a bounded amount, and waiting input to the ring.
+    /// Moves a bounded amount of output from the ring to the serial line, and waiting input to the
+    /// ring.
     pub(super) fn serve(&self) -> Served {
         if !machine::console::has_room() {
-            // A guest that writes faster than the line waits itself, and no pCPU for it.
+            // The guest waits for the line. No pCPU does.
             self.deferred.store(true, Ordering::SeqCst);
             return Served { waits: true, ..Served::default() };
         }
@@ -145,7 +148,7 @@ impl GuestConsole {
         if more {
             self.deferred.store(true, Ordering::SeqCst);
         }
-        // a guest that found the ring full waits for room
+        // the guest may have found the ring full and be waiting for room
         let awaited = moved >= OUTPUT_SIZE / 2 || more;
         let delivered = state.deliver();
         Served { notify: (awaited || delivered).then_some(port), more, ..Served::default() }
@@ -154,7 +157,7 @@ impl GuestConsole {
     fn move_output(&self, page: &SharedPage) -> Result<(usize, bool), Corrupt> {
         let now = machine::time::now();
         let mode = self.mode(now);
-        // what comes in from now on is announced by the guest once more
+        // the guest sends another event for later output
         let mut left = OUTPUT.used(page)? as usize;
         let (mut moved, mut cost) = (0, 0);
         let mut bytes = [0; 128];
@@ -172,12 +175,12 @@ impl GuestConsole {
         Ok((moved, left > 0))
     }
 
-    /// Output that does not come through a ring: the initial domain's, as it is.
+    /// Writes output of the initial domain, which uses no ring, unchanged.
     pub(super) fn write_plain(&self, bytes: &[u8]) {
         multiplexer::write(self.source, &self.prefix, Mode::Raw, bytes, machine::time::now());
     }
 
-    /// Input that does not go through a ring: the next bytes for the initial domain.
+    /// Reads input of the initial domain, which uses no ring.
     pub(super) fn read_plain(&self, to: &mut [u8]) -> usize {
         let input = &mut self.state.lock().input;
         let length = to.len().min(input.len());
@@ -187,7 +190,7 @@ impl GuestConsole {
         length
     }
 
-    /// Takes input for the guest; the port to tell it on.
+    /// Queues input for the guest. Returns the port on which to notify it.
     pub(super) fn add_input(&self, bytes: &[u8]) -> Option<Port> {
         self.interactive_until.store(machine::time::now() + INTERACTIVE, Ordering::Relaxed);
         if !self.raw {
@@ -202,7 +205,7 @@ impl GuestConsole {
 }
 
 impl State {
-    /// Moves waiting input into the ring; whether there was any and room for it.
+    /// Moves waiting input into the ring. Returns whether any was moved.
     fn deliver(&mut self) -> bool {
         let Some((page, _)) = &self.shared else { return false };
         let mut delivered = false;

@@ -1,4 +1,5 @@
-//! A console's ring as a guest sees it, hostile guests included. Each test has a process, and so a serial line, of its own.
+//! A console's ring from a guest's side, including hostile guests. Each test has a process, and
+//! therefore a serial line, of its own.
 
 use core::sync::atomic::Ordering;
 
@@ -65,7 +66,7 @@ fn shown() -> String {
 }
 
 #[test]
-fn lines_stand_behind_the_guests_name_wherever_the_ring_wraps() {
+fn lines_are_prefixed_wherever_the_ring_wraps() {
     let guest = Guest::new("web");
     for index in [OUTPUT_CONSUMER, OUTPUT_PRODUCER] {
         guest.set(index, u32::MAX - 4);
@@ -80,7 +81,7 @@ fn lines_stand_behind_the_guests_name_wherever_the_ring_wraps() {
 }
 
 #[test]
-fn impossible_indices_are_reported_and_nothing_is_read() {
+fn invalid_indices_are_reported_and_nothing_is_read() {
     let guest = Guest::new("web");
     for (consumer, producer) in [(0, 2049), (1, 0), (5, u32::MAX)] {
         guest.set(OUTPUT_CONSUMER, consumer);
@@ -107,7 +108,7 @@ fn a_full_ring_is_emptied_in_bounded_pieces() {
 }
 
 #[test]
-fn an_unfinished_line_is_shown_to_who_types_and_at_the_end() {
+fn an_incomplete_line_is_shown_while_typing_and_at_the_end() {
     let guest = Guest::new("web");
     guest.print(b"/ # ");
     guest.console.serve();
@@ -143,7 +144,7 @@ fn input_waits_for_room_and_is_bounded() {
 }
 
 #[test]
-fn a_guest_that_writes_faster_than_the_line_waits_itself() {
+fn output_stays_in_the_ring_while_the_serial_line_is_full() {
     let guest = Guest::new("web");
     machine::hosted::console::set_full(true);
     guest.print(b"hello\n");
