@@ -1,4 +1,5 @@
-//! Moving waiting vCPUs between pCPUs, so that none is idle while vCPUs wait, and all get what their weight entitles them to.
+//! Moves waiting vCPUs between pCPUs, so that no pCPU is idle while vCPUs wait, and each vCPU gets
+//! its share by weight.
 
 use alloc::sync::Arc;
 
@@ -9,16 +10,18 @@ use super::cpu::{online, queue, waiting};
 use super::wake;
 use crate::domain::Vcpu;
 
-/// How far a queue may fall behind another before it hands a vCPU over, in virtual time.
+/// How far a queue's progress may be below another's before it hands over a vCPU, in virtual time.
 const TOLERANCE: u64 = 20_000_000;
-/// Differences beyond this are forgotten: they come from affinities or from times of idleness, and nobody is owed them.
+/// Differences beyond this are ignored. They result from affinities or idle times, for which no
+/// vCPU is compensated.
 const MEMORY: u64 = 100_000_000;
 
-/// Takes a vCPU that waits elsewhere and may run on this pCPU into this one's queue; `false` if there is none.
+/// Moves a vCPU that may run on this pCPU from another queue to this one's. Returns `false` if
+/// there is none.
 pub(super) fn steal(cpu: CpuId) -> bool {
     let mut tried = machine::addr::CpuSet::EMPTY;
     tried.insert(cpu);
-    // The longest queue first; what the counts say may be out of date, so all are tried.
+    // Start with the longest queue. The counts may be out of date, so all queues are tried.
     while let Some(other) = online()
         .iter()
         .filter(|other| !tried.contains(*other) && waiting(*other) != 0)
@@ -43,8 +46,9 @@ fn take(from: CpuId, to: CpuId) -> Option<(Arc<Vcpu>, i64)> {
     taken
 }
 
-/// Hands a vCPU of this pCPU, whose slice has ended, over to the pCPU whose vCPUs get most, if that is much more than those here
-/// get. It is the one that has had most of late: those that stay will get more than it.
+/// Hands a vCPU over to the pCPU with the greatest progress, if that is much greater than this
+/// pCPU's. Called at the end of a slice. The vCPU with the most recent CPU time is chosen, since
+/// those that stay will then get more.
 pub(super) fn push(cpu: CpuId) {
     let mine = queue(cpu).run.progress();
     let Some((progress, target)) = furthest_ahead(cpu, mine) else { return };
@@ -66,12 +70,13 @@ pub(super) fn push(cpu: CpuId) {
     }
 }
 
-/// The pCPU whose queue has come furthest, if that is much further than `mine`, that of `cpu`.
+/// The pCPU whose queue has the greatest progress, if that is well above `mine`, the progress of
+/// `cpu`.
 fn furthest_ahead(cpu: CpuId, mine: u64) -> Option<(u64, CpuId)> {
     let mut best: Option<(u64, CpuId)> = None;
     for other in online().iter().filter(|other| *other != cpu) {
         let mut queue = queue(other);
-        // Nobody there: it takes what it wants by itself.
+        // An idle pCPU steals by itself.
         if queue.current.is_none() {
             continue;
         }

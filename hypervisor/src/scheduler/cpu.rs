@@ -1,4 +1,4 @@
-//! What the scheduler keeps for each pCPU, and the locks of the run queues.
+//! The scheduling state of a pCPU, and the locks of the run queues.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,25 +14,25 @@ use super::share::SLICE;
 use crate::domain::Vcpu;
 use crate::latency::{self, Cause};
 
-/// What one pCPU runs, and who waits for it.
+/// The vCPU that a pCPU runs, and those that wait for it.
 pub(super) struct Queue {
     pub(super) run: RunQueue<Arc<Vcpu>>,
     pub(super) current: Option<Arc<Vcpu>>,
-    /// When the present slice ends; `u64::MAX` if nobody waits for its end.
+    /// When the current slice ends, or `u64::MAX` if no vCPU waits for that.
     pub(super) slice_end: u64,
     pub(super) slice_start: u64,
-    /// How long the current vCPU runs once somebody waits.
+    /// Length of the current vCPU's slice if other vCPUs wait.
     pub(super) slice: u64,
-    /// vCPUs whose domain has reached its cap, with the time when to look again.
+    /// vCPUs whose domain has reached its cap, with the time of the next check.
     pub(super) aside: Vec<(u64, Arc<Vcpu>)>,
 }
 
 struct Cpu {
     queue: SpinLock<Queue>,
-    /// How many wait in `queue`, to be read without the lock.
+    /// The number of vCPUs that wait in `queue`, readable without the lock.
     waiting: AtomicU32,
     idle_time: AtomicU64,
-    /// Since when it has been idle; zero while it is not.
+    /// Time at which it became idle, or zero if it is not idle.
     idle_since: AtomicU64,
 }
 
@@ -57,7 +57,7 @@ static CPUS: PerCpu<Cpu> = PerCpu::new(
     }; MAX_CPUS],
 );
 
-/// The pCPUs that have nothing to do and have not been given anything yet.
+/// The pCPUs that are idle and to which no vCPU has been sent yet.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 
 /// The run queue of a pCPU. Only one may be locked at a time.
@@ -65,7 +65,7 @@ pub(super) fn queue(cpu: CpuId) -> SpinLockGuard<'static, Queue> {
     CPUS[cpu].queue.lock()
 }
 
-/// The run queue that the vCPU's scheduling state belongs to.
+/// The run queue whose lock protects the vCPU's scheduling state.
 pub(super) fn home_queue(vcpu: &Vcpu) -> (CpuId, SpinLockGuard<'static, Queue>) {
     loop {
         let home = vcpu.scheduling.home();
@@ -77,36 +77,37 @@ pub(super) fn home_queue(vcpu: &Vcpu) -> (CpuId, SpinLockGuard<'static, Queue>) 
 }
 
 impl Queue {
-    /// Makes the number of those who wait known to the other pCPUs.
+    /// Publishes the number of waiting vCPUs to other pCPUs.
     pub(super) fn publish(&self, cpu: CpuId) {
         CPUS[cpu].waiting.store(saturating_u32(self.run.waiting()), Ordering::SeqCst);
     }
 }
 
 impl Queue {
-    /// When one that waits takes the pCPU from the one that runs, if it is to do so before the end of the slice.
+    /// When the first waiting vCPU preempts the running one, if it does so before the end of the
+    /// slice.
     pub(super) fn takeover(&self) -> Option<u64> {
         let held = if self.current.is_some() { u64::from(super::rate_limit()) * 1000 } else { 0 };
         self.run.preempts().then_some(self.slice_start + held)
     }
 }
 
-/// How many wait in a pCPU's queue.
+/// The number of vCPUs that wait in a pCPU's queue.
 pub(super) fn waiting(cpu: CpuId) -> u32 {
     CPUS[cpu].waiting.load(Ordering::SeqCst)
 }
 
-/// The pCPUs there are.
+/// The pCPUs that are online.
 pub(super) fn online() -> CpuSet {
     CpuSet::from_bits(u64::MAX >> (MAX_CPUS - cpu::online().clamp(1, MAX_CPUS)))
 }
 
-/// The common members of two sets.
+/// The intersection of two sets.
 pub(super) const fn both(one: CpuSet, other: CpuSet) -> CpuSet {
     CpuSet::from_bits(one.bits() & other.bits())
 }
 
-/// The members of either set.
+/// The union of two sets.
 pub(super) const fn either(one: CpuSet, other: CpuSet) -> CpuSet {
     CpuSet::from_bits(one.bits() | other.bits())
 }
@@ -116,7 +117,8 @@ pub(crate) fn idle_cpus() -> CpuSet {
     CpuSet::from_bits(IDLE.load(Ordering::SeqCst))
 }
 
-/// Takes an idle pCPU of the set, `preferred` if it is one, so that nobody else gives it work.
+/// Claims an idle pCPU of the set, if possible `preferred`, so that no other code sends a vCPU to
+/// it.
 pub(super) fn take_idle(of: CpuSet, preferred: CpuId) -> Option<CpuId> {
     loop {
         let idle = both(idle_cpus(), of);
@@ -133,19 +135,19 @@ fn clear_idle(cpu: CpuId) -> bool {
     IDLE.fetch_and(!bit.bits(), Ordering::SeqCst) & bit.bits() != 0
 }
 
-/// This pCPU has found nothing to do; it looks once more and then halts.
+/// Announces this pCPU as idle. The caller checks the queues once more and then halts.
 pub(super) fn set_idle(cpu: CpuId) {
     let mut bit = CpuSet::EMPTY;
     bit.insert(cpu);
     IDLE.fetch_or(bit.bits(), Ordering::SeqCst);
 }
 
-/// The pCPU is no longer idle.
+/// Withdraws the announcement that the pCPU is idle.
 pub(crate) fn leave_idle(cpu: CpuId) {
     clear_idle(cpu);
 }
 
-/// Halts until an interrupt comes, and counts the time.
+/// Halts until an interrupt arrives, and counts the time as idle.
 pub(crate) fn halt(cpu: CpuId) {
     let own = &CPUS[cpu];
     let start = time::now();
@@ -157,7 +159,7 @@ pub(crate) fn halt(cpu: CpuId) {
     own.idle_time.fetch_add(time::now().saturating_sub(start), Ordering::Relaxed);
 }
 
-/// Nanoseconds that a pCPU has been idle.
+/// Idle time of a pCPU in nanoseconds.
 pub(crate) fn idle_time(cpu: CpuId) -> u64 {
     let own = &CPUS[cpu];
     let since = own.idle_since.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The run queues, for the debug key.
+//! The debug key that shows the run queues.
 
 use alloc::format;
 use alloc::string::String;
@@ -10,7 +10,7 @@ use machine::addr::CpuId;
 use super::cpu::{idle_time, online, queue};
 use crate::domain::Vcpu;
 
-/// A line for each pCPU: what it runs and who waits for it.
+/// One line per pCPU: the vCPU that it runs and those that wait.
 pub(crate) fn describe() -> impl Iterator<Item = String> {
     online().iter().map(line)
 }

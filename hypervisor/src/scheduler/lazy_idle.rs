@@ -1,5 +1,8 @@
-//! A vCPU that waits for an event while nobody else wants its pCPU stays loaded there, and the pCPU halts: to the guest, to the accounts and to the other pCPUs it
-//! is blocked and the pCPU idle, but neither its state nor its place in a queue have to be moved when it wakes.
+//! Lazy idle: a vCPU that blocks while no other vCPU wants its pCPU stays loaded, and the pCPU
+//! halts.
+//!
+//! For the guest, for accounting and for other pCPUs, the vCPU is blocked and the pCPU is idle, but
+//! neither the vCPU's context nor its queue position is moved when it wakes.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -13,12 +16,13 @@ use super::state::Place;
 use super::{balance, switch};
 use crate::domain::{Domain, Vcpu};
 
-/// Whether the vCPU, which this pCPU runs and which has to stop, may stay: all that it stops for is that it waits, or has waited until a moment ago.
+/// Whether the current vCPU, which has to stop, may stay loaded: the only reason to stop is that it
+/// is blocked, or was until now.
 pub(crate) fn may_idle_lazily(vcpu: &Vcpu, domain: &Domain) -> bool {
     !has_to_leave(vcpu, domain, cpu::current())
 }
 
-/// Something other than its wait keeps the vCPU from running here.
+/// Whether the vCPU must leave this pCPU for a reason other than being blocked.
 fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
     vcpu.scheduling.preempt.load(Ordering::SeqCst)
         || !vcpu.scheduling.soft_affinity().contains(cpu)
@@ -28,15 +32,15 @@ fn has_to_leave(vcpu: &Vcpu, domain: &Domain, cpu: CpuId) -> bool {
         || waiting(cpu) != 0
 }
 
-/// Lets this pCPU `wait` until the vCPU, which it runs, no longer waits, or has to leave, or there
-/// is other `work`. Returns whether the vCPU resumes; otherwise `must_stop` holds. Its root table
-/// must not be loaded. `wait` halts until an interrupt comes, and serves what has come in.
+/// Halts this pCPU by `wait` until the current vCPU is not blocked, or must leave, or there is
+/// other `work`. Returns whether the vCPU resumes; otherwise `must_stop` holds. The vCPU's root
+/// table must not be loaded. `wait` halts until an interrupt arrives, and handles pending work.
 pub(crate) fn idle_lazily(vcpu: &Arc<Vcpu>, domain: &Domain, work: impl Fn() -> bool, wait: impl Fn(CpuId)) -> bool {
     let cpu = cpu::current();
     enter(cpu, vcpu, domain);
     loop {
         set_idle(cpu);
-        // SC-2, SC-4: announced in both ways, now a last look.
+        // SC-2, SC-4: both states are announced, so this is the last check.
         if !vcpu.scheduling.is_blocked() || has_to_leave(vcpu, domain, cpu) || work() || balance::steal(cpu) {
             break;
         }
@@ -58,7 +62,8 @@ fn enter(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
     domain.scheduling.note_active(false);
 }
 
-/// It goes on, or is about to leave: that also if it may run but others want the pCPU, or its domain has reached its cap. It takes its turn like others then.
+/// Resumes the vCPU, or makes it leave its pCPU. It also leaves if it is runnable but others want
+/// the pCPU, or its domain has reached its cap. It is then scheduled like other vCPUs.
 fn leave(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
     let (state, now) = (&vcpu.scheduling, time::now());
     domain.scheduling.note_active(true);
@@ -79,7 +84,8 @@ fn leave(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
     allowance.is_some()
 }
 
-/// Makes the vCPU leave its pCPU if it dozes there, so that its state can be looked at; `false` if it does not.
+/// Makes the vCPU leave its pCPU if it is lazily idle, so that its context is parked. Returns
+/// whether it was.
 pub(crate) fn end_lazy_idle(vcpu: &Vcpu) -> bool {
     let is_lazy_idle = vcpu.scheduling.place() == Place::LazyIdle;
     if is_lazy_idle {

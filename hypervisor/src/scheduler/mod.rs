@@ -1,20 +1,24 @@
-//! Which vCPU runs where and when.
+//! The scheduler, which decides where and when each vCPU runs.
 //!
-//! Each pCPU has a run queue (`queue`) ordered by virtual time, so that CPU time is shared by weight. A vCPU that wakes is
-//! sent to an idle pCPU if there is one, and otherwise takes its pCPU from a vCPU that is ahead of it. Slices end only when
-//! somebody waits; then queues whose vCPUs get less than others' hand one over (`balance`). Idle pCPUs take from all queues. A vCPU that waits where nobody
-//! else wants the pCPU stays loaded there (`idle_lazily`).
+//! Each pCPU has a run queue (`queue`) ordered by virtual time, so that CPU time is shared by
+//! weight. A vCPU that wakes is sent to an idle pCPU if there is one. Otherwise it preempts a vCPU
+//! that is ahead of it. A slice ends only if another vCPU waits; then a queue whose vCPUs get less
+//! than others' hands one over (`balance`). Idle pCPUs steal from all queues. A vCPU that blocks
+//! while no other vCPU wants its pCPU stays loaded there (`idle_lazily`).
 //!
-//! A domain gains nothing by spreading its work over vCPUs that wake each other: the credit that a
-//! sleeper wakes with, and the slice, are the domain's on each pCPU (`share`).
+//! A domain gains nothing by spreading its work over vCPUs that wake each other: the credit of a
+//! vCPU that has slept and the slice are shared by the domain's vCPUs on each pCPU (`share`).
 //!
-//! - **SC-1** A vCPU is in at most one queue, or runs or dozes on one pCPU, or is `Off` (or on its way, by one pCPU's hand). Its place
-//!   changes only under the lock of its home queue; two queues are never locked at once.
-//! - **SC-2** No wake-up is lost: whoever makes a vCPU runnable does so before it looks at its place, and who takes it
-//!   off does so before it looks whether it is runnable. Both in one total order.
+//! - **SC-1** A vCPU is in at most one queue, or is running or lazily idle on one pCPU, or is
+//!   `Off`, or is being moved by one pCPU. Its place changes only under the lock of its home queue.
+//!   Two queues are never locked at once.
+//! - **SC-2** No wake-up is lost. Code that makes a vCPU runnable does so before it reads its
+//!   place. Code that takes a vCPU off its pCPU does so before it checks whether the vCPU is
+//!   runnable. Both use one total order.
 //! - **SC-3** A vCPU's context is parked whenever its place is neither `Running` nor `LazyIdle`.
-//! - **SC-4** No pCPU halts while a vCPU that it may run waits: it announces itself as idle before it looks for the last time,
-//!   and who lets a vCPU wait looks for idle pCPUs afterwards.
+//! - **SC-4** No pCPU halts while a vCPU that it may run waits. A pCPU announces itself as idle
+//!   before its last check of the queues, and code that queues a vCPU checks for idle pCPUs
+//!   afterwards.
 
 mod balance;
 mod cpu;

@@ -1,34 +1,36 @@
-//! Keeping a domain's vCPUs from running, and waiting for them to stop.
+//! Pausing a domain's vCPUs, and waiting until they have stopped.
 
 use machine::{cpu, time, tlb};
 
 use crate::domain::{Domain, Vcpu};
 
-/// The longest that a caller waits, in nanoseconds.
+/// Maximum time that a caller waits, in nanoseconds.
 const MAX_WAIT: u64 = 500_000;
 
-/// Keeps the domain's vCPUs from running until as many calls of [`unpause`]; those that run stop
-/// soon.
+/// Pauses the domain until [`unpause`] has been called as many times. Its running vCPUs stop soon.
 pub(crate) fn pause(domain: &Domain) {
     domain.add_pause();
     kick_all(domain);
 }
 
-/// Takes one pause back.
+/// Undoes one [`pause`].
 pub(crate) fn unpause(domain: &Domain) {
     if domain.remove_pause() {
         domain.vcpus().iter().for_each(super::wake);
     }
 }
 
-/// Makes all vCPUs of the domain that run look up.
+/// Makes all running vCPUs of the domain check for pending work.
 pub(crate) fn kick_all(domain: &Domain) {
     domain.vcpus().iter().for_each(|vcpu| super::kick(vcpu));
 }
 
-/// Waits until no pCPU has the vCPU, so that its state is parked. The caller has seen to it that it will stop and not run again: its
-/// domain is paused, or it is down. `false` if it runs still after about half a millisecond (or is the one that this pCPU
-/// runs): the caller has to let its own pCPU go before it tries again, since two that wait for each other would wait for ever.
+/// Waits until no pCPU has the vCPU loaded, so that its context is parked. The caller has ensured
+/// that the vCPU will stop and not run again: its domain is paused, or it is down.
+///
+/// Returns `false` if it is still loaded after [`MAX_WAIT`], or if this pCPU runs it. The caller
+/// must then leave its own pCPU before it tries again, since two vCPUs could otherwise wait for
+/// each other forever.
 #[must_use]
 pub(crate) fn wait_until_parked(vcpu: &Vcpu) -> bool {
     let state = &vcpu.scheduling;

@@ -1,17 +1,19 @@
-//! vCPUs that wait for certain event ports (`SCHEDOP_poll`), whether or not these would be delivered.
+//! vCPUs that wait for particular event ports (`SCHEDOP_poll`), even if these are masked.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use crate::domain::{Domain, Vcpu};
 
-/// The vCPU polls nothing.
+/// The vCPU does not poll.
 pub(super) const NOT_POLLING: u64 = 0;
-/// It polls several ports, or none; any port that becomes pending wakes it, and its guest looks for itself.
+/// The vCPU polls several ports, or none. Any port that becomes pending wakes it, and its guest
+/// checks the ports itself.
 const ANY_PORT: u64 = u64::MAX;
 
-/// The vCPU is blocked until one of `ports` becomes pending, an event is delivered, or something else wakes it. The caller then
-/// looks whether that has happened already, and if so calls [`super::wake`].
+/// Blocks the vCPU until one of `ports` becomes pending, an event is delivered, or another
+/// condition wakes it. The caller then checks whether a port is already pending, and if so calls
+/// [`super::wake`].
 pub(crate) fn start_polling(vcpu: &Arc<Vcpu>, domain: &Domain, ports: &[u32]) {
     let mark = match ports {
         [port] => u64::from(*port) + 1,
@@ -24,10 +26,10 @@ pub(crate) fn start_polling(vcpu: &Arc<Vcpu>, domain: &Domain, ports: &[u32]) {
     super::block(vcpu);
 }
 
-/// Ends the vCPU's poll; `false` if there was none.
+/// Ends the vCPU's poll. Returns `false` if there was none.
 pub(super) fn stop_polling(vcpu: &Vcpu, domain: &Domain) -> bool {
     let state = &vcpu.scheduling;
-    // This is on the path of every event, and hardly any vCPU polls.
+    // Every event takes this path, and few vCPUs poll, so the load comes first.
     let polled = state.polling.load(Ordering::SeqCst) != NOT_POLLING
         && state.polling.swap(NOT_POLLING, Ordering::SeqCst) != NOT_POLLING;
     if polled {
@@ -36,15 +38,15 @@ pub(super) fn stop_polling(vcpu: &Vcpu, domain: &Domain) -> bool {
     polled
 }
 
-/// The time of a poll is up.
+/// Wakes a vCPU whose poll has timed out.
 pub(crate) fn poll_timeout(vcpu: &Arc<Vcpu>) {
     if vcpu.scheduling.polling.load(Ordering::SeqCst) != NOT_POLLING {
         super::wake(vcpu);
     }
 }
 
-/// `port` of the domain has become pending: wakes those that poll it, and tells how many they were.
-/// To be called after the pending bit has been set.
+/// Wakes the vCPUs that poll `port` of the domain, which has become pending. Returns their number.
+/// Called after the pending bit has been set.
 pub(crate) fn wake_pollers(domain: &Arc<Domain>, port: u32) -> u32 {
     if domain.scheduling.pollers.load(Ordering::SeqCst) == 0 {
         return 0;

@@ -1,38 +1,40 @@
-//! One pCPU's run queue as an algorithm, without locks or clocks of its own.
+//! The algorithm of a pCPU's run queue, without locks or clocks.
 //!
-//! Each vCPU has a virtual time: the time it has run, divided by its weight. The one that is furthest behind runs next. The
-//! queue's own clock follows the vCPU furthest behind; it never goes back. A vCPU that has slept is put at most [`CREDIT`]
-//! behind the clock: enough to run at once, not enough to keep the others away for long.
+//! Each vCPU has a virtual time: the time that it has run, divided by its weight. The vCPU with the
+//! smallest virtual time runs next. The queue's clock follows the smallest virtual time and never
+//! decreases. A vCPU that has slept resumes at most [`CREDIT`] below the clock, which is enough to
+//! run at once but not enough to delay the others for long.
 //!
-//! Virtual times of different queues do not compare; a vCPU moves with its lag, its distance from the clock.
+//! Virtual times of different queues are not comparable. A vCPU that changes its queue keeps its
+//! lag, its distance from the clock.
 
 use alloc::collections::BTreeMap;
 
-/// The weight for which virtual time passes like real time.
+/// The weight for which virtual time advances at the rate of real time.
 pub(super) const USUAL_WEIGHT: u32 = 256;
-/// How far behind the others a vCPU may be that has slept, in nanoseconds of virtual time.
+/// How far below the clock a vCPU that has slept may be, in nanoseconds of virtual time.
 pub(super) const CREDIT: u64 = 5_000_000;
-/// By how much a waking vCPU must be behind the running one to take its place.
+/// How far a waking vCPU must be below the running one to preempt it.
 pub(super) const PREEMPTION: u64 = 1_000_000;
-/// Where clocks start: far enough from zero that nothing before the clock is below zero.
+/// The initial value of clocks, large enough that subtractions from the clock do not underflow.
 const EPOCH: u64 = 1 << 50;
 
-/// Virtual time that passes while a vCPU of this weight runs for `time` nanoseconds, at most two
-/// years.
+/// Virtual time that passes while a vCPU of this weight runs for `time` nanoseconds. Exact for at
+/// most two years.
 pub(super) fn virtual_time(time: u64, weight: u32) -> u64 {
     time.saturating_mul(u64::from(USUAL_WEIGHT)) / u64::from(weight.max(1))
 }
 
-/// The vCPU that has the pCPU.
+/// The running vCPU.
 struct Running {
     virtual_time: u64,
     weight: u32,
     since: u64,
-    /// Time that it has run and that nobody has asked for yet.
+    /// Time that it has run and that `bill` has not returned yet.
     unbilled: u64,
 }
 
-/// Who runs, and who waits to.
+/// The running vCPU and the waiting ones.
 pub(super) struct RunQueue<T> {
     waiting: BTreeMap<(u64, u64), T>,
     running: Option<Running>,
@@ -46,39 +48,40 @@ impl<T> RunQueue<T> {
         Self { waiting: BTreeMap::new(), running: None, sequence: 0, clock: EPOCH, progress: EPOCH }
     }
 
-    /// How many wait.
+    /// The number of waiting vCPUs.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Those who wait, the one furthest behind first.
+    /// The waiting vCPUs in order of virtual time.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.waiting.values()
     }
 
-    /// How far the clock has come since the queue began. Queues whose progress is equal have served their vCPUs equally.
+    /// How far the clock has advanced since the queue was created. Queues with equal progress have
+    /// served their vCPUs equally.
     pub(super) const fn progress(&self) -> u64 {
         self.progress
     }
 
-    /// Counts the queue as having come at least so far.
+    /// Raises the progress to at least `least`.
     pub(super) fn raise_progress(&mut self, least: u64) {
         self.progress = self.progress.max(least);
     }
 
-    /// The distance of a virtual time of this queue from its clock; a sleeper's is cut at the credit.
+    /// The distance of a virtual time of this queue from its clock, bounded below by the credit.
     pub(super) const fn lag(&self, virtual_time: u64) -> i64 {
         let lag = virtual_time.wrapping_sub(self.clock).cast_signed();
         if lag < -CREDIT.cast_signed() { -CREDIT.cast_signed() } else { lag }
     }
 
-    /// Lets `item` wait with this distance from the clock.
+    /// Queues `item` at this distance from the clock.
     pub(super) fn admit(&mut self, lag: i64, item: T) {
         let virtual_time = self.clock.saturating_add_signed(lag);
         self.insert(virtual_time, item);
     }
 
-    /// The least virtual time with which a vCPU resumes that has slept.
+    /// The smallest virtual time at which a vCPU that has slept resumes.
     pub(super) const fn earliest(&self) -> u64 {
         self.clock - CREDIT
     }
@@ -88,7 +91,7 @@ impl<T> RunQueue<T> {
         self.waiting.insert((virtual_time, self.sequence), item);
     }
 
-    /// Whether the one furthest behind should run instead of the one that runs, as of the last `charge`.
+    /// Whether the first waiting vCPU should preempt the running one, as of the last `charge`.
     pub(super) fn preempts(&self) -> bool {
         match (&self.running, self.waiting.first_key_value()) {
             (Some(running), Some(((first, _), _))) => first + PREEMPTION < running.virtual_time,
@@ -97,14 +100,16 @@ impl<T> RunQueue<T> {
         }
     }
 
-    /// Takes the one furthest behind that satisfies `suits`, with its lag, to move it elsewhere.
+    /// Removes the first waiting vCPU that satisfies `suits`, and returns it with its lag, to move
+    /// it to another queue.
     pub(super) fn take(&mut self, mut suits: impl FnMut(&T) -> bool) -> Option<(T, i64)> {
         let key = *self.waiting.iter().find(|(_, item)| suits(item))?.0;
         let item = self.waiting.remove(&key)?;
         Some((item, key.0.wrapping_sub(self.clock).cast_signed()))
     }
 
-    /// Takes the one of highest rank among those that have one, with its lag, to move it elsewhere.
+    /// Removes the waiting vCPU of highest rank among those that have one, and returns it with its
+    /// lag, to move it to another queue.
     pub(super) fn take_highest(&mut self, rank: impl Fn(&T) -> Option<u64>) -> Option<(T, i64)> {
         let ranked = self.waiting.iter().filter_map(|(key, item)| Some((rank(item)?, *key)));
         let (_, key) = ranked.max_by_key(|(rank, _)| *rank)?;
@@ -112,17 +117,17 @@ impl<T> RunQueue<T> {
         Some((item, key.0.wrapping_sub(self.clock).cast_signed()))
     }
 
-    /// Takes the one furthest behind; [`RunQueue::start`] has to follow.
+    /// Removes the first waiting vCPU. [`RunQueue::start`] must follow.
     pub(super) fn next(&mut self) -> Option<(T, u64)> {
         self.waiting.pop_first().map(|((virtual_time, _), item)| (item, virtual_time))
     }
 
-    /// Somebody runs from now on.
+    /// Records that a vCPU runs from `now` on.
     pub(super) fn start(&mut self, virtual_time: u64, weight: u32, now: u64) {
         self.running = Some(Running { virtual_time, weight: weight.max(1), since: now, unbilled: 0 });
     }
 
-    /// Advances the virtual time of the one that runs, and the clock.
+    /// Advances the virtual time of the running vCPU, and the clock.
     pub(super) fn charge(&mut self, now: u64) {
         if let Some(running) = &mut self.running {
             let time = now.saturating_sub(running.since);
@@ -143,7 +148,7 @@ impl<T> RunQueue<T> {
         }
     }
 
-    /// Real time that the one that runs has used since the last call, and its virtual time, as of
+    /// Real time that the running vCPU has used since the last call, and its virtual time, as of
     /// the last `charge`.
     pub(super) fn bill(&mut self) -> (u64, u64) {
         let clock = self.clock;
@@ -152,17 +157,18 @@ impl<T> RunQueue<T> {
             .map_or((0, clock), |running| (core::mem::take(&mut running.unbilled), running.virtual_time))
     }
 
-    /// The one that runs stops; its virtual time, after a last `charge`.
+    /// Stops the running vCPU. Returns its virtual time, as of the last `charge`.
     pub(super) fn stop(&mut self) -> u64 {
         self.running.take().map_or(self.clock, |running| running.virtual_time)
     }
 
-    /// Lets the one that has just stopped wait again.
+    /// Queues the vCPU that has just stopped.
     pub(super) fn put_back(&mut self, virtual_time: u64, item: T) {
         self.insert(virtual_time, item);
     }
 
-    /// The virtual time that puts somebody behind the first who waits, but by no more than `most`.
+    /// The virtual time that places a vCPU after the first waiting one, increased by at most
+    /// `most`.
     pub(super) fn after_first(&self, virtual_time: u64, most: u64) -> u64 {
         let first = self.waiting.first_key_value().map_or(virtual_time, |((time, _), _)| *time);
         virtual_time.max(first).min(virtual_time.saturating_add(most))
@@ -177,7 +183,7 @@ mod tests {
 
     const SLICE: u64 = 10_000_000;
 
-    /// Runs always-busy vCPUs of these weights for so many slices; the time that each got.
+    /// Runs always-busy vCPUs of these weights for `slices` slices. Returns the time that each got.
     fn share(weights: &[u32], slices: u64) -> Vec<u64> {
         let mut queue = RunQueue::new();
         let mut got = vec![0; weights.len()];
@@ -208,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn extreme_weights_starve_nobody() {
+    fn extreme_weights_starve_no_vcpu() {
         let got = share(&[1, 65_535], 200_000);
         assert!(got[0] >= SLICE);
         assert!(got[1] > 60_000 * got[0] / 2);
@@ -221,7 +227,7 @@ mod tests {
         let (_, time) = queue.next().unwrap();
         queue.start(time, USUAL_WEIGHT, 0);
         queue.charge(1_000_000_000);
-        // It went to sleep when the clock stood at the beginning.
+        // It went to sleep when the clock had its initial value.
         queue.admit(queue.lag(time), "sleeper");
         assert!(queue.preempts());
         let first = queue.next().unwrap().1;
@@ -229,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vcpu_that_sleeps_for_moments_gains_nothing() {
+    fn a_vcpu_that_sleeps_briefly_gains_nothing() {
         let mut queue = RunQueue::new();
         queue.admit(0, "busy");
         queue.admit(0, "naps");
@@ -249,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_never_goes_back() {
+    fn the_clock_never_decreases() {
         let mut queue = RunQueue::new();
         let mut last = queue.clock;
         let mut random = 1u64;
@@ -276,7 +282,7 @@ mod tests {
         let time = queue.after_first(behind, SLICE);
         queue.put_back(time, "yields");
         assert_eq!(queue.next().unwrap().0, "other");
-        // One that is far behind gives up no more than a slice.
+        // A vCPU far below the clock gives up at most a slice.
         assert_eq!(RunQueue::<()>::new().after_first(7, SLICE), 7);
         let far = queue.clock - 100 * SLICE;
         assert_eq!(queue.after_first(far, SLICE), far + SLICE);

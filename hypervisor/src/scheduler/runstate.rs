@@ -1,11 +1,11 @@
-//! How long a vCPU has been running, waiting for a pCPU, blocked, or out of action.
+//! Runstates of a vCPU, and the time spent in each.
 
 use abi::vcpu::{RunstateInfo, runstate};
 
 /// The states of the public interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Runstate {
-    /// A pCPU runs it.
+    /// It runs on a pCPU.
     Running,
     /// It waits for a pCPU.
     Runnable,
@@ -26,7 +26,7 @@ impl Runstate {
     }
 }
 
-/// The account of one vCPU. The sum of its times is the time since it was opened.
+/// The runstate account of one vCPU. The sum of its times is the time since it was created.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Account {
     state: Runstate,
@@ -47,14 +47,14 @@ impl Account {
         if state == self.state {
             return;
         }
-        // Clocks of two pCPUs may differ by a little.
+        // Clocks of two pCPUs may differ slightly.
         let now = now.max(self.since);
         *self.time_in(self.state) += now - self.since;
         self.since = now;
         self.state = state;
     }
 
-    /// Nanoseconds in `state`, up to the entry of the current state.
+    /// Time in `state` until the entry of the current state, in nanoseconds.
     const fn time_in(&mut self, state: Runstate) -> &mut u64 {
         match state {
             Runstate::Running => &mut self.times[0],
@@ -64,18 +64,18 @@ impl Account {
         }
     }
 
-    /// Nanoseconds in `state` up to `now`.
+    /// Time in `state` until `now`, in nanoseconds.
     pub(super) const fn time(mut self, state: Runstate, now: u64) -> u64 {
         let current = if state as u8 == self.state as u8 { now.saturating_sub(self.since) } else { 0 };
         *self.time_in(state) + current
     }
 
-    /// In the public form, with times up to the entry of the current state.
+    /// The public structure, with times until the entry of the current state.
     pub(super) fn at_entry(&self) -> RunstateInfo {
         self.info(self.since)
     }
 
-    /// In the public form; the current state's time goes up to `now`.
+    /// The public structure, with the current state's time until `now`.
     pub(super) fn info(&self, now: u64) -> RunstateInfo {
         let states = [Runstate::Running, Runstate::Runnable, Runstate::Blocked, Runstate::Offline];
         RunstateInfo {

@@ -1,4 +1,4 @@
-//! What the control domain may set: weight, cap, affinity.
+//! Scheduling parameters that the control domain can set: weight, cap, affinity.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -12,20 +12,23 @@ use super::state::Place;
 use super::wake;
 use crate::domain::{Domain, Vcpu};
 
-/// How long a vCPU runs at least before one that wakes takes its pCPU, in microseconds.
+/// Minimum time that a vCPU runs before one that wakes preempts it, in microseconds. Zero means no
+/// limit.
 static RATE_LIMIT: AtomicU32 = AtomicU32::new(0);
 
-/// How long a vCPU runs at least before one that wakes takes its pCPU, in microseconds; zero for no limit.
+/// Minimum time that a vCPU runs before one that wakes preempts it, in microseconds. Zero means no
+/// limit.
 pub(crate) fn rate_limit() -> u32 {
     RATE_LIMIT.load(Ordering::Relaxed)
 }
 
-/// Sets how long a vCPU runs at least before one that wakes takes its pCPU, in microseconds; zero for no limit.
+/// Sets the minimum time that a vCPU runs before one that wakes preempts it, in microseconds. Zero
+/// means no limit.
 pub(crate) fn set_rate_limit(microseconds: u32) {
     RATE_LIMIT.store(microseconds, Ordering::Relaxed);
 }
 
-/// Sets a domain's weight against others; 256 is usual.
+/// Sets a domain's weight relative to others. The default is 256.
 ///
 /// # Errors
 /// `EINVAL` for zero.
@@ -37,12 +40,12 @@ pub(crate) fn set_weight(domain: &Domain, weight: u16) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Sets the most CPU time that a domain gets, in percent of one pCPU; zero for no limit.
+/// Sets the maximum CPU time of a domain in percent of one pCPU. Zero means no limit.
 pub(crate) fn set_cap(domain: &Domain, cap: u16) {
     domain.scheduling.set_cap(cap);
 }
 
-/// Sets the pCPUs that may run the vCPU. It leaves others soon.
+/// Sets the pCPUs that may run the vCPU. It soon leaves any other pCPU.
 ///
 /// # Errors
 /// `EINVAL` if none of them is online.
@@ -67,7 +70,7 @@ pub(crate) fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
             }
         }
         Place::Queued => {
-            // One that is on its way, or set aside, is looked at again when it is picked.
+            // A vCPU that is being moved, or set aside, is checked when it is picked.
             let taken = queue.run.take(|waiting| Arc::ptr_eq(waiting, vcpu));
             queue.publish(home);
             drop(queue);
@@ -79,7 +82,8 @@ pub(crate) fn set_affinity(vcpu: &Arc<Vcpu>, set: CpuSet) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Sets the pCPUs that suit the vCPU best. It goes there when it wakes, as far as it may run there and there is room.
+/// Sets the preferred pCPUs of the vCPU. It is sent there when it wakes, if it may run there and
+/// one is idle.
 ///
 /// # Errors
 /// `EINVAL` if none of them is online.
@@ -88,12 +92,12 @@ pub(crate) fn set_soft_affinity(vcpu: &Vcpu, set: CpuSet) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     vcpu.scheduling.set_soft_affinity(set);
-    // If it dozes, it is not to wake where it is.
+    // A lazily idle vCPU must not wake on its current pCPU.
     super::kick(vcpu);
     Ok(())
 }
 
-/// Ties the vCPU to one pCPU until [`lift_pin_override`].
+/// Pins the vCPU to one pCPU until [`lift_pin_override`].
 ///
 /// # Errors
 /// `EINVAL` if there is no such pCPU, `EBUSY` if the vCPU is tied to another already.

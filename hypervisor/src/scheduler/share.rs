@@ -1,4 +1,4 @@
-//! A domain's claim on CPU time: its weight against other domains, and its cap.
+//! A domain's share of CPU time: its weight relative to other domains, and its cap.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -7,31 +7,31 @@ use machine::sync::{Level, SpinLock};
 
 use super::queue::virtual_time;
 
-/// How long the vCPUs of a domain run while others wait.
+/// Time that the vCPUs of a domain run on a pCPU while others wait, in nanoseconds.
 pub(crate) const SLICE: u64 = 5_000_000;
-/// The least that a vCPU runs, however many share its domain's slice.
+/// Minimum slice of a vCPU, however many share its domain's slice.
 const SHORTEST_SLICE: u64 = 100_000;
-/// The span over which a cap holds.
+/// The period over which a cap is enforced, in nanoseconds.
 const PERIOD: u64 = 30_000_000;
 const NO_CODE: u32 = u32::MAX;
 
-/// What the scheduler keeps for a domain.
+/// The scheduling state of a domain.
 pub struct DomainScheduling {
     weight: AtomicU32,
     cap: AtomicU32,
-    /// vCPUs that run or want to; the domain's weight is divided among them.
+    /// The number of vCPUs that are running or runnable. The domain's weight is divided among them.
     active: AtomicU32,
     window: SpinLock<Window>,
     /// vCPUs in `SCHEDOP_poll`.
     pub(crate) pollers: AtomicU32,
     shutdown_code: AtomicU32,
-    /// How far the domain as a whole has come in the virtual time of each pCPU's queue: what its
-    /// vCPUs have run there at the domain's whole weight, but never beyond the furthest of them.
-    /// Changes only under the lock of that queue.
+    /// The domain's virtual time in each pCPU's queue: the time that its vCPUs have run there at
+    /// the domain's whole weight, bounded by the greatest virtual time among them. Changes only
+    /// under the lock of that queue.
     reached: PerCpu<AtomicU64>,
 }
 
-/// What a capped domain has used of the current period.
+/// Time that a capped domain has used in the current period.
 #[derive(Default)]
 struct Window {
     start: u64,
@@ -39,7 +39,7 @@ struct Window {
 }
 
 impl Window {
-    /// Moves on to the period of `now`; what was used in excess is paid back first.
+    /// Advances to the period of `now`. Excess use is carried over.
     const fn roll(&mut self, now: u64, quota: u64) {
         let periods = now.saturating_sub(self.start) / PERIOD;
         self.start += periods * PERIOD;
@@ -48,7 +48,7 @@ impl Window {
 }
 
 impl DomainScheduling {
-    /// For a domain of this weight and cap (in percent of a pCPU; zero for none).
+    /// The state of a domain with this weight and cap (in percent of a pCPU, zero for no cap).
     pub const fn new(weight: u16, cap: u16) -> Self {
         Self {
             weight: AtomicU32::new(weight as u32),
@@ -71,7 +71,7 @@ impl DomainScheduling {
         self.weight.store(u32::from(weight.max(1)), Ordering::Relaxed);
     }
 
-    /// Sets the cap in percent of one pCPU; zero for none.
+    /// Sets the cap in percent of one pCPU. Zero means no cap.
     pub(super) fn set_cap(&self, cap: u16) {
         self.cap.store(u32::from(cap), Ordering::Relaxed);
     }
@@ -84,14 +84,14 @@ impl DomainScheduling {
         }
     }
 
-    /// The weight of each of its vCPUs that run or want to.
+    /// The weight of each of its running and runnable vCPUs.
     pub(super) fn vcpu_weight(&self) -> u32 {
         let weight = self.weight.load(Ordering::Relaxed);
         (weight / self.active.load(Ordering::Relaxed).max(1)).max(1)
     }
 
-    /// A vCPU of the domain has run for `time` on the pCPU, up to `own` in the virtual time of its
-    /// queue.
+    /// Records that a vCPU of the domain has run for `time` on the pCPU, until `own` in the virtual
+    /// time of its queue.
     pub(super) fn note_run(&self, cpu: CpuId, time: u64, own: u64) {
         let reached = &self.reached[cpu];
         let before = reached.load(Ordering::Relaxed);
@@ -99,8 +99,8 @@ impl DomainScheduling {
         reached.store(before.saturating_add(used).min(own).max(before), Ordering::Relaxed);
     }
 
-    /// The virtual time with which a vCPU of the domain resumes that went to sleep at `own`, in a
-    /// queue where none resumes before `earliest`. All vCPUs of the domain share that credit.
+    /// The virtual time at which a vCPU of the domain resumes if it went to sleep at `own`, in a
+    /// queue where none resumes below `earliest`. All vCPUs of the domain share that credit.
     pub(super) fn after_sleep(&self, cpu: CpuId, own: u64, earliest: u64) -> u64 {
         let reached = &self.reached[cpu];
         let least = earliest.max(reached.load(Ordering::Relaxed));
@@ -108,7 +108,7 @@ impl DomainScheduling {
         own.max(least)
     }
 
-    /// How long one of its vCPUs runs while vCPUs of other domains wait: they share a slice.
+    /// The slice of one of its vCPUs while vCPUs of other domains wait. They share one slice.
     pub(super) fn slice(&self) -> u64 {
         (SLICE / u64::from(self.active.load(Ordering::Relaxed).max(1))).max(SHORTEST_SLICE)
     }
@@ -118,17 +118,17 @@ impl DomainScheduling {
         (cap != 0).then_some(PERIOD * cap / 100)
     }
 
-    /// Notes time that the domain has used.
+    /// Adds time that the domain has used.
     pub(super) fn bill(&self, time: u64) {
         if self.quota().is_some() {
             self.window.lock().used += time;
         }
     }
 
-    /// How long a vCPU of the domain may run from `now` on.
+    /// The time that a vCPU of the domain may run from `now` on.
     ///
     /// # Errors
-    /// When to ask again, if the cap has been reached.
+    /// The cap has been reached; the value is the time of the next check.
     pub(super) fn allowance(&self, now: u64) -> Result<u64, u64> {
         let Some(quota) = self.quota() else { return Ok(u64::MAX) };
         let mut window = self.window.lock();
@@ -136,18 +136,18 @@ impl DomainScheduling {
         if window.used < quota { Ok(quota - window.used) } else { Err(window.start + PERIOD) }
     }
 
-    /// Fixes the code that the domain's end will be reported with. The first one counts.
+    /// Latches the code with which the domain's end will be reported. The first one applies.
     pub fn latch_shutdown_code(&self, code: u32) {
-        // Failure means that there is one already, and that one stays.
+        // On failure, an earlier code is latched and kept.
         let _ = self.shutdown_code.compare_exchange(NO_CODE, code, Ordering::SeqCst, Ordering::Relaxed);
     }
 
-    /// The domain goes on: what it meant to report is forgotten.
+    /// Clears the code, since the domain continues.
     pub fn forget_shutdown_code(&self) {
         self.shutdown_code.store(NO_CODE, Ordering::SeqCst);
     }
 
-    /// The fixed code, if any.
+    /// The latched code, if any.
     pub fn shutdown_code(&self) -> Option<u32> {
         Some(self.shutdown_code.load(Ordering::SeqCst)).filter(|code| *code != NO_CODE)
     }
@@ -163,7 +163,7 @@ mod tests {
         let (mut now, mut used) = (0, 0);
         while now < 100 * PERIOD {
             match share.allowance(now) {
-                // It is always stopped a little late.
+                // The vCPU always stops slightly late.
                 Ok(allowed) => {
                     let time = allowed + 500_000;
                     share.bill(time);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_cap_nothing_is_held_back() {
+    fn without_a_cap_the_allowance_is_unlimited() {
         let share = DomainScheduling::new(256, 0);
         share.bill(u64::MAX / 2);
         assert_eq!(share.allowance(0), Ok(u64::MAX));

@@ -1,4 +1,4 @@
-//! What the scheduler keeps for a vCPU.
+//! The scheduling state of a vCPU.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -11,52 +11,53 @@ use super::runstate::{Account, Runstate};
 use super::usage::Usage;
 use crate::domain::{Domain, Vcpu};
 
-/// Where a vCPU is.
+/// The place of a vCPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Place {
-    /// Nowhere: it may not run, or nobody has noticed yet that it may.
+    /// On no pCPU and in no queue: it may not run, or has not been queued yet.
     Off,
-    /// In a run queue, or on its way to one.
+    /// In a run queue, or being moved to one.
     Queued,
-    /// A pCPU has it.
+    /// On a pCPU.
     Running,
-    /// A pCPU has it and halts, until it may run or somebody else wants the pCPU.
+    /// Loaded on a pCPU that halts, until the vCPU may run or another vCPU wants the pCPU.
     LazyIdle,
 }
 
 /// Scheduling state of a vCPU.
 ///
-/// `place`, `home` and `virtual_time` change only under the lock of the home pCPU's queue; the rest by itself.
+/// `place`, `home` and `virtual_time` change only under the lock of the home pCPU's queue. The
+/// other fields are independent.
 pub struct SchedulerState {
     place: AtomicU8,
     home: AtomicU32,
     virtual_time: AtomicU64,
-    /// When it last came to have the right to run without a pCPU running it.
+    /// When it last became runnable without a pCPU.
     ready_since: AtomicU64,
-    /// It waits for an event (`SCHEDOP_block`, `SCHEDOP_poll`).
+    /// It is blocked until an event (`SCHEDOP_block`, `SCHEDOP_poll`).
     pub(super) blocked: AtomicBool,
-    /// Something that `must_stop` looks at has changed.
+    /// A condition that `must_stop` checks has changed.
     pub(super) attention: AtomicBool,
-    /// Somebody else is to have its pCPU.
+    /// It must give up its pCPU to another vCPU.
     pub(super) preempt: AtomicBool,
     pub(super) yielding: AtomicBool,
     affinity: AtomicU64,
-    /// The pCPUs that suit it best.
+    /// The preferred pCPUs.
     soft_affinity: AtomicU64,
-    /// The affinity to go back to when an override is lifted; zero without one.
+    /// The affinity to restore when an override is lifted. Zero without an override.
     overridden: AtomicU64,
-    /// The port that it polls (plus one), or one of the marks of `poll`.
+    /// The port that it polls plus one, or one of the constants in `poll`.
     pub(super) polling: AtomicU64,
     account: SpinLock<Account>,
     usage: SpinLock<Usage>,
-    /// The pCPU that is to have it when it is put back; [`NOWHERE`] for the usual.
+    /// The pCPU to which it is sent when it is put back, or [`NOWHERE`].
     destination: AtomicU32,
 }
 
 const NOWHERE: u32 = u32::MAX;
 
 impl SchedulerState {
-    /// For a vCPU that is down.
+    /// The state of a vCPU that is down.
     pub fn new() -> Self {
         Self {
             place: AtomicU8::new(Place::Off as u8),
@@ -90,7 +91,7 @@ impl SchedulerState {
         self.place.store(place as u8, Ordering::SeqCst);
     }
 
-    /// The pCPU whose queue has, had or will have it.
+    /// The pCPU of its home queue: the one whose queue contains, contained or will contain it.
     pub fn home(&self) -> CpuId {
         CpuId::new(self.home.load(Ordering::SeqCst)).unwrap_or(CpuId::BOOT)
     }
@@ -103,7 +104,7 @@ impl SchedulerState {
         self.virtual_time.load(Ordering::Relaxed)
     }
 
-    /// When it last came to have the right to run without a pCPU running it.
+    /// When it last became runnable without a pCPU.
     pub(super) fn ready_since(&self) -> u64 {
         self.ready_since.load(Ordering::Relaxed)
     }
@@ -116,17 +117,17 @@ impl SchedulerState {
         self.virtual_time.store(time, Ordering::Relaxed);
     }
 
-    /// Whether a pCPU has it, so that its context is not parked.
+    /// Whether it is loaded on a pCPU, so that its context is not parked.
     pub(super) fn has_cpu(&self) -> bool {
         matches!(self.place(), Place::Running | Place::LazyIdle)
     }
 
-    /// Whether a pCPU runs it at this moment.
+    /// Whether it is running on a pCPU.
     pub fn is_running(&self) -> bool {
         self.place() == Place::Running
     }
 
-    /// Whether it waits for an event.
+    /// Whether it is blocked until an event.
     pub fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::SeqCst)
     }
@@ -140,7 +141,7 @@ impl SchedulerState {
         self.affinity.store(set.bits(), Ordering::SeqCst);
     }
 
-    /// The pCPUs that suit it best; it runs elsewhere rather than wait.
+    /// The preferred pCPUs. It runs elsewhere rather than wait.
     pub fn soft_affinity(&self) -> CpuSet {
         CpuSet::from_bits(self.soft_affinity.load(Ordering::SeqCst))
     }
@@ -149,7 +150,7 @@ impl SchedulerState {
         self.soft_affinity.store(set.bits(), Ordering::SeqCst);
     }
 
-    /// The affinity under an override, if there is one.
+    /// The affinity to restore when the override is lifted, if there is an override.
     pub(super) fn overridden(&self) -> Option<CpuSet> {
         Some(CpuSet::from_bits(self.overridden.load(Ordering::SeqCst))).filter(|set| !set.is_empty())
     }
@@ -158,7 +159,7 @@ impl SchedulerState {
         self.overridden.store(set.bits(), Ordering::SeqCst);
     }
 
-    /// Begins its account anew: what was before its domain began does not count.
+    /// Restarts its account, so that time before its domain was started does not count.
     pub(crate) fn open_account(&self) {
         *self.account.lock() = Account::new(time::now());
     }
@@ -167,27 +168,27 @@ impl SchedulerState {
         self.account.lock().enter(state, now);
     }
 
-    /// Its runstate and the time in each, up to now.
+    /// Its runstate and the time in each state until now.
     pub fn runstate(&self) -> RunstateInfo {
         self.account.lock().info(time::now())
     }
 
-    /// Its runstate and the time in each, up to when it entered the present one.
+    /// Its runstate and the time in each state until it entered the current one.
     pub(crate) fn runstate_at_entry(&self) -> RunstateInfo {
         self.account.lock().at_entry()
     }
 
-    /// Notes that it has run for `time` with this weight.
+    /// Records that it has run for `time` with this weight.
     pub(super) fn note_usage(&self, time: u64, weight: u32, now: u64) {
         self.usage.lock().note(time, weight, now);
     }
 
-    /// How much it has run of late, in virtual time.
+    /// Its recent CPU time, in virtual time.
     pub(super) fn usage(&self) -> u64 {
         self.usage.lock().at(time::now())
     }
 
-    /// Sends it to another pCPU when it is put back.
+    /// Selects another pCPU for when it is put back.
     pub(super) fn set_destination(&self, cpu: CpuId) {
         self.destination.store(cpu.number(), Ordering::Relaxed);
     }
@@ -196,12 +197,12 @@ impl SchedulerState {
         CpuId::new(self.destination.swap(NOWHERE, Ordering::Relaxed)).filter(|cpu| self.affinity().contains(*cpu))
     }
 
-    /// Nanoseconds that it has run.
+    /// Its CPU time in nanoseconds.
     pub fn run_time(&self) -> u64 {
         self.account.lock().time(Runstate::Running, time::now())
     }
 
-    /// Its present runstate.
+    /// Its current runstate.
     pub fn state(&self) -> Runstate {
         self.account.lock().state()
     }
@@ -213,12 +214,12 @@ impl Default for SchedulerState {
     }
 }
 
-/// Whether nothing keeps the vCPU from running.
+/// Whether the vCPU is runnable.
 pub(super) fn may_run(vcpu: &Vcpu, domain: &Domain) -> bool {
     vcpu.is_up() && !vcpu.scheduling.is_blocked() && !domain.is_paused() && !domain.is_dying()
 }
 
-/// The runstate of a vCPU that may not run.
+/// The runstate of a vCPU that is not runnable.
 pub(super) fn why_not(vcpu: &Vcpu) -> Runstate {
     if vcpu.scheduling.is_blocked() { Runstate::Blocked } else { Runstate::Offline }
 }

@@ -1,4 +1,4 @@
-//! Changing the vCPU that a pCPU runs: choosing the next one, its slice, and putting it back.
+//! Switching the vCPU of a pCPU: choosing the next one, its slice, and putting it back.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,16 +16,16 @@ use super::{balance, wake};
 use crate::domain::{Domain, Vcpu};
 use crate::{latency, timers};
 
-/// How long a vCPU runs between two pieces of work on domains that have ended.
+/// Slice of a vCPU while its pCPU also has work on domains that have ended, in nanoseconds.
 const WORK_SLICE: u64 = 1_000_000;
 
-/// Chooses the vCPU that this pCPU runs next; its place is `Running` then, and [`put_back`] has to
-/// follow. If there is none, the pCPU is announced as idle until [`leave_idle`]. `work`: the pCPU
-/// has something else to do soon, so the slice is short.
+/// Chooses the vCPU that this pCPU runs next. Its place is then `Running`, and [`put_back`] must
+/// follow. If there is none, the pCPU is announced as idle until [`leave_idle`]. If the pCPU has
+/// other `work`, the slice is short.
 pub(crate) fn take_next(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     let chosen = pick(cpu, work).or_else(|| {
         set_idle(cpu);
-        // SC-4: announced, now a last look.
+        // SC-4: announced, so this is the last check.
         pick(cpu, work)
     });
     if chosen.is_some() {
@@ -34,14 +34,14 @@ pub(crate) fn take_next(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain
     chosen
 }
 
-/// Chooses the vCPU that is to run; its place is `Running` then.
+/// Chooses the next vCPU and sets its place to `Running`.
 fn pick(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     loop {
         let Some((vcpu, now)) = take_first(cpu) else {
             balance::steal(cpu).then_some(())?;
             continue;
         };
-        // Its domain is gone: so is every reason to run it.
+        // The domain has been freed, so the vCPU is never run again.
         let Some(domain) = vcpu.domain() else {
             let mut queue = queue(cpu);
             queue.run.stop();
@@ -65,7 +65,7 @@ fn pick(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     }
 }
 
-/// Makes the first of the queue the current one, and says when.
+/// Makes the first vCPU of the queue the current one. Returns it and the time.
 fn take_first(cpu: CpuId) -> Option<(Arc<Vcpu>, u64)> {
     let mut queue = queue(cpu);
     let (vcpu, virtual_time) = queue.run.next()?;
@@ -76,7 +76,7 @@ fn take_first(cpu: CpuId) -> Option<(Arc<Vcpu>, u64)> {
     Some((vcpu, now))
 }
 
-/// The vCPU has the pCPU from now on; whether it does run is decided next.
+/// Assigns the pCPU to the vCPU. Whether it runs is decided next.
 pub(super) fn make_current(queue: &mut Queue, vcpu: &Arc<Vcpu>, virtual_time: u64, now: u64) {
     vcpu.scheduling.set_place(Place::Running);
     queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, now);
@@ -84,7 +84,7 @@ pub(super) fn make_current(queue: &mut Queue, vcpu: &Arc<Vcpu>, virtual_time: u6
     queue.current = Some(Arc::clone(vcpu));
 }
 
-/// The current vCPU does run.
+/// Starts the slice of the current vCPU.
 pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowance: u64, work: bool) {
     let mut queue = queue(cpu);
     let virtual_time = queue.run.stop();
@@ -100,7 +100,7 @@ pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowanc
     };
     queue.slice_end = now.saturating_add(slice.min(allowance));
     set_deadline(&queue);
-    // One of those who wait may have become welcome elsewhere, having just lost this pCPU.
+    // A waiting vCPU that did not get this pCPU may be able to run on an idle one.
     let idle = idle_cpus();
     let welcome = if idle.is_empty() {
         CpuSet::EMPTY
@@ -115,7 +115,7 @@ pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowanc
     }
 }
 
-/// The current vCPU's domain has reached its cap.
+/// Sets the current vCPU aside until `until`, since its domain has reached its cap.
 fn set_aside(cpu: CpuId, vcpu: &Arc<Vcpu>, until: u64) {
     let mut queue = queue(cpu);
     vcpu.scheduling.set_virtual_time(queue.run.stop());
@@ -130,7 +130,7 @@ fn set_deadline(queue: &Queue) {
     timers::set_scheduler_deadline(queue.slice_end.min(aside));
 }
 
-/// Accounts for the time that the current vCPU has run up to `now`.
+/// Accounts for the time that the current vCPU has run until `now`.
 pub(super) fn account(queue: &mut RunQueue<Arc<Vcpu>>, vcpu: &Vcpu, domain: &Domain, now: u64) {
     queue.charge(now);
     let (time, virtual_time) = queue.bill();
@@ -139,16 +139,15 @@ pub(super) fn account(queue: &mut RunQueue<Arc<Vcpu>>, vcpu: &Vcpu, domain: &Dom
     vcpu.scheduling.note_usage(time, domain.scheduling.vcpu_weight(), now);
 }
 
-/// The current vCPU gives up the pCPU: its time is accounted for, and its place not changed yet.
-/// Returns its virtual time, and the queue's reference to it, which is to be dropped without the
-/// lock.
+/// Takes the pCPU from the current vCPU: accounts for its time, without changing its place. Returns
+/// its virtual time and the queue's reference to it, which must be dropped without the lock.
 pub(super) fn vacate(queue: &mut Queue, vcpu: &Vcpu, domain: &Domain, now: u64) -> (u64, Option<Arc<Vcpu>>) {
     account(&mut queue.run, vcpu, domain, now);
     queue.slice_end = u64::MAX;
     (queue.run.stop(), queue.current.take())
 }
 
-/// The current vCPU leaves its pCPU: into the queue if it may run, else off.
+/// Takes the current vCPU off its pCPU. It is queued if it is runnable, otherwise off.
 pub(crate) fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
@@ -158,7 +157,7 @@ pub(crate) fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
         virtual_time = queue.run.after_first(virtual_time, SLICE);
     }
     state.set_virtual_time(virtual_time);
-    // SC-2: off first, then a look whether that is right.
+    // SC-2: set to off first, then checked.
     state.set_place(Place::Off);
     let mut elsewhere = None;
     if may_run(vcpu, domain) {
@@ -185,7 +184,7 @@ pub(crate) fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     }
 }
 
-/// A pCPU's queue has changed: it is to look at it, or to end its vCPU's slice some time.
+/// Makes a pCPU whose queue has changed check it, or sets an end to its slice.
 pub(super) fn look(target: CpuId) {
     if target == cpu::current() {
         arrange_slice(target);
@@ -194,7 +193,7 @@ pub(super) fn look(target: CpuId) {
     }
 }
 
-/// Gives the present slice an end if somebody waits.
+/// Sets an end to the current slice if other vCPUs wait.
 pub(crate) fn arrange_slice(cpu: CpuId) {
     let mut queue = queue(cpu);
     if queue.current.is_some() && queue.run.waiting() != 0 {
@@ -206,8 +205,8 @@ pub(crate) fn arrange_slice(cpu: CpuId) {
     }
 }
 
-/// What the scheduler has to do by the clock: ends the slice, lets capped vCPUs run again. If there is other `work` for
-/// the pCPU, the vCPU stops in any case.
+/// Handles the scheduler's timer: ends the slice, and queues vCPUs whose domains may run again
+/// within their caps. If there is other `work` for the pCPU, its vCPU stops in any case.
 pub(crate) fn deadline(cpu: CpuId, work: bool) {
     let now = time::now();
     let mut queue = queue(cpu);
@@ -243,28 +242,29 @@ pub(crate) fn deadline(cpu: CpuId, work: bool) {
     }
 }
 
-/// Whether the vCPU, which this pCPU runs, has to give its pCPU up: it may not run any more, or it is somebody else's turn.
+/// Whether the current vCPU has to leave its pCPU: it is no longer runnable, or another vCPU is
+/// due.
 pub(crate) fn must_stop(vcpu: &Vcpu) -> bool {
     let state = &vcpu.scheduling;
-    // Cleared before looking, so that what changes afterwards is seen at the next call.
+    // Cleared before the check, so that later changes are seen by the next call.
     if !state.attention.load(Ordering::Relaxed) || !state.attention.swap(false, Ordering::SeqCst) {
         return false;
     }
     let stop = state.preempt.load(Ordering::SeqCst) || !vcpu.domain().is_some_and(|domain| may_run(vcpu, &domain));
     if stop {
-        // It stays so until the vCPU has been put back.
+        // The flag stays set until the vCPU has been put back.
         state.attention.store(true, Ordering::SeqCst);
     }
     stop
 }
 
-/// The vCPU, which this pCPU runs, is about to be taken off it: its run state says so from now on.
+/// Updates the runstate of the current vCPU, which is about to leave its pCPU.
 pub(crate) fn note_leaving(vcpu: &Vcpu) {
     let may = vcpu.domain().is_some_and(|domain| may_run(vcpu, &domain));
     vcpu.scheduling.enter(if may { Runstate::Runnable } else { why_not(vcpu) }, time::now());
 }
 
-/// Lets the next one in the queue run before the vCPU, which this pCPU runs, goes on.
+/// Lets the next vCPU in the queue run before the current one resumes.
 pub(crate) fn yield_now(vcpu: &Vcpu) {
     let state = &vcpu.scheduling;
     if super::cpu::waiting(cpu::current()) != 0 {

@@ -1,4 +1,4 @@
-//! Making vCPUs runnable and bringing them to a pCPU; making them block.
+//! Waking vCPUs and sending them to a pCPU, and blocking them.
 
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -13,7 +13,8 @@ use super::switch::account;
 use super::{poll, switch};
 use crate::domain::{Domain, Vcpu};
 
-/// Ends the vCPU's wait for an event, if it waits, and brings it to a pCPU if it may run; makes it look up if it runs.
+/// Ends the vCPU's wait for an event, if any. Sends it to a pCPU if it is runnable, or makes it
+/// check for pending work if it is running.
 pub(crate) fn wake(vcpu: &Arc<Vcpu>) {
     let Some(domain) = vcpu.domain() else { return };
     poll::stop_polling(vcpu, &domain);
@@ -21,14 +22,14 @@ pub(crate) fn wake(vcpu: &Arc<Vcpu>) {
     enqueue(vcpu, &domain);
 }
 
-/// Tells the vCPU that an event is pending, waking it if need be.
+/// Sets the vCPU's upcall pending, and wakes it if necessary.
 pub(crate) fn notify(vcpu: &Arc<Vcpu>) {
     if vcpu.info().raise_upcall() {
         wake(vcpu);
     }
 }
 
-/// Brings the vCPU to a pCPU if it may run: it has come up, or its domain is no longer paused.
+/// Sends the vCPU to a pCPU if it is runnable: it has come up, or its domain is no longer paused.
 pub(crate) fn resume(vcpu: &Arc<Vcpu>) {
     if let Some(domain) = vcpu.domain() {
         enqueue(vcpu, &domain);
@@ -37,13 +38,13 @@ pub(crate) fn resume(vcpu: &Arc<Vcpu>) {
 
 fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
     let state = &vcpu.scheduling;
-    // SC-2: whoever takes it off the pCPU looks after this whether it may run.
+    // SC-2: code that takes it off its pCPU checks afterwards whether it is runnable.
     match state.place() {
         Place::Off => {}
         Place::Queued => return,
         Place::Running => return kick(vcpu),
         Place::LazyIdle => {
-            // Nobody else is to be sent there.
+            // No other vCPU may be sent there.
             leave_idle(state.home());
             return kick(vcpu);
         }
@@ -54,7 +55,8 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
     }
     let now = time::now();
     let Queue { run, current, .. } = &mut *queue;
-    // The clock is as old as the last change of the queue, and the lag must not be.
+    // The clock dates from the last change of the queue, so it is updated before the lag is
+    // computed.
     run.charge(now);
     if let Some(current) = current.as_ref().filter(|current| current.belongs_to(domain)) {
         account(run, current, domain, now);
@@ -69,7 +71,7 @@ fn enqueue(vcpu: &Arc<Vcpu>, domain: &Domain) {
     dispatch(vcpu, lag, now);
 }
 
-/// Brings a vCPU that is queued in name to a queue.
+/// Sends a vCPU whose place is `Queued`, but which is in no queue, to a queue.
 pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64, now: u64) {
     let state = &vcpu.scheduling;
     let (allowed, home) = (both(state.affinity(), online()), state.home());
@@ -83,12 +85,12 @@ pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64, now: u64) {
         return;
     }
     let target = if best.contains(home) { Some(home) } else { best.iter().min_by_key(|cpu| waiting(*cpu)) };
-    // An affinity without a pCPU is refused when it is set.
+    // An affinity without an online pCPU is refused when it is set.
     send(vcpu, lag, target.unwrap_or(CpuId::BOOT), now);
     offer(allowed);
 }
 
-/// Brings a vCPU that is queued in name to the queue of `target`.
+/// Sends a vCPU whose place is `Queued`, but which is in no queue, to the queue of `target`.
 pub(super) fn send(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId, now: u64) {
     match place(vcpu, lag, target, now) {
         Effect::Runs | Effect::EndsSlice => switch::look(target),
@@ -96,18 +98,18 @@ pub(super) fn send(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId, now: u64) {
     }
 }
 
-/// Wakes a pCPU that may have become idle meanwhile (SC-4).
+/// Kicks a pCPU that may have become idle in the meantime (SC-4).
 fn offer(allowed: CpuSet) {
     if let Some(cpu) = both(idle_cpus(), allowed).iter().next() {
         cpu::kick(cpu);
     }
 }
 
-/// What an arrival in a queue means for its pCPU.
+/// The effect on a pCPU of a vCPU that is added to its queue.
 enum Effect {
-    /// It takes the pCPU.
+    /// It preempts the running vCPU.
     Runs,
-    /// It waits, and nobody did before, or it will take the pCPU soon: the slice of the one that runs has an end now.
+    /// It is the first to wait, or will preempt soon: the running vCPU's slice now has an end.
     EndsSlice,
     /// It waits with others.
     Waits,
@@ -133,12 +135,12 @@ fn place(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId, now: u64) -> Effect {
     }
 }
 
-/// Lets the vCPU, which is the one that this pCPU runs, wait for an event; unless one is due already.
+/// Blocks the current vCPU until an event, unless one is pending.
 pub(crate) fn block(vcpu: &Arc<Vcpu>) {
     let state = &vcpu.scheduling;
     state.blocked.store(true, Ordering::SeqCst);
     state.attention.store(true, Ordering::SeqCst);
-    // SC-2: who raises an event sets it pending before it unblocks.
+    // SC-2: code that raises an event sets it pending before it unblocks the vCPU.
     if event_due(vcpu) {
         wake(vcpu);
     }
@@ -148,13 +150,15 @@ fn event_due(vcpu: &Vcpu) -> bool {
     vcpu.event_is_deliverable() || vcpu.nmi_pending.load(Ordering::SeqCst)
 }
 
-/// The pCPU that runs the vCPU, if one does. One that is about to is already named; one on which it dozes has nothing of its memory cached (TC-2).
+/// The pCPU that runs the vCPU, if any. A pCPU that is about to run it is included. A pCPU on which
+/// it is lazily idle has none of its memory cached (TC-2).
 pub(crate) fn running_on(vcpu: &Vcpu) -> Option<CpuId> {
     let state = &vcpu.scheduling;
     state.is_running().then(|| state.home())
 }
 
-/// Makes the vCPU look up if it runs or dozes: to stop, to go on, or to notice an event. To be called after what it is to notice has been set.
+/// Makes the vCPU check for pending work if it is running or lazily idle: to stop, to resume, or to
+/// deliver an event. Called after the condition has been set.
 pub(crate) fn kick(vcpu: &Vcpu) {
     let state = &vcpu.scheduling;
     state.attention.store(true, Ordering::SeqCst);
