@@ -1,4 +1,5 @@
-//! Areas of guest memory that a vCPU has asked to have its time information and run states in, by virtual address.
+//! Areas of guest memory, registered by virtual address, into which a vCPU's time information and
+//! runstate are copied.
 
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -14,7 +15,7 @@ use super::clock;
 use super::vcpu::VcpuTime;
 use crate::domain::{Domain, Vcpu};
 
-/// What a vCPU has registered.
+/// The areas that a vCPU has registered.
 pub(super) struct Areas {
     runstate: Option<GuestVirt>,
     time: Option<GuestVirt>,
@@ -34,12 +35,12 @@ impl VcpuTime {
         self.version.fetch_add(2, Ordering::Relaxed).wrapping_add(2)
     }
 
-    /// Registers an area for run states; none for address zero.
+    /// Registers an area for the runstate. Address zero unregisters it.
     pub(crate) fn set_runstate_area(&self, address: GuestVirt) {
         self.areas.lock().runstate = Some(address).filter(|address| address.get() != 0);
     }
 
-    /// Registers an area for a copy of the time information; none for address zero.
+    /// Registers an area for a copy of the time information. Address zero unregisters it.
     pub(crate) fn set_time_area(&self, address: GuestVirt) {
         let mut areas = self.areas.lock();
         areas.time = Some(address).filter(|address| address.get() != 0);
@@ -47,7 +48,7 @@ impl VcpuTime {
     }
 }
 
-/// Brings the vCPU's areas up to date, after it has been loaded into this pCPU and before it runs.
+/// Updates the vCPU's areas, after it has been loaded on this pCPU and before it runs.
 pub(crate) fn refresh(vcpu: &Arc<Vcpu>, active: &mut Active) {
     let areas = vcpu.time.areas.lock();
     let (runstate, time) = (areas.runstate, areas.time.filter(|_| areas.time_due));
@@ -59,7 +60,7 @@ pub(crate) fn refresh(vcpu: &Arc<Vcpu>, active: &mut Active) {
         if let Some(address) = runstate {
             write_runstate(vcpu, active, address);
         }
-        // If the area is not mapped now, it is tried again the next time.
+        // If the area is not mapped, the write is retried the next time.
         if let Some(address) = time
             && write_time(vcpu, active, address).is_ok()
         {
@@ -71,7 +72,7 @@ pub(crate) fn refresh(vcpu: &Arc<Vcpu>, active: &mut Active) {
     });
 }
 
-/// Shows the domain's other vCPUs that this one no longer runs, before it is taken off this pCPU.
+/// Writes to the vCPU's runstate area that it no longer runs, before it is taken off this pCPU.
 pub(crate) fn before_park(vcpu: &Arc<Vcpu>, active: &mut Active) {
     let address = vcpu.time.areas.lock().runstate;
     if let Some(address) = address {
@@ -80,7 +81,8 @@ pub(crate) fn before_park(vcpu: &Arc<Vcpu>, active: &mut Active) {
     }
 }
 
-/// Guests register addresses of their kernel, which the root table of their processes need not have.
+/// Runs `act` with the kernel's root table, since the registered addresses may be unmapped in user
+/// mode.
 fn in_kernel(active: &mut Active, act: impl FnOnce(&mut Active)) {
     let user = !active.context().is_in_kernel();
     if user {
@@ -92,10 +94,10 @@ fn in_kernel(active: &mut Active, act: impl FnOnce(&mut Active)) {
     }
 }
 
-/// Writes a vCPU's run states to its area; to an area that is not mapped, nothing.
+/// Writes a vCPU's runstate to its area. Does nothing if the area is not mapped.
 pub(crate) fn write_runstate(vcpu: &Vcpu, active: &Active, address: GuestVirt) {
     let flagged = vcpu.domain().is_some_and(|domain| has_update_flag(&domain));
-    // A guest that unmaps its area loses its copy, not more.
+    // A guest that unmaps its area only loses its own copy.
     let _ = try_write_runstate(&vcpu.scheduling.runstate_at_entry(), active, address, flagged);
 }
 
@@ -107,7 +109,8 @@ fn try_write_runstate(info: &RunstateInfo, active: &Active, address: GuestVirt, 
     if !flagged {
         return active.write(address, info);
     }
-    // The flag is the top bit of the entry time: set before anything else changes, cleared after all has.
+    // The flag is the top bit of the entry time. It is set before the other fields change and
+    // cleared afterwards.
     let entry = address.offset(offset_of!(RunstateInfo, state_entry_time) as u64);
     let busy = info.state_entry_time | runstate_flag::UPDATE;
     active.write(entry, &busy)?;
@@ -115,7 +118,7 @@ fn try_write_runstate(info: &RunstateInfo, active: &Active, address: GuestVirt, 
     active.write(entry, &info.state_entry_time)
 }
 
-/// Writes a vCPU's time information to an area of its own.
+/// Writes a vCPU's time information to the area that it has registered.
 pub(crate) fn write_time(vcpu: &Vcpu, active: &Active, address: GuestVirt) -> Result<(), Fault> {
     let info = clock::present_info(vcpu.time.next_version());
     let version = address.offset(offset_of!(VcpuTimeInfo, version) as u64);

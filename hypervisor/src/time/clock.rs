@@ -13,7 +13,7 @@ use machine::{cpu, sync};
 
 use crate::domain::{self, Domain};
 
-/// A counter value and the time it stands for.
+/// A counter value and the corresponding time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Base {
     counter: u64,
@@ -22,11 +22,11 @@ struct Base {
 
 static BASE: sync::SpinLock<Option<Base>> = SpinLock::new(Level::Timer, None);
 
-/// The one base that all guests' clocks have. By it, time is never behind `time::now()`: a guest whose timer has fired finds
-/// that the time has come.
+/// The base of all guests' clocks. Time computed from it is never less than `time::now()`, so that
+/// a guest whose timer has fired finds that its deadline has passed.
 fn base() -> Base {
     *BASE.lock().get_or_insert_with(|| {
-        // The closest of several readings; the counter is read first.
+        // Use the reading that took the least time. The counter is read first.
         let reading = || {
             let counter = time::tsc();
             let nanoseconds = time::now();
@@ -52,14 +52,15 @@ fn time_info(base: Base, scale: Scale, stable: bool, version: u32) -> VcpuTimeIn
     }
 }
 
-/// What the time information says now.
+/// The current contents of the time information.
 pub(super) fn present_info(version: u32) -> VcpuTimeInfo {
-    // One pCPU's counter agrees with itself; those of several if they are made to.
+    // A single pCPU's counter is consistent. Those of several pCPUs are if they are invariant.
     let stable = cpu::features().invariant_tsc || cpu::online() == 1;
     time_info(base(), time::scale(), stable, version)
 }
 
-/// Writes the time information of the `vcpu_info` at `offset`. The version is odd meanwhile.
+/// Writes the time information in the `vcpu_info` at `offset`. The version is odd during the
+/// update.
 pub(super) fn write_info(page: &SharedPage, offset: usize, info: &VcpuTimeInfo) {
     let at = |field: usize| offset + offset_of!(VcpuInfo, time) + field;
     let version = page.atomic_u32(at(offset_of!(VcpuTimeInfo, version)));
@@ -73,7 +74,8 @@ pub(super) fn write_info(page: &SharedPage, offset: usize, info: &VcpuTimeInfo) 
     version.store(info.version, Ordering::Release);
 }
 
-/// Fills in a new domain's wall clock and the time information of its vCPUs, whose accounts of time begin now.
+/// Initialises a new domain's wall clock and the time information of its vCPUs, and starts their
+/// runstate accounts.
 pub(crate) fn init_domain(domain: &Arc<Domain>) {
     show_wall_clock(domain);
     for vcpu in domain.vcpus() {
@@ -84,8 +86,8 @@ pub(crate) fn init_domain(domain: &Arc<Domain>) {
     }
 }
 
-/// The wall clock at system time zero, in nanoseconds since 1970: what the machine's clock said, until somebody knows better. The lock also
-/// keeps two from writing it to the same page.
+/// The wall clock at system time zero, in nanoseconds since 1970. `None` until it is set: then the
+/// machine's clock at boot applies. The lock also serialises updates of a domain's page.
 static WALL_CLOCK: SpinLock<Option<u64>> = SpinLock::new(Level::Timer, None);
 
 /// The wall clock at system time zero, in nanoseconds since 1970.
@@ -94,7 +96,7 @@ pub(crate) fn wall_clock() -> u64 {
     WALL_CLOCK.lock().unwrap_or_else(time::wall_clock_at_boot)
 }
 
-/// Sets the wall clock of all domains, those to come included; how many there are.
+/// Sets the wall clock of all present and future domains. Returns the number of present domains.
 pub(crate) fn set_wall_clock(nanoseconds: u64) -> u32 {
     *WALL_CLOCK.lock() = Some(nanoseconds);
     let mut domains = 0;
@@ -105,7 +107,7 @@ pub(crate) fn set_wall_clock(nanoseconds: u64) -> u32 {
     domains
 }
 
-/// Writes the domain's wall clock, anew if there is a reason.
+/// Writes the domain's wall clock into its shared info page.
 pub(crate) fn show_wall_clock(domain: &Domain) {
     let offset = domain.control.time_offset.load(Ordering::Relaxed).saturating_mul(1_000_000_000);
     let wall_clock = WALL_CLOCK.lock();
@@ -133,7 +135,7 @@ mod tests {
     use abi::xen::VcpuTimeInfo;
     use machine::time::Scale;
 
-    /// A guest's arithmetic, as the public header gives it.
+    /// A guest's computation, as defined in the public header.
     fn guest_time(info: &VcpuTimeInfo, counter: u64) -> u64 {
         let delta = counter - info.tsc_timestamp;
         let delta = if info.tsc_shift < 0 { delta >> -info.tsc_shift } else { delta << info.tsc_shift };
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guests_clock_never_goes_back() {
+    fn a_guests_clock_never_decreases() {
         let info = time_info(Base { counter: 0, nanoseconds: 0 }, Scale::of_frequency(3_000_000_001), true, 2);
         let mut last = 0;
         for step in 0..100_000 {

@@ -1,7 +1,8 @@
-//! Time as guests see it: their timers, the paravirtualised clock, the wall clock, run states.
+//! Guest time: timers, the paravirtualised clock, the wall clock, runstate areas.
 //!
-//! All clocks are one: nanoseconds since Paravane's boot, from the time-stamp counter by one scale and one base that never
-//! change. So a guest's time information is written once for each place and holds wherever its vCPUs run.
+//! There is a single clock: nanoseconds since Paravane's boot, computed from the time-stamp counter
+//! with one scale and one base that never change. A guest's time information is therefore written
+//! once per location and remains valid on all pCPUs.
 
 mod areas;
 mod clock;

@@ -1,4 +1,4 @@
-//! Timers and what they raise, on the hosted machine's clock.
+//! Timers and the events that they raise, on the hosted machine's clock.
 
 use core::sync::atomic::Ordering;
 
@@ -13,7 +13,7 @@ use crate::vcpu_loop;
 
 const MILLISECOND: u64 = 1_000_000;
 
-/// A guest that has bound the timer of its vCPU 0.
+/// A guest that has bound `VIRQ_TIMER` of its vCPU 0.
 fn guest() -> Guest {
     let mut guest = Guest::new(1, 2);
     let bind = guest.put(&BindVirq { virq: virq::TIMER, vcpu: 0, port: 0 });
@@ -21,7 +21,7 @@ fn guest() -> Guest {
     guest
 }
 
-/// Whether the timer has come since this was last asked.
+/// Whether the timer has fired since the last call.
 fn rung(guest: &Guest) -> bool {
     vcpu_loop::poll();
     let page = guest.domain.shared_info();
@@ -32,12 +32,12 @@ fn rung(guest: &Guest) -> bool {
 }
 
 #[test]
-fn a_single_shot_rings_once_at_its_time() {
+fn a_single_shot_timer_fires_once() {
     let guest = guest();
     let vcpu = guest.domain.vcpu(0).expect("a vCPU");
     vcpu.time.set_single_shot(vcpu, now() + 500 * MILLISECOND);
     assert!(!rung(&guest));
-    // Set anew, the old time does not count.
+    // A new deadline replaces the old one.
     vcpu.time.set_single_shot(vcpu, now() + 2000 * MILLISECOND);
     advance(1000 * MILLISECOND);
     assert!(!rung(&guest));
@@ -46,7 +46,7 @@ fn a_single_shot_rings_once_at_its_time() {
     advance(5000 * MILLISECOND);
     assert!(!rung(&guest));
     vcpu.time.set_single_shot(vcpu, 1);
-    assert!(rung(&guest), "a time that has passed is now");
+    assert!(rung(&guest), "a deadline in the past is due at once");
     vcpu.time.set_single_shot(vcpu, now() + 500 * MILLISECOND);
     vcpu.time.stop_single_shot();
     advance(1000 * MILLISECOND);
@@ -69,7 +69,7 @@ fn a_periodic_timer_ticks_while_its_vcpu_runs() {
     advance(3000 * MILLISECOND);
     assert!(!rung(&guest), "not while it does not run");
     vcpu.time.start_periodic(vcpu);
-    assert!(rung(&guest), "what it missed is one tick");
+    assert!(rung(&guest), "missed ticks are merged into one");
     assert!(!rung(&guest));
     vcpu.time.cancel_all();
     advance(3000 * MILLISECOND);
@@ -77,7 +77,7 @@ fn a_periodic_timer_ticks_while_its_vcpu_runs() {
 }
 
 #[test]
-fn a_new_domain_knows_the_time() {
+fn a_new_domain_has_a_wall_clock_and_time_info() {
     let guest = guest();
     super::init_domain(&guest.domain);
     let page = guest.domain.shared_info();
@@ -86,7 +86,7 @@ fn a_new_domain_knows_the_time() {
     assert_eq!(seconds, time::wall_clock_at_boot() / 1_000_000_000);
     let version = word(core::mem::offset_of!(SharedInfo, wall_clock_version));
     assert!(version != 0 && version.is_multiple_of(2));
-    // vCPU 1's time information: its version, and a scale that makes nanoseconds of the simulated counter.
+    // vCPU 1's time information: its version, and a scale from the simulated counter to nanoseconds.
     let info = 64 + core::mem::offset_of!(abi::xen::VcpuInfo, time);
     assert!(word(info) != 0 && word(info).is_multiple_of(2));
     let counter = page.atomic_u64(info + 8).load(Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! A vCPU's timers: single-shot, periodic, and the time limit of a poll.
+//! A vCPU's timers: single-shot, periodic, and the timeout of a poll.
 
 use alloc::sync::Arc;
 use core::sync::atomic::AtomicU32;
@@ -11,7 +11,7 @@ use super::areas::Areas;
 use crate::domain::Vcpu;
 use crate::timers::{self, Action, Token};
 
-/// Which of a vCPU's timers.
+/// One of a vCPU's timers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     SingleShot,
@@ -20,7 +20,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// What such a timer does when it is due.
+    /// The function that handles the timer's expiry.
     fn handler(self) -> fn(&Arc<Vcpu>, Token, u64) {
         match self {
             Self::SingleShot => |vcpu, token, now| fire(vcpu, Self::SingleShot, token, now),
@@ -30,11 +30,11 @@ impl Kind {
     }
 }
 
-/// What is kept about time for a vCPU.
+/// The timers and areas of a vCPU.
 pub struct VcpuTime {
     timers: SpinLock<Timers>,
     pub(super) areas: SpinLock<Areas>,
-    /// Counts the versions of its time information.
+    /// Version of the last time information.
     pub(super) version: AtomicU32,
 }
 
@@ -42,7 +42,7 @@ struct Timers {
     single_shot: Option<Token>,
     poll: Option<Token>,
     periodic: Option<Token>,
-    /// Zero without a periodic timer.
+    /// Zero if there is no periodic timer.
     period: u64,
     next_tick: u64,
 }
@@ -69,7 +69,7 @@ impl Timers {
 }
 
 impl VcpuTime {
-    /// No timers, no areas.
+    /// A vCPU's state without timers and areas.
     pub const fn new() -> Self {
         Self {
             timers: SpinLock::new(
@@ -81,12 +81,13 @@ impl VcpuTime {
         }
     }
 
-    /// `VIRQ_TIMER` at `deadline`, instead of when it was to come before.
+    /// Sets the single-shot timer, which raises `VIRQ_TIMER` at `deadline`. A previous deadline is
+    /// dropped.
     pub(crate) fn set_single_shot(&self, vcpu: &Arc<Vcpu>, deadline: u64) {
         self.timers.lock().start(vcpu, Kind::SingleShot, deadline);
     }
 
-    /// No single-shot timer.
+    /// Stops the single-shot timer.
     pub(crate) fn stop_single_shot(&self) {
         self.timers.lock().stop(Kind::SingleShot);
     }
@@ -96,12 +97,13 @@ impl VcpuTime {
         self.timers.lock().start(vcpu, Kind::Poll, deadline);
     }
 
-    /// A poll without a limit.
+    /// Removes the timeout of the poll.
     pub(crate) fn stop_poll_limit(&self) {
         self.timers.lock().stop(Kind::Poll);
     }
 
-    /// `VIRQ_TIMER` every `period` nanoseconds while the vCPU runs; zero for no such timer.
+    /// Sets the periodic timer, which raises `VIRQ_TIMER` every `period` nanoseconds while the vCPU
+    /// runs. Zero stops it.
     pub(crate) fn set_period(&self, vcpu: &Arc<Vcpu>, period: u64) {
         let mut timers = self.timers.lock();
         timers.stop(Kind::Periodic);
@@ -122,7 +124,8 @@ impl VcpuTime {
         }
     }
 
-    /// The vCPU is about to run on this pCPU: its ticks go on; the one or more that it missed are one.
+    /// Resumes the periodic timer of a vCPU that is about to run on this pCPU. Missed ticks are
+    /// merged into one.
     pub(crate) fn start_periodic(&self, vcpu: &Arc<Vcpu>) {
         let mut timers = self.timers.lock();
         if timers.period == 0 {
@@ -141,7 +144,8 @@ impl VcpuTime {
         }
     }
 
-    /// The vCPU does not run any more: its ticks stop, so that a guest cannot have work done in its name for nothing.
+    /// Suspends the periodic timer of a vCPU that does not run, so that ticks cost no work while it
+    /// is off its pCPU.
     pub(crate) fn stop_periodic_ticks(&self) {
         let mut timers = self.timers.lock();
         if timers.period != 0 {
@@ -156,16 +160,16 @@ impl Default for VcpuTime {
     }
 }
 
-/// A vCPU's timer is due.
+/// Handles the expiry of a vCPU's timer.
 fn fire(vcpu: &Arc<Vcpu>, kind: Kind, token: Token, now: u64) {
     let mut timers = vcpu.time.timers.lock();
-    // It may have been stopped or set anew since it was taken out of the queue.
+    // The timer may have been stopped or restarted since it was removed from the queue.
     if *timers.token(kind) != Some(token) {
         return;
     }
     *timers.token(kind) = None;
     if kind == Kind::Periodic && timers.period != 0 {
-        // Ticks that could not be served in time are left out.
+        // Late ticks are skipped.
         let late = now.saturating_sub(timers.next_tick) / timers.period;
         timers.next_tick = timers.next_tick.saturating_add((late + 1) * timers.period);
         let deadline = timers.next_tick;

@@ -1,4 +1,4 @@
-//! A domain's watchdogs: timers that end it unless it sets them back in time.
+//! A domain's watchdogs: timers that end it unless it restarts them in time.
 
 use alloc::sync::Arc;
 
@@ -16,15 +16,15 @@ pub struct Watchdogs {
 }
 
 impl Watchdogs {
-    /// How many a domain has.
+    /// Number of watchdogs per domain.
     pub(crate) const COUNT: usize = 2;
 
-    /// None is in use.
+    /// A set of unused watchdogs.
     pub const fn new() -> Self {
         Self { tokens: SpinLock::new(Level::Vcpu, [None; Self::COUNT]) }
     }
 
-    /// Starts a free watchdog; its number, from 1.
+    /// Starts a free watchdog. Returns its number, from 1.
     ///
     /// # Errors
     /// `ENOSPC` if none is free.
@@ -36,7 +36,7 @@ impl Watchdogs {
         Ok(number as u64 + 1)
     }
 
-    /// Sets watchdog `id` (from 1) back to so many seconds; zero stops it.
+    /// Restarts watchdog `id` (from 1) with a timeout of `seconds`. Zero stops it.
     ///
     /// # Errors
     /// `EINVAL` if it is not in use.
@@ -58,7 +58,7 @@ impl Default for Watchdogs {
 
 impl Drop for Watchdogs {
     fn drop(&mut self) {
-        // Timers far off would keep what is left of the domain for as long.
+        // Pending timers would keep the domain's allocation alive until their deadlines.
         self.tokens.get_mut().iter().flatten().copied().for_each(timers::cancel);
     }
 }
@@ -68,7 +68,7 @@ fn add(domain: &Arc<Domain>, number: usize, seconds: u32) -> Token {
     timers::add(deadline, Action::Domain(Arc::downgrade(domain), number, fire))
 }
 
-/// A watchdog has run out.
+/// Ends the domain, whose watchdog has expired, unless it has been restarted meanwhile.
 fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
     let mut tokens = domain.watchdogs.tokens.lock();
     if tokens.get_mut(number).and_then(|slot| slot.take_if(|own| *own == token)).is_none() {

@@ -1,7 +1,7 @@
-//! The timers of each pCPU, and the deadline that its hardware is set to.
+//! The timers of each pCPU, and the deadline of its hardware timer.
 //!
-//! A timer carries the function to be called when it is due. What belongs to a vCPU or a domain is
-//! referred to weakly, so a timer far off keeps nothing alive.
+//! A timer contains the function to call when it is due. Its vCPU or domain is referenced weakly,
+//! so that a pending timer keeps nothing alive.
 
 mod queue;
 
@@ -14,22 +14,22 @@ use machine::{cpu, time};
 use crate::domain::{Domain, Vcpu};
 use queue::TimerQueue;
 
-/// What happens when a timer is due.
+/// The effect of a timer that is due.
 pub(crate) enum Action {
-    /// Calls the function with the vCPU, the timer's token, and the present time.
+    /// Calls the function with the vCPU, the timer's token, and the current time.
     Vcpu(Weak<Vcpu>, fn(&Arc<Vcpu>, Token, u64)),
     /// Calls the function with the domain, this number, and the timer's token.
     Domain(Weak<Domain>, usize, fn(&Arc<Domain>, usize, Token)),
     /// Calls the function.
     Host(fn()),
-    /// Nothing, except that this pCPU comes back from its guest.
+    /// Only interrupts the guest that this pCPU runs.
     Interruption,
 }
 
-/// Timers that are served before the pCPU may do something else.
+/// Maximum number of timers that are served before the pCPU checks for other work.
 const MAX_AT_ONCE: usize = 64;
 
-/// Names a timer that has been set.
+/// Identifies a timer that has been set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Token {
     cpu: CpuId,
@@ -38,9 +38,9 @@ pub(crate) struct Token {
 
 struct CpuTimers {
     queue: TimerQueue<Action>,
-    /// The scheduler's own deadline: the end of a slice or of a cap's period.
+    /// The scheduler's deadline: the end of a slice or of a cap's period.
     scheduler: u64,
-    /// What the hardware was last set to.
+    /// The deadline that the hardware was last set to.
     programmed: u64,
 }
 
@@ -60,7 +60,7 @@ impl CpuTimers {
     }
 }
 
-/// Sets a timer on this pCPU; a deadline that has passed is due at once.
+/// Sets a timer on this pCPU. A deadline in the past is due at once.
 pub(crate) fn add(deadline: u64, action: Action) -> Token {
     let cpu = cpu::current();
     let mut timers = TIMERS[cpu].lock();
@@ -69,12 +69,13 @@ pub(crate) fn add(deadline: u64, action: Action) -> Token {
     Token { cpu, key }
 }
 
-/// Has the guest that this pCPU runs interrupted at `deadline`.
+/// Interrupts the guest that this pCPU runs at `deadline`.
 pub(crate) fn interrupt_at(deadline: u64) {
     add(deadline, Action::Interruption);
 }
 
-/// Takes a timer back, wherever it was set. One that is being served already finds out by its token.
+/// Cancels a timer on any pCPU. If it is already being served, its handler detects that by the
+/// token.
 pub(crate) fn cancel(token: Token) {
     let mut timers = TIMERS[token.cpu].lock();
     let action = timers.queue.remove(token.key);
@@ -85,23 +86,23 @@ pub(crate) fn cancel(token: Token) {
     drop(action);
 }
 
-/// Sets the scheduler's deadline on this pCPU; `u64::MAX` for none.
+/// Sets the scheduler's deadline on this pCPU. `u64::MAX` means none.
 pub(crate) fn set_scheduler_deadline(deadline: u64) {
     let mut timers = TIMERS[cpu::current()].lock();
     timers.scheduler = deadline;
     timers.program();
 }
 
-/// Serves this pCPU's timers that are due, after the hardware has reported its deadline. If they
-/// are many, the hardware reports the next of them at once, so that something else may come first.
-/// No lock may be held.
+/// Serves this pCPU's due timers, after the hardware has reported its deadline. If there are more
+/// than [`MAX_AT_ONCE`], the hardware reports the next one at once, so that other pending work can
+/// run in between. The caller must not hold a lock.
 pub(crate) fn run_due() {
     let cpu = cpu::current();
     let now = time::now();
     for _ in 0..MAX_AT_ONCE {
         let mut timers = TIMERS[cpu].lock();
         let Some((key, action)) = timers.queue.pop_due(now) else {
-            // The deadline has been used up; the scheduler's is its own to look at.
+            // The hardware deadline has expired. The scheduler checks its own deadline itself.
             timers.programmed = u64::MAX;
             if timers.scheduler <= now {
                 timers.scheduler = u64::MAX;
@@ -117,7 +118,7 @@ pub(crate) fn run_due() {
     timers.program();
 }
 
-/// Does what a timer is for.
+/// Runs a timer's action.
 fn serve(action: Action, token: Token, now: u64) {
     match action {
         Action::Vcpu(vcpu, fire) => {
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_timers_that_are_due_some_are_served_at_a_time() {
+    fn run_due_serves_a_bounded_number_of_timers() {
         machine::hosted::start(64);
         let now = time::now();
         (0..3 * MAX_AT_ONCE).for_each(|_| interrupt_at(now));

@@ -1,15 +1,16 @@
 //! A set of timers in order of their deadlines.
 //!
-//! There are few on a pCPU, and those that come and go are the next that are due; so they are in a list with the earliest at its end.
+//! A pCPU has few timers, and the ones added and removed most often are the next that are due. They
+//! are therefore in a sorted list with the earliest at its end.
 
 use alloc::vec::Vec;
 
 /// Deadline and number of a timer.
 type Key = (u64, u64);
 
-/// Timers with what to do for each.
+/// Timers with their actions.
 pub(super) struct TimerQueue<A> {
-    /// The latest first.
+    /// Sorted, the latest deadline first.
     entries: Vec<(Key, A)>,
     sequence: u64,
 }
@@ -19,7 +20,7 @@ impl<A> TimerQueue<A> {
         Self { entries: Vec::new(), sequence: 0 }
     }
 
-    /// Adds a timer; its key names it until it is removed or due. No two timers ever have the same key.
+    /// Adds a timer. Its key identifies it until it is removed or due. Keys are never reused.
     pub(super) fn insert(&mut self, deadline: u64, action: A) -> Key {
         self.sequence += 1;
         let key = (deadline, self.sequence);
@@ -28,13 +29,13 @@ impl<A> TimerQueue<A> {
         key
     }
 
-    /// Removes a timer; `None` if it has become due or been removed already.
+    /// Removes a timer. Returns `None` if it has become due or has already been removed.
     pub(super) fn remove(&mut self, key: Key) -> Option<A> {
         let place = self.entries.binary_search_by(|(other, _)| key.cmp(other)).ok()?;
         Some(self.entries.remove(place).1)
     }
 
-    /// How many there are.
+    /// The number of timers.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
@@ -45,7 +46,7 @@ impl<A> TimerQueue<A> {
         self.entries.last().map(|((deadline, _), _)| *deadline)
     }
 
-    /// Takes the earliest timer if it is due.
+    /// Removes the earliest timer if it is due.
     pub(super) fn pop_due(&mut self, now: u64) -> Option<(Key, A)> {
         if self.next()? > now { None } else { self.entries.pop() }
     }
@@ -57,7 +58,7 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn timers_come_in_order_of_deadline_then_of_age() {
+    fn timers_are_due_in_order_of_deadline_then_of_age() {
         let mut queue = TimerQueue::new();
         for (deadline, name) in [(30, 'd'), (10, 'a'), (20, 'b'), (20, 'c'), (40, 'e')] {
             queue.insert(deadline, name);
