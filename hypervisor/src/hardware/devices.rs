@@ -1,4 +1,4 @@
-//! The PCI functions that the hardware domain has told of.
+//! The PCI functions that the hardware domain has registered.
 
 use alloc::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use super::message;
 
 static KNOWN: SpinLock<BTreeSet<Function>> = SpinLock::new(Level::Hardware, BTreeSet::new());
 
-/// Notes a function. That it is known already is no harm.
+/// Registers a function. Registering it again has no effect.
 ///
 /// # Errors
-/// `ENODEV` if it does not answer.
+/// `ENODEV` if the function does not respond.
 pub(crate) fn add(hardware: &Hardware, function: Function) -> Result<(), Errno> {
     if !message::exists(hardware, function) {
         return Err(Errno::ENODEV);
@@ -23,15 +23,15 @@ pub(crate) fn add(hardware: &Hardware, function: Function) -> Result<(), Errno> 
     Ok(())
 }
 
-/// Forgets a function.
+/// Unregisters a function.
 ///
 /// # Errors
-/// `ENODEV` if it was not known.
+/// `ENODEV` if it was not registered.
 pub(crate) fn remove(function: Function) -> Result<(), Errno> {
     KNOWN.lock().remove(&function).then_some(()).ok_or(Errno::ENODEV)
 }
 
-/// Whether the function was told of.
+/// Whether the function is registered.
 pub(crate) fn is_known(function: Function) -> bool {
     KNOWN.lock().contains(&function)
 }

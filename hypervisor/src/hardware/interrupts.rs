@@ -1,8 +1,11 @@
-//! The hardware domain's physical interrupts, by number: lines of the I/O APICs first, under their own numbers, messages above. One that is mapped can be
-//! bound to an event channel; from then on it is let through, to the pCPU where the notified vCPU was last seen.
+//! The hardware domain's physical interrupts (pirqs). The I/O APICs' lines come first, under their
+//! own numbers, followed by messages. A mapped pirq can be bound to an event channel. It is then
+//! unmasked and sent to the home pCPU of the notified vCPU.
 //!
-//! - **HI-1** A line is masked unless it is bound; a level-triggered one is masked from its interrupt until the domain says that it is served.
-//! - **HI-2** A number's vector lives as long as the device may send it: messages' from mapping on, lines' while bound.
+//! - **HI-1** A line is masked unless it is bound. A level-triggered one is masked from its
+//!   interrupt until the domain's EOI.
+//! - **HI-2** A pirq's vector is allocated as long as the device may send it: for messages while
+//!   mapped, for lines while bound.
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -20,31 +23,31 @@ use machine::sync::{Level, SpinLock, SpinLockGuard};
 use super::message::{self, Messages};
 use crate::domain::Domain;
 
-/// Numbers above those of lines.
+/// Number of pirqs in addition to those of lines.
 pub(crate) const MESSAGES: u32 = 256;
-/// Interrupts in a row that came in on another pCPU than the vCPU's before they are sent after it.
+/// Consecutive interrupts on a pCPU other than the vCPU's before they are redirected.
 const MAX_ASTRAY: u32 = 64;
 
 static TABLE: SpinLock<Table> = SpinLock::new(Level::Hardware, Table { slots: Vec::new(), served_page: None });
 
 struct Table {
     slots: Vec<Slot>,
-    /// The domain's page with a bit for each number that it has to say something about when it is served.
+    /// The domain's page with a bit for each pirq that needs an EOI.
     served_page: Option<SharedPage>,
 }
 
 #[derive(Default)]
 struct Slot {
     usage: Usage,
-    /// How the hardware domain said that the line is wired.
+    /// The trigger mode and polarity that the hardware domain has set for the line.
     wiring: Option<Wiring>,
     vector: Option<Vector>,
-    /// Where it was sent before: what has come in there may still have to be looked at.
+    /// The previous vector, kept because interrupts that it delivered may still be pending.
     former: Option<Vector>,
     bound: Option<Binding>,
-    /// A level-triggered interrupt has come in and has not been served.
+    /// A level-triggered interrupt has been delivered and the domain has not sent its EOI.
     in_service: bool,
-    /// Interrupts in a row on the wrong pCPU.
+    /// Consecutive interrupts on a pCPU other than the vCPU's.
     astray: u32,
 }
 
@@ -52,14 +55,14 @@ struct Slot {
 enum Usage {
     #[default]
     Free,
-    /// Asked for, not mapped.
+    /// Allocated, but not mapped.
     Allocated,
     Line,
     Message {
         function: Function,
         messages: Messages,
     },
-    /// One of several messages of a function, which share what stands with the first.
+    /// One of several MSI messages of a function. Their common state is in the slot of the first.
     Part {
         first: u32,
     },
@@ -73,7 +76,7 @@ struct Binding {
 }
 
 impl Binding {
-    /// Where the vCPU was last seen.
+    /// The vCPU's home pCPU.
     fn cpu(&self) -> CpuId {
         let domain = self.domain.upgrade();
         let vcpu = domain.as_ref().and_then(|domain| domain.vcpu(self.vcpu));
@@ -90,7 +93,7 @@ fn lock(hardware: &Hardware) -> SpinLockGuard<'static, Table> {
     table
 }
 
-/// How many numbers there are.
+/// The number of pirqs.
 pub(crate) fn count(hardware: &Hardware) -> u32 {
     hardware.line_count() + MESSAGES
 }
@@ -100,7 +103,7 @@ impl Table {
         self.slots.get_mut(number as usize).ok_or(Errno::EINVAL)
     }
 
-    /// The first of `count` free numbers for messages, aligned to their number.
+    /// The first of `count` free message pirqs, aligned to `count`.
     fn find_free(&self, hardware: &Hardware, count: u32) -> Result<u32, Errno> {
         let first = hardware.line_count().next_multiple_of(count);
         let all = (first..saturating_u32(self.slots.len())).step_by(count as usize);
@@ -109,7 +112,7 @@ impl Table {
         all.into_iter().find(|&first| (first..first + count).all(is_free)).ok_or(Errno::ENOSPC)
     }
 
-    /// Tells the domain whether it has to say when `number` is served.
+    /// Sets in the domain's page whether `number` needs an EOI.
     fn publish(&self, number: u32, wanted: bool) {
         use core::sync::atomic::Ordering;
         let Some(page) = &self.served_page else { return };
@@ -130,7 +133,7 @@ impl Slot {
         matches!(self.usage, Usage::Line) && self.wiring(hardware, number).trigger == Trigger::Level
     }
 
-    /// Lets the interrupts of a line that is bound through, to `cpu`.
+    /// Routes a bound line's interrupts to `cpu`, and unmasks it unless it is in service.
     fn connect(&mut self, hardware: &Hardware, line: u32, cpu: CpuId) -> Result<(), Errno> {
         let wiring = self.wiring(hardware, line);
         let vector = hardware.allocate_vector(line, 1, wiring.trigger, cpu, None).ok_or(Errno::ENOSPC)?;
@@ -141,7 +144,7 @@ impl Slot {
     }
 }
 
-/// Gives the domain the line's number.
+/// Maps a line, whose pirq has the same number.
 pub(crate) fn map_line(hardware: &Hardware, line: u32) -> Result<u32, Errno> {
     if line >= hardware.line_count() {
         return Err(Errno::EINVAL);
@@ -154,7 +157,7 @@ pub(crate) fn map_line(hardware: &Hardware, line: u32) -> Result<u32, Errno> {
     Ok(line)
 }
 
-/// Says how a line is wired, once.
+/// Sets the trigger mode and polarity of a line. This can be done once.
 pub(crate) fn set_wiring(hardware: &Hardware, line: u32, wiring: Wiring) -> Result<(), Errno> {
     if line >= hardware.line_count() {
         return Err(Errno::EINVAL);
@@ -173,7 +176,8 @@ pub(crate) fn set_wiring(hardware: &Hardware, line: u32, wiring: Wiring) -> Resu
     Ok(())
 }
 
-/// A number for `count` messages (a power of two) of a function's MSI, or for one of its MSI-X entries.
+/// Maps `count` messages (a power of two) of a function's MSI, or one of its MSI-X entries. Returns
+/// the first pirq.
 pub(crate) fn map_messages(
     hardware: &Hardware,
     function: Function,
@@ -204,7 +208,7 @@ pub(crate) fn map_messages(
     Ok(number)
 }
 
-/// A number that is free, to be mapped later.
+/// Allocates a pirq that is mapped later.
 pub(crate) fn allocate(hardware: &Hardware) -> Result<u32, Errno> {
     let mut table = lock(hardware);
     let number = table.find_free(hardware, 1)?;
@@ -212,7 +216,8 @@ pub(crate) fn allocate(hardware: &Hardware) -> Result<u32, Errno> {
     Ok(number)
 }
 
-/// Takes a number back: a line is masked, a device sends no more messages. Of several messages of a function the first stands for all.
+/// Unmaps a pirq: its line is masked, or its device is stopped from sending messages. Several MSI
+/// messages are unmapped together, by the first pirq.
 pub(crate) fn unmap(hardware: &Hardware, number: u32) -> Result<(), Errno> {
     let mut table = lock(hardware);
     let slot = table.slot(number)?;
@@ -237,10 +242,10 @@ pub(crate) fn unmap(hardware: &Hardware, number: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Binds a number to a port; its interrupts make the port pending from now on.
+/// Binds a pirq to a port. Its interrupts then make the port pending.
 ///
 /// # Errors
-/// `EINVAL` if the number is not mapped, `EEXIST` if it is bound, `EBUSY` if Paravane uses the line itself.
+/// `EINVAL` if the pirq is not mapped, `EEXIST` if it is bound, `EBUSY` if Paravane uses the line.
 pub(crate) fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port: u32, vcpu: u32) -> Result<(), Errno> {
     let mut table = lock(hardware);
     let slot = table.slot(number)?;
@@ -266,7 +271,7 @@ pub(crate) fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port:
     Ok(())
 }
 
-/// The port that a number was bound to is closed.
+/// Unbinds a pirq whose port is closed.
 pub(crate) fn unbind(hardware: &Hardware, number: u32, port: u32) {
     let mut table = lock(hardware);
     let Ok(slot) = table.slot(number) else { return };
@@ -283,7 +288,7 @@ pub(crate) fn unbind(hardware: &Hardware, number: u32, port: u32) {
     table.mask_message(hardware, number, true);
 }
 
-/// A port notifies another vCPU: its interrupts go where that one is.
+/// Redirects a pirq's interrupts after its port has been bound to another vCPU.
 pub(crate) fn notify(hardware: &Hardware, number: u32, port: u32, vcpu: u32) {
     let mut table = lock(hardware);
     let Ok(Slot { bound: Some(bound), .. }) = table.slot(number) else { return };
@@ -295,7 +300,7 @@ pub(crate) fn notify(hardware: &Hardware, number: u32, port: u32, vcpu: u32) {
 }
 
 impl Table {
-    /// Directs a number's interrupts to a pCPU, as far as that can be done without losing any.
+    /// Redirects a pirq's interrupts to a pCPU, if that is possible without losing any.
     fn send_to(&mut self, hardware: &Hardware, number: u32, cpu: CpuId) {
         let Ok(slot) = self.slot(number) else { return };
         slot.astray = 0;
@@ -313,7 +318,7 @@ impl Table {
                 };
                 let new = hardware.allocate_vector(number, count, Trigger::Edge, cpu, Some(first));
                 let Some(new) = new.filter(|new| new.cpu() != old.cpu()) else { return };
-                // With the same vector only the address changes, in one piece.
+                // With the same vector, only the address changes, in one write.
                 if new.first() == first || messages.can_change(hardware, *function) {
                     messages.set(hardware, *function, &new);
                     slot.former = slot.vector.replace(new);
@@ -323,7 +328,7 @@ impl Table {
         }
     }
 
-    /// Masks one message, or lets it through.
+    /// Masks or unmasks one message.
     fn mask_message(&mut self, hardware: &Hardware, number: u32, masked: bool) {
         let first = match self.slot(number).map(|slot| &slot.usage) {
             Ok(Usage::Part { first }) => *first,
@@ -336,7 +341,7 @@ impl Table {
     }
 }
 
-/// The domain has served an interrupt: a line that has been masked since then asks again if it has to.
+/// Handles the domain's EOI: a line that was masked at its interrupt is unmasked.
 pub(crate) fn served(hardware: &Hardware, number: u32) -> Result<(), Errno> {
     let mut table = lock(hardware);
     let slot = table.slot(number)?;
@@ -346,12 +351,12 @@ pub(crate) fn served(hardware: &Hardware, number: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether the domain has to say when an interrupt of this number is served.
+/// Whether the domain has to send an EOI for this pirq.
 pub(crate) fn needs_eoi(hardware: &Hardware, number: u32) -> Result<bool, Errno> {
     Ok(lock(hardware).slot(number)?.is_level(hardware, number))
 }
 
-/// From now on the page has a bit for each number for which that is so.
+/// Registers the page with a bit for each pirq that needs an EOI.
 pub(crate) fn publish_in(hardware: &Hardware, page: SharedPage) -> Result<(), Errno> {
     let mut table = lock(hardware);
     if table.served_page.is_some() {
@@ -366,8 +371,8 @@ pub(crate) fn publish_in(hardware: &Hardware, page: SharedPage) -> Result<(), Er
     Ok(())
 }
 
-/// Writes the messages of a function again after the function has lost them. Returns how many
-/// interrupts it has.
+/// Rewrites the messages of a function after the function has lost them, for example by a reset.
+/// Returns the number of slots that were restored.
 pub(crate) fn restore(hardware: &Hardware, function: Function) -> u32 {
     let mut restored = 0;
     for slot in &lock(hardware).slots {
@@ -382,8 +387,8 @@ pub(crate) fn restore(hardware: &Hardware, function: Function) -> u32 {
     restored
 }
 
-/// Takes the interrupts that have come in on this pCPU, and calls `raise` with the domain, its port
-/// and the number of each that is bound.
+/// Takes the interrupts that are pending on this pCPU, and calls `raise` with the domain, the port
+/// and the pirq of each that is bound.
 pub(crate) fn deliver(here: CpuId, raise: impl Fn(&Arc<Domain>, u32, u32)) {
     let Some(hardware) = super::any() else { return };
     while let Some(number) = hardware.take_interrupt() {

@@ -1,5 +1,5 @@
-//! Message-signalled interrupts: finding a function's capability, and telling the device where to write what. The messages are Paravane's choice; the
-//! hardware domain switches the capability on and off.
+//! Message-signalled interrupts: finding a function's capability and writing messages to the
+//! device. Paravane chooses the messages. The hardware domain enables and disables the capability.
 
 use abi::errno::Errno;
 use machine::addr::MachineAddr;
@@ -10,7 +10,7 @@ use machine::hardware::ports::Width;
 use machine::hardware::vector::Vector;
 use machine::integers::low_u32;
 
-/// Offsets in configuration space, and bits there (PCI 3.0, chapter 6).
+/// Registers in configuration space, and their bits (PCI 3.0, chapter 6).
 const VENDOR: u8 = 0x00;
 const COMMAND: u8 = 0x04;
 const COMMAND_MEMORY: u32 = 2;
@@ -18,7 +18,7 @@ const STATUS: u8 = 0x06;
 const STATUS_CAPABILITIES: u32 = 1 << 4;
 const BASE_ADDRESSES: u8 = 0x10;
 const CAPABILITIES: u8 = 0x34;
-/// More capabilities do not fit into the space there is.
+/// Maximum number of capabilities that fit in configuration space.
 const MAX_CAPABILITIES: usize = 48;
 
 const MSI: u32 = 0x05;
@@ -32,16 +32,16 @@ const MSI_WIDE: u32 = 1 << 7;
 const MSI_MASKS: u32 = 1 << 8;
 const MSIX_SIZE: u32 = 0x7ff;
 
-/// What a function's message is set by.
+/// The location of a function's messages.
 #[derive(Debug)]
 pub(super) enum Messages {
-    /// The MSI capability at this offset, for so many interrupts.
+    /// The MSI capability at this offset, with `count` interrupts.
     Msi { capability: u8, count: u8 },
     /// An entry of the MSI-X table.
     Msix(Entry),
 }
 
-/// Whether there is such a function.
+/// Whether the function exists.
 pub(super) fn exists(hardware: &Hardware, function: Function) -> bool {
     hardware.config_read(function, VENDOR, Width::Word) != 0xffff
 }
@@ -52,7 +52,7 @@ fn capability(hardware: &Hardware, function: Function, wanted: u32) -> Option<u8
     }
     let mut at = CAPABILITIES;
     for _ in 0..MAX_CAPABILITIES {
-        // A byte's worth was asked for.
+        // A read of `Width::Byte` returns at most 255.
         at = (hardware.config_read(function, at, Width::Byte) & 0xfc) as u8;
         if at < 0x40 {
             return None;
@@ -70,10 +70,10 @@ pub(super) fn has_msix(hardware: &Hardware, function: Function) -> bool {
     capability(hardware, function, MSIX).is_some()
 }
 
-/// The MSI capability, for `count` interrupts.
+/// Returns the MSI capability, with `count` interrupts, all masked.
 ///
 /// # Errors
-/// `ENODEV` if the function has none, `EINVAL` if it cannot send so many.
+/// `ENODEV` if the function has no MSI, `EINVAL` if it does not support `count` interrupts.
 pub(super) fn msi(hardware: &Hardware, function: Function, count: u8) -> Result<Messages, Errno> {
     let capability = capability(hardware, function, MSI).ok_or(Errno::ENODEV)?;
     let control = hardware.config_read(function, capability + 2, Width::Word);
@@ -85,10 +85,12 @@ pub(super) fn msi(hardware: &Hardware, function: Function, count: u8) -> Result<
     Ok(messages)
 }
 
-/// Entry `index` of the MSI-X table. `table_base` is where the region of memory with the table begins, if the function itself does not say.
+/// Returns entry `index` of the MSI-X table, masked. `table_base` is the address of the memory BAR
+/// with the table, used if the function's own BAR is zero.
 ///
 /// # Errors
-/// `ENODEV` if the function has no MSI-X, `EINVAL` for an entry that it has not got, `ENXIO` while its memory is switched off or is nowhere.
+/// `ENODEV` if the function has no MSI-X, `EINVAL` for an entry outside the table, `ENXIO` if its
+/// memory space is disabled or the table has no valid address.
 pub(super) fn msix(hardware: &Hardware, function: Function, index: u16, table_base: u64) -> Result<Messages, Errno> {
     let capability = capability(hardware, function, MSIX).ok_or(Errno::ENODEV)?;
     let control = hardware.config_read(function, capability + 2, Width::Word);
@@ -100,7 +102,7 @@ pub(super) fn msix(hardware: &Hardware, function: Function, index: u16, table_ba
     }
     let place = hardware.config_read(function, capability + 4, Width::Double);
     let base = match base_address(hardware, function, (place & 7) as u8) {
-        // a virtual function's registers stand with its physical one
+        // the BARs of a virtual function are in its physical function
         0 => table_base,
         base => base,
     };
@@ -110,7 +112,7 @@ pub(super) fn msix(hardware: &Hardware, function: Function, index: u16, table_ba
     Ok(Messages::Msix(entry))
 }
 
-/// Where memory region `number` of a function lies.
+/// The address of memory BAR `number` of a function, or zero.
 fn base_address(hardware: &Hardware, function: Function, number: u8) -> u64 {
     if number > 5 {
         return 0;
@@ -128,7 +130,7 @@ fn base_address(hardware: &Hardware, function: Function, number: u8) -> u64 {
 }
 
 impl Messages {
-    /// Whether a message can be changed without the device sending half of it.
+    /// Whether a message can be changed without the risk that the device sends a partial one.
     pub(super) fn can_change(&self, hardware: &Hardware, function: Function) -> bool {
         match self {
             Self::Msi { capability, .. } => {
@@ -160,7 +162,8 @@ impl Messages {
         write(2, Width::Word, control & !MSI_COUNT | count.trailing_zeros() << MSI_COUNT_SHIFT);
     }
 
-    /// Masks the interrupts of `set`, by bit, or lets them through. A device without masks sends.
+    /// Masks or unmasks the interrupts of `set`, by bit. Has no effect on a device without mask
+    /// bits.
     pub(super) fn mask(&self, hardware: &Hardware, function: Function, set: u32, masked: bool) {
         match self {
             &Self::Msi { capability, .. } => {
@@ -176,7 +179,7 @@ impl Messages {
         }
     }
 
-    /// The function is to send no more of these.
+    /// Stops the function from sending these messages.
     pub(super) fn switch_off(&self, hardware: &Hardware, function: Function) {
         self.mask(hardware, function, u32::MAX, true);
         if let &Self::Msi { capability, .. } = self {

@@ -1,5 +1,5 @@
-//! The hardware domain: which domain it is, and what of the machine it gets. One domain deals with devices, the initial one; all others find a machine
-//! without any.
+//! The hardware domain and the parts of the machine that it gets. Only the initial domain has
+//! access to devices. All other domains see a machine without devices.
 
 pub(crate) mod devices;
 pub(crate) mod interrupts;
@@ -14,19 +14,19 @@ use crate::domain::Domain;
 
 static HARDWARE: Once<Hardware> = Once::new();
 
-/// Takes the machine's devices over; the hardware domain is about to be built.
+/// Claims the machine's devices, before the hardware domain is built.
 pub(crate) fn init() {
     if let Some(hardware) = Hardware::claim() {
         HARDWARE.set(hardware);
     }
 }
 
-/// The right to deal with devices, if the domain has it.
+/// The hardware token, if the domain may access devices.
 pub(crate) fn of(domain: &Domain) -> Option<&'static Hardware> {
     HARDWARE.try_get().filter(|_| domain.is_privileged())
 }
 
-/// The right itself, for what happens on no domain's behalf.
+/// The hardware token, for operations that no domain requests.
 fn any() -> Option<&'static Hardware> {
     HARDWARE.try_get()
 }

@@ -1,4 +1,4 @@
-//! Interrupts from simulated lines and devices to a domain's ports, and who may have them.
+//! Interrupts from simulated lines and devices to a domain's ports, and access to them.
 
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
@@ -62,7 +62,8 @@ fn bind(guest: &mut Guest, pirq: u32) -> Result<u32, Errno> {
     event(guest, op::BIND_PIRQ, &BindPirq { pirq, flags: 1, port: 0 }).map(|arguments| arguments.port)
 }
 
-/// What a pCPU does when it looks at what has come in; whether that made `port` pending, which it is no more then.
+/// Handles pending interrupts as a pCPU does. Returns whether that made `port` pending, and clears
+/// it.
 fn comes_in(guest: &Guest, port: u32) -> bool {
     if cpu::take_pending().contains(Pending::DEVICE) {
         interrupts::deliver(cpu::current(), crate::event_channel::raise_interrupt);
@@ -88,7 +89,7 @@ fn an_edge_makes_the_port_pending_once() {
 }
 
 #[test]
-fn a_level_is_masked_until_it_is_served_and_asks_again_if_it_has_to() {
+fn a_level_line_is_masked_until_eoi_and_raised_again_if_asserted() {
     let mut guest = Guest::privileged(0, 2);
     let setup = SetupGsi { gsi: LEVEL_LINE.cast_signed(), triggering: 1, polarity: 0, _pad: 0 };
     assert!(physical(&mut guest, physdev::SETUP_GSI, &setup).is_ok());
@@ -124,11 +125,11 @@ fn a_closed_port_masks_its_line_and_the_number_can_be_bound_again() {
     assert!(io_apic::is_masked(EDGE_LINE));
     io_apic::assert_line(EDGE_LINE, true);
     assert!(!comes_in(&guest, port));
-    assert_eq!(bind(&mut guest, pirq), Err(Errno::EINVAL), "not mapped any more");
+    assert_eq!(bind(&mut guest, pirq), Err(Errno::EINVAL), "no longer mapped");
 }
 
 #[test]
-fn lines_of_paravanes_own_and_lines_that_are_not_there_are_not_to_be_had() {
+fn lines_of_paravane_and_absent_lines_are_refused() {
     let mut guest = Guest::privileged(0, 2);
     let pirq = map_line(&mut guest, SERIAL_LINE).expect("a number");
     assert_eq!(bind(&mut guest, pirq), Err(Errno::EBUSY));
@@ -137,7 +138,7 @@ fn lines_of_paravanes_own_and_lines_that_are_not_there_are_not_to_be_had() {
 }
 
 #[test]
-fn the_page_of_bits_tells_which_interrupts_have_to_be_served() {
+fn the_eoi_page_marks_interrupts_that_need_an_eoi() {
     let mut guest = Guest::privileged(0, 3);
     let gmfn = guest.mfn(2).get();
     assert!(physical(&mut guest, physdev::PIRQ_EOI_GMFN_V2, &PirqEoiGmfn { gmfn }).is_ok());
@@ -150,7 +151,7 @@ fn the_page_of_bits_tells_which_interrupts_have_to_be_served() {
     assert_eq!(guest.read::<u64>(place), 1 << LEVEL_LINE);
 }
 
-/// A function with MSI at 0x50 and MSI-X at 0x60, whose table is in its first region of memory.
+/// Creates a function with MSI at 0x50 and MSI-X at 0x60, whose table is in its first BAR.
 fn make_device(address: u32) {
     for (register, value) in [
         (0x00, 0x1234_8086),
@@ -201,7 +202,7 @@ fn a_message_of_msix_is_masked_unless_bound() {
     assert_eq!(device_memory::read(entry + 12), 1);
     request.entry = 4;
     assert_eq!(physical(&mut guest, physdev::MAP_PIRQ, &request).err(), Some(Errno::EINVAL), "it has four entries");
-    // a table that lies in memory is none
+    // a table in RAM is refused
     ports::set_config(DEVICE + 0x10, 0x1000);
     request.entry = 0;
     assert_eq!(physical(&mut guest, physdev::MAP_PIRQ, &request).err(), Some(Errno::ENXIO));
@@ -250,7 +251,7 @@ fn devices_are_mapped_with_the_cache_attributes_that_were_asked_for() {
     let mut guest = Guest::privileged(0, 3);
     assert_eq!(map(&mut guest, 1, UNCACHED_DEVICE), Ok(()));
     assert_eq!(guest.entry(1) & !4, UNCACHED_DEVICE & !4);
-    // Beyond what the processor can address.
+    // Beyond the processor's physical address width.
     assert_eq!(map(&mut guest, 1, 1 << 45 | 0x67), Err(Errno::EPERM));
     let own = guest.entry(2) | CACHE_DISABLED;
     assert_eq!(map(&mut guest, 2, own), Ok(()));
@@ -271,7 +272,7 @@ fn a_guest_without_devices_maps_memory_and_nothing_else() {
 }
 
 #[test]
-fn paravanes_own_ports_look_empty_and_configuration_space_is_shared() {
+fn ports_of_paravane_read_as_absent_and_configuration_space_is_shared() {
     let _initial = Guest::privileged(0, 2);
     let hardware = super::any().expect("devices");
     for port in [0x20, 0xa1, 0x40, 0x4d0, 0x3f8, 0x3ff] {
@@ -284,7 +285,7 @@ fn paravanes_own_ports_look_empty_and_configuration_space_is_shared() {
     make_device(DEVICE);
     hardware.port_write(0xcf8, Width::Double, DEVICE + 0x10);
     let other = Function { bus: 0, device_function: 3 << 3 };
-    assert_eq!(hardware.config_read(other, 0, Width::Word), 0x8086, "Paravane's own look in between");
+    assert_eq!(hardware.config_read(other, 0, Width::Word), 0x8086, "Paravane's own access in between");
     assert_eq!(hardware.port_read(0xcf8, Width::Double), DEVICE + 0x10);
     assert_eq!(hardware.port_read(0xcfe, Width::Word), 0xfeb0);
 }
