@@ -1,4 +1,4 @@
-//! The store's ring: whole messages out of pieces, and answers that wait for room.
+//! The ring of the store: assembles requests from pieces, and queues replies until there is room.
 
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
@@ -26,10 +26,10 @@ const RESPONSES: ByteRing = ByteRing {
 };
 
 const HEADER: usize = size_of::<MessageHeader>();
-/// Requests that are served at one notification.
+/// Maximum number of requests served per notification.
 const AT_ONCE: usize = 128;
 
-/// The guest broke the protocol: one of [`ring_error`].
+/// The guest has violated the protocol, with a code of [`ring_error`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Broken(u32);
 
@@ -39,12 +39,12 @@ impl From<Corrupt> for Broken {
     }
 }
 
-/// The ring, and what is on its way through it.
+/// The ring, and messages that are partially transferred.
 pub(super) struct Connection {
     page: SharedPage,
-    /// The bytes of a request of which the rest is to come.
+    /// The bytes of an incomplete request.
     input: Vec<u8>,
-    /// Answers from `sent` on have not found room yet.
+    /// Replies, of which the bytes from `sent` on wait for room.
     output: Vec<u8>,
     sent: usize,
     broken: bool,
@@ -57,15 +57,16 @@ impl Connection {
         Self { page, input: Vec::new(), output: Vec::new(), sent: 0, broken: false }
     }
 
-    /// Serves what the guest has asked for and takes the room it has made. `true` if there is something to tell it.
+    /// Serves the guest's requests and sends replies into the room that it has made. Returns `true`
+    /// if the guest must be notified.
     ///
     /// # Errors
-    /// When the guest has just broken the protocol; nothing is served until it connects anew.
+    /// The guest has just violated the protocol. It is not served until it reconnects.
     pub(super) fn serve(&mut self, session: &mut Session) -> Result<bool, Broken> {
         let state = self.page.atomic_u32(offset_of!(StoreInterface, connection));
         if state.load(Ordering::SeqCst) == connection::RECONNECT {
             session.reset();
-            self.connect_anew();
+            self.reconnect();
             return Ok(true);
         }
         if self.broken {
@@ -80,7 +81,7 @@ impl Connection {
     fn exchange(&mut self, session: &mut Session) -> Result<bool, Broken> {
         let mut moved = self.send()?;
         for _ in 0..AT_ONCE {
-            // the next request waits until the answers to the last are on the ring
+            // the next request waits until all replies are on the ring
             if !self.output.is_empty() {
                 break;
             }
@@ -92,7 +93,7 @@ impl Connection {
         Ok(moved)
     }
 
-    /// Takes bytes from the ring until a request is whole.
+    /// Reads bytes from the ring until a request is complete.
     fn receive(&mut self, moved: &mut bool) -> Result<Option<MessageHeader>, Broken> {
         loop {
             let header = MessageHeader::read_from_prefix(&self.input).ok().map(|(header, _)| header);
@@ -116,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// Puts answers on the ring as far as there is room; whether it did.
+    /// Writes replies to the ring while there is room. Returns whether any bytes were written.
     fn send(&mut self) -> Result<bool, Broken> {
         let length = RESPONSES.put(&self.page, self.output.get(self.sent..).unwrap_or_default())?;
         self.sent += length;
@@ -128,7 +129,7 @@ impl Connection {
         Ok(length != 0)
     }
 
-    fn connect_anew(&mut self) {
+    fn reconnect(&mut self) {
         self.input.clear();
         self.output = Vec::new();
         self.sent = 0;

@@ -1,10 +1,12 @@
-//! The small store that answers a guest's xenbus where there is no control domain: what the domain is called and has been
-//! given, to be read, and a few directories for the guest to write in. Nobody else reads or writes here.
+//! The built-in xenstore, which serves a guest's xenbus on a host without a control domain. It
+//! contains a read-only description of the domain and a few directories in which the guest may
+//! write. No other domain accesses it.
 //!
-//! - The ring is the guest's to corrupt: its indices and lengths are checked, and a guest that breaks the protocol is told so in the
-//!   page's error field and not served until it connects anew.
-//! - What a guest can make Paravane keep is bounded: nodes, watches, transactions, and answers it does not fetch (the next
-//!   request waits for those).
+//! - A guest may corrupt its ring at any time. Indices and lengths are validated. If a guest
+//!   violates the protocol, the page's error field is set, and the guest is not served until it
+//!   reconnects.
+//! - The memory that a guest can consume is bounded: nodes, watches, transactions, and replies that
+//!   it has not read (the next request waits until it has).
 
 mod connection;
 pub(crate) mod session;
@@ -27,7 +29,7 @@ use crate::event_channel::{self, Consumer, Port};
 use crate::guest_log::guest_log;
 use crate::limits::{self, Limit};
 
-/// A guest's store.
+/// A guest's xenstore.
 pub struct Store {
     state: SpinLock<Option<Attached>>,
 }
@@ -35,9 +37,9 @@ pub struct Store {
 struct Attached {
     port: Port,
     connection: Connection,
-    /// Nodes besides those that every domain has.
+    /// Nodes in addition to those of every domain.
     nodes: Vec<(String, String)>,
-    /// Made when the guest first asks for something.
+    /// Created at the guest's first request.
     session: Option<Session>,
 }
 
@@ -48,13 +50,13 @@ impl Default for Store {
 }
 
 impl Store {
-    /// A store that is not attached to a ring.
+    /// A store without a ring.
     pub const fn new() -> Self {
         Self { state: SpinLock::new(Level::Console, None) }
     }
 
-    /// Connects the store with the page that holds its rings and the guest's port. `nodes` are paths below the domain's own, with
-    /// values, besides those that every domain has.
+    /// Connects the store to the page of its rings and to the guest's port. `nodes` are paths below
+    /// the domain's home, with values, in addition to those of every domain.
     pub fn attach(&self, page: SharedPage, port: Port, nodes: &[(&str, &str)]) {
         let nodes = nodes.iter().map(|(path, value)| (path.to_string(), value.to_string())).collect();
         let attached = Attached { port, connection: Connection::new(page), nodes, session: None };
@@ -62,17 +64,18 @@ impl Store {
         drop(former);
     }
 
-    /// Lets the page go, once the domain has ended.
+    /// Releases the page after the domain has ended.
     pub fn detach(&self) {
         let former = self.state.lock().take();
         drop(former);
     }
 }
 
-/// The store as the other end of a guest's port.
+/// The store as the consumer of a guest's port.
 pub(crate) const CONSUMER: Consumer = Consumer { name: "Store", notified };
 
-/// The guest has sent an event on its store's port: there is a request, or room for answers.
+/// Handles an event that the guest has sent on its store port: there is a request, or room for
+/// replies.
 pub(crate) fn notified(domain: &Arc<Domain>) {
     let mut state = domain.store.state.lock();
     let Some(attached) = state.as_mut() else { return };
@@ -86,9 +89,9 @@ pub(crate) fn notified(domain: &Arc<Domain>) {
         limits::met(domain, Limit::Store);
     }
     if served.is_err() {
-        guest_log!(domain, Warn, "store ring with impossible indices or lengths");
+        guest_log!(domain, Warn, "xenstore ring with invalid indices or lengths");
     }
-    // broken or not, there is something to be seen on the page
+    // after a protocol error as well, the page has changed
     if served.unwrap_or(true) {
         event_channel::notify_guest(domain, port);
     }

@@ -1,4 +1,4 @@
-//! The ring as a guest sees it, hostile guests included.
+//! The ring from a guest's side, including hostile guests.
 
 use abi::xen::DomainId;
 use abi::xenstore::{MessageHeader, RING_SIZE, connection as connection_state, message, ring_error};
@@ -71,7 +71,7 @@ impl Guest {
         self.connection.serve(&mut self.session).expect("a guest that keeps the protocol")
     }
 
-    /// The answers fetched so far, taken apart.
+    /// The replies read so far, parsed.
     fn messages(&self) -> Vec<(u32, u32, Vec<u8>)> {
         let mut rest = self.answers.as_slice();
         let mut found = Vec::new();
@@ -91,7 +91,7 @@ fn request(kind: u32, request_id: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_message_may_come_byte_by_byte_and_cross_the_rings_end() {
+fn a_message_may_arrive_byte_by_byte_and_wrap_around() {
     let mut guest = Guest::new();
     for index in [REQUEST_CONSUMER, REQUEST_PRODUCER, RESPONSE_CONSUMER, RESPONSE_PRODUCER] {
         guest.set(index, u32::MAX - 9);
@@ -106,7 +106,7 @@ fn a_message_may_come_byte_by_byte_and_cross_the_rings_end() {
 }
 
 #[test]
-fn a_long_answer_is_delivered_as_the_guest_fetches_it_and_the_next_request_waits() {
+fn a_long_reply_is_sent_in_pieces_and_the_next_request_waits() {
     let mut guest = Guest::new();
     guest.put(&request(message::DIRECTORY, 1, b"long\0"));
     guest.put(&request(message::READ, 2, b"name\0"));
@@ -123,7 +123,7 @@ fn a_long_answer_is_delivered_as_the_guest_fetches_it_and_the_next_request_waits
 }
 
 #[test]
-fn impossible_indices_end_the_service_until_the_guest_connects_anew() {
+fn invalid_indices_stop_the_service_until_the_guest_reconnects() {
     for index in [REQUEST_PRODUCER, RESPONSE_PRODUCER] {
         let mut guest = Guest::new();
         guest.set(index, 1025);
@@ -141,7 +141,7 @@ fn impossible_indices_end_the_service_until_the_guest_connects_anew() {
 }
 
 #[test]
-fn a_message_that_is_too_long_is_not_waited_for() {
+fn a_message_that_is_too_long_is_refused_at_once() {
     let mut guest = Guest::new();
     let header = MessageHeader { kind: message::WRITE, request_id: 1, transaction_id: 0, length: 4097 };
     guest.put(header.as_bytes());
@@ -150,7 +150,7 @@ fn a_message_that_is_too_long_is_not_waited_for() {
 }
 
 #[test]
-fn the_longest_message_is_taken() {
+fn the_longest_message_is_accepted() {
     let mut guest = Guest::new();
     let bytes = request(message::READ, 3, &[b'a'; 4096]);
     for piece in bytes.chunks(1000) {

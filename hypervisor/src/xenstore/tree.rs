@@ -1,5 +1,5 @@
-//! What the store contains: nodes by path. What Paravane has put there is read-only; a guest has a few directories of its own
-//! in which it may write, up to a quota.
+//! The contents of the store: nodes by path. Paravane's nodes are read-only. A guest may write in a
+//! few directories, up to a quota.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -11,22 +11,22 @@ use abi::xenstore::{error, limit};
 
 use crate::domain::Domain;
 
-/// Nodes that a guest may have made.
+/// Upper bound on the nodes that a guest has created or changed.
 pub(crate) const MAX_NODES: usize = 128;
-/// Bytes of paths and values that a guest may have written.
+/// Upper bound on the bytes of paths and values that a guest has written.
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
 
 /// Directories in which a guest may write.
 const WRITABLE: [&str; 6] = ["attr", "control", "data", "drivers", "error", "feature"];
 
-/// The name of an error, as the answer spells it.
+/// The name of an error, as sent in replies.
 pub(super) type Error = &'static str;
 
-/// A value, and whose it is.
+/// A value and its writer.
 #[derive(Clone, Debug)]
 struct Node {
     value: Vec<u8>,
-    /// The guest has made it, or changed it.
+    /// The guest has created or changed it.
     is_guests: bool,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// The nodes that describe a domain, and `more`: paths below the domain's own, with values.
+    /// The nodes that describe a domain, and `more`: paths below the domain's home, with values.
     pub(super) fn of(domain: &Domain, more: &[(String, String)]) -> Self {
         let id = domain.id().0;
         let uuid = format!("00000000-0000-0000-0000-{id:012x}");
@@ -66,33 +66,33 @@ impl Tree {
         tree
     }
 
-    /// A tree of nothing but the way to the guest's own part.
+    /// A tree that contains only the guest's home and the directories above it.
     pub(super) fn empty(home: String) -> Self {
         let mut tree = Self { nodes: BTreeMap::new(), home: home.clone(), generation: 0 };
         tree.put(&home, b"", false);
         tree
     }
 
-    /// Puts a read-only node below the domain's own.
+    /// Adds a read-only node below the domain's home.
     pub(super) fn describe(&mut self, path: &str, value: &str) {
         let path = format!("{}/{path}", self.home);
         self.put(&path, value.as_bytes(), false);
     }
 
-    /// The path that a relative one begins at.
+    /// The directory to which paths are relative.
     pub(super) fn home(&self) -> &str {
         &self.home
     }
 
-    /// Counts the changes.
+    /// The number of changes so far.
     pub(super) const fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The whole path for one that a guest has written.
+    /// The absolute form of a path that a guest has sent.
     ///
     /// # Errors
-    /// `EINVAL` if it is no path.
+    /// `EINVAL` if it is not a valid path.
     pub(super) fn absolute(&self, path: &str) -> Result<String, Error> {
         let is_absolute = path.starts_with('/');
         let longest = if is_absolute { limit::ABS_PATH_MAX } else { limit::REL_PATH_MAX };
@@ -109,7 +109,7 @@ impl Tree {
         self.node(path).map(|node| node.map_or(&[][..], |node| &node.value))
     }
 
-    /// Whether the guest is the node's owner.
+    /// Whether the guest may write to the node.
     pub(super) fn is_writable(&self, path: &str) -> Result<bool, Error> {
         self.node(path)?;
         Ok(self.may_write(path))
@@ -123,7 +123,7 @@ impl Tree {
         self.nodes.get(path).map(Some).ok_or(error::NO_ENTRY)
     }
 
-    /// The names of a node's children, each with a zero byte behind it.
+    /// The names of a node's children, each followed by a zero byte.
     pub(super) fn children(&self, path: &str) -> Result<Vec<u8>, Error> {
         self.node(path)?;
         let start = if path == "/" { String::from("/") } else { format!("{path}/") };
@@ -138,7 +138,7 @@ impl Tree {
         Ok(names)
     }
 
-    /// The paths that begin with `start`.
+    /// The paths that start with `start`.
     fn below<'a>(&'a self, start: &'a str) -> impl Iterator<Item = &'a String> {
         let from = (Bound::Included(start), Bound::Unbounded);
         self.nodes.range::<str, _>(from).map(|(path, _)| path).take_while(move |path| path.starts_with(start))
@@ -149,7 +149,7 @@ impl Tree {
         inside.split_once('/').is_some_and(|(directory, _)| WRITABLE.contains(&directory))
     }
 
-    /// Writes a node for the guest, making it and those above it if need be.
+    /// Writes a node for the guest. Creates it and the directories above it if necessary.
     pub(super) fn write(&mut self, path: &str, value: &[u8]) -> Result<(), Error> {
         if !self.may_write(path) {
             return Err(error::ACCESS);
@@ -170,7 +170,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes an empty node for the guest, unless there is one; whether it did.
+    /// Creates an empty node for the guest unless it exists. Returns whether it was created.
     pub(super) fn make(&mut self, path: &str) -> Result<bool, Error> {
         if self.node(path).is_ok() {
             return Ok(false);
@@ -178,7 +178,7 @@ impl Tree {
         self.write(path, b"").map(|()| true)
     }
 
-    /// Removes a node and all below it; whether there was one.
+    /// Removes a node and everything below it. Returns whether it existed.
     pub(super) fn remove(&mut self, path: &str) -> Result<bool, Error> {
         if path == "/" {
             return Err(error::INVALID);
@@ -211,12 +211,12 @@ impl Tree {
     }
 }
 
-/// The paths above this one, without the root, from the top.
+/// The directories above this path, from the top, without the root.
 fn above(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at]).filter(|above| !above.is_empty())
 }
 
-/// Whether a change of `path` concerns somebody who watches `watched`.
+/// Whether a change of `path` fires a watch on `watched`.
 pub(super) fn concerns(watched: &str, path: &str) -> bool {
     watched == "/" || path.strip_prefix(watched).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_refused() {
+    fn malformed_paths_are_refused() {
         let tree = tree();
         for path in ["", "a//b", "/a/", "a b", "a\u{e9}", "*", &"a".repeat(2049), &"/a".repeat(1537)] {
             assert_eq!(tree.absolute(path), Err(error::INVALID), "{path:?}");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_quota() {
+    fn nodes_and_bytes_have_a_quota() {
         let mut tree = tree();
         let written = (0..1000).take_while(|n| tree.write(&format!("/local/domain/7/data/{n}"), b"").is_ok()).count();
         assert_eq!(written, MAX_NODES);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_takes_what_is_below_along() {
+    fn removing_a_node_removes_its_children() {
         let mut tree = tree();
         tree.write("/local/domain/7/data/a/b", b"").unwrap();
         tree.write("/local/domain/7/data/ab", b"").unwrap();
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_concerns_who_watches_at_or_above_it() {
+    fn a_change_fires_watches_at_or_above_it() {
         assert!(concerns("/a/b", "/a/b") && concerns("/a", "/a/b") && concerns("/", "/a"));
         assert!(!concerns("/a/b", "/a") && !concerns("/a", "/ab"));
     }

@@ -1,4 +1,5 @@
-//! What requests do: the store's protocol on messages (`docs/misc/xenstore.txt` of the public interface), without the ring.
+//! The effects of requests: the xenstore protocol (`docs/misc/xenstore.txt` of Xen) on messages,
+//! without the ring.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -14,37 +15,39 @@ use super::tree::{Error, Tree, concerns};
 
 pub(crate) const MAX_TRANSACTIONS: usize = 4;
 pub(crate) const MAX_WATCHES: usize = 128;
-/// Bytes of paths and tokens of all watches.
+/// Upper bound on the bytes of paths and tokens of all watches.
 pub(crate) const MAX_WATCH_BYTES: usize = 16 * 1024;
-/// Paths that one transaction may change, and their bytes: each is told to each watch that it concerns.
+/// Upper bound on the paths that one transaction changes, and their bytes. Each change fires all
+/// watches on it.
 pub(crate) const MAX_CHANGES: usize = 64;
 pub(crate) const MAX_CHANGE_BYTES: usize = 4 * 1024;
 
 const DONE: &[u8] = b"OK\0";
 
-/// A guest's connection to the store: the tree, and what the guest has under way.
+/// A guest's connection to the store: the tree, and the guest's watches and transactions.
 pub(super) struct Session {
     domain: DomainId,
     tree: Tree,
     watches: Vec<Watch>,
     transactions: Vec<Transaction>,
     last_transaction: u32,
-    /// A request has been refused at a limit since that was last asked.
+    /// A request has been refused because of a limit since the last `take_refusal`.
     refused: bool,
 }
 
 struct Watch {
-    /// As the guest has written it.
+    /// The path as the guest has sent it.
     path: String,
     absolute: String,
     token: Vec<u8>,
 }
 
-/// What events one request may lead to, in bytes; it is refused if they were more. Each costs so much beside its path and token.
+/// Upper bound on the events that one request may cause, in bytes, and the cost of an event in
+/// addition to its path and token. A request that would exceed the bound is refused.
 const MAX_EVENT_COST: usize = 64 << 10;
 const EVENT_COST: usize = 64;
 
-/// A view of the tree that becomes the tree at its end, unless that has changed meanwhile.
+/// A copy of the tree that replaces it on commit, unless the tree has changed in the meantime.
 struct Transaction {
     id: u32,
     tree: Tree,
@@ -57,13 +60,13 @@ impl Session {
         Self { domain, tree, watches: Vec::new(), transactions: Vec::new(), last_transaction: 0, refused: false }
     }
 
-    /// Forgets what the guest has under way, as for a new kernel in the same domain.
+    /// Drops the guest's watches and transactions, for example for a new kernel in the same domain.
     pub(super) fn reset(&mut self) {
         self.watches.clear();
         self.transactions.clear();
     }
 
-    /// Performs a request; appends the answer, and what else the guest is to be told, to `output`.
+    /// Performs a request. Appends the reply and the watch events to `output`.
     pub(super) fn request(&mut self, header: &MessageHeader, payload: &[u8], output: &mut Vec<u8>) {
         let answer = self.perform(header, payload).and_then(|answer| {
             if answer.bytes.len() <= limit::PAYLOAD_MAX as usize { Ok(answer) } else { Err(error::TOO_BIG) }
@@ -82,7 +85,7 @@ impl Session {
         }
     }
 
-    /// Whether a request has been refused at a limit since this was last asked.
+    /// Returns and clears whether a request has been refused because of a limit.
     pub(super) fn take_refusal(&mut self) -> bool {
         core::mem::take(&mut self.refused)
     }
@@ -143,7 +146,7 @@ impl Session {
         }
     }
 
-    /// The tree that a transaction sees; zero is no transaction.
+    /// The tree that a transaction sees. Zero means no transaction.
     fn tree(&self, transaction: u32) -> Result<&Tree, Error> {
         if transaction == 0 {
             return Ok(&self.tree);
@@ -191,7 +194,7 @@ impl Session {
         if self.watches.len() >= MAX_WATCHES || used + watch.size() > MAX_WATCH_BYTES {
             return Err(error::TOO_BIG);
         }
-        // each watch fires once when it is set
+        // a watch fires once when it is set
         let event = watch.event(path);
         self.watches.push(watch);
         Ok(Answer { bytes: DONE.to_vec(), events: alloc::vec![event] })
@@ -240,12 +243,12 @@ impl Session {
         Ok(Answer { bytes: DONE.to_vec(), events })
     }
 
-    /// The watches that a change of `path` concerns.
+    /// The watches that fire on a change of `path`.
     fn watching(&self, path: &str) -> impl Iterator<Item = &Watch> {
         self.watches.iter().filter(move |watch| concerns(&watch.absolute, path))
     }
 
-    /// Whether it is not too much that has to be told of changes of these paths.
+    /// Checks that changes of these paths cause no more events than [`MAX_EVENT_COST`].
     fn may_tell<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
         let mut cost = 0;
         for path in paths {
@@ -254,7 +257,7 @@ impl Session {
         if cost <= MAX_EVENT_COST { Ok(()) } else { Err(error::NO_SPACE) }
     }
 
-    /// What those are told who watch `path`.
+    /// The payloads of the watch events for a change of `path`.
     fn events(&self, path: &str) -> Vec<Vec<u8>> {
         self.watching(path)
             .map(|watch| {
@@ -276,7 +279,7 @@ impl Watch {
     }
 }
 
-/// What a request that was performed comes to.
+/// The reply to a successful request, and the watch events that follow it.
 struct Answer {
     bytes: Vec<u8>,
     events: Vec<Vec<u8>>,
@@ -292,7 +295,7 @@ impl Answer {
     }
 }
 
-/// Nobody asked for an event.
+/// The header of watch events, which belong to no request.
 const WATCH_EVENT: MessageHeader =
     MessageHeader { kind: message::WATCH_EVENT, request_id: 0, transaction_id: 0, length: 0 };
 
@@ -302,7 +305,7 @@ fn reply(output: &mut Vec<u8>, to: &MessageHeader, kind: u32, payload: &[u8]) {
     output.extend_from_slice(payload);
 }
 
-/// The first string, and what follows its zero byte.
+/// The first string, and the bytes after its zero byte.
 fn split_string(payload: &[u8]) -> Result<(&str, &[u8]), Error> {
     let mut parts = payload.splitn(2, |&byte| byte == 0);
     let (Some(text), Some(rest)) = (parts.next(), parts.next()) else { return Err(error::INVALID) };
@@ -310,13 +313,13 @@ fn split_string(payload: &[u8]) -> Result<(&str, &[u8]), Error> {
     Ok((text, rest))
 }
 
-/// A payload that is one string.
+/// The string of a payload that is a single string.
 fn one_string(payload: &[u8]) -> Result<&str, Error> {
     let (text, rest) = split_string(payload)?;
     if rest.is_empty() { Ok(text) } else { Err(error::INVALID) }
 }
 
-/// The path and the token of a watch.
+/// The path and the token in the payload of a watch request.
 fn watched(payload: &[u8]) -> Result<(&str, &[u8]), Error> {
     let (path, rest) = split_string(payload)?;
     let (&last, token) = rest.split_last().ok_or(error::INVALID)?;

@@ -1,4 +1,4 @@
-//! Requests as a guest sends them, and what it gets.
+//! Requests and replies from a guest's side.
 
 use abi::xenstore::{MessageHeader, message};
 use std::string::String;
@@ -15,7 +15,7 @@ fn session() -> Session {
     Session::new(DomainId(7), tree)
 }
 
-/// Sends one message; the kinds and payloads of all that comes back.
+/// Sends one message. Returns the kinds and payloads of all replies.
 fn talk(session: &mut Session, kind: u32, transaction_id: u32, payload: &[u8]) -> Vec<(u32, Vec<u8>)> {
     let header = MessageHeader { kind, request_id: 42, transaction_id, length: payload.len() as u32 };
     let mut output = Vec::new();
@@ -55,7 +55,7 @@ fn nodes_are_read_and_listed() {
 }
 
 #[test]
-fn what_is_malformed_is_refused() {
+fn malformed_requests_are_refused() {
     let session = &mut session();
     for payload in [&b""[..], b"name", b"na\0me\0", b"\xff\0", b"\0"] {
         assert_eq!(one(session, message::READ, 0, payload), failed("EINVAL"), "{payload:?}");
@@ -158,7 +158,7 @@ fn open_transactions_have_a_quota() {
 }
 
 #[test]
-fn what_a_transaction_changes_has_a_quota() {
+fn the_changes_of_a_transaction_have_a_quota() {
     let session = &mut session();
     let text = String::from_utf8(one(session, message::TRANSACTION_START, 0, b"\0").1).unwrap();
     let id = text.trim_end_matches('\0').parse::<u32>().unwrap();
@@ -186,7 +186,7 @@ fn what_a_transaction_changes_has_a_quota() {
 }
 
 #[test]
-fn the_store_does_not_grow_while_paravane_has_hardly_any_memory_left() {
+fn the_store_does_not_grow_while_the_heap_is_short() {
     let session = &mut session();
     machine::hosted::heap::set_short(true);
     for (kind, payload) in [
@@ -203,7 +203,7 @@ fn the_store_does_not_grow_while_paravane_has_hardly_any_memory_left() {
 }
 
 #[test]
-fn a_commit_that_would_tell_too_much_is_refused() {
+fn a_commit_with_too_many_events_is_refused() {
     let session = &mut session();
     for number in 0..MAX_WATCHES {
         let payload = format!("/\0{number:0126}\0");
@@ -218,6 +218,6 @@ fn a_commit_that_would_tell_too_much_is_refused() {
     }
     assert_eq!(one(session, message::TRANSACTION_END, id, b"T\0"), failed("ENOSPC"));
     assert_eq!(one(session, message::READ, 0, format!("{}\0", path(0)).as_bytes()), failed("ENOENT"));
-    // One change can be told to all of them.
+    // A single change may fire all watches.
     assert_eq!(talk(session, message::WRITE, 0, format!("{}\0x", path(0)).as_bytes()).len(), 1 + MAX_WATCHES);
 }
