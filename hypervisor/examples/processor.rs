@@ -19,7 +19,7 @@ themselves, so they may see more features than the kernel, as under Xen.
 ";
 
 const RUNS: Evidence = Evidence::Guest("processor", "instructions");
-const TELLS: Evidence = Evidence::Host("what_works_is_shown_and_the_rest_is_hidden");
+const TELLS: Evidence = Evidence::Host("working_features_are_shown_and_all_others_are_hidden");
 
 /// The whole document.
 pub(crate) fn document() -> String {

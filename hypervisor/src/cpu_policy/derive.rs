@@ -1,35 +1,36 @@
-//! From what the tools want a domain to be told to what it is told: never more than the maximum.
+//! Derives a domain's policy from the one that the tools request, within the maximum.
 
 use super::feature_set::{self, feature_set};
 use super::features::{AVX, AVX512F, XSAVE};
 use super::policy::{CACHES, EXTENDED_STATES, FIRST_EXTENDED, NO_SUBLEAF, Policy, STRUCTURED};
 use super::{leaves, states};
 
-/// A leaf that asks for more than there is.
+/// A leaf that requests more than the maximum has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Excess {
-    /// Which leaf.
+    /// The leaf.
     pub leaf: u32,
-    /// Which subleaf; all ones for a leaf without.
+    /// The subleaf, or all ones for a leaf without subleaves.
     pub subleaf: u32,
 }
 
-/// Where each of [`Policy::limits`] stands.
+/// The leaf and subleaf of each of [`Policy::limits`].
 const LIMITS: [Excess; 3] = [
     Excess { leaf: 0, subleaf: NO_SUBLEAF },
     Excess { leaf: STRUCTURED, subleaf: 0 },
     Excess { leaf: FIRST_EXTENDED, subleaf: NO_SUBLEAF },
 ];
 
-/// Leaves that describe and promise nothing: caches, translation caches, the processor's name.
+/// Purely descriptive leaves: caches, TLBs, the processor's name.
 const fn describes(leaf: u32) -> bool {
     matches!(leaf, 2 | CACHES | 0x8000_0002..=0x8000_0006)
 }
 
-/// The policy of a domain that `wanted` is asked for: its features as far as `maximum` has them, and nothing whose prerequisite is missing.
+/// The policy of a domain for which the tools request `wanted`. It has the requested features that
+/// are in `maximum` and whose prerequisites are met.
 ///
 /// # Errors
-/// The first leaf that says there are more leaves than `maximum` has.
+/// The first limit in `wanted` that exceeds that of `maximum`.
 pub(super) fn derive(wanted: &Policy, maximum: &Policy) -> Result<Policy, Excess> {
     let (limits, most) = (wanted.limits(), maximum.limits());
     if let Some((_, place)) = limits.iter().zip(most).zip(LIMITS).find(|((limit, most), _)| *limit > most) {
@@ -57,10 +58,10 @@ pub(super) fn derive(wanted: &Policy, maximum: &Policy) -> Result<Policy, Excess
     Ok(policy)
 }
 
-/// Those of the states whose features the policy has.
+/// The states in `wanted` whose features the policy has.
 fn usable_states(policy: &Policy, wanted: u64) -> u64 {
     let (basic, structured) = (policy.leaf(1, 0)[2], policy.leaf(STRUCTURED, 0)[1]);
-    // x87 and SSE belong to every image.
+    // x87 and SSE are in every XSAVE area.
     if basic & XSAVE == 0 || wanted & 3 != 3 || policy.limits()[0] < EXTENDED_STATES {
         return 0;
     }

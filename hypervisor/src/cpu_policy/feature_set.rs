@@ -1,12 +1,14 @@
-//! A policy's features as the interface numbers them (`arch-x86/cpufeatureset.h`): words of 32 bits, each a register of a leaf.
+//! A policy's features in the interface's numbering (`arch-x86/cpufeatureset.h`): 32-bit words,
+//! each a register of a leaf.
 
 use self::Register::{Eax, Ebx, Ecx, Edx};
 use super::policy::{Policy, Registers};
 
-/// How many words there are.
+/// The number of words.
 pub(crate) const WORDS: usize = PLACES.len();
 
-/// Leaf, subleaf and register of each word; `None` for the two of `MSR_ARCH_CAPABILITIES`, which no guest has.
+/// Leaf, subleaf and register of each word. `None` for the two words of `MSR_ARCH_CAPABILITIES`,
+/// which guests do not have.
 const PLACES: [Option<(u32, u32, Register)>; 19] = [
     Some((1, 0, Edx)),
     Some((1, 0, Ecx)),
@@ -29,7 +31,7 @@ const PLACES: [Option<(u32, u32, Register)>; 19] = [
     Some((0x8000_0021, 0, Ecx)),
 ];
 
-/// A register that CPUID answers in.
+/// A register in which CPUID returns values.
 #[derive(Clone, Copy)]
 enum Register {
     Eax,
@@ -49,12 +51,12 @@ impl Register {
     }
 }
 
-/// The words of a policy.
+/// The feature words of a policy.
 pub(crate) fn feature_set(policy: &Policy) -> [u32; WORDS] {
     PLACES.map(|place| place.map_or(0, |(leaf, subleaf, register)| *register.of(&mut policy.leaf(leaf, subleaf))))
 }
 
-/// Gives the policy those of its features that are also in `words`.
+/// Removes the features that are not in `words` from the policy.
 pub(super) fn keep_only(policy: &mut Policy, words: &[u32; WORDS]) {
     for (place, word) in PLACES.iter().zip(words) {
         if let Some((leaf, subleaf, register)) = *place {

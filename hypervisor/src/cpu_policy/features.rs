@@ -1,31 +1,33 @@
-//! Which feature bits a guest may see: those of instructions that work in ring 3 as they are, and of those that Paravane emulates. The
-//! names and places are those of `arch-x86/cpufeatureset.h`. A bit that is not listed is hidden. `docs/processor.md` lists the tables.
+//! The feature bits that guests may see: those of instructions that run natively in ring 3, and
+//! those that Paravane emulates. Names and positions are those of `arch-x86/cpufeatureset.h`. A bit
+//! that is not listed is hidden. `docs/processor.md` is generated from these tables.
 //!
-//! Hidden on purpose: what only ring 0 can use (VME, PSE, PGE, MTRR, MONITOR, VMX, SVM, PCID, SMEP, SMAP, UMIP, PKU, LA57, CET, TSC
-//! deadline, x2APIC), what has no handling of its MSRs here (machine check, RDTSCP and RDPID, speculation control), and extended
-//! states beyond AVX-512 (MPX, PKU, AMX).
+//! Hidden on purpose: features that only ring 0 can use (VME, PSE, PGE, MTRR, MONITOR, VMX, SVM,
+//! PCID, SMEP, SMAP, UMIP, PKU, LA57, CET, TSC deadline, x2APIC), features whose MSRs are not
+//! emulated (machine check, RDTSCP and RDPID, speculation control), and extended states beyond
+//! AVX-512 (MPX, PKU, AMX).
 
 use super::evidence::Evidence::{self, Guest, Host};
 
-/// A feature that guests may be told of.
+/// A feature that guests may see.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature {
     /// Its bit.
     pub bit: u32,
     /// Its name.
     pub name: &'static str,
-    /// What makes it work.
+    /// How it works for guests.
     pub kind: Kind,
 }
 
-/// What makes a feature work.
+/// How a feature works for guests.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// Its instructions run in ring 3 as they are.
+    /// Its instructions run natively in ring 3.
     Runs,
-    /// It describes the processor; nothing has to be done for it.
+    /// It describes the processor and needs no support.
     Tells,
-    /// Paravane does something for it.
+    /// Paravane supports it in this way.
     Done(&'static str, Evidence),
 }
 
@@ -36,7 +38,7 @@ pub struct Word {
     pub leaf: (u32, u32),
     /// Name of the register.
     pub register: &'static str,
-    /// Those that guests may be told of.
+    /// The features that guests may see.
     pub features: &'static [Feature],
 }
 
@@ -62,7 +64,7 @@ const fn mask(mut features: &[Feature]) -> u32 {
     all
 }
 
-const SAVED: &str = "its state is saved and loaded whole";
+const SAVED: &str = "its state is switched with the vCPU";
 
 /// The bits at the positions listed.
 const fn bits(mut positions: &[u32]) -> u32 {
@@ -74,7 +76,7 @@ const fn bits(mut positions: &[u32]) -> u32 {
     all
 }
 
-/// All features that guests may be told of.
+/// All features that guests may see.
 pub static WORDS: &[Word] = &[
     Word { leaf: (1, 0), register: "EDX", features: LEAF_1_EDX },
     Word { leaf: (1, 0), register: "ECX", features: LEAF_1_ECX },
@@ -100,7 +102,7 @@ const LEAF_1_EDX: &[Feature] = &[
     done(
         9,
         "APIC",
-        "kernels for this interface ask for it before they start vCPUs; the APIC's place is taken by event channels and `vcpu_op`, its registers cannot be reached",
+        "kernels for this interface require it before they start vCPUs; event channels and `vcpu_op` replace the APIC, whose registers are not accessible",
         Guest("smp", "main"),
     ),
     done(11, "SEP", "SYSENTER of 32-bit code enters the guest's handler", Guest("traps", "system_calls")),
@@ -108,8 +110,8 @@ const LEAF_1_EDX: &[Feature] = &[
     done(
         16,
         "PAT",
-        "the MSR reads as the interface has it and cannot be changed; guests with devices may use the types",
-        Host("a_guest_cannot_choose_memory_types"),
+        "the MSR has the interface's value and cannot be changed; guests with devices may use the memory types",
+        Host("memory_types_are_not_a_guests_to_choose"),
     ),
     runs(19, "CLFLUSH"),
     runs(23, "MMX"),
@@ -192,7 +194,7 @@ const LEAF_7_1_EAX: &[Feature] =
 const LEAF_D_EAX: &[Feature] = &[runs(0, "XSAVEOPT"), runs(1, "XSAVEC"), runs(2, "XGETBV1")];
 const LEAF_E1_EDX: &[Feature] = &[
     done(11, "SYSCALL", "enters the guest's handler", Guest("traps", "system_calls")),
-    done(20, "NX", "the bit of page-table entries works", Guest("traps", "page_faults")),
+    done(20, "NX", "the NX bit of page-table entries works", Guest("traps", "page_faults")),
     runs(22, "MMXEXT"),
     tells(29, "LM"),
     runs(30, "3DNOWEXT"),
@@ -211,7 +213,7 @@ const LEAF_E1_ECX: &[Feature] = &[
 const LEAF_E7_EDX: &[Feature] = &[done(
     8,
     "ITSC",
-    "shown to whose configuration asks for it",
+    "shown to domains whose configuration requests it",
     Host("the_default_policy_is_within_the_maximum_and_derives_itself"),
 )];
 const LEAF_E8_EBX: &[Feature] =
@@ -220,19 +222,20 @@ const LEAF_E21_EAX: &[Feature] = &[tells(2, "LFENCE_DISPATCH"), tells(6, "NSCB")
 
 /// Leaf 1.
 pub(super) const BASIC_EDX: u32 = mask(LEAF_1_EDX);
-/// OSXSAVE is what the operating system does, so no policy has it.
+/// OSXSAVE depends on the guest's CR4, so no policy has it.
 pub(super) const BASIC_ECX: u32 = mask(LEAF_1_ECX);
 pub(super) const DEBUG_EXTENSIONS: u32 = bits(&[2]);
 pub(super) const TSC: u32 = bits(&[4]);
 pub(super) const XSAVE: u32 = bits(&[26]);
 pub(super) const OSXSAVE: u32 = bits(&[27]);
 pub(super) const AVX: u32 = bits(&[28]);
-/// Leaf 1, ECX: what needs XSAVE, itself included, and what needs AVX.
+/// Leaf 1, ECX: XSAVE and the features that require it, and the features that require AVX.
 pub(super) const BASIC_ECX_XSAVE: u32 = bits(&[12, 26, 28, 29]);
 pub(super) const BASIC_ECX_AVX: u32 = bits(&[12, 28, 29]);
 pub(super) const SYSENTER: u32 = bits(&[11]);
 pub(super) const HYPERVISOR: u32 = bits(&[31]);
-/// Leaf 1, EDX, and leaf 0x80000001, ECX: how the numbers of cores are to be read. No guest has them by itself; the tools may set them.
+/// Leaf 1, EDX, and leaf 0x80000001, ECX: how core counts are encoded. Guests have these bits only
+/// if the tools set them.
 pub(super) const HYPER_THREADING: u32 = bits(&[28]);
 pub(super) const LEGACY_CORES: u32 = bits(&[1]);
 
@@ -258,7 +261,7 @@ pub(super) const XSAVE_EAX: u32 = mask(LEAF_D_EAX);
 
 /// Leaf 0x80000001.
 pub(super) const EXTENDED_EDX: u32 = mask(LEAF_E1_EDX);
-/// The same leaf on AMD's: the bits of leaf 1 that it repeats there.
+/// Leaf 0x80000001 of AMD: the bits that are repeated from leaf 1.
 pub(super) const EXTENDED_EDX_REPEATED: u32 = BASIC_EDX & 0x0183_f3ff;
 pub(super) const SYSCALL: u32 = bits(&[11]);
 pub(super) const NO_EXECUTE: u32 = bits(&[20]);
@@ -271,7 +274,8 @@ pub(super) const ADDRESS_EBX: u32 = mask(LEAF_E8_EBX);
 /// Leaf 0x80000021.
 pub(super) const EXTENDED_21_EAX: u32 = mask(LEAF_E21_EAX);
 
-/// What no guest has unless its configuration asks for it, by word of the feature set and bits there: what another processor of the same kind may lack
-/// (HLE, AVX512_VP2INTERSECT, MOVDIRI, MOVDIR64B, TSXLDTRK), and ITSC, which a guest that is moved cannot rely on.
+/// Features that guests have only if their configuration requests them, by feature word: those that
+/// another processor of the same generation may lack (HLE, AVX512_VP2INTERSECT, MOVDIRI, MOVDIR64B,
+/// TSXLDTRK), and ITSC, on which a migrated guest cannot rely.
 pub(super) const ON_DEMAND: [(usize, u32); 4] =
     [(5, bits(&[4])), (6, bits(&[27, 28])), (7, INVARIANT_TSC), (9, bits(&[8, 16]))];

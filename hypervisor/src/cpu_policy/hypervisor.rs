@@ -1,18 +1,18 @@
-//! The leaves that tell a guest which hypervisor it runs on (`arch-x86/cpuid.h`).
+//! The leaves that identify the hypervisor to a guest (`arch-x86/cpuid.h`).
 
 use abi::cpuid::{feature, leaf, signature};
 
 use super::View;
 
-/// Number of the last leaf behind the first.
+/// Number of the last leaf, relative to the first.
 const LAST: u32 = 5;
 /// 4.17.
 const VERSION: u32 = 4 << 16 | 17;
-/// First of the hypervisor's own MSRs.
+/// First MSR of the hypervisor.
 pub(super) const MSR_BASE: u32 = 0x4000_0000;
-/// TSC information: the counter is known to be reliable.
+/// TSC flags: the TSC is reliable.
 const TSC_RELIABLE: u32 = 1 << 1;
-/// TSC mode: it is never emulated.
+/// TSC mode: the TSC is never emulated.
 const TSC_NATIVE: u32 = 2;
 
 pub(super) fn leaf(view: &View, number: u32, subleaf: u32) -> [u32; 4] {

@@ -1,4 +1,4 @@
-//! The processor's own leaves as a guest may see them at most: the policy that bounds all others.
+//! The maximum policy: the processor's leaves restricted to what a guest may see.
 
 use machine::cpu::Features;
 
@@ -6,15 +6,15 @@ use super::features::*;
 use super::policy::{EXTENDED_STATES, FIRST_EXTENDED, LAST_BASIC, LAST_EXTENDED, Policy, Registers};
 use super::{Vendor, states};
 
-/// The last extended leaf shown of processors other than AMD's.
+/// The last extended leaf on processors of vendors other than AMD.
 const LAST_EXTENDED_INTEL: u32 = 0x8000_0008;
 
-/// What `mask` leaves of a register, less `needing` unless `there`.
+/// `value`, without the bits of `needing` unless `there`.
 const fn without(value: u32, needing: u32, there: bool) -> u32 {
     if there { value } else { value & !needing }
 }
 
-/// The most that a guest may be told of a processor that says `host` and of which `features` are in use.
+/// The maximum policy on a processor with the policy `host` and these `features` in use.
 pub(super) fn maximum(host: &Policy, features: &Features) -> Policy {
     let vendor = Vendor::of(host.leaf(0, 0));
     let last_basic = host.leaf(0, 0)[0].min(LAST_BASIC);
@@ -29,7 +29,7 @@ pub(super) fn maximum(host: &Policy, features: &Features) -> Policy {
     });
     policy.update(0, 0, |[last, ..]| *last = last_basic);
     policy.update(1, 0, |registers| *registers = basic(features, *registers));
-    // The caches are shared with nobody, and the package has one core.
+    // The caches are not shared, and the package has one core.
     for subleaf in 0..=5 {
         policy.update(4, subleaf, |[eax, ..]| *eax &= 0x3fff);
     }
@@ -43,7 +43,7 @@ pub(super) fn maximum(host: &Policy, features: &Features) -> Policy {
         (*eax, *ebx, *ecx) = (0, 0, 0);
         *edx = without(*edx & INVARIANT_TSC, INVARIANT_TSC, features.invariant_tsc);
     });
-    // Linear addresses have 48 bits, whatever more the processor could do.
+    // Linear addresses have 48 bits, even if the processor supports more.
     policy.update(0x8000_0008, 0, |[eax, ebx, ecx, edx]| {
         *eax = *eax & 0xff | 48 << 8;
         (*ebx, *ecx, *edx) = (*ebx & ADDRESS_EBX, 0, 0);
@@ -53,7 +53,8 @@ pub(super) fn maximum(host: &Policy, features: &Features) -> Policy {
     policy
 }
 
-/// Takes away the instructions that work on extended states other than these, and describes these alone.
+/// Removes the features that require other extended states than `states`, and describes only these
+/// states.
 pub(super) fn strip(policy: &mut Policy, states: u64) {
     let (avx, avx512) = (states & states::AVX != 0, states & states::AVX512 == states::AVX512);
     policy.update(1, 0, |[_, _, ecx, _]| {
@@ -71,10 +72,10 @@ pub(super) fn strip(policy: &mut Policy, states: u64) {
     states::restrict(policy, states);
 }
 
-/// Leaf 1: version, features; each vCPU is a package with one core.
+/// Leaf 1: version and features. Each vCPU is a package with one core.
 fn basic(features: &Features, [eax, ebx, ecx, edx]: Registers) -> Registers {
     let edx = without(edx & BASIC_EDX, SYSENTER, features.sysenter);
-    // Brand and the size of a line for CLFLUSH stay.
+    // The brand index and the CLFLUSH line size are kept.
     [eax, ebx & 0xffff | 1 << 16, ecx & BASIC_ECX | HYPERVISOR, edx]
 }
 
@@ -94,6 +95,6 @@ fn structured(features: &Features, subleaf: u32, [eax, ebx, ecx, edx]: Registers
 fn extended(features: &Features, vendor: Vendor, [eax, ebx, ecx, edx]: Registers) -> Registers {
     let repeated = if vendor == Vendor::Amd { edx & EXTENDED_EDX_REPEATED } else { 0 };
     let no_execute = without(edx & EXTENDED_EDX, NO_EXECUTE, features.no_execute);
-    // The processor may tell SYSCALL in 64-bit mode only; a guest's kernel asks in no other.
+    // Some processors report SYSCALL only in 64-bit mode, which is the only mode of guest kernels.
     [eax, ebx, ecx & EXTENDED_ECX, no_execute | repeated | SYSCALL]
 }

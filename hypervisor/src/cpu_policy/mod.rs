@@ -1,10 +1,12 @@
-//! What a guest is told about the processor it runs on. The kernel asks through emulated instructions and gets the policy's answer;
-//! its processes execute CPUID themselves and may see more, which an operating system has to live with on this interface.
+//! The view of the processor that guests get. The kernel's CPUID is emulated according to the
+//! domain's policy. User mode executes CPUID natively and may see more, which operating systems
+//! must expect on this interface.
 //!
-//! A feature is shown if it works for a guest, and hidden otherwise. What a vCPU is told does not change while it runs.
-
-//! The policies (`policy`) are the processor's and the host's (`system`), the most that a guest may have (`leaves`), and each domain's, which the tools
-//! set within that (`derive`).
+//! A feature is shown if it works for a guest, and hidden otherwise. A vCPU's answers do not change
+//! while it runs.
+//!
+//! The policies (`policy`) are those of the processor and the host (`system`), the maximum for
+//! guests (`leaves`), and one per domain, which the tools set within that maximum (`derive`).
 
 mod derive;
 pub mod evidence;
@@ -33,16 +35,16 @@ use machine::integers::low_u32;
 
 use crate::domain::{Domain, Vcpu};
 
-/// What the answers depend on, besides the domain's policy.
+/// The values, besides the domain's policy, on which CPUID depends.
 #[derive(Clone, Copy, Debug)]
 struct View {
     /// The vCPU's number.
     vcpu: u32,
-    /// Extended states that the guest has enabled.
+    /// The extended states that the guest has enabled.
     xcr0: u64,
     invariant_tsc: bool,
     tsc_kilohertz: u32,
-    /// Width of the addresses of the machine's memory.
+    /// Physical address width of the machine.
     address_bits: u32,
 }
 
@@ -60,13 +62,13 @@ pub(crate) fn cpuid(domain: &Domain, vcpu: &Arc<Vcpu>, cpu: &Active, leaf: u32, 
     answer(&view, &domain.cpu_policy(), leaf, subleaf)
 }
 
-/// The answer to one question.
+/// CPUID of one leaf and subleaf.
 fn answer(view: &View, policy: &Policy, leaf: u32, subleaf: u32) -> [u32; 4] {
     let [eax, ebx, ecx, edx] = policy.leaf(leaf, subleaf);
     match leaf {
         0x4000_0000..=0x4fff_ffff => hypervisor::leaf(view, leaf, subleaf),
         1 => {
-            // The APIC id is twice the number.
+            // The APIC id is twice the vCPU number.
             let apic = view.vcpu << 1 & 0xff;
             let switched_on = if ecx & features::XSAVE != 0 { features::OSXSAVE } else { 0 };
             [eax, ebx & 0x00ff_ffff | apic << 24, ecx | switched_on, edx]
@@ -81,10 +83,11 @@ pub(crate) fn extended_states(domain: &Domain) -> u64 {
     domain.cpu_policy().extended_states()
 }
 
-/// What `present` becomes if the entries of a list are put into it, within the most that a guest may have.
+/// Returns `present` with the entries of `list` applied, within the maximum for guests.
 ///
 /// # Errors
-/// `ERANGE` for an entry that no list can have, `EINVAL` for one that asks for leaves that there are not, with the entry.
+/// `ERANGE` with an entry that is invalid in a list, `EINVAL` with an entry that requires leaves
+/// beyond the maximum.
 pub(crate) fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (Errno, Excess)> {
     let mut wanted = present.clone();
     for entry in list {
@@ -95,15 +98,16 @@ pub(crate) fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (E
     derive::derive(&wanted, &system().maximum).map_err(|excess| (Errno::EINVAL, excess))
 }
 
-/// CR4 as a guest sees it: PAE, MCE, OSFXSR and OSXMMEXCPT are always set, and what it has chosen.
+/// CR4 as a guest sees it: the bits that it has set, and PAE, MCE, OSFXSR and OSXMMEXCPT, which are
+/// always set.
 pub(crate) const fn control4(context: &GuestContext) -> u64 {
     registers::CONTROL4_FIXED | context.control4()
 }
 
-/// What a domain may choose of a value for CR4: TSD, DE, FSGSBASE and OSXSAVE, where it is told of
-/// the feature. The processor acts on TSD and FSGSBASE as long as the vCPU runs; DE decides on I/O
-/// breakpoints and on the names of debug registers 4 and 5, OSXSAVE on XSETBV. All other bits are
-/// ignored.
+/// The bits of `value` that a domain can set in CR4: TSD, DE, FSGSBASE and OSXSAVE, each if the
+/// domain's CPUID has the feature. TSD and FSGSBASE are in the processor's CR4 while the vCPU runs.
+/// DE enables I/O breakpoints and disables the aliases DR4 and DR5. OSXSAVE enables XSETBV. All
+/// other bits are ignored.
 pub(crate) fn control4_choice(domain: &Domain, value: u64) -> u64 {
     let policy = domain.cpu_policy();
     let [_, _, ecx, edx] = policy.leaf(1, 0);
@@ -119,20 +123,20 @@ pub(crate) fn control4_choice(domain: &Domain, value: u64) -> u64 {
 
 /// CR4: debug extensions.
 pub(crate) const CONTROL4_DEBUG_EXTENSIONS: u64 = 1 << 3;
-/// CR4: the operating system saves extended states.
+/// CR4: the operating system uses XSAVE.
 pub(crate) const CONTROL4_OSXSAVE: u64 = 1 << 18;
 
-/// Who made the processor, as far as it matters.
+/// The processor's vendor, as far as it matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Vendor {
     Intel,
-    /// AMD, and Hygon, which is the same here.
+    /// AMD, and Hygon, which does not differ here.
     Amd,
     Other,
 }
 
 impl Vendor {
-    /// From leaf 0.
+    /// The vendor according to leaf 0.
     const fn of([_, ebx, _, _]: [u32; 4]) -> Self {
         match &ebx.to_le_bytes() {
             b"Genu" => Self::Intel,

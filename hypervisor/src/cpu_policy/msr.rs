@@ -1,4 +1,5 @@
-//! Which model-specific registers a guest's kernel may read and write, and what it finds there. All others fault.
+//! The model-specific registers that a guest's kernel can read and write, and their values.
+//! Accesses to all others fault.
 
 use abi::arch_x86_64::MsrEntry;
 use abi::errno::Errno;
@@ -10,21 +11,21 @@ use super::evidence::Evidence::{self, Guest, Host};
 use super::{Vendor, registers};
 use crate::domain::{Domain, Vcpu};
 
-/// Those that code names. Numbers are by Intel's and AMD's manuals.
+/// MSRs that are used by name. The numbers are from Intel's and AMD's manuals.
 mod number {
     pub(super) const PLATFORM_INFO: u32 = 0xce;
     pub(super) const ARCH_CAPABILITIES: u32 = 0x10a;
     pub(super) const KERNEL_GS_BASE: u32 = 0xc000_0102;
 }
 
-/// What a read gives.
+/// The value that a read returns.
 #[derive(Clone, Copy, Debug)]
 pub enum Value {
-    /// Always this.
+    /// This constant.
     Constant(u64),
-    /// SYSCALL, long mode and, where the processor has it, no-execute.
+    /// EFER with SCE, LME, LMA and, if the processor has it, NXE.
     Efer,
-    /// The local APIC's usual address, enabled, and whether it is the first vCPU.
+    /// The local APIC's default address, the enable bit, and the BSP bit for vCPU 0.
     ApicBase,
     /// The time-stamp counter.
     Counter,
@@ -32,50 +33,50 @@ pub enum Value {
     FsBase,
     /// The live GS base of the kernel.
     GsBase,
-    /// The GS base of processes.
+    /// The GS base of user mode.
     UserGsBase,
 }
 
-/// What a write does.
+/// The effect of a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Write {
-    /// It is #GP.
+    /// #GP.
     Refused,
-    /// It is #GP unless it changes nothing.
+    /// #GP unless the value is unchanged.
     Same,
-    /// Nothing: whatever a guest wants of it, it has already, or goes without.
+    /// None. A guest either already has the behaviour that it would set, or has to do without it.
     Ignored,
-    /// It is #GP unless it is zero, which asks for the value to be read again.
+    /// #GP unless the value is zero, which requests a new reading.
     Zero,
-    /// It sets the base; #GP for an address that is not canonical.
+    /// Sets the base. #GP for an address that is not canonical.
     Base,
 }
 
-/// On whose processors the MSR is there.
+/// The vendors whose processors have the MSR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Maker {
-    /// On all.
+    /// All.
     Any,
-    /// On Intel's.
+    /// Intel.
     Intel,
-    /// On AMD's and Hygon's.
+    /// AMD and Hygon.
     Amd,
 }
 
-/// MSRs that a guest's kernel can read.
+/// One or more MSRs that a guest's kernel can read.
 #[derive(Debug)]
 pub struct Msr {
     /// The first and the last number.
     pub numbers: (u32, u32),
     /// Its name.
     pub name: &'static str,
-    /// On whose processors.
+    /// The vendors whose processors have it.
     pub maker: Maker,
-    /// What a read gives.
+    /// The value that a read returns.
     pub value: Value,
-    /// What a write does.
+    /// The effect of a write.
     pub write: Write,
-    /// What shows it.
+    /// The test that shows it.
     pub test: Evidence,
 }
 
@@ -84,22 +85,22 @@ const fn msr(number: u32, name: &'static str, maker: Maker, value: Value, write:
 }
 
 const READ: Evidence = Host("model_specific_registers");
-const TABLE: Evidence = Host("msrs_are_what_the_table_says");
+const TABLE: Evidence = Host("msrs_match_the_table");
 
-/// All of them.
+/// All MSRs that guests can read.
 pub static TABLE_OF_MSRS: &[Msr] = &[
     msr(0x10, "TSC", Maker::Any, Value::Counter, Write::Refused, Guest("privileged", "all")),
     msr(0x17, "PLATFORM_ID", Maker::Intel, Value::Constant(0), Write::Refused, TABLE),
     msr(0x1b, "APIC_BASE", Maker::Any, Value::ApicBase, Write::Refused, READ),
-    // Locked, with nothing switched on.
+    // Locked, with no feature enabled.
     msr(0x3a, "FEATURE_CONTROL", Maker::Intel, Value::Constant(1), Write::Refused, TABLE),
     msr(0x8b, "microcode revision (Intel)", Maker::Intel, Value::Constant(0), Write::Zero, TABLE),
     msr(0x8b, "microcode revision (AMD)", Maker::Amd, Value::Constant(0), Write::Refused, TABLE),
     msr(number::PLATFORM_INFO, "PLATFORM_INFO", Maker::Intel, Value::Constant(0), Write::Refused, TABLE),
     msr(0x140, "MISC_FEATURES_ENABLES", Maker::Intel, Value::Constant(0), Write::Same, TABLE),
-    // Fast strings; no branch trace, no precise sampling, no task priority messages.
+    // Fast strings enabled; branch trace and precise sampling unavailable; no xTPR messages.
     msr(0x1a0, "MISC_ENABLE", Maker::Intel, Value::Constant(0x80_1801), Write::Ignored, TABLE),
-    // The page attributes of the interface.
+    // The memory types of the interface.
     msr(0x277, "PAT", Maker::Any, Value::Constant(0x0000_0501_0007_0406), Write::Same, READ),
     msr(0x345, "PERF_CAPABILITIES", Maker::Intel, Value::Constant(0), Write::Refused, TABLE),
     msr(0xc000_0080, "EFER", Maker::Any, Value::Efer, Write::Same, READ),
@@ -113,7 +114,7 @@ pub static TABLE_OF_MSRS: &[Msr] = &[
         Write::Base,
         Guest("privileged", "bases"),
     ),
-    // The TSC counts at the frequency of performance state 0.
+    // The TSC counts at the frequency of P0.
     msr(0xc001_0015, "HWCR", Maker::Amd, Value::Constant(1 << 24), Write::Refused, TABLE),
     Msr {
         numbers: (0xc001_0041, 0xc001_0042),
@@ -131,24 +132,24 @@ pub static TABLE_OF_MSRS: &[Msr] = &[
         write: Write::Refused,
         test: TABLE,
     },
-    // LFENCE waits for everything before it.
+    // LFENCE is dispatch serialising.
     msr(0xc001_1029, "DE_CFG", Maker::Amd, Value::Constant(1 << 1), Write::Ignored, TABLE),
 ];
 
-/// The local APIC's usual address, and that it is enabled.
+/// The local APIC's default address, with the enable bit.
 const APIC_BASE: u64 = 0xfee0_0000 | 1 << 11;
 const APIC_BASE_BOOT_CPU: u64 = 1 << 8;
 
-/// The MSRs of which the interface's lists tell. There is nothing in them that a guest could have.
+/// The MSRs in the interface's lists. No guest has any of the features in them.
 pub const LISTED: [MsrEntry; 2] = [
     MsrEntry { index: number::PLATFORM_INFO, flags: 0, value: 0 },
     MsrEntry { index: number::ARCH_CAPABILITIES, flags: 0, value: 0 },
 ];
 
-/// Judges an entry of a list that the tools set.
+/// Checks an entry of a list that the tools set.
 ///
 /// # Errors
-/// `ERANGE` if no list has such an entry, `EINVAL` if it asks for what there is not.
+/// `ERANGE` if the MSR is not in the lists, `EINVAL` if the entry requests an unavailable feature.
 pub fn judge(entry: &MsrEntry) -> Result<(), Errno> {
     let listed = LISTED.iter().find(|listed| listed.index == entry.index).ok_or(Errno::ERANGE)?;
     if entry.flags != 0 || entry.value != listed.value { Err(Errno::EINVAL) } else { Ok(()) }
@@ -158,7 +159,7 @@ fn vendor() -> Vendor {
     Vendor::of(cpu::cpuid(0, 0))
 }
 
-/// The row of a number on a processor of this vendor.
+/// The row of an MSR on a processor of this vendor.
 fn find(number: u32, vendor: Vendor) -> Option<&'static Msr> {
     let is_there = |maker| match maker {
         Maker::Any => true,
@@ -172,9 +173,9 @@ fn efer() -> u64 {
     if cpu::features().no_execute { registers::EFER } else { registers::EFER & !registers::EFER_NO_EXECUTE }
 }
 
-/// What the kernel reads from MSR `number`; `None` if that faults.
+/// The value that the kernel reads from MSR `number`, or `None` if the read faults.
 pub fn read(cpu: &Active, _: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Option<u64> {
-    // Linux reads it at each switch between processes: it need not be looked for.
+    // Linux reads it at each context switch, so the search is skipped.
     if number == number::KERNEL_GS_BASE {
         return Some(cpu.live_user_gs_base());
     }
@@ -189,7 +190,7 @@ pub fn read(cpu: &Active, _: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Opt
     })
 }
 
-/// Writes MSR `number` for the kernel; `false` if that faults.
+/// Writes MSR `number` for the kernel. Returns `false` if the write faults.
 pub fn write(cpu: &mut Active, _: &Arc<Domain>, _: &Arc<Vcpu>, number: u32, value: u64) -> bool {
     let Some(row) = find(number, vendor()) else { return false };
     match (row.write, row.value) {
@@ -209,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn msrs_are_what_the_table_says() {
+    fn msrs_match_the_table() {
         let constant = |number, vendor| match find(number, vendor)?.value {
             Value::Constant(value) => Some((value, find(number, vendor)?.write)),
             _ => None,

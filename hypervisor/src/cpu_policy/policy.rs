@@ -1,11 +1,12 @@
-//! A policy: what CPUID and some MSRs say, leaf by leaf, whatever vCPU asks. It has the leaves that the interface's lists know, no others.
+//! A policy: the values of CPUID by leaf and subleaf, independent of the vCPU. It contains the
+//! leaves that the interface's lists can express.
 
 use alloc::collections::BTreeMap;
 
 use abi::arch_x86_64::CpuidLeaf;
 use machine::integers::saturating_u32;
 
-/// The last basic and extended leaf that a policy can have.
+/// The last basic leaf that a policy can have, and the range of extended leaves.
 pub(super) const LAST_BASIC: u32 = 0xd;
 pub(super) const FIRST_EXTENDED: u32 = 0x8000_0000;
 pub(super) const LAST_EXTENDED: u32 = 0x8000_0021;
@@ -13,18 +14,18 @@ pub(super) const CACHES: u32 = 4;
 pub(super) const STRUCTURED: u32 = 7;
 pub(super) const TOPOLOGY: u32 = 0xb;
 pub(super) const EXTENDED_STATES: u32 = 0xd;
-/// The last subleaf that a policy can have of a leaf.
+/// The last subleaf of a leaf that a policy can have.
 const LAST_CACHE: u32 = 5;
 const LAST_STRUCTURED: u32 = 2;
 const LAST_TOPOLOGY: u32 = 1;
 const LAST_STATE: u32 = 62;
 
-/// In the interface's lists: a leaf without subleaves.
+/// In the interface's lists: marks a leaf without subleaves.
 pub(super) const NO_SUBLEAF: u32 = u32::MAX;
-/// The hypervisor's own leaves, of which the lists hold how many there are to be.
+/// Leaves of the hypervisor in the lists, which limit the number of its leaves.
 const HYPERVISOR_LIMITS: [u32; 2] = [0x4000_0000, 0x4000_0100];
 
-/// The most leaves that a list can have.
+/// Upper bound on the entries of a list.
 pub(crate) const MAX_LEAVES: u32 = (LAST_BASIC - 3)
     + (LAST_CACHE + 1)
     + (LAST_STRUCTURED + 1)
@@ -36,14 +37,15 @@ pub(crate) const MAX_LEAVES: u32 = (LAST_BASIC - 3)
 /// EAX, EBX, ECX, EDX.
 pub(crate) type Registers = [u32; 4];
 
-/// What CPUID says, by leaf and subleaf; a leaf without subleaves counts as its subleaf 0. What is not there reads as zeros.
+/// CPUID by leaf and subleaf. A leaf without subleaves is stored as subleaf 0. Absent leaves read
+/// as zeros.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Policy {
     leaves: BTreeMap<(u32, u32), Registers>,
 }
 
 impl Policy {
-    /// All that the lists can hold of what a processor says.
+    /// Reads the processor's leaves that the lists can express.
     pub(super) fn read(host: impl Fn(u32, u32) -> Registers) -> Self {
         let mut policy = Self::default();
         let basic = host(0, 0)[0].min(LAST_BASIC);
@@ -76,7 +78,7 @@ impl Policy {
         self.leaves.get(&(leaf, subleaf)).copied().unwrap_or_default()
     }
 
-    /// Sets one leaf; zeros remove it.
+    /// Sets one leaf. Zeros remove it.
     pub(super) fn set(&mut self, leaf: u32, subleaf: u32, registers: Registers) {
         if registers == [0; 4] {
             self.leaves.remove(&(leaf, subleaf));
@@ -97,7 +99,7 @@ impl Policy {
         self.leaves.retain(|&(leaf, subleaf), _| keep(leaf, subleaf));
     }
 
-    /// Takes the leaves that `which` names from another policy.
+    /// Replaces the leaves that `which` selects by those of another policy.
     pub(super) fn take_from(&mut self, other: &Self, which: impl Fn(u32) -> bool) {
         self.retain(|leaf, _| !which(leaf));
         self.leaves
@@ -109,14 +111,16 @@ impl Policy {
         [self.leaf(0, 0)[0], self.leaf(STRUCTURED, 0)[0], self.leaf(FIRST_EXTENDED, 0)[0]]
     }
 
-    /// The extended states that there are.
+    /// The extended states in leaf 13.
     pub(super) fn extended_states(&self) -> u64 {
         let [low, _, _, high] = self.leaf(EXTENDED_STATES, 0);
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// The leaves as the interface's lists have them, in order. All that the limits promise are there, empty ones too: the tools put a list
-    /// into a policy of theirs, where what is missing keeps the value that it had, and expect to need as many entries when they list that.
+    /// The leaves in the format and order of the interface's lists. All leaves up to the limits are
+    /// included, even empty ones. The tools merge a list into a policy of their own, where an
+    /// absent leaf would keep its previous value, and expect that listing the result takes as many
+    /// entries.
     pub fn list(&self) -> impl Iterator<Item = CpuidLeaf> {
         let [basic, structured, extended] = self.limits();
         let states = self.extended_states();
@@ -139,7 +143,8 @@ impl Policy {
         })
     }
 
-    /// Takes up an entry of a list; `false` if it is none that a list can have. How many leaves the hypervisor has is not a policy's choice here.
+    /// Applies an entry of a list. Returns `false` if the entry is invalid in a list. An entry for
+    /// the number of the hypervisor's leaves is accepted and ignored.
     #[must_use]
     pub(super) fn take_up(&mut self, entry: &CpuidLeaf) -> bool {
         let CpuidLeaf { leaf, subleaf, eax, ebx, ecx, edx } = *entry;
@@ -159,7 +164,7 @@ impl Policy {
     }
 }
 
-/// The last subleaf that a policy can have of a leaf; `None` for a leaf without subleaves.
+/// The last subleaf of a leaf that a policy can have, or `None` for a leaf without subleaves.
 const fn last_subleaf(leaf: u32) -> Option<u32> {
     match leaf {
         CACHES => Some(LAST_CACHE),

@@ -1,35 +1,36 @@
-//! The control registers that guests see, bit by bit, and the debug registers. What guests read and
-//! may choose in CR0, CR4 and EFER comes from here, and so does `docs/processor.md`.
+//! The control registers as guests see them, bit by bit, and the debug registers. The values of
+//! CR0, CR4 and EFER for guests are computed from these tables, and `docs/processor.md` is
+//! generated from them.
 
 use super::evidence::Evidence::{self, Guest, Host};
 
-/// What a guest has of a bit.
+/// The behaviour of a bit for guests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sees {
     /// Always set.
     Set,
-    /// Always clear; what is written is ignored or refused, as the row says.
+    /// Always clear. A write of 1 is ignored or refused, as the row states.
     Clear,
-    /// The guest sets and clears it.
+    /// Set and cleared by the guest.
     Choice,
 }
 
-/// Bits of a register that are treated alike.
+/// Bits of a register that behave alike.
 #[derive(Debug)]
 pub struct Bits {
     /// Their positions.
     pub mask: u64,
     /// Their names.
     pub name: &'static str,
-    /// What the guest has of them.
+    /// Their behaviour for guests.
     pub sees: Sees,
-    /// What is done about them.
+    /// How they are handled.
     pub done: &'static str,
-    /// What shows it.
+    /// The test that shows it.
     pub test: Evidence,
 }
 
-/// The positions at which the guest has this.
+/// The positions of the bits with this behaviour.
 const fn all(mut rows: &[Bits], sees: Sees) -> u64 {
     let mut mask = 0;
     while let [first, rest @ ..] = rows {
@@ -48,7 +49,7 @@ const fn row(mask: u64, name: &'static str, sees: Sees, done: &'static str, test
 const HOST_CONTROL: Evidence = Host("control_registers");
 const GUEST_CONTROL: Evidence = Guest("privileged", "cr0");
 
-/// CR0. A write that would change another bit than TS is #GP.
+/// CR0. A write that would change any bit except TS is #GP.
 pub static CONTROL0: &[Bits] = &[
     row(0x1, "PE", Sees::Set, "a change is refused", GUEST_CONTROL),
     row(0x2, "MP", Sees::Set, "a change is refused", HOST_CONTROL),
@@ -57,7 +58,7 @@ pub static CONTROL0: &[Bits] = &[
         0x8,
         "TS",
         Sees::Choice,
-        "loaded: the next use of extended state is #NM, which clears it",
+        "in the processor: the next use of extended state is #NM, which clears it",
         Guest("fpu", "task_switch"),
     ),
     row(0x10, "ET", Sees::Set, "a change is refused", GUEST_CONTROL),
@@ -68,34 +69,34 @@ pub static CONTROL0: &[Bits] = &[
     row(0x8000_0000, "PG", Sees::Set, "a change is refused", GUEST_CONTROL),
 ];
 
-/// CR4. Writes of bits that are no choice are ignored.
+/// CR4. Writes of bits other than choices are ignored.
 pub static CONTROL4: &[Bits] = &[
     row(0x3, "VME, PVI", Sees::Clear, "ignored; hidden in CPUID", Guest("privileged", "cr4")),
     row(
         0x4,
         "TSD",
         Sees::Choice,
-        "loaded: RDTSC and RDTSCP are #GP in processes, and emulated for the kernel",
+        "in the processor: RDTSC and RDTSCP are #GP in user mode, and emulated for the kernel",
         Guest("processor", "tsd"),
     ),
     row(
         0x8,
         "DE",
         Sees::Choice,
-        "I/O breakpoints work; debug registers 4 and 5 are #UD instead of other names",
+        "I/O breakpoints work; debug registers 4 and 5 are #UD instead of aliases",
         Guest("processor", "ports"),
     ),
     row(0x10, "PSE", Sees::Clear, "ignored; hidden in CPUID, and large pages are refused", HOST_CONTROL),
     row(0x20, "PAE", Sees::Set, "a write of 0 is ignored", Guest("privileged", "cr4")),
-    row(0x40, "MCE", Sees::Set, "a machine check is Paravane's and ends the host", HOST_CONTROL),
-    row(0x80, "PGE", Sees::Clear, "ignored; hidden in CPUID, and guests' entries are never global", HOST_CONTROL),
+    row(0x40, "MCE", Sees::Set, "Paravane handles machine checks, which end the host", HOST_CONTROL),
+    row(0x80, "PGE", Sees::Clear, "ignored; hidden in CPUID, and guests' page-table entries are never global", HOST_CONTROL),
     row(0x100, "PCE", Sees::Clear, "ignored: RDPMC is #GP", Guest("privileged", "counters")),
     row(0x600, "OSFXSR, OSXMMEXCPT", Sees::Set, "a write of 0 is ignored", Guest("privileged", "cr4")),
     row(
         0x800,
         "UMIP",
         Sees::Clear,
-        "ignored; on in the processor where it has it, and SGDT, SIDT, SLDT, STR and SMSW are emulated with values that tell nothing",
+        "ignored; set in processors that have it, where SGDT, SIDT, SLDT, STR and SMSW are emulated with constant values",
         Guest("privileged", "tables"),
     ),
     row(0x1000, "LA57", Sees::Clear, "ignored; addresses have 48 bits", HOST_CONTROL),
@@ -110,7 +111,7 @@ pub static CONTROL4: &[Bits] = &[
         0x1_0000,
         "FSGSBASE",
         Sees::Choice,
-        "loaded: without it the instructions are #UD in kernel and processes",
+        "in the processor: without it the instructions are #UD in kernel and user mode",
         Guest("processor", "fsgsbase"),
     ),
     row(0x2_0000, "PCIDE", Sees::Clear, "ignored; hidden in CPUID", HOST_CONTROL),
@@ -118,15 +119,15 @@ pub static CONTROL4: &[Bits] = &[
         0x4_0000,
         "OSXSAVE",
         Sees::Choice,
-        "XSETBV is #UD without it; in the processor it is always on, as under Xen, and CPUID says so",
+        "XSETBV is #UD without it; always set in the processor and in CPUID, as under Xen",
         Host("extended_states"),
     ),
-    row(0x30_0000, "SMEP, SMAP", Sees::Clear, "ignored; Paravane's own", Guest("privileged", "cr4")),
+    row(0x30_0000, "SMEP, SMAP", Sees::Clear, "ignored; used by Paravane itself", Guest("privileged", "cr4")),
     row(0x0140_0000, "PKE, PKS", Sees::Clear, "ignored; hidden in CPUID", HOST_CONTROL),
     row(0x80_0000, "CET", Sees::Clear, "ignored; hidden in CPUID", HOST_CONTROL),
 ];
 
-/// EFER. A write is #GP unless it changes nothing.
+/// EFER. A write that would change it is #GP.
 pub static EXTENDED_FEATURES: &[Bits] = &[
     row(0x1, "SCE", Sees::Set, "SYSCALL enters the guest's handler", Guest("traps", "system_calls")),
     row(0x500, "LME, LMA", Sees::Set, "guests are 64-bit", Guest("privileged", "all")),
@@ -134,76 +135,76 @@ pub static EXTENDED_FEATURES: &[Bits] = &[
         EFER_NO_EXECUTE,
         "NXE",
         Sees::Set,
-        "where the processor has it: the bit of page-table entries works",
+        "in processors that have it: the NX bit of page-table entries works",
         Guest("traps", "page_faults"),
     ),
     row(0x1000, "SVME", Sees::Clear, "hidden in CPUID", Guest("privileged", "invalid")),
     row(0xe000, "LMSLE, FFXSR, TCE", Sees::Clear, "hidden in CPUID", Host("model_specific_registers")),
 ];
 
-/// XCR0, by XSETBV once CR4.OSXSAVE is set. Others than the choices are #GP.
+/// XCR0, written by XSETBV if CR4.OSXSAVE is set. A change of any bit other than a choice is #GP.
 pub static EXTENDED_STATES: &[Bits] = &[
-    row(0x1, "x87", Sees::Set, "loaded and saved whole; a write of 0 is #GP", Guest("fpu", "xsave")),
-    row(0x2, "SSE", Sees::Choice, "loaded and saved whole", Guest("fpu", "two")),
-    row(0x4, "AVX", Sees::Choice, "loaded and saved whole; needs SSE", Guest("fpu", "two")),
+    row(0x1, "x87", Sees::Set, "switched with the vCPU; a write of 0 is #GP", Guest("fpu", "xsave")),
+    row(0x2, "SSE", Sees::Choice, "switched with the vCPU", Guest("fpu", "two")),
+    row(0x4, "AVX", Sees::Choice, "switched with the vCPU; requires SSE", Guest("fpu", "two")),
     row(0x18, "BNDREGS, BNDCSR", Sees::Clear, "hidden in CPUID; #GP", Host("extended_states")),
     row(
         0xe0,
         "opmask, ZMM_Hi256, Hi16_ZMM",
         Sees::Choice,
-        "loaded and saved whole; all three, and AVX with them",
-        Host("nobody_gets_more_than_the_maximum"),
+        "switched with the vCPU; only together, and with AVX",
+        Host("no_domain_gets_more_than_the_maximum"),
     ),
     row(0x200, "PKRU", Sees::Clear, "hidden in CPUID; #GP", Host("extended_states")),
-    row(0x6_0000, "TILECFG, TILEDATA", Sees::Clear, "hidden in CPUID; #GP", Host("nobody_gets_more_than_the_maximum")),
+    row(0x6_0000, "TILECFG, TILEDATA", Sees::Clear, "hidden in CPUID; #GP", Host("no_domain_gets_more_than_the_maximum")),
 ];
 
-/// Debug registers, by `mov`, `set_debugreg` and `get_debugreg`.
+/// Debug registers, accessed by `mov`, `set_debugreg` and `get_debugreg`.
 pub static DEBUG: &[(&str, &str, &str, Evidence)] = &[
     (
         "DR0 to DR3",
         "addresses of breakpoints",
-        "any guest address; one of Paravane's is #GP or `-EPERM`. In the processor only while the vCPU runs and has a breakpoint of memory enabled",
-        Host("breakpoints_are_limited_to_guest_addresses"),
+        "any guest address; an address of Paravane is #GP or `-EPERM`. In the processor only while the vCPU runs and has a memory breakpoint enabled",
+        Host("breakpoints_watch_guest_addresses_only"),
     ),
     (
         "DR4, DR5",
-        "DR6 and DR7 by other names",
+        "aliases of DR6 and DR7",
         "#UD or `-ENODEV` if CR4.DE is set",
-        Host("registers_4_and_5_are_aliases_without_debug_extensions"),
+        Host("registers_4_and_5_are_other_names_without_debug_extensions"),
     ),
     (
         "DR6",
-        "what debug exceptions have reported",
-        "the vCPU's own record; bits above 31 are #GP or `-EINVAL`",
-        Host("undefined_bits_are_refused_or_fixed"),
+        "the conditions of debug exceptions",
+        "kept per vCPU; bits above 31 are #GP or `-EINVAL`",
+        Host("bits_that_no_register_has_are_refused_or_fixed"),
     ),
     (
         "DR7: L0 to G3, types of execution, writes, reads and writes",
-        "breakpoints of memory",
+        "memory breakpoints",
         "in the processor while the vCPU runs",
         Guest("processor", "check_choice"),
     ),
     (
         "DR7: type of ports",
         "I/O breakpoints",
-        "need CR4.DE; looked for where port accesses are emulated",
+        "require CR4.DE; checked where port accesses are emulated",
         Host("io_breakpoints_are_hit_by_any_byte_of_the_access"),
     ),
-    ("DR7: LE, GE", "nothing", "read back", Guest("traps", "debug")),
-    ("DR7: GD", "clear", "#GP or `-EPERM`", Host("breakpoints_are_limited_to_guest_addresses")),
-    ("DR7: RTM", "clear", "ignored", Host("undefined_bits_are_refused_or_fixed")),
+    ("DR7: LE, GE", "no effect", "read back as written", Guest("traps", "debug")),
+    ("DR7: GD", "always clear", "#GP or `-EPERM`", Host("breakpoints_watch_guest_addresses_only")),
+    ("DR7: RTM", "always clear", "ignored", Host("bits_that_no_register_has_are_refused_or_fixed")),
 ];
 
-/// What CR0 always shows.
+/// The bits of CR0 that always read as set.
 pub const CONTROL0_FIXED: u64 = all(CONTROL0, Sees::Set);
-/// What a guest chooses in CR0.
+/// The bits of CR0 that a guest can change.
 pub const CONTROL0_CHOICE: u64 = all(CONTROL0, Sees::Choice);
-/// What CR4 always shows.
+/// The bits of CR4 that always read as set.
 pub const CONTROL4_FIXED: u64 = all(CONTROL4, Sees::Set);
-/// EFER with no-execute.
+/// EFER with NXE.
 pub const EFER: u64 = all(EXTENDED_FEATURES, Sees::Set);
-/// No-execute in EFER.
+/// NXE in EFER.
 pub const EFER_NO_EXECUTE: u64 = 1 << 11;
 
 #[cfg(test)]
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_are_what_the_rows_say() {
+    fn fixed_values_match_the_rows() {
         assert_eq!((CONTROL0_FIXED, CONTROL0_CHOICE), (0x8005_0033, 8));
         assert_eq!((CONTROL4_FIXED, all(CONTROL4, Sees::Choice)), (0x660, 0x5_000c));
         assert_eq!(EFER, 0xd01);

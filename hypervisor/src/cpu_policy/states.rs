@@ -1,23 +1,25 @@
-//! Leaf 13: the layout of the XSAVE image.
+//! Leaf 13: the layout of the XSAVE area.
 
 use machine::integers::low_u32;
 
 use super::policy::{EXTENDED_STATES, Policy, Registers};
 
-/// AVX, and all of AVX-512.
+/// AVX, and the three states of AVX-512.
 pub(super) const AVX: u64 = 1 << 2;
 pub(super) const AVX512: u64 = 7 << 5;
-/// The x87 and SSE part of an XSAVE image, and its header.
+/// Size of the XSAVE area's legacy region and header.
 const LEGACY: u32 = 512 + 64;
-/// XSAVEC, in EAX of subleaf 1.
+/// XSAVEC in EAX of subleaf 1.
 const COMPACT: u32 = 1 << 1;
 
-/// Makes the leaf tell of these states alone, of which it must know the places; it keeps what it says of the instructions.
+/// Restricts the leaf to these states, whose sizes and offsets it must contain. The XSAVE
+/// instructions in it are kept.
 pub(super) fn restrict(policy: &mut Policy, states: u64) {
     let instructions = policy.leaf(EXTENDED_STATES, 1)[0];
     policy.retain(|leaf, subleaf| leaf != EXTENDED_STATES || subleaf >= 2 && states & 1 << subleaf != 0);
     for subleaf in components(states) {
-        // Bit 0 of the flags would tell that it is a state of ring 0; bit 1 tells that it is aligned in the compact form.
+        // Bit 0 of the flags marks a supervisor state, bit 1 one that is aligned in the compacted
+        // format.
         policy.update(EXTENDED_STATES, subleaf, |[_, _, flags, reserved]| {
             *flags &= 2;
             *reserved = 0;
@@ -30,7 +32,7 @@ pub(super) fn restrict(policy: &mut Policy, states: u64) {
     }
 }
 
-/// The leaf as a guest sees it that has enabled `enabled`.
+/// The leaf as seen by a guest that has enabled `enabled`.
 pub(super) fn leaf(policy: &Policy, subleaf: u32, enabled: u64) -> Registers {
     let [eax, ebx, ecx, edx] = policy.leaf(EXTENDED_STATES, subleaf);
     let enabled = enabled & policy.extended_states();
@@ -41,7 +43,7 @@ pub(super) fn leaf(policy: &Policy, subleaf: u32, enabled: u64) -> Registers {
     }
 }
 
-/// The states above x87 and SSE, by number.
+/// The numbers of the states other than x87 and SSE.
 fn components(states: u64) -> impl Iterator<Item = u32> {
     (2..63).filter(move |number| states & 1 << number != 0)
 }

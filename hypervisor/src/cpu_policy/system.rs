@@ -1,4 +1,5 @@
-//! The policies of the host: what the processor says, what Paravane makes of it, and what guests get.
+//! The policies of the host: the processor's CPUID, the part that Paravane uses, and the policies
+//! for guests.
 
 use alloc::sync::Arc;
 
@@ -12,21 +13,21 @@ use super::policy::{Policy, Registers};
 
 /// The policies of the host.
 pub(crate) struct SystemPolicies {
-    /// All that the processor says.
+    /// The processor's CPUID.
     pub raw: Policy,
-    /// What is in use of that.
+    /// The part of it that is in use.
     pub host: Policy,
-    /// The most that a guest may have, with what only the tools switch on.
+    /// The maximum for guests, including features that only the tools enable.
     pub maximum: Policy,
-    /// What a guest gets if its configuration says nothing.
+    /// The default for a guest whose configuration does not set a policy.
     pub usual: Policy,
-    /// What a domain has from its creation on, until the tools set its policy.
+    /// The policy of a domain from its creation until the tools set one.
     pub initial: Arc<Policy>,
 }
 
 static SYSTEM: Once<SystemPolicies> = Once::new();
 
-/// Asks the processor, once, before the first domain is created.
+/// Reads the processor's CPUID. Called once, before the first domain is created.
 pub(crate) fn init() {
     SYSTEM.set(SystemPolicies::new(cpu::cpuid, cpu::features()));
 }

@@ -1,4 +1,4 @@
-//! What guests are told, of processors made up here.
+//! CPUID and feature sets of guests on simulated processors.
 
 use std::vec::Vec;
 
@@ -7,13 +7,13 @@ use machine::cpu::Features;
 use super::system::SystemPolicies;
 use super::*;
 
-/// A processor with every feature that there could be.
+/// A processor with every feature bit set.
 fn everything(vendor: &'static [u8; 12]) -> impl Fn(u32, u32) -> [u32; 4] {
     let word = |at: usize| u32::from_le_bytes([vendor[at], vendor[at + 1], vendor[at + 2], vendor[at + 3]]);
     move |leaf, subleaf| match (leaf, subleaf) {
         (0, _) => [0x1f, word(0), word(8), word(4)],
         (0x8000_0000, _) => [0x8000_0028, 0, 0, 0],
-        // As on a processor of our days, sizes and places of the XSAVE image.
+        // Sizes and offsets of the XSAVE area as on current processors.
         (0xd, 0) => [0x602e7, 0x1234, 0x2b00, 0],
         (0xd, 1) => [0x1f, 0x1234, 0x1_9900, 0],
         (0xd, 2) => [256, 576, 0, 0],
@@ -28,13 +28,13 @@ fn everything(vendor: &'static [u8; 12]) -> impl Fn(u32, u32) -> [u32; 4] {
     }
 }
 
-/// What is asked, and of a processor in which these states are in use.
+/// A query, and the processor features in use.
 struct Asked {
     view: View,
     features: Features,
 }
 
-/// What guests are told without anybody having set their policy.
+/// CPUID of a guest whose policy has not been set.
 fn answer(asked: &Asked, host: impl Fn(u32, u32) -> [u32; 4], leaf: u32, subleaf: u32) -> [u32; 4] {
     super::answer(&asked.view, &SystemPolicies::new(host, &asked.features).initial, leaf, subleaf)
 }
@@ -59,7 +59,7 @@ fn bit(word: u32, number: u32) -> bool {
 }
 
 #[test]
-fn what_works_is_shown_and_the_rest_is_hidden() {
+fn working_features_are_shown_and_all_others_are_hidden() {
     for vendor in [b"GenuineIntel", b"AuthenticAMD", b"HygonGenuine", b"CentaurHauls"] {
         let host = everything(vendor);
         let view = view(0xe7);
@@ -100,11 +100,11 @@ fn what_works_is_shown_and_the_rest_is_hidden() {
 }
 
 #[test]
-fn states_that_are_not_kept_take_their_instructions_with_them() {
+fn instructions_of_disabled_states_are_hidden() {
     let host = everything(b"GenuineIntel");
     let without = Asked { features: Features::default(), ..view(0) };
     let [_, _, ecx, edx] = answer(&without, &host, 1, 0);
-    assert_eq!(ecx & (1 << 12 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29), 0, "XSAVE and what needs it");
+    assert_eq!(ecx & (1 << 12 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29), 0, "XSAVE and features that require it");
     assert!(!bit(edx, 11), "SYSENTER");
     let [_, ebx, ecx, edx] = answer(&without, &host, 7, 0);
     assert_eq!(ebx & (1 | 1 << 5 | 1 << 16 | 1 << 17 | 1 << 31), 0, "FSGSBASE, AVX2, AVX-512");
@@ -120,12 +120,12 @@ fn states_that_are_not_kept_take_their_instructions_with_them() {
 }
 
 #[test]
-fn the_image_has_the_size_of_what_is_kept() {
+fn the_xsave_image_has_the_size_of_the_enabled_states() {
     let host = everything(b"GenuineIntel");
     assert_eq!(answer(&view(0xe7), &host, 0xd, 0), [0xe7, 832, 2688, 0]);
     assert_eq!(answer(&view(7), &host, 0xd, 0), [7, 832, 832, 0]);
     assert_eq!(answer(&view(3), &host, 0xd, 0), [3, 576, 576, 0]);
-    assert_eq!(answer(&view(0xe7), &host, 0xd, 1), [7, 832, 0, 0], "no XSAVES, no states of ring 0");
+    assert_eq!(answer(&view(0xe7), &host, 0xd, 1), [7, 832, 0, 0], "no XSAVES, no supervisor states");
     assert_eq!(answer(&view(0xe7), &host, 0xd, 2), [256, 576, 0, 0]);
     for subleaf in [8, 9, 17, 18, 63, 64, u32::MAX] {
         assert_eq!(answer(&view(0xe7), &host, 0xd, subleaf), [0; 4]);
@@ -133,7 +133,7 @@ fn the_image_has_the_size_of_what_is_kept() {
 }
 
 #[test]
-fn leaves_that_nobody_knows_are_empty() {
+fn unknown_leaves_are_zero() {
     for vendor in [b"GenuineIntel", b"AuthenticAMD"] {
         let host = everything(vendor);
         let hidden =
@@ -169,7 +169,7 @@ fn system(vendor: &'static [u8; 12]) -> SystemPolicies {
 }
 
 #[test]
-fn the_lists_hold_what_the_tools_can_read() {
+fn lists_contain_all_leaves_within_the_limits() {
     for vendor in [b"GenuineIntel", b"AuthenticAMD"] {
         let SystemPolicies { raw, host, maximum, usual, .. } = system(vendor);
         for policy in [&raw, &host, &maximum, &usual] {
@@ -202,8 +202,8 @@ fn the_default_policy_is_within_the_maximum_and_derives_itself() {
         let system = system(vendor);
         let (maximum, usual) = (feature_set(&system.maximum), feature_set(&system.usual));
         assert!(maximum.iter().zip(usual).all(|(most, word)| word & !most == 0));
-        assert!(bit(maximum[7], 8) && !bit(usual[7], 8), "ITSC is there for who asks");
-        assert!(bit(maximum[0], 28) && !bit(usual[0], 28), "HTT is the tools' to set");
+        assert!(bit(maximum[7], 8) && !bit(usual[7], 8), "ITSC is available on request");
+        assert!(bit(maximum[0], 28) && !bit(usual[0], 28), "HTT is set by the tools only");
         for policy in [&system.maximum, &system.usual, &*system.initial] {
             assert_eq!(derive::derive(policy, &system.maximum).as_ref(), Ok(policy));
         }
@@ -211,9 +211,9 @@ fn the_default_policy_is_within_the_maximum_and_derives_itself() {
 }
 
 #[test]
-fn nobody_gets_more_than_the_maximum() {
+fn no_domain_gets_more_than_the_maximum() {
     let SystemPolicies { raw, maximum, usual, .. } = system(b"GenuineIntel");
-    // All features that the processor has, in as many leaves as there are.
+    // All features that the processor has, within the maximum number of leaves.
     let mut wanted = raw;
     let limits = maximum.limits();
     wanted.update(0, 0, |[last, ..]| *last = limits[0]);
@@ -230,7 +230,7 @@ fn nobody_gets_more_than_the_maximum() {
 }
 
 #[test]
-fn what_loses_its_prerequisite_goes_too() {
+fn features_without_their_prerequisite_are_hidden() {
     let SystemPolicies { maximum, usual, .. } = system(b"GenuineIntel");
     let mut wanted = usual.clone();
     wanted.update(1, 0, |[_, _, ecx, _]| *ecx &= !features::AVX);
@@ -241,7 +241,7 @@ fn what_loses_its_prerequisite_goes_too() {
         !bit(words[1], 12) && !bit(words[5], 5) && !bit(words[5], 16) && !bit(words[6], 9),
         "FMA, AVX2, AVX512F, VAES"
     );
-    assert!(bit(words[1], 26), "XSAVE stays");
+    assert!(bit(words[1], 26), "XSAVE is kept");
     assert_eq!(settled.leaf(0xd, 0), [3, 576, 576, 0]);
     wanted.update(1, 0, |[_, _, ecx, _]| *ecx &= !features::XSAVE);
     let settled = derive::derive(&wanted, &maximum).expect("less than there is");
