@@ -1,4 +1,4 @@
-//! The grants of a domain, for the debug key.
+//! The debug key that shows a domain's grants.
 
 use alloc::format;
 use alloc::string::String;
@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use crate::domain::Domain;
 
-/// The size of the domain's table, which of its entries are in use by whom (the first `max` of
-/// them), and how many grants of others it has mapped. Returns lines, and how many are left out.
+/// The size of the domain's table, the entries in use and their users (the first `max`), and the
+/// number of grants that it has mapped. Returns lines, and the number of entries left out.
 pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     let (frames, limit) = {
         let table = domain.grants.table();
@@ -20,8 +20,8 @@ pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     ([summary].into_iter().chain(in_use).collect(), left_out)
 }
 
-/// How many entries of the domain's table somebody uses, and a line for each of the first. Nothing
-/// is printed under the lock of the table, which is taken for each frame by itself.
+/// The number of entries of the domain's table that are in use, and a line for each of the first
+/// `max`. The lock of the table is taken separately for each frame, and is not held while printing.
 pub(super) fn in_use(domain: &Domain, max: usize) -> (usize, Vec<String>) {
     let (mut used, mut lines) = (0, Vec::new());
     for frame in 0.. {

@@ -1,22 +1,22 @@
-//! How far a domain's grant table and its record of mappings may grow.
+//! Limits on the size of a domain's grant table and maptrack.
 
 use machine::boot::{self, Options};
 
 use super::maptrack;
 use crate::limits::Limit;
 
-/// Limits of one domain. Memory is taken as the tables grow, not for what they may grow to.
+/// Limits of one domain. Memory is allocated as the tables grow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Frames of the grant table.
     pub(super) frames: u32,
-    /// Grants of others that may be mapped at a time.
+    /// Number of grants that can be mapped at a time.
     pub(super) mappings: u32,
 }
 
 impl Limits {
-    /// What the command line says (`gnttab_max_frames=`, `gnttab_max_maptrack_frames=`): for
-    /// domains of which nothing else is said, and the most that the tools can ask for.
+    /// The limits from the command line (`gnttab_max_frames=`, `gnttab_max_maptrack_frames=`). They
+    /// are the default for a domain and the maximum that the tools can request.
     pub fn of_host() -> Self {
         let (frames, maptrack_frames) = match boot::try_options() {
             Some(options) => (options.grant_frames, options.maptrack_frames),
@@ -25,12 +25,11 @@ impl Limits {
         Self { frames, mappings: maptrack_frames * maptrack::PER_FRAME }
     }
 
-    /// What the tools ask for within these limits: frames of the table, and frames' worth of
-    /// mappings; `None` for as many as these limits allow.
+    /// The limits that the tools request: frames of the table, and frames of maptrack records.
+    /// `None` requests the maximum.
     ///
     /// # Errors
-    /// The limit that is in the way, if more is asked for than these limits allow, or a table
-    /// without frames.
+    /// The limit that the request exceeds. A table without frames is refused as well.
     pub fn within(self, frames: Option<u32>, maptrack_frames: Option<u32>) -> Result<Self, Limit> {
         let frames = frames.unwrap_or(self.frames);
         let mappings = maptrack_frames.map_or(self.mappings, |frames| frames.saturating_mul(maptrack::PER_FRAME));
@@ -49,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tools_get_what_they_ask_for_up_to_the_hosts_limits() {
+    fn requested_limits_are_granted_up_to_the_hosts_limits() {
         let host = Limits { frames: 128, mappings: 2048 * maptrack::PER_FRAME };
         assert_eq!(host.within(None, None), Ok(host));
         assert_eq!(host.within(Some(128), Some(2048)), Ok(host));

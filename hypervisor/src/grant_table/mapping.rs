@@ -1,4 +1,5 @@
-//! Page-table entries of grant mappings. They are written through the same choke point as all others.
+//! Page-table entries of grant mappings. They are written through the same choke point as all other
+//! entries.
 
 use abi::grant_table::{map_flags, status};
 use machine::addr::{GuestVirt, MachineAddr, Mfn};
@@ -10,12 +11,12 @@ use super::table::Status;
 use crate::call::Caller;
 use crate::memory::{update, walk};
 
-/// Position of the first bit that is free for software in a page-table entry.
+/// Position of the first software-available bit in a page-table entry.
 const FIRST_AVAILABLE: u32 = 9;
-/// The bits that are free for software there: three, as the interface has them.
+/// The three software-available bits that the interface defines.
 const AVAILABLE: u64 = 7 << FIRST_AVAILABLE;
 
-/// The bits of the entry for a mapping with `flags`; those for software are the guest's.
+/// The bits of the entry for a mapping with `flags`. The guest chooses the software-available bits.
 fn wanted_bits(flags: u32) -> RawEntry {
     let guest = u64::from((flags & map_flags::GUEST_AVAIL_MASK) >> map_flags::GUEST_AVAIL_MASK.trailing_zeros());
     let set = LeafFlags::ACCESSED.union(LeafFlags::DIRTY).bits();
@@ -30,7 +31,7 @@ fn locate(caller: &Caller<'_>, address: u64, contains_pte: bool) -> Option<(Type
     }
 }
 
-/// Maps a granted frame where `address` says, in place of what was mapped there.
+/// Maps a granted frame at `address`, replacing the previous mapping.
 pub(super) fn create(caller: &Caller<'_>, address: u64, flags: u32, hold: &Hold) -> Result<(), Status> {
     let wanted = wanted_bits(flags);
     let entry = match hold {
@@ -45,8 +46,8 @@ pub(super) fn create(caller: &Caller<'_>, address: u64, flags: u32, hold: &Hold)
     written.map(drop).map_err(|_| status::GENERAL_ERROR)
 }
 
-/// Puts `replacement` in place of the mapping of `frame` that `address` names. If that is not what is mapped there,
-/// nothing changes and the replacement comes back.
+/// Replaces the mapping of `frame` at `address` by `replacement`. If another frame is mapped there,
+/// nothing changes and the replacement is returned.
 fn replace(
     caller: &Caller<'_>,
     address: u64,
@@ -60,7 +61,7 @@ fn replace(
     update::replace_l1_if(&table, index, is_mapping, replacement).map(drop)
 }
 
-/// Takes the mapping of `frame` away from where `address` says. The caller flushes.
+/// Removes the mapping of `frame` at `address`. The caller flushes.
 pub(super) fn destroy(
     caller: &Caller<'_>,
     address: u64,
@@ -72,7 +73,7 @@ pub(super) fn destroy(
     replace(caller, address, contains_pte, frame, writable, nothing).map_err(|_| status::GENERAL_ERROR)
 }
 
-/// Moves what is mapped at `from` to where `address` says, in place of the mapping of `frame`. The caller flushes.
+/// Moves the mapping at `from` to `address`, replacing the mapping of `frame`. The caller flushes.
 pub(super) fn destroy_and_move(
     caller: &Caller<'_>,
     address: u64,
@@ -83,7 +84,8 @@ pub(super) fn destroy_and_move(
     let nothing = Entry::absent(RawEntry::new(0));
     let stolen = update::write_l1_for_va(caller, from, nothing).map_err(|_| status::GENERAL_ERROR)?;
     replace(caller, address, false, frame, writable, stolen).map_err(|stolen| {
-        // Back to where it was; if its table has gone meanwhile, so has the mapping.
+        // Restores the original mapping. If its table is gone in the meantime, the mapping is gone
+        // as well.
         let _ = update::write_l1_for_va(caller, from, stolen);
         status::GENERAL_ERROR
     })

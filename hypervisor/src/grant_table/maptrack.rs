@@ -1,4 +1,4 @@
-//! The grantee's side: which grants it has mapped, by the handles that it was given.
+//! The grantee's side: the grants that it has mapped, by handle.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,12 +11,12 @@ use machine::integers::low_u32;
 use super::pin::Pin;
 use crate::limits::Limit;
 
-/// Mappings that the interface counts as one frame of records.
+/// Number of mappings that the interface counts as one maptrack frame.
 pub(crate) const PER_FRAME: u32 = 256;
-/// Records in a chunk of the table.
+/// Number of records in a chunk.
 const CHUNK: u32 = PER_FRAME;
 
-/// A granted frame, held as it is mapped.
+/// A reference to a granted frame, of the kind that its mapping requires.
 pub(super) enum Hold {
     Read(FrameRef),
     Write(TypedRef<Writable>),
@@ -31,29 +31,29 @@ impl Hold {
     }
 }
 
-/// A grant that is mapped.
+/// A mapped grant.
 pub(super) struct Record {
     pub(super) hold: Hold,
     /// The use by a mapping in the page tables.
     pub(super) host: Option<Pin>,
     /// The use by devices.
     pub(super) device: Option<Pin>,
-    /// Whether the mapping was named by its entry's machine address.
+    /// Whether the mapping was specified by the machine address of its page-table entry.
     pub(super) contains_pte: bool,
 }
 
 pub(super) enum Slot {
-    /// With the next free one, or none.
+    /// Free, with the next free slot, if any.
     Free(Option<u32>),
-    /// Given out, the record in somebody's hands.
+    /// Allocated, while an operation holds the record.
     Reserved,
     Mapped(Record),
 }
 
-/// Records that come into being together.
+/// Records that are allocated together.
 pub(super) type Chunk = Box<[Slot]>;
 
-/// What [`Maptrack::pop`] has found.
+/// The result of [`Maptrack::pop`].
 pub(super) enum Popped {
     Record(Record),
     NoneInChunk,
@@ -65,7 +65,7 @@ pub(super) struct Maptrack {
     chunks: Vec<Chunk>,
     free: Option<u32>,
     limit: u32,
-    /// Where `pop` goes on.
+    /// Index at which `pop` continues.
     popped: u32,
 }
 
@@ -79,7 +79,7 @@ impl Maptrack {
     }
 
     fn len(&self) -> u32 {
-        // Below `limit` plus a chunk.
+        // Less than `limit` plus one chunk.
         low_u32(self.chunks.len() as u64) * CHUNK
     }
 
@@ -87,10 +87,10 @@ impl Maptrack {
         self.chunks.get_mut((handle / CHUNK) as usize)?.get_mut((handle % CHUNK) as usize)
     }
 
-    /// A new handle.
+    /// Allocates a handle.
     ///
     /// # Errors
-    /// The limit that is in the way.
+    /// The limit that prevents it.
     pub(super) fn reserve(&mut self) -> Result<u32, Limit> {
         let handle = match self.free {
             Some(handle) => handle,
@@ -105,7 +105,7 @@ impl Maptrack {
         Ok(handle)
     }
 
-    /// Adds a chunk of free handles, and returns the first.
+    /// Adds a chunk of free handles. Returns the first.
     fn add_chunk(&mut self) -> Result<u32, Limit> {
         let first = self.len();
         if first.saturating_add(CHUNK) > self.limit {
@@ -123,7 +123,7 @@ impl Maptrack {
         Ok(first)
     }
 
-    /// Gives a handle from `reserve` or `take` back.
+    /// Frees a handle from `reserve` or `take`.
     pub(super) fn cancel(&mut self, handle: u32) {
         let next = self.free;
         if let Some(slot @ Slot::Reserved) = self.slot(handle) {
@@ -132,14 +132,15 @@ impl Maptrack {
         }
     }
 
-    /// Puts the record of a handle from `reserve` or `take` in its place.
+    /// Stores the record of a handle from `reserve` or `take`.
     pub(super) fn put(&mut self, handle: u32, record: Record) {
         if let Some(slot @ Slot::Reserved) = self.slot(handle) {
             *slot = Slot::Mapped(record);
         }
     }
 
-    /// Takes a record out; the handle stays given out, so nobody else can get at it until `put` or `cancel`.
+    /// Removes a record. The handle stays allocated, so no other operation can use it until `put`
+    /// or `cancel`.
     pub(super) fn take(&mut self, handle: u32) -> Option<Record> {
         let slot = self.slot(handle)?;
         match core::mem::replace(slot, Slot::Reserved) {
@@ -151,8 +152,8 @@ impl Maptrack {
         }
     }
 
-    /// Takes any one record out, for a domain that ends. It looks for one in a chunk at most, since
-    /// others need the lock.
+    /// Removes any one record, for a domain that is being destroyed. Searches at most one chunk,
+    /// since other code needs the lock.
     pub(super) fn pop(&mut self) -> Popped {
         let end = self.len().min((self.popped / CHUNK + 1) * CHUNK);
         while self.popped < end {
@@ -166,20 +167,20 @@ impl Maptrack {
         if self.popped < self.len() { Popped::NoneInChunk } else { Popped::NoneLeft }
     }
 
-    /// Takes the last chunk out, for a domain that ends and has no records left.
+    /// Removes the last chunk, for a domain that is being destroyed and has no records left.
     pub(super) fn pop_chunk(&mut self) -> Option<Chunk> {
-        // The free handles lead through all chunks.
+        // The list of free handles contains handles of all chunks.
         self.free = None;
         self.chunks.pop()
     }
 
-    /// Whether one of the records of a chunk is of a frame; `None` behind the last chunk.
+    /// Whether a chunk has a record of the frame, or `None` after the last chunk.
     pub(super) fn chunk_has(&self, chunk: usize, mfn: Mfn) -> Option<bool> {
         let slots = self.chunks.get(chunk)?;
         Some(slots.iter().any(|slot| matches!(slot, Slot::Mapped(record) if record.hold.mfn() == mfn)))
     }
 
-    /// What the records hold, for the recount of the frame table.
+    /// Counts the references of the records, for the recount of the frame table.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn count_held(&self, tally: &mut crate::testing::Tally) {
         for slot in self.chunks.iter().flatten() {
@@ -191,7 +192,7 @@ impl Maptrack {
         }
     }
 
-    /// How many records there are in a chunk; `None` behind the last chunk.
+    /// The number of records in a chunk, or `None` after the last chunk.
     pub(super) fn mapped_in(&self, chunk: usize) -> Option<usize> {
         Some(self.chunks.get(chunk)?.iter().filter(|slot| matches!(slot, Slot::Mapped(_))).count())
     }

@@ -1,16 +1,18 @@
-//! Grant tables, version 1: a domain names frames of its own that another domain may map, copy or be given.
+//! Grant tables, version 1: a domain grants frames of its own to another domain, which may map
+//! them, copy them or receive them by transfer.
 //!
-//! Each domain has two sides with a lock each. As granter: the shared table and how often each of its entries is in use
-//! ([`table::Table`]). As grantee: what it has mapped ([`maptrack::Maptrack`]). No operation holds two domains' locks.
+//! Each domain has two sides, each with its own lock. As granter, it has the shared table and the
+//! use counts of its entries ([`table::Table`]). As grantee, it has records of the grants that it
+//! has mapped ([`maptrack::Maptrack`]). No operation holds the locks of two domains.
 //!
-//! - **GT-1** While an entry is in use its flags say so (`GTF_reading`, `GTF_writing`), unless the granter breaks the
-//!   protocol. A use is a value, [`pin::Pin`].
-//! - **GT-2** A pin goes only after the last translation that it stands for has been flushed from every pCPU: from then
-//!   on the granter may use the frame for something else.
-//! - **GT-3** What a mapping reaches is safe whatever happens to the pin: page-table entry and maptrack record each
-//!   hold a reference to the frame.
-//! - **GT-4** Entries are the guest's to write at any time: flags and domain are read and changed in one exchange, the
-//!   frame number is read once, and what it names must belong to the granter.
+//! - **GT-1** While an entry is in use its flags show it (`GTF_reading`, `GTF_writing`), unless the
+//!   granter violates the protocol. A use is a value, [`pin::Pin`].
+//! - **GT-2** A pin is dropped only after the last translation that depends on it has been flushed
+//!   from every pCPU. From then on the granter may reuse the frame.
+//! - **GT-3** A mapped frame is safe whatever happens to the pin: the page-table entry and the
+//!   maptrack record each hold a reference to the frame.
+//! - **GT-4** The guest can write entries at any time. Flags and domain are read and changed in one
+//!   compare-exchange. The frame number is read once, and the frame must belong to the granter.
 
 mod dump;
 mod limits;
@@ -39,18 +41,18 @@ use self::maptrack::{Maptrack, Popped};
 use self::table::{Frame, Table};
 use crate::domain::{self, Domain};
 
-/// What it costs to add a frame to a table, which is cleared, and the records of its entries; and
-/// to tell a frame's number.
+/// Cost of adding a frame to a table, including clearing it and its entries' records, and cost of
+/// returning a frame's number.
 const COST_OF_FRAME: u32 = 96;
 const COST_OF_LISTING: u32 = 2;
-/// What it costs to let go of a mapping, or to find that a chunk has none left; and to give the
-/// memory of a chunk back.
+/// Cost of releasing a mapping, or of finding that a chunk has none left, and cost of freeing a
+/// chunk.
 const COST_OF_RECORD: u32 = 16;
 const COST_OF_CHUNK: u32 = 16;
-// The whole of the largest table is listed in one call.
+// The largest table can be listed in one call.
 const _: () = assert!(MAX_GRANT_FRAMES * COST_OF_LISTING <= Budget::HYPERCALL / 4 * 3);
 
-/// A domain's grants: those it gives and those it has mapped.
+/// A domain's grants: those that it makes and those that it has mapped.
 pub struct GrantTable {
     owner: DomainId,
     table: SpinLock<Table>,
@@ -58,10 +60,10 @@ pub struct GrantTable {
 }
 
 impl GrantTable {
-    /// A table of one frame, all entries unused.
+    /// Creates a table of one frame with unused entries.
     ///
     /// # Errors
-    /// If there is no free frame.
+    /// There is no free frame.
     pub fn new(owner: DomainId) -> Result<Self, NoMemory> {
         let limits = Limits::of_host();
         let mut table = Table::new(limits.frames);
@@ -73,21 +75,21 @@ impl GrantTable {
         })
     }
 
-    /// Sets how far both sides may grow.
+    /// Sets the limits of both sides.
     pub fn set_limits(&self, limits: Limits) {
         self.table().set_limit(limits.frames);
         self.maptrack().set_limit(limits.mappings);
     }
 
-    /// Fills in an entry on the domain's behalf, before it runs: `to` may read and write `frame`. `false` if there is
-    /// no such entry.
+    /// Writes an entry on the domain's behalf before it runs: `to` may read and write `frame`.
+    /// Returns `false` if there is no such entry.
     pub fn seed(&self, reference: u32, to: DomainId, frame: Mfn) -> bool {
         self.table().seed(reference, to, frame)
     }
 
-    /// Lets go of all that a domain that is being destroyed has mapped, and of its table. No pCPU
-    /// may have translations of the domain's cached any more. `false` if the budget ended it before
-    /// the end; then it is called again.
+    /// Releases all mappings of a domain that is being destroyed, and its table. No pCPU may have
+    /// cached translations of the domain. Returns `false` if the budget is exhausted first; the
+    /// function is then called again.
     pub fn release_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
         debug_assert!(domain.id() == self.owner);
         loop {
@@ -95,7 +97,7 @@ impl GrantTable {
                 return false;
             }
             budget.spend(COST_OF_RECORD);
-            // Dropped without the lock: its pins take the granter's.
+            // Dropped without the lock, since its pins take the granter's lock.
             let record = self.maptrack().pop();
             match record {
                 Popped::Record(record) => drop(record),
@@ -103,7 +105,7 @@ impl GrantTable {
                 Popped::NoneLeft => break,
             }
         }
-        // One chunk or frame at least, so that even the smallest budget comes to the end some time.
+        // At least one chunk or frame per call, so that even the smallest budget makes progress.
         loop {
             let chunk = self.maptrack().pop_chunk();
             if chunk.is_none() {
@@ -129,27 +131,28 @@ impl GrantTable {
         }
     }
 
-    /// How many grants of others are mapped. The lock is taken for each chunk by itself.
+    /// The number of mapped grants. The lock is taken separately for each chunk.
     pub(crate) fn mapped(&self) -> usize {
         (0..).map_while(|chunk| self.maptrack().mapped_in(chunk)).sum()
     }
 
-    /// What both sides hold, for the recount of the frame table.
+    /// Counts the references of both sides, for the recount of the frame table.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn count_held(&self, tally: &mut crate::testing::Tally) {
         self.table().count_held(tally);
         self.maptrack().count_held(tally);
     }
 
-    /// How many frames the table may grow to.
+    /// Upper bound on the table's frames.
     pub fn most_frames(&self) -> u32 {
         self.table().limit()
     }
 
-    /// Makes the table have `frames` frames at least, if the budget allows. `false` if it ended it
-    /// before the end, or does not suffice to list the frames: then it is called again.
+    /// Grows the table to at least `frames` frames. Returns `false` if the budget is exhausted
+    /// first, or does not suffice to list the frames; the function is then called again.
     ///
     /// # Errors
+    /// There is no free frame.
     /// If there is no free frame.
     pub fn grow(&self, frames: u32, budget: &mut Budget) -> Result<bool, NoMemory> {
         while self.table().frames() < frames {
@@ -158,7 +161,7 @@ impl GrantTable {
             }
             budget.spend(COST_OF_FRAME);
             let frame = Frame::new(domain::new_shared_page(self.owner)?)?;
-            // Another vCPU may have been faster; what is too much is dropped without the lock.
+            // Another vCPU may have grown the table. A surplus frame is dropped without the lock.
             let surplus = self.table().add_frame(frame, frames)?;
             drop(surplus);
         }
@@ -170,7 +173,7 @@ impl GrantTable {
         Ok(has_room)
     }
 
-    /// A frame of the table, by its place.
+    /// A frame of the table, by index.
     pub fn frame(&self, index: u32) -> Option<Mfn> {
         self.table().frame_number(index)
     }
@@ -184,7 +187,7 @@ impl GrantTable {
     }
 }
 
-/// A frame of `owner`'s by the number that an entry or a guest gave.
+/// The frame with this number, taken from an entry or a guest, if `owner` owns it.
 fn frame_of(owner: DomainId, number: u64) -> Option<FrameRef> {
     FrameRef::get(Mfn::new(number), owner)
 }

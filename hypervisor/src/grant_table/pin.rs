@@ -1,4 +1,4 @@
-//! A use of a grant as a value.
+//! A use of a grant, as a value.
 
 use alloc::sync::{Arc, Weak};
 
@@ -8,15 +8,16 @@ use machine::frames::FrameRef;
 use super::table::{Status, Use};
 use crate::domain::Domain;
 
-/// One use of an entry of another domain's (or the own) grant table. It ends when the value is dropped, for which no
-/// lock of a grant table may be held, and no translation that it stands for may be left (GT-2).
+/// One use of an entry of a domain's grant table, usually another domain's. Dropping it ends the
+/// use. At that point, no lock of a grant table may be held, and no translation that depends on it
+/// may exist (GT-2).
 pub(super) struct Pin {
     granter: Weak<Domain>,
     wanted: Use,
 }
 
 impl Pin {
-    /// Begins to use a grant; the frame is that which the entry names.
+    /// Starts a use of a grant. Returns it with the frame that the entry names.
     pub(super) fn new(granter: &Arc<Domain>, grantee: DomainId, wanted: Use) -> Result<(Self, FrameRef), Status> {
         let frame = granter.grants.table().pin(granter.id(), grantee, wanted)?;
         Ok((Self { granter: Arc::downgrade(granter), wanted }, frame))

@@ -1,4 +1,4 @@
-//! The granter's side: the shared entries, and how each of them is in use.
+//! The granter's side: the shared entries and their uses.
 
 use alloc::format;
 use alloc::string::String;
@@ -15,22 +15,23 @@ use machine::integers::{low_u32, saturating_u32};
 
 use super::frame_of;
 
-/// Entries in a frame of the table.
+/// Number of entries in a frame of the table.
 pub(super) const ENTRIES_PER_FRAME: u32 = saturating_u32(PAGE_SIZE / size_of::<EntryV1>());
-/// How often an entry that the guest changes is tried again: often enough for all it may do by the protocol.
+/// Number of attempts to claim an entry that the guest changes concurrently. It suffices for all
+/// changes that the protocol allows.
 const ATTEMPTS: u32 = 5;
 const MAX_PINS: u32 = u32::MAX / 2;
 
 const DOMAIN_SHIFT: u32 = 8 * saturating_u32(offset_of!(EntryV1, domain));
 
-/// How an entry is in use.
+/// The uses of an entry.
 #[derive(Clone, Copy)]
 struct Active {
     readers: u32,
     writers: u32,
-    /// Who uses it; meaningful while somebody does.
+    /// The domain that uses it, valid while there is a use.
     grantee: DomainId,
-    /// The frame that the entry named when its use began.
+    /// The frame number that the entry contained when its first use began.
     frame: u32,
 }
 
@@ -42,7 +43,7 @@ impl Active {
     }
 }
 
-/// A frame of the table, and how its entries are in use.
+/// A frame of the table, and the uses of its entries.
 pub(super) struct Frame {
     page: SharedPage,
     active: Vec<Active>,
@@ -60,21 +61,21 @@ impl Frame {
     }
 }
 
-/// The words of an entry as they lie in the shared frame.
+/// The words of an entry in the shared frame.
 struct Words<'a> {
-    /// Flags and domain, changed together.
+    /// Flags and domain, which are changed together.
     header: &'a AtomicU32,
     flags: &'a AtomicU16,
     frame: &'a AtomicU32,
     whole: &'a AtomicU64,
 }
 
-/// What somebody wants to do with an entry.
+/// The intended use of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Use {
     pub(super) reference: u32,
     pub(super) write: bool,
-    /// For a mapping: an entry that grants a part of its page only does not do.
+    /// For a mapping: an entry that grants only part of its page is refused.
     pub(super) whole_page: bool,
 }
 
@@ -85,7 +86,7 @@ pub(super) type Status = i16;
 pub(super) struct Table {
     frames: Vec<Frame>,
     limit: u32,
-    /// Its domain is being taken apart: the uses that are left are of entries that are not there any more, nor will be.
+    /// The domain is being torn down. The remaining uses are of entries that no longer exist.
     closed: bool,
 }
 
@@ -103,7 +104,7 @@ impl Table {
     }
 
     pub(super) fn frames(&self) -> u32 {
-        // At most the limit, or as many as there were when it was set.
+        // At most the limit, or the number when the limit was set.
         low_u32(self.frames.len() as u64)
     }
 
@@ -111,13 +112,13 @@ impl Table {
         self.frames.get(index as usize).map(|frame| frame.page.frame().mfn())
     }
 
-    /// The pages, for the recount of the frame table.
+    /// Counts the references to the pages, for the recount of the frame table.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn count_held(&self, tally: &mut crate::testing::Tally) {
         self.frames.iter().for_each(|frame| tally.typed(frame.page.frame().mfn()));
     }
 
-    /// Adds a frame to a table that has fewer than `most`, or hands it back.
+    /// Adds a frame to a table that has fewer than `most` frames, otherwise returns it.
     pub(super) fn add_frame(&mut self, frame: Frame, most: u32) -> Result<Option<Frame>, NoMemory> {
         if self.closed {
             return Err(NoMemory);
@@ -130,8 +131,8 @@ impl Table {
         Ok(None)
     }
 
-    /// How many entries in a frame of the table somebody uses, and the first of them in words, no
-    /// more than `most`; `None` behind the last frame.
+    /// The number of entries in use in a frame of the table, and a description of at most the first
+    /// `most`. `None` after the last frame.
     pub(super) fn describe_in_use(&self, frame: u32, most: usize) -> Option<(usize, Vec<String>)> {
         let active = &self.frames.get(frame as usize)?.active;
         let in_use = || (frame * ENTRIES_PER_FRAME..).zip(active).filter(|(_, active)| active.is_pinned());
@@ -142,18 +143,17 @@ impl Table {
         Some((in_use().count(), in_use().take(most).map(in_words).collect()))
     }
 
-    /// Ends the table: it has no entries any more; who still uses one keeps the frame, not the
-    /// entry.
+    /// Closes the table, which then has no entries. Remaining uses keep the frame, not the entry.
     pub(super) const fn close(&mut self) {
         self.closed = true;
     }
 
-    /// Takes a frame of a closed table out.
+    /// Removes a frame of a closed table.
     pub(super) fn pop(&mut self) -> Option<Frame> {
         self.frames.pop()
     }
 
-    /// An entry's words and use.
+    /// The words and the uses of an entry.
     fn entry(&mut self, reference: u32) -> Result<(Words<'_>, &mut Active), Status> {
         if self.closed {
             return Err(status::BAD_GNTREF);
@@ -178,7 +178,8 @@ impl Table {
         true
     }
 
-    /// Begins a use of an entry of `owner`'s table by `grantee`, and returns the frame. It ends with [`Table::unpin`].
+    /// Starts a use of an entry of `owner`'s table by `grantee`. Returns the frame. The use ends
+    /// with [`Table::unpin`].
     pub(super) fn pin(&mut self, owner: DomainId, grantee: DomainId, wanted: Use) -> Result<FrameRef, Status> {
         let (words, active) = self.entry(wanted.reference)?;
         let pinned = active.is_pinned();
@@ -203,16 +204,16 @@ impl Table {
 
     /// Ends a use.
     pub(super) fn unpin(&mut self, wanted: Use) {
-        // The table may have been closed meanwhile.
+        // The table may have been closed since.
         let Ok((words, active)) = self.entry(wanted.reference) else { return };
         let count = if wanted.write { &mut active.writers } else { &mut active.readers };
-        assert!(*count != 0, "grant {} is released more often than it was pinned", wanted.reference);
+        assert!(*count != 0, "grant {} was unpinned more often than pinned", wanted.reference);
         *count -= 1;
         words.clear_flags(active);
     }
 
-    /// Promises that an entry that accepts a transfer from `from` will get a frame; the guest leaves it alone from then
-    /// on.
+    /// Commits an entry that accepts a transfer from `from`. The guest does not change the entry
+    /// from then on.
     pub(super) fn commit_transfer(&mut self, reference: u32, from: DomainId) -> bool {
         let Ok((words, _)) = self.entry(reference) else { return false };
         let expected = header(entry_flags::ACCEPT_TRANSFER, from);
@@ -220,14 +221,14 @@ impl Table {
         words.header.compare_exchange(expected, committed, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Hands the frame of a transfer over.
+    /// Completes a transfer by writing the frame number into the entry.
     pub(super) fn complete_transfer(&mut self, reference: u32, frame: Mfn) {
         let (Ok((words, _)), Ok(number)) = (self.entry(reference), u32::try_from(frame.get())) else { return };
         words.frame.store(number, Ordering::SeqCst);
         words.flags.fetch_or(entry_flags::TRANSFER_COMPLETED, Ordering::SeqCst);
     }
 
-    /// Exchanges two entries that nobody uses.
+    /// Exchanges two unused entries.
     pub(super) fn swap(&mut self, a: u32, b: u32) -> Result<(), Status> {
         let mut contents = [0; 2];
         for (content, reference) in contents.iter_mut().zip([a, b]) {
@@ -249,8 +250,9 @@ fn header(flags: u16, domain: DomainId) -> u32 {
 }
 
 impl Words<'_> {
-    /// Sets the flags that say the entry is in use, provided that it grants what is wanted. Whom it grants it to
-    /// matters only for the first use: a guest that changes that later breaks the protocol.
+    /// Sets the flags that mark the entry as in use, provided that it grants the intended use. The
+    /// grantee in the entry is checked only for the first use: a guest that changes it later
+    /// violates the protocol.
     fn claim(&self, grantee: DomainId, wanted: Use, pinned: bool) -> Result<(), Status> {
         let mut mask = entry_flags::TYPE_MASK;
         if wanted.whole_page {
@@ -278,7 +280,7 @@ impl Words<'_> {
         Err(status::GENERAL_ERROR)
     }
 
-    /// Takes the flags away that the uses left do not need (GT-1).
+    /// Clears the flags that the remaining uses do not require (GT-1).
     fn clear_flags(&self, active: &Active) {
         let mut unneeded = 0;
         if active.writers == 0 {

@@ -1,14 +1,14 @@
-//! Arrays of elements, worked on one by one as far as the budget goes.
+//! Arrays of elements, performed one by one while the budget lasts.
 
 use machine::addr::GuestVirt;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::call::{CallError, CallResult, Caller};
 
-/// What an element costs besides what it says itself.
+/// Cost of an element, in addition to what the operation spends.
 const COST: u32 = 32;
 
-/// Reads, does and writes back each element.
+/// Reads, performs and writes back each element.
 pub(super) fn each<T: FromBytes + IntoBytes + Immutable>(
     caller: &mut Caller<'_>,
     array: GuestVirt,

@@ -1,9 +1,9 @@
-//! `cache_flush`. Caches are coherent on this architecture and guests map memory write-back only,
-//! so when the caller has been found to have a right to the frame there is nothing to do.
+//! `cache_flush`. Caches are coherent on this architecture and guests map memory write-back only.
+//! The operation therefore only checks that the caller has a right to the frame.
 //!
-//! A caller may have mapped millions of grants, so the search for a frame gives way. The chunk of
-//! mappings at which it continues stands in the upper bits of the command, as under Xen. A guest
-//! that puts another number there is refused what it has a right to, or searches for longer.
+//! A caller may have mapped millions of grants, so the search for a frame is preemptible. The chunk
+//! of mappings at which it continues is in the upper bits of the command, as under Xen. A guest
+//! that passes another number there only has a valid request refused or a search prolonged.
 
 use abi::errno::Errno;
 use abi::grant_table::{CacheFlush, cache_flush as operation, op};
@@ -14,12 +14,12 @@ use super::batch;
 use crate::call::{CallError, CallResult, Caller};
 
 const COST_PER_CHUNK: u32 = 128;
-/// The lowest bit of the chunk's number in a command.
+/// Position of the chunk's number in a command.
 const CHUNK_SHIFT: u32 = 12;
-// One number more than there are chunks: behind the last one the search ends.
+// One number more than there are chunks: the search ends after the last one.
 const _: () = assert!(MAX_MAPTRACK_FRAMES < 1 << (u32::BITS - CHUNK_SHIFT));
 
-/// The operation of a command: a cache flush has its progress in the upper bits.
+/// The operation of a command. A cache flush has its progress in the upper bits.
 pub(super) const fn operation_of(command: u32) -> u32 {
     let operation = command & ((1 << CHUNK_SHIFT) - 1);
     if operation == op::CACHE_FLUSH { operation } else { command }
@@ -31,7 +31,8 @@ pub(super) fn cache_flush(caller: &mut Caller<'_>, command: u32, array: GuestVir
     result.map_err(|error| error.with_argument(0, u64::from(op::CACHE_FLUSH | chunk << CHUNK_SHIFT)))
 }
 
-/// Searches from `chunk` on, which is zero again when the element is done.
+/// Performs one element. The search begins at `chunk`, which is zero again when the element is
+/// done.
 fn flush_one(caller: &mut Caller<'_>, element: &CacheFlush, chunk: &mut u32) -> Result<(), CallError> {
     let (offset, length) = (usize::from(element.offset), usize::from(element.length));
     if offset >= PAGE_SIZE || length > PAGE_SIZE - offset {
@@ -52,12 +53,12 @@ fn flush_one(caller: &mut Caller<'_>, element: &CacheFlush, chunk: &mut u32) -> 
     if has_right { Ok(()) } else { Err(Errno::EINVAL.into()) }
 }
 
-/// Whether the caller has mapped a grant of the frame, by the chunks from `chunk` on. One at least
-/// is looked through, so that the smallest budget comes to the end.
+/// Whether the caller has mapped a grant of the frame, in the chunks from `chunk` on. At least one
+/// chunk is searched, so that the smallest budget makes progress.
 fn has_mapped(caller: &mut Caller<'_>, mfn: Mfn, chunk: &mut u32) -> Result<bool, CallError> {
     loop {
         caller.budget.spend(COST_PER_CHUNK);
-        // The lock is let go between two chunks.
+        // The lock is released between chunks.
         match caller.domain.grants.maptrack().chunk_has(*chunk as usize, mfn) {
             Some(false) => *chunk += 1,
             Some(true) => return Ok(true),

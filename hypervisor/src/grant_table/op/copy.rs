@@ -1,4 +1,4 @@
-//! `copy`: between frames of the caller's and frames granted to it, on either side.
+//! `copy`: copies between frames of the caller and frames granted to it, in either direction.
 
 use alloc::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::grant_table::frame_of;
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::{Status, Use};
 
-/// Bytes that are carried over at a time.
+/// Number of bytes copied at a time.
 const PIECE: usize = 1024;
-/// Bytes that cost one unit of the budget.
+/// Number of bytes that cost one unit of the budget.
 const BYTES_PER_UNIT: u32 = 64;
 
 pub(super) fn copy(caller: &mut Caller<'_>, element: &mut GrantCopy) -> Result<(), CallError> {
@@ -27,7 +27,8 @@ pub(super) fn copy(caller: &mut Caller<'_>, element: &mut GrantCopy) -> Result<(
     Ok(())
 }
 
-/// The domain whose frame a pointer names. A frame number is the caller's own only.
+/// The domain that owns a pointer's frame. A frame number can only refer to the caller's own
+/// frames.
 fn owner(caller: &Caller<'_>, pointer: &CopyPointer, is_reference: bool) -> Result<Arc<Domain>, Status> {
     if pointer.domain == DomainId::SELF {
         return Ok(Arc::clone(caller.domain));
@@ -38,7 +39,7 @@ fn owner(caller: &Caller<'_>, pointer: &CopyPointer, is_reference: bool) -> Resu
     domain::by_id(pointer.domain).ok_or(status::BAD_DOMAIN)
 }
 
-/// The frame that a pointer names, with the use of the grant if it is one.
+/// The frame of a pointer, with the pin if it is a grant reference.
 fn claim(
     caller: &Caller<'_>,
     owner: &Arc<Domain>,

@@ -47,8 +47,8 @@ fn map_one(caller: &mut Caller<'_>, element: &mut MapGrantRef) -> Result<(), Fai
     }
 }
 
-/// Uses the grant and maps it. Without an IOMMU devices reach the frame by its machine address, so for them the use is
-/// all.
+/// Pins the grant and maps it. Without an IOMMU, devices access the frame by its machine address,
+/// so a device mapping only needs the pin.
 fn make(caller: &mut Caller<'_>, granter: &Arc<Domain>, element: &MapGrantRef) -> Result<Record, Failure> {
     let (flags, grantee) = (element.flags, caller.domain.id());
     let write = flags & map_flags::READONLY == 0;

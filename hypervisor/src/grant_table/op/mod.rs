@@ -1,4 +1,4 @@
-//! The hypercall `grant_table_op`, one file for each sub-operation or small group of them.
+//! The hypercall `grant_table_op`, with one file per sub-operation or small group of them.
 
 mod batch;
 mod cache_flush;
@@ -18,11 +18,11 @@ use machine::frames::AcquireError;
 use super::table::Status;
 use crate::call::{CallError, CallResult, Caller, operations};
 
-/// Performs a `grant_table_op` on `count` elements at `array`; each element gets a status.
+/// Performs a `grant_table_op` on `count` elements at `array`. Each element gets a status.
 ///
 /// # Errors
-/// `EINVAL` for an impossible count, `EFAULT` if an element cannot be read or written: those before
-/// it are done.
+/// `EINVAL` for an invalid count, `EFAULT` if an element cannot be read or written. The elements
+/// before it have been performed.
 pub(crate) fn grant_table_op(caller: &mut Caller<'_>, command: u32, array: GuestVirt, count: u32) -> CallResult {
     if i32::try_from(count).is_err() {
         return Err(Errno::EINVAL.into());
@@ -31,7 +31,8 @@ pub(crate) fn grant_table_op(caller: &mut Caller<'_>, command: u32, array: Guest
 }
 
 operations! {
-    /// Performs an operation; `command` has the progress of a cache flush besides its number.
+    /// Performs an operation. In a cache flush, `command` contains the progress in addition to the
+    /// number.
     fn perform(caller: &mut Caller<'_>, operation: u32, command: u32, array: GuestVirt, count: u32) -> CallResult;
     names: op::NAMES;
     op::MAP_GRANT_REF => batch::each(caller, array, count, map::map);
@@ -46,15 +47,15 @@ operations! {
     op::GET_VERSION => version::get_version(caller, array);
     op::SWAP_GRANT_REF => batch::each(caller, array, count, swap::swap);
     op::CACHE_FLUSH => cache_flush::cache_flush(caller, command, array, count);
-    // Xen has the number and no operation.
+    // Xen defines the number but does not implement the operation.
     op::DUMP_TABLE: Refused => Errno::ENOSYS;
 }
 
-/// Why an element was not done.
+/// The reason why an element was not performed.
 enum Failure {
-    /// It gets this status.
+    /// The element gets this status.
     Status(Status),
-    /// The whole call ends so.
+    /// The call ends with this error.
     Call(CallError),
 }
 
@@ -73,7 +74,7 @@ impl From<AcquireError> for Failure {
     }
 }
 
-/// Turns an element's outcome into its status, unless the call ends with it.
+/// Converts an element's outcome to its status, unless it ends the call.
 fn status_of(outcome: Result<(), Failure>) -> Result<Status, CallError> {
     match outcome {
         Ok(()) => Ok(status::OKAY),

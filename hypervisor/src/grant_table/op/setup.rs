@@ -13,7 +13,7 @@ use crate::domain::Domain;
 use crate::grant_table::table::Status;
 use crate::limits::{self, Limit};
 
-/// The domain whose table is meant.
+/// The domain whose table the operation accesses.
 pub(super) fn target(caller: &Caller<'_>, id: DomainId) -> Result<Arc<Domain>, Status> {
     caller.target(id).map_err(|errno| match errno {
         Errno::EPERM => status::PERMISSION_DENIED,
@@ -21,7 +21,7 @@ pub(super) fn target(caller: &Caller<'_>, id: DomainId) -> Result<Arc<Domain>, S
     })
 }
 
-/// Grows the table and tells its frames, which the guest maps itself.
+/// Grows the table and returns the numbers of its frames, which the guest maps itself.
 pub(super) fn setup_table(caller: &mut Caller<'_>, array: GuestVirt, count: u32) -> CallResult {
     if count != 1 {
         return Err(Errno::EINVAL.into());
@@ -48,7 +48,7 @@ fn setup(caller: &mut Caller<'_>, element: &SetupTable) -> Result<(), Failure> {
     }
     let list = GuestVirt::new(element.frame_list);
     for index in 0..element.frame_count {
-        // A domain that has begun to die has none any more.
+        // A domain that is being destroyed may have none left.
         let frame = domain.grants.frame(index).ok_or(status::GENERAL_ERROR)?;
         caller.cpu.write_element(list, index.into(), &frame.get()).map_err(|_| status::BAD_VIRT_ADDR)?;
     }

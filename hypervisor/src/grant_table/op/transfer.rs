@@ -1,5 +1,6 @@
-//! `transfer`: a frame of the caller's goes to a domain that has asked for one. The receiver gets a frame with the same
-//! contents; which machine frame that is it learns from its grant entry, as always.
+//! `transfer`: gives a frame of the caller to a domain that has requested one. The receiver gets
+//! another frame with the same contents. It reads the frame's number from its grant entry, as the
+//! interface defines.
 
 use alloc::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::domain::{self, Domain};
 use crate::memory::claim;
 
 const COST: u32 = 512;
-/// References to a frame that nothing uses: its owner's, and the one through which it is looked at.
+/// Reference count of an unused frame: the owner's reference and the one used to examine it.
 const UNUSED: u32 = 2;
 
 pub(super) fn transfer(caller: &mut Caller<'_>, element: &mut Transfer) -> Result<(), CallError> {
@@ -25,8 +26,8 @@ pub(super) fn transfer(caller: &mut Caller<'_>, element: &mut Transfer) -> Resul
     Ok(())
 }
 
-/// From the moment at which the frame is taken from the caller, it is lost to it whatever happens: so the interface has
-/// it.
+/// As the interface defines, the caller loses the frame once it has been taken, even if the
+/// transfer fails.
 fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failure> {
     let frame = caller.domain.frame(Mfn::new(element.mfn)).ok_or(status::BAD_PAGE)?;
     if frame.count() > UNUSED {
@@ -40,8 +41,8 @@ fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failu
     }
     let given = copy_of(caller, &receiver, &taken)?;
     let (mfn, frame) = (given.mfn(), given.reference());
-    // The receiver's first, as long as it may have another: several may be giving to it, and itself
-    // asking for more.
+    // Added to the receiver first, if its limit permits. Other transfers to it, or its own
+    // allocations, may run concurrently.
     if !receiver.frames.push_within(core::iter::once(given), receiver.max_frames()) {
         return Err(status::GENERAL_ERROR.into());
     }

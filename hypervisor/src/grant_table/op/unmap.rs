@@ -1,5 +1,5 @@
-//! `unmap_grant_ref` and `unmap_and_replace`: in batches, with one flush for each before the grants are given back
-//! (GT-2).
+//! `unmap_grant_ref` and `unmap_and_replace`. Elements are unmapped in batches, with one flush per
+//! batch before the grants are released (GT-2).
 
 use alloc::vec::Vec;
 
@@ -15,24 +15,24 @@ use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Status;
 use crate::memory::flush::{self, What, Whose};
 
-/// Elements between two flushes.
+/// Number of unmappings between two flushes.
 const BATCH: usize = 32;
-/// What an element costs besides what every element of a batch does.
+/// Cost of an element, in addition to that of every batch element.
 const COST: u32 = 16;
 
-/// What is to be undone, as either operation says it.
+/// The parameters that both operations have in common.
 struct Unmapping {
     host_address: u64,
     device_address: u64,
-    /// What is to be mapped instead comes from here; zero for nothing.
+    /// Address of the mapping that replaces it, or zero for none.
     new_address: u64,
     handle: u32,
 }
 
-/// What is given back after the flush.
+/// The resources that are released after the flush.
 struct Unmapped {
     _pin: Pin,
-    /// With the last pin of a record.
+    /// Present with the last pin of a record.
     _hold: Option<Hold>,
 }
 
@@ -79,12 +79,12 @@ fn in_batches<T: FromBytes + IntoBytes + Immutable>(
     result
 }
 
-/// Flushes, and only then gives back what was unmapped.
+/// Flushes, and then releases the unmapped grants.
 fn finish(caller: &mut Caller<'_>, unmapped: &mut Vec<Unmapped>) {
     if unmapped.is_empty() {
         return;
     }
-    // Only a vCPU bitmap could fail to be read, and there is none.
+    // A flush can only fail on reading a vCPU bitmap, and this one has none.
     let flushed = flush::flush(caller, Whose::All, What::Everything);
     assert!(flushed.is_ok(), "a flush of all vCPUs failed");
     unmapped.clear();

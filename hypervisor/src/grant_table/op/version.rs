@@ -1,5 +1,5 @@
-//! `set_version`, `get_version`, `get_status_frames`, answered as by a host that has version 1 only
-//! (`docs/decisions/0005-grant-tables-have-version-1.md`).
+//! `set_version`, `get_version` and `get_status_frames`, with the results of a host that supports
+//! version 1 only (`docs/decisions/0005-grant-tables-have-version-1.md`).
 
 use abi::errno::Errno;
 use abi::grant_table::{GetStatusFrames, GetVersion, SetVersion, status};

@@ -1,5 +1,5 @@
-//! What a guest decides the size of: how far it goes at a time, and what happens where there is no
-//! memory for it.
+//! Structures whose size a guest determines: how much is processed at a time, and the result if the
+//! heap has no memory for them.
 
 use std::format;
 use std::vec::Vec;
@@ -22,7 +22,7 @@ use crate::grant_table::{COST_OF_CHUNK, COST_OF_FRAME, COST_OF_LISTING, COST_OF_
 use crate::testing::Guest;
 
 #[test]
-fn what_the_heap_has_no_room_for_is_refused() {
+fn operations_without_heap_memory_are_refused() {
     let (mut a, mut b) = pair();
     let frames = a.domain.grants.table().frames();
     let full = |guests: (&mut Guest, &mut Guest)| {
@@ -40,7 +40,7 @@ fn what_the_heap_has_no_room_for_is_refused() {
 }
 
 #[test]
-fn a_table_grows_and_is_listed_as_far_as_the_budget_goes() {
+fn growing_and_listing_a_table_is_preemptible() {
     let mut guest = Guest::new(1, 4);
     let list = guest.address(1).get();
     let element =
@@ -49,22 +49,22 @@ fn a_table_grows_and_is_listed_as_far_as_the_budget_goes() {
     let mut rounds = 0;
     while let Err(error) = grant_table_op(&mut guest.caller_with(1000), op::SETUP_TABLE, array, 1) {
         assert!(matches!(error, CallError::Continue(_)), "{error:?}");
-        assert_eq!(guest.read::<SetupTable>(array).status, 7, "nothing is said yet");
+        assert_eq!(guest.read::<SetupTable>(array).status, 7, "the status is not written yet");
         rounds += 1;
-        assert!(rounds < 10, "there is no end to it");
+        assert!(rounds < 10, "no progress");
     }
-    assert!(rounds >= 2, "all at once");
+    assert!(rounds >= 2, "not preempted");
     assert_eq!(guest.read::<SetupTable>(array).status, status::OKAY);
     let frames = guest.read::<[u64; 32]>(guest.address(1));
     assert!(frames.iter().all(|&frame| frame != 0));
-    // The list alone is counted as well: a multicall may ask for it a thousand times.
+    // Listing is charged as well, since a multicall may request it a thousand times.
     let mut caller = guest.caller();
     assert!(matches!(grant_table_op(&mut caller, op::SETUP_TABLE, array, 1), Ok(0)));
     assert_eq!(caller.budget.left(), Budget::HYPERCALL - 32 * COST_OF_LISTING);
 }
 
 #[test]
-fn the_mappings_of_a_domain_that_ends_are_looked_through_a_chunk_at_a_time() {
+fn the_mappings_of_a_destroyed_domain_are_searched_by_chunk() {
     let (a, mut b) = pair();
     for _ in 0..300 {
         assert_eq!(map_at(&mut b, 8, map_flags::DEVICE_MAP, 0).status, status::OKAY);
@@ -74,14 +74,14 @@ fn the_mappings_of_a_domain_that_ends_are_looked_through_a_chunk_at_a_time() {
     let mut rounds = 0;
     while !domain.grants.release_all(&domain, &mut Budget::new(1)) {
         rounds += 1;
-        assert!(rounds < 1000, "there is no end to it");
+        assert!(rounds < 1000, "no progress");
     }
     // Each record, the end of the first of two chunks, both chunks, and the one frame of the table.
     assert_eq!(rounds, 300 + 1 + 2 + 1);
     drop((a, b));
 }
 
-/// Chunks that are looked through in more than one call.
+/// Number of chunks, too many to be searched in one call.
 const CHUNKS: u32 = 120;
 
 /// Maps entry 8 for devices, `count` times.
@@ -94,8 +94,8 @@ fn map_for_devices(guest: &mut Guest, count: u32) {
     }
 }
 
-/// Has caches flushed until the call ends, with the arguments that each round asks for; how many
-/// rounds that takes, and the error.
+/// Calls `cache_flush` until it ends, with the arguments of each continuation. Returns the number
+/// of rounds and the error.
 fn flush_all(guest: &mut Guest, units: u32, array: GuestVirt, count: u32) -> (u32, Option<Errno>) {
     let (mut command, mut array, mut count) = (op::CACHE_FLUSH, array, count);
     for rounds in 1..1000 {
@@ -112,11 +112,11 @@ fn flush_all(guest: &mut Guest, units: u32, array: GuestVirt, count: u32) -> (u3
             Err(other) => panic!("{other:?}"),
         }
     }
-    panic!("there is no end to it");
+    panic!("no progress");
 }
 
 #[test]
-fn a_search_through_many_mappings_gives_way_and_ends() {
+fn a_search_through_many_mappings_is_preemptible_and_ends() {
     let (mut a, mut b) = pair();
     b.domain.grants.set_limits(Limits { frames: 1, mappings: (CHUNKS + 1) * 256 });
     map_for_devices(&mut b, CHUNKS * 256);
@@ -137,9 +137,9 @@ fn a_search_through_many_mappings_gives_way_and_ends() {
     assert_eq!(errno, None, "each search begins at the first chunk");
     assert!(rounds >= 5, "{rounds} rounds");
     let (rounds, errno) = flush_all(&mut b, 1, array, 5);
-    assert_eq!(errno, Some(Errno::EINVAL), "the last frame is mapped nowhere");
+    assert_eq!(errno, Some(Errno::EINVAL), "the last frame is not mapped");
     assert!(rounds > 3 * CHUNKS, "a chunk at a time: {rounds} rounds");
-    // A number that no chunk has.
+    // A number beyond the last chunk.
     let command = op::CACHE_FLUSH | u32::MAX << 12;
     let refused = grant_table_op(&mut b.caller(), command, array, 1);
     assert!(matches!(refused, Err(CallError::Errno(Errno::EINVAL))), "{refused:?}");
@@ -167,7 +167,7 @@ fn grants_are_counted_in_all_frames_and_chunks() {
 }
 
 #[test]
-fn the_memory_for_mappings_goes_a_chunk_at_a_time() {
+fn the_memory_for_mappings_is_freed_by_chunk() {
     let (a, mut b) = pair();
     b.domain.grants.set_limits(Limits { frames: 1, mappings: CHUNKS * 256 });
     map_for_devices(&mut b, CHUNKS * 256);
@@ -176,7 +176,7 @@ fn the_memory_for_mappings_goes_a_chunk_at_a_time() {
         let mut budget = Budget::new(units);
         (b.domain.grants.release_all(&b.domain, &mut budget), units - budget.left())
     };
-    // Up to the last record. The chunks are still there.
+    // Release all but the last record. The chunks still exist.
     let records = CHUNKS * 256 * COST_OF_RECORD + (CHUNKS - 1) * COST_OF_RECORD;
     assert_eq!(release(records), (false, records));
     assert_eq!(b.domain.grants.maptrack().chunk_has(CHUNKS as usize - 1, Mfn::new(0)), Some(false));

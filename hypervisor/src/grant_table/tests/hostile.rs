@@ -1,4 +1,4 @@
-//! Ends of domains with grants in use, and guests that don't keep to the protocol.
+//! Destruction of domains with grants in use, and guests that violate the protocol.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ use crate::memory::update;
 use crate::testing::rounds;
 
 #[test]
-fn a_grantee_that_ends_gives_back_what_it_had_mapped() {
+fn a_destroyed_grantee_releases_its_mappings() {
     let (mut a, mut b) = pair();
     for page in 0..40 {
         let address = b.address(FREE_PAGE + page).get();
@@ -25,11 +25,11 @@ fn a_grantee_that_ends_gives_back_what_it_had_mapped() {
     assert!(!domain.grants.release_all(&domain, &mut Budget::new(64)), "the budget is too small for all");
     drop(b);
     assert_eq!(flags_of(&mut a, 8), entry_flags::PERMIT_ACCESS);
-    assert_eq!(frames::owned_by(GRANTEE), 1, "the shared info page, until the domain's structure goes");
+    assert_eq!(frames::owned_by(GRANTEE), 1, "the shared info page, until the domain is freed");
 }
 
 #[test]
-fn a_granter_that_ends_leaves_the_mapping_to_the_grantee() {
+fn mappings_survive_the_destruction_of_the_granter() {
     let (mut a, mut b) = pair();
     let handle = map(&mut b, 8, 0).expect("granted");
     set_word(&mut a, 1, 3);
@@ -42,20 +42,20 @@ fn a_granter_that_ends_leaves_the_mapping_to_the_grantee() {
 }
 
 #[test]
-fn a_mapping_that_the_guest_has_removed_itself_stays_in_use() {
+fn a_mapping_that_the_guest_removes_itself_remains_in_use() {
     let (mut a, mut b) = pair();
     let handle = map(&mut b, 8, 0).expect("granted");
     let address = b.address(FREE_PAGE);
     let nothing = Entry::absent(RawEntry::new(0));
     drop(update::write_l1_for_va(&b.caller(), address, nothing).expect("a table"));
     assert_eq!(unmap(&mut b, handle), status::GENERAL_ERROR);
-    assert_eq!(flags_of(&mut a, 8) & IN_USE, IN_USE, "nobody has flushed");
+    assert_eq!(flags_of(&mut a, 8) & IN_USE, IN_USE, "no flush has occurred");
     drop(b);
     assert_eq!(flags_of(&mut a, 8) & IN_USE, 0);
 }
 
 #[test]
-fn an_entry_rewritten_while_in_use_gives_nothing_else() {
+fn an_entry_rewritten_while_in_use_grants_no_other_frame() {
     let (mut a, mut b) = pair();
     let handle = map(&mut b, 8, map_flags::READONLY).expect("granted");
     let other = a.mfn(2);
@@ -74,7 +74,7 @@ fn an_entry_rewritten_while_in_use_gives_nothing_else() {
 }
 
 #[test]
-fn handles_run_out_and_come_back() {
+fn handles_are_limited_and_reusable() {
     let (_a, mut b) = pair();
     b.domain.grants.set_limits(Limits { frames: 1, mappings: 256 });
     let mut handles = std::vec::Vec::new();
@@ -86,7 +86,7 @@ fn handles_run_out_and_come_back() {
         handles.push((element.handle, element.device_bus_address));
     };
     assert_eq!((refused, handles.len()), (status::NO_SPACE, 256));
-    assert!(b.domain.limits_said.has(Limit::GrantMappings), "and the log says why");
+    assert!(b.domain.limits_said.has(Limit::GrantMappings), "and the limit is logged");
     let mut seen: std::vec::Vec<u32> = handles.iter().map(|(handle, _)| *handle).collect();
     seen.sort_unstable();
     seen.dedup();
@@ -100,9 +100,9 @@ fn handles_run_out_and_come_back() {
     assert_eq!(map_at(&mut b, 8, map_flags::DEVICE_MAP, 0).status, status::OKAY);
 }
 
-/// The granter scribbles over the entry as fast as it can while the grantee maps and unmaps it.
+/// The granter overwrites the entry continuously while the grantee maps and unmaps it.
 #[test]
-fn a_granter_that_scribbles_confuses_only_itself() {
+fn a_granter_that_overwrites_entries_harms_only_itself() {
     let (mut a, b) = pair();
     let free = frames::free_frames();
     let done = AtomicBool::new(false);
@@ -118,7 +118,7 @@ fn a_granter_that_scribbles_confuses_only_itself() {
             }
             assert_eq!(b.domain.grants.mapped(), 0);
             done.store(true, Ordering::SeqCst);
-            // The rest of the thread's state goes with it.
+            // The rest of the thread's state is dropped with it.
             std::mem::forget(b);
         });
         let mut state = 7u32;
@@ -133,18 +133,18 @@ fn a_granter_that_scribbles_confuses_only_itself() {
 }
 
 #[test]
-fn a_table_that_has_been_closed_does_not_come_back() {
+fn a_closed_table_stays_closed() {
     let (a, mut b) = pair();
     let handle = map(&mut b, 8, 0).expect("granted");
     assert!(a.domain.grants.release_all(&a.domain, &mut Budget::new(1000)));
-    // Somebody who still found the domain alive asks for its frames.
+    // Code that has found the domain alive requests its frames.
     assert!(a.domain.grants.grow(1, &mut Budget::new(1000)).is_err());
-    // The use of an entry that is gone ends without a trace.
+    // Ending the use of an entry that no longer exists has no effect.
     assert_eq!(unmap(&mut b, handle), status::OKAY);
 }
 
 #[test]
-fn tables_and_handles_do_not_grow_while_paravane_has_hardly_any_memory_left() {
+fn tables_and_handles_do_not_grow_while_the_heap_is_short() {
     let (mut a, mut b) = pair();
     machine::hosted::heap::set_short(true);
     assert_eq!(map(&mut b, 8, 0), Err(status::NO_SPACE));

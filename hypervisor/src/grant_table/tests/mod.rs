@@ -1,4 +1,4 @@
-//! Grant tables as guests see them: domain 1 grants, domain 2 uses.
+//! Grant tables from the guests' side: domain 1 grants, domain 2 maps.
 
 mod bounds;
 mod hostile;
@@ -24,7 +24,7 @@ use crate::memory::admission::GuestAdmission;
 use crate::memory::update;
 use crate::testing::{Guest, MAPPED};
 
-/// Where the granter maps its table, and where the grantee maps grants.
+/// Page at which the granter maps its table and the grantee maps grants.
 const TABLE_PAGE: usize = 100;
 const FREE_PAGE: usize = 200;
 const GRANTER: DomainId = DomainId(1);
@@ -50,7 +50,7 @@ fn map_own(guest: &mut Guest, page: usize, frame: Mfn) {
     drop(update::write_l1_for_va(&guest.caller(), address, entry).expect("a table for the address"));
 }
 
-/// Gets the table's frames and maps the first.
+/// Gets the table's frames, and maps the first.
 fn setup(guest: &mut Guest, count: u32) -> Result<Vec<Mfn>, i16> {
     let list = guest.address(0).offset(1024);
     let mut element = SetupTable::new_zeroed();
@@ -74,7 +74,8 @@ fn flags_of(guest: &mut Guest, reference: u32) -> u16 {
     guest.read::<EntryV1>(address).flags
 }
 
-/// Both domains, the table of the granter mapped, and its page 1 granted in entry 8 for reading and writing.
+/// Both domains, with the granter's table mapped and its page 1 granted in entry 8 for reading and
+/// writing.
 fn pair() -> (Guest, Guest) {
     let (mut a, b) = (Guest::new(GRANTER.0, 4), Guest::new(GRANTEE.0, 4));
     let frames = setup(&mut a, 1).expect("a table");
@@ -122,7 +123,7 @@ fn set_word(guest: &mut Guest, page: usize, value: u64) -> bool {
 const IN_USE: u16 = entry_flags::READING | entry_flags::WRITING;
 
 #[test]
-fn a_granted_page_is_mapped_and_given_back() {
+fn a_granted_page_is_mapped_and_unmapped() {
     let (mut a, mut b) = pair();
     let handle = map(&mut b, 8, 0).expect("granted");
     assert_eq!(flags_of(&mut a, 8), entry_flags::PERMIT_ACCESS | IN_USE);
@@ -163,7 +164,7 @@ fn an_entry_can_be_named_by_its_machine_address() {
     let flags = map_flags::HOST_MAP | map_flags::CONTAINS_PTE | map_flags::APPLICATION_MAP | 1 << 16;
     let mapped = map_at(&mut b, 8, flags, entry);
     assert_eq!(mapped.status, status::OKAY);
-    assert_eq!(b.entry(FREE_PAGE) >> 9 & 7, 1, "the bits for software are the guest's");
+    assert_eq!(b.entry(FREE_PAGE) >> 9 & 7, 1, "the guest chooses the software-available bits");
     assert!(set_word(&mut b, FREE_PAGE, 5));
     assert_eq!(word(&mut a, 1), Some(5));
     assert_eq!(unmap_at(&mut b, mapped.handle, entry + 4), status::GENERAL_ERROR);
@@ -176,7 +177,7 @@ fn an_entry_can_be_named_by_its_machine_address() {
 }
 
 #[test]
-fn a_map_replaces_what_was_there() {
+fn a_grant_mapping_replaces_the_previous_mapping() {
     let (mut a, mut b) = pair();
     let before = frames::free_frames();
     let address = b.address(2).get();
@@ -190,7 +191,7 @@ fn a_map_replaces_what_was_there() {
 }
 
 #[test]
-fn bad_maps_are_refused_and_leave_nothing() {
+fn invalid_mappings_are_refused_and_change_nothing() {
     let (mut a, mut b) = pair();
     let (granted, table) = (a.mfn(1), Mfn::new(a.entry_address(0) >> 12));
     let foreign = b.mfn(1);
@@ -200,12 +201,12 @@ fn bad_maps_are_refused_and_leave_nothing() {
     write_entry(&mut a, 10, entry_flags::PERMIT_ACCESS, DomainId(3), granted);
     assert_eq!(map(&mut b, 10, 0), Err(status::GENERAL_ERROR), "granted to another");
     write_entry(&mut a, 11, entry_flags::PERMIT_ACCESS, GRANTEE, foreign);
-    assert_eq!(map(&mut b, 11, 0), Err(status::BAD_PAGE), "not the granter's to give");
+    assert_eq!(map(&mut b, 11, 0), Err(status::BAD_PAGE), "not a frame of the granter");
     write_entry(&mut a, 12, entry_flags::PERMIT_ACCESS, GRANTEE, Mfn::new(0xffff_fff0));
     assert_eq!(map(&mut b, 12, 0), Err(status::BAD_PAGE));
     write_entry(&mut a, 13, entry_flags::PERMIT_ACCESS, GRANTEE, table);
-    assert_eq!(map(&mut b, 13, 0), Err(status::GENERAL_ERROR), "a page table can't be written");
-    let handle = map(&mut b, 13, map_flags::READONLY).expect("but read");
+    assert_eq!(map(&mut b, 13, 0), Err(status::GENERAL_ERROR), "a page table cannot be mapped writable");
+    let handle = map(&mut b, 13, map_flags::READONLY).expect("but read-only");
     assert_eq!(unmap(&mut b, handle), status::OKAY);
     write_entry(&mut a, 14, entry_flags::PERMIT_ACCESS | entry_flags::SUB_PAGE, GRANTEE, granted);
     assert_eq!(map(&mut b, 14, 0), Err(status::GENERAL_ERROR));
@@ -214,7 +215,7 @@ fn bad_maps_are_refused_and_leave_nothing() {
     for reference in 9..16 {
         assert_eq!(flags_of(&mut a, reference) & IN_USE, 0, "entry {reference}");
     }
-    assert_eq!(map_at(&mut b, 8, 0, 0).status, status::GENERAL_ERROR, "no kind of mapping asked for");
+    assert_eq!(map_at(&mut b, 8, 0, 0).status, status::GENERAL_ERROR, "neither a host nor a device mapping");
     for nowhere in [0x1000, 0xffff_8000_0000_0000, 0x7fff_ffff_f000] {
         assert_eq!(map_at(&mut b, 8, map_flags::HOST_MAP, nowhere).status, status::GENERAL_ERROR);
     }
@@ -234,7 +235,7 @@ fn devices_use_a_grant_by_its_machine_address() {
     let both = map_at(&mut b, 8, map_flags::HOST_MAP | map_flags::DEVICE_MAP, address);
     assert_eq!((both.status, both.device_bus_address), (status::OKAY, a.mfn(1).address().get()));
     assert_eq!(unmap(&mut b, both.handle), status::OKAY);
-    assert_eq!(flags_of(&mut a, 8) & IN_USE, IN_USE, "devices still have it");
+    assert_eq!(flags_of(&mut a, 8) & IN_USE, IN_USE, "the device mapping remains");
     let mut element = UnmapGrantRef::new_zeroed();
     (element.handle, element.device_bus_address) = (both.handle, both.device_bus_address + 4096);
     assert_eq!(call(&mut b, op::UNMAP_GRANT_REF, element).expect("one").status, status::GENERAL_ERROR);
@@ -256,10 +257,10 @@ fn tables_grow_to_their_limit() {
     };
     assert_eq!(size(&mut a), (1, 64));
     let all = setup(&mut a, 64).expect("within the limit");
-    assert_eq!(setup(&mut a, 5).expect("it only tells"), all[..5]);
+    assert_eq!(setup(&mut a, 5).expect("no growth is needed"), all[..5]);
     assert_eq!(size(&mut a), (64, 64));
     assert_eq!(setup(&mut a, 65), Err(status::GENERAL_ERROR));
-    assert!(a.domain.limits_said.has(Limit::GrantFrames), "and the log says why");
+    assert!(a.domain.limits_said.has(Limit::GrantFrames), "and the limit is logged");
     for frame in all {
         map_own(&mut a, TABLE_PAGE, frame);
     }
@@ -273,7 +274,7 @@ fn tables_grow_to_their_limit() {
 }
 
 #[test]
-fn a_large_table_grows_in_pieces_and_goes_in_pieces() {
+fn a_large_table_is_grown_and_freed_in_pieces() {
     let mut a = Guest::new(GRANTER.0, 3);
     a.domain.grants.set_limits(Limits { frames: 700, mappings: 256 });
     let free = frames::free_frames();
@@ -296,13 +297,13 @@ fn a_large_table_grows_in_pieces_and_goes_in_pieces() {
     let numbers: [u64; 700] = a.read(list);
     assert_eq!(numbers.map(Mfn::new).to_vec(), setup_numbers(&a));
     assert!(!a.domain.grants.release_all(&a.domain, &mut Budget::new(Budget::HYPERCALL)), "in pieces too");
-    assert_eq!(map(&mut a, 8, 0), Err(status::BAD_GNTREF), "a table that ends has no entries");
+    assert_eq!(map(&mut a, 8, 0), Err(status::BAD_GNTREF), "a closed table has no entries");
     while !a.domain.grants.release_all(&a.domain, &mut Budget::new(Budget::HYPERCALL)) {}
     assert_eq!(frames::free_frames(), free + 1, "the first frame was there before");
 }
 
 #[test]
-fn as_many_grants_can_be_mapped_as_under_xen_and_all_are_let_go_in_pieces() {
+fn as_many_grants_can_be_mapped_as_under_xen_and_are_released_in_pieces() {
     const MOST: usize = 262_144;
     let (mut a, mut b) = pair();
     let mut element = MapGrantRef::new_zeroed();
@@ -330,7 +331,7 @@ fn setup_numbers(guest: &Guest) -> Vec<Mfn> {
 }
 
 #[test]
-fn versions_are_those_of_a_host_with_version_one() {
+fn version_operations_behave_as_on_a_host_with_version_one() {
     let mut a = Guest::new(GRANTER.0, 1);
     for (wanted, expected) in [(1, Ok(0)), (2, Err(Errno::ENOSYS)), (3, Err(Errno::EINVAL)), (0, Err(Errno::EINVAL))] {
         let place = a.put(&SetVersion { version: wanted });
@@ -339,7 +340,7 @@ fn versions_are_those_of_a_host_with_version_one() {
             other => Ok(other.expect("no continuation")),
         };
         assert_eq!(result, expected, "version {wanted}");
-        // whatever came of it, the caller is told the version that it has
+        // in all cases, the current version is returned
         assert_eq!(a.read::<SetVersion>(place).version, 1);
     }
     let mut element = GetVersion::new_zeroed();

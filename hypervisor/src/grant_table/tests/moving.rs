@@ -1,4 +1,4 @@
-//! Copies, transfers, replacements, exchanges of entries.
+//! Copies, transfers, replacements and swaps of entries.
 
 use abi::errno::Errno;
 use abi::grant_table::{
@@ -29,7 +29,7 @@ fn copy(guest: &mut Guest, source: CopyPointer, destination: CopyPointer, length
 }
 
 #[test]
-fn copies_go_both_ways() {
+fn copies_work_in_both_directions() {
     let (mut a, mut b) = pair();
     set_word(&mut a, 1, 0x1111_2222_3333_4444);
     let mine = own(&b, 1, 8);
@@ -77,7 +77,7 @@ fn bad_copies_are_refused() {
 }
 
 #[test]
-fn a_mapping_is_replaced_by_another_pages() {
+fn a_mapping_is_replaced_by_the_mapping_of_another_page() {
     let (mut a, mut b) = pair();
     let handle = map(&mut b, 8, 0).expect("granted");
     set_word(&mut b, 2, 42);
@@ -85,7 +85,7 @@ fn a_mapping_is_replaced_by_another_pages() {
     (element.host_address, element.new_address) = (b.address(FREE_PAGE).get(), b.address(300).get());
     element.handle = handle;
     let replaced = call(&mut b, op::UNMAP_AND_REPLACE, element).expect("one element");
-    assert_eq!(replaced.status, status::OKAY, "nothing was mapped there, and that takes the place");
+    assert_eq!(replaced.status, status::OKAY, "the empty entry replaces the mapping");
     let handle = map(&mut b, 8, 0).expect("granted");
     (element.new_address, element.handle) = (b.address(2).get(), handle);
     element.host_address += 8192;
@@ -98,7 +98,7 @@ fn a_mapping_is_replaced_by_another_pages() {
 }
 
 #[test]
-fn a_transferred_page_changes_hands() {
+fn a_transferred_page_changes_its_owner() {
     let (mut a, mut b) = pair();
     let before = frames::free_frames();
     let (count_a, count_b) = (a.domain.frames.len(), b.domain.frames.len());
@@ -127,7 +127,7 @@ fn a_transferred_page_changes_hands() {
 }
 
 #[test]
-fn a_transfer_never_gives_a_domain_more_than_it_may_have() {
+fn a_transfer_never_exceeds_the_receivers_limit() {
     let (mut a, mut b) = pair();
     write_entry(&mut a, 20, entry_flags::ACCEPT_TRANSFER, GRANTEE, machine::addr::Mfn::new(0));
     let transfer = |guest: &mut Guest, reference: u32| {
@@ -141,9 +141,9 @@ fn a_transfer_never_gives_a_domain_more_than_it_may_have() {
     let count = a.domain.frames.len();
     a.domain.set_max_frames(count);
     assert_eq!(transfer(&mut b, 20), status::GENERAL_ERROR);
-    assert_eq!(flags_of(&mut a, 20), entry_flags::ACCEPT_TRANSFER, "nothing is promised");
+    assert_eq!(flags_of(&mut a, 20), entry_flags::ACCEPT_TRANSFER, "the transfer is not committed");
     a.domain.set_max_frames(count + 1);
-    assert_eq!(transfer(&mut b, 21), status::GENERAL_ERROR, "nothing is accepted there");
+    assert_eq!(transfer(&mut b, 21), status::GENERAL_ERROR, "the entry accepts no transfer");
     assert_eq!((a.domain.frames.len(), frames::free_frames()), (count, before));
     assert_eq!(transfer(&mut b, 20), status::OKAY);
     assert_eq!((a.domain.frames.len(), frames::free_frames()), (count + 1, before - 1));
@@ -151,7 +151,7 @@ fn a_transfer_never_gives_a_domain_more_than_it_may_have() {
     assert_eq!(claim::stake(&b.domain, u64::from(b.domain.frames.len()) + before - 1), Ok(()));
     write_entry(&mut a, 20, entry_flags::ACCEPT_TRANSFER, GRANTEE, machine::addr::Mfn::new(0));
     a.domain.set_max_frames(count + 2);
-    assert_eq!(transfer(&mut b, 20), status::GENERAL_ERROR, "all free frames are set aside for another");
+    assert_eq!(transfer(&mut b, 20), status::GENERAL_ERROR, "all free frames are claimed by another domain");
     claim::release(&b.domain);
 }
 
