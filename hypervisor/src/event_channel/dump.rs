@@ -1,4 +1,4 @@
-//! The ports of a domain, for the debug key.
+//! The debug key that shows a domain's ports.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,8 +9,8 @@ use machine::integers::saturating_u32;
 
 use crate::domain::Domain;
 
-/// A line for each of the first `max` ports in use: for what, and whether it is pending; and how
-/// many are left out. The lock of the ports is taken for each port and each bucket by itself.
+/// A line for each of the first `max` ports in use with its binding and pending state, and the
+/// number of ports left out. The lock is taken separately for each port and each bucket.
 pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     let used = domain.events.lock().used() as usize;
     let buckets = (0..).map_while(|bucket| Some((bucket, domain.events.lock().used_in(bucket)?)));
@@ -23,7 +23,7 @@ pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     (lines, left_out)
 }
 
-/// What a port in use is used for.
+/// Describes a port in use.
 fn line(domain: &Domain, port: u32) -> Option<String> {
     let table = domain.events.lock();
     let channel = table.channel(port).ok()?;
@@ -48,7 +48,7 @@ mod tests {
     use crate::testing::Guest;
 
     #[test]
-    fn ports_in_use_are_listed_with_what_they_are_for() {
+    fn ports_in_use_are_listed_with_their_bindings() {
         let guest = Guest::new(1, 2);
         assert_eq!(describe(&guest.domain, 8), (Vec::new(), 0));
         let port = allocate_for_paravane(&guest.domain, console::CONSUMER).expect("a free port");

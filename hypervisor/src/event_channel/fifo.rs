@@ -1,9 +1,10 @@
-//! The FIFO ABI: an event word for each port, in pages that the guest gives, and for each vCPU and priority a queue
-//! that links the words of events to be handled. The guest takes events off at the head, Paravane adds them at the
-//! tail.
+//! The FIFO ABI: an event word per port, in pages of the guest, and a queue per vCPU and priority
+//! that links the words of pending events. The guest removes events at the head, Paravane appends
+//! them at the tail.
 //!
-//! All the words are the guest's to write at any time. Paravane reads from them only flags, never a link that it would
-//! follow: where a queue ends is known from `tails`. A guest that plays tricks can only lose its own events.
+//! The guest can write all words at any time. Paravane reads only flags from them and follows no
+//! link: the ends of the queues are in `tails`. A guest that violates the protocol can only lose
+//! its own events.
 
 use alloc::vec::Vec;
 use core::mem::offset_of;
@@ -24,28 +25,29 @@ const LINKED: u32 = 1 << fifo::LINKED;
 const BUSY: u32 = 1 << fifo::BUSY;
 
 const QUEUES: usize = fifo::MAX_QUEUES as usize;
-/// Event words in a page.
+/// Number of event words in a page.
 pub(super) const WORDS_PER_PAGE: u32 = saturating_u32(PAGE_SIZE / size_of::<u32>());
 const DEFAULT_PRIORITY: u8 = low_u8(fifo::PRIORITY_DEFAULT as u64);
 const MAX_PAGES: usize = (fifo::NR_CHANNELS / WORDS_PER_PAGE) as usize;
 
-/// A guest that keeps to the protocol can disturb linking four times at most, once for each flag that it may change.
+/// Maximum number of attempts to link. A guest that observes the protocol can disturb linking four
+/// times, once for each flag that it may change.
 const LINK_ATTEMPTS: u32 = 4;
 
-/// A queue: vCPU and priority.
+/// A queue, by vCPU and priority.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct QueueId {
     vcpu: u32,
     priority: u8,
 }
 
-/// What a port needs for this ABI.
+/// The state of a port for this ABI.
 #[derive(Debug)]
 pub(super) struct FifoPort {
     priority: u8,
-    /// The queue in which it was linked last.
+    /// The queue in which it was last linked.
     last: Option<QueueId>,
-    /// It became pending before there was an event word for it.
+    /// It became pending before its event word existed.
     pending: bool,
 }
 
@@ -54,7 +56,7 @@ impl FifoPort {
         Self { priority: DEFAULT_PRIORITY, last: None, pending: false }
     }
 
-    /// A port comes into use. The queue in which it was linked last stays known.
+    /// Starts the use of a port. The queue in which it was last linked is kept.
     pub(super) const fn start(&mut self) {
         self.priority = DEFAULT_PRIORITY;
         self.pending = false;
@@ -64,12 +66,12 @@ impl FifoPort {
         self.pending = false;
     }
 
-    /// Whether it became pending before there was an event word for it.
+    /// Whether it became pending before its event word existed.
     pub(super) const fn was_pending(&self) -> bool {
         self.pending
     }
 
-    /// Chooses the queue for events from now on.
+    /// Sets the priority, and thereby the queue, of future events.
     ///
     /// # Errors
     /// `EINVAL` for a priority that does not exist.
@@ -94,7 +96,7 @@ impl Control {
         self.page.atomic_u32(self.offset + offset_of!(FifoControlBlock, ready))
     }
 
-    /// The head of a queue; `priority` is below [`QUEUES`].
+    /// The head of a queue. `priority` is below [`QUEUES`].
     fn head(&self, priority: u8) -> &AtomicU32 {
         self.page.atomic_u32(self.offset + offset_of!(FifoControlBlock, heads) + usize::from(priority) * 4)
     }
@@ -107,7 +109,7 @@ pub(super) struct Fifo {
 }
 
 impl Fifo {
-    /// Without any pages, for a domain with so many vCPUs.
+    /// The state without pages, for a domain with this many vCPUs.
     ///
     /// # Errors
     /// `ENOMEM`.
@@ -120,17 +122,17 @@ impl Fifo {
         Ok(Self { pages: Vec::new(), control })
     }
 
-    /// The pages, for the recount of the frame table.
+    /// Counts the references to the pages, for the recount of the frame table.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn count_held(&self, tally: &mut crate::testing::Tally) {
         let control = self.control.iter().flatten().map(|control| &control.page);
         self.pages.iter().chain(control).for_each(|page| tally.typed(page.frame().mfn()));
     }
 
-    /// Gives a vCPU its control block, which must lie in the page.
+    /// Sets a vCPU's control block, which must be within the page.
     ///
     /// # Errors
-    /// `EINVAL` if it has one, `ENOENT` if there is no such vCPU.
+    /// `EINVAL` if it already has one, `ENOENT` if there is no such vCPU.
     pub(super) fn set_control(&mut self, vcpu: u32, page: SharedPage, offset: usize) -> Result<(), Errno> {
         let slot = usize::try_from(vcpu).ok().and_then(|vcpu| self.control.get_mut(vcpu)).ok_or(Errno::ENOENT)?;
         if slot.is_some() {
@@ -140,10 +142,10 @@ impl Fifo {
         Ok(())
     }
 
-    /// Adds a page of event words; the number of the first.
+    /// Adds a page of event words. Returns the number of its first port.
     ///
     /// # Errors
-    /// `ENOSPC` if there are words for all ports, `ENOMEM`.
+    /// `ENOSPC` if all ports have words, `ENOMEM`.
     pub(super) fn add_page(&mut self, page: SharedPage) -> Result<u32, Errno> {
         if self.pages.len() >= MAX_PAGES {
             return Err(Errno::ENOSPC);
@@ -171,14 +173,15 @@ impl Fifo {
         self.has(port, PENDING)
     }
 
-    /// The word stays linked; the guest takes it off its queue and finds nothing pending.
+    /// Clears the pending flag. The word stays linked: the guest removes it from its queue and
+    /// finds it not pending.
     pub(super) fn clear_pending(&self, port: u32) {
         if let Some(word) = self.word(port) {
             word.fetch_and(!PENDING, Ordering::SeqCst);
         }
     }
 
-    /// Takes the mask away; `true` if the port is pending and has to be linked.
+    /// Unmasks a port. Returns `true` if it is pending and must be linked.
     pub(super) fn unmask(&self, port: u32) -> bool {
         self.word(port).is_some_and(|word| word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0)
     }
@@ -203,7 +206,7 @@ impl Fifo {
         self.control(queue.vcpu)?.tails.get_mut(usize::from(queue.priority))
     }
 
-    /// Adds a port at the end of a queue. `true` if the vCPU has to be told.
+    /// Appends a port to a queue. Returns `true` if the vCPU must be notified.
     fn link(&mut self, port: u32, queue: QueueId, state: &mut FifoPort) -> bool {
         if self.tail(queue).is_none() {
             return false;
@@ -212,8 +215,8 @@ impl Fifo {
         if word.fetch_or(LINKED, Ordering::SeqCst) & LINKED != 0 {
             return false;
         }
-        // If the port was the last of a queue, then that queue is empty: the guest has just been seen to have taken it
-        // off.
+        // If the port was the last of a queue, that queue is empty: LINKED was clear, so the guest
+        // has removed the port.
         if let Some(last) = state.last.and_then(|last| self.tail(last))
             && *last == port
         {
@@ -232,8 +235,8 @@ impl Fifo {
         control.ready().fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 
-    /// Lets the last word of a queue point to `port`; `false` if the guest has taken that word off, so the queue is
-    /// empty.
+    /// Makes the last word of a queue point to `port`. Returns `false` if the guest has removed
+    /// that word, so that the queue is empty.
     fn append(&self, tail: u32, port: u32) -> bool {
         let Some(word) = self.word(tail) else { return false };
         let try_once = || {
@@ -247,13 +250,13 @@ impl Fifo {
         if let Some(appended) = try_once() {
             return appended;
         }
-        // From here on the guest waits before it unmasks.
+        // From here on, the guest waits before it unmasks.
         word.fetch_or(BUSY, Ordering::SeqCst);
         let appended = (0..LINK_ATTEMPTS).find_map(|_| try_once());
         if appended != Some(true) {
             word.fetch_and(!BUSY, Ordering::SeqCst);
         }
-        // A guest that breaks the protocol loses this event and those behind it.
+        // A guest that violates the protocol loses this event and those after it.
         appended.unwrap_or(true)
     }
 }

@@ -1,4 +1,5 @@
-//! Virtual interrupts of the host as a whole: which domain gets each of them. Usually it is the control domain.
+//! Virtual interrupts of the host, and the domains that receive them. The default is the control
+//! domain.
 
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::Ordering;
@@ -11,13 +12,13 @@ use super::ports::{State, VIRQS, is_global};
 use super::{deliver, raise_global_virq};
 use crate::domain::{self, Domain};
 
-/// Who gets an interrupt instead of the control domain.
+/// Domains that receive an interrupt instead of the control domain.
 static HANDLERS: SpinLock<[Option<Weak<Domain>>; VIRQS]> = SpinLock::new(Level::DomainRecord, [const { None }; VIRQS]);
 
-/// Gives a virtual interrupt of the host to `domain` from now on.
+/// Directs a virtual interrupt of the host to `domain`.
 ///
 /// # Errors
-/// `EINVAL` if there is no such interrupt or it belongs to a vCPU.
+/// `EINVAL` if the interrupt does not exist or is per-vCPU.
 pub(crate) fn set_global_handler(domain: &Arc<Domain>, number: u32) -> Result<(), Errno> {
     if !is_global(number) {
         return Err(Errno::EINVAL);
@@ -30,7 +31,7 @@ pub(crate) fn set_global_handler(domain: &Arc<Domain>, number: u32) -> Result<()
     Ok(())
 }
 
-/// Makes a virtual interrupt of the host pending at the domain that gets it.
+/// Makes a virtual interrupt of the host pending in the domain that receives it.
 pub(crate) fn raise_for_control(number: u32) {
     let handlers = HANDLERS.lock();
     let handler = usize::try_from(number).ok().and_then(|index| handlers.get(index)).cloned().flatten();
@@ -41,7 +42,8 @@ pub(crate) fn raise_for_control(number: u32) {
     }
 }
 
-/// Tells whoever waits for it that a domain has ended; if it suspended itself, that may be a port of its own that was chosen for the purpose.
+/// Reports that a domain has ended. If it has suspended itself, the event is sent on its suspend
+/// port, if it has one; otherwise `VIRQ_DOM_EXC` is raised.
 pub(crate) fn report_end(ended: &Arc<Domain>, suspended: bool) {
     let port = ended.control.suspend_port.load(Ordering::SeqCst);
     if suspended && port != 0 {

@@ -1,14 +1,19 @@
-//! Event channels: one bit from domain to domain, vCPU to vCPU, or Paravane to a guest. Both ABIs, 2-level and FIFO.
+//! Event channels between domains, between vCPUs, and from Paravane to a guest. Both ABIs are
+//! supported, 2-level and FIFO.
 //!
-//! Each domain has one lock around its ports ([`ports::Table`]); delivery takes it, sets bits in guest memory, lets it
-//! go and only then wakes anybody. Who needs two domains' ports locks the lower domain number first.
+//! Each domain has one lock for its ports ([`ports::Table`]). Delivery takes it, sets bits in guest
+//! memory, releases it and only then wakes vCPUs. Code that needs the ports of two domains locks
+//! those of the lower domain id first.
 //!
-//! - **EC-1** If a port is bound to a port of another domain, that port is bound to it: both change under both locks.
-//! - **EC-2** A virtual interrupt's port, as `virqs` has it, is in use for that interrupt.
-//! - **EC-3** A port that is not in use is pending for nobody: its pending bit is cleared when it is closed.
-//! - **EC-4** Nothing read from guest memory is followed or used as an index.
-//! - **EC-5** What is done under the lock takes no longer for a domain having more ports, or for
-//!   what it writes into its event words: every sender to the domain waits for this lock.
+//! - **EC-1** If a port is bound to a port of another domain, that port is bound to it. Both change
+//!   under both locks.
+//! - **EC-2** A port recorded for a virtual interrupt in `virqs` is in use for that interrupt.
+//! - **EC-3** A port that is not in use is not pending. Its pending bit is cleared when it is
+//!   closed.
+//! - **EC-4** No value read from guest memory is used as a link or an index.
+//! - **EC-5** The time for which the lock is held depends neither on the number of the domain's
+//!   ports nor on the contents of its event words, since all senders to the domain wait for this
+//!   lock.
 
 mod dump;
 mod fifo;
@@ -38,7 +43,7 @@ use crate::domain::{Domain, Vcpu};
 use crate::hardware;
 use crate::limits::{self, Limit};
 
-/// What it costs, in units of the budget, to close a port, and to give up the memory of 64.
+/// Cost of closing a port, and of freeing the memory of 64 ports, in units of the budget.
 const CLOSE_COST: u32 = 64;
 const BUCKET_COST: u32 = 8;
 
@@ -48,14 +53,14 @@ pub struct EventChannels {
 }
 
 impl EventChannels {
-    /// Event channels of a new domain with so many vCPUs: none in use, 2-level ABI. The initial
-    /// domain has one for each of many guests' devices, so it may have as many as there can be.
+    /// Event channels of a new domain: no port in use, 2-level ABI. The initial domain needs ports
+    /// for the devices of many guests, so its limit is the maximum.
     pub fn new(vcpus: usize, privileged: bool) -> Self {
         let limit = if privileged { ports::HIGHEST } else { ports::DEFAULT_LIMIT };
         Self { table: SpinLock::new(Level::Event, Table::new(vcpus, limit)) }
     }
 
-    /// Sets the highest port that the domain may use from now on.
+    /// Sets the highest port that the domain may allocate from now on.
     pub fn set_limit(&self, highest: u32) {
         self.lock().set_limit(highest);
     }
@@ -65,8 +70,8 @@ impl EventChannels {
         self.lock().peer(port).is_ok()
     }
 
-    /// Closes all ports of a domain that is being taken apart and lets its pages go. `false` if the budget ended it
-    /// before the end; then it is called again, and goes on where it was.
+    /// Closes all ports of a domain that is being torn down, and releases its pages. Returns
+    /// `false` if the budget is exhausted first; the function is then called again and continues.
     pub fn close_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
         loop {
             let mut table = self.lock();
@@ -83,7 +88,7 @@ impl EventChannels {
             }
             drop(table);
             budget.spend(if in_use { CLOSE_COST } else { 1 });
-            // What the peer changed in between is settled in the next round.
+            // If the peer has changed in the meantime, the next round handles that.
             if in_use && close(domain, port).is_err() {
                 return false;
             }
@@ -101,8 +106,8 @@ impl EventChannels {
         false
     }
 
-    /// Sees that the domain has a port that is free, if it may have one more. This allocates
-    /// memory, so it is done before the lock is taken for the port itself.
+    /// Ensures that the domain has a free port, if its limit allows another one. Done before the
+    /// lock is taken to allocate the port, because this allocates memory.
     fn make_room(&self) -> Result<(), Errno> {
         let needs_bucket = self.lock().needs_bucket();
         if !needs_bucket {
@@ -112,7 +117,7 @@ impl EventChannels {
         self.lock().add_bucket(bucket)
     }
 
-    /// What the FIFO ABI holds, for the recount of the frame table.
+    /// Counts the references of the FIFO ABI, for the recount of the frame table.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn count_held(&self, tally: &mut crate::testing::Tally) {
         if let Some(fifo) = &self.lock().fifo {
@@ -125,7 +130,7 @@ impl EventChannels {
     }
 }
 
-/// Runs `act` with the ports of `local` and, if it is another domain, those of `remote` locked.
+/// Calls `act` with the ports of `local` locked and, if it is another domain, those of `remote`.
 fn with_both<R>(local: &Domain, remote: &Domain, act: impl FnOnce(&mut Table, Option<&mut Table>) -> R) -> R {
     if local.id() == remote.id() {
         return act(&mut local.events.lock(), None);
@@ -141,15 +146,15 @@ fn with_both<R>(local: &Domain, remote: &Domain, act: impl FnOnce(&mut Table, Op
     }
 }
 
-/// Makes a virtual interrupt that belongs to a vCPU (`VIRQ_TIMER`, `VIRQ_DEBUG`, …) pending, if the guest has bound
-/// it.
+/// Makes a per-vCPU virtual interrupt (`VIRQ_TIMER`, `VIRQ_DEBUG`, …) pending, if the guest has
+/// bound it.
 pub(crate) fn raise_virq(vcpu: &Arc<Vcpu>, virq: u32) {
     if let Some(domain) = vcpu.domain() {
         raise_bound(&domain, vcpu.id().get(), virq);
     }
 }
 
-/// Makes a virtual interrupt that belongs to the domain as a whole pending, if the guest has bound it.
+/// Makes a global virtual interrupt of the domain pending, if the guest has bound it.
 pub(crate) fn raise_global_virq(domain: &Arc<Domain>, virq: u32) {
     raise_bound(domain, 0, virq);
 }
@@ -165,10 +170,10 @@ fn raise_bound(domain: &Arc<Domain>, vcpu: u32, virq: u32) {
     raised.act(domain);
 }
 
-/// Gives a domain a port for what `state` says, which notifies `vcpu`.
+/// Allocates a port of a domain with this `state`, which notifies `vcpu`.
 ///
 /// # Errors
-/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being destroyed, `ENOMEM`.
+/// `ENOSPC` if the domain has no free port, `EINVAL` if it is being destroyed, `ENOMEM`.
 fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<u32, NoPort> {
     domain.events.make_room()?;
     let mut table = domain.events.lock();
@@ -182,17 +187,17 @@ fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<u32, NoPort
     Ok(port)
 }
 
-/// Says that a domain has no port left, if that is the reason.
+/// Logs that the domain has no free port, if that is the reason.
 fn note_refusal<T>(domain: &Domain, result: &Result<T, NoPort>) {
     if matches!(result, Err(NoPort::Errno(Errno::ENOSPC))) {
         limits::met(domain, Limit::EventChannels);
     }
 }
 
-/// Gives a domain a port whose other end is Paravane itself; vCPU 0 is notified unless the guest says otherwise.
+/// Allocates a port that is bound to Paravane. It notifies vCPU 0 unless the guest changes that.
 ///
 /// # Errors
-/// `ENOSPC` if the domain has no port left, `EINVAL` if it is being destroyed, `EAGAIN` if its
+/// `ENOSPC` if the domain has no free port, `EINVAL` if it is being destroyed, `EAGAIN` if its
 /// guest keeps the free ones linked.
 pub(crate) fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result<Port, Errno> {
     match allocate(domain, State::Paravane(consumer), 0) {
@@ -202,7 +207,7 @@ pub(crate) fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) ->
     }
 }
 
-/// Makes the port of a physical interrupt pending, unless it is another's by now.
+/// Makes the port of a physical interrupt pending, unless the port has been reused.
 pub(crate) fn raise_interrupt(domain: &Arc<Domain>, port: u32, number: u32) {
     let mut table = domain.events.lock();
     if !table.channel(port).is_ok_and(|channel| matches!(channel.state, State::Pirq(bound) if bound == number)) {
@@ -213,7 +218,7 @@ pub(crate) fn raise_interrupt(domain: &Arc<Domain>, port: u32, number: u32) {
     raised.act(domain);
 }
 
-/// Makes a port that [`allocate_for_paravane`] gave pending, unless the guest has closed it.
+/// Makes a port from [`allocate_for_paravane`] pending, unless the guest has closed it.
 pub(crate) fn notify_guest(domain: &Arc<Domain>, port: Port) {
     let mut table = domain.events.lock();
     let is_ours = table.channel(port.get()).is_ok_and(|channel| matches!(channel.state, State::Paravane(_)));
@@ -225,22 +230,22 @@ pub(crate) fn notify_guest(domain: &Arc<Domain>, port: Port) {
     raised.act(domain);
 }
 
-/// Whether all of `ports` exist, so that a vCPU may poll for them.
+/// Whether all `ports` exist, so that a vCPU may poll them.
 pub(crate) fn may_poll(domain: &Domain, ports: &[u32]) -> bool {
     let valid = domain.events.lock().valid();
     ports.iter().all(|&port| port < valid)
 }
 
-/// Whether any of `ports` is pending; for a vCPU that polls. Masked ports count.
+/// Whether any of `ports` is pending, masked or not. For a vCPU that polls.
 pub(crate) fn poll_ready(domain: &Domain, ports: &[u32]) -> bool {
     let table = domain.events.lock();
     ports.iter().any(|&port| table.is_pending(domain, port))
 }
 
-/// Closes a port and unbinds its other end.
+/// Closes a port and unbinds its peer.
 ///
 /// # Errors
-/// `EINVAL` if the port is not in use; `Continue` if its other end changed meanwhile.
+/// `EINVAL` if the port is not in use. `Continue` if its peer has changed concurrently.
 fn close(domain: &Arc<Domain>, port: u32) -> Result<(), CallError> {
     let mut table = domain.events.lock();
     let peer = table.peer(port)?.cloned();
@@ -263,7 +268,7 @@ fn close(domain: &Arc<Domain>, port: u32) -> Result<(), CallError> {
             Some(table) => table,
             None => &mut *local,
         };
-        // EC-1: the other end is bound to this one.
+        // EC-1: the peer is bound to this port.
         if let Ok(channel) = remote_table.channel_mut(peer.port) {
             channel.state = State::Unbound(domain.id());
         }
@@ -272,8 +277,8 @@ fn close(domain: &Arc<Domain>, port: u32) -> Result<(), CallError> {
     })
 }
 
-/// Delivers to the other end of a channel, if it is still bound to the sender's port. What that
-/// costs is as [`Raised::act`](ports::Raised::act) says.
+/// Delivers an event to the peer of a port, if it is still bound to the sender's port. Returns the
+/// cost of [`Raised::act`](ports::Raised::act).
 fn deliver(remote: &Arc<Domain>, port: u32, sender: DomainId, sender_port: u32) -> u32 {
     let mut table = remote.events.lock();
     if !matches!(table.peer(port), Ok(Some(peer)) if peer.id == sender && peer.port == sender_port) {

@@ -1,37 +1,36 @@
-//! A set of port numbers in which the lowest member is found in a few steps, however many there
-//! are.
+//! A set of port numbers that finds its lowest member in constant time.
 //!
-//! There is a bit for each port, a bit for each word of those that is not empty, and a bit for each
-//! word of these that is not empty. A port can be a member once a word has been added for it.
+//! It has a bit per port, a bit per non-empty word of these, and a bit per non-empty word of those.
+//! A port can be a member after a word has been added for it.
 
 use alloc::vec::Vec;
 
 use abi::errno::Errno;
 use abi::event_channel::fifo::NR_CHANNELS;
 
-/// Ports that a word stands for.
+/// Number of ports per word.
 pub(super) const PORTS_PER_WORD: u32 = u64::BITS;
-/// Words at most, and groups of 64 of them.
+/// Maximum number of words, and of groups of 64 words.
 const WORDS: usize = (NR_CHANNELS / PORTS_PER_WORD) as usize;
 const GROUPS: usize = WORDS / u64::BITS as usize;
 const _: () = assert!(GROUPS <= u64::BITS as usize);
 
-/// Port numbers.
+/// A set of port numbers.
 pub(super) struct PortSet {
     words: Vec<u64>,
-    /// Which words are not empty.
+    /// A bit per non-empty word.
     groups: [u64; GROUPS],
-    /// Which groups are not empty.
+    /// A bit per non-empty group.
     top: u64,
 }
 
-/// The number of the lowest bit that is set, of those from `from` on.
+/// The lowest set bit from bit `from` on.
 fn lowest(bits: u64, from: u32) -> Option<u32> {
     let rest = bits & u64::MAX.checked_shl(from).unwrap_or(0);
     (rest != 0).then(|| rest.trailing_zeros())
 }
 
-/// Sets or clears a bit; whether any is set then.
+/// Sets or clears a bit. Returns whether any bit is set afterwards.
 fn put(bits: &mut u64, bit: u32, is_set: bool) -> bool {
     let mask = 1 << (bit % u64::BITS);
     *bits = if is_set { *bits | mask } else { *bits & !mask };
@@ -39,15 +38,15 @@ fn put(bits: &mut u64, bit: u32, is_set: bool) -> bool {
 }
 
 impl PortSet {
-    /// An empty set, in which no port can be.
+    /// An empty set without words.
     pub(super) const fn new() -> Self {
         Self { words: Vec::new(), groups: [0; GROUPS], top: 0 }
     }
 
-    /// Lets as many more ports be members as a word stands for; they are not yet.
+    /// Adds a word, so that more ports can be members.
     ///
     /// # Errors
-    /// `ENOMEM`; `ENOSPC` if that would be more than there can be.
+    /// `ENOMEM`, or `ENOSPC` if the set has the maximum number of words.
     pub(super) fn add_word(&mut self) -> Result<(), Errno> {
         if self.words.len() >= WORDS {
             return Err(Errno::ENOSPC);
@@ -57,7 +56,7 @@ impl PortSet {
         Ok(())
     }
 
-    /// Makes a port a member, or none any more. One for which there is no word stays none.
+    /// Adds or removes a port. A port without a word is ignored.
     pub(super) fn set(&mut self, port: u32, is_member: bool) {
         let (word, group) = (port / PORTS_PER_WORD, port / PORTS_PER_WORD / u64::BITS);
         let Some(bits) = self.words.get_mut(word as usize) else { return };
@@ -67,7 +66,7 @@ impl PortSet {
         put(&mut self.top, group, any);
     }
 
-    /// The members that a word stands for, by bit; `None` if there is no such word.
+    /// The members in a word, by bit. `None` if there is no such word.
     pub(super) fn word(&self, index: usize) -> Option<u64> {
         self.words.get(index).copied()
     }
@@ -106,7 +105,7 @@ mod tests {
         for _ in 0..crate::testing::rounds(50_000) {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let draw = (random >> 33) as u32;
-            // Near each other, so that words and groups become empty again.
+            // Ports close to each other, so that words and groups become empty again.
             let port = (draw >> 8) % 4 * 33_000 % NR_CHANNELS + (draw >> 10) % 3 * 64 + draw % 7;
             if draw & 0x80 != 0 {
                 set.set(port, true);
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_without_a_word_is_no_member() {
+    fn a_port_without_a_word_is_not_a_member() {
         let mut set = PortSet::new();
         set.add_word().expect("room");
         for port in [0, 63, 64, NR_CHANNELS, u32::MAX] {

@@ -1,4 +1,4 @@
-//! The ports of one domain: which are in use, for what, and which vCPU each of them notifies.
+//! The ports of one domain: their bindings and the vCPUs that they notify.
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -18,21 +18,21 @@ use crate::call::CallError;
 use crate::domain::Domain;
 use crate::scheduler;
 
-/// Ports in a bucket; a domain gets buckets as it needs them.
+/// Number of ports in a bucket. Buckets are allocated as a domain needs them.
 pub(super) const BUCKET: u32 = PORTS_PER_WORD;
-/// The highest port that a domain may have, unless its creator says otherwise.
+/// The highest port of a domain, unless its creator specifies another.
 pub(crate) const DEFAULT_LIMIT: u32 = 1023;
-/// The highest port that there can be, under the FIFO ABI.
+/// The highest port of the FIFO ABI.
 pub(crate) const HIGHEST: u32 = fifo_abi::NR_CHANNELS - 1;
-/// Virtual interrupts.
+/// Number of virtual interrupts.
 pub(super) const VIRQS: usize = virq::COUNT as usize;
 
-/// A port's number in its domain.
+/// A port number of a domain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Port(u32);
 
 impl Port {
-    /// A port by number, whether it exists or not.
+    /// A port by number, whether or not it exists.
     pub const fn new(number: u32) -> Self {
         Self(number)
     }
@@ -43,12 +43,12 @@ impl Port {
     }
 }
 
-/// What in Paravane itself is the other end of a port.
+/// A part of Paravane that is the other end of a port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Consumer {
     /// Its name, for the debug key.
     pub name: &'static str,
-    /// Called when the domain sends an event on the port. No lock is held.
+    /// Called without a lock when the domain sends an event on the port.
     pub notified: fn(&Arc<Domain>),
 }
 
@@ -70,13 +70,13 @@ impl Peer {
     }
 }
 
-/// What a port is used for.
+/// The binding of a port.
 #[derive(Debug)]
 pub(super) enum State {
     Free,
-    /// Port zero: never given out.
+    /// Port zero, which is never allocated.
     Reserved,
-    /// Open to a binding by this domain.
+    /// May be bound by this domain.
     Unbound(DomainId),
     Interdomain(Peer),
     Paravane(Consumer),
@@ -90,7 +90,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) state: State,
-    /// The vCPU that is notified.
+    /// The vCPU that the port notifies.
     pub(super) vcpu: u32,
     pub(super) fifo: FifoPort,
 }
@@ -101,14 +101,14 @@ impl Channel {
     }
 }
 
-/// What is left to do, without a lock, after a port was made pending.
+/// The work that remains, without a lock, after a port has been made pending.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Raised {
     pub(super) port: u32,
-    /// The vCPU that has to be told.
+    /// The vCPU to notify.
     pub(super) notify: Option<u32>,
-    /// The port was not pending before, so a vCPU may be polling for it.
+    /// The port was not pending before, so vCPUs may be polling it.
     pub(super) newly: bool,
 }
 
@@ -117,8 +117,8 @@ impl Raised {
         Self { port, notify: None, newly: false }
     }
 
-    /// Tells the vCPU and those that poll; what the latter costs, in units of the budget, since a
-    /// guest decides how many they are.
+    /// Notifies the vCPU and wakes polling vCPUs. Returns the cost of the latter in units of the
+    /// budget, since the guest determines their number.
     pub(super) fn act(self, domain: &Arc<Domain>) -> u32 {
         if let Some(vcpu) = self.notify.and_then(|number| domain.vcpu(number)) {
             scheduler::notify(vcpu);
@@ -127,22 +127,22 @@ impl Raised {
     }
 }
 
-/// What it costs, in units of the budget, to wake a vCPU that polls.
+/// Cost of waking a polling vCPU, in units of the budget.
 pub(super) const COST_OF_WAKING: u32 = 8;
 
-/// Free ports whose FIFO words are looked at before a call gives way.
+/// Number of free ports whose FIFO words are checked before a call is preempted.
 pub(super) const LOOKS: u32 = 16;
-/// Ports put aside that are looked at again for each port that is wanted, and for one that is
-/// wanted when no other is free.
+/// Number of ports set aside that are checked again per allocation, and per allocation if no other
+/// port is free.
 const SECOND_LOOKS: u32 = 2;
 const LAST_LOOKS: u32 = 32;
 
-/// Why no port is available.
+/// The reason why no port is available.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NoPort {
-    /// There will not be any.
+    /// No port will become available.
     Errno(Errno),
-    /// There may be: the caller gives way and tries again.
+    /// A port may become available: the caller is preempted and tries again.
     Later,
 }
 
@@ -161,10 +161,10 @@ impl From<NoPort> for CallError {
     }
 }
 
-/// Ports that come into being together.
+/// Ports that are allocated together.
 type Bucket = Box<[Channel; BUCKET as usize]>;
 
-/// Ports that nobody uses, to be added to a table.
+/// Creates free ports, to be added to a table.
 ///
 /// # Errors
 /// `ENOMEM`.
@@ -180,36 +180,35 @@ pub(super) fn new_bucket() -> Result<Bucket, Errno> {
 
 /// All ports of a domain.
 ///
-/// A port that is free is a member of one of the sets `free` and `aside`, and one in use of
-/// neither. No operation takes longer for there being more ports, whatever the guest writes into
-/// their event words.
+/// A free port is a member of either `free` or `aside`, and a port in use of neither. The time of
+/// an operation depends neither on the number of ports nor on the contents of their event words.
 pub(super) struct Table {
     buckets: Vec<Bucket>,
-    /// The highest port that may be used.
+    /// The highest port that may be allocated.
     limit: u32,
-    /// Ports in use.
+    /// Number of ports in use.
     used: u32,
-    /// Ports that are free, but for those that were put aside.
+    /// Free ports, except those set aside.
     free: PortSet,
-    /// Ports that are free, but were still linked in the guest's FIFO queue when they were last
-    /// looked at.
+    /// Free ports that were still linked in the guest's FIFO queue when they were last checked.
     aside: PortSet,
-    /// Where the ports put aside are looked at next.
+    /// The port at which the check of the ports set aside continues.
     next_aside: u32,
-    /// Whether that has gone on from the first of them since a port was found last.
+    /// Whether that check has restarted at the first port since a port was last found.
     from_first: bool,
-    /// For each vCPU the ports of its virtual interrupts, zero for none; global ones stand with vCPU 0.
+    /// The port of each virtual interrupt of each vCPU, zero for none. Those of global interrupts
+    /// are stored for vCPU 0.
     virqs: Vec<[u32; VIRQS]>,
-    /// The FIFO ABI's state, once the guest has chosen it.
+    /// The state of the FIFO ABI, once the guest has selected it.
     pub(super) fifo: Option<Fifo>,
-    /// Where a reset under way goes on; zero if there is none.
+    /// The port at which a reset in progress continues, or zero if there is none.
     pub(super) reset_from: u32,
-    /// Where the closing of all ports of a domain that has ended goes on.
+    /// The port at which the closing of all ports of a destroyed domain continues.
     pub(super) close_from: u32,
 }
 
 impl Table {
-    /// No port in use, for a domain with so many vCPUs and ports up to `limit`.
+    /// A table without ports in use, for a domain with this many vCPUs and ports up to `limit`.
     pub(super) fn new(vcpus: usize, limit: u32) -> Self {
         Self {
             buckets: Vec::new(),
@@ -230,36 +229,36 @@ impl Table {
         self.limit = limit.min(HIGHEST);
     }
 
-    /// Ports put aside.
+    /// The number of ports set aside.
     #[cfg(test)]
     pub(super) fn put_aside(&self) -> u32 {
         core::iter::successors(self.aside.first_from(0), |port| self.aside.first_from(port + 1)).count() as u32
     }
 
-    /// Ports put aside are looked at next from there on.
+    /// Makes the check of the ports set aside continue at `port`.
     #[cfg(test)]
     pub(super) fn look_from(&mut self, port: u32) {
         (self.next_aside, self.from_first) = (port, false);
     }
 
-    /// The ports in use of the bucket with that index, by bit; `None` if there is no such bucket.
+    /// The ports in use of a bucket, by bit. `None` if there is no such bucket.
     pub(super) fn used_in(&self, bucket: usize) -> Option<u64> {
         let reserved = u64::from(bucket == 0);
         Some(!(self.free.word(bucket)? | self.aside.word(bucket)? | reserved))
     }
 
-    /// Ports in use.
+    /// The number of ports in use.
     pub(super) const fn used(&self) -> u32 {
         self.used
     }
 
-    /// The number of ports that exist, used or not; those from there on are not valid.
+    /// The number of ports that exist, used or not. Ports from this number on are invalid.
     pub(super) fn valid(&self) -> u32 {
-        // At most `limit` divided by the bucket's size.
+        // At most `limit` divided by the size of a bucket.
         low_u32(self.buckets.len() as u64) * BUCKET
     }
 
-    /// A port that exists.
+    /// A port, if it exists.
     pub(super) fn channel(&self, port: u32) -> Result<&Channel, Errno> {
         let bucket = self.buckets.get((port / BUCKET) as usize);
         bucket.and_then(|bucket| bucket.get((port % BUCKET) as usize)).ok_or(Errno::EINVAL)
@@ -270,18 +269,18 @@ impl Table {
         bucket.and_then(|bucket| bucket.get_mut((port % BUCKET) as usize)).ok_or(Errno::EINVAL)
     }
 
-    /// The highest port that the ABI in use and the limit allow.
+    /// The highest port that the current ABI and the limit allow.
     pub(super) fn highest(&self) -> u32 {
         let channels = if self.fifo.is_some() { fifo_abi::NR_CHANNELS } else { two_level_abi::NR_CHANNELS };
         self.limit.min(channels - 1)
     }
 
-    /// Whether no port that exists is free, and more may come into being.
+    /// Whether no existing port is free, but more may be added.
     pub(super) fn needs_bucket(&self) -> bool {
         self.valid() <= self.highest() && self.free.first_from(0).is_none()
     }
 
-    /// Adds ports, unless there are enough by now.
+    /// Adds a bucket, unless it is no longer needed.
     ///
     /// # Errors
     /// `ENOMEM`.
@@ -302,13 +301,14 @@ impl Table {
         Ok(())
     }
 
-    /// Takes the last ports away; `None` if there are none left. Nobody may use any.
+    /// Removes the last bucket. Returns `None` if there is none. No port of it may be in use.
     pub(super) fn remove_bucket(&mut self) -> Option<Bucket> {
         self.buckets.pop()
     }
 
-    /// Looks at ports put aside, at most `looks` of them: those that the guest has taken off its
-    /// queue are free again. `true` if all have been looked at since a port was found last.
+    /// Checks at most `looks` of the ports set aside. Those that the guest has removed from its
+    /// queue become free again. Returns `true` if all have been checked since a port was last
+    /// found.
     fn take_back(&mut self, looks: u32) -> bool {
         for _ in 0..looks {
             let Some(port) = self.aside.first_from(self.next_aside) else {
@@ -327,7 +327,7 @@ impl Table {
         false
     }
 
-    /// The guest's FIFO queue may still lead through the word of a port that was closed.
+    /// Whether the guest's FIFO queue may still contain the word of a port that was closed.
     fn is_linked(&self, port: u32) -> bool {
         self.fifo.as_ref().is_some_and(|fifo| fifo.is_linked(port))
     }
@@ -336,10 +336,10 @@ impl Table {
         self.free.first_from(0).filter(|&port| port <= self.highest())
     }
 
-    /// A port that can be occupied.
+    /// Finds a port for `occupy`.
     ///
     /// # Errors
-    /// `ENOSPC` if the domain has used up its ports, `EINVAL` if it is being destroyed.
+    /// `ENOSPC` if the domain has no free port, `EINVAL` if it is being destroyed.
     pub(super) fn find_free(&mut self, domain: &Domain) -> Result<u32, NoPort> {
         if domain.is_dying() {
             return Err(Errno::EINVAL.into());
@@ -363,10 +363,10 @@ impl Table {
         Err(NoPort::Later)
     }
 
-    /// Puts a port that `find_free` has found to use.
+    /// Starts the use of a port from `find_free`.
     ///
     /// # Errors
-    /// `EEXIST` for a virtual interrupt that has a port (EC-2).
+    /// `EEXIST` for a virtual interrupt that already has a port (EC-2).
     pub(super) fn occupy(&mut self, port: u32, state: State, vcpu: u32) -> Result<(), Errno> {
         if let State::Virq(virq) = state {
             if self.virq_port(vcpu, virq) != 0 {
@@ -384,7 +384,7 @@ impl Table {
         Ok(())
     }
 
-    /// Makes a port free again. Its other end, if it has one, is the caller's concern.
+    /// Frees a port. The caller handles the peer, if there is one.
     pub(super) fn release(&mut self, domain: &Domain, port: u32) -> Result<(), Errno> {
         let channel = self.channel_mut(port)?;
         if matches!(channel.state, State::Free | State::Reserved) {
@@ -399,14 +399,14 @@ impl Table {
         if let Some(fifo) = &self.fifo {
             fifo.clear_pending(port);
         }
-        // It may have become pending before the domain went over to the FIFO ABI, too.
+        // It may have become pending before the domain switched to the FIFO ABI.
         two_level::clear_pending(domain, port);
         self.free.set(port, true);
         self.used -= 1;
         Ok(())
     }
 
-    /// The other end of a port in use, if that is another port.
+    /// The peer of a port in use, if it is bound to another port.
     ///
     /// # Errors
     /// `EINVAL` if the port is not in use.
@@ -418,13 +418,13 @@ impl Table {
         }
     }
 
-    /// The port that a virtual interrupt of a vCPU is bound to, or zero.
+    /// The port to which a virtual interrupt of a vCPU is bound, or zero.
     pub(super) fn virq_port(&self, vcpu: u32, virq: u32) -> u32 {
         let row = usize::try_from(vcpu).ok().and_then(|vcpu| self.virqs.get(vcpu));
         row.and_then(|row| row.get(virq as usize)).copied().unwrap_or(0)
     }
 
-    /// Records the port of a virtual interrupt; `vcpu` is one of the domain's.
+    /// Records the port of a virtual interrupt of one of the domain's vCPUs.
     fn set_virq_port(&mut self, vcpu: u32, virq: u32, port: u32) {
         let row = usize::try_from(vcpu).ok().and_then(|vcpu| self.virqs.get_mut(vcpu));
         if let Some(slot) = row.and_then(|row| row.get_mut(virq as usize)) {
@@ -432,7 +432,7 @@ impl Table {
         }
     }
 
-    /// Makes a port pending. The caller calls [`Raised::act`] when it has let the lock go.
+    /// Makes a port pending. The caller calls [`Raised::act`] after releasing the lock.
     pub(super) fn raise(&mut self, domain: &Domain, port: u32) -> Raised {
         let Some(fifo) = &mut self.fifo else {
             let Ok(channel) = self.channel(port) else { return Raised::nothing(port) };
@@ -445,7 +445,7 @@ impl Table {
         }
     }
 
-    /// Takes the mask of a port away and delivers what is pending.
+    /// Unmasks a port and delivers a pending event.
     pub(super) fn unmask(&mut self, domain: &Domain, port: u32) -> Result<Raised, Errno> {
         let channel = self.channel(port)?;
         if matches!(channel.state, State::Free | State::Reserved) {
@@ -467,8 +467,8 @@ impl Table {
             }
     }
 
-    /// Makes a port pending for which there is an event word now, if it became pending while there
-    /// was none or under the 2-level ABI.
+    /// Makes a port pending whose event word has just been added, if it became pending without a
+    /// word or under the 2-level ABI.
     pub(super) fn raise_remembered(&mut self, domain: &Domain, port: u32) -> Raised {
         let Ok(Channel { state, fifo, .. }) = self.channel(port) else { return Raised::nothing(port) };
         if matches!(state, State::Free | State::Reserved)
@@ -480,7 +480,7 @@ impl Table {
         self.raise(domain, port)
     }
 
-    /// Goes back to the 2-level ABI when every port is free; hands the FIFO ABI's pages back.
+    /// Returns to the 2-level ABI if every port is free. Returns the pages of the FIFO ABI.
     ///
     /// # Errors
     /// `EAGAIN` if a port is in use.
@@ -492,7 +492,7 @@ impl Table {
     }
 }
 
-/// Whether a virtual interrupt belongs to the domain as a whole (as against one of its vCPUs).
+/// Whether a virtual interrupt is global, as opposed to per-vCPU.
 pub(super) const fn is_global(number: u32) -> bool {
     !matches!(number, virq::TIMER | virq::DEBUG | virq::XENOPROF | virq::XENPMU)
 }

@@ -1,5 +1,6 @@
-//! The 2-level ABI: a pending and a mask bit for each port in `shared_info`, and for each vCPU a selector with a bit
-//! for each word of pending bits. The guest may change any of it at any time; nothing here trusts what it reads.
+//! The 2-level ABI: a pending bit and a mask bit per port in `shared_info`, and per vCPU a selector
+//! with a bit for each word of pending bits. The guest may change all of them at any time, so no
+//! value read from them is trusted.
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use crate::domain::Domain;
 
 const BITS: u32 = u64::BITS;
 
-/// The word with a port's bit, and the bit; `None` for ports beyond this ABI.
+/// The word with a port's bit, and the bit. `None` for ports beyond this ABI.
 fn bit(domain: &Domain, array: usize, port: u32) -> Option<(&AtomicU64, u64)> {
     if port >= NR_CHANNELS {
         return None;
@@ -29,7 +30,7 @@ fn mask(domain: &Domain, port: u32) -> Option<(&AtomicU64, u64)> {
     bit(domain, offset_of!(SharedInfo, event_mask), port)
 }
 
-/// Sets the selector bit for a port; `true` if the vCPU has to be told.
+/// Sets a port's selector bit. Returns `true` if the vCPU must be notified.
 fn select(domain: &Domain, port: u32, vcpu: u32) -> bool {
     let Some(vcpu) = domain.vcpu(vcpu) else { return false };
     let info = vcpu.info();

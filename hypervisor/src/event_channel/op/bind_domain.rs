@@ -22,8 +22,8 @@ pub(super) fn alloc_unbound(caller: &mut Caller<'_>, argument: GuestVirt) -> Cal
     let port = allocate(&domain, State::Unbound(remote), 0)?;
     arguments.port = port;
     if caller.cpu.write(argument, &arguments).is_err() {
-        // The port may have been bound by the remote domain already; a failed attempt to close it leaves it to the
-        // owner.
+        // The remote domain may have bound the port already. If closing fails, the port remains
+        // allocated.
         let _ = close(&domain, port);
         return Err(Errno::EFAULT.into());
     }
@@ -48,7 +48,7 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
         }
         theirs.state = State::Interdomain(Peer::new(domain, port));
         local.occupy(port, State::Interdomain(Peer::new(&remote, remote_port)), 0)?;
-        // What the other end sent before it was bound was dropped; the guest looks once more.
+        // Earlier events from the peer were dropped, so the guest must check its state.
         Ok((port, local.raise(domain, port)))
     });
     note_refusal(domain, &bound);

@@ -1,4 +1,4 @@
-//! `bind_virq`, `bind_ipi`, `bind_pirq`: channels whose other end is no domain.
+//! `bind_virq`, `bind_ipi` and `bind_pirq`: ports that are not bound to another domain.
 
 use abi::errno::Errno;
 use abi::event_channel::{BindIpi, BindPirq, BindVirq};
@@ -11,8 +11,8 @@ use crate::event_channel::ports::{State, is_global};
 use crate::event_channel::{allocate, close as close_port};
 use crate::hardware::{self, interrupts};
 
-/// Physical interrupt numbers that exist for a domain without devices: the legacy lines and as many to spare as Xen
-/// leaves.
+/// Number of pirqs of a domain without devices: the legacy lines and the extra ones that Xen
+/// provides.
 const PIRQS: u32 = 16 + 32;
 
 pub(super) fn bind_virq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
@@ -41,7 +41,7 @@ pub(super) fn bind_ipi(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResu
     hand_out(caller, argument, &arguments, port)
 }
 
-/// Binds a physical interrupt; no domain but the hardware domain has been given any.
+/// Binds a physical interrupt. Only the hardware domain has any.
 pub(super) fn bind_pirq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut arguments: BindPirq = caller.cpu.read(argument)?;
     let domain = caller.domain;

@@ -1,4 +1,4 @@
-//! `bind_vcpu`: which vCPU a port notifies.
+//! `bind_vcpu`: selects the vCPU that a port notifies.
 
 use abi::errno::Errno;
 use abi::event_channel::BindVcpu;

@@ -1,4 +1,4 @@
-//! `close`, and `reset`, which closes all.
+//! `close`, and `reset`, which closes all ports.
 
 use alloc::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::RESET_CONTINUED;
 use crate::call::{CallError, CallResult, Caller};
 use crate::event_channel::{CLOSE_COST, close as close_port};
 
-/// What it costs, in units of the budget, to give the FIFO ABI's pages back.
+/// Cost of releasing the FIFO ABI's pages, in units of the budget.
 const COST_OF_FIFO: u32 = 512;
 
 pub(super) fn close(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
@@ -19,7 +19,7 @@ pub(super) fn close(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult 
     Ok(0)
 }
 
-/// Closes every port and goes back to the 2-level ABI. Another domain's must not run meanwhile.
+/// Closes all ports and returns to the 2-level ABI. A domain other than the caller must be paused.
 pub(super) fn reset(caller: &mut Caller<'_>, argument: GuestVirt, continued: bool) -> CallResult {
     let arguments: Reset = caller.cpu.read(argument)?;
     let domain = caller.target(arguments.domain)?;
@@ -30,7 +30,7 @@ pub(super) fn reset(caller: &mut Caller<'_>, argument: GuestVirt, continued: boo
     if (table.reset_from != 0) != continued {
         return Err(Errno::EBUSY.into());
     }
-    // Two that continue the same reset at once would only close the same ports.
+    // Two vCPUs that continue the same reset concurrently only close the same ports.
     let mut port = table.reset_from.max(1);
     table.reset_from = port;
     drop(table);

@@ -1,4 +1,4 @@
-//! `init_control`, `expand_array`, `set_priority`: the FIFO ABI's own sub-operations.
+//! `init_control`, `expand_array` and `set_priority`: the sub-operations of the FIFO ABI.
 
 use abi::errno::Errno;
 use abi::event_channel::{ExpandArray, FifoControlBlock, InitControl, SetPriority, fifo};
@@ -11,14 +11,14 @@ use crate::call::{CallError, CallResult, Caller};
 use crate::event_channel::fifo::{Fifo, WORDS_PER_PAGE};
 use crate::event_channel::ports::State;
 
-/// A frame of the caller's that both sides will write.
+/// A frame of the caller that the guest and Paravane write.
 fn shared_page(caller: &mut Caller<'_>, frame: u64) -> Result<SharedPage, CallError> {
     let frame = caller.domain.frame(Mfn::new(frame)).ok_or(Errno::EINVAL)?;
     let page = TypedRef::acquire(frame, &mut NoEntries, &mut caller.budget)?;
     Ok(SharedPage::new(page))
 }
 
-/// Gives a vCPU its control block; the first one makes the domain go over to the FIFO ABI.
+/// Sets a vCPU's control block. The first one switches the domain to the FIFO ABI.
 pub(super) fn init_control(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut arguments: InitControl = caller.cpu.read(argument)?;
     let domain = caller.domain;
@@ -34,7 +34,7 @@ pub(super) fn init_control(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
     if table.fifo.is_none() {
         table.fifo = first;
     }
-    // Another vCPU may have gone back to the 2-level ABI meanwhile.
+    // Another vCPU may have returned to the 2-level ABI in the meantime.
     table.fifo.as_mut().ok_or_else(CallError::again)?.set_control(arguments.vcpu, page, offset)?;
     drop(table);
     arguments.link_bits = low_u8(fifo::LINK_BITS.into());
@@ -42,7 +42,7 @@ pub(super) fn init_control(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
     Ok(0)
 }
 
-/// Adds a page of event words, and delivers what became pending while they were missing.
+/// Adds a page of event words, and delivers events that became pending without a word.
 pub(super) fn expand_array(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let arguments: ExpandArray = caller.cpu.read(argument)?;
     let domain = caller.domain;

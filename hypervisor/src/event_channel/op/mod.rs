@@ -1,4 +1,4 @@
-//! The hypercall `event_channel_op`, one file for each group of sub-operations.
+//! The hypercall `event_channel_op`, with one file per group of sub-operations.
 
 mod bind_domain;
 mod bind_interrupt;
@@ -15,11 +15,11 @@ use machine::addr::GuestVirt;
 use super::close as close_port;
 use crate::call::{CallError, CallResult, Caller, operations};
 
-/// Continues a reset that gave way; Xen's own number for it, which is in no public header.
+/// Number of a continued reset, as in Xen. It is not in the public headers.
 const RESET_CONTINUED: u32 = 14;
 
-/// What an operation costs beside any other, in units of the budget. Those that go on for longer
-/// spend what they do.
+/// Additional cost of an operation, in units of the budget. Longer operations spend budget as they
+/// proceed.
 const fn cost(operation: u32) -> u32 {
     match operation {
         op::ALLOC_UNBOUND | op::BIND_INTERDOMAIN | op::BIND_VIRQ | op::BIND_PIRQ | op::BIND_IPI => 16,
@@ -57,10 +57,12 @@ operations! {
     op::SET_PRIORITY => fifo_control::set_priority(caller, argument);
 }
 
-/// Size of the structure of the old call: the sub-operation, then a union of the arguments, `status` the largest.
+/// Size of the structure of the compat call: the sub-operation, then a union of the arguments, of
+/// which `status` is the largest.
 const COMPAT_SIZE: usize = size_of::<u32>() + size_of::<Status>();
 
-/// `event_channel_op_compat`: sub-operation and arguments in one structure, for the sub-operations that there were then.
+/// `event_channel_op_compat`: sub-operation and arguments in one structure, for the sub-operations
+/// that existed at the time.
 ///
 /// # Errors
 /// As [`event_channel_op`].
@@ -75,13 +77,13 @@ pub(crate) fn event_channel_op_compat(caller: &mut Caller<'_>, argument: GuestVi
     event_channel_op(caller, operation, argument.offset(size_of::<u32>() as u64))
 }
 
-/// Hands a new port's number to the guest; closes the port if that fails.
+/// Writes a new port's number to the guest. Closes the port if that fails.
 fn hand_out<T>(caller: &Caller<'_>, argument: GuestVirt, arguments: &T, port: u32) -> CallResult
 where
     T: zerocopy::IntoBytes + zerocopy::Immutable,
 {
     if caller.cpu.write(argument, arguments).is_err() {
-        // Nobody knows the port, so what its other end does meanwhile does not matter.
+        // The guest does not know the port, so a concurrent change by its peer does not matter.
         let _ = close_port(caller.domain, port);
         return Err(CallError::Errno(Errno::EFAULT));
     }

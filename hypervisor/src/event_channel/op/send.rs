@@ -8,7 +8,7 @@ use crate::call::{CallResult, Caller};
 use crate::event_channel::deliver;
 use crate::event_channel::ports::State;
 
-/// What it costs, in units of the budget, to serve a ring.
+/// Cost of serving a ring, in units of the budget.
 const COST_OF_SERVICE: u32 = 4096;
 
 pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
@@ -28,7 +28,7 @@ pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
                 caller.budget.spend(deliver(&remote, remote_port, domain.id(), port));
             }
         }
-        // Nobody hears it.
+        // There is no receiver.
         State::Unbound(_) => {}
         State::Paravane(consumer) => {
             let consumer = *consumer;

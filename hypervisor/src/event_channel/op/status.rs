@@ -1,4 +1,4 @@
-//! `status`: what a port is used for.
+//! `status`: the binding of a port.
 
 use abi::event_channel::{Status, status as code};
 use abi::xen::DomainId;
@@ -7,7 +7,7 @@ use machine::addr::GuestVirt;
 use crate::call::{CallResult, Caller};
 use crate::event_channel::ports::State;
 
-/// What a guest is told to be at the other end where it is Paravane: the control domain, as everywhere else.
+/// The domain reported as the peer if it is Paravane: the control domain, as under Xen.
 const CONTROL_DOMAIN: DomainId = DomainId(0);
 
 pub(super) fn status(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {

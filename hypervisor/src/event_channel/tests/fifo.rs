@@ -1,4 +1,4 @@
-//! The FIFO ABI as a guest sees it.
+//! The FIFO ABI from a guest's side.
 
 use std::vec::Vec;
 
@@ -39,7 +39,7 @@ pub(super) fn set(guest: &mut Guest, page: usize, index: u32, value: u32) {
     guest.caller().cpu.write(address, &value).expect("mapped");
 }
 
-/// Takes off what a queue of vCPU 0 holds, as a guest does; the priority that `heads` is kept for.
+/// Removes the pending events of a queue of vCPU 0, as a guest does. `head` is kept between calls.
 fn consume(guest: &mut Guest, head: &mut u32, priority: u32) -> Vec<u32> {
     let mut ports = Vec::new();
     let ready = get(guest, CONTROL, 0);
@@ -90,7 +90,7 @@ fn events_come_in_order() {
 }
 
 #[test]
-fn what_was_pending_before_is_not_lost() {
+fn events_pending_before_the_switch_are_not_lost() {
     let mut a = Guest::new(1, 4);
     let port = bind_ipi(&mut a, 0).expect("a port");
     let quiet = bind_ipi(&mut a, 0).expect("a port");
@@ -116,7 +116,7 @@ fn a_masked_event_is_linked_when_unmasked() {
 }
 
 #[test]
-fn priorities_have_queues_of_their_own() {
+fn each_priority_has_a_queue() {
     let mut a = guest();
     let port = bind_ipi(&mut a, 0).expect("a port");
     let mut seven = 0;
@@ -133,7 +133,7 @@ fn priorities_have_queues_of_their_own() {
 }
 
 #[test]
-fn a_port_still_linked_is_not_given_out() {
+fn a_port_that_is_still_linked_is_not_allocated() {
     let mut a = guest();
     let port = bind_ipi(&mut a, 0).expect("a port");
     send(&mut a, port).expect("an IPI");
@@ -144,7 +144,7 @@ fn a_port_still_linked_is_not_given_out() {
 }
 
 #[test]
-fn words_full_of_garbage_harm_nobody() {
+fn random_event_words_are_harmless() {
     let mut a = guest();
     let ports: Vec<u32> = (0..64).map(|_| bind_ipi(&mut a, 0).expect("a port")).collect();
     let mut state = 1u32;

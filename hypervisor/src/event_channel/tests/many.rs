@@ -1,4 +1,4 @@
-//! More ports than the 2-level ABI has, and guests that make looking for a free one hard.
+//! More ports than the 2-level ABI supports, and guests that make finding a free one hard.
 
 use abi::errno::Errno;
 use abi::event_channel::{BindIpi, Close, ExpandArray, Send, fifo, op};
@@ -13,10 +13,10 @@ use crate::event_channel::two_level::clear_pending;
 use crate::scheduler::start_polling;
 use crate::testing::Guest;
 
-/// Pages of event words that the guest gives: for fewer ports than it uses.
+/// Pages of event words of the guest, for fewer ports than it uses.
 const PAGES: u32 = 4;
 
-/// An initial domain that uses the FIFO ABI, whose word pages are `WORDS` and those behind.
+/// An initial domain that uses the FIFO ABI, whose word pages start at `WORDS`.
 fn initial_domain() -> Guest {
     let mut guest = Guest::privileged(0, WORDS + PAGES as usize + 1);
     init_control(&mut guest, 0, 1).expect("a control block");
@@ -25,7 +25,7 @@ fn initial_domain() -> Guest {
 }
 
 #[test]
-fn the_initial_domain_has_all_the_ports_that_there_can_be() {
+fn the_initial_domain_can_use_all_ports() {
     let most = if cfg!(miri) { 200 } else { fifo::NR_CHANNELS - 1 };
     let mut guest = initial_domain();
     for port in 1..=most {
@@ -34,7 +34,7 @@ fn the_initial_domain_has_all_the_ports_that_there_can_be() {
     if !cfg!(miri) {
         assert_eq!(bind_ipi(&mut guest, 0), Err(Errno::ENOSPC));
     }
-    // One with a word, one without: the latter's event comes when the guest gives the word.
+    // One with a word, one without. The latter's event is delivered when the guest adds the word.
     let with_word = PAGES * 1024 - 1;
     for port in [with_word, with_word + 1] {
         let _ = send(&mut guest, port);
@@ -52,21 +52,21 @@ fn the_initial_domain_has_all_the_ports_that_there_can_be() {
 }
 
 #[test]
-fn closing_all_ports_goes_on_where_the_budget_ended_it() {
+fn closing_all_ports_is_preemptible() {
     let mut guest = initial_domain();
     let count = if cfg!(miri) { 200 } else { 20_000 };
     (1..=count).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
     let close_all = |units| guest.domain.events.close_all(&guest.domain, &mut Budget::new(units));
     let goes = (0..).take_while(|_| !close_all(1000)).count();
-    // Not more than 64 units for a port, and 8 for the memory of 64 of them.
+    // At most 64 units per port, and 8 for the memory of 64 ports.
     assert!(goes <= count as usize * 65 / 1000 + 1, "{goes} goes");
     assert!(close_all(1000), "there is nothing left to be done");
 }
 
 #[test]
-fn words_that_are_all_linked_make_no_call_long() {
+fn calls_are_preempted_while_all_words_are_linked() {
     let mut guest = fifo_guest();
-    // All ports have been used, and are free again.
+    // All ports have been used and are free again.
     (1..=DEFAULT_LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
     for port in 1..=DEFAULT_LIMIT {
         close(&mut guest, port).expect("open");
@@ -82,11 +82,11 @@ fn words_that_are_all_linked_make_no_call_long() {
             other => panic!("{other:?}"),
         }
         let put = guest.domain.events.lock().put_aside() - aside;
-        assert!(put <= LOOKS, "{put} ports put aside at once");
+        assert!(put <= LOOKS, "{put} ports set aside at once");
     };
     assert_eq!(errno, Errno::ENOSPC);
     assert!(goes >= DEFAULT_LIMIT / LOOKS, "{goes} goes");
-    // The guest takes them off its queue, the last first.
+    // The guest removes them from its queue, the last first.
     for port in (1..=DEFAULT_LIMIT).rev() {
         set(&mut guest, WORDS, port, 0);
         let found = bind_ipi(&mut guest, 0).expect("the one that came back");
@@ -96,10 +96,10 @@ fn words_that_are_all_linked_make_no_call_long() {
 }
 
 #[test]
-fn however_many_ports_are_linked_the_search_for_one_ends() {
+fn the_search_for_a_port_ends_for_any_number_of_linked_ports() {
     let mut guest = fifo_guest();
     for count in 1..=70 {
-        // One more than before is linked and free, and no other may be used.
+        // One more than before is linked and free, and no other may be allocated.
         guest.domain.events.set_limit(count);
         assert_eq!(bind_ipi(&mut guest, 0), Ok(count));
         close(&mut guest, count).expect("open");
@@ -112,13 +112,13 @@ fn however_many_ports_are_linked_the_search_for_one_ends() {
                 end => Some(end),
             });
             let is_refused = matches!(end, Some(Err(CallError::Errno(Errno::ENOSPC))));
-            assert!(is_refused, "{count} ports, looked at from {first}: {end:?}");
+            assert!(is_refused, "{count} ports, checked from {first}: {end:?}");
         }
     }
 }
 
 #[test]
-fn waking_many_vcpus_that_poll_is_counted() {
+fn waking_many_polling_vcpus_spends_budget() {
     let mut guest = Guest::with_vcpus(1, 4, 128);
     let mut other = Guest::new(2, 4);
     let open = alloc(&mut guest, 2);
@@ -130,7 +130,7 @@ fn waking_many_vcpus_that_poll_is_counted() {
         assert!(matches!(event_channel_op(&mut caller, op::SEND, argument), Ok(0)));
         Budget::HYPERCALL - caller.budget.left()
     };
-    assert_eq!((spent(&mut guest, own_port), spent(&mut other, their_port)), (0, 0), "nobody polls");
+    assert_eq!((spent(&mut guest, own_port), spent(&mut other, their_port)), (0, 0), "no vCPU polls");
     for port in [open, own_port] {
         clear_pending(&guest.domain, port);
         for vcpu in guest.domain.vcpus().iter().skip(1) {
@@ -143,7 +143,7 @@ fn waking_many_vcpus_that_poll_is_counted() {
 }
 
 #[test]
-fn a_port_is_pending_for_nobody_when_it_is_used_again_in_the_other_abi() {
+fn a_port_that_is_reused_in_the_other_abi_is_not_pending() {
     let mut guest = Guest::new(1, 4);
     let port = bind_ipi(&mut guest, 0).expect("a port");
     send(&mut guest, port).expect("an IPI");
@@ -152,19 +152,19 @@ fn a_port_is_pending_for_nobody_when_it_is_used_again_in_the_other_abi() {
     call(&mut guest, op::CLOSE, Close { port }).expect("open");
     assert_eq!(alloc(&mut guest, 2), port);
     expand(&mut guest, WORDS).expect("words");
-    assert_eq!(get(&mut guest, WORDS, port), 0, "the event was the former user's");
+    assert_eq!(get(&mut guest, WORDS, port), 0, "the event belonged to the previous use");
     assert_eq!(status_of(&mut guest, port).map(|status| status.port), Ok(port));
 }
 
 #[test]
-fn the_same_page_of_words_again_and_again_is_counted() {
+fn adding_the_same_page_of_words_repeatedly_spends_budget() {
     let mut guest = fifo_guest();
     (1..=DEFAULT_LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
     let array_gfn = guest.mfn(WORDS).get();
     let argument = guest.put(&ExpandArray { array_gfn });
     let mut caller = guest.caller_with(100_000);
     assert!(event_channel_op(&mut caller, op::EXPAND_ARRAY, argument).is_ok());
-    // The second page is for ports that there are not.
+    // The second page is for ports that do not exist.
     let left = |caller: &crate::call::Caller<'_>| caller.budget.left();
     assert!(left(&caller) > 99_000);
     let mut fresh = Guest::new(2, 4);
@@ -174,5 +174,5 @@ fn the_same_page_of_words_again_and_again_is_counted() {
     let argument = fresh.put(&ExpandArray { array_gfn });
     let mut caller = fresh.caller_with(100_000);
     assert!(event_channel_op(&mut caller, op::EXPAND_ARRAY, argument).is_ok());
-    assert!(left(&caller) < 99_000, "a look at each of 1024 ports");
+    assert!(left(&caller) < 99_000, "a check of each of 1024 ports");
 }

@@ -1,4 +1,4 @@
-//! Event channels as guests see them.
+//! Event channels from the guests' side.
 
 mod fifo;
 mod many;
@@ -66,7 +66,7 @@ fn status_of(guest: &mut Guest, port: u32) -> Result<Status, Errno> {
     call(guest, op::STATUS, arguments)
 }
 
-/// Whether a vCPU has been told since the last look, which clears the selector too as a guest does.
+/// Whether a vCPU has been notified since the last call. Clears the selector as a guest does.
 fn upcall(guest: &Guest, vcpu: u32) -> bool {
     guest.domain.vcpu(vcpu).is_some_and(|vcpu| {
         let info = vcpu.info();
@@ -99,14 +99,14 @@ fn two_domains_bind_and_signal() {
     send(&mut b, port_b).expect("bound");
     assert!(pending(&a, port_a) && upcall(&a, 0));
     send(&mut b, port_b).expect("bound");
-    assert!(!upcall(&a, 0), "a pending port tells nobody again");
+    assert!(!upcall(&a, 0), "a pending port notifies only once");
 
     let seen = status_of(&mut a, port_a).expect("a port");
     assert_eq!((seen.status, seen.bound_to, seen.remote_port), (status::INTERDOMAIN, 2, port_b));
     close(&mut b, port_b).expect("open");
     let seen = status_of(&mut a, port_a).expect("a port");
     assert_eq!((seen.status, seen.bound_to), (status::UNBOUND, 2));
-    assert_eq!(send(&mut a, port_a), Ok(()), "nobody hears it");
+    assert_eq!(send(&mut a, port_a), Ok(()), "there is no receiver");
     assert_eq!(close(&mut b, port_b), Err(Errno::EINVAL));
 }
 
@@ -155,11 +155,11 @@ fn virtual_interrupts_reach_their_vcpu() {
     super::raise_global_virq(&a.domain, virq::CONSOLE);
     assert!(upcall(&a, 1));
     close(&mut a, global).expect("open");
-    assert!(bind_virq(&mut a, virq::CONSOLE, 0).is_ok(), "closing frees the interrupt whichever vCPU it went to");
+    assert!(bind_virq(&mut a, virq::CONSOLE, 0).is_ok(), "closing frees the interrupt whichever vCPU it notifies");
 }
 
 #[test]
-fn a_masked_port_tells_nobody_until_unmasked() {
+fn a_masked_port_notifies_no_vcpu_until_unmasked() {
     let mut a = Guest::new(1, 1);
     let port = bind_ipi(&mut a, 1).expect("a vCPU");
     mask_word(&a, port).store(u64::MAX, Ordering::SeqCst);
@@ -173,7 +173,7 @@ fn a_masked_port_tells_nobody_until_unmasked() {
 }
 
 #[test]
-fn ports_run_out_and_come_back() {
+fn ports_are_limited_and_reusable() {
     let mut a = Guest::new(1, 1);
     for number in 1..1024 {
         assert_eq!(bind_ipi(&mut a, 0), Ok(number));
@@ -190,7 +190,7 @@ fn ports_run_out_and_come_back() {
 }
 
 #[test]
-fn paravane_as_the_other_end() {
+fn a_port_can_be_bound_to_paravane() {
     let mut a = Guest::new(1, 1);
     let port = allocate_for_paravane(&a.domain, crate::console::CONSUMER).expect("a free port");
     notify_guest(&a.domain, port);
@@ -236,7 +236,7 @@ fn a_failed_copy_out_leaves_no_port() {
     let arguments = BindIpi { vcpu: 0, port: 0 };
     let mut at_end = a.address(0).offset(4092);
     a.caller().cpu.write(at_end, &0u32).expect("mapped");
-    // The argument is read from the last four bytes on, which reach into a page that is not mapped.
+    // The argument is at the last four bytes of a page, and extends into one that is not mapped.
     assert!(matches!(event_channel_op(&mut a.caller(), op::BIND_IPI, at_end), Err(CallError::Errno(Errno::EFAULT))));
     at_end = a.put(&arguments);
     assert!(event_channel_op(&mut a.caller(), op::BIND_IPI, at_end).is_ok());
@@ -244,7 +244,7 @@ fn a_failed_copy_out_leaves_no_port() {
 }
 
 #[test]
-fn a_domain_that_ends_unbinds_its_peers() {
+fn a_destroyed_domain_unbinds_its_peers() {
     let (mut a, b) = (Guest::new(1, 1), Guest::new(2, 1));
     let mut b = b;
     let ports: Vec<u32> = (0..100).map(|_| alloc(&mut a, 2)).collect();
@@ -259,7 +259,7 @@ fn a_domain_that_ends_unbinds_its_peers() {
 }
 
 #[test]
-fn racing_domains_keep_both_ends_in_step() {
+fn both_ends_agree_while_domains_race() {
     const ROUNDS: u32 = 3000;
     let barrier = Barrier::new(2);
     let run = |own: u16, other: u16| {
@@ -277,7 +277,7 @@ fn racing_domains_keep_both_ends_in_step() {
             };
         }
         barrier.wait();
-        // EC-1, seen from both ends.
+        // EC-1, checked from both ends.
         let peer = crate::domain::by_id(DomainId(other)).expect("the other domain");
         for port in 1..64 {
             let Ok(seen) = status_of(&mut guest, port) else { break };
@@ -296,7 +296,7 @@ fn racing_domains_keep_both_ends_in_step() {
 }
 
 #[test]
-fn ports_do_not_grow_while_paravane_has_hardly_any_memory_left() {
+fn ports_do_not_grow_while_the_heap_is_short() {
     let mut guest = Guest::new(1, 4);
     machine::hosted::heap::set_short(true);
     let free = (0..1000).take_while(|_| bind_ipi(&mut guest, 0).is_ok()).count();
@@ -307,7 +307,7 @@ fn ports_do_not_grow_while_paravane_has_hardly_any_memory_left() {
 }
 
 #[test]
-fn the_log_says_why_a_port_is_refused() {
+fn the_log_states_why_a_port_is_refused() {
     let mut a = Guest::new(1, 1);
     a.domain.events.set_limit(2);
     assert_eq!((bind_ipi(&mut a, 0), bind_ipi(&mut a, 0)), (Ok(1), Ok(2)));
