@@ -129,7 +129,11 @@ fn vcpu_registers(domain: &Domain, vcpu: &Vcpu) {
     let (domain, number) = (domain.id().0, vcpu.id().get());
     let state = vcpu.parked().as_ref().map(|context| (*context.registers(), context.is_in_kernel()));
     let Some((r, in_kernel)) = state else {
-        let how = if scheduler::end_lazy_idle(vcpu) { "was lazily idle on a pCPU; press again to see its registers" } else { "on a pCPU" };
+        let how = if scheduler::end_lazy_idle(vcpu) {
+            "was lazily idle on a pCPU; press again to see its registers"
+        } else {
+            "on a pCPU"
+        };
         return say(format_args!("d{domain}v{number}: {how}"));
     };
     let mode = if in_kernel { "kernel" } else { "user" };

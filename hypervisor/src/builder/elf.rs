@@ -44,8 +44,7 @@ const fn malformed(why: &'static str) -> ImageError {
 impl Kernel {
     /// Parses and validates an ELF file.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
-        let file =
-            ElfBytes::<LittleEndian>::minimal_parse(bytes).map_err(|_| malformed("its headers are invalid"))?;
+        let file = ElfBytes::<LittleEndian>::minimal_parse(bytes).map_err(|_| malformed("its headers are invalid"))?;
         if file.ehdr.class != Class::ELF64 || file.ehdr.e_machine != EM_X86_64 {
             return Err(malformed("it is not for 64-bit x86"));
         }

@@ -89,7 +89,13 @@ pub static CONTROL4: &[Bits] = &[
     row(0x10, "PSE", Sees::Clear, "ignored; hidden in CPUID, and large pages are refused", HOST_CONTROL),
     row(0x20, "PAE", Sees::Set, "a write of 0 is ignored", Guest("privileged", "cr4")),
     row(0x40, "MCE", Sees::Set, "Paravane handles machine checks, which end the host", HOST_CONTROL),
-    row(0x80, "PGE", Sees::Clear, "ignored; hidden in CPUID, and guests' page-table entries are never global", HOST_CONTROL),
+    row(
+        0x80,
+        "PGE",
+        Sees::Clear,
+        "ignored; hidden in CPUID, and guests' page-table entries are never global",
+        HOST_CONTROL,
+    ),
     row(0x100, "PCE", Sees::Clear, "ignored: RDPMC is #GP", Guest("privileged", "counters")),
     row(0x600, "OSFXSR, OSXMMEXCPT", Sees::Set, "a write of 0 is ignored", Guest("privileged", "cr4")),
     row(
@@ -156,7 +162,13 @@ pub static EXTENDED_STATES: &[Bits] = &[
         Host("no_domain_gets_more_than_the_maximum"),
     ),
     row(0x200, "PKRU", Sees::Clear, "hidden in CPUID; #GP", Host("extended_states")),
-    row(0x6_0000, "TILECFG, TILEDATA", Sees::Clear, "hidden in CPUID; #GP", Host("no_domain_gets_more_than_the_maximum")),
+    row(
+        0x6_0000,
+        "TILECFG, TILEDATA",
+        Sees::Clear,
+        "hidden in CPUID; #GP",
+        Host("no_domain_gets_more_than_the_maximum"),
+    ),
 ];
 
 /// Debug registers, accessed by `mov`, `set_debugreg` and `get_debugreg`.
