@@ -95,9 +95,7 @@ impl Store {
         let consumed = self.word(offset_of!(StoreInterface, request_consumer));
         for &byte in bytes {
             let at: u32 = peek(produced);
-            wait::until(self.port, "room for a request", || {
-                (at.wrapping_sub(peek(consumed)) < SIZE).then_some(())
-            });
+            wait::until(self.port, "room for a request", || (at.wrapping_sub(peek(consumed)) < SIZE).then_some(()));
             poke(self.word(offset_of!(StoreInterface, request)) + u64::from(at % SIZE), byte);
             fence(SeqCst);
             poke(produced, at.wrapping_add(1));

@@ -29,8 +29,8 @@ fn elapsed() -> u64 {
     start().0.elapsed().as_nanos() as u64
 }
 
-/// Stops the clock for the rest of the process: from now on only [`advance`] moves it, so that other
-/// load on the test machine has no effect.
+/// Stops the clock for the rest of the process: from now on only [`advance`] moves it, so that
+/// other load on the test machine has no effect.
 pub fn stop() {
     STOPPED_AT.store(elapsed(), Ordering::SeqCst);
 }
