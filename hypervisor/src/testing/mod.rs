@@ -7,10 +7,10 @@ mod held;
 mod pair;
 mod parsers;
 mod play;
-#[cfg(test)]
-mod play_tests;
 mod player;
 mod race;
+#[cfg(test)]
+mod tests;
 
 pub use control::control;
 pub use events::events;

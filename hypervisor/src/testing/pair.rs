@@ -84,15 +84,6 @@ const fn domain_number(turn: u16) -> u16 {
     16 + turn % (DomainId::FIRST_RESERVED.0 - 32) / 2 * 2
 }
 
-#[test]
-fn domain_ids_wrap_without_using_the_keepers() {
-    for turn in (0..u16::MAX).step_by(2) {
-        let number = domain_number(turn);
-        assert!(number.is_multiple_of(2) && (16..DomainId::FIRST_RESERVED.0 - 1).contains(&number), "{turn}: {number}");
-    }
-    assert_eq!(domain_number(u16::MAX - 1), domain_number((u16::MAX - 1) % (DomainId::FIRST_RESERVED.0 - 32)));
-}
-
 /// Compares the frame table with the references of `players` and their domains.
 pub(super) fn recount(domains: &[Arc<Domain>], players: &[Player]) {
     let mut tally = Tally::default();
@@ -152,4 +143,21 @@ fn keeper() -> Arc<Domain> {
         domain::add(&keeper);
         keeper
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domain_numbers_go_round_without_meeting_the_keeper() {
+        for turn in (0..u16::MAX).step_by(2) {
+            let number = domain_number(turn);
+            assert!(
+                number.is_multiple_of(2) && (16..DomainId::FIRST_RESERVED.0 - 1).contains(&number),
+                "{turn}: {number}"
+            );
+        }
+        assert_eq!(domain_number(u16::MAX - 1), domain_number((u16::MAX - 1) % (DomainId::FIRST_RESERVED.0 - 32)));
+    }
 }

@@ -39,6 +39,7 @@ impl Check {
         let checks: [(&str, &dyn Fn() -> Checked); 8] = [
             ("format", &|| compiler::format(self.fix)),
             ("length of files", &sources::lengths),
+            ("places of tests", &sources::places_of_tests),
             ("layers", &|| documents::layers(self.fix)),
             ("words", &sources::words),
             ("citations", &sources::citations),

@@ -14,8 +14,9 @@ use abi::xen::{DomainId, MmuextOp, MulticallEntry, hypercall, mmuext, uvmf};
 use machine::addr::GuestVirt;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
-use super::multicall;
 use crate::call::{CallError, Continuation};
+use crate::hypercall::dispatch;
+use crate::hypercall::multicall::multicall;
 use crate::testing::Guest;
 
 const CALLS: u32 = 1000;
@@ -64,7 +65,7 @@ fn unbound(guest: &Guest) -> AllocUnbound {
 fn once(guest: &mut Guest, operation: u32, arguments: [u64; 3]) {
     let [first, second, third] = arguments;
     let all = [first, second, third, u64::from(DomainId::SELF.0), 0, 0];
-    let result = super::call(&mut guest.caller(), operation.into(), &all, 0);
+    let result = dispatch::call(&mut guest.caller(), operation.into(), &all, 0);
     assert!(matches!(result, Ok(0)), "{operation}: {result:?}");
 }
 
@@ -151,7 +152,7 @@ const MEASURED: &[Measured] = &[
         let arguments = event(guest, sched_op::WATCHDOG, Watchdog { id: 0, timeout: 1000 });
         let [first, second, third] = arguments;
         let all = [first, second, third, 0, 0, 0];
-        assert!(matches!(super::call(&mut guest.caller(), hypercall::SCHED_OP.into(), &all, 0), Ok(1)));
+        assert!(matches!(dispatch::call(&mut guest.caller(), hypercall::SCHED_OP.into(), &all, 0), Ok(1)));
         event(guest, sched_op::WATCHDOG, Watchdog { id: 1, timeout: 1000 })
     }),
     measured("alloc_unbound", hypercall::EVENT_CHANNEL_OP, 725, |guest| {
@@ -247,7 +248,7 @@ fn a_list_is_preempted_in_time() {
         let mut guest = Guest::new(number, PAGES);
         let [list, count, done] = (call.arguments)(&mut guest);
         let all = [list, count, done, u64::from(DomainId::SELF.0), 0, 0];
-        let made = match super::call(&mut guest.caller(), call.operation.into(), &all, 0) {
+        let made = match dispatch::call(&mut guest.caller(), call.operation.into(), &all, 0) {
             Ok(_) => count,
             Err(CallError::Continue(Continuation { arguments: [_, Some(rest), ..], .. })) => {
                 count - (rest & 0x7fff_ffff)

@@ -222,5 +222,4 @@ fn finish(
 }
 
 #[cfg(test)]
-#[path = "arithmetic_tests.rs"]
 mod tests;

@@ -248,5 +248,4 @@ fn modrm(bytes: &mut Bytes<'_>, opcode: u16, rex: u8) -> Option<ModRm> {
 }
 
 #[cfg(test)]
-#[path = "decode_tests.rs"]
 mod tests;
