@@ -279,6 +279,22 @@ mmuext_otherwise:
     user_access_end
     jmp system_call_slowly
 
+# Pushes the frame for iretq from the `iret_context` at rdx, and loads rax, rcx and r11 from there.
+# Entry: ecx = CS, r11 = flags of the frame, access to user pages allowed. Exit: access forbidden.
+.macro build_iret_frame
+    guest_access iret_fault, movzx eax, word ptr [rdx + {iret_ss}]
+    or eax, {privilege_mask}
+    push rax
+    guest_access iret_fault, push [rdx + {iret_rsp}]
+    push r11
+    push rcx
+    guest_access iret_fault, push [rdx + {iret_rip}]
+    guest_access iret_fault, mov rcx, [rdx + {iret_rcx}]
+    guest_access iret_fault, mov r11, [rdx + {iret_r11}]
+    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
+    user_access_end
+.endm
+
 # The guest's kernel made the iret hypercall: continues at the frame on its stack as `trap::iret`
 # would, unless an event is pending that the new mask allows.
 # Entry: rsp = end of the context's registers, rdx = the kernel's stack with an `iret_context`; rdx
@@ -331,17 +347,7 @@ iret_hypercall:
     mov rbx, [rbx + {rbx}]
     sysretq
     # The end of an exception or interrupt.
-1:  guest_access iret_fault, movzx eax, word ptr [rdx + {iret_ss}]
-    or eax, {privilege_mask}
-    push rax
-    guest_access iret_fault, push [rdx + {iret_rsp}]
-    push r11
-    push rcx
-    guest_access iret_fault, push [rdx + {iret_rip}]
-    guest_access iret_fault, mov rcx, [rdx + {iret_rcx}]
-    guest_access iret_fault, mov r11, [rdx + {iret_r11}]
-    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
-    user_access_end
+1:  build_iret_frame
     inc qword ptr [rbx + {count_return}]
     mov rdx, [rbx + {vcpu_info}]
     mov byte ptr [rdx + {upcall_mask}], 0
@@ -364,17 +370,7 @@ iret_to_kernel:
 2:  and r11d, {flags_allowed}
     or r11d, {flags_forced}
     or ecx, {privilege_mask}
-    guest_access iret_fault, movzx eax, word ptr [rdx + {iret_ss}]
-    or eax, {privilege_mask}
-    push rax
-    guest_access iret_fault, push [rdx + {iret_rsp}]
-    push r11
-    push rcx
-    guest_access iret_fault, push [rdx + {iret_rip}]
-    guest_access iret_fault, mov rcx, [rdx + {iret_rcx}]
-    guest_access iret_fault, mov r11, [rdx + {iret_r11}]
-    guest_access iret_fault, mov rax, [rdx + {iret_rax}]
-    user_access_end
+    build_iret_frame
     inc qword ptr [rbx + {count_kernel_return}]
     mov [rbx + {rax}], rax
     mov rdx, [rbx + {vcpu_info}]
