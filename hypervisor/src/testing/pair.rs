@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn domain_numbers_go_round_without_meeting_the_keeper() {
+    fn domain_ids_wrap_without_using_the_keepers() {
         for turn in (0..u16::MAX).step_by(2) {
             let number = domain_number(turn);
             assert!(

@@ -11,8 +11,7 @@ use crate::debian::kernels::KERNELS;
 use crate::debian::ramdisk::Ramdisk;
 use crate::foundation::size::Size;
 use crate::virtual_machine::host::{GuestModule, Load};
-use crate::virtual_machine::machine;
-use crate::virtual_machine::machine::{Contents, Setup};
+use crate::virtual_machine::machine::{self, Contents};
 use crate::virtual_machine::session::{END_TIME, Limits};
 
 const GUESTS: u32 = 8;
@@ -65,24 +64,13 @@ fn boot(bench: &Bench) -> Result<Outcome> {
         ramdisk: None,
         command_line: String::new(),
     });
-    let setup = Setup {
-        host: &bench.host,
-        accelerator: bench.accelerator,
-        cpu: bench.cpu.clone(),
-        cpus: CPUS,
-        memory: machine::host_memory(GUESTS.into(), MEMORY.max(hostile_memory)),
-        load: Load::Guests(guests),
-        files: vec![
-            ("vmlinuz", Contents::File(kernel.file()?)),
-            ("ramdisk", Contents::Bytes(ramdisk.finish_small()?)),
-            ("hostile", Contents::File(hostile)),
-        ],
-        disks: Vec::new(),
-        options: String::new(),
-        raw: false,
-        limits: LIMITS,
-        arguments: Vec::new(),
-    };
+    let files = vec![
+        ("vmlinuz", Contents::File(kernel.file()?)),
+        ("ramdisk", Contents::Bytes(ramdisk.finish_small()?)),
+        ("hostile", Contents::File(hostile)),
+    ];
+    let memory = machine::host_memory(GUESTS.into(), MEMORY.max(hostile_memory));
+    let setup = bench.setup(CPUS, memory, Load::Guests(guests), files, LIMITS);
     let mut booted = setup.boot(&machine::log_file("test-logs", "crowd")?)?;
     booted.session.may_be_killed("hostile");
     booted.session.follow(booted.limits, |_, _| {})?;

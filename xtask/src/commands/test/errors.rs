@@ -12,8 +12,7 @@ use crate::debian::kernels::KERNELS;
 use crate::debian::ramdisk::Ramdisk;
 use crate::foundation::size::Size;
 use crate::virtual_machine::host::{GuestModule, Host, Load};
-use crate::virtual_machine::machine;
-use crate::virtual_machine::machine::{Contents, Setup};
+use crate::virtual_machine::machine::{self, Contents};
 use crate::virtual_machine::session::{END_TIME, Limits};
 
 const LIMITS: Limits =
@@ -105,20 +104,9 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
         ramdisk: Some("ramdisk".into()),
         command_line: "console=hvc0".into(),
     };
-    let setup = Setup {
-        host: &bench.host,
-        accelerator: bench.accelerator,
-        cpu: bench.cpu.clone(),
-        cpus: 1,
-        memory: Size::mib(768),
-        load: if case.initial { Load::Initial(guest) } else { Load::Guests(vec![guest]) },
-        files: vec![("vmlinuz", kernel), ("ramdisk", Contents::Bytes(ramdisk.finish()?))],
-        disks: Vec::new(),
-        options: String::new(),
-        raw: false,
-        limits: LIMITS,
-        arguments: Vec::new(),
-    };
+    let load = if case.initial { Load::Initial(guest) } else { Load::Guests(vec![guest]) };
+    let files = vec![("vmlinuz", kernel), ("ramdisk", Contents::Bytes(ramdisk.finish()?))];
+    let setup = bench.setup(1, Size::mib(768), load, files, LIMITS);
     let mut booted = setup.boot(&machine::log_file("test-logs", &case.name.replace(' ', "-"))?)?;
     let log = booted.session.log_path().display().to_string();
     Ok(match booted.session.follow(booted.limits, |_, _| {}) {

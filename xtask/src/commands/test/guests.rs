@@ -14,8 +14,7 @@ use crate::commands::bench::COUNTED;
 use crate::foundation::size::Size;
 use crate::foundation::workspace;
 use crate::virtual_machine::host::{GuestModule, Host, Load};
-use crate::virtual_machine::machine;
-use crate::virtual_machine::machine::{Contents, Setup};
+use crate::virtual_machine::machine::{self, Contents};
 use crate::virtual_machine::monitor;
 use crate::virtual_machine::monitor::Monitor;
 use crate::virtual_machine::session::{END_TIME, Limits, SessionEvent};
@@ -110,23 +109,13 @@ fn boot(
     let watched: &[&str] = if manifest.nmi.is_some() { &monitor::ARGUMENTS } else { &[] };
     let arguments = counted.iter().chain(watched).map(ToString::to_string).collect();
     let memory: u64 = started.iter().map(|guest| guest.memory.in_mib()).sum();
-    let setup = Setup {
-        host: &bench.host,
-        accelerator: bench.accelerator,
-        cpu: bench.cpu.clone(),
-        cpus: manifest.cpus,
-        memory: machine::host_memory(1, Size::mib(memory)),
-        load: Load::Guests(guests),
-        files,
-        disks: Vec::new(),
-        options: match bench.host {
-            Host::Other(_) => format!("dom0_mem={}", manifest.memory),
-            _ => String::new(),
-        },
-        raw: false,
-        limits: Limits { boot: None, whole: Some(manifest.time), end },
-        arguments,
-    };
+    let memory = machine::host_memory(1, Size::mib(memory));
+    let limits = Limits { boot: None, whole: Some(manifest.time), end };
+    let mut setup = bench.setup(manifest.cpus, memory, Load::Guests(guests), files, limits);
+    setup.arguments = arguments;
+    if let Host::Other(_) = bench.host {
+        setup.options = format!("dom0_mem={}", manifest.memory);
+    }
     let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
     for (name, guest) in names.iter().zip(&started) {
         if guest.may_be_killed {

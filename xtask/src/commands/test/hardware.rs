@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Bench, Outcome, Report, Test};
+use super::{Bench, Outcome, Report, Test, script_outcome};
 use crate::debian::kernels::{KERNELS, Kernel};
 use crate::debian::ramdisk::Ramdisk;
 use crate::foundation::size::Size;
 use crate::virtual_machine::host::{GuestModule, Host, Load};
-use crate::virtual_machine::machine;
-use crate::virtual_machine::machine::{Contents, Setup};
+use crate::virtual_machine::machine::{self, Contents, Setup};
 use crate::virtual_machine::qemu::Drive;
 use crate::virtual_machine::session::{END_TIME, Limits, SessionEvent};
 
@@ -243,20 +242,8 @@ fn setup<'a>(bench: &'a Bench, cpus: u32, ramdisk: Vec<u8>) -> Result<Setup<'a>>
         ramdisk: Some("ramdisk".into()),
         command_line: format!("console={} address=10.0.2.15/24", bench.host.console()),
     };
-    Ok(Setup {
-        host: &bench.host,
-        accelerator: bench.accelerator,
-        cpu: bench.cpu.clone(),
-        cpus,
-        memory: HOST_MEMORY,
-        load: Load::Initial(domain),
-        files: vec![("vmlinuz", Contents::File(KERNELS[0].file()?)), ("ramdisk", Contents::Bytes(ramdisk))],
-        disks: Vec::new(),
-        options: String::new(),
-        raw: false,
-        limits: LIMITS,
-        arguments: Vec::new(),
-    })
+    let files = vec![("vmlinuz", Contents::File(KERNELS[0].file()?)), ("ramdisk", Contents::Bytes(ramdisk))];
+    Ok(bench.setup(cpus, HOST_MEMORY, Load::Initial(domain), files, LIMITS))
 }
 
 fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
@@ -278,27 +265,8 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
         setup.disks.push(Drive { file: "disk".into(), kept: false });
     }
     setup.arguments = ["-netdev", "user,id=net,tftp=."].iter().chain(case.arguments).map(ToString::to_string).collect();
-    succeeds(setup, &case.name.replace(' ', "-"))
-}
-
-/// Follows a machine whose initial domain has to end with status 0.
-fn succeeds(setup: Setup<'_>, name: &str) -> Result<Outcome> {
-    let mut booted = setup.boot(&machine::log_file("test-logs", name)?)?;
-    let mut output = Vec::new();
-    let life = booted.session.follow(booted.limits, |_, event| {
-        if let SessionEvent::Output(_, _, bytes) = event {
-            output.extend(bytes);
-        }
-    });
-    let output = String::from_utf8_lossy(&output);
-    let last = output.lines().last().unwrap_or("nothing printed");
-    let log = booted.session.log_path().display();
-    let status = booted.session.guests().values().find_map(|guest| guest.status);
-    Ok(match (life, status) {
-        (Ok(()), Some(0)) => Outcome::Success,
-        (Ok(()), status) => Outcome::Failure(format!("script ended with {status:?}: {last} (log: {log})")),
-        (Err(error), _) => Outcome::Failure(format!("{error:#}; last: {last}")),
-    })
+    let booted = setup.boot(&machine::log_file("test-logs", &case.name.replace(' ', "-"))?)?;
+    Ok(script_outcome(booted))
 }
 
 /// The vCPUs above 32 need `VCPUOP_register_vcpu_info` before they are started.
@@ -310,7 +278,7 @@ fn many_vcpus(bench: &Bench) -> Result<Outcome> {
     if let Load::Initial(domain) = &mut setup.load {
         domain.vcpus = MANY_VCPUS;
     }
-    succeeds(setup, "many-vcpus")
+    Ok(script_outcome(setup.boot(&machine::log_file("test-logs", "many-vcpus")?)?))
 }
 
 /// Registers are printed, and the machine restarts, which ends QEMU with these options.

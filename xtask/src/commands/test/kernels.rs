@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Bench, Outcome, Report, Test};
+use super::{Bench, Outcome, Report, Test, script_outcome};
 use crate::debian::kernels::{KERNELS, Kernel};
 use crate::debian::ramdisk::Ramdisk;
 use crate::foundation::size::Size;
 use crate::virtual_machine::host::{GuestModule, Host, Load};
-use crate::virtual_machine::machine;
-use crate::virtual_machine::machine::{Contents, Setup};
-use crate::virtual_machine::session::{END_TIME, Limits, SessionEvent};
+use crate::virtual_machine::machine::{self, Contents};
+use crate::virtual_machine::session::{END_TIME, Limits};
 
 /// Physical CPUs, whatever the number of virtual ones.
 const CPUS: u32 = 2;
@@ -60,35 +59,10 @@ fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
             if kernel.is_real_time { UNPREEMPTED } else { "" }
         ),
     };
-    let setup = Setup {
-        host: &bench.host,
-        accelerator: bench.accelerator,
-        cpu: bench.cpu.clone(),
-        cpus: if matches!(bench.host, Host::Bare) { vcpus } else { CPUS },
-        memory: machine::host_memory(1, MEMORY),
-        load: Load::Guests(vec![guest]),
-        files: vec![("vmlinuz", Contents::File(kernel.file()?)), ("ramdisk", Contents::Bytes(ramdisk.finish()?))],
-        disks: Vec::new(),
-        options: String::new(),
-        raw: false,
-        limits: LIMITS,
-        arguments: Vec::new(),
-    };
-    let mut booted = setup.boot(&machine::log_file("test-logs", &format!("kernel-{}-{vcpus}", kernel.name))?)?;
-    let mut output = Vec::new();
-    let life = booted.session.follow(booted.limits, |_, event| {
-        if let SessionEvent::Output(_, _, bytes) = event {
-            output.extend(bytes);
-        }
-    });
-    let output = String::from_utf8_lossy(&output);
-    let last = output.lines().last().unwrap_or("nothing printed");
-    let log = booted.session.log_path().display();
-    let status = booted.session.guests().values().find_map(|guest| guest.status);
-    match (life, status) {
-        (Ok(()), Some(0)) => Ok(Outcome::Success),
-        (Ok(()), Some(status)) => Ok(Outcome::Failure(format!("script ended with {status}: {last} (log: {log})"))),
-        (Ok(()), None) => Ok(Outcome::Failure(format!("ended before the script did; last: {last} (log: {log})"))),
-        (Err(error), _) => Ok(Outcome::Failure(format!("{error:#}; last: {last}"))),
-    }
+    let cpus = if matches!(bench.host, Host::Bare) { vcpus } else { CPUS };
+    let files = vec![("vmlinuz", Contents::File(kernel.file()?)), ("ramdisk", Contents::Bytes(ramdisk.finish()?))];
+    let memory = machine::host_memory(1, MEMORY);
+    let setup = bench.setup(cpus, memory, Load::Guests(vec![guest]), files, LIMITS);
+    let booted = setup.boot(&machine::log_file("test-logs", &format!("kernel-{}-{vcpus}", kernel.name))?)?;
+    Ok(script_outcome(booted))
 }

@@ -8,9 +8,12 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::foundation::progress::Step;
+use crate::foundation::size::Size;
 use crate::virtual_machine::accelerator::Accelerator;
 use crate::virtual_machine::emulator;
-use crate::virtual_machine::host::Host;
+use crate::virtual_machine::host::{Host, Load};
+use crate::virtual_machine::machine::{Booted, Contents, Setup};
+use crate::virtual_machine::session::{Limits, SessionEvent};
 
 mod consoles;
 mod control_domain;
@@ -84,6 +87,53 @@ struct Bench {
     host: Host,
     accelerator: Accelerator,
     cpu: Option<String>,
+}
+
+impl Bench {
+    /// A machine that boots `load`, without disks, options and additional arguments.
+    fn setup<'a>(
+        &'a self,
+        cpus: u32,
+        memory: Size,
+        load: Load,
+        files: Vec<(&'a str, Contents)>,
+        limits: Limits,
+    ) -> Setup<'a> {
+        Setup {
+            host: &self.host,
+            accelerator: self.accelerator,
+            cpu: self.cpu.clone(),
+            cpus,
+            memory,
+            load,
+            files,
+            disks: Vec::new(),
+            options: String::new(),
+            raw: false,
+            limits,
+            arguments: Vec::new(),
+        }
+    }
+}
+
+/// Follows a machine until it ends; its only script must succeed.
+fn script_outcome(mut booted: Booted) -> Outcome {
+    let mut output = Vec::new();
+    let life = booted.session.follow(booted.limits, |_, event| {
+        if let SessionEvent::Output(_, _, bytes) = event {
+            output.extend(bytes);
+        }
+    });
+    let output = String::from_utf8_lossy(&output);
+    let last = output.lines().last().unwrap_or("nothing printed");
+    let log = booted.session.log_path().display();
+    let status = booted.session.guests().values().find_map(|guest| guest.status);
+    match (life, status) {
+        (Ok(()), Some(0)) => Outcome::Success,
+        (Ok(()), Some(status)) => Outcome::Failure(format!("script ended with {status}: {last} (log: {log})")),
+        (Ok(()), None) => Outcome::Failure(format!("ended before the script did; last: {last} (log: {log})")),
+        (Err(error), _) => Outcome::Failure(format!("{error:#}; last: {last}")),
+    }
 }
 
 /// Counts outcomes, and prints each test as it ends.
