@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use kernel::abi::vcpu::op;
 use kernel::call::number;
+use kernel::cpuid::cpuid;
 use kernel::memory::page;
 use kernel::start::vcpu;
 use kernel::{attempt, call, check, check_eq, say, smp, time};
@@ -35,7 +36,7 @@ fn main() {
 
 /// Enables XSAVE and AVX, if the CPU has them.
 fn xsave() {
-    let (_, _, ecx, _) = registers::cpuid(1, 0);
+    let [_, _, ecx, _] = cpuid(1, 0);
     if ecx >> 26 & 1 == 0 {
         say!("no XSAVE");
         return;
@@ -44,7 +45,7 @@ fn xsave() {
     // SAFETY: enables XSAVE for this guest.
     unsafe { core::arch::asm!("mov cr4, {}", in(reg) cr4 | 1 << 18) };
     check!(registers::cr4() >> 18 & 1 == 1, "CR4.OSXSAVE");
-    let (_, _, ecx, _) = registers::cpuid(1, 0);
+    let [_, _, ecx, _] = cpuid(1, 0);
     check!(ecx >> 27 & 1 == 1, "CPUID says OSXSAVE");
     let set = |value: u64| attempt!("xsetbv"; in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32);
     let avx = ecx >> 28 & 1 == 1;

@@ -137,26 +137,6 @@ pub(crate) fn store() -> Registers {
     registers
 }
 
-/// CPUID with the emulation prefix, as emulated by the hypervisor.
-pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> (u32, u32, u32, u32) {
-    let (eax, ebx, ecx, edx);
-    // SAFETY: changes only the four registers.
-    unsafe {
-        asm!(
-            "push rbx",
-            ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e",
-            "cpuid",
-            "mov {0:e}, ebx",
-            "pop rbx",
-            out(reg) ebx,
-            inlateout("eax") leaf => eax,
-            inlateout("ecx") subleaf => ecx,
-            out("edx") edx,
-        );
-    }
-    (eax, ebx, ecx, edx)
-}
-
 pub(crate) fn cr4() -> u64 {
     let value;
     // SAFETY: an emulated read.

@@ -11,6 +11,7 @@ pub extern crate abi;
 
 pub mod call;
 pub mod console;
+pub mod cpuid;
 pub mod forest;
 pub mod grants;
 pub mod harness;

@@ -2,30 +2,11 @@
 
 use core::arch::asm;
 
+use kernel::cpuid::cpuid;
 use kernel::memory::initial_domain;
 use kernel::{attempt, check, check_eq, say};
 
 use crate::refused;
-
-/// EAX, EBX, ECX, EDX as emulated by the hypervisor.
-pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
-    let (eax, ebx, ecx, edx);
-    // SAFETY: changes only the four registers.
-    unsafe {
-        asm!(
-            "push rbx",
-            ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e",
-            "cpuid",
-            "mov {0:e}, ebx",
-            "pop rbx",
-            out(reg) ebx,
-            inlateout("eax") leaf => eax,
-            inlateout("ecx") subleaf => ecx,
-            out("edx") edx,
-        );
-    }
-    [eax, ebx, ecx, edx]
-}
 
 pub(crate) fn all() {
     let [highest, b, c, d] = cpuid(0, 0);

@@ -1,6 +1,7 @@
 //! Other instructions: flags, ports, descriptor tables, caches, virtualisation.
 
 use kernel::call::number;
+use kernel::cpuid::cpuid;
 use kernel::memory::{initial_domain, page, poke, vcpu_info};
 use kernel::{attempt, call, check, check_eq, say};
 
@@ -121,11 +122,11 @@ fn counters() {
     let trap = attempt!("rdpmc"; in("ecx") 0, out("eax") _, out("edx") _);
     say!("rdpmc: {:?}", trap.map(|trap| trap.frame.vector));
     check!(trap.is_none_or(|trap| matches!(trap.frame.vector, 6 | 13)), "rdpmc: {trap:x?}");
-    let rdtscp = crate::cpuid::cpuid(0x8000_0001, 0)[3] >> 27 & 1 == 1;
+    let rdtscp = cpuid(0x8000_0001, 0)[3] >> 27 & 1 == 1;
     let trap = attempt!("rdtscp"; out("eax") _, out("ecx") _, out("edx") _);
     check!(!rdtscp || trap.is_none(), "rdtscp, shown: {trap:x?}");
-    // FSGSBASE is enabled where it is shown.
-    if crate::cpuid::cpuid(7, 0)[1] & 1 == 1 {
+    // FSGSBASE, where it is shown, is on.
+    if cpuid(7, 0)[1] & 1 == 1 {
         let cell = page();
         poke(cell, 0x4242u64);
         let value: u64;

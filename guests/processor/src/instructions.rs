@@ -1,5 +1,6 @@
 //! For each feature in CPUID, executes an instruction that needs it: none may be an invalid opcode.
 
+use kernel::cpuid::cpuid;
 use kernel::memory::page;
 use kernel::trap::Trap;
 use kernel::{attempt, check, check_eq, say};
@@ -95,18 +96,7 @@ features! {
     0x8000_0008 0 EBX 0 "CLZERO": "mov rax, rdi", ".byte 0x0f, 0x01, 0xfc";
 }
 
-/// EAX, EBX, ECX, EDX with the prefix.
-fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
-    let (eax, ebx, ecx, edx);
-    // SAFETY: changes only the four registers.
-    unsafe {
-        core::arch::asm!("push rbx", ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e", "cpuid", "mov {0:e}, ebx", "pop rbx",
-             out(reg) ebx, inout("eax") leaf => eax, inout("ecx") subleaf => ecx, out("edx") edx);
-    }
-    [eax, ebx, ecx, edx]
-}
-
-/// Enables all available extended states.
+/// Switches on the extended states that there are.
 fn enable_states() {
     if cpuid(1, 0)[ECX] >> 26 & 1 == 0 {
         return;
