@@ -11,6 +11,10 @@ pub const NMI: u8 = 2;
 pub const BREAKPOINT: u8 = 3;
 /// Overflow (#OF).
 pub const OVERFLOW: u8 = 4;
+/// Invalid opcode (#UD).
+pub const INVALID_OPCODE: u8 = 6;
+/// Device not available (#NM).
+pub const DEVICE_NOT_AVAILABLE: u8 = 7;
 /// Double fault (#DF).
 pub const DOUBLE_FAULT: u8 = 8;
 /// General protection fault (#GP).

@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 use machine::context::{Active, Handler};
 use machine::frames::Budget;
+use machine::vectors;
 
 use self::bounce::{Extra, bounce};
 use self::emulate::Emulation;
@@ -21,20 +22,6 @@ use crate::domain::{Domain, KernelEntry, KillReason, Vcpu};
 
 pub(crate) use iret::iret;
 pub(crate) use page_fault::show_ldt_page_of;
-
-/// Vectors that are handled specially (Intel SDM volume 3, 6.3.1).
-mod vector {
-    pub(super) const DEBUG: u8 = 1;
-    pub(super) const BREAKPOINT: u8 = 3;
-    pub(super) const OVERFLOW: u8 = 4;
-    pub(super) const INVALID_OPCODE: u8 = 6;
-    pub(super) const DEVICE_NOT_AVAILABLE: u8 = 7;
-    pub(super) const GENERAL_PROTECTION: u8 = 13;
-    pub(super) const PAGE_FAULT: u8 = 14;
-    /// `int` for 32-bit system calls. Like breakpoint and overflow, user mode raises it without a
-    /// #GP.
-    pub(super) const SYSTEM_CALL: u8 = 0x80;
-}
 
 /// Bit of a #GP error code: the code refers to an IDT entry.
 const ERROR_CODE_IDT: u32 = 2;
@@ -45,7 +32,7 @@ const OPCODE_INT: u8 = 0xcd;
 /// without any effect in all other cases, which [`trap`] handles.
 #[inline]
 pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
-    number == vector::PAGE_FAULT
+    number == vectors::PAGE_FAULT
         && page_fault::is_kernel_write(cpu, error_code)
         && emulate::fast_page_table_write(cpu, domain, address, &mut Budget::new(Budget::FAST))
 }
@@ -63,24 +50,24 @@ pub(crate) fn trap(
     address: GuestVirt,
 ) -> Result<(), KillReason> {
     match number {
-        vector::PAGE_FAULT => return page_fault::page_fault(cpu, domain, vcpu, error_code, address),
-        vector::GENERAL_PROTECTION => return general_protection(cpu, domain, vcpu, error_code),
-        vector::INVALID_OPCODE => {
+        vectors::PAGE_FAULT => return page_fault::page_fault(cpu, domain, vcpu, error_code, address),
+        vectors::GENERAL_PROTECTION => return general_protection(cpu, domain, vcpu, error_code),
+        vectors::INVALID_OPCODE => {
             let emulation = emulate::invalid_opcode(cpu, domain, vcpu);
             return finish(cpu, domain, emulation, number, None);
         }
-        vector::DEVICE_NOT_AVAILABLE => {
+        vectors::DEVICE_NOT_AVAILABLE => {
             // The guest set CR0.TS itself. Its handler is entered with the bit cleared.
             if !cpu.context().task_switched() {
                 return Ok(());
             }
             cpu.set_task_switched(false);
         }
-        vector::DEBUG => cpu.latch_debug_status(),
-        vector::BREAKPOINT | vector::OVERFLOW if !handler(cpu, number).is_set() => {
+        vectors::DEBUG => cpu.latch_debug_status(),
+        vectors::BREAKPOINT | vectors::OVERFLOW if !handler(cpu, number).is_set() => {
             return no_gate(cpu, domain, number, 1);
         }
-        vector::SYSTEM_CALL if !may_raise(cpu, number) => return no_gate(cpu, domain, number, 2),
+        vectors::LEGACY_SYSCALL if !may_raise(cpu, number) => return no_gate(cpu, domain, number, 2),
         _ => {}
     }
     inject(cpu, domain, number, has_error_code(number).then_some(error_code))
@@ -122,9 +109,9 @@ fn general_protection(
     }
     if error_code == 0 {
         let emulation = emulate::privileged(cpu, domain, vcpu);
-        return finish(cpu, domain, emulation, vector::GENERAL_PROTECTION, Some(0));
+        return finish(cpu, domain, emulation, vectors::GENERAL_PROTECTION, Some(0));
     }
-    inject(cpu, domain, vector::GENERAL_PROTECTION, Some(error_code))
+    inject(cpu, domain, vectors::GENERAL_PROTECTION, Some(error_code))
 }
 
 fn handler(cpu: &Active, number: u8) -> Handler {
@@ -144,7 +131,7 @@ fn no_gate(cpu: &mut Active, domain: &Domain, number: u8, length: u64) -> Result
     let registers = cpu.registers_mut();
     registers.rip = registers.rip.wrapping_sub(length);
     let error_code = u32::from(number) << 3 | ERROR_CODE_IDT;
-    inject(cpu, domain, vector::GENERAL_PROTECTION, Some(error_code))
+    inject(cpu, domain, vectors::GENERAL_PROTECTION, Some(error_code))
 }
 
 fn software_interrupt(cpu: &Active) -> Option<u8> {
@@ -190,11 +177,11 @@ pub(crate) fn compat_system_call(cpu: &mut Active, domain: &Domain, sysenter: bo
         return enter(cpu, domain, handler, Extra::None, KernelEntry::CompatSystemCall);
     }
     if sysenter {
-        inject(cpu, domain, vector::GENERAL_PROTECTION, Some(0))
+        inject(cpu, domain, vectors::GENERAL_PROTECTION, Some(0))
     } else {
         let registers = cpu.registers_mut();
         registers.rip = registers.rip.wrapping_sub(2);
-        inject(cpu, domain, vector::INVALID_OPCODE, None)
+        inject(cpu, domain, vectors::INVALID_OPCODE, None)
     }
 }
 

@@ -1,18 +1,15 @@
 //! Page faults: in a page of the LDT that is not mapped yet, writes to page tables, and all others,
 //! which are bounced.
 
-use core::mem::offset_of;
-use core::sync::atomic::Ordering;
-
-use abi::xen::VcpuInfo;
 use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::frames::{Descriptor, TypedRef};
 use machine::paging::NoEntries;
+use machine::vectors;
 
 use super::emulate::{self, Emulation};
-use super::{finish, inject, instruction_budget, vector};
+use super::{finish, inject, instruction_budget};
 use crate::domain::{Domain, KillReason, Vcpu};
 use crate::memory::walk;
 
@@ -55,20 +52,17 @@ pub(super) fn page_fault(
         let emulation = emulate::page_table_write(cpu, domain, vcpu, address, &mut instruction_budget());
         return match emulation {
             Emulation::Refused => bounce_fault(cpu, domain, error_code, address),
-            other => finish(cpu, domain, other, vector::PAGE_FAULT, Some(error_code)),
+            other => finish(cpu, domain, other, vectors::PAGE_FAULT, Some(error_code)),
         };
     }
     bounce_fault(cpu, domain, error_code, address)
 }
 
 fn bounce_fault(cpu: &mut Active, domain: &Domain, error_code: u32, address: GuestVirt) -> Result<(), KillReason> {
-    if let Some((page, offset)) = cpu.context().vcpu_info() {
-        let cr2 = offset + offset_of!(VcpuInfo, arch) + offset_of!(abi::arch_x86_64::ArchVcpuInfo, cr2);
-        page.atomic_u64(cr2).store(address.get(), Ordering::Relaxed);
-    }
+    emulate::set_fault_address(cpu, address.get());
     // Kernel and user mode both run in ring 3. The error code must contain the guest's mode.
     let user = if cpu.context().is_in_kernel() { 0 } else { USER };
-    inject(cpu, domain, vector::PAGE_FAULT, Some(error_code & !USER | user))
+    inject(cpu, domain, vectors::PAGE_FAULT, Some(error_code & !USER | user))
 }
 
 /// Maps the page of the LDT with a selector's descriptor, if the selector refers to the LDT and the

@@ -16,7 +16,7 @@ mod ports;
 mod privileged;
 mod registers;
 
-use abi::arch_x86_64::{ArchVcpuInfo, EMULATE_PREFIX};
+use abi::arch_x86_64::EMULATE_PREFIX;
 use abi::xen::VcpuInfo;
 use alloc::sync::Arc;
 use core::mem::offset_of;
@@ -25,6 +25,7 @@ use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::counters::{self, Counter};
 use machine::integers::low_u32;
+use machine::vectors;
 
 pub(crate) use page_table::{fast_page_table_write, page_table_write};
 pub(crate) use privileged::privileged;
@@ -41,14 +42,6 @@ const SINGLE_STEP: u64 = 1 << 14;
 /// Error code bits of a page fault.
 const FAULT_WRITE: u32 = 2;
 const FAULT_USER: u32 = 4;
-
-/// Vectors (Intel SDM volume 3, 6.3.1).
-mod vector {
-    pub(super) const DEBUG: u8 = 1;
-    pub(super) const INVALID_OPCODE: u8 = 6;
-    pub(super) const GENERAL_PROTECTION: u8 = 13;
-    pub(super) const PAGE_FAULT: u8 = 14;
-}
 
 /// The result of an attempt to emulate an instruction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,9 +63,9 @@ pub(crate) enum Emulation {
 }
 
 /// #GP(0): the instruction is known, but its operands are not allowed.
-const PROTECTION_FAULT: Emulation = Emulation::Inject { vector: vector::GENERAL_PROTECTION, error_code: Some(0) };
+const PROTECTION_FAULT: Emulation = Emulation::Inject { vector: vectors::GENERAL_PROTECTION, error_code: Some(0) };
 /// #UD.
-const INVALID_OPCODE: Emulation = Emulation::Inject { vector: vector::INVALID_OPCODE, error_code: None };
+const INVALID_OPCODE: Emulation = Emulation::Inject { vector: vectors::INVALID_OPCODE, error_code: None };
 
 /// Whether the guest single-steps (RFLAGS.TF).
 fn is_stepping(cpu: &Active) -> bool {
@@ -97,7 +90,7 @@ fn complete_with(cpu: &mut Active, length: u8, breakpoints: u64) -> Emulation {
     }
     let status = cpu.debug_register(6) | reported;
     cpu.set_debug_register(6, status);
-    Emulation::Inject { vector: vector::DEBUG, error_code: None }
+    Emulation::Inject { vector: vectors::DEBUG, error_code: None }
 }
 
 /// Creates the page fault of an instruction whose memory operand at `address` cannot be read or
@@ -106,11 +99,11 @@ fn page_fault(cpu: &Active, address: GuestVirt, write: bool) -> Emulation {
     set_fault_address(cpu, address.get());
     let write = if write { FAULT_WRITE } else { 0 };
     let user = if cpu.context().is_in_kernel() { 0 } else { FAULT_USER };
-    Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(write | user) }
+    Emulation::Inject { vector: vectors::PAGE_FAULT, error_code: Some(write | user) }
 }
 
 /// Sets the guest's CR2, which is in its `vcpu_info`.
-fn set_fault_address(cpu: &Active, address: u64) {
+pub(super) fn set_fault_address(cpu: &Active, address: u64) {
     if let Some((page, offset)) = cpu.context().vcpu_info() {
         page.atomic_u64(offset + FAULT_ADDRESS_OFFSET).store(address, Ordering::Relaxed);
     }
@@ -122,7 +115,7 @@ fn fault_address(cpu: &Active) -> u64 {
     page.atomic_u64(offset + FAULT_ADDRESS_OFFSET).load(Ordering::Relaxed)
 }
 
-const FAULT_ADDRESS_OFFSET: usize = offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2);
+const FAULT_ADDRESS_OFFSET: usize = offset_of!(VcpuInfo, arch.cr2);
 
 /// Handles #UD: emulates `cpuid` with the forced emulation prefix, in kernel or user mode.
 pub(crate) fn invalid_opcode(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>) -> Emulation {

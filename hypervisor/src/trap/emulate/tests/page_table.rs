@@ -118,7 +118,7 @@ fn string_instructions_write_one_element_at_a_time() {
     // The source is not mapped.
     let registers = guest.cpu.registers_mut();
     (registers.rdi, registers.rsi, registers.rcx) = (address, 200 << 12, 2);
-    let fault = Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(0) };
+    let fault = Emulation::Inject { vector: vectors::PAGE_FAULT, error_code: Some(0) };
     assert_eq!(guest.page_table_write(&copy, address), fault);
     assert_eq!((fault_address(&guest.cpu), guest.advance()), (200 << 12, 0));
 }

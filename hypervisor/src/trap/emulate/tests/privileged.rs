@@ -56,7 +56,7 @@ fn a_plain_rdmsr_matches_the_decoder() {
 fn a_single_step_is_reported_after_the_instruction() {
     let mut guest = Guest::new();
     guest.cpu.registers_mut().rflags = 0x302;
-    let stepped = Emulation::Inject { vector: vector::DEBUG, error_code: None };
+    let stepped = Emulation::Inject { vector: vectors::DEBUG, error_code: None };
     assert_eq!(guest.privileged(&[0x0f, 0x06]), stepped);
     assert_eq!(guest.advance(), 2);
     assert_ne!(guest.cpu.debug_register(6) & SINGLE_STEP, 0);
@@ -183,7 +183,7 @@ fn io_breakpoints_are_hit_by_any_byte_of_the_access() {
     let mut guest = Guest::new();
     guest.cpu.set_iopl(1);
     guest.cpu.set_control4(1 << 3);
-    let hit = Emulation::Inject { vector: vector::DEBUG, error_code: None };
+    let hit = Emulation::Inject { vector: vectors::DEBUG, error_code: None };
     // Breakpoint 0: two ports from 0x60 on. Breakpoint 1: one byte, for writes to memory.
     // Breakpoint 2: four ports from 0x70 on.
     for (register, value) in [(0, 0x61), (1, 0x80), (2, 0x70), (7, 0x0e16_0415)] {
@@ -215,7 +215,7 @@ fn io_breakpoints_are_hit_by_any_byte_of_the_access() {
 fn a_repeated_port_access_stops_at_a_breakpoint_and_at_a_step() {
     let mut guest = Guest::new();
     guest.cpu.set_iopl(1);
-    let reported = Emulation::Inject { vector: vector::DEBUG, error_code: None };
+    let reported = Emulation::Inject { vector: vectors::DEBUG, error_code: None };
     let outs = [0xf3, 0x6e];
     for (control, stepping, status) in [(0x0002_0401, 0, 1), (0x400, 0x100, SINGLE_STEP)] {
         guest.cpu.set_control4(1 << 3);
@@ -356,6 +356,6 @@ fn user_mode_gets_only_dummy_values() {
     assert_eq!(guest.privileged(&[0x66, 0x0f, 0x00, 0xc0]), Emulation::Done);
     assert_eq!(guest.cpu.registers().rax, RAX_VALUE & !0xffff);
     guest.cpu.registers_mut().rdi = TABLE << 12;
-    let fault = Emulation::Inject { vector: vector::PAGE_FAULT, error_code: Some(6) };
+    let fault = Emulation::Inject { vector: vectors::PAGE_FAULT, error_code: Some(6) };
     assert_eq!(guest.privileged(&[0x0f, 0x01, 0x07]), fault);
 }
