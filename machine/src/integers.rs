@@ -1,5 +1,5 @@
 //! Conversions between integer types that the standard library does not have: truncations by name,
-//! and conversions that are total on this architecture only.
+//! and conversions that are total on this architecture only. Little-endian numbers in bytes.
 
 /// The low 8 bits.
 pub const fn low_u8(value: u64) -> u8 {
@@ -33,9 +33,33 @@ pub const fn to_usize(value: u64) -> usize {
     value as usize
 }
 
+/// The 16-bit number at an offset; `None` if the bytes do not reach that far.
+pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_le_bytes)
+}
+
+/// The 32-bit number at an offset; `None` if the bytes do not reach that far.
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
+/// The 64-bit number at an offset; `None` if the bytes do not reach that far.
+pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_little_endian_and_end_with_the_bytes() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        assert_eq!((u16_at(&bytes, 7), u16_at(&bytes, 8)), (Some(0x0908), None));
+        assert_eq!((u32_at(&bytes, 5), u32_at(&bytes, 6)), (Some(0x0908_0706), None));
+        assert_eq!((u64_at(&bytes, 1), u64_at(&bytes, 2)), (Some(0x0908_0706_0504_0302), None));
+        assert_eq!((u16_at(&bytes, 10), u32_at(&bytes, usize::MAX)), (None, None));
+    }
 
     #[test]
     fn a_truncation_keeps_the_low_bits() {

@@ -1,6 +1,8 @@
 //! The bzImage container of Linux's x86 kernels: real-mode setup code, of which only the header is
 //! read, followed by a compressed ELF file (Linux, `Documentation/x86/boot`).
 
+use machine::integers;
+
 use super::image::ImageError;
 
 const SETUP_SECTORS: usize = 0x1f1;
@@ -19,8 +21,7 @@ pub(super) fn payload(image: &[u8]) -> Option<Result<&[u8], ImageError>> {
 
 fn find_payload(image: &[u8]) -> Result<&[u8], ImageError> {
     let truncated = ImageError::Malformed("bzImage", "it is cut off");
-    let version = image.get(VERSION..VERSION + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_le_bytes);
-    if version.ok_or(truncated.clone())? < PAYLOAD_VERSION {
+    if integers::u16_at(image, VERSION).ok_or(truncated.clone())? < PAYLOAD_VERSION {
         return Err(ImageError::Malformed("bzImage", "its boot protocol is older than 2.08"));
     }
     let sectors = match image.get(SETUP_SECTORS) {
@@ -35,10 +36,9 @@ fn find_payload(image: &[u8]) -> Result<&[u8], ImageError> {
     image.get(start..end).ok_or(truncated.clone())
 }
 
-/// A little-endian 32-bit number.
+/// A little-endian 32-bit offset or length.
 pub(super) fn read_u32(bytes: &[u8], at: usize) -> Option<usize> {
-    let word = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
-    usize::try_from(u32::from_le_bytes(word)).ok()
+    integers::u32_at(bytes, at).map(|number| integers::to_usize(number.into()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use arrayvec::ArrayVec;
 
 use crate::addr::MAX_CPUS;
-use crate::integers::low_u16;
+use crate::integers::{low_u16, u16_at, u32_at, u64_at};
 
 const MAX_TABLE: u32 = 8 << 20;
 
@@ -65,18 +65,6 @@ pub(crate) struct Acpi {
     pub(crate) hpet: Option<u64>,
     /// Address of the root pointer.
     pub(crate) rsdp: u64,
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 fn sums_to_zero(bytes: &[u8]) -> bool {

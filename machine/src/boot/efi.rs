@@ -4,6 +4,7 @@
 use arrayvec::ArrayVec;
 
 use super::acpi::Map;
+use crate::integers;
 
 const SIGNATURE: &[u8] = b"IBI SYST";
 /// Sizes of the system table and of an entry of the configuration table list, in bytes.
@@ -89,7 +90,7 @@ impl RuntimeTable {
         for (function, bytes) in functions.iter_mut().zip(table.get(24..)?.chunks_exact(8)) {
             *function = Some(u64::from_le_bytes(bytes.try_into().ok()?)).filter(is_code).unwrap_or(0);
         }
-        let revision = u32::from_le_bytes(table.get(8..12)?.try_into().ok()?);
+        let revision = integers::u32_at(table, 8)?;
         functions.iter().any(|&function| function != 0).then_some(Self { revision, functions })
     }
 }
@@ -116,8 +117,8 @@ impl Efi {
     /// tables is not accessible. `ranges` is the runtime services' part of the memory map.
     pub(crate) fn read(map: Map<'_>, address: u64, ranges: &[EfiRange]) -> Option<Self> {
         let table = map(address, SYSTEM_TABLE)?;
-        let u64_at = |at: usize| Some(u64::from_le_bytes(table.get(at..at + 8)?.try_into().ok()?));
-        let u32_at = |at: usize| Some(u32::from_le_bytes(table.get(at..at + 4)?.try_into().ok()?));
+        let u64_at = |at| integers::u64_at(table, at);
+        let u32_at = |at| integers::u32_at(table, at);
         if !table.starts_with(SIGNATURE) {
             return None;
         }

@@ -4,16 +4,12 @@
 //! its offset from the image's start and the offset of its name in the table (u32 each). A name is
 //! its length (u16) and its bytes. Without a table only addresses are known.
 
-use crate::integers::to_usize;
+use crate::integers::{to_usize, u16_at, u32_at};
 use crate::layout;
 
 const MAGIC: &[u8; 8] = b"PVSYMS01";
 const HEADER: usize = 12;
 const ENTRY: usize = 8;
-
-fn u32_at(table: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(table.get(at..at + 4)?.try_into().ok()?))
-}
 
 /// The table, if there is one.
 fn table() -> Option<&'static [u8]> {
@@ -27,7 +23,7 @@ fn table() -> Option<&'static [u8]> {
 fn entry(table: &'static [u8], index: usize) -> Option<(&'static str, u32)> {
     let entry = HEADER + index * ENTRY;
     let name = u32_at(table, entry + 4)? as usize;
-    let length = u16::from_le_bytes(table.get(name..name + 2)?.try_into().ok()?);
+    let length = u16_at(table, name)?;
     let bytes = table.get(name + 2..name + 2 + usize::from(length))?;
     Some((core::str::from_utf8(bytes).ok()?, u32_at(table, entry)?))
 }
