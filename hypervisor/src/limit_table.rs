@@ -10,7 +10,7 @@ use abi::xen::DomainId;
 use machine::boot::{self, Options};
 use machine::{addr, console, hardware};
 
-use crate::builder::{decompress, elf};
+use crate::builder::elf;
 use crate::domain::{self, MAX_VCPUS};
 use crate::event_channel::ports;
 use crate::hardware::interrupts;

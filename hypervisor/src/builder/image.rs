@@ -2,10 +2,10 @@
 
 use core::fmt;
 
+use decompress::Compressed;
 use machine::frames::Buffer;
 
 use super::bzimage;
-use super::decompress::{self, DecompressError, Method};
 use super::elf::Kernel;
 use super::notes::NoteError;
 
@@ -17,7 +17,9 @@ pub(crate) enum ImageError {
     /// The container or part that is malformed, and in which respect.
     Malformed(&'static str, &'static str),
     /// The payload could not be decompressed.
-    Compression(DecompressError),
+    Compression(decompress::Error),
+    /// There is no memory for this many contiguous bytes of decompressed contents.
+    NoMemory(usize),
     /// The ELF notes do not describe an entry point for this interface.
     Notes(NoteError),
 }
@@ -28,13 +30,17 @@ impl fmt::Display for ImageError {
             Self::NotAKernel => f.write_str("no kernel: it is neither a bzImage nor an ELF file"),
             Self::Malformed(what, why) => write!(f, "malformed {what}: {why}"),
             Self::Compression(why) => write!(f, "kernel not decompressed: {why}"),
+            Self::NoMemory(size) => {
+                let size = size.div_ceil(1 << 20);
+                write!(f, "kernel not decompressed: no {size} MiB of contiguous memory are free to decompress it")
+            }
             Self::Notes(why) => write!(f, "no Xen PV entry: {why}"),
         }
     }
 }
 
-impl From<DecompressError> for ImageError {
-    fn from(error: DecompressError) -> Self {
+impl From<decompress::Error> for ImageError {
+    fn from(error: decompress::Error) -> Self {
         Self::Compression(error)
     }
 }
@@ -66,7 +72,7 @@ impl<'a> Image<'a> {
     /// The module is not a kernel that runs on this interface.
     pub(crate) fn open(module: &'a [u8]) -> Result<Self, ImageError> {
         let contents = match bzimage::payload(module).transpose()? {
-            Some(payload) => contents(payload, DecompressError::UnknownMethod.into())?,
+            Some(payload) => contents(payload, decompress::Error::UnknownFormat.into())?,
             None => contents(module, ImageError::NotAKernel)?,
         };
         let kernel = Kernel::parse(contents.bytes())?;
@@ -87,10 +93,12 @@ fn contents(bytes: &[u8], otherwise: ImageError) -> Result<Contents<'_>, ImageEr
     if bytes.starts_with(b"\x7fELF") {
         return Ok(Contents::Module(bytes));
     }
-    if Method::of(bytes).is_none() {
-        return Err(otherwise);
-    }
-    let buffer = decompress::decompress(bytes)?;
+    let compressed = match Compressed::parse(bytes) {
+        Err(decompress::Error::UnknownFormat) => return Err(otherwise),
+        parsed => parsed?,
+    };
+    let mut buffer = Buffer::new(compressed.size()).ok_or(ImageError::NoMemory(compressed.size()))?;
+    compressed.decompress_into(buffer.as_mut_slice())?;
     if buffer.as_slice().starts_with(b"\x7fELF") {
         Ok(Contents::Decompressed(buffer))
     } else {

@@ -4,17 +4,6 @@
 //! build releases all memory of the domain.
 
 mod bzimage;
-#[cfg_attr(
-    not(any(test, feature = "testing")),
-    expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_possible_wrap,
-        clippy::cast_sign_loss,
-        clippy::indexing_slicing,
-        reason = "the decoders index buffers within bounds that the formats define"
-    )
-)]
-pub(crate) mod decompress;
 pub(crate) mod elf;
 pub(crate) mod hypercall_page;
 mod image;

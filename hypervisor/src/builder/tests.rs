@@ -23,7 +23,7 @@ const BASE: u64 = 0xffff_ffff_8000_0000;
 const LIST: u64 = 0x80_0000_0000;
 
 /// Locks the simulated machine, of which a process has one.
-pub(super) fn machine() -> MutexGuard<'static, ()> {
+fn machine() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<bool> = Mutex::new(false);
     static TESTS: Mutex<()> = Mutex::new(());
     let guard = TESTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -451,6 +451,34 @@ fn files_that_are_not_kernels_have_distinct_errors() {
             file[at] = before;
         }
     }
+}
+
+/// A file as a legacy frame of lz4 with one block of literals, followed by the decompressed size.
+fn packed(file: &[u8]) -> Vec<u8> {
+    let more = file.len() - 15;
+    let mut block = vec![0xf0];
+    block.extend(core::iter::repeat_n(0xff, more / 255));
+    block.push((more % 255) as u8);
+    block.extend(file);
+    let magic = 0x184c_2102u32;
+    let words = [magic, block.len() as u32].map(u32::to_le_bytes);
+    [&words.concat(), &block[..], &(file.len() as u32).to_le_bytes()].concat()
+}
+
+#[test]
+fn a_compressed_kernel_is_opened_like_a_plain_one() {
+    let _machine = machine();
+    let free = frames::free_frames();
+    let plain = elf(&usual_notes());
+    let mut file = packed(&plain);
+    assert!(open(&file).bytes() == plain);
+    let why = |file: &[u8]| Image::open(file).err().map(|error| error.to_string()).unwrap_or_default();
+    assert_eq!(why(&packed(&[0; 4096])), "no kernel: it is neither a bzImage nor an ELF file");
+    file[8] = 0;
+    assert_eq!(why(&file), "kernel not decompressed: its lz4 data are damaged");
+    file.extend([0xff; 4]);
+    assert_eq!(why(&file), "kernel not decompressed: it claims to decompress to 4294967295 bytes");
+    assert_eq!(frames::free_frames(), free);
 }
 
 /// The kernels that the build has fetched for its own tests.

@@ -39,6 +39,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target::parser("instructions"),
     Target::parser("rings"),
     Target::parser("boot_modules"),
+    Target::parser("decompress"),
     Target::parser("boot_arguments"),
     Target::parser("multiboot"),
     Target::parser("firmware"),

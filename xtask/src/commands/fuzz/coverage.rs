@@ -1,5 +1,5 @@
-//! Coverage of the corpora by module: a folder or file directly below `src/` of `hypervisor` or
-//! `machine`.
+//! Coverage of the corpora by module: a folder or file directly below `src/` of `decompress`,
+//! `hypervisor` or `machine`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::foundation::progress::Step;
 use crate::foundation::{command, workspace};
 
 /// The crates that are reported.
-const CRATES: [&str; 2] = ["hypervisor", "machine"];
+const CRATES: [&str; 3] = ["decompress", "hypervisor", "machine"];
 /// Modules that exist for tests only.
 const NOT_COUNTED: [&str; 2] = ["hypervisor/testing", "machine/hosted"];
 
