@@ -36,7 +36,7 @@ type Checked = Result<Verdict>;
 impl Check {
     /// Runs all checks, the fast ones first.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let checks: [(&str, &dyn Fn() -> Checked); 8] = [
+        let checks: [(&str, &dyn Fn() -> Checked); 9] = [
             ("format", &|| compiler::format(self.fix)),
             ("length of files", &sources::lengths),
             ("places of tests", &sources::places_of_tests),
