@@ -166,8 +166,8 @@ fn grant_and_event_rows() -> Vec<Row> {
             Limit::EventChannels,
             format!(
                 "{} for the initial domain; {} for others, or as the tools set it; {} with the two-level ABI",
-                ports::HIGHEST,
-                ports::DEFAULT_LIMIT,
+                ports::HIGHEST.get(),
+                ports::DEFAULT_LIMIT.get(),
                 two_level::NR_CHANNELS - 1
             ),
             "the same",

@@ -6,8 +6,7 @@ use zerocopy::FromZeros;
 
 use super::layout::Layout;
 use super::memory::Memory;
-use crate::domain::Domain;
-use crate::event_channel::Port;
+use crate::domain::{Domain, Port};
 
 /// Magic number of the page, including version and architecture.
 const MAGIC: &[u8] = b"xen-3.0-x86_64";

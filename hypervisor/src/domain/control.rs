@@ -9,6 +9,8 @@ use abi::memory::E820Entry;
 use abi::xen::DOMAIN_HANDLE_LENGTH;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
+use super::Port;
+
 /// A domain's handle, a UUID that only the tools use.
 pub(crate) type Handle = [u8; DOMAIN_HANDLE_LENGTH];
 
@@ -23,8 +25,8 @@ pub struct Control {
     serves_store: AtomicBool,
     /// Offset of its wall clock from the host's, in seconds.
     pub time_offset: AtomicI64,
-    /// The domain's port whose peer is notified when the domain suspends; zero for none.
-    pub suspend_port: AtomicU32,
+    /// The domain's port whose peer is notified when the domain suspends; `Port::NONE` for none.
+    suspend_port: AtomicU32,
     /// Mode of its time-stamp counter, as set by the tools.
     pub tsc_mode: AtomicU32,
     /// Number of its migrations, as reported by the tools.
@@ -48,11 +50,21 @@ impl Control {
             pauses: AtomicU32::new(0),
             serves_store: AtomicBool::new(false),
             time_offset: AtomicI64::new(0),
-            suspend_port: AtomicU32::new(0),
+            suspend_port: AtomicU32::new(Port::NONE.get()),
             tsc_mode: AtomicU32::new(0),
             incarnation: AtomicU32::new(0),
             record: SpinLock::new(Level::DomainRecord, Record { handle: [0; DOMAIN_HANDLE_LENGTH], memory_map: None }),
         }
+    }
+
+    /// The domain's port whose peer is notified when the domain suspends.
+    pub fn suspend_port(&self) -> Option<Port> {
+        Port::new(self.suspend_port.load(Ordering::SeqCst)).non_zero()
+    }
+
+    /// Sets that port.
+    pub fn set_suspend_port(&self, port: Option<Port>) {
+        self.suspend_port.store(port.unwrap_or(Port::NONE).get(), Ordering::SeqCst);
     }
 
     /// Locks the handle and the memory map.

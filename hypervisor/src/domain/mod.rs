@@ -3,12 +3,14 @@
 mod control;
 mod kill_reason;
 mod life;
+mod port;
 mod table;
 mod vcpu;
 
 pub(crate) use control::{Control, MAX_PAUSES};
 pub(crate) use kill_reason::{EntryFailure, KernelEntry, KillReason};
 pub(crate) use life::{EndReason, Life};
+pub(crate) use port::Port;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use table::forget;
 pub(crate) use table::{

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::ports::{BUCKET, State};
 use machine::integers::saturating_u32;
 
-use crate::domain::Domain;
+use crate::domain::{Domain, Port};
 
 /// A line for each of the first `max` ports in use with its binding and pending state, and the
 /// number of ports left out. The lock is taken separately for each port and each bucket.
@@ -16,7 +16,7 @@ pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
     let buckets = (0..).map_while(|bucket| Some((bucket, domain.events.lock().used_in(bucket)?)));
     let ports = buckets.flat_map(|(bucket, used)| {
         let first = saturating_u32(bucket).saturating_mul(BUCKET);
-        (0..BUCKET).filter(move |bit| used >> bit & 1 != 0).map(move |bit| first + bit)
+        (0..BUCKET).filter(move |bit| used >> bit & 1 != 0).map(move |bit| Port::new(first + bit))
     });
     let lines: Vec<_> = ports.filter_map(|port| line(domain, port)).take(max).collect();
     let left_out = used.saturating_sub(lines.len());
@@ -24,12 +24,12 @@ pub(crate) fn describe(domain: &Domain, max: usize) -> (Vec<String>, usize) {
 }
 
 /// Describes a port in use.
-fn line(domain: &Domain, port: u32) -> Option<String> {
+fn line(domain: &Domain, port: Port) -> Option<String> {
     let table = domain.events.lock();
     let channel = table.channel(port).ok()?;
     let use_ = match &channel.state {
         State::Unbound(remote) => format!("open to d{}", remote.0),
-        State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port),
+        State::Interdomain(peer) => format!("bound to d{} port {}", peer.id.0, peer.port.get()),
         State::Paravane(consumer) => format!("bound to Paravane, {}", consumer.name),
         State::Virq(number) => format!("virtual interrupt {number}"),
         State::Pirq(number) => format!("physical interrupt {number}"),
@@ -37,7 +37,7 @@ fn line(domain: &Domain, port: u32) -> Option<String> {
         State::Free | State::Reserved => return None,
     };
     let pending = if table.is_pending(domain, port) { ", pending" } else { "" };
-    Some(format!("port {port}: {use_}, notifies vCPU {}{pending}", channel.vcpu))
+    Some(format!("port {}: {use_}, notifies vCPU {}{pending}", port.get(), channel.vcpu))
 }
 
 #[cfg(test)]

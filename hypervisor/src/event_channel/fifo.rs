@@ -8,6 +8,7 @@
 
 use alloc::vec::Vec;
 use core::mem::offset_of;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use abi::errno::Errno;
@@ -18,6 +19,7 @@ use machine::heap;
 use machine::integers::{low_u8, saturating_u32};
 
 use super::ports::Raised;
+use crate::domain::Port;
 
 const PENDING: u32 = 1 << fifo::PENDING;
 const MASKED: u32 = 1 << fifo::MASKED;
@@ -26,7 +28,7 @@ const BUSY: u32 = 1 << fifo::BUSY;
 
 const QUEUES: usize = fifo::MAX_QUEUES as usize;
 /// Number of event words in a page.
-pub(super) const WORDS_PER_PAGE: u32 = saturating_u32(PAGE_SIZE / size_of::<u32>());
+const WORDS_PER_PAGE: u32 = saturating_u32(PAGE_SIZE / size_of::<u32>());
 const DEFAULT_PRIORITY: u8 = low_u8(fifo::PRIORITY_DEFAULT as u64);
 const MAX_PAGES: usize = (fifo::NR_CHANNELS / WORDS_PER_PAGE) as usize;
 
@@ -84,11 +86,11 @@ impl FifoPort {
     }
 }
 
-/// A vCPU's control block, and the last event of each of its queues (zero for none).
+/// A vCPU's control block, and the last event of each of its queues.
 struct Control {
     page: SharedPage,
     offset: usize,
-    tails: [u32; QUEUES],
+    tails: [Port; QUEUES],
 }
 
 impl Control {
@@ -138,55 +140,55 @@ impl Fifo {
         if slot.is_some() {
             return Err(Errno::EINVAL);
         }
-        *slot = Some(Control { page, offset, tails: [0; QUEUES] });
+        *slot = Some(Control { page, offset, tails: [Port::NONE; QUEUES] });
         Ok(())
     }
 
-    /// Adds a page of event words. Returns the number of its first port.
+    /// Adds a page of event words. Returns the ports that the words are for.
     ///
     /// # Errors
     /// `ENOSPC` if all ports have words, `ENOMEM`.
-    pub(super) fn add_page(&mut self, page: SharedPage) -> Result<u32, Errno> {
+    pub(super) fn add_page(&mut self, page: SharedPage) -> Result<Range<Port>, Errno> {
         if self.pages.len() >= MAX_PAGES {
             return Err(Errno::ENOSPC);
         }
         self.pages.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let first = saturating_u32(self.pages.len()) * WORDS_PER_PAGE;
         self.pages.push(page);
-        Ok(first)
+        Ok(Port::new(first)..Port::new(first + WORDS_PER_PAGE))
     }
 
-    fn word(&self, port: u32) -> Option<&AtomicU32> {
-        let page = self.pages.get((port / WORDS_PER_PAGE) as usize)?;
-        Some(page.atomic_u32((port % WORDS_PER_PAGE) as usize * size_of::<u32>()))
+    fn word(&self, port: Port) -> Option<&AtomicU32> {
+        let page = self.pages.get((port.get() / WORDS_PER_PAGE) as usize)?;
+        Some(page.atomic_u32((port.get() % WORDS_PER_PAGE) as usize * size_of::<u32>()))
     }
 
-    fn has(&self, port: u32, flag: u32) -> bool {
+    fn has(&self, port: Port, flag: u32) -> bool {
         self.word(port).is_some_and(|word| word.load(Ordering::SeqCst) & flag != 0)
     }
 
-    pub(super) fn is_linked(&self, port: u32) -> bool {
+    pub(super) fn is_linked(&self, port: Port) -> bool {
         self.has(port, LINKED)
     }
 
-    pub(super) fn is_pending(&self, port: u32) -> bool {
+    pub(super) fn is_pending(&self, port: Port) -> bool {
         self.has(port, PENDING)
     }
 
     /// Clears the pending flag. The word stays linked: the guest removes it from its queue and
     /// finds it not pending.
-    pub(super) fn clear_pending(&self, port: u32) {
+    pub(super) fn clear_pending(&self, port: Port) {
         if let Some(word) = self.word(port) {
             word.fetch_and(!PENDING, Ordering::SeqCst);
         }
     }
 
     /// Unmasks a port. Returns `true` if it is pending and must be linked.
-    pub(super) fn unmask(&self, port: u32) -> bool {
+    pub(super) fn unmask(&self, port: Port) -> bool {
         self.word(port).is_some_and(|word| word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0)
     }
 
-    pub(super) fn set_pending(&mut self, port: u32, vcpu: u32, state: &mut FifoPort) -> Raised {
+    pub(super) fn set_pending(&mut self, port: Port, vcpu: u32, state: &mut FifoPort) -> Raised {
         let Some(word) = self.word(port) else {
             state.pending = true;
             return Raised::nothing(port);
@@ -202,12 +204,12 @@ impl Fifo {
         self.control.get_mut(usize::try_from(vcpu).ok()?)?.as_mut()
     }
 
-    fn tail(&mut self, queue: QueueId) -> Option<&mut u32> {
+    fn tail(&mut self, queue: QueueId) -> Option<&mut Port> {
         self.control(queue.vcpu)?.tails.get_mut(usize::from(queue.priority))
     }
 
     /// Appends a port to a queue. Returns `true` if the vCPU must be notified.
-    fn link(&mut self, port: u32, queue: QueueId, state: &mut FifoPort) -> bool {
+    fn link(&mut self, port: Port, queue: QueueId, state: &mut FifoPort) -> bool {
         if self.tail(queue).is_none() {
             return false;
         }
@@ -220,31 +222,31 @@ impl Fifo {
         if let Some(last) = state.last.and_then(|last| self.tail(last))
             && *last == port
         {
-            *last = 0;
+            *last = Port::NONE;
         }
         state.last = Some(queue);
         let Some(tail) = self.tail(queue) else { return false };
         let before = core::mem::replace(tail, port);
-        let appended = before != 0 && self.append(before, port);
+        let appended = before != Port::NONE && self.append(before, port);
         let Some(control) = self.control(queue.vcpu) else { return false };
         if appended {
             return false;
         }
-        control.head(queue.priority).store(port, Ordering::SeqCst);
+        control.head(queue.priority).store(port.get(), Ordering::SeqCst);
         let bit = 1 << queue.priority;
         control.ready().fetch_or(bit, Ordering::SeqCst) & bit == 0
     }
 
     /// Makes the last word of a queue point to `port`. Returns `false` if the guest has removed
     /// that word, so that the queue is empty.
-    fn append(&self, tail: u32, port: u32) -> bool {
+    fn append(&self, tail: Port, port: Port) -> bool {
         let Some(word) = self.word(tail) else { return false };
         let try_once = || {
             let found = word.load(Ordering::SeqCst);
             if found & LINKED == 0 {
                 return Some(false);
             }
-            let linked = found & !(BUSY | fifo::LINK_MASK) | port;
+            let linked = found & !(BUSY | fifo::LINK_MASK) | port.get();
             word.compare_exchange(found, linked, Ordering::SeqCst, Ordering::SeqCst).ok().map(|_| true)
         };
         if let Some(appended) = try_once() {

@@ -2,7 +2,6 @@
 //! domain.
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::Ordering;
 
 use abi::errno::Errno;
 use abi::xen::virq;
@@ -45,8 +44,7 @@ pub(crate) fn raise_for_control(number: u32) {
 /// Reports that a domain has ended. If it has suspended itself, the event is sent on its suspend
 /// port, if it has one; otherwise `VIRQ_DOM_EXC` is raised.
 pub(crate) fn report_end(ended: &Arc<Domain>, suspended: bool) {
-    let port = ended.control.suspend_port.load(Ordering::SeqCst);
-    if suspended && port != 0 {
+    if suspended && let Some(port) = ended.control.suspend_port() {
         let table = ended.events.lock();
         if let Ok(channel) = table.channel(port)
             && let State::Interdomain(peer) = &channel.state

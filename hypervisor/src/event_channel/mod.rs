@@ -28,7 +28,7 @@ mod two_level;
 pub(crate) use dump::describe;
 pub(crate) use global::{raise_for_control, report_end, set_global_handler};
 pub(crate) use op::{OPERATIONS, event_channel_op, event_channel_op_compat};
-pub(crate) use ports::{Consumer, Port};
+pub(crate) use ports::Consumer;
 
 use alloc::sync::Arc;
 
@@ -39,7 +39,7 @@ use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use self::ports::{NoPort, State, Table};
 use crate::call::CallError;
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, Port, Vcpu};
 use crate::hardware;
 use crate::limits::{self, Limit};
 
@@ -61,12 +61,12 @@ impl EventChannels {
     }
 
     /// Sets the highest port that the domain may allocate from now on.
-    pub fn set_limit(&self, highest: u32) {
+    pub fn set_limit(&self, highest: Port) {
         self.lock().set_limit(highest);
     }
 
     /// Whether the port is in use.
-    pub fn is_in_use(&self, port: u32) -> bool {
+    pub fn is_in_use(&self, port: Port) -> bool {
         self.lock().peer(port).is_ok()
     }
 
@@ -76,7 +76,7 @@ impl EventChannels {
         loop {
             let mut table = self.lock();
             let port = table.close_from;
-            if port >= table.valid() {
+            if port >= table.end() {
                 break;
             }
             if budget.is_exhausted() {
@@ -84,7 +84,7 @@ impl EventChannels {
             }
             let in_use = table.peer(port).is_ok();
             if !in_use {
-                table.close_from += 1;
+                table.close_from = port.next();
             }
             drop(table);
             budget.spend(if in_use { CLOSE_COST } else { 1 });
@@ -161,10 +161,7 @@ pub(crate) fn raise_global_virq(domain: &Arc<Domain>, virq: u32) {
 
 fn raise_bound(domain: &Arc<Domain>, vcpu: u32, virq: u32) {
     let mut table = domain.events.lock();
-    let port = table.virq_port(vcpu, virq);
-    if port == 0 {
-        return;
-    }
+    let Some(port) = table.virq_port(vcpu, virq) else { return };
     let raised = table.raise(domain, port);
     drop(table);
     raised.act(domain);
@@ -174,7 +171,7 @@ fn raise_bound(domain: &Arc<Domain>, vcpu: u32, virq: u32) {
 ///
 /// # Errors
 /// `ENOSPC` if the domain has no free port, `EINVAL` if it is being destroyed, `ENOMEM`.
-fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<u32, NoPort> {
+fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<Port, NoPort> {
     domain.events.make_room()?;
     let mut table = domain.events.lock();
     let found = table.find_free(domain);
@@ -200,15 +197,14 @@ fn note_refusal<T>(domain: &Domain, result: &Result<T, NoPort>) {
 /// `ENOSPC` if the domain has no free port, `EINVAL` if it is being destroyed, `EAGAIN` if its
 /// guest keeps the free ones linked.
 pub(crate) fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result<Port, Errno> {
-    match allocate(domain, State::Paravane(consumer), 0) {
-        Ok(port) => Ok(Port::new(port)),
-        Err(NoPort::Errno(errno)) => Err(errno),
-        Err(NoPort::Later) => Err(Errno::EAGAIN),
-    }
+    allocate(domain, State::Paravane(consumer), 0).map_err(|reason| match reason {
+        NoPort::Errno(errno) => errno,
+        NoPort::Later => Errno::EAGAIN,
+    })
 }
 
 /// Makes the port of a physical interrupt pending, unless the port has been reused.
-pub(crate) fn raise_interrupt(domain: &Arc<Domain>, port: u32, number: u32) {
+pub(crate) fn raise_interrupt(domain: &Arc<Domain>, port: Port, number: u32) {
     let mut table = domain.events.lock();
     if !table.channel(port).is_ok_and(|channel| matches!(channel.state, State::Pirq(bound) if bound == number)) {
         return;
@@ -221,23 +217,23 @@ pub(crate) fn raise_interrupt(domain: &Arc<Domain>, port: u32, number: u32) {
 /// Makes a port from [`allocate_for_paravane`] pending, unless the guest has closed it.
 pub(crate) fn notify_guest(domain: &Arc<Domain>, port: Port) {
     let mut table = domain.events.lock();
-    let is_ours = table.channel(port.get()).is_ok_and(|channel| matches!(channel.state, State::Paravane(_)));
+    let is_ours = table.channel(port).is_ok_and(|channel| matches!(channel.state, State::Paravane(_)));
     if !is_ours {
         return;
     }
-    let raised = table.raise(domain, port.get());
+    let raised = table.raise(domain, port);
     drop(table);
     raised.act(domain);
 }
 
 /// Whether all `ports` exist, so that a vCPU may poll them.
-pub(crate) fn may_poll(domain: &Domain, ports: &[u32]) -> bool {
-    let valid = domain.events.lock().valid();
-    ports.iter().all(|&port| port < valid)
+pub(crate) fn may_poll(domain: &Domain, ports: &[Port]) -> bool {
+    let end = domain.events.lock().end();
+    ports.iter().all(|&port| port < end)
 }
 
 /// Whether any of `ports` is pending, masked or not. For a vCPU that polls.
-pub(crate) fn poll_ready(domain: &Domain, ports: &[u32]) -> bool {
+pub(crate) fn poll_ready(domain: &Domain, ports: &[Port]) -> bool {
     let table = domain.events.lock();
     ports.iter().any(|&port| table.is_pending(domain, port))
 }
@@ -246,7 +242,7 @@ pub(crate) fn poll_ready(domain: &Domain, ports: &[u32]) -> bool {
 ///
 /// # Errors
 /// `EINVAL` if the port is not in use. `Continue` if its peer has changed concurrently.
-fn close(domain: &Arc<Domain>, port: u32) -> Result<(), CallError> {
+fn close(domain: &Arc<Domain>, port: Port) -> Result<(), CallError> {
     let mut table = domain.events.lock();
     let peer = table.peer(port)?.cloned();
     let remote = peer.as_ref().and_then(|peer| peer.domain.upgrade());
@@ -279,7 +275,7 @@ fn close(domain: &Arc<Domain>, port: u32) -> Result<(), CallError> {
 
 /// Delivers an event to the peer of a port, if it is still bound to the sender's port. Returns the
 /// cost of [`Raised::act`](ports::Raised::act).
-fn deliver(remote: &Arc<Domain>, port: u32, sender: DomainId, sender_port: u32) -> u32 {
+fn deliver(remote: &Arc<Domain>, port: Port, sender: DomainId, sender_port: Port) -> u32 {
     let mut table = remote.events.lock();
     if !matches!(table.peer(port), Ok(Some(peer)) if peer.id == sender && peer.port == sender_port) {
         return 0;

@@ -9,13 +9,15 @@ use abi::errno::Errno;
 use abi::event_channel::fifo::NR_CHANNELS;
 
 /// Number of ports per word.
+use crate::domain::Port;
+
 pub(super) const PORTS_PER_WORD: u32 = u64::BITS;
 /// Maximum number of words, and of groups of 64 words.
 const WORDS: usize = (NR_CHANNELS / PORTS_PER_WORD) as usize;
 const GROUPS: usize = WORDS / u64::BITS as usize;
 const _: () = assert!(GROUPS <= u64::BITS as usize);
 
-/// A set of port numbers.
+/// A set of ports.
 pub(super) struct PortSet {
     words: Vec<u64>,
     /// A bit per non-empty word.
@@ -57,10 +59,10 @@ impl PortSet {
     }
 
     /// Adds or removes a port. A port without a word is ignored.
-    pub(super) fn set(&mut self, port: u32, is_member: bool) {
-        let (word, group) = (port / PORTS_PER_WORD, port / PORTS_PER_WORD / u64::BITS);
+    pub(super) fn set(&mut self, port: Port, is_member: bool) {
+        let (word, group) = (port.word(), port.word() / u64::BITS);
         let Some(bits) = self.words.get_mut(word as usize) else { return };
-        let any = put(bits, port, is_member);
+        let any = put(bits, port.bit(), is_member);
         let Some(bits) = self.groups.get_mut(group as usize) else { return };
         let any = put(bits, word, any);
         put(&mut self.top, group, any);
@@ -72,11 +74,12 @@ impl PortSet {
     }
 
     /// The lowest member from `from` on.
-    pub(super) fn first_from(&self, from: u32) -> Option<u32> {
-        let (word, group) = (from / PORTS_PER_WORD, from / PORTS_PER_WORD / u64::BITS);
+    pub(super) fn first_from(&self, from: Port) -> Option<Port> {
+        let (word, group) = (from.word(), from.word() / u64::BITS);
+        let member = |word: u32, bit: u32| Port::new(word * PORTS_PER_WORD + bit);
         let bit = |word: u32, from| self.words.get(word as usize).and_then(|bits| lowest(*bits, from));
-        if let Some(bit) = bit(word, from % PORTS_PER_WORD) {
-            return Some(word * PORTS_PER_WORD + bit);
+        if let Some(bit) = bit(word, from.bit()) {
+            return Some(member(word, bit));
         }
         let word_in = |group: u32, from| {
             let bits = self.groups.get(group as usize)?;
@@ -84,7 +87,7 @@ impl PortSet {
         };
         let word = word_in(group, word % u64::BITS + 1)
             .or_else(|| lowest(self.top, group + 1).and_then(|group| word_in(group, 0)))?;
-        bit(word, 0).map(|bit| word * PORTS_PER_WORD + bit)
+        bit(word, 0).map(|bit| member(word, bit))
     }
 }
 
@@ -108,15 +111,16 @@ mod tests {
             // Ports close to each other, so that words and groups become empty again.
             let port = (draw >> 8) % 4 * 33_000 % NR_CHANNELS + (draw >> 10) % 3 * 64 + draw % 7;
             if draw & 0x80 != 0 {
-                set.set(port, true);
+                set.set(Port::new(port), true);
                 model.insert(port);
             } else {
-                set.set(port, false);
+                set.set(Port::new(port), false);
                 model.remove(&port);
             }
             let from = draw % NR_CHANNELS;
             for from in [0, from, port, port + 1, NR_CHANNELS - 1, NR_CHANNELS, u32::MAX] {
-                assert_eq!(set.first_from(from), model.range(from..).next().copied(), "from {from}");
+                let expected = model.range(from..).next().copied().map(Port::new);
+                assert_eq!(set.first_from(Port::new(from)), expected, "from {from}");
             }
         }
     }
@@ -126,8 +130,9 @@ mod tests {
         let mut set = PortSet::new();
         set.add_word().expect("room");
         for port in [0, 63, 64, NR_CHANNELS, u32::MAX] {
-            set.set(port, true);
+            set.set(Port::new(port), true);
         }
-        assert_eq!([0, 1, 64].map(|from| set.first_from(from)), [Some(0), Some(63), None]);
+        let found = [0, 1, 64].map(|from| set.first_from(Port::new(from)));
+        assert_eq!(found, [Some(0), Some(63), None].map(|port| port.map(Port::new)));
     }
 }

@@ -15,34 +15,22 @@ use super::fifo::{Fifo, FifoPort};
 use super::port_set::{PORTS_PER_WORD, PortSet};
 use super::two_level;
 use crate::call::CallError;
-use crate::domain::Domain;
+use crate::domain::{Domain, Port};
 use crate::scheduler;
 
-/// Number of ports in a bucket. Buckets are allocated as a domain needs them.
+/// Number of ports in a bucket, whose bits share a word. Buckets are allocated as a domain needs
+/// them.
 pub(super) const BUCKET: u32 = PORTS_PER_WORD;
 /// The highest port of a domain, unless its creator specifies another.
-pub(crate) const DEFAULT_LIMIT: u32 = 1023;
+pub(crate) const DEFAULT_LIMIT: Port = Port::new(1023);
 /// The highest port of the FIFO ABI.
-pub(crate) const HIGHEST: u32 = fifo_abi::NR_CHANNELS - 1;
+pub(crate) const HIGHEST: Port = Port::new(fifo_abi::NR_CHANNELS - 1);
 /// Number of virtual interrupts.
 pub(super) const VIRQS: usize = virq::COUNT as usize;
 
 /// A port number of a domain.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Port(u32);
-
-impl Port {
-    /// A port by number, whether or not it exists.
-    pub const fn new(number: u32) -> Self {
-        Self(number)
-    }
-
-    /// The plain number.
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
+/// A port by number, whether or not it exists.
+/// The plain number.
 /// A part of Paravane that is the other end of a port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Consumer {
@@ -57,11 +45,11 @@ pub(crate) struct Consumer {
 pub(super) struct Peer {
     pub(super) domain: Weak<Domain>,
     pub(super) id: DomainId,
-    pub(super) port: u32,
+    pub(super) port: Port,
 }
 
 impl Peer {
-    pub(super) fn new(domain: &Arc<Domain>, port: u32) -> Self {
+    pub(super) fn new(domain: &Arc<Domain>, port: Port) -> Self {
         Self { domain: Arc::downgrade(domain), id: domain.id(), port }
     }
 
@@ -105,7 +93,7 @@ impl Channel {
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Raised {
-    pub(super) port: u32,
+    pub(super) port: Port,
     /// The vCPU to notify.
     pub(super) notify: Option<u32>,
     /// The port was not pending before, so vCPUs may be polling it.
@@ -113,7 +101,7 @@ pub(super) struct Raised {
 }
 
 impl Raised {
-    pub(super) const fn nothing(port: u32) -> Self {
+    pub(super) const fn nothing(port: Port) -> Self {
         Self { port, notify: None, newly: false }
     }
 
@@ -185,7 +173,7 @@ pub(super) fn new_bucket() -> Result<Bucket, Errno> {
 pub(super) struct Table {
     buckets: Vec<Bucket>,
     /// The highest port that may be allocated.
-    limit: u32,
+    limit: Port,
     /// Number of ports in use.
     used: u32,
     /// Free ports, except those set aside.
@@ -193,51 +181,52 @@ pub(super) struct Table {
     /// Free ports that were still linked in the guest's FIFO queue when they were last checked.
     aside: PortSet,
     /// The port at which the check of the ports set aside continues.
-    next_aside: u32,
+    next_aside: Port,
     /// Whether that check has restarted at the first port since a port was last found.
     from_first: bool,
-    /// The port of each virtual interrupt of each vCPU, zero for none. Those of global interrupts
+    /// The port of each virtual interrupt of each vCPU, or `Port::NONE`. Those of global interrupts
     /// are stored for vCPU 0.
-    virqs: Vec<[u32; VIRQS]>,
+    virqs: Vec<[Port; VIRQS]>,
     /// The state of the FIFO ABI, once the guest has selected it.
     pub(super) fifo: Option<Fifo>,
-    /// The port at which a reset in progress continues, or zero if there is none.
-    pub(super) reset_from: u32,
+    /// The port at which a reset in progress continues.
+    pub(super) reset_from: Option<Port>,
     /// The port at which the closing of all ports of a destroyed domain continues.
-    pub(super) close_from: u32,
+    pub(super) close_from: Port,
 }
 
 impl Table {
     /// A table without ports in use, for a domain with this many vCPUs and ports up to `limit`.
-    pub(super) fn new(vcpus: usize, limit: u32) -> Self {
+    pub(super) fn new(vcpus: usize, limit: Port) -> Self {
         Self {
             buckets: Vec::new(),
             limit,
             used: 0,
             free: PortSet::new(),
             aside: PortSet::new(),
-            next_aside: 0,
+            next_aside: Port::NONE,
             from_first: false,
-            virqs: vec![[0; VIRQS]; vcpus],
+            virqs: vec![[Port::NONE; VIRQS]; vcpus],
             fifo: None,
-            reset_from: 0,
-            close_from: 1,
+            reset_from: None,
+            close_from: Port::NONE.next(),
         }
     }
 
-    pub(super) fn set_limit(&mut self, limit: u32) {
+    pub(super) fn set_limit(&mut self, limit: Port) {
         self.limit = limit.min(HIGHEST);
     }
 
     /// The number of ports set aside.
     #[cfg(test)]
     pub(super) fn put_aside(&self) -> u32 {
-        core::iter::successors(self.aside.first_from(0), |port| self.aside.first_from(port + 1)).count() as u32
+        let first = self.aside.first_from(Port::NONE);
+        core::iter::successors(first, |port| self.aside.first_from(port.next())).count() as u32
     }
 
     /// Makes the check of the ports set aside continue at `port`.
     #[cfg(test)]
-    pub(super) fn look_from(&mut self, port: u32) {
+    pub(super) fn look_from(&mut self, port: Port) {
         (self.next_aside, self.from_first) = (port, false);
     }
 
@@ -252,32 +241,32 @@ impl Table {
         self.used
     }
 
-    /// The number of ports that exist, used or not. Ports from this number on are invalid.
-    pub(super) fn valid(&self) -> u32 {
+    /// The port after the last one that exists. Those below it exist, used or not.
+    pub(super) fn end(&self) -> Port {
         // At most `limit` divided by the size of a bucket.
-        low_u32(self.buckets.len() as u64) * BUCKET
+        Port::new(low_u32(self.buckets.len() as u64) * BUCKET)
     }
 
     /// A port, if it exists.
-    pub(super) fn channel(&self, port: u32) -> Result<&Channel, Errno> {
-        let bucket = self.buckets.get((port / BUCKET) as usize);
-        bucket.and_then(|bucket| bucket.get((port % BUCKET) as usize)).ok_or(Errno::EINVAL)
+    pub(super) fn channel(&self, port: Port) -> Result<&Channel, Errno> {
+        let bucket = self.buckets.get(port.word() as usize);
+        bucket.and_then(|bucket| bucket.get(port.bit() as usize)).ok_or(Errno::EINVAL)
     }
 
-    pub(super) fn channel_mut(&mut self, port: u32) -> Result<&mut Channel, Errno> {
-        let bucket = self.buckets.get_mut((port / BUCKET) as usize);
-        bucket.and_then(|bucket| bucket.get_mut((port % BUCKET) as usize)).ok_or(Errno::EINVAL)
+    pub(super) fn channel_mut(&mut self, port: Port) -> Result<&mut Channel, Errno> {
+        let bucket = self.buckets.get_mut(port.word() as usize);
+        bucket.and_then(|bucket| bucket.get_mut(port.bit() as usize)).ok_or(Errno::EINVAL)
     }
 
     /// The highest port that the current ABI and the limit allow.
-    pub(super) fn highest(&self) -> u32 {
+    pub(super) fn highest(&self) -> Port {
         let channels = if self.fifo.is_some() { fifo_abi::NR_CHANNELS } else { two_level_abi::NR_CHANNELS };
-        self.limit.min(channels - 1)
+        self.limit.min(Port::new(channels - 1))
     }
 
     /// Whether no existing port is free, but more may be added.
     pub(super) fn needs_bucket(&self) -> bool {
-        self.valid() <= self.highest() && self.free.first_from(0).is_none()
+        self.end() <= self.highest() && self.free.first_from(Port::NONE).is_none()
     }
 
     /// Adds a bucket, unless it is no longer needed.
@@ -288,16 +277,16 @@ impl Table {
         if !self.needs_bucket() {
             return Ok(());
         }
-        let mut first = self.valid();
+        let mut first = self.end();
         self.buckets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         self.free.add_word()?;
         self.aside.add_word()?;
-        if let (0, [zero, ..]) = (first, &mut bucket[..]) {
+        if let (Port::NONE, [zero, ..]) = (first, &mut bucket[..]) {
             zero.state = State::Reserved;
-            first = 1;
+            first = first.next();
         }
         self.buckets.push(bucket);
-        (first..self.valid()).for_each(|port| self.free.set(port, true));
+        first.until(self.end()).for_each(|port| self.free.set(port, true));
         Ok(())
     }
 
@@ -312,13 +301,13 @@ impl Table {
     fn take_back(&mut self, looks: u32) -> bool {
         for _ in 0..looks {
             let Some(port) = self.aside.first_from(self.next_aside) else {
-                self.next_aside = 0;
+                self.next_aside = Port::NONE;
                 if core::mem::replace(&mut self.from_first, true) {
                     return true;
                 }
                 continue;
             };
-            self.next_aside = port + 1;
+            self.next_aside = port.next();
             if !self.is_linked(port) {
                 self.aside.set(port, false);
                 self.free.set(port, true);
@@ -328,19 +317,19 @@ impl Table {
     }
 
     /// Whether the guest's FIFO queue may still contain the word of a port that was closed.
-    fn is_linked(&self, port: u32) -> bool {
+    fn is_linked(&self, port: Port) -> bool {
         self.fifo.as_ref().is_some_and(|fifo| fifo.is_linked(port))
     }
 
-    fn first_free(&self) -> Option<u32> {
-        self.free.first_from(0).filter(|&port| port <= self.highest())
+    fn first_free(&self) -> Option<Port> {
+        self.free.first_from(Port::NONE).filter(|&port| port <= self.highest())
     }
 
     /// Finds a port for `occupy`.
     ///
     /// # Errors
     /// `ENOSPC` if the domain has no free port, `EINVAL` if it is being destroyed.
-    pub(super) fn find_free(&mut self, domain: &Domain) -> Result<u32, NoPort> {
+    pub(super) fn find_free(&mut self, domain: &Domain) -> Result<Port, NoPort> {
         if domain.is_dying() {
             return Err(Errno::EINVAL.into());
         }
@@ -367,9 +356,9 @@ impl Table {
     ///
     /// # Errors
     /// `EEXIST` for a virtual interrupt that already has a port (EC-2).
-    pub(super) fn occupy(&mut self, port: u32, state: State, vcpu: u32) -> Result<(), Errno> {
+    pub(super) fn occupy(&mut self, port: Port, state: State, vcpu: u32) -> Result<(), Errno> {
         if let State::Virq(virq) = state {
-            if self.virq_port(vcpu, virq) != 0 {
+            if self.virq_port(vcpu, virq).is_some() {
                 return Err(Errno::EEXIST);
             }
             self.set_virq_port(vcpu, virq, port);
@@ -385,7 +374,7 @@ impl Table {
     }
 
     /// Frees a port. The caller handles the peer, if there is one.
-    pub(super) fn release(&mut self, domain: &Domain, port: u32) -> Result<(), Errno> {
+    pub(super) fn release(&mut self, domain: &Domain, port: Port) -> Result<(), Errno> {
         let channel = self.channel_mut(port)?;
         if matches!(channel.state, State::Free | State::Reserved) {
             return Err(Errno::EINVAL);
@@ -394,7 +383,7 @@ impl Table {
         channel.vcpu = 0;
         channel.fifo.forget_pending();
         if let State::Virq(virq) = state {
-            self.set_virq_port(if is_global(virq) { 0 } else { vcpu }, virq, 0);
+            self.set_virq_port(if is_global(virq) { 0 } else { vcpu }, virq, Port::NONE);
         }
         if let Some(fifo) = &self.fifo {
             fifo.clear_pending(port);
@@ -410,7 +399,7 @@ impl Table {
     ///
     /// # Errors
     /// `EINVAL` if the port is not in use.
-    pub(super) fn peer(&self, port: u32) -> Result<Option<&Peer>, Errno> {
+    pub(super) fn peer(&self, port: Port) -> Result<Option<&Peer>, Errno> {
         match &self.channel(port)?.state {
             State::Free | State::Reserved => Err(Errno::EINVAL),
             State::Interdomain(peer) => Ok(Some(peer)),
@@ -418,14 +407,14 @@ impl Table {
         }
     }
 
-    /// The port to which a virtual interrupt of a vCPU is bound, or zero.
-    pub(super) fn virq_port(&self, vcpu: u32, virq: u32) -> u32 {
+    /// The port to which a virtual interrupt of a vCPU is bound.
+    pub(super) fn virq_port(&self, vcpu: u32, virq: u32) -> Option<Port> {
         let row = usize::try_from(vcpu).ok().and_then(|vcpu| self.virqs.get(vcpu));
-        row.and_then(|row| row.get(virq as usize)).copied().unwrap_or(0)
+        row.and_then(|row| row.get(virq as usize))?.non_zero()
     }
 
     /// Records the port of a virtual interrupt of one of the domain's vCPUs.
-    fn set_virq_port(&mut self, vcpu: u32, virq: u32, port: u32) {
+    fn set_virq_port(&mut self, vcpu: u32, virq: u32, port: Port) {
         let row = usize::try_from(vcpu).ok().and_then(|vcpu| self.virqs.get_mut(vcpu));
         if let Some(slot) = row.and_then(|row| row.get_mut(virq as usize)) {
             *slot = port;
@@ -433,20 +422,20 @@ impl Table {
     }
 
     /// Makes a port pending. The caller calls [`Raised::act`] after releasing the lock.
-    pub(super) fn raise(&mut self, domain: &Domain, port: u32) -> Raised {
+    pub(super) fn raise(&mut self, domain: &Domain, port: Port) -> Raised {
         let Some(fifo) = &mut self.fifo else {
             let Ok(channel) = self.channel(port) else { return Raised::nothing(port) };
             return two_level::set_pending(domain, port, channel.vcpu);
         };
-        let bucket = self.buckets.get_mut((port / BUCKET) as usize);
-        match bucket.and_then(|bucket| bucket.get_mut((port % BUCKET) as usize)) {
+        let bucket = self.buckets.get_mut(port.word() as usize);
+        match bucket.and_then(|bucket| bucket.get_mut(port.bit() as usize)) {
             Some(channel) => fifo.set_pending(port, channel.vcpu, &mut channel.fifo),
             None => Raised::nothing(port),
         }
     }
 
     /// Unmasks a port and delivers a pending event.
-    pub(super) fn unmask(&mut self, domain: &Domain, port: u32) -> Result<Raised, Errno> {
+    pub(super) fn unmask(&mut self, domain: &Domain, port: Port) -> Result<Raised, Errno> {
         let channel = self.channel(port)?;
         if matches!(channel.state, State::Free | State::Reserved) {
             return Ok(Raised::nothing(port));
@@ -459,8 +448,8 @@ impl Table {
     }
 
     /// Whether a port is pending, masked or not.
-    pub(super) fn is_pending(&self, domain: &Domain, port: u32) -> bool {
-        port < self.valid()
+    pub(super) fn is_pending(&self, domain: &Domain, port: Port) -> bool {
+        port < self.end()
             && match &self.fifo {
                 Some(fifo) => fifo.is_pending(port),
                 None => two_level::is_pending(domain, port),
@@ -469,7 +458,7 @@ impl Table {
 
     /// Makes a port pending whose event word has just been added, if it became pending without a
     /// word or under the 2-level ABI.
-    pub(super) fn raise_remembered(&mut self, domain: &Domain, port: u32) -> Raised {
+    pub(super) fn raise_remembered(&mut self, domain: &Domain, port: Port) -> Raised {
         let Ok(Channel { state, fifo, .. }) = self.channel(port) else { return Raised::nothing(port) };
         if matches!(state, State::Free | State::Reserved)
             || !(fifo.was_pending() || two_level::is_pending(domain, port))

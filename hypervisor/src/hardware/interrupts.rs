@@ -21,7 +21,7 @@ use machine::integers::saturating_u32;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::message::{self, Messages};
-use crate::domain::Domain;
+use crate::domain::{Domain, Port};
 
 /// Number of pirqs in addition to those of lines.
 pub(crate) const MESSAGES: u32 = 256;
@@ -71,7 +71,7 @@ enum Usage {
 #[derive(Clone)]
 struct Binding {
     domain: Weak<Domain>,
-    port: u32,
+    port: Port,
     vcpu: u32,
 }
 
@@ -246,7 +246,7 @@ pub(crate) fn unmap(hardware: &Hardware, number: u32) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EINVAL` if the pirq is not mapped, `EEXIST` if it is bound, `EBUSY` if Paravane uses the line.
-pub(crate) fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port: u32, vcpu: u32) -> Result<(), Errno> {
+pub(crate) fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port: Port, vcpu: u32) -> Result<(), Errno> {
     let mut table = lock(hardware);
     let slot = table.slot(number)?;
     if slot.bound.is_some() {
@@ -272,7 +272,7 @@ pub(crate) fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port:
 }
 
 /// Unbinds a pirq whose port is closed.
-pub(crate) fn unbind(hardware: &Hardware, number: u32, port: u32) {
+pub(crate) fn unbind(hardware: &Hardware, number: u32, port: Port) {
     let mut table = lock(hardware);
     let Ok(slot) = table.slot(number) else { return };
     if slot.bound.as_ref().is_none_or(|bound| bound.port != port) {
@@ -289,7 +289,7 @@ pub(crate) fn unbind(hardware: &Hardware, number: u32, port: u32) {
 }
 
 /// Redirects a pirq's interrupts after its port has been bound to another vCPU.
-pub(crate) fn notify(hardware: &Hardware, number: u32, port: u32, vcpu: u32) {
+pub(crate) fn notify(hardware: &Hardware, number: u32, port: Port, vcpu: u32) {
     let mut table = lock(hardware);
     let Ok(Slot { bound: Some(bound), .. }) = table.slot(number) else { return };
     if bound.port == port {
@@ -389,7 +389,7 @@ pub(crate) fn restore(hardware: &Hardware, function: Function) -> u32 {
 
 /// Takes the interrupts that are pending on this pCPU, and calls `raise` with the domain, the port
 /// and the pirq of each that is bound.
-pub(crate) fn deliver(here: CpuId, raise: impl Fn(&Arc<Domain>, u32, u32)) {
+pub(crate) fn deliver(here: CpuId, raise: impl Fn(&Arc<Domain>, Port, u32)) {
     let Some(hardware) = super::any() else { return };
     while let Some(number) = hardware.take_interrupt() {
         let mut table = lock(hardware);

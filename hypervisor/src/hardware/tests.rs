@@ -17,6 +17,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::interrupts;
 use crate::call::{CallError, CallResult};
+use crate::domain::Port;
 use crate::event_channel::{event_channel_op, poll_ready};
 use crate::hypercall::physdev_op::physdev_op;
 use crate::memory::update_va_mapping::update_va_mapping;
@@ -68,7 +69,7 @@ fn comes_in(guest: &Guest, port: u32) -> bool {
     if cpu::take_pending().contains(Pending::DEVICE) {
         interrupts::deliver(cpu::current(), crate::event_channel::raise_interrupt);
     }
-    let pending = poll_ready(&guest.domain, &[port]);
+    let pending = poll_ready(&guest.domain, &[Port::new(port)]);
     let offset = offset_of!(SharedInfo, event_pending) + (port / 64 * 8) as usize;
     guest.domain.shared_info().atomic_u64(offset).fetch_and(!(1 << (port % 64)), Ordering::SeqCst);
     pending

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, Port, Vcpu};
 
 /// The vCPU does not poll.
 pub(super) const NOT_POLLING: u64 = 0;
@@ -11,12 +11,17 @@ pub(super) const NOT_POLLING: u64 = 0;
 /// checks the ports itself.
 const ANY_PORT: u64 = u64::MAX;
 
+/// The mark of a vCPU that polls one port.
+fn mark_of(port: Port) -> u64 {
+    u64::from(port.get()) + 1
+}
+
 /// Blocks the vCPU until one of `ports` becomes pending, an event is delivered, or another
 /// condition wakes it. The caller then checks whether a port is already pending, and if so calls
 /// [`super::wake`].
-pub(crate) fn start_polling(vcpu: &Arc<Vcpu>, domain: &Domain, ports: &[u32]) {
+pub(crate) fn start_polling(vcpu: &Arc<Vcpu>, domain: &Domain, ports: &[Port]) {
     let mark = match ports {
-        [port] => u64::from(*port) + 1,
+        [port] => mark_of(*port),
         _ => ANY_PORT,
     };
     let state = &vcpu.scheduling;
@@ -47,14 +52,14 @@ pub(crate) fn poll_timeout(vcpu: &Arc<Vcpu>) {
 
 /// Wakes the vCPUs that poll `port` of the domain, which has become pending. Returns their number.
 /// Called after the pending bit has been set.
-pub(crate) fn wake_pollers(domain: &Arc<Domain>, port: u32) -> u32 {
+pub(crate) fn wake_pollers(domain: &Arc<Domain>, port: Port) -> u32 {
     if domain.scheduling.pollers.load(Ordering::SeqCst) == 0 {
         return 0;
     }
     let mut woken = 0;
     for vcpu in domain.vcpus() {
         let polled = vcpu.scheduling.polling.load(Ordering::SeqCst);
-        if polled == ANY_PORT || polled == u64::from(port) + 1 {
+        if polled == ANY_PORT || polled == mark_of(port) {
             super::wake(vcpu);
             woken += 1;
         }

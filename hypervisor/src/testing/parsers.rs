@@ -12,8 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Guest, start_machine_with, writable};
 use crate::builder::{self, Image};
-use crate::domain::{Domain, Settings};
-use crate::event_channel::Port;
+use crate::domain::{Domain, Port, Settings};
 use crate::lifecycle;
 use crate::memory::{mmuext::mmuext_op, update_va_mapping::update_va_mapping};
 use crate::{console, start, trap::emulate, xenstore};

@@ -16,7 +16,7 @@ use machine::hosted::time::{self as clock, advance};
 use machine::time::now;
 
 use super::{halt, idle_lazily, may_idle_lazily, next, poll};
-use crate::domain::{Domain, EndReason, Settings, Vcpu};
+use crate::domain::{Domain, EndReason, Port, Settings, Vcpu};
 use crate::lifecycle;
 use crate::scheduler;
 use crate::scheduler::{
@@ -252,19 +252,19 @@ fn a_cap_holds_in_lazy_idle() {
 fn a_poll_ends_for_its_own_ports_only() {
     let domain = domain(1, 1, 256, 0);
     let vcpu = domain.vcpu(0).expect("a vCPU");
-    start_polling(vcpu, &domain, &[5]);
+    start_polling(vcpu, &domain, &[Port::new(5)]);
     assert!(vcpu.scheduling.is_blocked());
-    wake_pollers(&domain, 6);
+    wake_pollers(&domain, Port::new(6));
     assert!(vcpu.scheduling.is_blocked());
-    wake_pollers(&domain, 5);
+    wake_pollers(&domain, Port::new(5));
     assert!(!vcpu.scheduling.is_blocked());
-    start_polling(vcpu, &domain, &[5, 6]);
-    wake_pollers(&domain, 6);
+    start_polling(vcpu, &domain, &[Port::new(5), Port::new(6)]);
+    wake_pollers(&domain, Port::new(6));
     assert!(!vcpu.scheduling.is_blocked());
     assert_eq!(domain.scheduling.pollers.load(Ordering::SeqCst), 0);
     // A deliverable event ends the poll before it begins.
     vcpu.info().raise_upcall();
-    start_polling(vcpu, &domain, &[7]);
+    start_polling(vcpu, &domain, &[Port::new(7)]);
     assert!(!vcpu.scheduling.is_blocked());
 }
 

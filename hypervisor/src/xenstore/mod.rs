@@ -24,8 +24,8 @@ use machine::sync::{Level, SpinLock};
 use self::connection::Connection;
 use self::session::Session;
 use self::tree::Tree;
-use crate::domain::Domain;
-use crate::event_channel::{self, Consumer, Port};
+use crate::domain::{Domain, Port};
+use crate::event_channel::{self, Consumer};
 use crate::guest_log::guest_log;
 use crate::limits::{self, Limit};
 

@@ -14,7 +14,7 @@ use machine::sync::{Level, SpinLock};
 
 use super::multiplexer::{self, Mode, Source};
 use super::ring::{ByteRing, Corrupt};
-use crate::event_channel::Port;
+use crate::domain::Port;
 
 const OUTPUT: ByteRing = ByteRing {
     data: offset_of!(ConsoleInterface, output),

@@ -10,7 +10,7 @@ use machine::{frames, heap};
 
 use crate::call::{CallResult, Caller};
 use crate::control::Request;
-use crate::domain::{self, Domain, MAX_VCPUS, Settings};
+use crate::domain::{self, Domain, MAX_VCPUS, Port, Settings};
 use crate::grant_table;
 use crate::limits::{self, Limit};
 use crate::time;
@@ -63,7 +63,7 @@ pub(super) fn create(caller: &mut Caller<'_>, request: &Request) -> CallResult {
     };
     let domain = Domain::new(id, settings).map_err(|_| Errno::ENOMEM)?;
     domain.grants.set_limits(grant_limits);
-    domain.events.set_limit(wanted.max_event_channel_port);
+    domain.events.set_limit(Port::new(wanted.max_event_channel_port));
     domain.control.record().handle = wanted.handle;
     if wanted.flags & create_flags::XS_DOMAIN != 0 {
         domain.control.set_serves_store();

@@ -3,11 +3,10 @@
 use abi::domctl::{SetVirqHandler, Subscribe};
 use abi::errno::Errno;
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
 use crate::call::CallResult;
 use crate::control::Request;
-use crate::domain::Domain;
+use crate::domain::{Domain, Port};
 use crate::event_channel;
 
 /// Binds a global VIRQ of the host to the domain.
@@ -20,9 +19,10 @@ pub(super) fn set_virq_handler(request: &Request, target: &Arc<Domain>) -> CallR
 /// Chooses the domain's port whose peer is notified when the domain has suspended.
 pub(super) fn subscribe(request: &Request, target: &Arc<Domain>) -> CallResult {
     let Subscribe { port } = request.argument();
-    if port != 0 && !target.events.is_in_use(port) {
+    let port = Port::new(port).non_zero();
+    if port.is_some_and(|port| !target.events.is_in_use(port)) {
         return Err(Errno::EINVAL.into());
     }
-    target.control.suspend_port.store(port, Ordering::SeqCst);
+    target.control.set_suspend_port(port);
     Ok(0)
 }

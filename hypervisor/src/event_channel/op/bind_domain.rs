@@ -7,7 +7,7 @@ use machine::addr::GuestVirt;
 
 use super::hand_out;
 use crate::call::{CallResult, Caller};
-use crate::domain;
+use crate::domain::{self, Port};
 use crate::event_channel::ports::{Peer, State};
 use crate::event_channel::{allocate, close, note_refusal, with_both};
 
@@ -20,7 +20,7 @@ pub(super) fn alloc_unbound(caller: &mut Caller<'_>, argument: GuestVirt) -> Cal
     let domain = caller.target(arguments.domain)?;
     let remote = resolve(caller, arguments.remote_domain);
     let port = allocate(&domain, State::Unbound(remote), 0)?;
-    arguments.port = port;
+    arguments.port = port.get();
     if caller.cpu.write(argument, &arguments).is_err() {
         // The remote domain may have bound the port already. If closing fails, the port remains
         // allocated.
@@ -34,7 +34,7 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
     let mut arguments: BindInterdomain = caller.cpu.read(argument)?;
     let domain = caller.domain;
     let remote = domain::by_id(resolve(caller, arguments.remote_domain)).ok_or(Errno::ESRCH)?;
-    let remote_port = arguments.remote_port;
+    let remote_port = Port::new(arguments.remote_port);
     domain.events.make_room()?;
     let bound = with_both(domain, &remote, |local, other| {
         let port = local.find_free(domain)?;
@@ -54,6 +54,6 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
     note_refusal(domain, &bound);
     let (port, raised) = bound?;
     caller.budget.spend(raised.act(domain));
-    arguments.local_port = port;
+    arguments.local_port = port.get();
     hand_out(caller, argument, &arguments, port)
 }

@@ -24,11 +24,11 @@ pub(super) fn bind_virq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
     let domain = caller.domain;
     domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
     let bound = domain.events.lock().virq_port(vcpu, number);
-    if bound != 0 {
+    if bound.is_some() {
         return Err(Errno::EEXIST.into());
     }
     let port = allocate(domain, State::Virq(number), vcpu)?;
-    arguments.port = port;
+    arguments.port = port.get();
     hand_out(caller, argument, &arguments, port)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn bind_ipi(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResu
     let domain = caller.domain;
     domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
     let port = allocate(domain, State::Ipi, arguments.vcpu)?;
-    arguments.port = port;
+    arguments.port = port.get();
     hand_out(caller, argument, &arguments, port)
 }
 
@@ -55,6 +55,6 @@ pub(super) fn bind_pirq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
         close_port(domain, port)?;
         return Err(errno.into());
     }
-    arguments.port = port;
+    arguments.port = port.get();
     hand_out(caller, argument, &arguments, port)
 }

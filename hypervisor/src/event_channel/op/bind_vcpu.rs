@@ -5,14 +5,16 @@ use abi::event_channel::BindVcpu;
 use machine::addr::GuestVirt;
 
 use crate::call::{CallResult, Caller};
+use crate::domain::Port;
 use crate::event_channel::ports::{State, is_global};
 use crate::hardware;
 
 pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let arguments: BindVcpu = caller.cpu.read(argument)?;
+    let port = Port::new(arguments.port);
     caller.domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
     let mut table = caller.domain.events.lock();
-    let channel = table.channel_mut(arguments.port)?;
+    let channel = table.channel_mut(port)?;
     let movable = match channel.state {
         State::Unbound(_) | State::Interdomain(_) | State::Paravane(_) | State::Pirq(_) => true,
         State::Virq(number) => is_global(number),
@@ -25,7 +27,7 @@ pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
     let pirq = if let State::Pirq(number) = channel.state { Some(number) } else { None };
     drop(table);
     if let Some((number, hardware)) = pirq.zip(hardware::of(caller.domain)) {
-        hardware::interrupts::notify(hardware, number, arguments.port, arguments.vcpu);
+        hardware::interrupts::notify(hardware, number, port, arguments.vcpu);
     }
     Ok(0)
 }

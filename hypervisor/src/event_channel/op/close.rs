@@ -8,6 +8,7 @@ use machine::addr::GuestVirt;
 
 use super::RESET_CONTINUED;
 use crate::call::{CallError, CallResult, Caller};
+use crate::domain::Port;
 use crate::event_channel::{CLOSE_COST, close as close_port};
 
 /// Cost of releasing the FIFO ABI's pages, in units of the budget.
@@ -15,7 +16,7 @@ const COST_OF_FIFO: u32 = 512;
 
 pub(super) fn close(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let Close { port } = caller.cpu.read(argument)?;
-    close_port(caller.domain, port)?;
+    close_port(caller.domain, Port::new(port))?;
     Ok(0)
 }
 
@@ -27,17 +28,17 @@ pub(super) fn reset(caller: &mut Caller<'_>, argument: GuestVirt, continued: boo
         return Err(Errno::EINVAL.into());
     }
     let mut table = domain.events.lock();
-    if (table.reset_from != 0) != continued {
+    if table.reset_from.is_some() != continued {
         return Err(Errno::EBUSY.into());
     }
     // Two vCPUs that continue the same reset concurrently only close the same ports.
-    let mut port = table.reset_from.max(1);
-    table.reset_from = port;
+    let mut port = table.reset_from.unwrap_or(Port::NONE.next());
+    table.reset_from = Some(port);
     drop(table);
     loop {
         let mut table = domain.events.lock();
-        if port >= table.valid() {
-            table.reset_from = 0;
+        if port >= table.end() {
+            table.reset_from = None;
             let fifo = table.stop_fifo()?;
             drop(table);
             if fifo.is_some() {
@@ -45,7 +46,7 @@ pub(super) fn reset(caller: &mut Caller<'_>, argument: GuestVirt, continued: boo
             }
             return Ok(0);
         }
-        table.reset_from = port;
+        table.reset_from = Some(port);
         let in_use = table.peer(port).is_ok();
         drop(table);
         if caller.budget.is_exhausted() {
@@ -55,6 +56,6 @@ pub(super) fn reset(caller: &mut Caller<'_>, argument: GuestVirt, continued: boo
         if in_use && let Err(CallError::Continue(_)) = close_port(&domain, port) {
             continue;
         }
-        port += 1;
+        port = port.next();
     }
 }

@@ -8,7 +8,8 @@ use machine::integers::low_u8;
 use machine::paging::NoEntries;
 
 use crate::call::{CallError, CallResult, Caller};
-use crate::event_channel::fifo::{Fifo, WORDS_PER_PAGE};
+use crate::domain::Port;
+use crate::event_channel::fifo::Fifo;
 use crate::event_channel::ports::State;
 
 /// A frame of the caller that the guest and Paravane write.
@@ -51,10 +52,10 @@ pub(super) fn expand_array(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
     }
     let page = shared_page(caller, arguments.array_gfn)?;
     let mut table = domain.events.lock();
-    let first = table.fifo.as_mut().ok_or(Errno::EOPNOTSUPP)?.add_page(page)?;
-    let end = table.valid().min(first + WORDS_PER_PAGE);
+    let covered = table.fifo.as_mut().ok_or(Errno::EOPNOTSUPP)?.add_page(page)?;
+    let end = table.end().min(covered.end);
     drop(table);
-    for port in first..end {
+    for port in covered.start.until(end) {
         caller.budget.spend(1);
         let raised = domain.events.lock().raise_remembered(domain, port);
         caller.budget.spend(raised.act(domain));
@@ -66,7 +67,7 @@ pub(super) fn set_priority(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
     let arguments: SetPriority = caller.cpu.read(argument)?;
     let mut table = caller.domain.events.lock();
     let has_priorities = table.fifo.is_some();
-    let channel = table.channel_mut(arguments.port)?;
+    let channel = table.channel_mut(Port::new(arguments.port))?;
     if !has_priorities {
         return Err(Errno::ENOSYS.into());
     }

@@ -14,6 +14,7 @@ use machine::addr::GuestVirt;
 
 use super::close as close_port;
 use crate::call::{CallError, CallResult, Caller, operations};
+use crate::domain::Port;
 
 /// Number of a continued reset, as in Xen. It is not in the public headers.
 const RESET_CONTINUED: u32 = 14;
@@ -78,7 +79,7 @@ pub(crate) fn event_channel_op_compat(caller: &mut Caller<'_>, argument: GuestVi
 }
 
 /// Writes a new port's number to the guest. Closes the port if that fails.
-fn hand_out<T>(caller: &Caller<'_>, argument: GuestVirt, arguments: &T, port: u32) -> CallResult
+fn hand_out<T>(caller: &Caller<'_>, argument: GuestVirt, arguments: &T, port: Port) -> CallResult
 where
     T: zerocopy::IntoBytes + zerocopy::Immutable,
 {

@@ -5,6 +5,7 @@ use abi::event_channel::{Send, Unmask};
 use machine::addr::GuestVirt;
 
 use crate::call::{CallResult, Caller};
+use crate::domain::Port;
 use crate::event_channel::deliver;
 use crate::event_channel::ports::State;
 
@@ -13,6 +14,7 @@ const COST_OF_SERVICE: u32 = 4096;
 
 pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let Send { port } = caller.cpu.read(argument)?;
+    let port = Port::new(port);
     let domain = caller.domain;
     let mut table = domain.events.lock();
     match &table.channel(port)?.state {
@@ -43,7 +45,7 @@ pub(super) fn send(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
 
 pub(super) fn unmask(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let Unmask { port } = caller.cpu.read(argument)?;
-    let raised = caller.domain.events.lock().unmask(caller.domain, port)?;
+    let raised = caller.domain.events.lock().unmask(caller.domain, Port::new(port))?;
     caller.budget.spend(raised.act(caller.domain));
     Ok(0)
 }

@@ -5,6 +5,7 @@ use abi::xen::DomainId;
 use machine::addr::GuestVirt;
 
 use crate::call::{CallResult, Caller};
+use crate::domain::Port;
 use crate::event_channel::ports::State;
 
 /// The domain reported as the peer if it is Paravane: the control domain, as under Xen.
@@ -14,7 +15,7 @@ pub(super) fn status(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult
     let mut arguments: Status = caller.cpu.read(argument)?;
     let domain = caller.target(arguments.domain)?;
     let table = domain.events.lock();
-    let channel = table.channel(arguments.port)?;
+    let channel = table.channel(Port::new(arguments.port))?;
     arguments.vcpu = channel.vcpu;
     arguments.status = match &channel.state {
         State::Free | State::Reserved => code::CLOSED,
@@ -24,7 +25,7 @@ pub(super) fn status(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult
         }
         State::Interdomain(peer) => {
             arguments.bound_to = u32::from(peer.id.0);
-            arguments.remote_port = peer.port;
+            arguments.remote_port = peer.port.get();
             code::INTERDOMAIN
         }
         State::Paravane(_) => {

@@ -7,6 +7,7 @@ use machine::frames::Budget;
 use super::fifo::{LINKED, WORDS, expand, get, guest as fifo_guest, init_control, set};
 use super::{alloc, bind, bind_ipi, call, close, pending, send, status_of, upcall};
 use crate::call::CallError;
+use crate::domain::Port;
 use crate::event_channel::event_channel_op;
 use crate::event_channel::ports::{COST_OF_WAKING, DEFAULT_LIMIT, LOOKS};
 use crate::event_channel::two_level::clear_pending;
@@ -15,6 +16,8 @@ use crate::testing::Guest;
 
 /// Pages of event words of the guest, for fewer ports than it uses.
 const PAGES: u32 = 4;
+/// The highest port of an ordinary domain.
+const LIMIT: u32 = DEFAULT_LIMIT.get();
 
 /// An initial domain that uses the FIFO ABI, whose word pages start at `WORDS`.
 fn initial_domain() -> Guest {
@@ -67,8 +70,8 @@ fn closing_all_ports_is_preemptible() {
 fn calls_are_preempted_while_all_words_are_linked() {
     let mut guest = fifo_guest();
     // All ports have been used and are free again.
-    (1..=DEFAULT_LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
-    for port in 1..=DEFAULT_LIMIT {
+    (1..=LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
+    for port in 1..=LIMIT {
         close(&mut guest, port).expect("open");
         set(&mut guest, WORDS, port, LINKED);
     }
@@ -85,9 +88,9 @@ fn calls_are_preempted_while_all_words_are_linked() {
         assert!(put <= LOOKS, "{put} ports set aside at once");
     };
     assert_eq!(errno, Errno::ENOSPC);
-    assert!(goes >= DEFAULT_LIMIT / LOOKS, "{goes} goes");
+    assert!(goes >= LIMIT / LOOKS, "{goes} goes");
     // The guest removes them from its queue, the last first.
-    for port in (1..=DEFAULT_LIMIT).rev() {
+    for port in (1..=LIMIT).rev() {
         set(&mut guest, WORDS, port, 0);
         let found = bind_ipi(&mut guest, 0).expect("the one that came back");
         assert_eq!(found, port);
@@ -100,13 +103,13 @@ fn the_search_for_a_port_ends_for_any_number_of_linked_ports() {
     let mut guest = fifo_guest();
     for count in 1..=70 {
         // One more than before is linked and free, and no other may be allocated.
-        guest.domain.events.set_limit(count);
+        guest.domain.events.set_limit(Port::new(count));
         assert_eq!(bind_ipi(&mut guest, 0), Ok(count));
         close(&mut guest, count).expect("open");
         set(&mut guest, WORDS, count, LINKED);
         let argument = guest.put(&BindIpi { vcpu: 0, port: 0 });
         for first in 0..=count + 1 {
-            guest.domain.events.lock().look_from(first);
+            guest.domain.events.lock().look_from(Port::new(first));
             let end = (0..10).find_map(|_| match event_channel_op(&mut guest.caller(), op::BIND_IPI, argument) {
                 Err(CallError::Continue(_)) => None,
                 end => Some(end),
@@ -132,9 +135,10 @@ fn waking_many_polling_vcpus_spends_budget() {
     };
     assert_eq!((spent(&mut guest, own_port), spent(&mut other, their_port)), (0, 0), "no vCPU polls");
     for port in [open, own_port] {
-        clear_pending(&guest.domain, port);
+        let polled = Port::new(port);
+        clear_pending(&guest.domain, polled);
         for vcpu in guest.domain.vcpus().iter().skip(1) {
-            start_polling(vcpu, &guest.domain, &[port]);
+            start_polling(vcpu, &guest.domain, &[polled]);
         }
         let spent = if port == open { spent(&mut other, their_port) } else { spent(&mut guest, own_port) };
         assert_eq!(spent, 127 * COST_OF_WAKING);
@@ -159,7 +163,7 @@ fn a_port_that_is_reused_in_the_other_abi_is_not_pending() {
 #[test]
 fn adding_the_same_page_of_words_repeatedly_spends_budget() {
     let mut guest = fifo_guest();
-    (1..=DEFAULT_LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
+    (1..=LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut guest, 0), Ok(port)));
     let array_gfn = guest.mfn(WORDS).get();
     let argument = guest.put(&ExpandArray { array_gfn });
     let mut caller = guest.caller_with(100_000);
@@ -169,7 +173,7 @@ fn adding_the_same_page_of_words_repeatedly_spends_budget() {
     assert!(left(&caller) > 99_000);
     let mut fresh = Guest::new(2, 4);
     init_control(&mut fresh, 0, 1).expect("a control block");
-    (1..=DEFAULT_LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut fresh, 0), Ok(port)));
+    (1..=LIMIT).for_each(|port| assert_eq!(bind_ipi(&mut fresh, 0), Ok(port)));
     let array_gfn = fresh.mfn(WORDS).get();
     let argument = fresh.put(&ExpandArray { array_gfn });
     let mut caller = fresh.caller_with(100_000);

@@ -20,6 +20,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::{allocate_for_paravane, event_channel_op, event_channel_op_compat, notify_guest, poll_ready, raise_virq};
 use crate::call::{CallError, Continuation};
+use crate::domain::Port;
 use crate::testing::Guest;
 
 fn call<T: IntoBytes + FromBytes + Immutable>(guest: &mut Guest, operation: u32, value: T) -> Result<T, Errno> {
@@ -84,7 +85,7 @@ fn mask_word(guest: &Guest, port: u32) -> &core::sync::atomic::AtomicU64 {
 }
 
 fn pending(guest: &Guest, port: u32) -> bool {
-    poll_ready(&guest.domain, &[port])
+    poll_ready(&guest.domain, &[Port::new(port)])
 }
 
 #[test]
@@ -283,8 +284,8 @@ fn both_ends_agree_while_domains_race() {
             let Ok(seen) = status_of(&mut guest, port) else { break };
             if seen.status == status::INTERDOMAIN {
                 let table = peer.events.lock();
-                let back = table.peer(seen.remote_port).expect("a port in use").expect("bound");
-                assert_eq!((back.id.0, back.port), (own, port));
+                let back = table.peer(Port::new(seen.remote_port)).expect("a port in use").expect("bound");
+                assert_eq!((back.id.0, back.port), (own, Port::new(port)));
             }
         }
         barrier.wait();
@@ -309,7 +310,7 @@ fn ports_do_not_grow_while_the_heap_is_short() {
 #[test]
 fn the_log_states_why_a_port_is_refused() {
     let mut a = Guest::new(1, 1);
-    a.domain.events.set_limit(2);
+    a.domain.events.set_limit(Port::new(2));
     assert_eq!((bind_ipi(&mut a, 0), bind_ipi(&mut a, 0)), (Ok(1), Ok(2)));
     assert!(!a.domain.limits_said.has(crate::limits::Limit::EventChannels));
     assert_eq!(bind_ipi(&mut a, 0), Err(Errno::ENOSPC));

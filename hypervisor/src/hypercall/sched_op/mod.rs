@@ -9,7 +9,7 @@ use machine::addr::GuestVirt;
 use zerocopy::IntoBytes;
 
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
-use crate::domain::{Domain, EndReason, KillReason};
+use crate::domain::{Domain, EndReason, KillReason, Port};
 use crate::lifecycle;
 use crate::limits::{self, Limit};
 use crate::{event_channel, scheduler};
@@ -85,7 +85,7 @@ fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
         return Err(Errno::EINVAL.into());
     }
     caller.budget.spend(poll.port_count / PORTS_PER_UNIT);
-    let mut ports = [0u32; MAX_POLL_PORTS as usize];
+    let mut ports = [Port::NONE; MAX_POLL_PORTS as usize];
     let ports = ports.get_mut(..poll.port_count as usize).ok_or(Errno::EINVAL)?;
     caller.cpu.read_bytes(GuestVirt::new(poll.ports), ports.as_mut_bytes())?;
     if !event_channel::may_poll(caller.domain, ports) {
