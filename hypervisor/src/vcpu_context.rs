@@ -16,7 +16,7 @@ use machine::paging::NoEntries;
 use zerocopy::FromZeros;
 
 use crate::call::CallError;
-use crate::domain::{self, Domain, Vcpu};
+use crate::domain::{self, Domain, Vcpu, VcpuId};
 use crate::memory::admission::GuestAdmission;
 use crate::{cpu_policy, trap};
 
@@ -121,7 +121,7 @@ pub(crate) fn apply(
 
 /// Applies the part of the state that is not in the context, and marks the vCPU as initialised.
 pub(crate) fn apply_to_vcpu(domain: &Domain, vcpu: &Vcpu, state: &VcpuGuestContext) {
-    if vcpu.id().get() == 0 && !vcpu.is_initialised() {
+    if vcpu.id() == VcpuId::BOOT && !vcpu.is_initialised() {
         domain.assists.store(state.vm_assist & domain::AVAILABLE_ASSISTS, Ordering::SeqCst);
     }
     vcpu.set_initialised();

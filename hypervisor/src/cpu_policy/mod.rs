@@ -33,13 +33,13 @@ use machine::context::{Active, GuestContext};
 use machine::cpu;
 use machine::integers::low_u32;
 
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, Vcpu, VcpuId};
 
 /// The values, besides the domain's policy, on which CPUID depends.
 #[derive(Clone, Copy, Debug)]
 struct View {
     /// The vCPU's number.
-    vcpu: u32,
+    vcpu: VcpuId,
     /// The extended states that the guest has enabled.
     xcr0: u64,
     invariant_tsc: bool,
@@ -52,7 +52,7 @@ struct View {
 pub(crate) fn cpuid(domain: &Domain, vcpu: &Arc<Vcpu>, cpu: &Active, leaf: u32, subleaf: u32) -> [u32; 4] {
     let features = cpu::features();
     let view = View {
-        vcpu: vcpu.id().get(),
+        vcpu: vcpu.id(),
         xcr0: cpu.xcr0(),
         invariant_tsc: features.invariant_tsc,
         // Counters below 4 THz fit.
@@ -69,7 +69,7 @@ fn answer(view: &View, policy: &Policy, leaf: u32, subleaf: u32) -> [u32; 4] {
         0x4000_0000..=0x4fff_ffff => hypervisor::leaf(view, leaf, subleaf),
         1 => {
             // The APIC id is twice the vCPU number.
-            let apic = view.vcpu << 1 & 0xff;
+            let apic = view.vcpu.get() << 1 & 0xff;
             let switched_on = if ecx & features::XSAVE != 0 { features::OSXSAVE } else { 0 };
             [eax, ebx & 0x00ff_ffff | apic << 24, ecx | switched_on, edx]
         }

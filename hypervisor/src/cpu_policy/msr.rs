@@ -9,7 +9,7 @@ use machine::cpu;
 
 use super::evidence::Evidence::{self, Guest, Host};
 use super::{Vendor, registers};
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, Vcpu, VcpuId};
 
 /// MSRs that are used by name. The numbers are from Intel's and AMD's manuals.
 mod number {
@@ -182,7 +182,7 @@ pub fn read(cpu: &Active, _: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Opt
     Some(match find(number, vendor())?.value {
         Value::Constant(value) => value,
         Value::Efer => efer(),
-        Value::ApicBase => APIC_BASE | if vcpu.id().get() == 0 { APIC_BASE_BOOT_CPU } else { 0 },
+        Value::ApicBase => APIC_BASE | if vcpu.id() == VcpuId::BOOT { APIC_BASE_BOOT_CPU } else { 0 },
         Value::Counter => machine::time::tsc(),
         Value::FsBase => cpu.live_segment_bases().0,
         Value::GsBase => cpu.live_segment_bases().1,

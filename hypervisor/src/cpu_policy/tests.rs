@@ -50,7 +50,8 @@ fn view(xcr0: u64) -> Asked {
         xcr0,
         ..Features::default()
     };
-    let view = View { vcpu: 3, xcr0: xcr0 & 7, invariant_tsc: true, tsc_kilohertz: 2_100_000, address_bits: 46 };
+    let view =
+        View { vcpu: VcpuId::new(3), xcr0: xcr0 & 7, invariant_tsc: true, tsc_kilohertz: 2_100_000, address_bits: 46 };
     Asked { view, features }
 }
 

@@ -184,8 +184,8 @@ impl Domain {
     }
 
     /// A vCPU by id.
-    pub fn vcpu(&self, id: u32) -> Option<&Arc<Vcpu>> {
-        self.vcpus.get(usize::try_from(id).ok()?)
+    pub fn vcpu(&self, id: VcpuId) -> Option<&Arc<Vcpu>> {
+        self.vcpus.get(id.index())
     }
 
     /// All its vCPUs, including those that are down.

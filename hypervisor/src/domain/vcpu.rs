@@ -24,6 +24,9 @@ pub(crate) const VCPU_INFO_SIZE: usize = size_of::<VcpuInfo>();
 pub struct VcpuId(u32);
 
 impl VcpuId {
+    /// vCPU 0, with which a domain boots.
+    pub const BOOT: Self = Self(0);
+
     /// The vCPU with this id.
     pub const fn new(number: u32) -> Self {
         Self(number)
@@ -295,7 +298,7 @@ mod tests {
     #[test]
     fn pending_validation_survives_attempts_of_an_event_handler() {
         let guest = Guest::new(1, 2);
-        let vcpu = guest.domain.vcpu(0).expect("a vCPU");
+        let vcpu = guest.domain.vcpu(VcpuId::BOOT).expect("a vCPU");
         let frame = frames::allocate(guest.domain.id()).expect("a frame").into_reference();
         drop(TypedRef::<L4>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(1000)));
         let attempt = TypedRef::<Writable>::acquire(frame, &mut NoEntries, &mut Budget::new(1));

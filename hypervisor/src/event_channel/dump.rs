@@ -37,7 +37,7 @@ fn line(domain: &Domain, port: Port) -> Option<String> {
         State::Free | State::Reserved => return None,
     };
     let pending = if table.is_pending(domain, port) { ", pending" } else { "" };
-    Some(format!("port {}: {use_}, notifies vCPU {}{pending}", port.get(), channel.vcpu))
+    Some(format!("port {}: {use_}, notifies vCPU {}{pending}", port.get(), channel.vcpu.get()))
 }
 
 #[cfg(test)]

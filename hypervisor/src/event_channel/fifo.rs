@@ -19,7 +19,7 @@ use machine::heap;
 use machine::integers::{low_u8, saturating_u32};
 
 use super::ports::Raised;
-use crate::domain::Port;
+use crate::domain::{Port, VcpuId};
 
 const PENDING: u32 = 1 << fifo::PENDING;
 const MASKED: u32 = 1 << fifo::MASKED;
@@ -39,7 +39,7 @@ const LINK_ATTEMPTS: u32 = 4;
 /// A queue, by vCPU and priority.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct QueueId {
-    vcpu: u32,
+    vcpu: VcpuId,
     priority: u8,
 }
 
@@ -135,8 +135,8 @@ impl Fifo {
     ///
     /// # Errors
     /// `EINVAL` if it already has one, `ENOENT` if there is no such vCPU.
-    pub(super) fn set_control(&mut self, vcpu: u32, page: SharedPage, offset: usize) -> Result<(), Errno> {
-        let slot = usize::try_from(vcpu).ok().and_then(|vcpu| self.control.get_mut(vcpu)).ok_or(Errno::ENOENT)?;
+    pub(super) fn set_control(&mut self, vcpu: VcpuId, page: SharedPage, offset: usize) -> Result<(), Errno> {
+        let slot = self.control.get_mut(vcpu.index()).ok_or(Errno::ENOENT)?;
         if slot.is_some() {
             return Err(Errno::EINVAL);
         }
@@ -188,7 +188,7 @@ impl Fifo {
         self.word(port).is_some_and(|word| word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0)
     }
 
-    pub(super) fn set_pending(&mut self, port: Port, vcpu: u32, state: &mut FifoPort) -> Raised {
+    pub(super) fn set_pending(&mut self, port: Port, vcpu: VcpuId, state: &mut FifoPort) -> Raised {
         let Some(word) = self.word(port) else {
             state.pending = true;
             return Raised::nothing(port);
@@ -200,8 +200,8 @@ impl Fifo {
         Raised { port, notify: told.then_some(vcpu), newly: before & PENDING == 0 }
     }
 
-    fn control(&mut self, vcpu: u32) -> Option<&mut Control> {
-        self.control.get_mut(usize::try_from(vcpu).ok()?)?.as_mut()
+    fn control(&mut self, vcpu: VcpuId) -> Option<&mut Control> {
+        self.control.get_mut(vcpu.index())?.as_mut()
     }
 
     fn tail(&mut self, queue: QueueId) -> Option<&mut Port> {

@@ -39,7 +39,7 @@ use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use self::ports::{NoPort, State, Table};
 use crate::call::CallError;
-use crate::domain::{Domain, Port, Vcpu};
+use crate::domain::{Domain, Port, Vcpu, VcpuId};
 use crate::hardware;
 use crate::limits::{self, Limit};
 
@@ -150,16 +150,16 @@ fn with_both<R>(local: &Domain, remote: &Domain, act: impl FnOnce(&mut Table, Op
 /// bound it.
 pub(crate) fn raise_virq(vcpu: &Arc<Vcpu>, virq: u32) {
     if let Some(domain) = vcpu.domain() {
-        raise_bound(&domain, vcpu.id().get(), virq);
+        raise_bound(&domain, vcpu.id(), virq);
     }
 }
 
 /// Makes a global virtual interrupt of the domain pending, if the guest has bound it.
 pub(crate) fn raise_global_virq(domain: &Arc<Domain>, virq: u32) {
-    raise_bound(domain, 0, virq);
+    raise_bound(domain, VcpuId::BOOT, virq);
 }
 
-fn raise_bound(domain: &Arc<Domain>, vcpu: u32, virq: u32) {
+fn raise_bound(domain: &Arc<Domain>, vcpu: VcpuId, virq: u32) {
     let mut table = domain.events.lock();
     let Some(port) = table.virq_port(vcpu, virq) else { return };
     let raised = table.raise(domain, port);
@@ -171,7 +171,7 @@ fn raise_bound(domain: &Arc<Domain>, vcpu: u32, virq: u32) {
 ///
 /// # Errors
 /// `ENOSPC` if the domain has no free port, `EINVAL` if it is being destroyed, `ENOMEM`.
-fn allocate(domain: &Arc<Domain>, state: State, vcpu: u32) -> Result<Port, NoPort> {
+fn allocate(domain: &Arc<Domain>, state: State, vcpu: VcpuId) -> Result<Port, NoPort> {
     domain.events.make_room()?;
     let mut table = domain.events.lock();
     let found = table.find_free(domain);
@@ -197,7 +197,7 @@ fn note_refusal<T>(domain: &Domain, result: &Result<T, NoPort>) {
 /// `ENOSPC` if the domain has no free port, `EINVAL` if it is being destroyed, `EAGAIN` if its
 /// guest keeps the free ones linked.
 pub(crate) fn allocate_for_paravane(domain: &Arc<Domain>, consumer: Consumer) -> Result<Port, Errno> {
-    allocate(domain, State::Paravane(consumer), 0).map_err(|reason| match reason {
+    allocate(domain, State::Paravane(consumer), VcpuId::BOOT).map_err(|reason| match reason {
         NoPort::Errno(errno) => errno,
         NoPort::Later => Errno::EAGAIN,
     })

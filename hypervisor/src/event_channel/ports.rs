@@ -15,7 +15,7 @@ use super::fifo::{Fifo, FifoPort};
 use super::port_set::{PORTS_PER_WORD, PortSet};
 use super::two_level;
 use crate::call::CallError;
-use crate::domain::{Domain, Port};
+use crate::domain::{Domain, Port, VcpuId};
 use crate::scheduler;
 
 /// Number of ports in a bucket, whose bits share a word. Buckets are allocated as a domain needs
@@ -79,13 +79,13 @@ pub(super) enum State {
 pub(super) struct Channel {
     pub(super) state: State,
     /// The vCPU that the port notifies.
-    pub(super) vcpu: u32,
+    pub(super) vcpu: VcpuId,
     pub(super) fifo: FifoPort,
 }
 
 impl Channel {
     const fn free() -> Self {
-        Self { state: State::Free, vcpu: 0, fifo: FifoPort::new() }
+        Self { state: State::Free, vcpu: VcpuId::BOOT, fifo: FifoPort::new() }
     }
 }
 
@@ -95,7 +95,7 @@ impl Channel {
 pub(super) struct Raised {
     pub(super) port: Port,
     /// The vCPU to notify.
-    pub(super) notify: Option<u32>,
+    pub(super) notify: Option<VcpuId>,
     /// The port was not pending before, so vCPUs may be polling it.
     pub(super) newly: bool,
 }
@@ -356,7 +356,7 @@ impl Table {
     ///
     /// # Errors
     /// `EEXIST` for a virtual interrupt that already has a port (EC-2).
-    pub(super) fn occupy(&mut self, port: Port, state: State, vcpu: u32) -> Result<(), Errno> {
+    pub(super) fn occupy(&mut self, port: Port, state: State, vcpu: VcpuId) -> Result<(), Errno> {
         if let State::Virq(virq) = state {
             if self.virq_port(vcpu, virq).is_some() {
                 return Err(Errno::EEXIST);
@@ -380,10 +380,10 @@ impl Table {
             return Err(Errno::EINVAL);
         }
         let (state, vcpu) = (core::mem::replace(&mut channel.state, State::Free), channel.vcpu);
-        channel.vcpu = 0;
+        channel.vcpu = VcpuId::BOOT;
         channel.fifo.forget_pending();
         if let State::Virq(virq) = state {
-            self.set_virq_port(if is_global(virq) { 0 } else { vcpu }, virq, Port::NONE);
+            self.set_virq_port(if is_global(virq) { VcpuId::BOOT } else { vcpu }, virq, Port::NONE);
         }
         if let Some(fifo) = &self.fifo {
             fifo.clear_pending(port);
@@ -408,14 +408,13 @@ impl Table {
     }
 
     /// The port to which a virtual interrupt of a vCPU is bound.
-    pub(super) fn virq_port(&self, vcpu: u32, virq: u32) -> Option<Port> {
-        let row = usize::try_from(vcpu).ok().and_then(|vcpu| self.virqs.get(vcpu));
-        row.and_then(|row| row.get(virq as usize))?.non_zero()
+    pub(super) fn virq_port(&self, vcpu: VcpuId, virq: u32) -> Option<Port> {
+        self.virqs.get(vcpu.index())?.get(virq as usize)?.non_zero()
     }
 
     /// Records the port of a virtual interrupt of one of the domain's vCPUs.
-    fn set_virq_port(&mut self, vcpu: u32, virq: u32, port: Port) {
-        let row = usize::try_from(vcpu).ok().and_then(|vcpu| self.virqs.get_mut(vcpu));
+    fn set_virq_port(&mut self, vcpu: VcpuId, virq: u32, port: Port) {
+        let row = self.virqs.get_mut(vcpu.index());
         if let Some(slot) = row.and_then(|row| row.get_mut(virq as usize)) {
             *slot = port;
         }

@@ -9,7 +9,7 @@ use abi::event_channel::two_level::NR_CHANNELS;
 use abi::xen::{SharedInfo, VcpuInfo};
 
 use super::ports::Raised;
-use crate::domain::{Domain, Port};
+use crate::domain::{Domain, Port, VcpuId};
 
 /// The word with a port's bit, and the bit. `None` for ports beyond this ABI.
 fn bit(domain: &Domain, array: usize, port: Port) -> Option<(&AtomicU64, u64)> {
@@ -29,7 +29,7 @@ fn mask(domain: &Domain, port: Port) -> Option<(&AtomicU64, u64)> {
 }
 
 /// Sets a port's selector bit. Returns `true` if the vCPU must be notified.
-fn select(domain: &Domain, port: Port, vcpu: u32) -> bool {
+fn select(domain: &Domain, port: Port, vcpu: VcpuId) -> bool {
     let Some(vcpu) = domain.vcpu(vcpu) else { return false };
     let info = vcpu.info();
     let selector = info.page.atomic_u64(info.offset + offset_of!(VcpuInfo, event_pending_selector));
@@ -37,7 +37,7 @@ fn select(domain: &Domain, port: Port, vcpu: u32) -> bool {
     selector.fetch_or(bit, Ordering::SeqCst) & bit == 0
 }
 
-pub(super) fn set_pending(domain: &Domain, port: Port, vcpu: u32) -> Raised {
+pub(super) fn set_pending(domain: &Domain, port: Port, vcpu: VcpuId) -> Raised {
     let (Some((word, bit)), Some((masks, _))) = (pending(domain, port), mask(domain, port)) else {
         return Raised::nothing(port);
     };
@@ -48,7 +48,7 @@ pub(super) fn set_pending(domain: &Domain, port: Port, vcpu: u32) -> Raised {
     Raised { port, notify: told.then_some(vcpu), newly: true }
 }
 
-pub(super) fn unmask(domain: &Domain, port: Port, vcpu: u32) -> Raised {
+pub(super) fn unmask(domain: &Domain, port: Port, vcpu: VcpuId) -> Raised {
     let was_masked = mask(domain, port).is_some_and(|(word, bit)| word.fetch_and(!bit, Ordering::SeqCst) & bit != 0);
     let told = was_masked && is_pending(domain, port) && select(domain, port, vcpu);
     Raised { port, notify: told.then_some(vcpu), newly: false }

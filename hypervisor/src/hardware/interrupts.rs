@@ -21,7 +21,7 @@ use machine::integers::saturating_u32;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::message::{self, Messages};
-use crate::domain::{Domain, Port};
+use crate::domain::{Domain, Port, VcpuId};
 
 /// Number of pirqs in addition to those of lines.
 pub(crate) const MESSAGES: u32 = 256;
@@ -72,7 +72,7 @@ enum Usage {
 struct Binding {
     domain: Weak<Domain>,
     port: Port,
-    vcpu: u32,
+    vcpu: VcpuId,
 }
 
 impl Binding {
@@ -246,7 +246,13 @@ pub(crate) fn unmap(hardware: &Hardware, number: u32) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EINVAL` if the pirq is not mapped, `EEXIST` if it is bound, `EBUSY` if Paravane uses the line.
-pub(crate) fn bind(hardware: &Hardware, domain: &Arc<Domain>, number: u32, port: Port, vcpu: u32) -> Result<(), Errno> {
+pub(crate) fn bind(
+    hardware: &Hardware,
+    domain: &Arc<Domain>,
+    number: u32,
+    port: Port,
+    vcpu: VcpuId,
+) -> Result<(), Errno> {
     let mut table = lock(hardware);
     let slot = table.slot(number)?;
     if slot.bound.is_some() {
@@ -289,7 +295,7 @@ pub(crate) fn unbind(hardware: &Hardware, number: u32, port: Port) {
 }
 
 /// Redirects a pirq's interrupts after its port has been bound to another vCPU.
-pub(crate) fn notify(hardware: &Hardware, number: u32, port: Port, vcpu: u32) {
+pub(crate) fn notify(hardware: &Hardware, number: u32, port: Port, vcpu: VcpuId) {
     let mut table = lock(hardware);
     let Ok(Slot { bound: Some(bound), .. }) = table.slot(number) else { return };
     if bound.port == port {

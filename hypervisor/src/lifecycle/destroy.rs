@@ -199,7 +199,7 @@ fn conclude(id: DomainId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Attempt, MAX_VCPUS};
+    use crate::domain::{Attempt, MAX_VCPUS, VcpuId};
     use crate::memory::admission::GuestAdmission;
     use crate::testing::Guest;
     use machine::frames::{AcquireError, FrameRef, L2, TypedRef, Writable};
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn tables_released_after_domain_destruction_are_torn_down() {
         let builder = Guest::new(1, 2);
-        let vcpu = builder.domain.vcpu(0).expect("a vCPU");
+        let vcpu = builder.domain.vcpu(VcpuId::BOOT).expect("a vCPU");
         let free = frames::free_frames();
         let guest = Guest::new(2, 2);
         let id = guest.domain.id();

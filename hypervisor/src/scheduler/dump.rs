@@ -36,13 +36,14 @@ fn name(vcpu: &Arc<Vcpu>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::VcpuId;
     use crate::testing::Guest;
 
     #[test]
     fn a_run_queue_is_shown_with_those_that_wait() {
         let guest = Guest::new(1, 2);
         let cpu = machine::cpu::current();
-        let vcpu = guest.domain.vcpu(1).expect("a vCPU");
+        let vcpu = guest.domain.vcpu(VcpuId::new(1)).expect("a vCPU");
         queue(cpu).run.admit(0, Arc::clone(vcpu));
         assert!(line(cpu).starts_with("p0: idle, waiting: [d1v1], at their cap: []"), "{}", line(cpu));
         let waiting = queue(cpu).run.next();

@@ -37,7 +37,7 @@ use zerocopy::{Immutable, IntoBytes};
 #[cfg(test)]
 use crate::call::CallResult;
 use crate::call::Caller;
-use crate::domain::{self, Domain, Settings};
+use crate::domain::{self, Domain, Settings, VcpuId};
 #[cfg(test)]
 use crate::hypercall::table;
 use crate::memory::admission::GuestAdmission;
@@ -141,7 +141,7 @@ impl Guest {
         let root = domain.frame(l4).expect("the domain's own frame");
         let mut admission = GuestAdmission::of(&domain);
         let root = TypedRef::<L4>::acquire(root, &mut admission, &mut Budget::new(100_000)).expect("valid tables");
-        let mut context = domain.vcpu(0).and_then(|vcpu| vcpu.parked().take()).expect("a parked vCPU");
+        let mut context = domain.vcpu(VcpuId::BOOT).and_then(|vcpu| vcpu.parked().take()).expect("a parked vCPU");
         drop(context.set_roots(Some(root), None));
         let cpu = context.activate().ok();
         domain::add(&domain);
@@ -187,7 +187,7 @@ impl Guest {
     pub(crate) fn caller_with(&mut self, budget: u32) -> Caller<'_> {
         Caller {
             domain: &self.domain,
-            vcpu: self.domain.vcpu(0).expect("a vCPU"),
+            vcpu: self.domain.vcpu(VcpuId::BOOT).expect("a vCPU"),
             cpu: self.cpu.as_mut().expect("an active vCPU"),
             budget: Budget::new(budget),
         }

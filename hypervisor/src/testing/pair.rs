@@ -12,7 +12,7 @@ use machine::frames::{self, Budget};
 
 use super::player::Player;
 use super::{Guest, Tally};
-use crate::domain::{self, Domain, EndReason};
+use crate::domain::{self, Domain, EndReason, VcpuId};
 use crate::lifecycle;
 
 /// Number of pages of each guest.
@@ -54,14 +54,14 @@ impl Pair {
     /// in the pages `scratch` and `scratch + 1`.
     pub(super) fn player(&mut self, guest: usize, scratch: usize) -> Player {
         let cpu = self.guests[guest].cpu.take();
-        self.player_of(guest, 0, cpu, scratch)
+        self.player_of(guest, VcpuId::BOOT, cpu, scratch)
     }
 
     pub(super) fn domains(&self) -> [Arc<Domain>; 2] {
         [0, 1].map(|index: usize| Arc::clone(&self.guests[index].domain))
     }
 
-    pub(super) fn player_of(&self, guest: usize, vcpu: u32, cpu: Option<Active>, scratch: usize) -> Player {
+    pub(super) fn player_of(&self, guest: usize, vcpu: VcpuId, cpu: Option<Active>, scratch: usize) -> Player {
         let (own, peer) = (&self.guests[guest], &self.guests[1 - guest]);
         let shared_info = own.domain.shared_info().frame().mfn();
         let own_frames = own.tables.iter().chain(&own.pages).chain(&own.tables).chain(&own.pages[4..]);

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Guest, start_machine_with, writable};
 use crate::builder::{self, Image};
-use crate::domain::{Domain, Port, Settings};
+use crate::domain::{Domain, Port, Settings, VcpuId};
 use crate::lifecycle;
 use crate::memory::{mmuext::mmuext_op, update_va_mapping::update_va_mapping};
 use crate::{console, start, trap::emulate, xenstore};
@@ -74,7 +74,7 @@ pub fn emulate(bytes: &[u8]) {
         return;
     }
     with_guest(|guest| {
-        let (domain, vcpu) = (guest.domain.clone(), guest.domain.vcpu(0).expect("a vCPU").clone());
+        let (domain, vcpu) = (guest.domain.clone(), guest.domain.vcpu(VcpuId::BOOT).expect("a vCPU").clone());
         let rip = guest.address(4).offset(u64::from(start.rip_offset % 8192));
         let pages = [guest.address(5), guest.address(4), guest.address(TABLE)];
         let caller = guest.caller();

@@ -7,6 +7,7 @@ use machine::frames::Budget;
 
 use super::pair::{Pair, all_is_back, destroy, free_frames, recount};
 use super::player::{Player, Script};
+use crate::domain::VcpuId;
 
 /// Plays the scripts, one per vCPU, then checks the frame table, and that all frames are free.
 ///
@@ -16,10 +17,10 @@ pub fn race(scripts: [&[u8]; 3]) {
     let free = free_frames();
     let mut pair = Pair::new();
     let root = pair.player(0, 0);
-    if let Some(context) = root.domain.vcpu(1).expect("two vCPUs").parked().as_mut() {
+    if let Some(context) = root.domain.vcpu(VcpuId::new(1)).expect("two vCPUs").parked().as_mut() {
         drop(context.set_roots(root.root(), None));
     }
-    let mut players = std::vec![root, pair.player_of(0, 1, None, 2), pair.player(1, 0)];
+    let mut players = std::vec![root, pair.player_of(0, VcpuId::new(1), None, 2), pair.player(1, 0)];
     players.iter_mut().for_each(Player::park);
     thread::scope(|scope| {
         for (player, script) in players.iter_mut().zip(scripts) {

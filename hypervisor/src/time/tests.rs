@@ -7,6 +7,7 @@ use abi::xen::{SharedInfo, virq};
 use machine::hosted::time::advance;
 use machine::time::{self, now};
 
+use crate::domain::VcpuId;
 use crate::event_channel;
 use crate::testing::Guest;
 use crate::vcpu_loop;
@@ -26,7 +27,7 @@ fn rung(guest: &Guest) -> bool {
     vcpu_loop::poll();
     let page = guest.domain.shared_info();
     let pending = page.atomic_u64(core::mem::offset_of!(SharedInfo, event_pending)).swap(0, Ordering::SeqCst) != 0;
-    let vcpu = guest.domain.vcpu(0).expect("a vCPU");
+    let vcpu = guest.domain.vcpu(VcpuId::BOOT).expect("a vCPU");
     vcpu.info().upcall_pending().store(0, Ordering::SeqCst);
     pending
 }
@@ -34,7 +35,7 @@ fn rung(guest: &Guest) -> bool {
 #[test]
 fn a_single_shot_timer_fires_once() {
     let guest = guest();
-    let vcpu = guest.domain.vcpu(0).expect("a vCPU");
+    let vcpu = guest.domain.vcpu(VcpuId::BOOT).expect("a vCPU");
     vcpu.time.set_single_shot(vcpu, now() + 500 * MILLISECOND);
     assert!(!rung(&guest));
     // A new deadline replaces the old one.
@@ -56,7 +57,7 @@ fn a_single_shot_timer_fires_once() {
 #[test]
 fn a_periodic_timer_ticks_while_its_vcpu_runs() {
     let guest = guest();
-    let vcpu = guest.domain.vcpu(0).expect("a vCPU");
+    let vcpu = guest.domain.vcpu(VcpuId::BOOT).expect("a vCPU");
     vcpu.time.set_period(vcpu, 500 * MILLISECOND);
     vcpu.time.start_periodic(vcpu);
     assert!(!rung(&guest));

@@ -16,7 +16,7 @@ use machine::hosted::time::{self as clock, advance};
 use machine::time::now;
 
 use super::{halt, idle_lazily, may_idle_lazily, next, poll};
-use crate::domain::{Domain, EndReason, Port, Settings, Vcpu};
+use crate::domain::{Domain, EndReason, Port, Settings, Vcpu, VcpuId};
 use crate::lifecycle;
 use crate::scheduler;
 use crate::scheduler::{
@@ -156,7 +156,7 @@ fn no_wake_up_is_lost() {
     let domain = domain(1, 1, 256, 0);
     start_on(&domain, cpus.set());
     for sent in 1..=20_000 {
-        scheduler::notify(domain.vcpu(0).expect("a vCPU"));
+        scheduler::notify(domain.vcpu(VcpuId::BOOT).expect("a vCPU"));
         let patience = Instant::now();
         while seen.load(Ordering::SeqCst) < sent {
             assert!(patience.elapsed() < Duration::from_secs(20), "event {sent} was lost");
@@ -183,7 +183,7 @@ fn no_wake_up_is_lost_in_lazy_idle() {
     });
     let domain = domain(1, 1, 256, 0);
     start_on(&domain, cpus.set());
-    let vcpu = domain.vcpu(0).expect("a vCPU");
+    let vcpu = domain.vcpu(VcpuId::BOOT).expect("a vCPU");
     for sent in 1..=20_000 {
         scheduler::notify(vcpu);
         let patience = Instant::now();
@@ -217,7 +217,7 @@ fn a_lazy_idle_vcpu_leaves_for_a_waiting_one() {
     domains.iter().for_each(|domain| start_on(domain, cpus.set()));
     for turn in 1..=5_000 {
         for (number, domain) in domains.iter().enumerate() {
-            scheduler::notify(domain.vcpu(0).expect("a vCPU"));
+            scheduler::notify(domain.vcpu(VcpuId::BOOT).expect("a vCPU"));
             let patience = Instant::now();
             while TURNS[number].load(Ordering::SeqCst) < turn {
                 assert!(patience.elapsed() < Duration::from_secs(20), "{number} waits in turn {turn}");
@@ -232,7 +232,7 @@ fn a_lazy_idle_vcpu_leaves_for_a_waiting_one() {
 fn a_cap_holds_in_lazy_idle() {
     let domain = domain(1, 1, 256, 10);
     start_on(&domain, only(cpu::current()));
-    let vcpu = domain.vcpu(0).expect("a vCPU");
+    let vcpu = domain.vcpu(VcpuId::BOOT).expect("a vCPU");
     // It works for a millisecond and waits; it is woken at once.
     simulate(5_000_000_000, |vcpu| {
         loop {
@@ -251,7 +251,7 @@ fn a_cap_holds_in_lazy_idle() {
 #[test]
 fn a_poll_ends_for_its_own_ports_only() {
     let domain = domain(1, 1, 256, 0);
-    let vcpu = domain.vcpu(0).expect("a vCPU");
+    let vcpu = domain.vcpu(VcpuId::BOOT).expect("a vCPU");
     start_polling(vcpu, &domain, &[Port::new(5)]);
     assert!(vcpu.scheduling.is_blocked());
     wake_pollers(&domain, Port::new(6));
@@ -355,7 +355,7 @@ fn waits_of(sleeper: &Arc<Vcpu>, pause: u64) -> Vec<u64> {
 fn a_sleeper_wakes_soon_beside_busy_vcpus() {
     let domains: Vec<_> = [1, 2, 3, 9].map(|id| domain(id, 1, 256, 0)).into();
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
-    let waits = waits_of(domains[3].vcpu(0).expect("a vCPU"), 23_000_000);
+    let waits = waits_of(domains[3].vcpu(VcpuId::BOOT).expect("a vCPU"), 23_000_000);
     // The longest waits may be caused by other load of the host.
     assert!(waits[waits.len() * 9 / 10] < 1_000_000, "{waits:?}");
 }
@@ -365,7 +365,7 @@ fn a_sleeper_wakes_soon_beside_a_busy_vcpu_of_its_own_domain() {
     let domain = domain(1, 2, 256, 0);
     start_on(&domain, only(cpu::current()));
     // The slice of the busy vCPU has not expired.
-    let waits = waits_of(domain.vcpu(1).expect("a vCPU"), 2_300_000);
+    let waits = waits_of(domain.vcpu(VcpuId::new(1)).expect("a vCPU"), 2_300_000);
     assert!(waits[waits.len() * 9 / 10] < 1_000_000, "{waits:?}");
 }
 
@@ -375,11 +375,11 @@ fn a_sleeper_wakes_soon_beside_a_busy_vcpu_of_its_own_domain() {
 fn beside_a_relay(turn: u64, rest: u64, weight: u16) -> ([u64; 2], u64) {
     const STEP: u64 = 100_000;
     let domains = [domain(1, 1, 256, 0), domain(2, 8, weight, 0)];
-    let busy = domains[0].vcpu(0).expect("a vCPU");
+    let busy = domains[0].vcpu(VcpuId::BOOT).expect("a vCPU");
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
     let (holder, ran, resumes) = (Cell::new(0), Cell::new(0), Cell::new(u64::MAX));
     let (times, waited, longest) = ([Cell::new(0), Cell::new(0)], Cell::new(0), Cell::new(0));
-    let wake_holder = || scheduler::notify(domains[1].vcpu(holder.get()).expect("a vCPU"));
+    let wake_holder = || scheduler::notify(domains[1].vcpu(VcpuId::new(holder.get())).expect("a vCPU"));
     simulate(5_000_000_000, |vcpu| {
         if Arc::ptr_eq(vcpu, busy) {
             longest.set(longest.get().max(waited.replace(0)));
@@ -436,7 +436,7 @@ fn vcpus_that_wake_each_other_get_no_more_than_a_busy_one() {
 fn a_running_vcpu_keeps_its_pcpu_for_the_rate_limit() {
     let domains: Vec<_> = [1, 2, 9].map(|id| domain(id, 1, 256, 0)).into();
     domains.iter().for_each(|domain| start_on(domain, only(cpu::current())));
-    let sleeper = domains[2].vcpu(0).expect("a vCPU");
+    let sleeper = domains[2].vcpu(VcpuId::BOOT).expect("a vCPU");
     let short = || {
         let (next, runs) = (Cell::new(now() + 1_300_000), RefCell::new(Vec::new()));
         simulate(2_000_000_000, |vcpu| {
@@ -478,7 +478,7 @@ fn a_vcpu_wakes_on_its_soft_affinity() {
         block(vcpu);
     });
     let domain = domain(1, 1, 256, 0);
-    let vcpu = domain.vcpu(0).expect("a vCPU");
+    let vcpu = domain.vcpu(VcpuId::BOOT).expect("a vCPU");
     start_on(&domain, cpus.set());
     let mut there = 0;
     for (sent, (cpu, _)) in (1..).zip(cpus.threads.iter().cycle().take(100)) {
@@ -505,7 +505,7 @@ fn a_vcpu_wakes_on_its_soft_affinity() {
 fn settings_are_checked_and_take_effect() {
     let cpus = Cpus::start(2, spin);
     let domain = domain(1, 1, 256, 0);
-    let vcpu = domain.vcpu(0).expect("a vCPU");
+    let vcpu = domain.vcpu(VcpuId::BOOT).expect("a vCPU");
     assert_eq!(set_affinity(vcpu, CpuSet::EMPTY), Err(Errno::EINVAL));
     assert_eq!(set_affinity(vcpu, CpuSet::from_bits(1 << 63)), Err(Errno::EINVAL));
     assert_eq!(set_weight(&domain, 0), Err(Errno::EINVAL));
@@ -536,7 +536,7 @@ impl Random {
 fn random_operations_never_run_a_vcpu_twice_or_lose_it() {
     static INSIDE: [AtomicBool; 8] = [const { AtomicBool::new(false) }; 8];
     static TURNS: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
-    let number = |vcpu: &Vcpu| vcpu.id().get() as usize;
+    let number = |vcpu: &Vcpu| vcpu.id().index();
     let cpus = Cpus::start(3, move |vcpu| {
         let own = number(vcpu);
         assert!(!INSIDE[own].swap(true, Ordering::SeqCst), "two pCPUs run one vCPU");

@@ -168,6 +168,7 @@ fn act(cpu: &mut Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, exit: Exit) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::VcpuId;
     use crate::testing::Guest;
     use alloc::vec::Vec;
     use machine::context::Handler;
@@ -193,7 +194,7 @@ mod tests {
         let stack = guest.address(1).offset(2048).get();
         let context = guest.park();
         let domain = Arc::clone(&guest.domain);
-        let vcpu = Arc::clone(domain.vcpu(0).expect("a vCPU"));
+        let vcpu = Arc::clone(domain.vcpu(VcpuId::BOOT).expect("a vCPU"));
         lifecycle::start(&domain);
         vcpu.set_up(true);
         vcpu.nmi_pending.store(true, Ordering::SeqCst);
@@ -223,7 +224,7 @@ mod tests {
         let guest = Guest::new(1, 3);
         let domain = Arc::clone(&guest.domain);
         leave_tables(&domain);
-        domain.vcpu(0).expect("a vCPU").left_tables.store(true, Ordering::Relaxed);
+        domain.vcpu(VcpuId::BOOT).expect("a vCPU").left_tables.store(true, Ordering::Relaxed);
         assert!(!domain.teardown.is_finished(), "there are tables to tear down");
         run_until_nmi(guest, || {
             assert!(domain.teardown.is_finished(), "the guest ran before the teardown was complete")

@@ -24,7 +24,7 @@ use machine::addr::GuestVirt;
 
 use super::{Request, note_refusal};
 use crate::call::{CallResult, Caller, ControlPrivilege, operations};
-use crate::domain::{Domain, Vcpu};
+use crate::domain::{Domain, Vcpu, VcpuId};
 
 /// Cost of an operation that does not define its own, in units of the budget.
 const COST: u32 = 128;
@@ -122,12 +122,12 @@ operations! {
 
 /// A vCPU of the target domain.
 fn vcpu(target: &Arc<Domain>, number: u32) -> Result<&Arc<Vcpu>, Errno> {
-    target.vcpu(number).ok_or(Errno::ESRCH)
+    target.vcpu(VcpuId::new(number)).ok_or(Errno::ESRCH)
 }
 
 /// Like [`vcpu`], for requests in which an unknown vCPU id is an invalid argument.
 fn numbered(target: &Arc<Domain>, number: u32) -> Result<&Arc<Vcpu>, Errno> {
-    target.vcpu(number).ok_or(Errno::EINVAL)
+    target.vcpu(VcpuId::new(number)).ok_or(Errno::EINVAL)
 }
 
 /// The target domain, if it is not the caller's. These operations need the target's vCPUs parked.

@@ -90,13 +90,14 @@ pub(super) fn get(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::VcpuId;
     use crate::testing::Guest;
 
     #[test]
     fn a_context_is_prepared_without_the_vcpus_lock() {
         let mut control = Guest::privileged(0, 2);
         let guest = Guest::new(1, 2);
-        let vcpu = guest.domain.vcpu(1).expect("a parked vCPU");
+        let vcpu = guest.domain.vcpu(VcpuId::new(1)).expect("a parked vCPU");
         let prepare = |_: &mut Caller<'_>| Ok(vcpu.parked().is_some());
         let done = at_rest_prepared(&mut control.caller(), &guest.domain, vcpu, prepare, |_, is_parked| Ok(is_parked));
         assert!(matches!(done, Ok(true)), "{done:?}");

@@ -7,7 +7,7 @@ use machine::addr::GuestVirt;
 
 use super::hand_out;
 use crate::call::{CallResult, Caller};
-use crate::domain::{self, Port};
+use crate::domain::{self, Port, VcpuId};
 use crate::event_channel::ports::{Peer, State};
 use crate::event_channel::{allocate, close, note_refusal, with_both};
 
@@ -19,7 +19,7 @@ pub(super) fn alloc_unbound(caller: &mut Caller<'_>, argument: GuestVirt) -> Cal
     let mut arguments: AllocUnbound = caller.cpu.read(argument)?;
     let domain = caller.target(arguments.domain)?;
     let remote = resolve(caller, arguments.remote_domain);
-    let port = allocate(&domain, State::Unbound(remote), 0)?;
+    let port = allocate(&domain, State::Unbound(remote), VcpuId::BOOT)?;
     arguments.port = port.get();
     if caller.cpu.write(argument, &arguments).is_err() {
         // The remote domain may have bound the port already. If closing fails, the port remains
@@ -47,7 +47,7 @@ pub(super) fn bind_interdomain(caller: &mut Caller<'_>, argument: GuestVirt) -> 
             return Err(Errno::EINVAL.into());
         }
         theirs.state = State::Interdomain(Peer::new(domain, port));
-        local.occupy(port, State::Interdomain(Peer::new(&remote, remote_port)), 0)?;
+        local.occupy(port, State::Interdomain(Peer::new(&remote, remote_port)), VcpuId::BOOT)?;
         // Earlier events from the peer were dropped, so the guest must check its state.
         Ok((port, local.raise(domain, port)))
     });

@@ -7,6 +7,7 @@ use machine::addr::GuestVirt;
 
 use super::hand_out;
 use crate::call::{CallResult, Caller};
+use crate::domain::VcpuId;
 use crate::event_channel::ports::{State, is_global};
 use crate::event_channel::{allocate, close as close_port};
 use crate::hardware::{self, interrupts};
@@ -17,8 +18,8 @@ const PIRQS: u32 = 16 + 32;
 
 pub(super) fn bind_virq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut arguments: BindVirq = caller.cpu.read(argument)?;
-    let (number, vcpu) = (arguments.virq, arguments.vcpu);
-    if number >= virq::COUNT || (is_global(number) && vcpu != 0) {
+    let (number, vcpu) = (arguments.virq, VcpuId::new(arguments.vcpu));
+    if number >= virq::COUNT || (is_global(number) && vcpu != VcpuId::BOOT) {
         return Err(Errno::EINVAL.into());
     }
     let domain = caller.domain;
@@ -35,8 +36,9 @@ pub(super) fn bind_virq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
 pub(super) fn bind_ipi(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut arguments: BindIpi = caller.cpu.read(argument)?;
     let domain = caller.domain;
-    domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
-    let port = allocate(domain, State::Ipi, arguments.vcpu)?;
+    let vcpu = VcpuId::new(arguments.vcpu);
+    domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
+    let port = allocate(domain, State::Ipi, vcpu)?;
     arguments.port = port.get();
     hand_out(caller, argument, &arguments, port)
 }
@@ -50,8 +52,8 @@ pub(super) fn bind_pirq(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
         return Err(Errno::EINVAL.into());
     }
     let hardware = hardware.ok_or(Errno::EPERM)?;
-    let port = allocate(domain, State::Pirq(arguments.pirq), 0)?;
-    if let Err(errno) = interrupts::bind(hardware, domain, arguments.pirq, port, 0) {
+    let port = allocate(domain, State::Pirq(arguments.pirq), VcpuId::BOOT)?;
+    if let Err(errno) = interrupts::bind(hardware, domain, arguments.pirq, port, VcpuId::BOOT) {
         close_port(domain, port)?;
         return Err(errno.into());
     }

@@ -5,14 +5,14 @@ use abi::event_channel::BindVcpu;
 use machine::addr::GuestVirt;
 
 use crate::call::{CallResult, Caller};
-use crate::domain::Port;
+use crate::domain::{Port, VcpuId};
 use crate::event_channel::ports::{State, is_global};
 use crate::hardware;
 
 pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let arguments: BindVcpu = caller.cpu.read(argument)?;
-    let port = Port::new(arguments.port);
-    caller.domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
+    let (port, vcpu) = (Port::new(arguments.port), VcpuId::new(arguments.vcpu));
+    caller.domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
     let mut table = caller.domain.events.lock();
     let channel = table.channel_mut(port)?;
     let movable = match channel.state {
@@ -23,11 +23,11 @@ pub(super) fn bind_vcpu(caller: &mut Caller<'_>, argument: GuestVirt) -> CallRes
     if !movable {
         return Err(Errno::EINVAL.into());
     }
-    channel.vcpu = arguments.vcpu;
+    channel.vcpu = vcpu;
     let pirq = if let State::Pirq(number) = channel.state { Some(number) } else { None };
     drop(table);
     if let Some((number, hardware)) = pirq.zip(hardware::of(caller.domain)) {
-        hardware::interrupts::notify(hardware, number, port, arguments.vcpu);
+        hardware::interrupts::notify(hardware, number, port, vcpu);
     }
     Ok(0)
 }

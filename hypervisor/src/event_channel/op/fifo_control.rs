@@ -8,7 +8,7 @@ use machine::integers::low_u8;
 use machine::paging::NoEntries;
 
 use crate::call::{CallError, CallResult, Caller};
-use crate::domain::Port;
+use crate::domain::{Port, VcpuId};
 use crate::event_channel::fifo::Fifo;
 use crate::event_channel::ports::State;
 
@@ -23,7 +23,8 @@ fn shared_page(caller: &mut Caller<'_>, frame: u64) -> Result<SharedPage, CallEr
 pub(super) fn init_control(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     let mut arguments: InitControl = caller.cpu.read(argument)?;
     let domain = caller.domain;
-    domain.vcpu(arguments.vcpu).ok_or(Errno::ENOENT)?;
+    let vcpu = VcpuId::new(arguments.vcpu);
+    domain.vcpu(vcpu).ok_or(Errno::ENOENT)?;
     let offset = usize::try_from(arguments.offset).map_err(|_| Errno::EINVAL)?;
     if offset > PAGE_SIZE - size_of::<FifoControlBlock>() || !offset.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
@@ -36,7 +37,7 @@ pub(super) fn init_control(caller: &mut Caller<'_>, argument: GuestVirt) -> Call
         table.fifo = first;
     }
     // Another vCPU may have returned to the 2-level ABI in the meantime.
-    table.fifo.as_mut().ok_or_else(CallError::again)?.set_control(arguments.vcpu, page, offset)?;
+    table.fifo.as_mut().ok_or_else(CallError::again)?.set_control(vcpu, page, offset)?;
     drop(table);
     arguments.link_bits = low_u8(fifo::LINK_BITS.into());
     caller.cpu.write(argument, &arguments)?;

@@ -16,7 +16,7 @@ pub(super) fn status(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult
     let domain = caller.target(arguments.domain)?;
     let table = domain.events.lock();
     let channel = table.channel(Port::new(arguments.port))?;
-    arguments.vcpu = channel.vcpu;
+    arguments.vcpu = channel.vcpu.get();
     arguments.status = match &channel.state {
         State::Free | State::Reserved => code::CLOSED,
         State::Unbound(remote) => {

@@ -20,7 +20,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::{allocate_for_paravane, event_channel_op, event_channel_op_compat, notify_guest, poll_ready, raise_virq};
 use crate::call::{CallError, Continuation};
-use crate::domain::Port;
+use crate::domain::{Port, VcpuId};
 use crate::testing::Guest;
 
 fn call<T: IntoBytes + FromBytes + Immutable>(guest: &mut Guest, operation: u32, value: T) -> Result<T, Errno> {
@@ -69,7 +69,7 @@ fn status_of(guest: &mut Guest, port: u32) -> Result<Status, Errno> {
 
 /// Whether a vCPU has been notified since the last call. Clears the selector as a guest does.
 fn upcall(guest: &Guest, vcpu: u32) -> bool {
-    guest.domain.vcpu(vcpu).is_some_and(|vcpu| {
+    guest.domain.vcpu(VcpuId::new(vcpu)).is_some_and(|vcpu| {
         let info = vcpu.info();
         let told = info.upcall_pending().swap(0, Ordering::SeqCst) != 0;
         let selector = info.offset + offset_of!(VcpuInfo, event_pending_selector);
@@ -143,7 +143,7 @@ fn virtual_interrupts_reach_their_vcpu() {
     assert_eq!(bind_virq(&mut a, virq::TIMER, 2), Err(Errno::ENOENT));
     assert_eq!(bind_virq(&mut a, virq::CONSOLE, 1), Err(Errno::EINVAL));
     assert_eq!(bind_virq(&mut a, virq::COUNT, 0), Err(Errno::EINVAL));
-    let vcpu = a.domain.vcpu(1).expect("two vCPUs").clone();
+    let vcpu = a.domain.vcpu(VcpuId::new(1)).expect("two vCPUs").clone();
     raise_virq(&vcpu, virq::TIMER);
     assert!(pending(&a, port) && upcall(&a, 1) && !upcall(&a, 0));
     assert_eq!(call(&mut a, op::BIND_VCPU, BindVcpu { port, vcpu: 0 }).map(|_| ()), Err(Errno::EINVAL));

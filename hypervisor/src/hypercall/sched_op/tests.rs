@@ -9,7 +9,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::{sched_op, sched_op_compat};
 use crate::call::{CallError, CallResult};
-use crate::domain::{EndReason, Life};
+use crate::domain::{EndReason, Life, VcpuId};
 use crate::event_channel::{allocate_for_paravane, notify_guest};
 use crate::lifecycle;
 use crate::scheduler;
@@ -48,7 +48,7 @@ fn block_unmasks_events_and_waits_unless_one_is_pending() {
     let mut guest = Guest::new(1, 2);
     assert!(sched_op(&mut guest.caller(), op::BLOCK, NOWHERE).is_ok());
     assert!(is_blocked(&mut guest));
-    let vcpu = guest.domain.vcpu(0).expect("a vCPU").clone();
+    let vcpu = guest.domain.vcpu(VcpuId::BOOT).expect("a vCPU").clone();
     assert_eq!(vcpu.info().upcall_mask().load(Ordering::SeqCst), 0);
     scheduler::notify(&vcpu);
     assert!(!is_blocked(&mut guest));

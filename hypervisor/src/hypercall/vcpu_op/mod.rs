@@ -15,7 +15,7 @@ use machine::paging::NoEntries;
 use machine::time;
 
 use crate::call::{CallError, CallResult, Caller, operations};
-use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu};
+use crate::domain::{EndReason, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 use crate::lifecycle;
 use crate::scheduler;
 use crate::vcpu_context as state;
@@ -34,8 +34,8 @@ const LONGEST_PERIOD: u64 = 1 << 60;
 ///
 /// # Errors
 /// `ENOENT` for an unknown vCPU, `ENOSYS` for an unknown operation, and those of the operation.
-pub(crate) fn vcpu_op(caller: &mut Caller<'_>, operation: u32, vcpu_id: u32, argument: GuestVirt) -> CallResult {
-    let vcpu = Arc::clone(caller.domain.vcpu(vcpu_id).ok_or(Errno::ENOENT)?);
+pub(crate) fn vcpu_op(caller: &mut Caller<'_>, operation: u32, number: u32, argument: GuestVirt) -> CallResult {
+    let vcpu = Arc::clone(caller.domain.vcpu(VcpuId::new(number)).ok_or(Errno::ENOENT)?);
     perform(caller, operation, &vcpu, argument)
 }
 

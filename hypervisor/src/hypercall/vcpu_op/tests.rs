@@ -15,7 +15,7 @@ use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::vcpu_op;
 use crate::call::{CallError, CallResult, Continuation};
-use crate::domain::{EndReason, Life, MAX_VCPUS};
+use crate::domain::{EndReason, Life, MAX_VCPUS, VcpuId};
 use crate::scheduler;
 use crate::testing::{Guest, rounds};
 use crate::vcpu_loop;
@@ -74,7 +74,7 @@ fn a_vcpu_is_initialised_once_before_it_comes_up() {
     assert_eq!(vcpu_op(&mut guest.caller(), op::DOWN, 1, NULL).ok(), Some(0));
     assert_eq!(vcpu_op(&mut guest.caller(), op::IS_UP, 1, NULL).ok(), Some(1), "the last vCPU that is up stays up");
     assert!(matches!(guest.domain.life(), Life::Ended(EndReason::Poweroff)));
-    let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
+    let parked = guest.domain.vcpu(VcpuId::new(1)).and_then(|vcpu| vcpu.parked().take());
     drop(parked);
 }
 
@@ -99,7 +99,7 @@ fn a_root_table_is_validated_without_the_vcpus_lock() {
     state.control_registers[3] = crate::vcpu_context::cr3_of_frame(root.mfn());
     state.flags = abi::arch_x86_64::vgcf::IN_KERNEL;
     guest.caller().cpu.write(at, &state).expect("mapped pages");
-    let vcpu = Arc::clone(guest.domain.vcpu(1).expect("a vCPU"));
+    let vcpu = Arc::clone(guest.domain.vcpu(VcpuId::new(1)).expect("a vCPU"));
     let locked = vcpu.parked();
     let begun = vcpu_op(&mut guest.caller_with(1), op::INITIALISE, 1, at);
     assert!(matches!(begun, Err(CallError::Continue(Continuation { promotion: Some(_), .. }))), "{begun:?}");
@@ -214,11 +214,11 @@ fn vcpu_info_can_be_moved_once() {
     }
     // Only the vCPU itself can move the information of a vCPU that is up.
     let mut other = Guest::new(2, 3);
-    other.domain.vcpu(1).expect("a vCPU").set_up(true);
+    other.domain.vcpu(VcpuId::new(1)).expect("a vCPU").set_up(true);
     let mfn = other.mfn(2).get();
     refused(call(&mut other, op::REGISTER_VCPU_INFO, 1, &place(mfn, 0)), Errno::EINVAL);
     for guest in [&guest, &other] {
-        let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
+        let parked = guest.domain.vcpu(VcpuId::new(1)).and_then(|vcpu| vcpu.parked().take());
         drop(parked);
     }
 }
@@ -226,7 +226,7 @@ fn vcpu_info_can_be_moved_once() {
 #[test]
 fn an_nmi_wakes_a_blocked_vcpu() {
     let mut guest = Guest::new(1, 2);
-    let vcpu = guest.domain.vcpu(1).expect("a vCPU").clone();
+    let vcpu = guest.domain.vcpu(VcpuId::new(1)).expect("a vCPU").clone();
     refused(vcpu_op(&mut guest.caller(), op::SEND_NMI, 1, NOWHERE), Errno::EINVAL);
     scheduler::block(&vcpu);
     assert!(vcpu.scheduling.is_blocked());
@@ -268,6 +268,6 @@ fn random_calls_do_no_harm() {
     for vcpu in guest.domain.vcpus() {
         vcpu.time.cancel_all();
     }
-    let parked = guest.domain.vcpu(1).and_then(|vcpu| vcpu.parked().take());
+    let parked = guest.domain.vcpu(VcpuId::new(1)).and_then(|vcpu| vcpu.parked().take());
     drop(parked);
 }

@@ -185,7 +185,7 @@ fn affinities_are_set_and_answered_with_the_effective_sets() {
     let both = vcpu_affinity::HARD | vcpu_affinity::SOFT;
     let online = (1 << machine::cpu::online().min(16)) - 1;
     assert_eq!(set(&mut control, both, 0xff01, 0xff01), Ok((0xff01 & online, 1)));
-    let vcpu = other.domain.vcpu(1).expect("a vCPU");
+    let vcpu = other.domain.vcpu(VcpuId::new(1)).expect("a vCPU");
     assert_eq!((vcpu.scheduling.affinity().bits(), vcpu.scheduling.soft_affinity().bits()), (0xff01, 0xff01));
     assert_eq!(set(&mut control, both, 0, 1), Err(Errno::EINVAL));
     assert_eq!(set(&mut control, both, 1, 1 << 15), Err(Errno::EINVAL));
