@@ -16,6 +16,22 @@ pub(crate) const PER_FRAME: u32 = 256;
 /// Number of records in a chunk.
 const CHUNK: u32 = PER_FRAME;
 
+/// A number that identifies a mapped grant to the grantee.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct GrantHandle(u32);
+
+impl GrantHandle {
+    /// The handle with this number.
+    pub(super) const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The handle as a number.
+    pub(super) const fn get(self) -> u32 {
+        self.0
+    }
+}
+
 /// A reference to a granted frame, of the kind that its mapping requires.
 pub(super) enum Hold {
     Read(FrameRef),
@@ -44,7 +60,7 @@ pub(super) struct Record {
 
 pub(super) enum Slot {
     /// Free, with the next free slot, if any.
-    Free(Option<u32>),
+    Free(Option<GrantHandle>),
     /// Allocated, while an operation holds the record.
     Reserved,
     Mapped(Record),
@@ -63,15 +79,15 @@ pub(super) enum Popped {
 /// All mappings of a domain.
 pub(super) struct Maptrack {
     chunks: Vec<Chunk>,
-    free: Option<u32>,
+    free: Option<GrantHandle>,
     limit: u32,
     /// Index at which `pop` continues.
-    popped: u32,
+    popped: GrantHandle,
 }
 
 impl Maptrack {
     pub(super) const fn new(limit: u32) -> Self {
-        Self { chunks: Vec::new(), free: None, limit, popped: 0 }
+        Self { chunks: Vec::new(), free: None, limit, popped: GrantHandle(0) }
     }
 
     pub(super) const fn set_limit(&mut self, limit: u32) {
@@ -83,15 +99,15 @@ impl Maptrack {
         low_u32(self.chunks.len() as u64) * CHUNK
     }
 
-    fn slot(&mut self, handle: u32) -> Option<&mut Slot> {
-        self.chunks.get_mut((handle / CHUNK) as usize)?.get_mut((handle % CHUNK) as usize)
+    fn slot(&mut self, handle: GrantHandle) -> Option<&mut Slot> {
+        self.chunks.get_mut((handle.0 / CHUNK) as usize)?.get_mut((handle.0 % CHUNK) as usize)
     }
 
     /// Allocates a handle.
     ///
     /// # Errors
     /// The limit that prevents it.
-    pub(super) fn reserve(&mut self) -> Result<u32, Limit> {
+    pub(super) fn reserve(&mut self) -> Result<GrantHandle, Limit> {
         let handle = match self.free {
             Some(handle) => handle,
             None => self.add_chunk()?,
@@ -106,7 +122,7 @@ impl Maptrack {
     }
 
     /// Adds a chunk of free handles. Returns the first.
-    fn add_chunk(&mut self) -> Result<u32, Limit> {
+    fn add_chunk(&mut self) -> Result<GrantHandle, Limit> {
         let first = self.len();
         if first.saturating_add(CHUNK) > self.limit {
             return Err(Limit::GrantMappings);
@@ -117,14 +133,14 @@ impl Maptrack {
         let mut chunk = Vec::new();
         self.chunks.try_reserve(1).map_err(|_| Limit::OwnMemory)?;
         chunk.try_reserve_exact(CHUNK as usize).map_err(|_| Limit::OwnMemory)?;
-        chunk.extend((1..=CHUNK).map(|next| Slot::Free((next < CHUNK).then_some(first + next))));
+        chunk.extend((1..=CHUNK).map(|next| Slot::Free((next < CHUNK).then_some(GrantHandle(first + next)))));
         self.chunks.push(chunk.into_boxed_slice());
-        self.free = Some(first);
-        Ok(first)
+        self.free = Some(GrantHandle(first));
+        Ok(GrantHandle(first))
     }
 
     /// Frees a handle from `reserve` or `take`.
-    pub(super) fn cancel(&mut self, handle: u32) {
+    pub(super) fn cancel(&mut self, handle: GrantHandle) {
         let next = self.free;
         if let Some(slot @ Slot::Reserved) = self.slot(handle) {
             *slot = Slot::Free(next);
@@ -133,7 +149,7 @@ impl Maptrack {
     }
 
     /// Stores the record of a handle from `reserve` or `take`.
-    pub(super) fn put(&mut self, handle: u32, record: Record) {
+    pub(super) fn put(&mut self, handle: GrantHandle, record: Record) {
         if let Some(slot @ Slot::Reserved) = self.slot(handle) {
             *slot = Slot::Mapped(record);
         }
@@ -141,7 +157,7 @@ impl Maptrack {
 
     /// Removes a record. The handle stays allocated, so no other operation can use it until `put`
     /// or `cancel`.
-    pub(super) fn take(&mut self, handle: u32) -> Option<Record> {
+    pub(super) fn take(&mut self, handle: GrantHandle) -> Option<Record> {
         let slot = self.slot(handle)?;
         match core::mem::replace(slot, Slot::Reserved) {
             Slot::Mapped(record) => Some(record),
@@ -155,16 +171,16 @@ impl Maptrack {
     /// Removes any one record, for a domain that is being destroyed. Searches at most one chunk,
     /// since other code needs the lock.
     pub(super) fn pop(&mut self) -> Popped {
-        let end = self.len().min((self.popped / CHUNK + 1) * CHUNK);
-        while self.popped < end {
+        let end = self.len().min((self.popped.0 / CHUNK + 1) * CHUNK);
+        while self.popped.0 < end {
             let record = self.take(self.popped);
             if let Some(record) = record {
                 self.cancel(self.popped);
                 return Popped::Record(record);
             }
-            self.popped += 1;
+            self.popped.0 += 1;
         }
-        if self.popped < self.len() { Popped::NoneInChunk } else { Popped::NoneLeft }
+        if self.popped.0 < self.len() { Popped::NoneInChunk } else { Popped::NoneLeft }
     }
 
     /// Removes the last chunk, for a domain that is being destroyed and has no records left.

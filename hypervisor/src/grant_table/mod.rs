@@ -28,6 +28,7 @@ pub(crate) use dump::describe;
 pub(crate) use limits::Limits;
 pub(crate) use maptrack::PER_FRAME as MAPPINGS_PER_FRAME;
 pub(crate) use op::{OPERATIONS, grant_table_op};
+pub(crate) use table::GrantRef;
 
 use alloc::sync::Arc;
 
@@ -83,7 +84,7 @@ impl GrantTable {
 
     /// Writes an entry on the domain's behalf before it runs: `to` may read and write `frame`.
     /// Returns `false` if there is no such entry.
-    pub fn seed(&self, reference: u32, to: DomainId, frame: Mfn) -> bool {
+    pub fn seed(&self, reference: GrantRef, to: DomainId, frame: Mfn) -> bool {
         self.table().seed(reference, to, frame)
     }
 

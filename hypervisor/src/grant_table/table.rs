@@ -24,6 +24,17 @@ const MAX_PINS: u32 = u32::MAX / 2;
 
 const DOMAIN_SHIFT: u32 = 8 * saturating_u32(offset_of!(EntryV1, domain));
 
+/// A grant reference, the number of an entry in a domain's grant table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GrantRef(u32);
+
+impl GrantRef {
+    /// The reference with this number.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// The uses of an entry.
 #[derive(Clone, Copy)]
 struct Active {
@@ -73,7 +84,7 @@ struct Words<'a> {
 /// The intended use of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Use {
-    pub(super) reference: u32,
+    pub(super) reference: GrantRef,
     pub(super) write: bool,
     /// For a mapping: an entry that grants only part of its page is refused.
     pub(super) whole_page: bool,
@@ -135,8 +146,9 @@ impl Table {
     /// `most`. `None` after the last frame.
     pub(super) fn describe_in_use(&self, frame: u32, most: usize) -> Option<(usize, Vec<String>)> {
         let active = &self.frames.get(frame as usize)?.active;
-        let in_use = || (frame * ENTRIES_PER_FRAME..).zip(active).filter(|(_, active)| active.is_pinned());
-        let in_words = |(reference, active): (u32, &Active)| {
+        let in_use =
+            || (frame * ENTRIES_PER_FRAME..).map(GrantRef).zip(active).filter(|(_, active)| active.is_pinned());
+        let in_words = |(GrantRef(reference), active): (GrantRef, &Active)| {
             let Active { readers, writers, grantee, frame } = active;
             format!("grant {reference}: frame {frame:#x} to d{}, {readers} readers, {writers} writers", grantee.0)
         };
@@ -154,12 +166,12 @@ impl Table {
     }
 
     /// The words and the uses of an entry.
-    fn entry(&mut self, reference: u32) -> Result<(Words<'_>, &mut Active), Status> {
+    fn entry(&mut self, reference: GrantRef) -> Result<(Words<'_>, &mut Active), Status> {
         if self.closed {
             return Err(status::BAD_GNTREF);
         }
-        let frame = self.frames.get_mut((reference / ENTRIES_PER_FRAME) as usize).ok_or(status::BAD_GNTREF)?;
-        let index = (reference % ENTRIES_PER_FRAME) as usize;
+        let frame = self.frames.get_mut((reference.0 / ENTRIES_PER_FRAME) as usize).ok_or(status::BAD_GNTREF)?;
+        let index = (reference.0 % ENTRIES_PER_FRAME) as usize;
         let active = frame.active.get_mut(index).ok_or(status::BAD_GNTREF)?;
         let at = index * size_of::<EntryV1>();
         let words = Words {
@@ -171,7 +183,7 @@ impl Table {
         Ok((words, active))
     }
 
-    pub(super) fn seed(&mut self, reference: u32, to: DomainId, frame: Mfn) -> bool {
+    pub(super) fn seed(&mut self, reference: GrantRef, to: DomainId, frame: Mfn) -> bool {
         let (Ok((words, _)), Ok(number)) = (self.entry(reference), u32::try_from(frame.get())) else { return false };
         words.frame.store(number, Ordering::SeqCst);
         words.header.store(header(entry_flags::PERMIT_ACCESS, to), Ordering::SeqCst);
@@ -207,14 +219,14 @@ impl Table {
         // The table may have been closed since.
         let Ok((words, active)) = self.entry(wanted.reference) else { return };
         let count = if wanted.write { &mut active.writers } else { &mut active.readers };
-        assert!(*count != 0, "grant {} was unpinned more often than pinned", wanted.reference);
+        assert!(*count != 0, "grant {} was unpinned more often than pinned", wanted.reference.0);
         *count -= 1;
         words.clear_flags(active);
     }
 
     /// Commits an entry that accepts a transfer from `from`. The guest does not change the entry
     /// from then on.
-    pub(super) fn commit_transfer(&mut self, reference: u32, from: DomainId) -> bool {
+    pub(super) fn commit_transfer(&mut self, reference: GrantRef, from: DomainId) -> bool {
         let Ok((words, _)) = self.entry(reference) else { return false };
         let expected = header(entry_flags::ACCEPT_TRANSFER, from);
         let committed = header(entry_flags::ACCEPT_TRANSFER | entry_flags::TRANSFER_COMMITTED, from);
@@ -222,14 +234,14 @@ impl Table {
     }
 
     /// Completes a transfer by writing the frame number into the entry.
-    pub(super) fn complete_transfer(&mut self, reference: u32, frame: Mfn) {
+    pub(super) fn complete_transfer(&mut self, reference: GrantRef, frame: Mfn) {
         let (Ok((words, _)), Ok(number)) = (self.entry(reference), u32::try_from(frame.get())) else { return };
         words.frame.store(number, Ordering::SeqCst);
         words.flags.fetch_or(entry_flags::TRANSFER_COMPLETED, Ordering::SeqCst);
     }
 
     /// Exchanges two unused entries.
-    pub(super) fn swap(&mut self, a: u32, b: u32) -> Result<(), Status> {
+    pub(super) fn swap(&mut self, a: GrantRef, b: GrantRef) -> Result<(), Status> {
         let mut contents = [0; 2];
         for (content, reference) in contents.iter_mut().zip([a, b]) {
             let (words, active) = self.entry(reference)?;

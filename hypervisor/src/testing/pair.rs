@@ -13,6 +13,7 @@ use machine::frames::{self, Budget};
 use super::player::Player;
 use super::{Guest, Tally};
 use crate::domain::{self, Domain, EndReason, VcpuId};
+use crate::grant_table::GrantRef;
 use crate::lifecycle;
 
 /// Number of pages of each guest.
@@ -44,7 +45,7 @@ impl Pair {
             for index in 0..GRANTS {
                 let to = guests[index as usize % 2].domain.id();
                 let frame = guest.mfn(index as usize + 2);
-                assert!(guest.domain.grants.seed(FIRST_GRANT + index, to, frame));
+                assert!(guest.domain.grants.seed(GrantRef::new(FIRST_GRANT + index), to, frame));
             }
         }
         Self { guests }

@@ -14,7 +14,7 @@ use crate::call::{CallError, Caller};
 use crate::domain::{self, Domain};
 use crate::grant_table::frame_of;
 use crate::grant_table::pin::Pin;
-use crate::grant_table::table::{Status, Use};
+use crate::grant_table::table::{GrantRef, Status, Use};
 
 /// Number of bytes copied at a time.
 const PIECE: usize = 1024;
@@ -51,7 +51,7 @@ fn claim(
         let frame = frame_of(owner.id(), pointer.reference_or_frame).ok_or(status::BAD_PAGE)?;
         return Ok((None, frame));
     }
-    let reference = low_u32(pointer.reference_or_frame);
+    let reference = GrantRef::new(low_u32(pointer.reference_or_frame));
     let (pin, frame) = Pin::new(owner, caller.domain.id(), Use { reference, write, whole_page: false })?;
     Ok((Some(pin), frame))
 }

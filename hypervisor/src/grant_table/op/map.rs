@@ -10,7 +10,7 @@ use crate::domain::{self, Domain};
 use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{Hold, Record};
 use crate::grant_table::pin::Pin;
-use crate::grant_table::table::Use;
+use crate::grant_table::table::{GrantRef, Use};
 use crate::limits;
 use machine::frames::TypedRef;
 use machine::paging::NoEntries;
@@ -35,7 +35,7 @@ fn map_one(caller: &mut Caller<'_>, element: &mut MapGrantRef) -> Result<(), Fai
     let mut maptrack = caller.domain.grants.maptrack();
     match made {
         Ok(record) => {
-            element.handle = handle;
+            element.handle = handle.get();
             element.device_bus_address = record.hold.mfn().address().get();
             maptrack.put(handle, record);
             Ok(())
@@ -52,7 +52,7 @@ fn map_one(caller: &mut Caller<'_>, element: &mut MapGrantRef) -> Result<(), Fai
 fn make(caller: &mut Caller<'_>, granter: &Arc<Domain>, element: &MapGrantRef) -> Result<Record, Failure> {
     let (flags, grantee) = (element.flags, caller.domain.id());
     let write = flags & map_flags::READONLY == 0;
-    let wanted = Use { reference: element.reference, write, whole_page: true };
+    let wanted = Use { reference: GrantRef::new(element.reference), write, whole_page: true };
     let (first, frame) = Pin::new(granter, grantee, wanted)?;
     let both = map_flags::HOST_MAP | map_flags::DEVICE_MAP;
     let second = if flags & both == both { Some(Pin::new(granter, grantee, wanted)?.0) } else { None };

@@ -13,6 +13,7 @@ use machine::paging::NoEntries;
 use super::{Failure, status_of};
 use crate::call::{CallError, Caller};
 use crate::domain::{self, Domain};
+use crate::grant_table::GrantRef;
 use crate::memory::claim;
 
 const COST: u32 = 512;
@@ -46,9 +47,10 @@ fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failu
     if !receiver.frames.push_within(core::iter::once(given), receiver.max_frames()) {
         return Err(status::GENERAL_ERROR.into());
     }
+    let reference = GrantRef::new(element.reference);
     let mut table = receiver.grants.table();
-    if table.commit_transfer(element.reference, caller.domain.id()) {
-        table.complete_transfer(element.reference, mfn);
+    if table.commit_transfer(reference, caller.domain.id()) {
+        table.complete_transfer(reference, mfn);
         drop(table);
         claim::note_taken(&receiver, 1);
         return Ok(());

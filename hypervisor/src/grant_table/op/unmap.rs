@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::batch;
 use crate::call::{CallResult, Caller};
 use crate::grant_table::mapping;
-use crate::grant_table::maptrack::{Hold, Record};
+use crate::grant_table::maptrack::{GrantHandle, Hold, Record};
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Status;
 use crate::memory::flush::{self, What, Whose};
@@ -26,7 +26,7 @@ struct Unmapping {
     device_address: u64,
     /// Address of the mapping that replaces it, or zero for none.
     new_address: u64,
-    handle: u32,
+    handle: GrantHandle,
 }
 
 /// The resources that are released after the flush.
@@ -42,7 +42,7 @@ pub(super) fn unmap(caller: &mut Caller<'_>, array: GuestVirt, count: u32) -> Ca
             host_address: element.host_address,
             device_address: element.device_bus_address,
             new_address: 0,
-            handle: element.handle,
+            handle: GrantHandle::new(element.handle),
         };
         element.status = unmap_one(caller, &unmapping, done).err().unwrap_or(status::OKAY);
     })
@@ -54,7 +54,7 @@ pub(super) fn unmap_and_replace(caller: &mut Caller<'_>, array: GuestVirt, count
             host_address: element.host_address,
             device_address: 0,
             new_address: element.new_address,
-            handle: element.handle,
+            handle: GrantHandle::new(element.handle),
         };
         element.status = unmap_one(caller, &unmapping, done).err().unwrap_or(status::OKAY);
     })
