@@ -87,10 +87,7 @@ fn the_initial_domain_needs_the_feature_where_features_are_listed() {
 #[test]
 fn missing_features_are_named() {
     let needs = |text: &[u8]| parse(&[identity(), entry(), note(kind::FEATURES, text)]);
-    assert_eq!(
-        needs(b"!auto_translated_physmap"),
-        Err(NoteError::Feature(String::from("auto_translated_physmap")))
-    );
+    assert_eq!(needs(b"!auto_translated_physmap"), Err(NoteError::Feature(String::from("auto_translated_physmap"))));
     assert_eq!(needs(b"!wings|x"), Err(NoteError::Feature(String::from("wings"))));
     assert!(needs(b"wings|auto_translated_physmap|!writable_page_tables").is_ok());
 }
