@@ -177,7 +177,7 @@ pub static DEBUG: &[(&str, &str, &str, Evidence)] = &[
         "DR0 to DR3",
         "addresses of breakpoints",
         "any guest address; an address of Paravane is #GP or `-EPERM`. In the processor only while the vCPU runs and has a memory breakpoint enabled",
-        Host("breakpoints_watch_guest_addresses_only"),
+        Host("breakpoints_are_limited_to_guest_addresses"),
     ),
     (
         "DR4, DR5",
@@ -204,7 +204,7 @@ pub static DEBUG: &[(&str, &str, &str, Evidence)] = &[
         Host("io_breakpoints_are_hit_by_any_byte_of_the_access"),
     ),
     ("DR7: LE, GE", "no effect", "read back as written", Guest("traps", "debug")),
-    ("DR7: GD", "always clear", "#GP or `-EPERM`", Host("breakpoints_watch_guest_addresses_only")),
+    ("DR7: GD", "always clear", "#GP or `-EPERM`", Host("breakpoints_are_limited_to_guest_addresses")),
     ("DR7: RTM", "always clear", "ignored", Host("bits_that_no_register_has_are_refused_or_fixed")),
 ];
 
