@@ -31,7 +31,8 @@ pub(crate) fn until<T>(port: u32, what: &str, mut get: impl FnMut() -> Option<T>
     let deadline = time::now() + TIMEOUT;
     let word = shared_info() + core::mem::offset_of!(SharedInfo, event_pending) as u64 + u64::from(port / 64) * 8;
     loop {
-        // Cleared before the check. A lost bit of another port makes that port wait for the interval.
+        // Cleared before the check. A lost bit of another port makes that port wait for the
+        // interval.
         poke(word, peek::<u64>(word) & !(1 << (port % 64)));
         if let Some(found) = get() {
             return found;
