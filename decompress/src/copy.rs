@@ -1,6 +1,6 @@
 //! The two steps of xz and zstd: copying literals, and repeating earlier output. Most copies are a
-//! few bytes long, so both functions copy words and may write up to seven bytes more than requested,
-//! never beyond the output. The next step overwrites them.
+//! few bytes long, so both functions copy words and may write up to seven bytes more than
+//! requested, never beyond the output. The next step overwrites them.
 
 use crate::error::Damaged;
 
@@ -33,8 +33,8 @@ pub(crate) fn append(output: &mut [u8], at: usize, data: &[u8], from: usize, len
     Ok(())
 }
 
-/// Copies `length` bytes to `at` from `distance` bytes before it. The two may overlap; then the bytes
-/// between them repeat.
+/// Copies `length` bytes to `at` from `distance` bytes before it. The two may overlap; then the
+/// bytes between them repeat.
 pub(crate) fn repeat(output: &mut [u8], at: usize, distance: usize, length: usize) -> Result<(), Damaged> {
     let from = at.checked_sub(distance).filter(|_| distance != 0).ok_or(Damaged)?;
     let area = output.get_mut(from..).ok_or(Damaged)?;

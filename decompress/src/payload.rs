@@ -68,7 +68,8 @@ impl<'a> Compressed<'a> {
     /// Decompresses into `output`, which has [`Self::size`] bytes.
     ///
     /// # Errors
-    /// [`Error::Damaged`], also if the data do not fill `output` exactly, or [`Error::Unsupported`].
+    /// [`Error::Damaged`], also if the data do not fill `output` exactly, or
+    /// [`Error::Unsupported`].
     pub fn decompress_into(&self, output: &mut [u8]) -> Result<(), Error> {
         let stream = self.stream;
         let result = match self.format {

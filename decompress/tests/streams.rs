@@ -1,5 +1,5 @@
-//! Samples of the standard tools (`gzip -9`, `xz --check=crc32 --x86 --lzma2=dict=1MiB`, `lz4 -l -9`,
-//! `zstd -19`), whose contents are generated here: whole, truncated and damaged.
+//! Samples of the standard tools (`gzip -9`, `xz --check=crc32 --x86 --lzma2=dict=1MiB`, `lz4 -l
+//! -9`, `zstd -19`), whose contents are generated here: whole, truncated and damaged.
 #![cfg(not(miri))]
 
 use decompress::{Compressed, Error};

@@ -60,8 +60,8 @@ pub(super) struct Lzma {
     state: usize,
     /// The last distances, minus one.
     recent: [u32; 4],
-    /// Bits of the previous byte that select a literal's probabilities, and masks of the position for
-    /// literals and for everything else.
+    /// Bits of the previous byte that select a literal's probabilities, and masks of the position
+    /// for literals and for everything else.
     context_bits: u32,
     literal_mask: usize,
     position_mask: usize,
@@ -301,7 +301,8 @@ impl Lzma {
     }
 }
 
-/// Decodes a literal after a match; its code depends on the byte with which the match would continue.
+/// Decodes a literal after a match; its code depends on the byte with which the match would
+/// continue.
 #[inline(always)]
 fn matched_literal(range: &mut Range<'_>, probabilities: &mut Probabilities, base: usize, expected: u8) -> usize {
     let mut expected = usize::from(expected) << 1;

@@ -1,5 +1,5 @@
-//! The filter for x86 code. The encoder stores the targets of `call` and `jmp` as absolute addresses,
-//! since those repeat; here they become relative again.
+//! The filter for x86 code. The encoder stores the targets of `call` and `jmp` as absolute
+//! addresses, since those repeat; here they become relative again.
 
 /// Bytes of an instruction: opcode and 32-bit displacement.
 const INSTRUCTION: usize = 5;

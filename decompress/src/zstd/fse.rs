@@ -117,8 +117,8 @@ impl Table {
     }
 }
 
-/// Reads one probability. `left` is the sum of those not yet read; the length of the code depends on
-/// it.
+/// Reads one probability. `left` is the sum of those not yet read; the length of the code depends
+/// on it.
 fn read_probability(bits: &mut Forward<'_>, left: u32) -> i16 {
     let length = (left + 1).ilog2() + 1;
     let short = (1u64 << (length - 1)) - 1;

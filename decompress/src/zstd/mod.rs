@@ -1,5 +1,5 @@
-//! zstd (RFC 8878) into one flat buffer, which serves as the window. Linux's build uses windows of up
-//! to 128 MiB, more than the hypervisor's heap has. There is no support for dictionaries.
+//! zstd (RFC 8878) into one flat buffer, which serves as the window. Linux's build uses windows of
+//! up to 128 MiB, more than the hypervisor's heap has. There is no support for dictionaries.
 
 mod bits;
 mod fse;

@@ -50,8 +50,8 @@ impl KeptTable {
         Self { table: Table::new(), is_set: false, max_accuracy, max_symbol, default }
     }
 
-    /// Applies the mode in a block's header: the default table, a single symbol, a table described in
-    /// the block, or the previous table.
+    /// Applies the mode in a block's header: the default table, a single symbol, a table described
+    /// in the block, or the previous table.
     fn update(&mut self, mode: u8, data: &mut &[u8]) -> Result<(), Damaged> {
         match mode & 3 {
             0 => self.table.set(self.default.0, self.default.1)?,
@@ -157,7 +157,8 @@ fn value(code: u8, first: u8, small: usize, codes: &[(u32, u8)], bits: &mut Back
     Ok(base as usize + bits.take(u32::from(extra)) as usize)
 }
 
-/// The offset that a value encodes: from 4 the value minus three, below that one of the last offsets.
+/// The offset that a value encodes: from 4 the value minus three, below that one of the last
+/// offsets.
 fn recall(recent: &mut [usize; 3], value: usize, no_literals: bool) -> Result<usize, Damaged> {
     let (offset, place) = match (value, no_literals) {
         (4.., _) => (value - 3, 2),
