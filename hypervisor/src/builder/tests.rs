@@ -414,7 +414,8 @@ fn a_failed_build_releases_all_frames() {
 #[test]
 fn lists_beside_the_kernel_share_its_tables() {
     let _machine = machine();
-    // just after the initial mapping; below the kernel in the same L2 table; in another L4 slot of the upper half
+    // Just after the initial mapping; below the kernel in the same L2 table; in another L4 slot of
+    // the upper half.
     for (id, list) in [(3, BASE + (4 << 20)), (4, BASE - 0x1000 * 8), (5, 0xffff_8800_0000_0000)] {
         let mut notes = usual_notes();
         notes.push(quad(kind::INIT_P2M, list));

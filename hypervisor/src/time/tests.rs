@@ -87,7 +87,8 @@ fn a_new_domain_has_a_wall_clock_and_time_info() {
     assert_eq!(seconds, time::wall_clock_at_boot() / 1_000_000_000);
     let version = word(core::mem::offset_of!(SharedInfo, wall_clock_version));
     assert!(version != 0 && version.is_multiple_of(2));
-    // vCPU 1's time information: its version, and a scale from the simulated counter to nanoseconds.
+    // vCPU 1's time information: its version, and the scale from the simulated counter to
+    // nanoseconds.
     let info = 64 + core::mem::offset_of!(abi::xen::VcpuInfo, time);
     assert!(word(info) != 0 && word(info).is_multiple_of(2));
     let counter = page.atomic_u64(info + 8).load(Ordering::SeqCst);
