@@ -111,7 +111,7 @@ const LEAF_1_EDX: &[Feature] = &[
         16,
         "PAT",
         "the MSR has the interface's value and cannot be changed; guests with devices may use the memory types",
-        Host("memory_types_are_not_a_guests_to_choose"),
+        Host("a_guest_cannot_choose_memory_types"),
     ),
     runs(19, "CLFLUSH"),
     runs(23, "MMX"),

@@ -183,13 +183,13 @@ pub static DEBUG: &[(&str, &str, &str, Evidence)] = &[
         "DR4, DR5",
         "aliases of DR6 and DR7",
         "#UD or `-ENODEV` if CR4.DE is set",
-        Host("registers_4_and_5_are_other_names_without_debug_extensions"),
+        Host("registers_4_and_5_are_aliases_without_debug_extensions"),
     ),
     (
         "DR6",
         "the conditions of debug exceptions",
         "kept per vCPU; bits above 31 are #GP or `-EINVAL`",
-        Host("bits_that_no_register_has_are_refused_or_fixed"),
+        Host("undefined_bits_are_refused_or_fixed"),
     ),
     (
         "DR7: L0 to G3, types of execution, writes, reads and writes",
@@ -205,7 +205,7 @@ pub static DEBUG: &[(&str, &str, &str, Evidence)] = &[
     ),
     ("DR7: LE, GE", "no effect", "read back as written", Guest("traps", "debug")),
     ("DR7: GD", "always clear", "#GP or `-EPERM`", Host("breakpoints_are_limited_to_guest_addresses")),
-    ("DR7: RTM", "always clear", "ignored", Host("bits_that_no_register_has_are_refused_or_fixed")),
+    ("DR7: RTM", "always clear", "ignored", Host("undefined_bits_are_refused_or_fixed")),
 ];
 
 /// The bits of CR0 that always read as set.
