@@ -30,7 +30,7 @@ for disk in $disks; do
     list="$list'format=raw,vdev=xvd$disk,access=rw,script=/tmp/block,target=/dev/nullb$number', "
     number=$((number + 1))
 done
-config busy "memory = 768" "vcpus = 4" "disk = [$list]"
+config busy "memory = 1024" "vcpus = 4" "disk = [$list]"
 create busy
 up busy
 ask busy 'test "$(nproc)" = 4; test "$(ls -d /sys/block/xvd*/mq/* | grep -c .)" = 20'
@@ -42,13 +42,13 @@ on_each_queue 'dd if=/tmp/data$1 of=/dev/xvd$1 bs=8M count=1 skip=$2 seek=$2 ofl
 echo "$(mapped) grants mapped by the control domain" | tee /tmp/mapped
 
 #: all of them are read at the same time, and have what was written (1200)
-on_each_queue 'dd if=/dev/xvd$1 of=/tmp/read$1$2 bs=8M count=1 skip=$2 iflag=direct
-    dd if=/tmp/data$1 bs=8M count=1 skip=$2 | cmp - /tmp/read$1$2; rm /tmp/read$1$2'
+on_each_queue 'dd if=/dev/xvd$1 of=/tmp/read$1$2 bs=8M count=1 skip=$2 iflag=direct'
 echo "$(mapped) grants mapped by the control domain" | tee -a /tmp/mapped
 number=0
 for disk in $disks; do
     sum=$(dd if=/dev/nullb$number bs=8M count=4 iflag=direct | md5sum | cut -d ' ' -f 1)
-    ask busy "md5sum /tmp/data$disk" | grep "$sum"
+    ask busy "md5sum < /tmp/data$disk" | grep "$sum"
+    ask busy "cat /tmp/read$disk? | md5sum" | grep "$sum"
     number=$((number + 1))
 done
 
