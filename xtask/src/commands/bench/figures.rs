@@ -230,7 +230,7 @@ impl Figures {
             .all
             .iter()
             .map(|figure| {
-                json!({ "row": figure.row, "way": figure.configuration.to_string(), "value": figure.value, "unit": figure.unit })
+                json!({ "row": figure.row, "configuration": figure.configuration.to_string(), "value": figure.value, "unit": figure.unit })
             })
             .collect();
         Ok(format!("{}\n", serde_json::to_string_pretty(&list)?))
@@ -244,7 +244,7 @@ impl Figures {
                 |key: &str| value.get(key).and_then(Value::as_str).with_context(|| format!("a figure without {key}"));
             Ok(Figure {
                 row: text("row")?.into(),
-                configuration: Configuration::named(text("way")?)?,
+                configuration: Configuration::named(text("configuration")?)?,
                 value: value.get("value").and_then(Value::as_f64).context("a figure without value")?,
                 unit: text("unit")?.into(),
             })

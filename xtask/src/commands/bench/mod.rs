@@ -38,7 +38,7 @@ pub(crate) struct Bench {
     /// time
     #[arg(long, conflicts_with_all = ["only", "no_counters"])]
     scaling: bool,
-    /// Write the figures for scripts: objects with row, way, value, unit
+    /// Write the figures for scripts: objects with row, configuration, value, unit
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Draw the figures as SVG
