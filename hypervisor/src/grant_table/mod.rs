@@ -154,7 +154,6 @@ impl GrantTable {
     ///
     /// # Errors
     /// There is no free frame.
-    /// If there is no free frame.
     pub fn grow(&self, frames: u32, budget: &mut Budget) -> Result<bool, NoMemory> {
         while self.table().frames() < frames {
             if budget.is_exhausted() {

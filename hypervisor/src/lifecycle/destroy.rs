@@ -150,7 +150,8 @@ fn tear_down(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
     domain.frames.close();
     claim::release(domain);
     // The contexts first: they hold root tables, descriptor pages and references to pages with a
-    // `vcpu_info`.
+    // `vcpu_info`. A parked context has left its pCPU by a root load, which discards the domain's
+    // translations there; the pins of grants may therefore be released below without a flush.
     for vcpu in domain.vcpus() {
         vcpu.time.cancel_all();
         if vcpu.is_gone() {
