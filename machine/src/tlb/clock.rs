@@ -144,7 +144,8 @@ fn stale_cpus(moment: u64, may_map: impl Fn(DomainId) -> bool) -> CpuSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames;
+    use crate::frames::{self, Budget, FrameRef, L1, NoEntries, TypedRef, Writable};
+    use std::vec::Vec;
 
     const OWNER: DomainId = DomainId(7);
 
@@ -176,6 +177,42 @@ mod tests {
             ensure_flushed_since(stamp, of_owner);
             assert!(stale_cpus(latest(stamp, clock()), of_owner).is_empty());
         }
+    }
+
+    /// Ends a use of the frame as writable memory on a CPU that runs its owner.
+    fn end_writable_use(frame: &FrameRef) -> Stamp {
+        around_entry(OWNER, || ());
+        let page = TypedRef::<Writable>::acquire(frame.again(), &mut NoEntries, &mut Budget::new(100));
+        drop(page.expect("memory"));
+        now()
+    }
+
+    #[test]
+    fn a_change_of_kind_flushes_the_translations_of_the_former_use() {
+        crate::hosted::start(64);
+        let frame = frames::allocate(OWNER).expect("a free frame").into_reference();
+        let stamp = end_writable_use(&frame);
+        let is_stale = || !stale_cpus(latest(stamp, clock()), of_owner).is_empty();
+        assert!(is_stale());
+        let table = TypedRef::<L1>::acquire(frame, &mut NoEntries, &mut Budget::new(1000));
+        assert!(!is_stale(), "the table can still be written through an old translation");
+        drop(table.expect("a table without entries"));
+    }
+
+    #[test]
+    fn a_frame_that_changes_its_owner_has_no_translations_left() {
+        crate::hosted::start(64);
+        let frame = frames::allocate(OWNER).expect("a free frame").into_reference();
+        let mfn = frame.mfn();
+        let stamp = end_writable_use(&frame);
+        let is_stale = || !stale_cpus(latest(stamp, clock()), of_owner).is_empty();
+        drop(frame);
+        assert!(is_stale(), "a frame that nobody uses yet needs no flush");
+        let mut taken = Vec::new();
+        while taken.last().is_none_or(|last: &frames::Allocation| last.reference().mfn() != mfn) {
+            taken.push(frames::allocate(DomainId(9)).expect("the frame is free"));
+        }
+        assert!(!is_stale(), "the former owner can still access the frame");
     }
 
     #[test]
