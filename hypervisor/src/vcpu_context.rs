@@ -11,6 +11,7 @@ use core::sync::atomic::Ordering;
 use machine::addr::{GuestVirt, Mfn};
 use machine::context::{GuestContext, Handler, Ldt, Registers, is_canonical};
 use machine::frames::{AcquireError, Budget, Descriptor, L4, TypedRef};
+use machine::integers::low_u16;
 use machine::paging::NoEntries;
 
 use zerocopy::FromZeros;
@@ -181,7 +182,7 @@ fn describe_registers(vcpu: &Vcpu, context: &GuestContext) -> CpuUserRegs {
     user.rip = registers.rip;
     user.rflags = registers.rflags & !RFLAGS_IOPL | u64::from(context.iopl()) << IOPL_SHIFT;
     // The processor pushes a selector in the low half of a word.
-    (user.cs, user.ss) = ((registers.cs & 0xffff) as u16, (registers.ss & 0xffff) as u16);
+    (user.cs, user.ss) = (low_u16(registers.cs), low_u16(registers.ss));
     (user.ds, user.es, user.fs, user.gs) = (selectors.ds, selectors.es, selectors.fs, selectors.gs);
     user.saved_upcall_mask = vcpu.info().upcall_mask().load(Ordering::Relaxed);
     user

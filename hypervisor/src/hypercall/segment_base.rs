@@ -3,6 +3,8 @@
 use abi::arch_x86_64::segment_base;
 use abi::errno::Errno;
 
+use machine::integers::low_u16;
+
 use crate::call::{CallResult, Caller, operations};
 use crate::trap;
 
@@ -14,7 +16,7 @@ operations! {
     segment_base::FS => checked(caller.cpu.set_fs_base(value));
     segment_base::GS_USER => checked(caller.cpu.set_user_gs_base(value));
     segment_base::GS_KERNEL => checked(caller.cpu.set_kernel_gs_base(value));
-    segment_base::GS_USER_SEL => load_user_gs_selector(caller, (value & 0xffff) as u16);
+    segment_base::GS_USER_SEL => load_user_gs_selector(caller, low_u16(value));
 }
 
 /// Converts the result of setting a base: one that is not canonical is refused.

@@ -7,7 +7,7 @@ use machine::addr::{GuestVirt, MachineAddr, Mfn, Pfn};
 use machine::context::Active;
 use machine::frames::{Budget, L1, TypedRef};
 use machine::guest_memory::Fault;
-use machine::integers::low_u32;
+use machine::integers::{low_u16, low_u32};
 use machine::m2p;
 
 use super::admission::GuestAdmission;
@@ -25,7 +25,7 @@ struct Parties {
 /// Decodes the last argument. The low half names the owner of the frames. The high half, if not
 /// zero, is the id of the tables' owner plus one.
 fn parties(caller: &Caller<'_>, argument: u32) -> Result<Parties, Errno> {
-    let frames = DomainId((argument & 0xffff) as u16);
+    let frames = DomainId(low_u16(argument.into()));
     let tables = match (argument >> 16) as u16 {
         0 => Arc::clone(caller.domain),
         number => caller.target(DomainId(number - 1))?,

@@ -8,6 +8,7 @@ use abi::xen::DomainId;
 use super::owner;
 use super::reference::MAX_GUEST_REFERENCES;
 use crate::addr::Mfn;
+use crate::integers::low_u32;
 use crate::ram;
 use crate::tlb::clock as tlb_clock;
 
@@ -113,7 +114,7 @@ impl Use {
 
     const fn unpack(word: u64) -> Self {
         Self {
-            count: (word & 0xffff_ffff) as u32,
+            count: low_u32(word),
             kind: KindCode::from_bits(word >> 32),
             busy: word & 1 << 36 != 0,
             pinned: word & 1 << 37 != 0,

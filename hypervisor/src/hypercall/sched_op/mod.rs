@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use abi::errno::Errno;
 use abi::sched::{PinOverride, Poll, RemoteShutdown, Shutdown, Watchdog, op};
 use machine::addr::GuestVirt;
+use machine::integers::low_u8;
 use zerocopy::IntoBytes;
 
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
@@ -42,7 +43,7 @@ pub(crate) fn sched_op_compat(caller: &mut Caller<'_>, operation: u32, argument:
     match operation {
         op::YIELD => yield_now(caller),
         op::BLOCK => block(caller),
-        op::SHUTDOWN => end(caller.domain, (argument & 0xff) as u32),
+        op::SHUTDOWN => end(caller.domain, low_u8(argument).into()),
         _ => Err(Errno::ENOSYS.into()),
     }
 }

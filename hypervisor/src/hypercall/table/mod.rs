@@ -2,6 +2,8 @@
 
 use abi::xen::{DomainId, hypercall as number};
 use machine::addr::GuestVirt;
+// The high half of a 32-bit argument's register is ignored.
+use machine::integers::{low_u16, low_u32 as low};
 
 use super::{
     callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall, nmi_op, physdev_op,
@@ -36,13 +38,8 @@ pub struct Row {
     pub operations: &'static [Operation],
 }
 
-/// The low half of an argument register. The high half of a 32-bit argument is ignored.
-const fn low(argument: u64) -> u32 {
-    (argument & 0xffff_ffff) as u32
-}
-
 const fn domain(argument: u64) -> DomainId {
-    DomainId((argument & 0xffff) as u16)
+    DomainId(low_u16(argument))
 }
 
 const fn at(argument: u64) -> GuestVirt {
@@ -78,7 +75,10 @@ macro_rules! checked {
         let $token = $caller.control()?;
         $handler
     }};
-    ($caller:ident $privilege:ident $handler:expr) => {
+    ($caller:ident Any $handler:expr) => {
+        $handler
+    };
+    ($caller:ident OwnOrControl $handler:expr) => {
         $handler
     };
 }

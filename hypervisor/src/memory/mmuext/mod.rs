@@ -89,9 +89,10 @@ operations! {
     mmuext::UNMARK_SUPER: Refused => Errno::EOPNOTSUPP;
 }
 
-/// Whether the operation may act on another domain's tables. The others act on the caller.
-const fn may_be_foreign(command: u32) -> bool {
-    command <= mmuext::UNPIN_TABLE
+/// Whether the operation may act on another domain's tables: its row has the privilege of the
+/// hypercall. The others act on the caller.
+fn may_be_foreign(command: u32) -> bool {
+    OPERATIONS.iter().any(|row| row.number == command && row.privilege.is_none() && row.refusal.is_none())
 }
 
 fn clear_page(caller: &mut Caller<'_>, mfn: Mfn) -> Result<(), CallError> {

@@ -4,6 +4,7 @@ use abi::arch_x86_64::{FIRST_RESERVED_GDT_ENTRY, flat};
 use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::frames::FrameRef;
+use machine::integers::low_u16;
 
 use super::decode::MAX_LENGTH;
 
@@ -24,7 +25,7 @@ pub(super) enum Mode {
 /// The mode of the code at CS:RIP. `None` if the guest has removed the descriptor meanwhile.
 pub(super) fn mode(cpu: &Active) -> Option<Mode> {
     // The upper bits of the saved selector are undefined.
-    let selector = (cpu.registers().cs & 0xffff) as u16;
+    let selector = low_u16(cpu.registers().cs);
     match selector | 3 {
         flat::RING3_CS64 => return Some(Mode::Long),
         flat::RING3_CS32 => return Some(Mode::Compatible(0)),

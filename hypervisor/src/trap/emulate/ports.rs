@@ -8,7 +8,7 @@ use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::hardware::Hardware;
 use machine::hardware::ports::Width;
-use machine::integers::{low_u8, low_u32};
+use machine::integers::{low_u8, low_u16, low_u32};
 
 use super::decode::Instruction;
 use super::registers::{self, RAX};
@@ -56,8 +56,8 @@ pub(super) fn bitmap_allows(cpu: &mut Active, vcpu: &Vcpu, instruction: &Instruc
 pub(super) fn operands(cpu: &Active, instruction: &Instruction) -> (u16, Width) {
     let port = match instruction.opcode {
         // The port is the immediate byte.
-        0xe4..=0xe7 => (instruction.immediate & 0xff) as u16,
-        _ => (cpu.registers().rdx & 0xffff) as u16,
+        0xe4..=0xe7 => low_u8(instruction.immediate).into(),
+        _ => low_u16(cpu.registers().rdx),
     };
     // There is no 64-bit form; REX.W is ignored.
     let width = match instruction.size {
