@@ -1,14 +1,12 @@
 //! A front end for the disk `xvda` (`io/blkif.h`).
 
-use core::fmt::Display;
-
 use kernel::memory::{peek, poke};
 
+use crate::front_end::FrontEnd;
 use crate::ring::{Ring, granted_page};
-use crate::store::{Store, Text};
+use crate::store::Store;
 use crate::wait;
 
-const FRONT_END: &str = "device/vbd/51712";
 const RING: u32 = 8;
 const DATA: u32 = 9;
 /// Size of a request. Responses are smaller.
@@ -23,18 +21,15 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn connect(store: &mut Store) -> Self {
-        let back_end = store.read("device/vbd/51712/backend").expect("a disk");
+        let mut front_end = FrontEnd::open(store, "device/vbd/51712");
         let (ring, port) = (Ring::new(RING, ENTRY_SIZE), wait::new_port());
         let _ = granted_page(DATA);
-        store.wait_for_state(back_end.as_str(), "2");
-        let mut write =
-            |key: &str, value: &dyn Display| store.write(Text::new(format_args!("{FRONT_END}/{key}")).as_str(), value);
-        write("ring-ref", &RING);
-        write("event-channel", &port);
-        write("protocol", &"x86_64-abi");
-        write("state", &"3");
-        store.wait_for_state(back_end.as_str(), "4");
-        store.write("device/vbd/51712/state", &"4");
+        front_end.write("ring-ref", &RING);
+        front_end.write("event-channel", &port);
+        front_end.write("protocol", &"x86_64-abi");
+        front_end.write("state", &"3");
+        front_end.wait_until_connected();
+        front_end.write("state", &"4");
         Self { ring, port }
     }
 

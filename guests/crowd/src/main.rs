@@ -3,6 +3,7 @@
 #![no_main]
 
 mod disk;
+mod front_end;
 mod network;
 mod ring;
 mod store;

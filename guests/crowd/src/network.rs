@@ -1,14 +1,12 @@
 //! A front end for the first network interface (`io/netif.h`), which only sends.
 
-use core::fmt::Display;
-
 use kernel::memory::{peek, poke};
 
+use crate::front_end::FrontEnd;
 use crate::ring::{Ring, granted_page};
-use crate::store::{Store, Text};
+use crate::store::Store;
 use crate::wait;
 
-const FRONT_END: &str = "device/vif/0";
 const SEND_RING: u32 = 10;
 const RECEIVE_RING: u32 = 11;
 const DATA: u32 = 12;
@@ -25,8 +23,8 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn connect(store: &mut Store) -> Self {
-        let back_end = store.read("device/vif/0/backend").expect("a network");
-        let address = store.read("device/vif/0/mac").expect("an address");
+        let mut front_end = FrontEnd::open(store, "device/vif/0");
+        let address = front_end.read("mac").expect("an address");
         let (ring, port) = (Ring::new(SEND_RING, SEND_SIZE), wait::new_port());
         // Nothing is received, so this ring stays empty.
         let _ = Ring::new(RECEIVE_RING, RECEIVE_SIZE);
@@ -37,16 +35,13 @@ impl Network {
             poke(at, u8::from_str_radix(byte, 16).expect("an address"));
         }
         poke(frame + 12, [0x88u8, 0xcc]);
-        store.wait_for_state(back_end.as_str(), "2");
-        let mut write =
-            |key: &str, value: &dyn Display| store.write(Text::new(format_args!("{FRONT_END}/{key}")).as_str(), value);
-        write("tx-ring-ref", &SEND_RING);
-        write("rx-ring-ref", &RECEIVE_RING);
-        write("event-channel", &port);
-        write("request-rx-copy", &"1");
-        write("feature-no-csum-offload", &"1");
-        write("state", &"4");
-        store.wait_for_state(back_end.as_str(), "4");
+        front_end.write("tx-ring-ref", &SEND_RING);
+        front_end.write("rx-ring-ref", &RECEIVE_RING);
+        front_end.write("event-channel", &port);
+        front_end.write("request-rx-copy", &"1");
+        front_end.write("feature-no-csum-offload", &"1");
+        front_end.write("state", &"4");
+        front_end.wait_until_connected();
         Self { ring, port }
     }
 
