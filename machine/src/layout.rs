@@ -12,8 +12,10 @@ pub(crate) const IMAGE_OFFSET: u64 = 0xffff_8080_0000_0000;
 pub(crate) const FRAME_TABLE_BASE: u64 = 0xffff_8100_0000_0000;
 /// Per-CPU windows.
 pub(crate) const PER_CPU_BASE: u64 = 0xffff_8180_0000_0000;
-/// Size of a per-CPU window in bytes.
-pub(crate) const PER_CPU_SIZE: u64 = 1 << 20;
+/// Size of a per-CPU window in bytes: two page tables of level 1. Restricted roots map the first.
+pub(crate) const PER_CPU_SIZE: u64 = 2 * PER_CPU_TABLE;
+/// Size of the part of a window that one page table of level 1 maps, in bytes.
+pub(crate) const PER_CPU_TABLE: u64 = 1 << 21;
 /// Paravane's own MMIO mappings.
 pub(crate) const MMIO_BASE: u64 = 0xffff_8200_0000_0000;
 /// All machine memory.
@@ -64,6 +66,8 @@ linker_symbols! {
     text_start = __text_start;
     /// The page of entry code that is mapped in each per-CPU window.
     entry_page = __entry_page;
+    /// End of the entry code, which begins with the entry page.
+    entry_end = __entry_end;
     /// End of the code.
     text_end = __text_end;
     /// End of read-only data.
@@ -76,10 +80,10 @@ linker_symbols! {
     build_id_start = __build_id_start;
     /// End of that note.
     build_id_end = __build_id_end;
-    /// First byte of the table of `stac` and `clac` instructions.
-    smap_sites_start = __smap_sites_start;
+    /// First byte of the table of instructions for features of the processor.
+    feature_sites_start = __feature_sites_start;
     /// End of that table.
-    smap_sites_end = __smap_sites_end;
+    feature_sites_end = __feature_sites_end;
     /// First byte of the symbol table.
     symbols_start = __symbols_start;
     /// End of the symbol table.

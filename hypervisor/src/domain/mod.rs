@@ -131,6 +131,7 @@ impl Domain {
         let places = vcpu::first_places(id, &shared_info, vcpus)?;
         let events = EventChannels::new(vcpus, settings.privileged);
         let grants = GrantTable::new(id)?;
+        let split_roots = machine::boot::options().xpti;
         let domain = Arc::new_cyclic(|domain| Self {
             id,
             frames: FrameList::new(id),
@@ -139,7 +140,7 @@ impl Domain {
             vcpus: (0..)
                 .zip(places)
                 .take_while(|_| !heap::is_short())
-                .map(|(number, place)| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), place)))
+                .map(|(number, place)| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), place, split_roots)))
                 .collect(),
             shared_info,
             events,

@@ -143,8 +143,9 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// Creates a vCPU that is down, with its `vcpu_info` at one of the [`first_places`].
-    pub(super) fn new(id: VcpuId, domain: Weak<Domain>, info: InfoPlace) -> Self {
+    pub(super) fn new(id: VcpuId, domain: Weak<Domain>, info: InfoPlace, split_roots: bool) -> Self {
         let mut context = GuestContext::new();
+        context.set_split_roots(split_roots);
         context.set_vcpu_info(info.page.again(), info.offset);
         // Events are masked until the guest unmasks them.
         info.upcall_mask().store(1, Ordering::Relaxed);

@@ -6,5 +6,6 @@
 
 pub(crate) mod boot_memory;
 pub(crate) mod early;
+pub(crate) mod restricted_roots;
 pub(crate) mod tables;
 pub(crate) mod windows;

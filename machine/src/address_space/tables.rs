@@ -16,8 +16,6 @@ pub(crate) const PRESENT: u64 = LeafFlags::PRESENT.bits();
 pub(crate) const WRITABLE: u64 = LeafFlags::WRITABLE.bits();
 pub(crate) const USER: u64 = LeafFlags::USER.bits();
 const LARGE: u64 = LeafFlags::PAT_OR_SIZE.bits();
-/// Survives root switches: only for mappings that are the same in every root and never change.
-pub(crate) const GLOBAL: u64 = LeafFlags::GLOBAL.bits();
 /// Memory type 3 of the PAT: uncached.
 pub(crate) const UNCACHED: u64 = LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).bits();
 /// Memory type 4 of the PAT, in an entry of level 1: write-combining.
@@ -45,31 +43,32 @@ fn entry_pointer(table: u64, index: usize) -> *mut u64 {
     (layout::direct(table) as *mut u64).wrapping_add(index & 511)
 }
 
-fn read(table: u64, index: usize) -> u64 {
+pub(super) fn read(table: u64, index: usize) -> u64 {
     // SAFETY: `table` is a page table in the direct map, reached from Paravane's root.
     unsafe { entry_pointer(table, index).read_volatile() }
 }
 
-fn write(table: u64, index: usize, value: u64) {
+pub(super) fn write(table: u64, index: usize, value: u64) {
     // SAFETY: as in `read`; only boot writes, on one CPU.
     unsafe { entry_pointer(table, index).write_volatile(value) };
 }
 
-const fn index(address: u64, level: u32) -> usize {
+pub(super) const fn index(address: u64, level: u32) -> usize {
     (address >> (12 + 9 * (level - 1)) & 511) as usize
+}
+
+/// The entry of level `level` on the way to `address` from a root, if it leads to another table.
+pub(super) fn entry_at(root: u64, address: u64, level: u32) -> Option<u64> {
+    (level..=4).rev().try_fold(root | PRESENT, |above, level| {
+        let entry = read(above & ADDRESS, index(address, level));
+        (entry & PRESENT != 0 && entry & LARGE == 0).then_some(entry)
+    })
 }
 
 /// The level-1 entry that maps `address` in Paravane's root, if the tables down to that level
 /// exist.
 pub(crate) fn leaf_entry(address: u64) -> Option<*mut u64> {
-    let mut table = idle_root();
-    for level in [4, 3, 2] {
-        let entry = read(table, index(address, level));
-        if entry & PRESENT == 0 || entry & LARGE != 0 {
-            return None;
-        }
-        table = entry & ADDRESS;
-    }
+    let table = entry_at(idle_root(), address, 2)? & ADDRESS;
     Some(entry_pointer(table, index(address, 1)))
 }
 
@@ -77,22 +76,42 @@ pub(crate) fn leaf_entry(address: u64) -> Option<*mut u64> {
 pub(crate) struct Mapper {
     root: u64,
     no_execute: u64,
+    global: u64,
     gib_pages: bool,
     mmio_next: u64,
 }
 
 impl Mapper {
-    /// Starts a root with L3 tables for all of Paravane's slots.
-    pub(crate) fn new(memory: &mut Early) -> Self {
-        let features = processor::features();
-        let root = memory.take_zeroed(4096, 4096);
+    /// Starts a root with L3 tables for all of Paravane's slots. If `global`, translations survive
+    /// root switches.
+    pub(crate) fn new(global: bool, memory: &mut Early) -> Self {
+        let mapper = Self::empty(memory);
+        let root = mapper.root;
         for slot in layout::FIRST_SLOT..layout::FIRST_SLOT + layout::SLOTS {
             let table = memory.take_zeroed(4096, 4096);
             let user = if slot == layout::slot(layout::M2P_BASE) { USER } else { 0 };
             write(root, slot, table | PRESENT | WRITABLE | user);
         }
+        Self { global: if global { LeafFlags::GLOBAL.bits() } else { 0 }, ..mapper }
+    }
+
+    /// Starts a root without entries.
+    pub(super) fn empty(memory: &mut Early) -> Self {
+        let features = processor::features();
         let no_execute = if features.no_execute { NO_EXECUTE } else { 0 };
-        Self { root, no_execute, gib_pages: features.gib_pages, mmio_next: layout::MMIO_BASE }
+        Self {
+            root: memory.take_zeroed(4096, 4096),
+            no_execute,
+            global: 0,
+            gib_pages: features.gib_pages,
+            mmio_next: layout::MMIO_BASE,
+        }
+    }
+
+    /// The flag of translations that survive root switches, or zero: only for mappings that are the
+    /// same in every root and never change.
+    pub(crate) const fn global(&self) -> u64 {
+        self.global
     }
 
     /// Starts another root with the same tables in Paravane's slots and no other entries.
@@ -197,7 +216,7 @@ impl Mapper {
         let virt = self.mmio_next;
         self.mmio_next += size;
         for at in (0..size).step_by(4096) {
-            self.map_page(memory, virt + at, phys - offset + at, 1, self.data() | WRITE_COMBINING | GLOBAL);
+            self.map_page(memory, virt + at, phys - offset + at, 1, self.data() | WRITE_COMBINING | self.global);
         }
         virt + offset
     }

@@ -15,6 +15,11 @@ use crate::processor::registers::DescriptorTable;
 pub(crate) const GDT: u64 = 0x10000;
 /// Offset of the LDT window in a CPU's window.
 pub(crate) const LDT: u64 = 0x20000;
+/// Offset of the page with the start of the active context, for the entry code under a restricted
+/// root.
+pub(crate) const CONTEXT: u64 = 0x30000;
+/// Offset of the page with the active vCPU's `vcpu_info`, for the same purpose.
+pub(crate) const VCPU_INFO: u64 = 0x31000;
 
 /// Paravane's selectors. Their descriptors are in page 14 of every GDT.
 pub(crate) const CODE64: u16 = 0xe008;
@@ -42,13 +47,24 @@ pub(crate) const fn base(cpu: CpuId) -> u64 {
     layout::PER_CPU_BASE + cpu.index() as u64 * layout::PER_CPU_SIZE
 }
 
+/// The stack of the entry code, which has the form of a trap stack.
+const STACK_ENTRY: u64 = STACK_DEBUG + 1;
+
 /// Offset of the first byte of trap stack `index`, counted from 1. Each stack has a guard page
 /// below it.
 const fn trap_stack(index: u64) -> u64 {
     STACKS + (index - 1) * (TRAP_STACK_SIZE + PAGE) + PAGE
 }
 
-const MAIN_STACK: u64 = trap_stack(STACK_DEBUG + 1);
+/// The main stack is in the part of the window that restricted roots do not map.
+const MAIN_STACK: u64 = layout::PER_CPU_TABLE + PAGE;
+const _: () = assert!(trap_stack(STACK_ENTRY + 1) <= layout::PER_CPU_TABLE);
+const _: () = assert!(MAIN_STACK + MAIN_STACK_SIZE <= layout::PER_CPU_SIZE);
+
+/// Top of a CPU's stack for the entry code.
+pub(crate) const fn entry_stack_top(window: u64) -> u64 {
+    window + trap_stack(STACK_ENTRY) + TRAP_STACK_SIZE
+}
 
 /// Top of a CPU's main stack.
 pub(crate) const fn main_stack_top(cpu: CpuId) -> u64 {
@@ -63,14 +79,16 @@ pub(crate) fn is_stack(address: u64) -> bool {
     }
     let offset = address & (layout::PER_CPU_SIZE - 1);
     let mapped =
-        (1..=STACK_DEBUG).any(|index| (trap_stack(index)..trap_stack(index) + TRAP_STACK_SIZE).contains(&offset));
+        (1..=STACK_ENTRY).any(|index| (trap_stack(index)..trap_stack(index) + TRAP_STACK_SIZE).contains(&offset));
     mapped || (MAIN_STACK..MAIN_STACK + MAIN_STACK_SIZE).contains(&offset)
 }
 
-/// Whether the page at `offset` changes with the vCPU: the guest's part of the GDT window, or the
-/// LDT window.
+/// Whether the page at `offset` changes with the vCPU: the guest's part of the GDT window, the LDT
+/// window, the context or the `vcpu_info`.
 pub(crate) fn is_changeable(offset: u64) -> bool {
-    (GDT..GDT + RESERVED_PAGE * PAGE).contains(&offset) || (LDT..LDT + 16 * PAGE).contains(&offset)
+    (GDT..GDT + RESERVED_PAGE * PAGE).contains(&offset)
+        || (LDT..LDT + 16 * PAGE).contains(&offset)
+        || [CONTEXT, VCPU_INFO].contains(&offset)
 }
 
 /// Writes the LDT descriptor of this CPU.
@@ -80,9 +98,8 @@ pub(crate) fn set_ldt_descriptor(words: [u64; 2]) {
     unsafe { (descriptor as *mut [u64; 2]).write_volatile(words) };
 }
 
-/// Maps and fills the window of the CPU with the given local APIC ID. Entries from ring 3 jump to
-/// `trap_entry`.
-pub(crate) fn build(cpu: CpuId, apic_id: u32, trap_entry: u64, zeros: u64, mapper: &mut Mapper, memory: &mut Early) {
+/// Maps and fills the window of a CPU. Returns its `CpuInfo`, for the caller to complete.
+pub(crate) fn build<'a>(cpu: CpuId, zeros: u64, mapper: &mut Mapper, memory: &mut Early) -> &'a mut CpuInfo {
     let base = base(cpu);
     mapper.map(memory, base, layout::entry_page() - layout::IMAGE_OFFSET, PAGE, tables::PRESENT);
     let info = memory.take_zeroed(PAGE, PAGE);
@@ -92,26 +109,25 @@ pub(crate) fn build(cpu: CpuId, apic_id: u32, trap_entry: u64, zeros: u64, mappe
         let (frame, flags) = if page == RESERVED_PAGE { (gdt, mapper.data()) } else { (zeros, mapper.read_only()) };
         mapper.map(memory, base + GDT + page * PAGE, frame, PAGE, flags);
     }
-    let stacks = (1..=STACK_DEBUG).map(|index| (trap_stack(index), TRAP_STACK_SIZE));
+    let stacks = (1..=STACK_ENTRY).map(|index| (trap_stack(index), TRAP_STACK_SIZE));
     for (offset, size) in stacks.chain([(MAIN_STACK, MAIN_STACK_SIZE)]) {
         let frames = memory.take_zeroed(size, PAGE);
         mapper.map(memory, base + offset, frames, size, mapper.data());
     }
     // The LDT window shares its tables with the other pages; its entries stay empty.
-    fill_info(cpu, apic_id, trap_entry, layout::direct(info) as *mut CpuInfo);
     fill_descriptors(base, layout::direct(gdt));
+    start_info(cpu, layout::direct(info) as *mut CpuInfo)
 }
 
-fn fill_info(cpu: CpuId, apic_id: u32, trap_entry: u64, info: *mut CpuInfo) {
+fn start_info<'a>(cpu: CpuId, info: *mut CpuInfo) -> &'a mut CpuInfo {
     // SAFETY: the page was just allocated and zeroed, all-zero is a valid `CpuInfo`, and no other
     // pointer to it exists.
     let info = unsafe { &mut *info };
-    info.apic_id = apic_id;
-    info.trap_entry = trap_entry;
     let top = |index| base(cpu) + trap_stack(index) + TRAP_STACK_SIZE;
     info.task_state.interrupt_stacks =
         [top(STACK_NMI), top(STACK_MACHINE_CHECK), top(STACK_DOUBLE_FAULT), top(STACK_DEBUG), 0, 0, 0];
     info.task_state.io_map = low_u16(size_of_val(&info.task_state) as u64);
+    info
 }
 
 fn fill_descriptors(base: u64, page: u64) {

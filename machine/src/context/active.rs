@@ -5,10 +5,10 @@ use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 
 use super::exit::Exit;
-use super::guest_context::{GuestContext, Ldt};
+use super::guest_context::{GuestContext, KERNEL, Ldt, USER};
 use super::handlers::Handlers;
 use super::registers::{Registers, Selectors, is_canonical};
-use super::vcpu;
+use super::{roots, vcpu};
 use crate::addr::GuestVirt;
 use crate::frames::{Descriptor, L4, SharedPage, TypedRef};
 use crate::tlb;
@@ -27,8 +27,18 @@ impl Active {
     #[inline]
     pub(super) fn load(context: Box<GuestContext>) -> Self {
         let mut active = Self { context: ManuallyDrop::new(context) };
-        vcpu::activate(active.context_mut());
+        active.load_again();
         active
+    }
+
+    fn load_again(&mut self) {
+        roots::choose(self.context_mut());
+        vcpu::activate(self.context_mut());
+    }
+
+    fn unload(&mut self) {
+        vcpu::deactivate(self.context_mut());
+        roots::leave(self.context());
     }
 
     #[inline]
@@ -46,7 +56,7 @@ impl Active {
     /// Unloads the vCPU from this pCPU.
     pub fn deactivate(self) -> Box<GuestContext> {
         let mut active = ManuallyDrop::new(self);
-        vcpu::deactivate(&mut active.context);
+        active.unload();
         // SAFETY: `active` ends here without being dropped, so the context is taken only once.
         unsafe { ManuallyDrop::take(&mut active.context) }
     }
@@ -61,9 +71,9 @@ impl Active {
 
     /// Unloads the vCPU from this pCPU while `act` runs, and loads it again.
     pub(crate) fn set_aside_for(&mut self, act: impl FnOnce()) {
-        vcpu::deactivate(self.context_mut());
+        self.unload();
         act();
-        vcpu::activate(self.context_mut());
+        self.load_again();
     }
 
     /// Runs the guest until an exit.
@@ -75,6 +85,7 @@ impl Active {
         if core::mem::take(&mut context.selectors_refused) {
             return Exit::BadSelectors;
         }
+        roots::refresh(context);
         vcpu::run(context)
     }
 
@@ -105,6 +116,7 @@ impl Active {
     /// Moves the `vcpu_info` (see [`GuestContext::set_vcpu_info`]).
     pub fn set_vcpu_info(&mut self, page: SharedPage, offset: usize) {
         self.context_mut().set_vcpu_info(page, offset);
+        vcpu::show_vcpu_info(self.context_mut());
     }
 
     /// Sets the stack on which the kernel is entered from a process.
@@ -148,8 +160,9 @@ impl Active {
     pub fn set_kernel_root(&mut self, root: TypedRef<L4>) -> Option<TypedRef<L4>> {
         let context = self.context_mut();
         assert_eq!(root.frame().owner(), context.owner(), "another domain's root");
-        context.kernel_cr3 = root.mfn().address().get();
+        context.full_roots[KERNEL] = root.mfn().address().get();
         let former = context.kernel_root.replace(root);
+        roots::choose(context);
         vcpu::load_root(context);
         former
     }
@@ -164,8 +177,9 @@ impl Active {
         if root.is_none() && context.in_kernel == 0 {
             return None;
         }
-        context.user_cr3 = root.as_ref().map_or(0, |root| root.mfn().address().get());
+        context.full_roots[USER] = root.as_ref().map_or(0, |root| root.mfn().address().get());
         let former = core::mem::replace(&mut context.user_root, root);
+        roots::choose(context);
         // In kernel mode no translation of the former root is cached: loading the kernel's root
         // flushed them.
         if context.in_kernel == 0 {
@@ -277,7 +291,7 @@ impl Active {
 
 impl Drop for Active {
     fn drop(&mut self) {
-        vcpu::deactivate(&mut self.context);
+        self.unload();
         // SAFETY: the value ends here, so the context is dropped only once.
         unsafe { ManuallyDrop::drop(&mut self.context) };
     }

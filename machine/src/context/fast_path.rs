@@ -16,6 +16,8 @@ pub(crate) struct FastPath {
     pub(crate) bounce_stack: u64,
     /// The page fault handler, if the fast path can enter it.
     pub(crate) fault_handler: u64,
+    /// The handler of system calls, if `syscall_stack` is not zero.
+    pub(crate) syscall_handler: u64,
     /// Whether the fast path of the `iret` hypercall is enabled.
     pub(crate) irets: u64,
 }
@@ -72,6 +74,7 @@ impl GuestContext {
         self.fast_path = FastPath {
             syscall_stack: if plain(&self.handlers.syscall) { stack } else { 0 },
             bounce_stack: stack,
+            syscall_handler: self.handlers.syscall.address,
             fault_handler: if plain(&fault) { fault.address } else { 0 },
             irets: 1,
         };

@@ -12,7 +12,7 @@ use super::fast_path::{FastPath, FastPathCounts};
 use super::handlers::{Handler, Handlers};
 use super::registers::{Registers, Selectors, canonical_or_zero};
 use super::vcpu;
-use crate::addr::Mfn;
+use crate::addr::{Mfn, PAGE_SIZE};
 use crate::frames::{Descriptor, L4, SharedPage, TypedRef};
 
 /// Base address and length of a vCPU's LDT.
@@ -24,25 +24,37 @@ pub struct Ldt {
     pub entries: u16,
 }
 
+/// Indices of the two modes in arrays.
+pub(crate) const USER: usize = 0;
+/// See [`USER`].
+pub(crate) const KERNEL: usize = 1;
+
 /// The pages of a guest's GDT.
 type GdtPages = [Option<TypedRef<Descriptor>>; FIRST_RESERVED_GDT_PAGE];
 
 /// The state of one vCPU that the hardware or the entry code accesses.
-#[repr(C, align(64))]
+///
+/// The fields before `handlers` are in the first page, which restricted roots map. The rest of that
+/// page is the guest's state, too.
+#[repr(C, align(4096))]
 pub struct GuestContext {
     pub(crate) registers: Registers,
     /// Paravane's stack pointer while the guest runs; the entry code restores it.
     pub(crate) host_stack: u64,
+    /// The stack pointer of the entry code.
+    pub(crate) entry_stack: u64,
     /// The value of CR2 at the last page fault.
     pub(crate) fault_address: u64,
     /// 1 in kernel mode, 0 in user mode.
     pub(crate) in_kernel: u64,
-    /// CR3 values of the two modes; that of user mode is zero if the guest has set none.
-    pub(crate) kernel_cr3: u64,
-    pub(crate) user_cr3: u64,
+    /// CR3 values for Rust code, by mode (see `roots`); that of user mode is zero if the guest has
+    /// set none.
+    pub(crate) full_roots: [u64; 2],
+    /// CR3 values with which the guest runs, by mode.
+    pub(crate) guest_roots: [u64; 2],
     /// Stack for entering the kernel from a process.
     pub(crate) kernel_stack: u64,
-    /// Address of the `vcpu_info` in Paravane's direct map.
+    /// Address of the `vcpu_info` for the entry code.
     pub(crate) vcpu_info_address: u64,
     pub(crate) fast_path: FastPath,
     pub(crate) fast_path_counts: FastPathCounts,
@@ -50,6 +62,8 @@ pub struct GuestContext {
     pub(crate) fast_path_stale: bool,
     /// Whether the fast path may be enabled at all.
     pub(crate) fast_path_allowed: bool,
+    /// Whether the guest runs with restricted roots.
+    pub(crate) split_roots: bool,
     pub(crate) fs_base: u64,
     pub(crate) gs_base_kernel: u64,
     pub(crate) gs_base_user: u64,
@@ -73,6 +87,8 @@ pub struct GuestContext {
     pub(crate) backend: vcpu::BackendState,
 }
 
+const _: () = assert!(core::mem::offset_of!(GuestContext, handlers) <= PAGE_SIZE);
+
 const NO_HANDLER: Handler = Handler::new(0, 0, false, 0);
 
 impl GuestContext {
@@ -87,16 +103,18 @@ impl GuestContext {
         Box::new(Self {
             registers,
             host_stack: 0,
+            entry_stack: 0,
             fault_address: 0,
             in_kernel: 1,
-            kernel_cr3: 0,
-            user_cr3: 0,
+            full_roots: [0; 2],
+            guest_roots: [0; 2],
             kernel_stack: 0,
             vcpu_info_address: 0,
             fast_path: FastPath::default(),
             fast_path_counts: FastPathCounts::default(),
             fast_path_stale: true,
             fast_path_allowed: true,
+            split_roots: false,
             fs_base: 0,
             gs_base_kernel: 0,
             gs_base_user: 0,
@@ -166,6 +184,11 @@ impl GuestContext {
         &mut self.handlers
     }
 
+    /// Sets whether an inactive vCPU runs with restricted roots.
+    pub const fn set_split_roots(&mut self, split: bool) {
+        self.split_roots = split;
+    }
+
     /// Whether the vCPU is in kernel mode, as opposed to user mode.
     pub const fn is_in_kernel(&self) -> bool {
         self.in_kernel != 0
@@ -203,7 +226,6 @@ impl GuestContext {
     /// If it would not be completely in the page (64 bytes) or not be aligned to 8.
     pub fn set_vcpu_info(&mut self, page: SharedPage, offset: usize) {
         assert!(offset.is_multiple_of(8) && offset <= 4096 - 64, "a vcpu_info does not fit at {offset}");
-        self.vcpu_info_address = vcpu::shared_address(&page, offset);
         self.vcpu_info = Some((page, offset));
     }
 
@@ -234,8 +256,7 @@ impl GuestContext {
         if let (Some(kernel), Some(user)) = (&kernel, &user) {
             assert_eq!(kernel.frame().owner(), user.frame().owner(), "roots of two domains");
         }
-        self.kernel_cr3 = kernel.as_ref().map_or(0, |root| root.mfn().address().get());
-        self.user_cr3 = user.as_ref().map_or(0, |root| root.mfn().address().get());
+        self.full_roots = [&user, &kernel].map(|root| root.as_ref().map_or(0, |root| root.mfn().address().get()));
         (core::mem::replace(&mut self.kernel_root, kernel), core::mem::replace(&mut self.user_root, user))
     }
 

@@ -14,6 +14,7 @@ mod fast_path;
 mod guest_context;
 mod handlers;
 mod registers;
+mod roots;
 #[cfg_attr(target_os = "none", path = "bare/mod.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted/mod.rs")]
 pub(crate) mod vcpu;
@@ -22,6 +23,7 @@ pub use active::Active;
 pub use exit::Exit;
 pub use extended_state::LEGACY;
 pub use guest_context::{GuestContext, Ldt};
+pub(crate) use guest_context::{KERNEL, USER};
 pub use handlers::{Handler, Handlers};
 pub use registers::{FLAGS_CLEARED_ON_BOUNCE, Registers, Selectors, is_canonical};
 #[cfg(target_os = "none")]

@@ -11,6 +11,7 @@ use super::{access, root_slots, slot};
 use crate::addr::{GuestVirt, Mfn};
 use crate::integers::low_u16;
 use crate::pte::RawEntry;
+use crate::tlb::root_copies;
 
 /// The index of `address`'s entry in a table of `level`; nine bits.
 const fn index(address: GuestVirt, level: u32) -> u16 {
@@ -82,6 +83,15 @@ impl TypedRef<L1> {
 }
 
 impl<K: Level> TypedRef<K> {
+    /// After a store to a root table: makes it known to CPUs that use a copy. The former entry's
+    /// references must be held until then.
+    #[inline]
+    fn note_store(&self) {
+        if K::LEVEL == 4 {
+            root_copies::note_store(self.mfn());
+        }
+    }
+
     /// The current bits of an entry. The processor may set accessed and dirty at any time.
     ///
     /// # Panics
@@ -106,6 +116,7 @@ impl<K: Level> TypedRef<K> {
         }
         note_mapping(self.frame(), K::LEVEL, entry.raw());
         let old = access::swap_entry(self.mfn(), index, entry.into_raw());
+        self.note_store();
         // SAFETY: a table in use owns all its entries (FT-5, FT-6), except Paravane's slots. The
         // exchange removed the old bits atomically, so nothing else owns them.
         Ok(unsafe { Entry::from_owned_bits(old) })
@@ -130,8 +141,11 @@ impl<K: Level> TypedRef<K> {
         }
         let bits = entry.into_raw();
         match access::exchange_entry(self.mfn(), index, expected.get(), bits) {
-            // SAFETY: as in `replace`.
-            Ok(old) => Ok(unsafe { Entry::from_owned_bits(old) }),
+            Ok(old) => {
+                self.note_store();
+                // SAFETY: as in `replace`.
+                Ok(unsafe { Entry::from_owned_bits(old) })
+            }
             // SAFETY: the bits were not stored in the table, so they still own the entry's
             // reference.
             Err(found) => Err(ReplaceError::Changed(RawEntry::new(found), unsafe { Entry::from_owned_bits(bits) })),
@@ -174,6 +188,7 @@ impl TypedRef<L4> {
     pub fn show_m2p(&self, show: bool) {
         let entry = if show { root_slots::hypervisor_entry(root_slots::M2P_SLOT) } else { 0 };
         access::write_entry(self.mfn(), root_slots::M2P_SLOT, entry);
+        self.note_store();
     }
 }
 

@@ -27,6 +27,7 @@ use super::slot::{KindCode, Slot, Use};
 use super::{access, root_slots, table, teardown};
 use crate::addr::Mfn;
 use crate::pte::RawEntry;
+use crate::tlb::root_copies;
 
 /// Number of entries in a page table, and of descriptors in a descriptor page.
 pub(super) const ENTRIES: u16 = 512;
@@ -379,6 +380,7 @@ fn validate_tables<Lower: super::Level, A: Admission>(
         for (index, entry) in root_slots::hypervisor_entries() {
             access::write_entry(frame.mfn(), index, entry);
         }
+        root_copies::note_root(frame.mfn());
     }
     set_progress(frame, ENTRIES);
     Ok(())

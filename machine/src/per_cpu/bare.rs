@@ -41,6 +41,10 @@ pub(crate) struct CpuInfo {
     pub(crate) context: *mut (),
     /// The jump target of the entry page's code: `guest_trap_entry` in the image.
     pub(crate) trap_entry: u64,
+    /// Physical address of this CPU's two restricted roots, aligned to [`RESTRICTED_ROOTS_SIZE`].
+    pub(crate) restricted_roots: u64,
+    /// Paravane's own root table.
+    pub(crate) own_root: u64,
     /// This CPU's local APIC ID.
     pub(crate) apic_id: u32,
     /// Events recorded by interrupts ([`Pending`]).
@@ -52,6 +56,9 @@ pub(crate) struct CpuInfo {
 }
 
 const _: () = assert!(size_of::<CpuInfo>() <= 4096);
+
+/// Size of a CPU's pair of restricted roots, for user mode and for kernel mode, in bytes.
+pub(crate) const RESTRICTED_ROOTS_SIZE: u64 = 2 << 12;
 
 /// Offset of `CpuInfo` in a CPU's window.
 pub(crate) const OFFSET: u64 = 0x1000;
@@ -85,6 +92,12 @@ pub(crate) fn set_context(context: *mut (), registers_end: u64) {
     let stack = info.cast::<u8>().wrapping_add(offset_of!(CpuInfo, task_state.rsp0)).cast::<u64>();
     // SAFETY: as above; the field may be unaligned for its type.
     unsafe { stack.write_unaligned(registers_end) };
+}
+
+/// The active context's address for the entry code; null if there is none.
+pub(crate) fn context() -> *mut () {
+    // SAFETY: as in `set_context`.
+    unsafe { (*own_info()).context }
 }
 
 /// Records a fault in ring 0 with an exception table entry.

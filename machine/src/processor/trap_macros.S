@@ -47,9 +47,16 @@
     .popsection
 .endm
 
+# An access to guest memory that continues at \fixup if it faults.
+.macro guest_access fixup, instruction:vararg
+20: \instruction
+    exception_table_entry 20b, \fixup
+.endm
+
 .macro purge_trap_macros
     .purgem push_registers
     .purgem pop_registers
     .purgem exception_table_entry
+    .purgem guest_access
     .purgem purge_trap_macros
 .endm

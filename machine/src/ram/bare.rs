@@ -4,10 +4,10 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::addr::Mfn;
-use crate::layout;
+use crate::addr::{MachineAddr, Mfn};
 use crate::once::Once;
 pub(crate) use crate::processor::no_execute;
+use crate::{layout, per_cpu};
 
 /// The results of boot.
 pub(crate) struct Ram {
@@ -55,9 +55,32 @@ pub(crate) fn m2p_frame() -> Option<Mfn> {
     RAM.try_get().map(|ram| Mfn::new((ram.m2p - layout::DIRECT_MAP_BASE) >> 12))
 }
 
+/// The first of this CPU's two restricted roots.
+pub(crate) fn restricted_roots() -> Mfn {
+    // SAFETY: boot has filled in the field, and nothing changes it.
+    Mfn::containing(MachineAddr::new(unsafe { (*per_cpu::own_info()).restricted_roots }))
+}
+
 /// The root-table entry of one of Paravane's slots.
 pub(crate) fn root_entry(slot: usize) -> u64 {
     RAM.get().root_entries[slot]
+}
+
+/// Copies `count` words that others may write concurrently, in one instruction.
+///
+/// # Safety
+/// Both ranges must be mapped, and the target must be writable and not borrowed by other Rust code.
+pub(crate) unsafe fn copy_words(to: *mut u64, from: *const u64, count: usize) {
+    // SAFETY: the caller guarantees the ranges; the direction flag is always clear in Paravane.
+    unsafe {
+        asm!(
+            "rep movsq",
+            inout("rcx") count => _,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack, preserves_flags)
+        );
+    }
 }
 
 /// Copies memory that others may write concurrently. It is one instruction, so that the compiler

@@ -2,11 +2,12 @@
 //! Machine memory of the test process: one allocation that is never freed, with a frame table and
 //! an M2P beside it.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::FRAME_SLOT_SIZE;
-use crate::addr::{Mfn, PAGE_SIZE};
+use crate::addr::{MAX_CPUS, Mfn, PAGE_SIZE};
 use crate::once::Once;
+use crate::per_cpu;
 
 struct Ram {
     frames: u64,
@@ -25,13 +26,19 @@ fn leak_zeroed<T>(count: usize) -> usize {
     memory.expose_provenance()
 }
 
+/// The first of this CPU's two restricted roots. They are behind the frames of the simulated memory.
+pub(crate) fn restricted_roots() -> Mfn {
+    Mfn::new(RAM.get().frames + 2 * per_cpu::current().index() as u64)
+}
+
 /// Creates the machine's memory, once for each process.
 pub(crate) fn init(frames: u64) {
     let count = usize::try_from(frames).expect("a sensible number of frames");
     let m2p = leak_zeroed::<u64>(count);
+    let with_roots = count + 2 * MAX_CPUS;
     RAM.set(Ram {
         frames,
-        memory: leak_zeroed::<[u8; PAGE_SIZE]>(count),
+        memory: leak_zeroed::<[u8; PAGE_SIZE]>(with_roots),
         table: leak_zeroed::<[u8; FRAME_SLOT_SIZE]>(count),
         m2p,
     });
@@ -47,7 +54,7 @@ pub(crate) fn frame_table() -> *const u8 {
 
 pub(crate) fn direct_map(mfn: Mfn) -> *mut u8 {
     let ram = RAM.get();
-    assert!(mfn.get() < ram.frames, "{mfn:?} is beyond the simulated memory");
+    assert!(mfn.get() < ram.frames + 2 * MAX_CPUS as u64, "{mfn:?} is beyond the simulated memory");
     core::ptr::with_exposed_provenance_mut(ram.memory + (mfn.get() as usize) * PAGE_SIZE)
 }
 
@@ -68,6 +75,23 @@ pub(crate) const fn root_entry(slot: usize) -> u64 {
 
 pub(crate) const fn no_execute() -> bool {
     true
+}
+
+/// Copies `count` words with atomic accesses.
+///
+/// # Safety
+/// Both ranges must be in the simulated memory and aligned.
+pub(crate) unsafe fn copy_words(to: *mut u64, from: *const u64, count: usize) {
+    for index in 0..count {
+        // SAFETY: guaranteed by the caller.
+        let from = unsafe { from.add(index) }.cast::<AtomicU64>();
+        // SAFETY: guaranteed by the caller.
+        let to = unsafe { to.add(index) }.cast::<AtomicU64>();
+        // SAFETY: the word is valid, and simulated memory is accessed only atomically.
+        let word = unsafe { &*from }.load(Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { &*to }.store(word, Ordering::Relaxed);
+    }
 }
 
 /// Copies byte by byte with atomic accesses, so that concurrent accesses to guest memory are not a

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use crate::addr::{CpuId, MAX_CPUS, Mfn};
 use crate::address_space::early::Early;
 use crate::address_space::tables::{self, Mapper};
-use crate::address_space::{boot_memory, windows};
+use crate::address_space::{boot_memory, restricted_roots, windows};
 use crate::boot::acpi::Acpi;
 use crate::boot::{self, BootInfo, Efi, MAX_OWN_DEVICES, Memory, MemoryKind};
 use crate::console::backend as console;
@@ -62,7 +62,7 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     log::debug!("{features:?}");
 
     let (mut memory, low_page) = boot_memory::free(info);
-    let mut mapper = Mapper::new(&mut memory);
+    let mut mapper = Mapper::new(!boot::options().xpti, &mut memory);
     let mut described = build_memory(info, &mut mapper, &mut memory);
     let mapper = RefCell::new((mapper, memory));
     let acpi = read_acpi(info, &mapper);
@@ -99,12 +99,12 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     let ram_end = boot_memory::ram_end(info);
     let frames = ram_end >> 12;
     map_image(mapper, memory);
-    mapper.map(memory, layout::direct(0), 0, 1 << 20, mapper.data() | tables::GLOBAL);
+    mapper.map(memory, layout::direct(0), 0, 1 << 20, mapper.data() | mapper.global());
     for range in info.memory_map() {
         if matches!(range.kind, MemoryKind::Usable | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs) {
             let (start, end) = (range.start & !0xfff, range.end.min(boot::MAX_MEMORY).next_multiple_of(4096));
             if start < end {
-                mapper.map(memory, layout::direct(start), start, end - start, mapper.data() | tables::GLOBAL);
+                mapper.map(memory, layout::direct(start), start, end - start, mapper.data() | mapper.global());
             }
         }
     }
@@ -115,7 +115,7 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     mapper.map(memory, layout::M2P_BASE, m2p, m2p_size, mapper.read_only() | tables::USER);
     let table_size = (frames * ram::FRAME_SLOT_SIZE as u64).next_multiple_of(4096);
     let table = memory.take_zeroed(table_size, if table_size < large { 4096 } else { large });
-    mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | tables::GLOBAL);
+    mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | mapper.global());
     let ram_frames = boot_memory::ram_frames(info);
     let heap = memory.take(HEAP_SIZE, 4096);
     let screen = console::screen::map(mapper, memory);
@@ -141,7 +141,7 @@ fn map_image(mapper: &mut Mapper, memory: &mut Early) {
         (layout::rodata_end(), layout::image_end(), mapper.data()),
     ];
     for (start, end, flags) in parts {
-        mapper.map(memory, start, start - layout::IMAGE_OFFSET, end - start, flags | tables::GLOBAL);
+        mapper.map(memory, start, start - layout::IMAGE_OFFSET, end - start, flags | mapper.global());
     }
 }
 
@@ -191,9 +191,14 @@ fn build_windows(mapper: &mut Mapper, memory: &mut Early) {
     let zeros = memory.take_zeroed(4096, 4096);
     tables::set_zeros(zeros);
     let others = boot::other_cpus().iter().copied();
+    let entry_code = restricted_roots::entry_code(traps::interrupt_table(), memory);
     for (number, apic_id) in (0..).zip([apic::id()].into_iter().chain(others)) {
         if let Some(cpu) = CpuId::new(number) {
-            windows::build(cpu, apic_id, entry::guest_trap_entry as *const () as u64, zeros, mapper, memory);
+            let info = windows::build(cpu, zeros, mapper, memory);
+            info.apic_id = apic_id;
+            info.trap_entry = entry::guest_trap_entry as *const () as u64;
+            info.own_root = mapper.root();
+            info.restricted_roots = restricted_roots::build(cpu, entry_code, mapper, memory);
         }
     }
 }
@@ -210,9 +215,11 @@ fn finish_memory(mut described: Memory, memory: Early) {
     }
     ram::init(Ram { m2p: layout::direct(described.m2p), root_entries }, described.ram_end);
     boot::seal_memory(described);
-    if !processor::smap() {
+    let features =
+        [(processor::smap(), entry::Feature::UserAccess), (boot::options().xpti, entry::Feature::SplitRoots)];
+    for (_, feature) in features.into_iter().filter(|(used, _)| !used) {
         // SAFETY: this is the only running CPU, and there is no guest.
-        unsafe { entry::patch_user_access() };
+        unsafe { entry::remove(feature) };
     }
 }
 

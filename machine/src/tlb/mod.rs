@@ -8,6 +8,7 @@
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
 mod backend;
 pub(crate) mod clock;
+pub(crate) mod root_copies;
 
 #[cfg(not(target_os = "none"))]
 pub use backend::with_interrupts_off;

@@ -11,7 +11,7 @@ use crate::address_space::windows;
 use crate::context::{GuestContext, PRIVILEGE_MASK, Registers, VIRTUAL_8086};
 use crate::exception_table::{self, Entry};
 use crate::integers::{low_u8, low_u16, to_usize};
-use crate::per_cpu::{self, CpuInfo};
+use crate::per_cpu::{self, CpuInfo, RESTRICTED_ROOTS_SIZE};
 use crate::processor::debug_registers;
 use crate::processor::registers::{self, DescriptorTable, msr};
 use crate::{interrupt_dispatch, layout, panic, processor, vectors};
@@ -25,8 +25,17 @@ const MACHINE_CHECK: u64 = vectors::MACHINE_CHECK as u64;
 const RAISED_BY_GUESTS: [u64; 3] =
     [vectors::BREAKPOINT as u64, vectors::OVERFLOW as u64, vectors::LEGACY_SYSCALL as u64];
 
-/// Two words per gate. All CPUs share the table; it is filled before any other CPU starts.
-static IDT: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
+/// Two words per gate. Restricted roots map the page.
+#[repr(align(4096))]
+struct InterruptTable([AtomicU64; 512]);
+
+/// All CPUs share the table; it is filled before any other CPU starts.
+static IDT: InterruptTable = InterruptTable([const { AtomicU64::new(0) }; 512]);
+
+/// The page of the interrupt table.
+pub(crate) fn interrupt_table() -> u64 {
+    (&raw const IDT) as u64
+}
 
 /// Offset of a field of `Registers` in the frame pushed by a stub, which begins with the vector.
 macro_rules! frame_offset {
@@ -55,7 +64,10 @@ global_asm!(
     window_mask = const -layout::PER_CPU_SIZE.cast_signed(),
     registers_end = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, registers_end),
     context = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, context),
-    host_stack = const offset_of!(GuestContext, host_stack),
+    entry_stack = const offset_of!(GuestContext, entry_stack),
+    restricted_roots = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, restricted_roots),
+    restricted_roots_mask = const -RESTRICTED_ROOTS_SIZE.cast_signed(),
+    own_root = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, own_root),
 );
 
 /// Prepares the tables that all CPUs share: the exception table, and the interrupt table, in which
@@ -89,14 +101,14 @@ fn fill_table() {
             | stack << 32
             | (0x8e | privilege << 5) << 40
             | (address >> 16 & 0xffff) << 48;
-        IDT[to_usize(vector) * 2].store(low, Ordering::Relaxed);
-        IDT[to_usize(vector) * 2 + 1].store(address >> 32, Ordering::Relaxed);
+        IDT.0[to_usize(vector) * 2].store(low, Ordering::Relaxed);
+        IDT.0[to_usize(vector) * 2 + 1].store(address >> 32, Ordering::Relaxed);
     }
 }
 
 /// Loads the table on this CPU.
 fn load_table() {
-    let pointer = DescriptorTable { limit: low_u16(size_of_val(&IDT) as u64) - 1, base: IDT.as_ptr() as u64 };
+    let pointer = DescriptorTable { limit: low_u16(size_of_val(&IDT) as u64) - 1, base: interrupt_table() };
     // SAFETY: the table has been filled with gates to valid stubs and is static.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags)) };
 }

@@ -2,7 +2,9 @@
 # vector, after a zero error code if the processor pushed none. The stack is then: vector, error
 # code, rip, cs, rflags, rsp, ss: the end of a `Registers`. The frame_* operands are offsets from
 # the vector.
-.text
+#
+# Everything up to the call of host_trap may run with a restricted root (see entry.S).
+.section .entry_text, "ax"
 .balign 16
 .global trap_stubs
 trap_stubs:
@@ -35,15 +37,28 @@ trap_common:
     jnz guest_trap_entry
 
 # Calls host_trap(&mut Registers), which may change the registers of the interrupted code. Leaves
-# the stack as the processor pushed it.
+# the stack as the processor pushed it. If a restricted root is loaded, Paravane's own root is loaded
+# during the call: r12 = the root, r13 = zero if it is restricted.
 .macro call_host_trap
     push_registers
     cld
     mov rdi, rsp
     mov rbx, rsp
-    and rsp, -16
+    mov rax, rsp
+    and rax, {window_mask}
+    mov r12, cr3
+    mov r13, [rax + {restricted_roots}]
+    xor r13, r12
+    and r13, {restricted_roots_mask}
+    jnz 30f
+    mov rax, [rax + {own_root}]
+    mov cr3, rax
+30: and rsp, -16
     call {host_trap}
-    mov rsp, rbx
+    test r13, r13
+    jnz 31f
+    mov cr3, r12
+31: mov rsp, rbx
     pop_registers
     add rsp, {frame_rip}
 .endm
@@ -70,7 +85,7 @@ trap_from_host:
 
 # An NMI, on a stack of its own. The interrupted vCPU in ring 3 may have lost its code segment in
 # the meantime. The processor then refuses the return and unblocks NMIs, and the next NMI would
-# overwrite this stack. The return is therefore made from the active context's host_stack, which is
+# overwrite this stack. The return is therefore made from the active context's entry_stack, which is
 # free while a guest runs, and a refusal is handled like that of any other return to a guest.
 trap_nmi:
     test byte ptr [rsp + {frame_cs}], {privilege_mask}
@@ -81,7 +96,7 @@ trap_nmi:
     mov rax, rsp
     and rax, {window_mask}
     mov rax, [rax + {context}]
-    mov rax, [rax + {host_stack}]
+    mov rax, [rax + {entry_stack}]
     move_to_stack 5, 0, 1, 2, 3, 4
 1:  iretq
     exception_table_entry 1b, iret_refused

@@ -333,7 +333,7 @@ pub const TABLE: &[Row] = &[
     none("x2apic", "BOOL", INTERRUPTS),
     none("x2apic-mode", "STRING", INTERRUPTS),
     none("x2apic_phys", "BOOL", INTERRUPTS),
-    none("xpti", "LIST", SPECULATION),
+    taken("xpti", "BOOL", xpti, "whether guests run with restricted root tables"),
     none("xsave", "BOOL", FEATURES),
     none("xsm", "STRING", SECURITY),
 ];
@@ -371,6 +371,11 @@ fn dom0_mem<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(),
 
 fn dom0_vcpus_pin<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
     options.dom0_vcpus_pinned = argument.boolean()?;
+    Ok(())
+}
+
+fn xpti<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+    options.xpti = argument.boolean()?;
     Ok(())
 }
 

@@ -3,6 +3,11 @@
 # While a guest runs, TSS.RSP0 and CpuInfo.registers_end point to the end of the registers in its
 # GuestContext. So the frame that the processor (or the system-call entry below) pushes is stored in
 # the context itself. Interrupts are off on every entry.
+#
+# This code runs with the root table that is loaded for the guest, which may be a restricted one. It
+# touches only what such a root maps: itself, the interrupt table, this CPU's window without the
+# main stack, the first page of the active context and its vcpu_info (by their addresses in the
+# window), and guest memory. The full root, which Rust code needs, is loaded in guest_exit.
 
 # The entry page: mapped at the start of each CPU's window, with CpuInfo in the next page.
     .section .entry_page, "ax"
@@ -74,27 +79,38 @@ entry_sysenter:
     .balign 4096
 
 # The rest of the entry code, which is mapped in the image only.
-    .text
+    .section .entry_text, "ax"
 
-# Enables and disables access of ring 0 to user pages. On a processor without SMAP, boot replaces
-# these instructions by no-ops.
+# Ends a sequence of instructions that began at label 20, for a feature. Boot replaces the sequence
+# by no-ops if the feature is not in use.
+.macro feature_site feature
+21:
+    .pushsection .feature_sites, "a"
+    .long 20b - .
+    .byte 21b - 20b, \feature
+    .balign 8
+    .popsection
+.endm
+
+# Enables and disables access of ring 0 to user pages.
 .macro user_access_begin
 20: stac
-    .pushsection .smap_sites, "a"
-    .long 20b - .
-    .popsection
+    feature_site {user_access}
 .endm
 .macro user_access_end
 20: clac
-    .pushsection .smap_sites, "a"
-    .long 20b - .
-    .popsection
+    feature_site {user_access}
 .endm
 
-# An access to guest memory that continues at \fixup if it faults.
-.macro guest_access fixup, instruction:vararg
-20: \instruction
-    exception_table_entry 20b, \fixup
+# Loads the root table \wanted of the current mode if \current is another one. Entry: rbx = the
+# context. Clobbers rcx and rdx.
+.macro switch_root current, wanted
+20: mov rdx, [rbx + {in_kernel}]
+    mov rcx, [rbx + rdx * 8 + \wanted]
+    cmp rcx, [rbx + rdx * 8 + \current]
+    je 21f
+    mov cr3, rcx
+    feature_site {split_roots}
 .endm
 
 # Saves the registers that the fast path does not change: all except rax, rbx, rdx and, where they
@@ -112,12 +128,12 @@ entry_sysenter:
     mov [rbx + {r15}], r15
 .endm
 
-# The prologue of a system call, after leave_entry_page: rbx = the context, rsp = its host_stack,
+# The prologue of a system call, after leave_entry_page: rbx = the context, rsp = its entry_stack,
 # rbx and the guest's stack pointer saved.
 .macro enter_context
     mov [rsp - {registers_size} + {rbx}], rbx
     lea rbx, [rsp - {registers_size}]
-    mov rsp, [rbx + {host_stack}]
+    mov rsp, [rbx + {entry_stack}]
     mov [rbx + {rsp}], rdx
 .endm
 
@@ -400,14 +416,12 @@ iret_refused:
     mov [rbx + {rdx}], rdx
     mov [rbx + {r11}], r11
     save_rest
-    mov rsp, [rbx + {host_stack}]
     mov eax, 1
     jmp guest_exit_with_status
 
 iret_fault:
     user_access_end
 iret_slowly:
-    mov rsp, [rbx + {host_stack}]
     mov qword ptr [rbx + {rax}], {iret}
     mov qword ptr [rbx + {rcx}], 0
     mov qword ptr [rbx + {r11}], 0
@@ -431,16 +445,18 @@ guest_trap_entry:
     je guest_page_fault
     push_registers
     mov rbx, rsp
-    mov rsp, [rbx + {host_stack}]
+    mov rsp, [rbx + {entry_stack}]
     # Paravane's flags: direction, alignment check, trap and nested task are cleared, whatever the
     # guest's values.
     push 2
     popfq
 
-# Entry: rbx = context, rsp = its host_stack. Returns from guest_enter.
+# Entry: rbx = context, whose registers are saved. Loads the full root and returns from guest_enter.
 guest_exit:
     xor eax, eax
 guest_exit_with_status:
+    switch_root {guest_roots}, {full_roots}
+    mov rsp, [rbx + {host_stack}]
     pop r15
     pop r14
     pop r13
@@ -458,7 +474,7 @@ guest_page_fault:
     mov [rbx + {rax}], rax
     mov [rbx + {rcx}], rcx
     mov [rbx + {rdx}], rdx
-    mov rsp, [rbx + {host_stack}]
+    mov rsp, [rbx + {entry_stack}]
     push 2
     popfq
     mov rdx, cr2
@@ -553,8 +569,8 @@ page_fault_slowly:
     save_rest
     jmp guest_exit
 
-# extern "C" fn guest_enter(context: *mut GuestContext) -> u32
-# Runs the guest of the active context. Returns 0 after an exit of the guest, 1 if the processor
+# extern "C" fn guest_enter(address: *mut (), context: *mut GuestContext) -> u32
+# Runs the guest of the active context, of which rdi is the address for this code. Returns 0 after an exit of the guest, 1 if the processor
 # refused the frame.
     .global guest_enter
 guest_enter:
@@ -564,7 +580,10 @@ guest_enter:
     push r13
     push r14
     push r15
-    mov [rdi + {host_stack}], rsp
+    mov rbx, rdi
+    mov [rbx + {host_stack}], rsp
+    mov rsp, [rbx + {entry_stack}]
+    switch_root {full_roots}, {guest_roots}
     push [rdi + {ss}]
     push [rdi + {rsp}]
     push [rdi + {rflags}]
@@ -591,60 +610,7 @@ guest_enter:
 3:  mov rbx, rsp
     and rbx, {window_mask}
     mov rbx, [rbx + {cpu_info} + {context}]
-    mov rsp, [rbx + {host_stack}]
     mov eax, 1
     jmp guest_exit_with_status
-
-# extern "C" fn guest_copy(to, from, length) -> usize
-# Copies between Paravane's memory and the guest's. Returns the number of bytes that were not copied
-# because an address faulted. The caller has enabled access to user pages.
-    .global guest_copy
-guest_copy:
-    # Requests of mmu_update and copies of instructions have this size. If a word faults, the copy
-    # below copies as much as possible.
-    cmp rdx, 16
-    jne 3f
-    guest_access 3f, mov rax, [rsi]
-    guest_access 3f, mov rcx, [rsi + 8]
-    guest_access 3f, mov [rdi], rax
-    guest_access 3f, mov [rdi + 8], rcx
-    xor eax, eax
-    ret
-3:  mov rcx, rdx
-    shr rcx, 3
-    and edx, 7
-4:  rep movsq
-    mov rcx, rdx
-5:  rep movsb
-    xor eax, eax
-    ret
-6:  lea rax, [rdx + rcx*8]
-    ret
-7:  mov rax, rcx
-    ret
-    exception_table_entry 4b, 6b
-    exception_table_entry 5b, 7b
-
-# extern "C" fn load_selectors(selectors: *const Selectors) -> u32
-# Loads ds, es, fs and gs; a selector that faults is replaced by null. Returns how many faulted.
-.macro load_selector register, offset
-8:  mov \register, word ptr [rdi + \offset]
-9:
-    .pushsection .text.fixup, "ax"
-10: xor ecx, ecx
-    mov \register, cx
-    inc eax
-    jmp 9b
-    .popsection
-    exception_table_entry 8b, 10b
-.endm
-    .global load_selectors
-load_selectors:
-    xor eax, eax
-    load_selector ds, {ds}
-    load_selector es, {es}
-    load_selector fs, {fs}
-    load_selector gs, {gs}
-    ret
 
 purge_trap_macros

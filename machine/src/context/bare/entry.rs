@@ -15,7 +15,9 @@ use crate::context::registers::{
 };
 use crate::context::{GuestContext, Registers, Selectors};
 use crate::per_cpu::{self, CpuInfo};
-use crate::processor::registers::NO_OPERATION;
+use crate::processor::registers::{BREAKPOINT, NO_OPERATION};
+use crate::context::{KERNEL, USER};
+use crate::integers::low_u8;
 use crate::{layout, vectors};
 
 /// Exit reasons that are not vectors.
@@ -81,8 +83,12 @@ global_asm!(
     context = const offset_of!(CpuInfo, context),
     registers_size = const size_of::<Registers>(),
     in_kernel = const offset_of!(GuestContext, in_kernel),
-    kernel_cr3 = const offset_of!(GuestContext, kernel_cr3),
-    user_cr3 = const offset_of!(GuestContext, user_cr3),
+    full_roots = const offset_of!(GuestContext, full_roots),
+    guest_roots = const offset_of!(GuestContext, guest_roots),
+    user_cr3 = const offset_of!(GuestContext, guest_roots) + USER * size_of::<u64>(),
+    kernel_cr3 = const offset_of!(GuestContext, guest_roots) + KERNEL * size_of::<u64>(),
+    user_access = const Feature::UserAccess as u32,
+    split_roots = const Feature::SplitRoots as u32,
     vcpu_info = const offset_of!(GuestContext, vcpu_info_address),
     fast_syscall_stack = const offset_of!(GuestContext, fast_path.syscall_stack),
     fast_bounce_stack = const offset_of!(GuestContext, fast_path.bounce_stack),
@@ -103,7 +109,7 @@ global_asm!(
     set_segment_base = const hypercall::SET_SEGMENT_BASE,
     segment_gs_user = const segment_base::GS_USER,
     count_kernel_fault = const offset_of!(GuestContext, fast_path_counts.kernel_faults),
-    syscall_handler = const offset_of!(GuestContext, handlers.syscall.address),
+    syscall_handler = const offset_of!(GuestContext, fast_path.syscall_handler),
     upcall_pending = const offset_of!(VcpuInfo, event_upcall_pending),
     upcall_mask = const offset_of!(VcpuInfo, event_upcall_mask),
     guest_cr2 = const offset_of!(VcpuInfo, arch.cr2),
@@ -154,6 +160,7 @@ global_asm!(
     reason_syscall32 = const REASON_SYSCALL32,
     reason_sysenter = const REASON_SYSENTER,
     host_stack = const offset_of!(GuestContext, host_stack),
+    entry_stack = const offset_of!(GuestContext, entry_stack),
     fault_address = const offset_of!(GuestContext, fault_address),
     vector = const offset_of!(Registers, vector),
     r15 = const offset_of!(Registers, r15),
@@ -176,34 +183,73 @@ global_asm!(
     rflags = const offset_of!(Registers, rflags),
     rsp = const offset_of!(Registers, rsp),
     ss = const offset_of!(Registers, ss),
+);
+
+global_asm!(
+    include_str!("../../processor/trap_macros.S"),
+    include_str!("guest_access.S"),
     ds = const offset_of!(Selectors, ds),
     es = const offset_of!(Selectors, es),
     fs = const offset_of!(Selectors, fs),
     gs = const offset_of!(Selectors, gs),
 );
 
-/// Replaces `stac` and `clac` in the entry code by no-ops. Boot calls this on a processor that does
-/// not support them.
+/// A feature whose instructions in the entry code are replaced by no-ops where it is not in use.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Feature {
+    /// SMAP: ring 0 needs permission to access user pages.
+    UserAccess,
+    /// Some guests run with restricted roots.
+    SplitRoots,
+}
+
+/// An entry of the table of instructions for a feature, as `feature_site` makes it.
+#[repr(C)]
+struct Site {
+    /// Distance from the entry to the first instruction.
+    offset: i32,
+    /// Length of the instructions in bytes.
+    length: u8,
+    /// The number of the [`Feature`].
+    feature: u8,
+    _padding: u16,
+}
+
+/// Replaces the entry code's instructions for a feature that is not in use by no-ops.
 ///
 /// # Safety
 /// No other CPU and no guest may be running.
-pub(crate) unsafe fn patch_user_access() {
-    let (start, end) = (layout::smap_sites_start(), layout::smap_sites_end());
-    for site in (start..end).step_by(4) {
-        // SAFETY: the linker places a table of 32-bit words between the two symbols.
-        let offset = unsafe { (site as *const i32).read_unaligned() };
-        let instruction = site.wrapping_add_signed(offset.into());
-        let writable = layout::direct(instruction - layout::IMAGE_OFFSET) as *mut [u8; 3];
-        // SAFETY: the site is one of the entry code's three-byte instructions. The direct map maps
-        // it writable, and nothing executes it now.
-        unsafe { writable.write(NO_OPERATION) };
+pub(crate) unsafe fn remove(feature: Feature) {
+    let (start, end) = (layout::feature_sites_start(), layout::feature_sites_end());
+    for entry in (start..end).step_by(size_of::<Site>()) {
+        // SAFETY: the linker places a table of sites between the two symbols.
+        let site = unsafe { (entry as *const Site).read() };
+        if site.feature != feature as u8 {
+            continue;
+        }
+        let instructions = entry.wrapping_add_signed(site.offset.into()) - layout::IMAGE_OFFSET;
+        let writable = layout::direct(instructions) as *mut u8;
+        for (index, byte) in (0..).zip(no_operation(site.length.into())) {
+            // SAFETY: the byte belongs to the instructions. The direct map maps them writable, and
+            // nothing executes them now.
+            unsafe { writable.wrapping_add(index).write(byte) };
+        }
     }
 }
 
+/// One instruction of `length` bytes without effect, or a jump over that many bytes.
+fn no_operation(length: usize) -> impl Iterator<Item = u8> {
+    let jump = [0xeb, low_u8(length.wrapping_sub(2) as u64), BREAKPOINT];
+    let start = if length == NO_OPERATION.len() { NO_OPERATION } else { jump };
+    start.into_iter().chain(core::iter::repeat(BREAKPOINT)).take(length)
+}
+
 unsafe extern "C" {
-    /// Runs the guest. The context must be this CPU's active one, with sanitised registers.
+    /// Runs the guest. The context must be this CPU's active one, with sanitised registers, and
+    /// `address` the entry code's address of it, through which it is changed.
     #[expect(improper_ctypes, reason = "the entry code uses the compiler's offsets")]
-    pub(super) fn guest_enter(context: *mut GuestContext) -> u32;
+    pub(super) fn guest_enter(address: *mut (), context: *mut GuestContext) -> u32;
     /// Copies to or from guest memory; returns the bytes not copied.
     pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;
     /// Loads the data segments; returns how many were refused.

@@ -10,15 +10,15 @@ use core::arch::asm;
 use super::control::CONTROL4_LOADED;
 use super::fast_path::FastPathCounts;
 use super::registers::{FLAGS_ALLOWED, FLAGS_FORCED};
-use super::{Exit, GuestContext, Registers, Selectors};
-use crate::addr::GuestVirt;
-use crate::address_space::tables;
+use super::{Exit, GuestContext, KERNEL, Registers, Selectors, USER};
+use crate::addr::{GuestVirt, MachineAddr, Mfn};
+use crate::address_space::{tables, windows};
 use crate::counters::{self, Counter};
-use crate::frames::{Descriptor, SharedPage, TypedRef};
+use crate::frames::{Descriptor, TypedRef};
 use crate::integers::{low_u8, low_u32};
 use crate::processor::{self, debug_registers, registers};
 use crate::tlb::clock as tlb_clock;
-use crate::{interrupt_dispatch, per_cpu, vectors};
+use crate::{interrupt_dispatch, layout, per_cpu, vectors};
 
 pub(crate) use super::extended_state::ExtendedState;
 pub(crate) use crate::processor::debug_registers::clear_breakpoints;
@@ -32,10 +32,32 @@ const MSR_FS_BASE: u32 = 0xc000_0100;
 const MSR_GS_BASE: u32 = 0xc000_0101;
 pub(super) const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
 
-/// The address of an offset in a shared page, for the entry code.
-pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
-    page.atomic_u8(offset).as_ptr() as u64
+/// Sets the address of the `vcpu_info` for the entry code: in this CPU's window if the vCPU has
+/// split roots, in the direct map otherwise.
+pub(crate) fn show_vcpu_info(context: &mut GuestContext) {
+    let Some((page, offset)) = context.vcpu_info() else { return };
+    context.vcpu_info_address = if context.split_roots {
+        let offset = offset as u64;
+        tables::set_window_page(windows::VCPU_INFO, Some(page.frame().mfn()));
+        per_cpu::window() + windows::VCPU_INFO + offset
+    } else {
+        page.atomic_u8(offset).as_ptr() as u64
+    };
 }
+
+/// The address of the context for the entry code: as for the `vcpu_info`.
+fn show_context(context: &mut GuestContext) -> u64 {
+    let address = (&raw mut *context) as u64;
+    if !context.split_roots {
+        return address;
+    }
+    let frame = Mfn::containing(MachineAddr::new(address - layout::DIRECT_MAP_BASE));
+    tables::set_window_page(windows::CONTEXT, Some(frame));
+    per_cpu::window() + windows::CONTEXT
+}
+
+/// Root loads of the entry code for a run of a vCPU with split roots: on entry and on exit.
+const ROOT_SWITCHES: u64 = 2;
 
 fn write_cr3(value: u64) {
     counters::count(Counter::FlushingRootLoads);
@@ -56,7 +78,7 @@ fn swap_gs() {
 
 /// The root table of the current mode.
 const fn root(context: &GuestContext) -> u64 {
-    if context.in_kernel != 0 { context.kernel_cr3 } else { context.user_cr3 }
+    if context.in_kernel != 0 { context.full_roots[KERNEL] } else { context.full_roots[USER] }
 }
 
 /// Loads the root table of the current mode. This is a full flush, since no PCID is in use.
@@ -96,8 +118,10 @@ pub(crate) fn latch_debug_status(context: &mut GuestContext) {
 /// Loads a vCPU into this CPU.
 pub(crate) fn activate(context: &mut GuestContext) {
     counters::count(Counter::Activations);
-    let pointer: *mut GuestContext = context;
-    per_cpu::set_context(pointer.cast(), pointer as u64 + size_of::<Registers>() as u64);
+    let address = show_context(context);
+    per_cpu::set_context(address as *mut (), address + size_of::<Registers>() as u64);
+    context.entry_stack = windows::entry_stack_top(per_cpu::window());
+    show_vcpu_info(context);
     enter_root(context);
     descriptor_window::show(context);
     context.selectors_refused = !load_data_segments(context);
@@ -139,6 +163,10 @@ pub(crate) fn deactivate(context: &mut GuestContext) {
     clear_live_selectors();
     descriptor_window::clear(context);
     per_cpu::set_context(core::ptr::null_mut(), 0);
+    if context.split_roots {
+        tables::clear_window_page(windows::CONTEXT);
+        tables::clear_window_page(windows::VCPU_INFO);
+    }
     leave_root();
 }
 
@@ -147,7 +175,10 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
     sanitise(&mut context.registers);
     // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`), and its
     // registers have just been sanitised.
-    let refused = unsafe { entry::guest_enter(context) };
+    let refused = unsafe { entry::guest_enter(per_cpu::context(), context) };
+    if context.split_roots {
+        counters::add(Counter::FlushingRootLoads, ROOT_SWITCHES);
+    }
     if refused != 0 {
         // The processor refused the guest's state on return. The guest gets a trap at that place.
         let (vector, error_code) = per_cpu::host_fault();

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::extended_state::xcr0_is_legal;
 use super::{Exit, GuestContext, Selectors};
 use crate::addr::GuestVirt;
-use crate::frames::{Descriptor, SharedPage, TypedRef};
+use crate::frames::{Descriptor, TypedRef};
 use crate::tlb::{self, clock as tlb_clock};
 use mmu::Access;
 
@@ -26,9 +26,8 @@ pub(crate) const fn supported_states() -> u64 {
     7
 }
 
-pub(crate) fn shared_address(page: &SharedPage, offset: usize) -> u64 {
-    page.atomic_u8(offset).as_ptr().addr() as u64
-}
+/// There is no entry code.
+pub(crate) const fn show_vcpu_info(_: &mut GuestContext) {}
 
 pub(crate) fn load_root(_: &GuestContext) {
     tlb_clock::around_flush(|| ());

@@ -1,0 +1,104 @@
+#![expect(unsafe_code, reason = "writes this CPU's own root tables")]
+//! The root tables that the hardware loads for a vCPU.
+//!
+//! A *full root* is a root table of the guest itself, with all of Paravane's slots. Rust code runs
+//! with it, since it needs Paravane's memory and the guest's. A vCPU without split roots runs with
+//! it too. A vCPU with split roots runs, in ring 3 and in the entry code, with a *restricted root*:
+//! one of two tables of its pCPU, for user mode and for kernel mode, with copies of the guest's own
+//! entries. Its other slots map nothing but the entry code, the interrupt table, and this pCPU's
+//! window without the main stack. So a process that reads through the protection of pages
+//! (Meltdown) finds none of Paravane's data and none of other domains' memory.
+//!
+//! SR-1: when the guest runs, its restricted roots equal its root tables in the guest's slots and in
+//! the M2P's. `tlb::root_copies` keeps this while root tables change, and [`choose`] when other root
+//! tables are set.
+//!
+//! SR-2: a restricted root is loaded only in ring 3 and in the entry code. The entry code loads the
+//! full root before it returns to Rust code, and a trap in the entry code loads Paravane's own root
+//! before it calls Rust code.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::{GuestContext, KERNEL, USER};
+use crate::addr::{MAX_CPUS, MachineAddr, Mfn, PerCpu};
+use crate::layout;
+use crate::tlb::root_copies;
+use crate::{per_cpu, ram};
+
+/// What a restricted root contains: the root table and its counter of changes (RC-2).
+#[derive(Debug)]
+struct Contents {
+    root: AtomicU64,
+    changes: AtomicU64,
+}
+
+/// No root table has this frame number.
+const NOTHING: u64 = u64::MAX;
+
+static CONTENTS: PerCpu<[Contents; 2]> = PerCpu::new(
+    [const { [const { Contents { root: AtomicU64::new(NOTHING), changes: AtomicU64::new(0) } }; 2] }; MAX_CPUS],
+);
+
+fn root_of(value: u64) -> Option<Mfn> {
+    (value != 0).then(|| Mfn::containing(MachineAddr::new(value)))
+}
+
+/// The restricted roots of this CPU, for user mode and kernel mode.
+fn restricted() -> [Mfn; 2] {
+    let first = ram::restricted_roots();
+    [first, Mfn::new(first.get() + 1)]
+}
+
+/// Sets the roots with which the active vCPU runs, after its root tables were set.
+pub(super) fn choose(context: &mut GuestContext) {
+    context.guest_roots = context.full_roots;
+    if context.split_roots {
+        let [user, kernel] = restricted().map(|root| root.address().get());
+        context.guest_roots = [if context.full_roots[USER] == 0 { 0 } else { user }, kernel];
+        root_copies::set_copied(context.full_roots.map(root_of));
+    }
+}
+
+/// Records that no vCPU with restricted roots is active on this CPU.
+pub(super) fn leave(context: &GuestContext) {
+    if context.split_roots {
+        root_copies::set_copied([None; 2]);
+    }
+}
+
+/// Brings the restricted roots up to date before the active vCPU runs (SR-1).
+#[inline]
+pub(super) fn refresh(context: &GuestContext) {
+    if context.split_roots && root_copies::take_stale() {
+        copy_changed(context);
+    }
+}
+
+#[inline(never)]
+fn copy_changed(context: &GuestContext) {
+    let here = per_cpu::current();
+    for (index, target) in [USER, KERNEL].into_iter().zip(restricted()) {
+        let Some(root) = root_of(context.full_roots[index]) else { continue };
+        let changes = root_copies::changes(root);
+        let contents = &CONTENTS[here][index];
+        if contents.root.swap(root.get(), Ordering::Relaxed) != root.get()
+            || contents.changes.load(Ordering::Relaxed) != changes
+        {
+            copy(root, target);
+            contents.changes.store(changes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Copies the guest's entries and the M2P's, which a guest's process may not have.
+fn copy(from: Mfn, to: Mfn) {
+    let slots = [0..layout::FIRST_SLOT + 1, layout::FIRST_SLOT + layout::SLOTS..512];
+    for slots in slots {
+        let start = slots.start * size_of::<u64>();
+        let source = ram::direct_map(from).wrapping_add(start);
+        let target = ram::direct_map(to).wrapping_add(start);
+        // SAFETY: both ranges are parts of frames in the direct map. The target belongs to this CPU,
+        // whose hardware does not walk it now (SR-2), and no Rust object is in it.
+        unsafe { ram::copy_words(target.cast(), source.cast(), slots.len()) };
+    }
+}
