@@ -61,9 +61,9 @@ frames_free() {
     holdings | sed -n 's/^\([0-9]*\) of .* frames free$/\1/p'
 }
 
-# all_work: whether all have read their disk and sent a packet.
+# all_work: whether all have read their disk and sent a packet, by the back ends' counters.
 all_work() {
-    test "$(grep -l 'crowd: disk and network work' $consoles/guest-member*.log | grep -c .)" = "$crowd"
+    test "$(work_done | grep -vc ' 0$')" = $((2 * crowd))
 }
 
 # work_done: prints for each disk and network how much it has done.
@@ -96,7 +96,12 @@ each begin
 nothing_refused
 
 #: all of them have a disk and a network (3600)
-soon all_work
+for attempt in $(seq 120); do
+    all_work && break
+    sleep 5
+done
+work_done | grep ' 0$' | head -n 5 || true
+all_work
 test "$(xl list | grep -c '^member')" = "$crowd"
 test "$(connected /local/domain/0/backend)" = $((2 * crowd))
 test "$(connected /local/domain)" = $((4 * crowd))

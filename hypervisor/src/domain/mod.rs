@@ -131,7 +131,7 @@ impl Domain {
         let places = vcpu::first_places(id, &shared_info, vcpus)?;
         let events = EventChannels::new(vcpus, settings.privileged);
         let grants = GrantTable::new(id)?;
-        let split_roots = machine::boot::options().xpti;
+        let split_roots = machine::cpu::split_roots();
         let domain = Arc::new_cyclic(|domain| Self {
             id,
             frames: FrameList::new(id),

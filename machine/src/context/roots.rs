@@ -17,11 +17,13 @@
 //! full root before it returns to Rust code, and a trap in the entry code loads Paravane's own root
 //! before it calls Rust code.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{GuestContext, KERNEL, USER};
-use crate::addr::{MAX_CPUS, MachineAddr, Mfn, PerCpu};
-use crate::layout;
+use crate::addr::{END_HYPERVISOR_SLOTS, FIRST_HYPERVISOR_SLOT, MAX_CPUS, MachineAddr, Mfn, PerCpu};
+#[cfg(not(target_os = "none"))]
+use crate::pte::LeafFlags;
 use crate::tlb::root_copies;
 use crate::{per_cpu, ram};
 
@@ -90,15 +92,44 @@ fn copy_changed(context: &GuestContext) {
     }
 }
 
+/// The guest's slots and the M2P's.
+const COPIED_SLOTS: [Range<usize>; 2] =
+    [0..FIRST_HYPERVISOR_SLOT as usize + 1, END_HYPERVISOR_SLOTS as usize..512];
+
 /// Copies the guest's entries and the M2P's, which a guest's process may not have.
 fn copy(from: Mfn, to: Mfn) {
-    let slots = [0..layout::FIRST_SLOT + 1, layout::FIRST_SLOT + layout::SLOTS..512];
-    for slots in slots {
+    for slots in COPIED_SLOTS {
         let start = slots.start * size_of::<u64>();
         let source = ram::direct_map(from).wrapping_add(start);
         let target = ram::direct_map(to).wrapping_add(start);
         // SAFETY: both ranges are parts of frames in the direct map. The target belongs to this CPU,
         // whose hardware does not walk it now (SR-2), and no Rust object is in it.
         unsafe { ram::copy_words(target.cast(), source.cast(), slots.len()) };
+    }
+}
+
+/// Checks SR-1 as the guest begins to run: the restricted roots contain what the guest's root tables
+/// contain in the guest's slots and in the M2P's, and nothing else.
+///
+/// # Panics
+/// If they do not, and no store is in progress after which this CPU copies again.
+#[cfg(not(target_os = "none"))]
+pub(super) fn check(context: &GuestContext) {
+    use super::vcpu::mmu::raw_entry;
+    if !context.split_roots {
+        return;
+    }
+    for (index, target) in [USER, KERNEL].into_iter().zip(restricted()) {
+        let Some(root) = root_of(context.full_roots[index]) else { continue };
+        let copied = COPIED_SLOTS.into_iter().flatten();
+        for slot in 0..512 {
+            let wanted = if copied.clone().any(|copied| copied == slot) { raw_entry(root, slot) } else { 0 };
+            let found = raw_entry(target, slot);
+            let used = LeafFlags::ACCESSED.bits();
+            assert!(
+                found | used == wanted | used || root_copies::is_stale(),
+                "slot {slot} of the restricted root is {found:#x}, that of the root table {wanted:#x}"
+            );
+        }
     }
 }

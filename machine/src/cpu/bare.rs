@@ -19,6 +19,11 @@ pub fn acpi_id(cpu: CpuId) -> Option<u32> {
     both.find(|(found, _)| **found == apic_id).map(|(_, &number)| number)
 }
 
+/// Whether guests run with restricted roots.
+pub fn split_roots() -> bool {
+    boot::options().xpti
+}
+
 /// Starts the other CPUs, which run `main`. Returns when all that respond are online.
 pub fn start_others(main: fn() -> !) {
     smp::start_others(main);

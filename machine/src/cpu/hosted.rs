@@ -50,6 +50,11 @@ pub fn take_pending() -> Pending {
     pending
 }
 
+/// Guests run with restricted roots, which the simulated processor checks.
+pub const fn split_roots() -> bool {
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

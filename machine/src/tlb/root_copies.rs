@@ -64,6 +64,12 @@ pub(crate) fn take_stale() -> bool {
     stale.load(Ordering::Relaxed) && stale.swap(false, Ordering::SeqCst)
 }
 
+/// Whether this CPU's copies may be stale.
+#[cfg(not(target_os = "none"))]
+pub(crate) fn is_stale() -> bool {
+    STALE[per_cpu::current()].load(Ordering::SeqCst)
+}
+
 /// Records that a frame has become a root table.
 pub(crate) fn note_root(root: Mfn) {
     counter(root).fetch_add(1, Ordering::SeqCst);

@@ -153,7 +153,10 @@ extern "C" fn host_trap(registers: &mut Registers) {
         // cannot be watched. The exception is not reported to a vCPU.
         DEBUG => debug_registers::clear_status(),
         NMI => panic::on_nmi(registers),
-        vector @ 32..=255 if registers.cs & PRIVILEGE_MASK == 0 => interrupt_dispatch::host_interrupt(low_u8(vector)),
+        vector @ 32..=255 if registers.cs & PRIVILEGE_MASK == 0 => {
+            interrupt_dispatch::host_interrupt(low_u8(vector));
+            registers.rip = registers::skip_halt(registers.rip);
+        }
         vector => match fixup(registers.rip) {
             Some(fixup) if !matches!(vector, DOUBLE_FAULT | MACHINE_CHECK) => {
                 per_cpu::note_host_fault(vector, registers.error_code);

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -88,12 +89,14 @@ impl Monitor {
         Ok(fs::read(self.folder.join("memory"))?)
     }
 
-    /// Sends an NMI to all CPUs after each pause until the machine has ended.
-    pub(crate) fn keep_sending_nmis(mut self, pause: Duration) {
+    /// Sends an NMI to all CPUs after each pause until the result is dropped. It must be dropped
+    /// before the machine ends: QEMU 7.2 waits forever at its end for a command that came then.
+    #[must_use]
+    pub(crate) fn keep_sending_nmis(mut self, pause: Duration) -> Sender<()> {
+        let (handle, dropped) = mpsc::channel();
         thread::spawn(move || {
-            while self.command("nmi").is_ok() {
-                thread::sleep(pause);
-            }
+            while dropped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) && self.command("nmi").is_ok() {}
         });
+        handle
     }
 }

@@ -51,6 +51,11 @@ fn entry(table: Mfn, index: usize) -> &'static AtomicU64 {
     unsafe { &*ram::direct_map(table).cast::<AtomicU64>().wrapping_add(index) }
 }
 
+/// The bits of an entry.
+pub(crate) fn raw_entry(table: Mfn, index: usize) -> u64 {
+    entry(table, index).load(Ordering::Relaxed)
+}
+
 /// Reads bytes of one frame.
 pub(crate) fn read(frame: Mfn, offset: usize, to: &mut [u8]) {
     // SAFETY: the caller splits at page boundaries, so the range is in the frame.

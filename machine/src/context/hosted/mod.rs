@@ -6,7 +6,7 @@ pub(crate) mod mmu;
 use std::collections::VecDeque;
 
 use super::extended_state::xcr0_is_legal;
-use super::{Exit, GuestContext, Selectors};
+use super::{Exit, GuestContext, Selectors, roots};
 use crate::addr::GuestVirt;
 use crate::frames::{Descriptor, TypedRef};
 use crate::tlb::{self, clock as tlb_clock};
@@ -55,6 +55,7 @@ pub(crate) fn deactivate(_: &mut GuestContext) {
 
 /// Returns the next exit of the script, or an interrupt when the script is empty.
 pub(crate) fn run(context: &mut GuestContext) -> Exit {
+    roots::check(context);
     context.backend.script.pop_front().unwrap_or(Exit::Interrupt)
 }
 

@@ -38,7 +38,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
 
 fn boot(test: &Test, bench: &Bench, script: &Script, report: &mut Report) -> Result<()> {
     let scenario = script.scenario(test.full)?;
-    let hardware = Hardware { cpu: bench.cpu.clone(), ..Hardware::default() };
+    let hardware = Hardware { cpu: bench.cpu.clone(), host_append: bench.options.clone(), ..Hardware::default() };
     let log = machine::log_file("test-logs", &format!("control-domain-{}", script.name))?;
     let booted = script.boot(&scenario, hardware, (&bench.host, bench.accelerator), &script.disk()?, &log)?;
     follow(&scenario, booted, script.name, report)

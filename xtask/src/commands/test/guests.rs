@@ -25,6 +25,9 @@ const TIME: Duration = Duration::from_secs(60);
 /// Printed by a guest that wants NMIs from then on.
 const READY_FOR_NMIS: &str = "ready for NMIs";
 
+/// Printed by a guest at its end.
+const RESULT: &str = "RESULT: ";
+
 /// A test guest's manifest.
 #[derive(Clone, Debug)]
 struct Manifest {
@@ -125,13 +128,21 @@ fn boot(
     // Firmware does not survive an NMI, so the guest reports when it is ready.
     let folder = booted.folder().to_owned();
     let mut nmis = manifest.nmi;
-    let mut trouble = None;
+    let (mut trouble, mut sending) = (None, None);
     let life = booted.session.follow(booted.limits, |_, event| {
         if let SessionEvent::Log(line) = event
             && line.contains(READY_FOR_NMIS)
             && let Some(pause) = nmis.take()
         {
-            trouble = Monitor::connect(&folder).map(|monitor| monitor.keep_sending_nmis(pause)).err();
+            match Monitor::connect(&folder) {
+                Ok(monitor) => sending = Some(monitor.keep_sending_nmis(pause)),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        if let SessionEvent::Log(line) = event
+            && line.contains(RESULT)
+        {
+            sending = None;
         }
     });
     if let Some(trouble) = trouble {

@@ -68,6 +68,9 @@ pub(crate) struct Test {
     /// QEMU's CPU model
     #[arg(long, value_name = "MODEL")]
     cpu: Option<String>,
+    /// Additional words for the hypervisor's command line, except where a test is about that line
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    host_append: String,
     /// Boot the stock kernels on another Multiboot hypervisor to compare: a file, 'xen', or 'none'
     #[arg(long, value_name = "FILE")]
     hypervisor: Option<String>,
@@ -87,10 +90,12 @@ struct Bench {
     host: Host,
     accelerator: Accelerator,
     cpu: Option<String>,
+    /// Words for the hypervisor's command line.
+    options: String,
 }
 
 impl Bench {
-    /// A machine that boots `load`, without disks, options and additional arguments.
+    /// A machine that boots `load`, without disks and additional arguments.
     fn setup<'a>(
         &'a self,
         cpus: u32,
@@ -108,7 +113,7 @@ impl Bench {
             load,
             files,
             disks: Vec::new(),
-            options: String::new(),
+            options: self.options.clone(),
             raw: false,
             limits,
             arguments: Vec::new(),
@@ -196,7 +201,7 @@ impl Test {
         let (accelerator, reason) = Accelerator::choose(None)?;
         eprintln!("using {accelerator}: {reason}");
         let host = Host::named(self.hypervisor.as_deref())?;
-        Ok(Bench { host, accelerator, cpu: self.cpu.clone() })
+        Ok(Bench { host, accelerator, cpu: self.cpu.clone(), options: self.host_append.clone() })
     }
 
     /// Runs a test on a machine the requested number of times, if it is selected.
