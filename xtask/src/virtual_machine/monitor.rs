@@ -20,6 +20,9 @@ pub(crate) const ARGUMENTS: [&str; 2] = ["-qmp", "unix:monitor,server=on,wait=of
 /// Time limit of a command.
 const TIME: Duration = Duration::from_secs(20);
 
+/// Number of moments at which [`Monitor::mappings_of_ring_3`] looks.
+const RING_3_ATTEMPTS: u32 = 50;
+
 /// A connection to the monitor of the machine with files in a folder.
 #[derive(Debug)]
 pub(crate) struct Monitor {
@@ -63,11 +66,33 @@ impl Monitor {
 
     /// Runs a command of the human monitor.
     pub(crate) fn command(&mut self, line: &str) -> Result<()> {
-        let answer = self.execute("human-monitor-command", json!({ "command-line": line }))?;
-        match answer.as_str().map(str::trim) {
-            None | Some("") => Ok(()),
-            Some(answer) => bail!("{line}: {answer}"),
+        match self.text(line)?.trim() {
+            "" => Ok(()),
+            answer => bail!("{line}: {answer}"),
         }
+    }
+
+    /// Stops the machine at a moment at which its only CPU runs in ring 3, and lists the addresses
+    /// that are mapped then.
+    pub(crate) fn mappings_of_ring_3(&mut self) -> Result<Vec<u64>> {
+        for _ in 0..RING_3_ATTEMPTS {
+            self.execute("stop", json!({}))?;
+            let in_ring_3 = self.text("info registers")?.contains("CPL=3");
+            let list = if in_ring_3 { Some(self.text("info tlb")?) } else { None };
+            self.execute("cont", json!({}))?;
+            if let Some(list) = list {
+                let addresses = list.lines().filter_map(|line| line.split_once(':'));
+                return addresses.map(|(address, _)| Ok(u64::from_str_radix(address.trim(), 16)?)).collect();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the CPU was in ring 0 each of {RING_3_ATTEMPTS} times")
+    }
+
+    /// The answer to a command of the human monitor.
+    fn text(&mut self, line: &str) -> Result<String> {
+        let answer = self.execute("human-monitor-command", json!({ "command-line": line }))?;
+        Ok(answer.as_str().context("QEMU's answer is no text")?.to_owned())
     }
 
     /// Reads the picture on the screen.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,18 @@ const TIME: Duration = Duration::from_secs(60);
 /// Printed by a guest that wants NMIs from then on.
 const READY_FOR_NMIS: &str = "ready for NMIs";
 
+/// Printed by a guest that runs a process with which the mappings can be listed.
+const READY_FOR_LIST: &str = "ready for a list of the mappings";
+
+/// The image, its size in memory, and the most pages that a restricted root maps of it.
+const IMAGE: u64 = 0xffff_8080_0020_0000;
+const IMAGE_SIZE: u64 = 64 << 20;
+const MOST_CODE: usize = 8;
+
+/// The window of pCPU 0, and the size of the part that a restricted root maps.
+const WINDOW: u64 = 0xffff_8180_0000_0000;
+const WINDOW_PART: u64 = 2 << 20;
+
 /// Printed by a guest at its end.
 const RESULT: &str = "RESULT: ";
 
@@ -41,6 +54,10 @@ struct Manifest {
     ramdisk: Option<PathBuf>,
     /// Interval at which the machine's CPUs get an NMI.
     nmi: Option<Duration>,
+    /// Words for the hypervisor's command line.
+    options: String,
+    /// Whether the mappings are compared with what a restricted root may have.
+    mappings: bool,
     /// Whether the hypervisor may end it instead of the guest reporting success.
     may_be_killed: bool,
     /// Other guests that are started after it, each by its name and any words for its command line;
@@ -109,13 +126,14 @@ fn boot(
     let powers_off = bench.host.is_paravane();
     let end = if powers_off { END_TIME } else { Duration::from_secs(1) };
     let counted: &[&str] = if manifest.counted { &COUNTED } else { &[] };
-    let watched: &[&str] = if manifest.nmi.is_some() { &monitor::ARGUMENTS } else { &[] };
+    let watched: &[&str] = if manifest.nmi.is_some() || manifest.mappings { &monitor::ARGUMENTS } else { &[] };
     let arguments = counted.iter().chain(watched).map(ToString::to_string).collect();
     let memory: u64 = started.iter().map(|guest| guest.memory.in_mib()).sum();
     let memory = machine::host_memory(1, Size::mib(memory));
     let limits = Limits { boot: None, whole: Some(manifest.time), end };
     let mut setup = bench.setup(manifest.cpus, memory, Load::Guests(guests), files, limits);
     setup.arguments = arguments;
+    setup.options = format!("{} {}", setup.options, manifest.options).trim().to_owned();
     if let Host::Other(_) = bench.host {
         setup.options = format!("dom0_mem={}", manifest.memory);
     }
@@ -138,6 +156,12 @@ fn boot(
                 Ok(monitor) => sending = Some(monitor.keep_sending_nmis(pause)),
                 Err(error) => trouble = Some(error),
             }
+        }
+        if let SessionEvent::Log(line) = event
+            && line.contains(READY_FOR_LIST)
+            && manifest.mappings
+        {
+            trouble = Monitor::connect(&folder).and_then(check_mappings).err();
         }
         if let SessionEvent::Log(line) = event
             && line.contains(RESULT)
@@ -170,6 +194,21 @@ fn boot(
         }
     }
     Ok(skipped.map_or(Outcome::Success, Outcome::Skip))
+}
+
+/// Checks that ring 3 runs with a root table that maps only a restricted root's part of Paravane
+/// (`docs/soundness.md`), as the emulator lists it.
+fn check_mappings(mut monitor: Monitor) -> Result<()> {
+    const PARAVANE: Range<u64> = 0xffff_8080_0000_0000..0xffff_8800_0000_0000;
+    let mut found: Vec<u64> = monitor.mappings_of_ring_3()?;
+    ensure!(!found.is_empty(), "the emulator lists no mappings");
+    found.retain(|address| PARAVANE.contains(address));
+    let image: Vec<u64> = found.extract_if(.., |address| (IMAGE..IMAGE + IMAGE_SIZE).contains(address)).collect();
+    ensure!((1..=MOST_CODE).contains(&image.len()), "the process's root maps {} pages of the image", image.len());
+    let window = found.extract_if(.., |address| (WINDOW..WINDOW + WINDOW_PART).contains(address)).count();
+    ensure!(window > 0, "the process's root does not map the pCPU's window");
+    ensure!(found.is_empty(), "the process's root maps {} other pages, the first {:x?}", found.len(), found.first());
+    Ok(())
 }
 
 /// Compares the latencies that the hypervisor reports at the end with the limits in the manifest.
@@ -239,6 +278,8 @@ impl Manifest {
             command_line: String::new(),
             ramdisk: None,
             nmi: None,
+            options: String::new(),
+            mappings: false,
             may_be_killed: false,
             with: Vec::new(),
             helper: false,
@@ -258,6 +299,8 @@ impl Manifest {
                 "timeout" => manifest.time = Duration::from_secs(number()?.into()),
                 "cmdline" => manifest.command_line = string()?,
                 "nmi" => manifest.nmi = Some(Duration::from_millis(number()?.into())),
+                "options" => manifest.options = string()?,
+                "mappings" => manifest.mappings = value.as_bool().with_context(wrong)?,
                 "ramdisk" => manifest.ramdisk = Some(folder.join(string()?)),
                 "expect" => {
                     manifest.may_be_killed = match string()?.as_str() {
