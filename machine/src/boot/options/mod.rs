@@ -5,7 +5,9 @@
 //! such option once.
 
 mod consoles;
+mod defences;
 mod dom0_memory;
+mod spec_ctrl;
 mod table;
 mod value;
 
@@ -15,7 +17,9 @@ use core::ops::RangeInclusive;
 use log::LevelFilter;
 
 pub use consoles::{Consoles, PciSerial, SERIAL_PORTS, SerialAddress, SerialSettings, VideoMode, VideoSettings};
+pub use defences::{Choices, Microcode, PcidUse, PerDomain, Tsx};
 pub use dom0_memory::{Amount, Dom0Memory};
+pub use spec_ctrl::{HistorySequence, SpecCtrl, Thunk};
 pub use table::{Apply, Effect, MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES, Row, TABLE};
 
 /// Options of the command line, with defaults for those not given.
@@ -42,6 +46,8 @@ pub struct Options<'a> {
     pub dom0_vcpus: RangeInclusive<u32>,
     /// Whether each vCPU of the control domain is pinned to one pCPU.
     pub dom0_vcpus_pinned: bool,
+    /// Choices of defences against transient execution.
+    pub defences: Choices,
     /// Whether the firmware's runtime services may be called.
     pub efi_runtime_services: bool,
     /// The maximum number of physical CPUs to start.
@@ -69,6 +75,7 @@ impl Default for Options<'_> {
             dom0_memory: Dom0Memory::default(),
             dom0_vcpus: 1..=u32::MAX,
             dom0_vcpus_pinned: false,
+            defences: Choices::DEFAULT,
             efi_runtime_services: true,
             max_cpus: None,
             grant_frames: 64,
@@ -99,6 +106,7 @@ impl<'a> Options<'a> {
                 Ok(()) => Ok(()),
                 Err(NotTaken::Senseless) => Err(Complaint::Senseless(word, row)),
                 Err(NotTaken::WithoutEffect(why)) => Err(Complaint::WithoutEffect(word, why)),
+                Err(NotTaken::UnknownPart(part)) => Err(Complaint::UnknownPart(word, part)),
             },
             Effect::None(why) => Err(Complaint::WithoutEffect(word, why)),
         }
@@ -114,21 +122,23 @@ struct Argument<'a> {
 }
 
 /// The reason why a known option is not applied.
-enum NotTaken {
+enum NotTaken<'a> {
     /// The value is invalid.
     Senseless,
     /// This value has no effect, for this reason.
     WithoutEffect(&'static str),
+    /// This part of a list is not known. The other parts have been applied.
+    UnknownPart(&'a str),
 }
 
 impl<'a> Argument<'a> {
-    fn boolean(self) -> Result<bool, NotTaken> {
+    fn boolean(self) -> Result<bool, NotTaken<'a>> {
         let value = self.value.filter(|value| !value.is_empty()).map_or(Some(true), value::boolean);
         value.map(|value| value != self.negated).ok_or(NotTaken::Senseless)
     }
 
     /// The value as written; that of a bare name after `no-` is `no`.
-    fn text(self) -> Result<&'a str, NotTaken> {
+    fn text(self) -> Result<&'a str, NotTaken<'a>> {
         match (self.value, self.negated) {
             (None, true) => Ok("no"),
             (Some(value), false) => Ok(value),
@@ -136,7 +146,12 @@ impl<'a> Argument<'a> {
         }
     }
 
-    fn parse<T>(self, parse: impl FnOnce(&'a str) -> Option<T>) -> Result<T, NotTaken> {
+    /// The parts of a list; that of a bare name is empty.
+    fn list(self) -> Result<&'a str, NotTaken<'a>> {
+        if self.value.is_none() && !self.negated { Ok("") } else { self.text() }
+    }
+
+    fn parse<T>(self, parse: impl FnOnce(&'a str) -> Option<T>) -> Result<T, NotTaken<'a>> {
         parse(self.text()?).ok_or(NotTaken::Senseless)
     }
 }
@@ -150,12 +165,17 @@ pub enum Complaint<'a> {
     Senseless(&'a str, &'static Row),
     /// The option exists but has no effect here, for this reason.
     WithoutEffect(&'a str, &'static str),
+    /// This part of a list is not known. The other parts are applied.
+    UnknownPart(&'a str, &'a str),
 }
 
 impl Complaint<'_> {
+    /// The word, or its part, that is shown.
     const fn word(&self) -> &str {
-        let (Self::Unknown(word) | Self::Senseless(word, _) | Self::WithoutEffect(word, _)) = self;
-        word
+        match self {
+            Self::Unknown(word) | Self::Senseless(word, _) | Self::WithoutEffect(word, _) => word,
+            Self::UnknownPart(_, part) => part,
+        }
     }
 }
 
@@ -169,6 +189,9 @@ impl fmt::Display for Complaint<'_> {
             Self::Unknown(_) => write!(f, "option \"{shown}{cut}\" is not known"),
             Self::Senseless(_, row) => write!(f, "option \"{shown}{cut}\" is not {}={}", row.name, row.form),
             Self::WithoutEffect(_, why) => write!(f, "option \"{shown}{cut}\" has no effect here: {why}"),
+            Self::UnknownPart(word, _) => {
+                write!(f, "part \"{shown}{cut}\" of option \"{}\" is not known", name_and_value(word).0)
+            }
         }
     }
 }
@@ -183,7 +206,7 @@ pub fn complaints(line: &str) -> impl Iterator<Item = Complaint<'_>> {
     words(line).enumerate().filter_map(move |(at, word)| {
         let complaint = options.apply(word).err()?;
         let told = words(line).take(at).any(|earlier| match complaint {
-            Complaint::Senseless(..) => earlier == word,
+            Complaint::Senseless(..) | Complaint::UnknownPart(..) => earlier == word,
             _ => same_name(name_and_value(earlier).0, name_and_value(word).0),
         });
         (!told).then_some(complaint)

@@ -1,7 +1,7 @@
 //! The table of all known options. Parsing and `docs/options.md` are derived from it.
 
 use super::value::{boolean, level, number};
-use super::{Argument, Consoles, NotTaken, Options, SerialSettings, VideoSettings};
+use super::{Argument, Consoles, NotTaken, Options, SerialSettings, Tsx, VideoSettings};
 
 /// One option.
 #[derive(Debug)]
@@ -30,9 +30,9 @@ pub enum Effect {
 
 /// Applies an option's argument.
 #[derive(Debug)]
-pub struct Apply(pub(super) for<'a> fn(&mut Options<'a>, Argument<'a>) -> Result<(), NotTaken>);
+pub struct Apply(pub(super) for<'a> fn(&mut Options<'a>, Argument<'a>) -> Result<(), NotTaken<'a>>);
 
-type Function = for<'a> fn(&mut Options<'a>, Argument<'a>) -> Result<(), NotTaken>;
+type Function = for<'a> fn(&mut Options<'a>, Argument<'a>) -> Result<(), NotTaken<'a>>;
 
 const fn taken(name: &'static str, form: &'static str, apply: Function, summary: &'static str) -> Row {
     Row { name, form, effect: Effect::Taken { summary, apply: Apply(apply) } }
@@ -49,7 +49,6 @@ const POWER: &str = "frequencies and idle states of processors are not changed";
 const INTERRUPTS: &str = "interrupt controllers are configured as ACPI and the processor describe them";
 const TIMERS: &str = "clocks and timers are chosen from those that the processor and ACPI offer";
 const FEATURES: &str = "the processor features that are used and exposed to guests cannot be configured";
-const SPECULATION: &str = "there are no mitigations for speculative execution";
 const MACHINE_CHECK: &str = "machine check banks are not read";
 const WATCHDOG: &str = "there is no watchdog for pCPUs";
 const CRASH: &str = "no crash kernel can be loaded (docs/decisions/0006-no-crash-kernel.md)";
@@ -144,7 +143,7 @@ pub const TABLE: &[Row] = &[
     none("dbgp", "STRING", CONSOLE),
     none("debug_stack_lines", "NUMBER", DEBUG),
     none("debugtrace", "SIZE", DEBUG),
-    none("dit", "BOOL", SPECULATION),
+    none("dit", "BOOL", "instructions are not made to take the same time for all data"),
     none("dma_bits", "NUMBER", "the initial domain requests low memory when it needs it"),
     none("dom0", "LIST", "the initial domain is a PV guest"),
     none("dom0-cpuid", "LIST", FEATURES),
@@ -275,14 +274,24 @@ pub const TABLE: &[Row] = &[
     none("numa", "STRING", NUMA),
     none("pci", "LIST", "error signalling is left as the firmware set it"),
     none("pci-phantom", "STRING", IOMMU),
-    none("pcid", "STRING", FEATURES),
+    taken(
+        "pcid",
+        "BOOL or xpti=BOOL",
+        pcid,
+        "the domains that use process-context identifiers, if the processor has them and INVPCID; the default is `xpti`: those with split roots",
+    ),
     none("pku", "BOOL", FEATURES),
     none("ple_gap", "NUMBER", HVM),
     none("ple_window", "NUMBER", HVM),
     none("preferred-cstates", "STRING", POWER),
     none("psr", "LIST", "cache and bandwidth allocation is not used"),
     none("pv", "LIST", "32-bit guests are not supported"),
-    none("pv-l1tf", "LIST", SPECULATION),
+    taken(
+        "pv-l1tf",
+        "[BOOL|dom0=BOOL|domu=BOOL],...",
+        pv_l1tf,
+        "whether page-table entries that L1TF could use are refused; by default for all domains but the initial one, on processors with L1TF",
+    ),
     none("pv-linear-pt", "BOOL", "linear page tables are refused"),
     none("pv-shim", "BOOL", SHIM),
     none("rcu-idle-timer-period-ms", "NUMBER", TIMERS),
@@ -301,9 +310,14 @@ pub const TABLE: &[Row] = &[
     none("shim_mem", "LIST", SHIM),
     none("smap", "BOOL or hvm", FEATURES),
     none("smep", "BOOL or hvm", FEATURES),
-    none("smt", "BOOL", "all threads of a core are used"),
+    taken("smt", "BOOL", smt, "whether more than one thread of a core is used; `no` has no effect yet"),
     none("snb_igd_quirk", "STRING", IOMMU),
-    none("spec-ctrl", "LIST", SPECULATION),
+    taken(
+        "spec-ctrl",
+        "[no|no-xen|PART],...",
+        spec_ctrl,
+        "defences against transient execution; by default those that the processor needs. `no` switches all off, also those of `xpti`, `pv-l1tf`, `smt` and `tsx` unless given before; `no-xen` leaves what guests use themselves. Parts: `pv`, `msr-sc`, `rsb`, `verw`, `ibpb-entry`, `bhb-entry`, `bti-thunk=retpoline\\|lfence\\|jmp`, `bhb-seq=short\\|tsx\\|long\\|none`, `ibrs`, `stibp`, `ibpb`, `ssbd`, `psfd`, `bhi-dis-s`, `srb-lock`, `unpriv-mmio`, `gds-mit`, `div-scrub`, each a BOOL; `hvm`, `l1d-flush`, `eager-fpu`, `branch-harden` and `lock-harden` have no effect. [defences.md](defences.md) has the details",
+    ),
     none("sync_console", "BOOL", LOG),
     none("tboot", "ADDRESS", "measured launch is not supported"),
     none("tbuf_size", "NUMBER", "there are no trace buffers"),
@@ -312,8 +326,18 @@ pub const TABLE: &[Row] = &[
     none("tickle_one_idle_cpu", "BOOL", SCHEDULER),
     none("timer_slop", "NUMBER", TIMERS),
     none("tsc", "STRING", TIMERS),
-    none("tsx", "BOOL", FEATURES),
-    none("ucode", "LIST", "microcode is not loaded; the firmware or an earlier boot must do that"),
+    taken(
+        "tsx",
+        "BOOL",
+        tsx,
+        "whether transactional memory is enabled; by default it is switched off on processors where it leaks, and unchanged on others",
+    ),
+    taken(
+        "ucode",
+        "[NUMBER|scan=BOOL|nmi=BOOL|allow-same=BOOL|digest-check=BOOL],...",
+        ucode,
+        "where microcode is looked for; parsed, but no microcode is loaded yet: the firmware or an earlier boot must do that",
+    ),
     none("unrestricted_guest", "BOOL", HVM),
     none("vcpu_migration_delay", "NUMBER", SCHEDULER),
     none("vesa-ram", "NUMBER", SCREEN),
@@ -333,28 +357,33 @@ pub const TABLE: &[Row] = &[
     none("x2apic", "BOOL", INTERRUPTS),
     none("x2apic-mode", "STRING", INTERRUPTS),
     none("x2apic_phys", "BOOL", INTERRUPTS),
-    taken("xpti", "BOOL", xpti, "whether guests run with restricted root tables"),
+    taken(
+        "xpti",
+        "[default|BOOL|dom0=BOOL|domu=BOOL],...",
+        xpti,
+        "whether a domain runs with root tables that do not map Paravane's memory; by default on processors with Meltdown",
+    ),
     none("xsave", "BOOL", FEATURES),
     none("xsm", "STRING", SECURITY),
 ];
 
-fn com1<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn com1<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.serial[0] = argument.parse(|text| SerialSettings::parse(text, 0))?;
     Ok(())
 }
 
-fn com2<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn com2<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.serial[1] = argument.parse(|text| SerialSettings::parse(text, 1))?;
     Ok(())
 }
 
-fn console<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn console<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     let (consoles, all_known) = Consoles::parse(argument.text()?);
     options.consoles = consoles.unwrap_or(options.consoles);
     if all_known { Ok(()) } else { Err(NotTaken::WithoutEffect(CONSOLE)) }
 }
 
-fn dom0_max_vcpus<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn dom0_max_vcpus<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.dom0_vcpus = argument.parse(|text| {
         let (least, most) = text.split_once('-').unwrap_or((text, text));
         let bound = |text: &str, missing| if text.is_empty() { Some(missing) } else { number(text)?.try_into().ok() };
@@ -364,22 +393,17 @@ fn dom0_max_vcpus<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Resu
     Ok(())
 }
 
-fn dom0_mem<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn dom0_mem<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.dom0_memory = argument.parse(|text| options.dom0_memory.and(text))?;
     Ok(())
 }
 
-fn dom0_vcpus_pin<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn dom0_vcpus_pin<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.dom0_vcpus_pinned = argument.boolean()?;
     Ok(())
 }
 
-fn xpti<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
-    options.xpti = argument.boolean()?;
-    Ok(())
-}
-
-fn efi<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn efi<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     for word in argument.text()?.split(',') {
         match word.split_once('=') {
             Some(("rs", value)) => options.efi_runtime_services = boolean(value).ok_or(NotTaken::Senseless)?,
@@ -392,17 +416,17 @@ fn efi<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotT
     Ok(())
 }
 
-fn guest_console<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn guest_console<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.raw_guest_console = Some(argument.parse(|text| text.strip_prefix("raw:"))?);
     Ok(())
 }
 
-fn guest_loglvl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn guest_loglvl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.guest_log_level = argument.parse(level)?;
     Ok(())
 }
 
-fn loglvl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn loglvl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.log_level = argument.parse(level)?;
     Ok(())
 }
@@ -418,28 +442,28 @@ fn frames(text: &str, most: u32) -> Option<u32> {
     Some(wanted.unsigned_abs().min(most))
 }
 
-fn gnttab_max_frames<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn gnttab_max_frames<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.grant_frames = argument.parse(|text| frames(text, MAX_GRANT_FRAMES).filter(|&frames| frames > 0))?;
     Ok(())
 }
 
-fn gnttab_max_maptrack_frames<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn gnttab_max_maptrack_frames<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.maptrack_frames = argument.parse(|text| frames(text, MAX_MAPTRACK_FRAMES))?;
     Ok(())
 }
 
-fn maxcpus<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn maxcpus<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     let count = argument.parse(|text| u32::try_from(number(text)?).ok().filter(|&count| count > 0))?;
     options.max_cpus = Some(count);
     Ok(())
 }
 
-fn noreboot<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn noreboot<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.no_reboot = argument.boolean()?;
     Ok(())
 }
 
-fn nosmp<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn nosmp<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     if argument.boolean()? {
         options.max_cpus = Some(1);
     }
@@ -447,7 +471,7 @@ fn nosmp<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), No
 }
 
 /// Only the first letter of each word in the list is significant.
-fn reboot<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn reboot<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     let ways = || argument.text().map(|list| list.split(','));
     if ways()?.any(|way| way.starts_with('n')) {
         options.no_reboot = true;
@@ -457,7 +481,39 @@ fn reboot<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), N
     Err(if known { NotTaken::WithoutEffect("the method of restarting cannot be chosen") } else { NotTaken::Senseless })
 }
 
-fn vga<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken> {
+fn xpti<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    options.defences.apply_xpti(argument.list()?).map_err(NotTaken::UnknownPart)
+}
+
+fn pv_l1tf<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    options.defences.apply_pv_l1tf(argument.list()?).map_err(NotTaken::UnknownPart)
+}
+
+fn pcid<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    options.defences.apply_pcid(argument.list()?).map_err(|_| NotTaken::Senseless)
+}
+
+fn smt<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    let all_threads = argument.boolean()?;
+    options.defences.smt = Some(all_threads);
+    if all_threads { Ok(()) } else { Err(NotTaken::WithoutEffect("all threads of a core are used")) }
+}
+
+fn tsx<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    options.defences.tsx = if argument.boolean()? { Tsx::On } else { Tsx::Off };
+    Ok(())
+}
+
+fn ucode<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    options.defences.apply_ucode(argument.text()?).map_err(NotTaken::UnknownPart)?;
+    Err(NotTaken::WithoutEffect("microcode is not loaded; the firmware or an earlier boot must do that"))
+}
+
+fn spec_ctrl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    options.defences.apply_spec_ctrl(argument.text()?).map_err(NotTaken::UnknownPart)
+}
+
+fn vga<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     let text = argument.text()?;
     if text.starts_with("ask") || text.starts_with("mode-") {
         options.video.keep = text.ends_with(",keep");

@@ -144,3 +144,71 @@ fn limits_of_grants_are_xens_by_default() {
     }
     assert_eq!(limits("gnttab_max_maptrack_frames=0"), (64, 0), "no domain maps any grant");
 }
+
+#[test]
+fn defences_have_xens_syntax() {
+    let choices = |line| Options::parse(line).defences;
+    let xpti = |line| (choices(line).xpti.dom0, choices(line).xpti.domu);
+    assert_eq!(xpti(""), (None, None));
+    for on in ["xpti", "xpti=yes", "xpti=no,true", "xpti=no xpti=dom0,domu"] {
+        assert_eq!(xpti(on), (Some(true), Some(true)), "{on}");
+    }
+    for off in ["no-xpti", "xpti=off", "xpti=dom0=0,no-domu"] {
+        assert_eq!(xpti(off), (Some(false), Some(false)), "{off}");
+    }
+    assert_eq!(xpti("xpti=no-dom0"), (Some(false), None));
+    assert_eq!(xpti("xpti=no,default"), (None, None));
+    let l1tf = |line| (choices(line).pv_l1tf.dom0, choices(line).pv_l1tf.domu);
+    assert_eq!(l1tf("pv-l1tf"), (Some(true), Some(true)));
+    assert_eq!(l1tf("pv-l1tf=domu=no"), (None, Some(false)));
+    assert_eq!(choices("pcid=no-xpti").pcid, PcidUse::OneRoot);
+    assert_eq!(choices("pcid").pcid, PcidUse::Always);
+    assert_eq!((choices("smt=off").smt, choices("no-smt").smt), (Some(false), Some(false)));
+    assert_eq!((choices("tsx").tsx, choices("tsx=0").tsx), (Tsx::On, Tsx::Off));
+    let ucode = choices("ucode=-1,scan,no-nmi").ucode;
+    assert_eq!((ucode.module, ucode.scan, ucode.nmi, ucode.digest_check), (Some(-1), true, false, true));
+}
+
+#[test]
+fn spec_ctrl_no_decides_what_no_earlier_option_has() {
+    let choices = |line| Options::parse(line).defences;
+    let all = choices("spec-ctrl=no");
+    assert_eq!(all.xpti, PerDomain { dom0: Some(false), domu: Some(false) });
+    assert_eq!((all.pv_l1tf.domu, all.smt, all.tsx), (Some(false), Some(true), Tsx::AsFound));
+    let earlier = choices("xpti=domu smt=0 tsx=0 spec-ctrl=no");
+    assert_eq!(earlier.xpti, PerDomain { dom0: Some(false), domu: Some(true) });
+    assert_eq!((earlier.smt, earlier.tsx), (Some(false), Tsx::Off));
+    assert_eq!(choices("spec-ctrl=no xpti=default").xpti, PerDomain::default());
+    assert_eq!(choices("spec-ctrl=no-xen").xpti, PerDomain::default());
+}
+
+#[test]
+fn an_unknown_part_is_reported_once_and_the_others_are_applied() {
+    let line = "spec-ctrl=frob,verw,xen,bti-thunk=x spec-ctrl=frob,verw,xen,bti-thunk=x xpti=x pv-l1tf=default ucode=0";
+    assert_eq!(Options::parse(line).defences.spec_ctrl.verw, Some(true));
+    assert_eq!(
+        complained(line),
+        [
+            "part \"frob\" of option \"spec-ctrl\" is not known",
+            "part \"x\" of option \"xpti\" is not known",
+            "part \"default\" of option \"pv-l1tf\" is not known",
+            "part \"0\" of option \"ucode\" is not known",
+        ]
+    );
+    for wrong in ["spec-ctrl", "spec-ctrl=yes", "spec-ctrl=", "spec-ctrl=xen=yes", "spec-ctrl=no-no", "pcid=x", "tsx=x"]
+    {
+        assert_eq!(complained(wrong).len(), 1, "{wrong}");
+        assert_eq!(Options::parse(wrong).defences, Choices::DEFAULT, "{wrong}");
+    }
+}
+
+#[test]
+fn the_options_in_force_are_printed_as_they_are_given() {
+    for line in [
+        "xpti=default pcid=xpti pv-l1tf=default smt=default tsx=default spec-ctrl=default",
+        "xpti=no pcid=xpti pv-l1tf=no smt=yes tsx=unchanged spec-ctrl=no",
+        "xpti=dom0=no pcid=no pv-l1tf=dom0=yes,domu=no smt=no tsx=yes spec-ctrl=ibpb=no",
+    ] {
+        assert_eq!(Options::parse(&line.replace("tsx=unchanged ", "")).defences.to_string(), line);
+    }
+}
