@@ -28,6 +28,7 @@ pub mod console;
 pub mod context;
 pub mod counters;
 pub mod cpu;
+pub mod defences;
 mod device_memory;
 mod exception_table;
 pub mod firmware;

@@ -106,6 +106,58 @@ pub(crate) unsafe fn write_msr(number: u32, value: u64) {
     }
 }
 
+/// Reads a model-specific register. Returns `None` if that faults.
+pub(crate) fn try_read_msr(number: u32) -> Option<u64> {
+    let (low, high, faulted): (u32, u32, u32);
+    // SAFETY: reading an MSR does not change memory. After a fault, execution continues at the end
+    // with all registers as they were.
+    unsafe {
+        asm!(
+            "2: rdmsr",
+            "xor {faulted:e}, {faulted:e}",
+            "3:",
+            ".pushsection .ex_table, \"a\"",
+            ".long 2b - .",
+            ".long 3b - .",
+            ".popsection",
+            faulted = inout(reg) 1u32 => faulted,
+            in("ecx") number,
+            inout("eax") 0u32 => low,
+            inout("edx") 0u32 => high,
+            options(nomem, nostack),
+        );
+    }
+    (faulted == 0).then(|| u64::from(high) << 32 | u64::from(low))
+}
+
+/// Writes a model-specific register. Returns `false` if that faults.
+///
+/// # Safety
+/// As [`write_msr`].
+pub(crate) unsafe fn try_write_msr(number: u32, value: u64) -> bool {
+    let faulted: u32;
+    let (low, high) = (low_u32(value), low_u32(value >> 32));
+    // SAFETY: guaranteed by the caller. After a fault, execution continues at the end with all
+    // registers as they were.
+    unsafe {
+        asm!(
+            "2: wrmsr",
+            "xor {faulted:e}, {faulted:e}",
+            "3:",
+            ".pushsection .ex_table, \"a\"",
+            ".long 2b - .",
+            ".long 3b - .",
+            ".popsection",
+            faulted = inout(reg) 1u32 => faulted,
+            in("ecx") number,
+            in("eax") low,
+            in("edx") high,
+            options(nostack),
+        );
+    }
+    faulted == 0
+}
+
 /// Writes back and invalidates the caches.
 pub(crate) fn wbinvd() {
     // SAFETY: writes cached data to memory, which the program cannot observe.

@@ -19,7 +19,7 @@ use crate::context::entry;
 use crate::integers::to_usize;
 use crate::processor::{self, registers};
 use crate::ram::{self, Ram};
-use crate::{apic, firmware, frames, heap, interrupts, layout, time, traps};
+use crate::{apic, defences, firmware, frames, heap, interrupts, layout, time, traps};
 
 global_asm!(
     include_str!("boot.S"),
@@ -226,6 +226,7 @@ fn finish_memory(mut described: Memory, memory: Early) {
 /// The rest of start-up, on this CPU's own stack.
 extern "C" fn on_main_stack() -> ! {
     traps::load(CpuId::BOOT);
+    defences::init();
     let memory = boot::memory();
     for range in memory.free() {
         frames::add_free_range(Mfn::new(range.start.get()), range.end);

@@ -1,0 +1,28 @@
+#![expect(unsafe_code, reason = "writes MSRs that have no effect on memory")]
+//! Reading the facts on the machine.
+
+use super::bits::msr;
+use super::facts::{Facts, Vendor};
+use crate::processor::registers;
+
+/// Selective barrier, in PRED_CMD.
+const SBPB: u64 = 1 << 7;
+
+/// The facts about this CPU. The interrupt table must be loaded, since reading an MSR that does not
+/// exist faults.
+pub(super) fn facts() -> Facts {
+    if Vendor::of(registers::cpuid(0, 0)) == Vendor::Intel {
+        // The processor stores the revision when CPUID is executed after a write of zero (Intel SDM
+        // volume 3, 10.11.7.1).
+        // SAFETY: the register holds a revision only.
+        let _ = unsafe { registers::try_write_msr(msr::MICROCODE, 0) };
+        registers::cpuid(1, 0);
+    }
+    let mut facts = Facts::read(&registers::cpuid, &registers::try_read_msr);
+    // Families before 0x19 have no such barrier, and later ones report what they have.
+    if facts.is_amd() && facts.family == 0x19 && !facts.is_virtual() {
+        // SAFETY: discards predictions only.
+        facts.selective_barrier = unsafe { registers::try_write_msr(msr::PRED_CMD, SBPB) };
+    }
+    facts
+}
