@@ -74,6 +74,6 @@ pub mod hosted;
 
 /// Page-table entries as values, and the policy that admits them.
 pub mod paging {
-    pub use crate::frames::{Admission, Entry, NoEntries, check_descriptor};
+    pub use crate::frames::{Admission, Entry, NoEntries, check_descriptor, names_memory};
     pub use crate::pte::{LeafFlags, RawEntry};
 }

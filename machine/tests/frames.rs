@@ -23,7 +23,7 @@ struct Own;
 impl Admission for Own {
     fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
         if !raw.is_present() {
-            return Ok(Entry::absent(raw));
+            return Ok(Entry::absent(raw, self)?);
         }
         let frame = FrameRef::get(raw.frame(), GUEST).ok_or(Errno::EINVAL)?;
         if !raw.is_writable() {
@@ -34,6 +34,10 @@ impl Admission for Own {
 
     fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {
         FrameRef::get(mfn, GUEST).ok_or(Errno::EINVAL)
+    }
+
+    fn absent_naming_memory(&mut self, _: RawEntry) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
     }
 }
 
@@ -347,7 +351,7 @@ fn a_mapping_may_be_removed_while_it_becomes_read_only() {
             for _ in 0..round % 64 {
                 std::hint::spin_loop();
             }
-            drop(table.replace(0, Entry::absent(RawEntry::new(0))));
+            drop(table.replace(0, Entry::empty()));
         }
         over.store(true, Ordering::Relaxed);
     });

@@ -13,6 +13,8 @@ pub enum KillReason {
     UnreadableIretFrame,
     /// An `iret` to user mode without a user root table.
     NoUserRoot,
+    /// It wrote a page-table entry that is not present but names memory (L1TF).
+    AbsentEntryNamesMemory(u64),
     /// The guest kernel cannot be entered.
     Entry {
         /// The event that it should have been entered for.
@@ -64,6 +66,9 @@ impl fmt::Display for KillReason {
             Self::UnknownShutdownReason(code) => write!(f, "shut down with the unknown reason {code}"),
             Self::UnreadableIretFrame => f.write_str("the frame of its iret cannot be read"),
             Self::NoUserRoot => f.write_str("iret to user mode without a user root table"),
+            Self::AbsentEntryNamesMemory(entry) => {
+                write!(f, "it wrote the page-table entry {entry:#x}, which is not present but names memory (L1TF)")
+            }
             Self::Entry { entry, failure } => write!(f, "{entry}: {failure}"),
         }
     }

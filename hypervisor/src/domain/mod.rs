@@ -113,6 +113,8 @@ pub struct Domain {
     pub(crate) log_limiter: Limiter,
     /// The limits that have been logged for it.
     pub limits_said: Said,
+    /// Page-table entries that are not present must not name memory (L1TF).
+    refuses_absent_entries: bool,
     /// The CPUID contents that its kernel sees.
     cpu_policy: SpinLock<Arc<Policy>>,
 }
@@ -131,7 +133,8 @@ impl Domain {
         let places = vcpu::first_places(id, &shared_info, vcpus)?;
         let events = EventChannels::new(vcpus, settings.privileged);
         let grants = GrantTable::new(id)?;
-        let split_roots = machine::cpu::split_roots();
+        let refuses_absent_entries = machine::cpu::refuses_absent_entries(settings.privileged);
+        let split_roots = machine::cpu::split_roots(settings.privileged);
         let domain = Arc::new_cyclic(|domain| Self {
             id,
             frames: FrameList::new(id),
@@ -159,6 +162,7 @@ impl Domain {
             assists: AtomicU64::new(0),
             log_limiter: Limiter::new(),
             limits_said: Said::default(),
+            refuses_absent_entries,
             cpu_policy: SpinLock::new(Level::CpuPolicy, Arc::clone(&cpu_policy::system().initial)),
         });
         if domain.vcpus.len() == vcpus { Ok(domain) } else { Err(NoMemory) }
@@ -172,6 +176,11 @@ impl Domain {
     /// The parameters with which the domain was created.
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether a page-table entry that is not present must not name memory (L1TF).
+    pub const fn refuses_absent_entries(&self) -> bool {
+        self.refuses_absent_entries
     }
 
     /// Whether it is the initial domain.

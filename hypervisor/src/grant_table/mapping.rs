@@ -69,7 +69,7 @@ pub(super) fn destroy(
     frame: Mfn,
     writable: bool,
 ) -> Result<(), Status> {
-    let nothing = Entry::absent(RawEntry::new(0));
+    let nothing = Entry::empty();
     replace(caller, address, contains_pte, frame, writable, nothing).map_err(|_| status::GENERAL_ERROR)
 }
 
@@ -81,7 +81,7 @@ pub(super) fn destroy_and_move(
     frame: Mfn,
     writable: bool,
 ) -> Result<(), Status> {
-    let nothing = Entry::absent(RawEntry::new(0));
+    let nothing = Entry::empty();
     let stolen = update::write_l1_for_va(caller, from, nothing).map_err(|_| status::GENERAL_ERROR)?;
     replace(caller, address, false, frame, writable, stolen).map_err(|stolen| {
         // Restores the original mapping. If its table is gone in the meantime, the mapping is gone

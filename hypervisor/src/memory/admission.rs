@@ -10,6 +10,7 @@ use machine::paging::{Admission, Entry, LeafFlags, NoEntries, RawEntry};
 
 use crate::call::PageOwner;
 use crate::domain::Domain;
+use crate::guest_log::guest_log;
 use crate::hardware;
 
 /// Bits that select a memory type. Only the hardware domain may set them: other domains have no use
@@ -18,25 +19,26 @@ pub(super) const CACHE_ATTRIBUTES: LeafFlags =
     LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).union(LeafFlags::PAT_OR_SIZE);
 
 /// Admits entries of the page tables of `tables` that map frames of `frames`.
-pub(crate) struct GuestAdmission {
+pub(crate) struct GuestAdmission<'a> {
+    domain: &'a Domain,
     tables: DomainId,
     frames: DomainId,
     /// The token for mapping devices, if the frames may be the machine's own.
     hardware: Option<&'static Hardware>,
 }
 
-impl GuestAdmission {
+impl<'a> GuestAdmission<'a> {
     /// For a domain that maps its own frames.
-    pub(crate) fn of(domain: &Domain) -> Self {
-        Self { tables: domain.id(), frames: domain.id(), hardware: hardware::of(domain) }
+    pub(crate) fn of(domain: &'a Domain) -> Self {
+        Self { domain, tables: domain.id(), frames: domain.id(), hardware: hardware::of(domain) }
     }
 
     /// For a domain that maps frames of another domain or of the machine. The caller has checked
     /// the privilege.
-    pub(crate) fn foreign(tables: &Domain, frames: &PageOwner) -> Self {
+    pub(crate) fn foreign(tables: &'a Domain, frames: &PageOwner) -> Self {
         let has_devices = frames.id() == tables.id() || frames.id() == DomainId::IO;
         let hardware = if has_devices { hardware::of(tables) } else { None };
-        Self { tables: tables.id(), frames: frames.id(), hardware }
+        Self { domain: tables, tables: tables.id(), frames: frames.id(), hardware }
     }
 }
 
@@ -55,7 +57,7 @@ fn memory(frame: FrameRef, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L
     }
 }
 
-impl GuestAdmission {
+impl GuestAdmission<'_> {
     /// Admits a leaf entry that does not map RAM of the permitted domain, or has another memory
     /// type.
     #[inline(never)]
@@ -75,11 +77,11 @@ impl GuestAdmission {
     }
 }
 
-impl Admission for GuestAdmission {
+impl Admission for GuestAdmission<'_> {
     #[inline(always)]
     fn leaf(&mut self, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
         if !raw.is_present() {
-            return Ok(Entry::absent(raw));
+            return Ok(Entry::absent(raw, self)?);
         }
         if self.frames == DomainId::XEN {
             // The tools read the M2P. No other memory of Paravane may be mapped.
@@ -93,5 +95,14 @@ impl Admission for GuestAdmission {
 
     fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {
         FrameRef::get(mfn, self.tables).ok_or(Errno::EINVAL)
+    }
+
+    #[cold]
+    fn absent_naming_memory(&mut self, raw: RawEntry) -> Result<(), Errno> {
+        if !self.domain.refuses_absent_entries() {
+            return Ok(());
+        }
+        guest_log!(self.domain, Warn, "a page-table entry is not present but names memory (L1TF): {:#x}", raw.get());
+        Err(Errno::EINVAL)
     }
 }

@@ -281,3 +281,43 @@ fn a_guest_cannot_choose_memory_types() {
     }
     assert_eq!(guest.entry(2), entry);
 }
+
+#[test]
+fn absent_entries_that_name_memory_are_refused() {
+    let mut guest = Guest::new(1, 6);
+    let (leaf, entry) = (guest.entry_address(2), guest.entry(2));
+    let (upper, upper_entry) = guest.upper_entry();
+    let me = u32::from(domid::SELF);
+    let absent = entry & !0xfff | 0x66;
+    for (pointer, value) in [(leaf, absent), (leaf, entry & !1), (upper, upper_entry & !1)] {
+        refused(update(&mut guest, pointer, value, me), Errno::EINVAL);
+    }
+    assert_eq!((guest.entry(2), guest.upper_entry().1), (entry, upper_entry), "nothing has changed");
+    // A page becomes a table with such an entry.
+    let page = guest.mfn(3);
+    for level in [mmuext::PIN_L1_TABLE, mmuext::PIN_L2_TABLE, mmuext::PIN_L3_TABLE, mmuext::PIN_L4_TABLE] {
+        assert!(update(&mut guest, page.address().get(), absent, me).is_ok(), "it is plain memory");
+        let mapping = guest.entry(3);
+        let at = guest.entry_address(3);
+        assert!(update(&mut guest, at, mapping & !2, me).is_ok());
+        let mut operation = MmuextOp::new_zeroed();
+        (operation.command, operation.argument1) = (level, page.get());
+        let list = guest.put(&operation);
+        refused(mmuext_op(&mut guest.caller(), list, 1, NULL, DomainId::SELF), Errno::EINVAL);
+        assert!(update(&mut guest, at, mapping, me).is_ok());
+    }
+    // Beyond memory, or inverted, it may stay.
+    for value in [0x66, 1 << 30 | 0x66, !entry & 0x000f_ffff_ffff_f000] {
+        assert!(update(&mut guest, leaf, value, me).is_ok(), "{value:#x}");
+        assert_eq!(guest.entry(2), value);
+    }
+}
+
+
+#[test]
+fn the_initial_domain_may_have_absent_entries_that_name_memory() {
+    let mut guest = Guest::privileged(0, 4);
+    let (at, entry) = (guest.entry_address(2), guest.entry(2));
+    assert!(update(&mut guest, at, entry & !1, u32::from(domid::SELF)).is_ok());
+    assert_eq!(guest.entry(2), entry & !1);
+}

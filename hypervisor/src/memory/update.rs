@@ -8,7 +8,7 @@ use machine::counters::{self, Counter};
 use machine::frames::{
     AcquireError, Budget, FrameRef, KindCode, L1, L2, L3, L4, Level, ReplaceError, TypedRef, Writable,
 };
-use machine::paging::{Admission, Entry, NoEntries, RawEntry};
+use machine::paging::{Admission, Entry, NoEntries, RawEntry, names_memory};
 
 use super::admission::{CACHE_ATTRIBUTES, GuestAdmission};
 use super::walk;
@@ -51,7 +51,14 @@ impl Change {
         }
     }
 
-    const fn wanted(self) -> RawEntry {
+    /// Whether the wanted entry is not present but names memory. Where it is refused for that, the
+    /// guest would repeat the write for ever.
+    pub(crate) fn names_memory_while_absent(self) -> bool {
+        !self.wanted().is_present() && names_memory(self.wanted())
+    }
+
+    /// The wanted bits.
+    pub(crate) const fn wanted(self) -> RawEntry {
         match self {
             Self::Write(bits) | Self::PreserveAccessedDirty(bits) | Self::Exchange { new: bits, .. } => {
                 RawEntry::new(bits)

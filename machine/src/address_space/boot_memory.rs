@@ -6,7 +6,7 @@ use core::ops::Range;
 use arrayvec::ArrayVec;
 
 use super::early::Early;
-use super::tables::Mapper;
+use super::tables::{self, Mapper};
 use crate::boot::ranges::{MAX_RANGES, RangeSet};
 use crate::boot::{BootInfo, MAX_MEMORY, MemoryKind};
 use crate::integers::to_usize;
@@ -110,7 +110,7 @@ pub(crate) fn map_firmware(
         layout::direct(first),
         first,
         end.next_multiple_of(4096) - first,
-        mapper.read_only() | mapper.global(),
+        mapper.read_only() | tables::GLOBAL,
     );
     // SAFETY: the range is mapped now, if it was not before. Firmware tables are outside of free
     // RAM according to the memory map, or are read only before that RAM is allocated. Nothing

@@ -16,6 +16,9 @@ pub(crate) const PRESENT: u64 = LeafFlags::PRESENT.bits();
 pub(crate) const WRITABLE: u64 = LeafFlags::WRITABLE.bits();
 pub(crate) const USER: u64 = LeafFlags::USER.bits();
 const LARGE: u64 = LeafFlags::PAT_OR_SIZE.bits();
+/// Survives root switches: only for mappings that are the same in every full root and never change.
+/// Ignored where split roots are in use ([`processor::forget_global_pages`]).
+pub(crate) const GLOBAL: u64 = LeafFlags::GLOBAL.bits();
 /// Memory type 3 of the PAT: uncached.
 pub(crate) const UNCACHED: u64 = LeafFlags::WRITE_THROUGH.union(LeafFlags::CACHE_DISABLED).bits();
 /// Memory type 4 of the PAT, in an entry of level 1: write-combining.
@@ -76,15 +79,13 @@ pub(crate) fn leaf_entry(address: u64) -> Option<*mut u64> {
 pub(crate) struct Mapper {
     root: u64,
     no_execute: u64,
-    global: u64,
     gib_pages: bool,
     mmio_next: u64,
 }
 
 impl Mapper {
-    /// Starts a root with L3 tables for all of Paravane's slots. If `global`, translations survive
-    /// root switches.
-    pub(crate) fn new(global: bool, memory: &mut Early) -> Self {
+    /// Starts a root with L3 tables for all of Paravane's slots.
+    pub(crate) fn new(memory: &mut Early) -> Self {
         let mapper = Self::empty(memory);
         let root = mapper.root;
         for slot in layout::FIRST_SLOT..layout::FIRST_SLOT + layout::SLOTS {
@@ -92,7 +93,7 @@ impl Mapper {
             let user = if slot == layout::slot(layout::M2P_BASE) { USER } else { 0 };
             write(root, slot, table | PRESENT | WRITABLE | user);
         }
-        Self { global: if global { LeafFlags::GLOBAL.bits() } else { 0 }, ..mapper }
+        mapper
     }
 
     /// Starts a root without entries.
@@ -102,16 +103,9 @@ impl Mapper {
         Self {
             root: memory.take_zeroed(4096, 4096),
             no_execute,
-            global: 0,
             gib_pages: features.gib_pages,
             mmio_next: layout::MMIO_BASE,
         }
-    }
-
-    /// The flag of translations that survive root switches, or zero: only for mappings that are the
-    /// same in every root and never change.
-    pub(crate) const fn global(&self) -> u64 {
-        self.global
     }
 
     /// Starts another root with the same tables in Paravane's slots and no other entries.
@@ -216,7 +210,7 @@ impl Mapper {
         let virt = self.mmio_next;
         self.mmio_next += size;
         for at in (0..size).step_by(4096) {
-            self.map_page(memory, virt + at, phys - offset + at, 1, self.data() | WRITE_COMBINING | self.global);
+            self.map_page(memory, virt + at, phys - offset + at, 1, self.data() | WRITE_COMBINING | GLOBAL);
         }
         virt + offset
     }

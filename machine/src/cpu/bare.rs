@@ -5,7 +5,7 @@ use crate::addr::CpuId;
 use crate::per_cpu::{self, Pending};
 use crate::processor::registers;
 use crate::start::smp;
-use crate::{apic, boot, vectors};
+use crate::{apic, boot, defences, vectors};
 
 /// The number of CPUs, including those that have not been started.
 pub fn present() -> usize {
@@ -19,9 +19,16 @@ pub fn acpi_id(cpu: CpuId) -> Option<u32> {
     both.find(|(found, _)| **found == apic_id).map(|(_, &number)| number)
 }
 
-/// Whether guests run with restricted roots.
-pub fn split_roots() -> bool {
-    boot::options().xpti
+/// Whether a domain runs with restricted roots.
+pub fn split_roots(initial_domain: bool) -> bool {
+    let domains = defences::report().plan.split_roots;
+    if initial_domain { domains.dom0 } else { domains.domu }
+}
+
+/// Whether a domain's page-table entries that are not present must not name memory (L1TF).
+pub fn refuses_absent_entries(initial_domain: bool) -> bool {
+    let domains = defences::report().plan.refuse_entries;
+    if initial_domain { domains.dom0 } else { domains.domu }
 }
 
 /// Starts the other CPUs, which run `main`. Returns when all that respond are online.

@@ -50,9 +50,14 @@ pub fn take_pending() -> Pending {
     pending
 }
 
-/// Guests run with restricted roots, which the simulated processor checks.
-pub const fn split_roots() -> bool {
+/// All domains run with restricted roots, which the simulated processor checks.
+pub const fn split_roots(_: bool) -> bool {
     true
+}
+
+/// All domains but the initial one are kept from L1TF, as by default.
+pub const fn refuses_absent_entries(initial_domain: bool) -> bool {
+    !initial_domain
 }
 
 #[cfg(test)]

@@ -86,8 +86,8 @@ measures! {
 
 /// What this version has. When all fields are true, this and [`Implemented`] go.
 pub const IMPLEMENTED: Implemented = Implemented {
-    split_roots: false,
-    refuse_entries: false,
+    split_roots: true,
+    refuse_entries: true,
     mask_indices: false,
     ibrs: false,
     thunks: false,

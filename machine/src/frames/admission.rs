@@ -16,6 +16,10 @@ pub trait Admission {
 
     /// A reference to a frame that a guest links as a lower table.
     fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno>;
+
+    /// Admits or refuses an entry of any level that is not present although its bits name memory. A
+    /// processor with L1TF lets a guest read that memory if it is in the level 1 data cache.
+    fn absent_naming_memory(&mut self, raw: RawEntry) -> Result<(), Errno>;
 }
 
 /// The policy for kinds without entries.
@@ -28,6 +32,10 @@ impl Admission for NoEntries {
     }
 
     fn table(&mut self, _: Mfn) -> Result<FrameRef, Errno> {
+        Err(Errno::EPERM)
+    }
+
+    fn absent_naming_memory(&mut self, _: RawEntry) -> Result<(), Errno> {
         Err(Errno::EPERM)
     }
 }

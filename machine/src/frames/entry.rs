@@ -9,10 +9,10 @@ use abi::errno::Errno;
 use super::admission::Admission;
 use super::reference::{self, FrameRef, L1, Level, TypedRef, Writable};
 use super::transition::{AcquireError, Budget};
-use crate::addr::Mfn;
+use crate::addr::{Mfn, PAGE_SHIFT};
 use crate::hardware::{DeviceFrame, Hardware};
 use crate::pte::{CACHE_ATTRIBUTES, LeafFlags, RawEntry};
-use crate::{m2p, ram};
+use crate::{m2p, processor, ram};
 
 /// Bits of the guest's value that are kept in a table entry.
 const TABLE_KEPT: LeafFlags = LeafFlags::WRITABLE
@@ -34,11 +34,27 @@ pub struct Entry<K: Level> {
 }
 
 impl<K: Level> Entry<K> {
-    /// An entry that maps nothing. The present bit is cleared; the guest may use the other bits,
-    /// for example for a swap entry.
-    pub const fn absent(raw: RawEntry) -> Self {
-        // SAFETY: bits of an absent entry own nothing (FT-5).
-        unsafe { Self::from_owned_bits(raw.get() & !LeafFlags::PRESENT.bits()) }
+    /// An entry without any bits.
+    pub const fn empty() -> Self {
+        // SAFETY: an absent entry owns nothing (FT-5).
+        unsafe { Self::from_owned_bits(0) }
+    }
+
+    /// An entry that is not present. The guest may use its other bits, for example for a swap
+    /// entry, if the policy admits them.
+    ///
+    /// # Errors
+    /// Those of the policy.
+    ///
+    /// # Panics
+    /// If the entry is present.
+    pub fn absent<A: Admission>(raw: RawEntry, admission: &mut A) -> Result<Self, Errno> {
+        assert!(!raw.is_present(), "{raw:x?} maps something");
+        if names_memory(raw) {
+            admission.absent_naming_memory(raw)?;
+        }
+        // SAFETY: an absent entry owns nothing (FT-5).
+        Ok(unsafe { Self::from_owned_bits(raw.get()) })
     }
 
     /// Takes ownership of the reference of an entry's bits. They come from the owned part of a
@@ -145,6 +161,17 @@ fn table_bits(mfn: Mfn, wanted: RawEntry) -> u64 {
     mfn.address().get() | flags.union(LeafFlags::PRESENT).union(LeafFlags::USER).bits()
 }
 
+/// Whether a processor that ignores the present bit (L1TF) could read memory through the entry.
+/// Frame 0 does not count: its contents are the firmware's, and most absent entries name it.
+pub fn names_memory(raw: RawEntry) -> bool {
+    let named = raw.frame().address().get();
+    if named == 0 {
+        return false;
+    }
+    let seen = named & ((1 << processor::features().physical_bits) - 1);
+    seen != 0 && seen >> PAGE_SHIFT < ram::frame_count()
+}
+
 /// Validates an entry of the level above `Lower`. The returned bits own the reference to the lower
 /// table.
 pub(super) fn admit_table_entry<Lower: Level, A: Admission>(
@@ -153,7 +180,7 @@ pub(super) fn admit_table_entry<Lower: Level, A: Admission>(
     budget: &mut Budget,
 ) -> Result<u64, AcquireError> {
     if !raw.is_present() {
-        return Ok(raw.get());
+        return Ok(Entry::<Lower>::absent(raw, admission)?.into_raw());
     }
     if raw.flags().contains(LeafFlags::PAT_OR_SIZE) {
         return Err(Errno::EINVAL.into());

@@ -52,7 +52,7 @@ pub use admission::{Admission, NoEntries};
 pub use allocator::{add_free_range, allocate, free_frames, total_frames};
 pub use buffer::Buffer;
 pub use descriptor::check_descriptor;
-pub use entry::Entry;
+pub use entry::{Entry, names_memory};
 pub use extent::{Block, Chain, Extent};
 pub use list::FrameList;
 pub use owner::{note_owner_emptied, owned_by, owner_emptied, take_owner_emptied};

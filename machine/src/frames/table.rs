@@ -212,6 +212,10 @@ mod tests {
         fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {
             FrameRef::get_any(mfn).ok_or(Errno::EINVAL)
         }
+
+        fn absent_naming_memory(&mut self, _: RawEntry) -> Result<(), Errno> {
+            Ok(())
+        }
     }
 
     fn frame(owner: u16) -> FrameRef {
@@ -243,7 +247,7 @@ mod tests {
         drop(l1.exchange(1, RawEntry::new(0), map(&own)).expect("the entry is empty"));
         drop(l1.exchange(1, l1.entry(1), map(&exchanged)).expect("the entry is current"));
         assert!(!is_marked(&own) && is_marked(&exchanged), "mapped by an exchange");
-        drop(l1.replace(0, Entry::absent(RawEntry::new(0))));
+        drop(l1.replace(0, Entry::empty()));
         assert!(is_marked(&foreign), "a pCPU may have it in its TLB");
         let mfn = foreign.mfn();
         drop(foreign);
@@ -262,7 +266,7 @@ mod tests {
             Entry::writable(page, mapping(&foreign))
         };
         let read_only = || Everything.leaf(mapping(&foreign), &mut Budget::new(10)).unwrap();
-        let absent = || Entry::absent(RawEntry::new(0));
+        let absent = || Entry::empty();
         let become_table_and_memory = || {
             drop(table::<L1>(&foreign));
             assert!(crate::frames::Teardown::of(DomainId(2)).unwrap().advance(&mut Budget::new(10_000)));

@@ -466,6 +466,10 @@ mod tests {
         fn table(&mut self, mfn: Mfn) -> Result<FrameRef, Errno> {
             FrameRef::get_any(mfn).ok_or(Errno::EINVAL)
         }
+
+        fn absent_naming_memory(&mut self, _: RawEntry) -> Result<(), Errno> {
+            Err(Errno::EINVAL)
+        }
     }
 
     fn frame() -> FrameRef {

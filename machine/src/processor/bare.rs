@@ -11,6 +11,7 @@ use crate::once::Once;
 static FEATURES: Once<Features> = Once::new();
 // Read at each copy of guest memory and for each page-table entry.
 static SMAP: AtomicBool = AtomicBool::new(false);
+static GLOBAL_PAGES: AtomicBool = AtomicBool::new(true);
 static NO_EXECUTE: AtomicBool = AtomicBool::new(false);
 
 /// PG, AM, WP, NE, ET, MP, PE.
@@ -60,6 +61,14 @@ fn is_emulated() -> bool {
     // There is no heap yet to allocate the name.
     is_virtual
         && [b, c, d] == [u32::from_le_bytes(*b"TCGT"), u32::from_le_bytes(*b"CGTC"), u32::from_le_bytes(*b"GTCG")]
+}
+
+/// Makes translations of Paravane's memory end with a root switch, on this CPU and on those that
+/// are started later.
+pub(crate) fn forget_global_pages() {
+    GLOBAL_PAGES.store(false, Ordering::Relaxed);
+    // SAFETY: without the bit, global translations are as others.
+    unsafe { registers::write_cr4(registers::read_cr4() & !CR4_GLOBAL_PAGES) };
 }
 
 /// Detects the features on the boot CPU, once.
@@ -121,7 +130,7 @@ pub(crate) fn enable() {
     let mut cr4 = CR4_PAE | CR4_SSE | CR4_DEBUG_EXTENSIONS;
     for (there, bit) in [
         (features.machine_check, CR4_MACHINE_CHECK),
-        (features.global_pages, CR4_GLOBAL_PAGES),
+        (features.global_pages && GLOBAL_PAGES.load(Ordering::Relaxed), CR4_GLOBAL_PAGES),
         (features.umip, CR4_UMIP),
         (features.xcr0 != 0, CR4_XSAVE),
         (features.smep, CR4_SMEP),

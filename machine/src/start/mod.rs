@@ -62,7 +62,7 @@ extern "C" fn start_boot_cpu(magic: u32, information: u32) -> ! {
     log::debug!("{features:?}");
 
     let (mut memory, low_page) = boot_memory::free(info);
-    let mut mapper = Mapper::new(!boot::options().xpti, &mut memory);
+    let mut mapper = Mapper::new(&mut memory);
     let mut described = build_memory(info, &mut mapper, &mut memory);
     let mapper = RefCell::new((mapper, memory));
     let acpi = read_acpi(info, &mapper);
@@ -99,12 +99,12 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     let ram_end = boot_memory::ram_end(info);
     let frames = ram_end >> 12;
     map_image(mapper, memory);
-    mapper.map(memory, layout::direct(0), 0, 1 << 20, mapper.data() | mapper.global());
+    mapper.map(memory, layout::direct(0), 0, 1 << 20, mapper.data() | tables::GLOBAL);
     for range in info.memory_map() {
         if matches!(range.kind, MemoryKind::Usable | MemoryKind::AcpiReclaimable | MemoryKind::AcpiNvs) {
             let (start, end) = (range.start & !0xfff, range.end.min(boot::MAX_MEMORY).next_multiple_of(4096));
             if start < end {
-                mapper.map(memory, layout::direct(start), start, end - start, mapper.data() | mapper.global());
+                mapper.map(memory, layout::direct(start), start, end - start, mapper.data() | tables::GLOBAL);
             }
         }
     }
@@ -115,7 +115,7 @@ fn build_memory(info: &BootInfo, mapper: &mut Mapper, memory: &mut Early) -> Mem
     mapper.map(memory, layout::M2P_BASE, m2p, m2p_size, mapper.read_only() | tables::USER);
     let table_size = (frames * ram::FRAME_SLOT_SIZE as u64).next_multiple_of(4096);
     let table = memory.take_zeroed(table_size, if table_size < large { 4096 } else { large });
-    mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | mapper.global());
+    mapper.map(memory, layout::FRAME_TABLE_BASE, table, table_size, mapper.data() | tables::GLOBAL);
     let ram_frames = boot_memory::ram_frames(info);
     let heap = memory.take(HEAP_SIZE, 4096);
     let screen = console::screen::map(mapper, memory);
@@ -141,7 +141,7 @@ fn map_image(mapper: &mut Mapper, memory: &mut Early) {
         (layout::rodata_end(), layout::image_end(), mapper.data()),
     ];
     for (start, end, flags) in parts {
-        mapper.map(memory, start, start - layout::IMAGE_OFFSET, end - start, flags | mapper.global());
+        mapper.map(memory, start, start - layout::IMAGE_OFFSET, end - start, flags | tables::GLOBAL);
     }
 }
 
@@ -215,8 +215,15 @@ fn finish_memory(mut described: Memory, memory: Early) {
     }
     ram::init(Ram { m2p: layout::direct(described.m2p), root_entries }, described.ram_end);
     boot::seal_memory(described);
-    let features =
-        [(processor::smap(), entry::Feature::UserAccess), (boot::options().xpti, entry::Feature::SplitRoots)];
+}
+
+/// Removes from the entry code what is not needed, and prepares the processor for what is.
+fn apply_defences() {
+    let split_roots = defences::report().plan.split_roots.any();
+    if split_roots {
+        processor::forget_global_pages();
+    }
+    let features = [(processor::smap(), entry::Feature::UserAccess), (split_roots, entry::Feature::SplitRoots)];
     for (_, feature) in features.into_iter().filter(|(used, _)| !used) {
         // SAFETY: this is the only running CPU, and there is no guest.
         unsafe { entry::remove(feature) };
@@ -227,6 +234,7 @@ fn finish_memory(mut described: Memory, memory: Early) {
 extern "C" fn on_main_stack() -> ! {
     traps::load(CpuId::BOOT);
     defences::init();
+    apply_defences();
     let memory = boot::memory();
     for range in memory.free() {
         frames::add_free_range(Mfn::new(range.start.get()), range.end);

@@ -94,3 +94,64 @@ pub(crate) fn note_store(root: Mfn) {
         flush_cpus(users);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::CpuId;
+
+    const ROOT: Mfn = Mfn::new(7);
+    const OTHER: Mfn = Mfn::new(8);
+    const SAME_COUNTER: Mfn = Mfn::new(7 + COUNTERS);
+
+    #[test]
+    fn a_store_reaches_the_copies_of_this_cpu() {
+        set_copied([None, Some(ROOT)]);
+        assert!(take_stale(), "new copies are compared with the counter");
+        assert!(!take_stale());
+        let before = changes(ROOT);
+        note_store(OTHER);
+        assert!(!take_stale() && changes(ROOT) == before);
+        note_store(ROOT);
+        assert!(take_stale() && changes(ROOT) != before);
+        note_store(SAME_COUNTER);
+        assert!(!take_stale(), "another root table with the same counter has no copy here");
+        set_copied([None; 2]);
+        assert!(take_stale());
+        note_store(ROOT);
+        assert!(!take_stale(), "there is no copy any more");
+    }
+
+    #[test]
+    fn a_store_reaches_the_copies_of_other_cpus() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (go, gone) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            crate::tlb::with_interrupts_off(|| {
+                set_copied([Some(OTHER), Some(ROOT)]);
+                let seen = changes(ROOT);
+                assert!(take_stale());
+                tell.send(per_cpu::current()).unwrap();
+                while !is_stale() {
+                    crate::tlb::serve();
+                    core::hint::spin_loop();
+                }
+                assert_ne!(changes(ROOT), seen);
+            });
+            gone.recv().unwrap();
+        });
+        let cpu: CpuId = told.recv().unwrap();
+        assert_ne!(cpu, per_cpu::current());
+        note_store(ROOT);
+        assert!(STALE[cpu].load(Ordering::SeqCst), "it copies again before its guest continues");
+        go.send(()).unwrap();
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn a_frame_that_becomes_another_root_is_copied_again() {
+        let before = changes(ROOT);
+        note_root(ROOT);
+        assert_ne!(changes(ROOT), before);
+    }
+}

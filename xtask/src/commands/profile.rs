@@ -18,7 +18,7 @@ use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Style};
 
 use crate::artefacts::{hypervisor, symbols};
-use crate::commands::bench::{Configuration, ramdisk};
+use crate::commands::bench::{Configuration, Defences, ramdisk};
 use crate::virtual_machine::emulator;
 use crate::virtual_machine::session::{SessionEvent, Stream};
 
@@ -70,7 +70,7 @@ impl Profile {
             trace.display().to_string(),
         ];
         let row = [self.row.clone()];
-        let mut booted = self.configuration.boot(ramdisk("once", &row)?, arguments.to_vec())?;
+        let mut booted = self.configuration.boot(Defences::None, ramdisk("once", &row)?, arguments.to_vec())?;
         let mut input = booted.session.take_input().context("no serial input")?;
         let mut watch = Watch { socket, monitor: None };
         let (mut text, mut times, mut trouble) = (String::new(), None, None);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::grant_table::{entry_flags, map_flags, status};
 use machine::frames::{self, Budget};
-use machine::paging::{Entry, RawEntry};
+use machine::paging::Entry;
 
 use super::{
     FREE_PAGE, GRANTEE, GRANTER, IN_USE, Limits, flags_of, map, map_at, pair, set_word, setup, unmap, word, write_entry,
@@ -46,7 +46,7 @@ fn a_mapping_that_the_guest_removes_itself_remains_in_use() {
     let (mut a, mut b) = pair();
     let handle = map(&mut b, 8, 0).expect("granted");
     let address = b.address(FREE_PAGE);
-    let nothing = Entry::absent(RawEntry::new(0));
+    let nothing = Entry::empty();
     drop(update::write_l1_for_va(&b.caller(), address, nothing).expect("a table"));
     assert_eq!(unmap(&mut b, handle), status::GENERAL_ERROR);
     assert_eq!(flags_of(&mut a, 8) & IN_USE, IN_USE, "no flush has occurred");

@@ -111,8 +111,7 @@ fn a_transferred_page_changes_its_owner() {
     write_entry(&mut a, 20, entry_flags::ACCEPT_TRANSFER, GRANTEE, machine::addr::Mfn::new(0));
     let page = b.mfn(3).get();
     assert_eq!(transfer(&mut b, page, 20), status::BAD_PAGE, "it is still mapped");
-    let (address, nothing) = (b.address(3), machine::paging::RawEntry::new(0));
-    let nothing = machine::paging::Entry::absent(nothing);
+    let (address, nothing) = (b.address(3), machine::paging::Entry::empty());
     drop(crate::memory::update::write_l1_for_va(&b.caller(), address, nothing).expect("a table"));
     assert_eq!(transfer(&mut b, page, 20), status::OKAY);
     assert_eq!(transfer(&mut b, page, 20), status::BAD_PAGE, "it is not the caller's any more");

@@ -14,7 +14,7 @@ use super::common_forms::{self, CommonForm, Form};
 use super::decode::{Instruction, Operand, decode};
 use super::registers::{self, mask};
 use super::{Emulation, code, complete, is_stepping, page_fault};
-use crate::domain::{Attempt, Domain, Vcpu};
+use crate::domain::{Attempt, Domain, KillReason, Vcpu};
 use crate::memory::admission::GuestAdmission;
 use crate::memory::update::{self, Change};
 use crate::memory::walk;
@@ -53,6 +53,8 @@ impl Place {
 enum Failure {
     /// The guest gets the fault.
     Refused,
+    /// The entry is not present, names memory, and is refused. The guest would try again for ever.
+    NamesMemory(u64),
     /// The guest executes the instruction again.
     Again,
     /// The guest executes the instruction again, with a pending validation.
@@ -186,6 +188,7 @@ pub(super) fn decoded(
         }
         Err(Failure::Again | Failure::Preempted(_)) => Emulation::Done,
         Err(Failure::Refused) => Emulation::Refused,
+        Err(Failure::NamesMemory(entry)) => Emulation::Kill(KillReason::AbsentEntryNamesMemory(entry)),
     }
 }
 
@@ -276,6 +279,9 @@ fn write(domain: &Domain, place: &Place, change: Change, budget: &mut Budget) ->
     match update::write_entry(place.table.again(), place.index, change, &mut admission, budget) {
         Ok(found) => Ok(found.get()),
         Err(AcquireError::Preempted(promotion)) => Err(Failure::Preempted(promotion)),
+        Err(AcquireError::Refused(_)) if change.names_memory_while_absent() => {
+            Err(Failure::NamesMemory(change.wanted().get()))
+        }
         Err(AcquireError::Conflict | AcquireError::Refused(_)) => Err(Failure::Refused),
     }
 }

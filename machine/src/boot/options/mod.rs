@@ -56,8 +56,6 @@ pub struct Options<'a> {
     pub grant_frames: u32,
     /// Maximum number of maptrack frames of a domain, 256 mappings each.
     pub maptrack_frames: u32,
-    /// Whether guests run with restricted root tables.
-    pub xpti: bool,
     /// The text after the word `--`, which is appended to the initial domain's command line.
     pub dom0_command_line: &'a str,
 }
@@ -80,7 +78,6 @@ impl Default for Options<'_> {
             max_cpus: None,
             grant_frames: 64,
             maptrack_frames: 1024,
-            xpti: false,
             dom0_command_line: "",
         }
     }

@@ -25,10 +25,32 @@ pub(super) const TIME: Duration = Duration::from_secs(3600);
 /// machine type that a control domain's disk needs.
 pub(crate) const COUNTED: [&str; 6] =
     ["-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm", "-machine", "q35"];
-/// Options of Xen and Paravane that disable mitigations of speculative execution.
-pub(crate) const UNDEFENDED: &str = "xpti=off spec-ctrl=no";
+/// Options of Xen and Paravane without defences against transient execution.
+pub(crate) const UNDEFENDED: &str = Defences::None.options();
 /// Name of the initial domain.
 pub(super) const INITIAL: &str = "Domain-0";
+
+/// The defences of Xen and Paravane against transient execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Defences {
+    /// None.
+    None,
+    /// Those that are on by default on the emulated processor.
+    Default,
+    /// All that exist.
+    All,
+}
+
+impl Defences {
+    /// Words for the hypervisor's command line.
+    pub(crate) const fn options(self) -> &'static str {
+        match self {
+            Self::None => "xpti=off spec-ctrl=no",
+            Self::Default => "",
+            Self::All => "xpti=on spec-ctrl=yes pv-l1tf=on",
+        }
+    }
+}
 
 /// A configuration: where the kernel runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,7 +111,12 @@ impl Configuration {
 
     /// Boots the kernel with a ramdisk and without a control domain. The caller follows the
     /// session.
-    pub(crate) fn boot(self, ramdisk: Ramdisk, arguments: Vec<String>) -> Result<machine::Booted> {
+    pub(crate) fn boot(
+        self,
+        defences: Defences,
+        ramdisk: Ramdisk,
+        arguments: Vec<String>,
+    ) -> Result<machine::Booted> {
         let host = self.host()?;
         let initial = matches!(self, Self::XenDom0 | Self::ParavaneDom0);
         let guest = GuestModule {
@@ -105,7 +132,7 @@ impl Configuration {
             ("vmlinuz", Contents::File(kernels::named("debian12")?)),
             ("ramdisk", Contents::Bytes(ramdisk.finish()?)),
         ];
-        let mut setup = self.setup(&host, load, files, HOST_MEMORY);
+        let mut setup = self.setup(defences, &host, load, files, HOST_MEMORY);
         setup.arguments.extend(arguments);
         setup.boot(&machine::log_file("bench-logs", &self.to_string())?)
     }
@@ -113,6 +140,7 @@ impl Configuration {
     /// The machine on which instructions are counted, the same for all configurations.
     pub(super) fn setup<'a>(
         self,
+        defences: Defences,
         host: &'a Host,
         load: Load,
         files: Vec<(&'a str, Contents)>,
@@ -127,7 +155,7 @@ impl Configuration {
             load,
             disks: Vec::new(),
             files,
-            options: UNDEFENDED.into(),
+            options: defences.options().into(),
             raw: false,
             limits: Limits { boot: Some(TIME), whole: Some(TIME), end: END_TIME },
             arguments: COUNTED.map(String::from).to_vec(),

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::configuration::{COUNTED, Configuration, MEMORY, TIME, UNDEFENDED, command_line};
+use super::configuration::{COUNTED, Configuration, Defences, MEMORY, TIME, command_line};
 use super::figures::{BYTES, Figures};
 use super::{kernel, program};
 use crate::debian::control_disk::Disk;
@@ -33,6 +33,7 @@ pub(super) const ROWS: &[&str] =
 /// Measures the selected rows, and those of the program: `of_program` or all.
 pub(super) fn measure(
     configuration: Configuration,
+    defences: Defences,
     of_program: &[String],
     is_wanted: impl Fn(&str) -> bool,
     figures: &mut Figures,
@@ -57,7 +58,7 @@ pub(super) fn measure(
     let host = configuration.host()?;
     let hardware = Hardware {
         cpus: Some(1),
-        host_append: UNDEFENDED.into(),
+        host_append: defences.options().into(),
         timeout: Some(TIME.as_secs()),
         arguments: COUNTED.map(String::from).to_vec(),
         ..Hardware::default()

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::configuration::{Configuration, HOST_MEMORY, INITIAL, MEMORY};
+use super::configuration::{Configuration, Defences, HOST_MEMORY, INITIAL, MEMORY};
 use super::figures::{BYTES, Figures};
 use crate::artefacts::programs;
 use crate::debian::kernels;
@@ -56,22 +56,22 @@ struct Told {
 }
 
 /// Measures all rows.
-pub(super) fn measure(configuration: Configuration, figures: &mut Figures) -> Result<()> {
+pub(super) fn measure(configuration: Configuration, defences: Defences, figures: &mut Figures) -> Result<()> {
     eprintln!("{configuration}: hypercalls, boot and memory");
     let program = file()?;
     let host = configuration.host()?;
-    let entry = boot(configuration, &Host::Other(programs::entry()?), &Contents::File(program.clone()), HOST_MEMORY)?;
+    let entry = boot(configuration, defences, &Host::Other(programs::entry()?), &Contents::File(program.clone()), HOST_MEMORY)?;
     let entry = entry.cost("entry")?;
-    let usual = boot(configuration, &host, &Contents::File(program.clone()), HOST_MEMORY)?;
+    let usual = boot(configuration, defences, &host, &Contents::File(program.clone()), HOST_MEMORY)?;
     for row in HYPERCALLS {
         figures.add(row, configuration, usual.cost(row)?);
     }
     figures.add(BOOT, configuration, usual.cost("start")? - entry);
-    let compressed = boot(configuration, &host, &Contents::Bytes(compressed(&program)?), HOST_MEMORY)?;
+    let compressed = boot(configuration, defences, &host, &Contents::Bytes(compressed(&program)?), HOST_MEMORY)?;
     figures.add(BOOT_COMPRESSED, configuration, compressed.cost("start")? - entry);
 
     let kept = usual.kept(HOST_MEMORY)?;
-    let kept_of_less = boot(configuration, &host, &Contents::File(program), SMALLER)?.kept(SMALLER)?;
+    let kept_of_less = boot(configuration, defences, &host, &Contents::File(program), SMALLER)?.kept(SMALLER)?;
     figures.add_of(MEMORY_HOST, configuration, kept as f64, BYTES);
     let each = (kept as f64 - kept_of_less as f64) / (HOST_MEMORY.in_mib() - SMALLER.in_mib()) as f64;
     figures.add_of(MEMORY_PER_MIB, configuration, each, BYTES);
@@ -88,7 +88,7 @@ pub(super) fn cost(line: &str) -> Option<(&str, &str)> {
     line.trim_end().strip_prefix("cost ")?.split_once(' ')
 }
 
-fn boot(configuration: Configuration, host: &Host, kernel: &Contents, memory: Size) -> Result<Told> {
+fn boot(configuration: Configuration, defences: Defences, host: &Host, kernel: &Contents, memory: Size) -> Result<Told> {
     let domain = GuestModule {
         name: INITIAL.into(),
         memory: MEMORY,
@@ -97,7 +97,7 @@ fn boot(configuration: Configuration, host: &Host, kernel: &Contents, memory: Si
         ramdisk: None,
         command_line: String::new(),
     };
-    let setup = configuration.setup(host, Load::Initial(domain), vec![("kernel", kernel.clone())], memory);
+    let setup = configuration.setup(defences, host, Load::Initial(domain), vec![("kernel", kernel.clone())], memory);
     let mut booted = setup.boot(&machine::log_file("bench-logs", &format!("{configuration}-costs"))?)?;
     // Xen does not have to power off when its initial domain ends.
     booted.limits.end = std::time::Duration::from_secs(1);

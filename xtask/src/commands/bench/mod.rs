@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-pub(crate) use self::configuration::{COUNTED, Configuration, UNDEFENDED};
+pub(crate) use self::configuration::{COUNTED, Configuration, Defences, UNDEFENDED};
 use self::figures::Figures;
 pub(crate) use self::program::ramdisk;
 use crate::virtual_machine::emulator;
@@ -31,6 +31,9 @@ pub(crate) struct Bench {
     /// Measure in this configuration only (may be given more than once)
     #[arg(long = "configuration", alias = "configuration", value_enum, value_name = "CONFIGURATION")]
     configurations: Vec<Configuration>,
+    /// Defences of Xen and Paravane against transient execution
+    #[arg(long, value_enum, default_value_t = Defences::None, value_name = "WHICH")]
+    defences: Defences,
     /// Do not read Paravane's counters for each operation
     #[arg(long)]
     no_counters: bool,
@@ -60,7 +63,7 @@ impl Bench {
         let configurations =
             if self.configurations.is_empty() { Configuration::ALL.to_vec() } else { self.configurations.clone() };
         if self.scaling {
-            failed.extend(scaling::measure(&configurations, &mut figures));
+            failed.extend(scaling::measure(&configurations, self.defences, &mut figures));
         } else {
             for configuration in configurations {
                 failed.extend(
@@ -102,19 +105,19 @@ impl Bench {
         if program
             && matches!(configuration, Configuration::Bare | Configuration::XenDom0 | Configuration::ParavaneDom0)
         {
-            program::measure(configuration, &of_program, figures)?;
+            program::measure(configuration, self.defences, &of_program, figures)?;
         }
         if program && configuration.is_paravane() && !self.no_counters {
-            program::count(configuration, &of_program, figures)?;
+            program::count(configuration, self.defences, &of_program, figures)?;
         }
         if matches!(configuration, Configuration::XenDom0 | Configuration::ParavaneDom0) && wanted(kernel::ROWS) {
-            kernel::measure(configuration, figures)?;
+            kernel::measure(configuration, self.defences, figures)?;
         }
         let in_guest = [control::ROWS, kernel::HYPERCALLS].concat();
         if matches!(configuration, Configuration::XenGuest | Configuration::ParavaneGuest)
             && (wanted(&in_guest) || program)
         {
-            control::measure(configuration, &of_program, |row| self.is_wanted(row), figures)?;
+            control::measure(configuration, self.defences, &of_program, |row| self.is_wanted(row), figures)?;
         }
         Ok(())
     }

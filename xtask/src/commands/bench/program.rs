@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 
-use super::configuration::Configuration;
+use super::configuration::{Configuration, Defences};
 use super::counts;
 use super::figures::Figures;
 use crate::artefacts::programs;
@@ -21,9 +21,14 @@ const COUNTERS_KEY: &[u8] = b"\x01\x01\x01p\x01\x01\x01";
 const LIBRARIES: &str = "lib/x86_64-linux-gnu";
 
 /// Measures the selected rows.
-pub(super) fn measure(configuration: Configuration, wanted: &[String], figures: &mut Figures) -> Result<()> {
+pub(super) fn measure(
+    configuration: Configuration,
+    defences: Defences,
+    wanted: &[String],
+    figures: &mut Figures,
+) -> Result<()> {
     eprintln!("{configuration}: measuring");
-    for line in run(configuration, "measure", wanted)? {
+    for line in run(configuration, defences, "measure", wanted)? {
         if let Some((row, ticks)) = row(&line) {
             figures.add(row, configuration, ticks);
         }
@@ -32,9 +37,14 @@ pub(super) fn measure(configuration: Configuration, wanted: &[String], figures: 
 }
 
 /// Adds Paravane's counters for each of the selected rows.
-pub(super) fn count(configuration: Configuration, wanted: &[String], figures: &mut Figures) -> Result<()> {
+pub(super) fn count(
+    configuration: Configuration,
+    defences: Defences,
+    wanted: &[String],
+    figures: &mut Figures,
+) -> Result<()> {
     eprintln!("{configuration}: counting");
-    counts::add(configuration, &run(configuration, "steps", wanted)?, figures)
+    counts::add(configuration, &run(configuration, defences, "steps", wanted)?, figures)
 }
 
 /// Parses a line of the program into row and figure.
@@ -45,8 +55,8 @@ pub(super) fn row(line: &str) -> Option<(&str, u64)> {
 
 /// Runs the program and returns its lines, interleaved with Paravane's counters: at each mark of
 /// the program the counters are requested, then the program is told to continue.
-fn run(configuration: Configuration, task: &str, wanted: &[String]) -> Result<Vec<String>> {
-    let mut booted = configuration.boot(ramdisk(task, wanted)?, Vec::new())?;
+fn run(configuration: Configuration, defences: Defences, task: &str, wanted: &[String]) -> Result<Vec<String>> {
+    let mut booted = configuration.boot(defences, ramdisk(task, wanted)?, Vec::new())?;
     let mut lines = Vec::new();
     let mut text = String::new();
     let mut failed = String::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Error, Result, ensure};
 
-use super::configuration::{Configuration, HOST_MEMORY, INITIAL, MEMORY, TIME, UNDEFENDED, command_line};
+use super::configuration::{Configuration, Defences, HOST_MEMORY, INITIAL, MEMORY, TIME, command_line};
 use super::figures::{Figures, PER_SECOND};
 use super::{control, program};
 use crate::debian::control_disk::Disk;
@@ -25,7 +25,7 @@ const TASK: &str = "throughput";
 
 /// Measures all rows in these configurations. A failure does not stop the others; all failures are
 /// returned.
-pub(super) fn measure(configurations: &[Configuration], figures: &mut Figures) -> Vec<Error> {
+pub(super) fn measure(configurations: &[Configuration], defences: Defences, figures: &mut Figures) -> Vec<Error> {
     let mut failed = Vec::new();
     let mut note = |result: Result<()>, configuration: Configuration| {
         failed.extend(result.with_context(|| format!("in the configuration {configuration}")).err());
@@ -35,18 +35,24 @@ pub(super) fn measure(configurations: &[Configuration], figures: &mut Figures) -
         for &vcpus in all_vcpus {
             // In turn, so that other load on the host affects both alike.
             for configuration in of([Configuration::XenDom0, Configuration::ParavaneDom0]) {
-                note(initial(configuration, cpus, vcpus, figures), configuration);
+                note(initial(configuration, defences, cpus, vcpus, figures), configuration);
             }
         }
     }
     for configuration in of([Configuration::XenGuest, Configuration::ParavaneGuest]) {
-        note(crowd(configuration, figures), configuration);
+        note(crowd(configuration, defences, figures), configuration);
     }
     failed
 }
 
 /// Measures the initial domain with some vCPUs, all of them busy.
-fn initial(configuration: Configuration, cpus: u32, vcpus: u32, figures: &mut Figures) -> Result<()> {
+fn initial(
+    configuration: Configuration,
+    defences: Defences,
+    cpus: u32,
+    vcpus: u32,
+    figures: &mut Figures,
+) -> Result<()> {
     eprintln!("{configuration}: {vcpus} vCPUs on {cpus} pCPUs");
     let host = configuration.host()?;
     let domain = GuestModule {
@@ -61,7 +67,7 @@ fn initial(configuration: Configuration, cpus: u32, vcpus: u32, figures: &mut Fi
         ("vmlinuz", Contents::File(kernels::named("debian12")?)),
         ("ramdisk", Contents::Bytes(program::ramdisk(TASK, &[])?.finish()?)),
     ];
-    let mut setup = configuration.setup(&host, Load::Initial(domain), files, HOST_MEMORY);
+    let mut setup = configuration.setup(defences, &host, Load::Initial(domain), files, HOST_MEMORY);
     setup.cpus = cpus;
     setup.arguments.clear();
     let mut booted = setup.boot(&machine::log_file("bench-logs", &format!("{configuration}-{cpus}-{vcpus}"))?)?;
@@ -86,14 +92,14 @@ fn initial(configuration: Configuration, cpus: u32, vcpus: u32, figures: &mut Fi
 }
 
 /// Measures guests with one vCPU each that start at the same moment.
-fn crowd(configuration: Configuration, figures: &mut Figures) -> Result<()> {
+fn crowd(configuration: Configuration, defences: Defences, figures: &mut Figures) -> Result<()> {
     eprintln!("{configuration}: crowds of guests on {CROWD_CPUS} pCPUs");
     let host = configuration.host()?;
     let disk = Disk::prepared(&[])?;
     let hardware = Hardware {
         cpus: Some(CROWD_CPUS),
         host_memory: Some(CROWD_MEMORY),
-        host_append: UNDEFENDED.into(),
+        host_append: defences.options().into(),
         timeout: Some(TIME.as_secs()),
         ..Hardware::default()
     };

@@ -5,14 +5,16 @@ use std::cell::RefCell;
 use std::vec::Vec;
 
 use abi::arch_x86_64::flat;
+use abi::errno::Errno;
 use abi::xen::DomainId;
+use machine::addr::Mfn;
 use machine::context::{GuestContext, Registers};
-use machine::frames::{self, Budget, FrameRef, L1, L4, TypedRef, Writable};
-use machine::paging::NoEntries;
+use machine::frames::{self, AcquireError, Budget, FrameRef, L1, L4, TypedRef, Writable};
+use machine::paging::{Admission, Entry, NoEntries, RawEntry, names_memory};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::Settings;
+use crate::domain::{KillReason, Settings};
 use crate::memory::admission::GuestAdmission;
 
 mod page_table;
@@ -30,6 +32,23 @@ const READ_ONLY: u64 = 0x65;
 /// The address of entry `index` in the read-only mapping of the table.
 fn entry_address(index: u16) -> u64 {
     (TABLE << 12) + u64::from(index) * 8
+}
+
+/// Admits every absent entry.
+struct Anything;
+
+impl Admission for Anything {
+    fn leaf(&mut self, _: RawEntry, _: &mut Budget) -> Result<Entry<L1>, AcquireError> {
+        Err(Errno::EPERM.into())
+    }
+
+    fn table(&mut self, _: Mfn) -> Result<FrameRef, Errno> {
+        Err(Errno::EPERM)
+    }
+
+    fn absent_naming_memory(&mut self, _: RawEntry) -> Result<(), Errno> {
+        Ok(())
+    }
 }
 
 /// A guest whose vCPU 0 is loaded, in kernel mode, with RIP at the code page.
@@ -106,7 +125,8 @@ impl Guest {
     /// Sets the tested entry to one that maps nothing.
     fn set_entry(&mut self, bits: u64) {
         let table = TypedRef::<L1>::existing(self.frames[3].again()).expect("the table is in use");
-        let entry = machine::paging::Entry::absent(machine::paging::RawEntry::new(bits & !1));
+        let absent = RawEntry::new(bits & !1);
+        let entry = Entry::absent(absent, &mut Anything).expect("everything is admitted");
         drop(table.replace(VICTIM, entry));
     }
 
@@ -172,6 +192,7 @@ fn hostile_code() {
             Emulation::Done => prop_assert!(guest.advance() <= 15 && after != visible(&registers)),
             Emulation::Refused => prop_assert_eq!(after, visible(&registers)),
             Emulation::Inject { .. } => prop_assert!(guest.advance() <= 15),
+            Emulation::Kill(KillReason::AbsentEntryNamesMemory(_)) => prop_assert_eq!(after, visible(&registers)),
             Emulation::Kill(why) => prop_assert!(false, "killed: {}", why),
         }
     });

@@ -99,7 +99,7 @@ fn only_a_faulting_write_to_an_l1_table_is_emulated() {
 fn string_instructions_write_one_element_at_a_time() {
     let mut guest = Guest::new();
     let address = entry_address(VICTIM);
-    guest.cpu.write(GuestVirt::new(DATA << 12), &[0x1111_2222_3333_4440u64, 0x5550]).expect("data");
+    guest.cpu.write(GuestVirt::new(DATA << 12), &[0x1111_2222_3333_4440u64, 0x4000_5550]).expect("data");
     let registers = guest.cpu.registers_mut();
     (registers.rdi, registers.rsi, registers.rcx) = (address, DATA << 12, 2);
     // rep movsq
@@ -109,7 +109,7 @@ fn string_instructions_write_one_element_at_a_time() {
     let registers = *guest.cpu.registers();
     assert_eq!((registers.rdi, registers.rsi, registers.rcx), (address + 8, (DATA << 12) + 8, 1));
     assert_eq!(guest.page_table_write(&copy, address + 8), Emulation::Done);
-    assert_eq!((guest.frames[3].read_u64(VICTIM + 1), guest.advance()), (0x5550, 3));
+    assert_eq!((guest.frames[3].read_u64(VICTIM + 1), guest.advance()), (0x4000_5550, 3));
     // std; stosd to the upper half
     let registers = guest.cpu.registers_mut();
     (registers.rdi, registers.rax, registers.rflags) = (address + 4, 0x99, 0x602);
@@ -176,6 +176,9 @@ fn instructions_change_entries_like_their_definitions() {
                 // It would map a frame without an owner.
                 prop_assert_eq!(outcome, Emulation::Refused);
                 prop_assert_eq!((guest.entry(), guest.cpu.registers().rax), (old, rax));
+            } else if names_memory(RawEntry::new(new)) {
+                prop_assert_eq!(outcome, Emulation::Kill(KillReason::AbsentEntryNamesMemory(new)));
+                prop_assert_eq!(guest.entry(), old);
             } else {
                 prop_assert_eq!(outcome, Emulation::Done);
                 prop_assert_eq!((guest.entry(), guest.cpu.registers().rax), (new, register), "{:x?}", bytes);
@@ -241,4 +244,24 @@ fn common_forms_match_the_decoder() {
         }
         prop_assert_eq!(&outcomes[0], &outcomes[1], "{:x?}", code);
     });
+}
+
+#[test]
+fn a_write_of_an_absent_entry_that_names_memory_ends_the_guest() {
+    let mut guest = Guest::new();
+    let (before, address) = (guest.entry(), entry_address(VICTIM));
+    let named = before & !0xfff;
+    // mov [rdi], rsi; lock btr qword [rdi], 0: the same by clearing the present bit
+    for (code, value) in [(&[0x48, 0x89, 0x37][..], named | 0x66), (&[0xf0, 0x48, 0x0f, 0xba, 0x37, 0], 0)] {
+        guest.cpu.registers_mut().rdi = address;
+        guest.cpu.registers_mut().rsi = value;
+        let outcome = guest.page_table_write(code, address);
+        assert!(matches!(outcome, Emulation::Kill(KillReason::AbsentEntryNamesMemory(_))), "{outcome:?}");
+        assert_eq!(guest.entry(), before);
+    }
+    // The bits of the frame number inverted, as Linux writes them.
+    let inverted = !named & 0x000f_ffff_ffff_f000 | 0x66;
+    guest.cpu.registers_mut().rsi = inverted;
+    assert_eq!(guest.page_table_write(&[0x48, 0x89, 0x37], address), Emulation::Done);
+    assert_eq!(guest.entry(), inverted);
 }
