@@ -33,6 +33,7 @@ pub mod errno;
 pub mod event_channel;
 pub mod features;
 pub mod grant_table;
+pub mod hypfs;
 pub mod memory;
 pub mod nmi;
 pub mod physdev;

@@ -7,6 +7,7 @@ pub(crate) mod debug_registers;
 pub(crate) mod descriptor_tables;
 mod dispatch;
 pub(crate) mod fpu_taskswitch;
+pub(crate) mod hypfs_op;
 mod multicall;
 pub(crate) mod nmi_op;
 pub(crate) mod physdev_op;

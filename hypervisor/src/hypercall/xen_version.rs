@@ -16,12 +16,14 @@ use crate::call::{CallResult, Caller, ControlPrivilege, operations};
 use crate::domain::Domain;
 
 /// The interface version, which is also the version that guests and tools see.
-const VERSION: (u64, u64) = (4, 17);
+pub(super) const VERSION: (u32, u32) = (4, 17);
 /// The part of the version string after the two numbers.
-const EXTRA_VERSION: &str = ".0-paravane";
+pub(super) const EXTRA_VERSION: &str = ".0-paravane";
 /// The only supported guest type.
 const CAPABILITIES: &str = "xen-3.0-x86_64 ";
-const CHANGESET: &str = concat!("paravane ", env!("CARGO_PKG_VERSION"));
+pub(super) const CHANGESET: &str = concat!("paravane ", env!("CARGO_PKG_VERSION"));
+pub(super) const COMPILER: &str = "rustc";
+pub(super) const COMPILE_BY: &str = "paravane";
 /// Cost of copying the command line, in units of the budget.
 const COST_OF_COMMAND_LINE: u32 = 96;
 /// Result for guests without the required privilege.
@@ -31,7 +33,7 @@ operations! {
     /// Returns information about the hypervisor.
     pub(crate) fn xen_version(caller: &mut Caller<'_>, operation: u32, argument: GuestVirt) -> CallResult;
     names: op::NAMES;
-    op::VERSION => Ok(VERSION.0 << 16 | VERSION.1);
+    op::VERSION => Ok((VERSION.0 << 16 | VERSION.1).into());
     op::EXTRAVERSION => write(caller, argument, &text::<EXTRA_VERSION_LENGTH>(EXTRA_VERSION));
     op::COMPILE_INFO => write(caller, argument, &compile_info());
     op::CAPABILITIES => write(caller, argument, &text::<CAPABILITIES_LENGTH>(CAPABILITIES));
@@ -110,8 +112,8 @@ fn features(domain: &Domain) -> u32 {
 
 fn compile_info() -> CompileInfo {
     CompileInfo {
-        compiler: text("rustc"),
-        compile_by: text("paravane"),
+        compiler: text(COMPILER),
+        compile_by: text(COMPILE_BY),
         compile_domain: text(""),
         compile_date: text(""),
     }

@@ -6,9 +6,9 @@ use machine::addr::GuestVirt;
 use machine::integers::{low_u16, low_u32 as low};
 
 use super::{
-    callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, multicall, nmi_op, physdev_op,
-    platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks, vcpu_op, vm_assist,
-    xen_version,
+    callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, hypfs_op, multicall, nmi_op,
+    physdev_op, platform_op, sched_op, segment_base, set_timer_op, stack_switch, traps_and_callbacks, vcpu_op,
+    vm_assist, xen_version,
 };
 use crate::call::{CallResult, Caller};
 pub use crate::call::{Operation, Privilege};
@@ -65,6 +65,7 @@ const fn operations(hypercall: u32) -> &'static [Operation] {
         number::PLATFORM_OP => platform_op::OPERATIONS,
         number::SYSCTL => control::sysctl::OPERATIONS,
         number::DOMCTL => control::domctl::OPERATIONS,
+        number::HYPFS_OP => hypfs_op::OPERATIONS,
         _ => &[],
     }
 }
@@ -165,6 +166,8 @@ rows! {
         |c, a| control::domctl::domctl(c, p, at(a[0]));
     KEXEC_OP "kexec_op" Control(p) false 0 "replaces the hypervisor by another kernel; not supported"
         |_c, _a| control::kexec_op(p);
+    HYPFS_OP "hypfs_op" Control(p) false 32 "reads the entries of the hypervisor's file system"
+        |c, a| hypfs_op::hypfs_op(c, low(a[0]), p, (at(a[1]), a[2]), (at(a[3]), a[4]));
 }
 
 /// The row of a hypercall number, if there is one.
