@@ -130,12 +130,15 @@ impl Guest {
         drop(table.replace(VICTIM, entry));
     }
 
-    /// Puts an entry into the slot under test by an ordinary update.
+    /// Puts an entry into the slot under test by an ordinary update, or one that maps nothing.
     fn restore(&mut self, bits: u64) {
+        let raw = RawEntry::new(bits);
+        if !raw.is_present() {
+            return self.set_entry(bits);
+        }
         let table = TypedRef::<L1>::existing(self.frames[3].again()).expect("the table is in use");
-        let raw = machine::paging::RawEntry::new(bits);
         let budget = &mut Budget::new(100);
-        let entry = machine::paging::Entry::<L1>::admit(raw, &mut GuestAdmission::of(&self.domain), budget);
+        let entry = Entry::<L1>::admit(raw, &mut GuestAdmission::of(&self.domain), budget);
         drop(table.replace(VICTIM, entry.expect("the guest's own frame")));
     }
 
