@@ -267,9 +267,15 @@ mod tests {
             let facts = Facts { vendor: Vendor::Intel, family: 6, model, stepping, ..Facts::NOTHING };
             intel(&facts).map(|row| row.traits)
         };
-        assert_eq!(traits(0x55, 4), Some(SKYLAKE_SERVER));
-        assert_eq!(traits(0x55, 7), Some(CASCADE_LAKE));
-        assert_eq!(traits(0x55, 0xb), Some(CASCADE_LAKE));
+        for (model, last, first, stepping) in [
+            (0x55, SKYLAKE_SERVER, CASCADE_LAKE, 5),
+            (0x8e, SKYLAKE, CASCADE_LAKE.union(Traits::SRBDS), 0xb),
+            (0x9e, SKYLAKE, CASCADE_LAKE.union(Traits::SRBDS), 0xc),
+            (0xa6, CASCADE_LAKE, CASCADE_LAKE.union(Traits::SHARED_BUFFERS), 0),
+        ] {
+            assert_eq!((traits(model, 0), traits(model, stepping)), (Some(last), Some(last)), "{model:#x}");
+            assert_eq!((traits(model, stepping + 1), traits(model, 0xf)), (Some(first), Some(first)), "{model:#x}");
+        }
         assert_eq!(traits(0x00, 0), None);
         assert!(intel(&Facts { vendor: Vendor::Intel, family: 0x13, model: 1, ..Facts::NOTHING }).is_none());
     }

@@ -1,6 +1,8 @@
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn complained(line: &str) -> Vec<String> {
@@ -210,5 +212,25 @@ fn the_options_in_force_are_printed_as_they_are_given() {
         "xpti=dom0=no pcid=no pv-l1tf=dom0=yes,domu=no smt=no tsx=yes spec-ctrl=ibpb=no",
     ] {
         assert_eq!(Options::parse(&line.replace("tsx=unchanged ", "")).defences.to_string(), line);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 1000 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_list_of_parts_is_parsed(
+        name in prop_oneof!["xpti", "pv-l1tf", "pcid", "ucode", "spec-ctrl", "tsx", "smt"],
+        list in "([a-z0-9=,-]{0,12}|no|yes|xen|pv|hvm|rsb|verw|bti-thunk|,|=|no-){0,12}|\\PC{0,40}",
+    ) {
+        let line = std::format!("{name}={list}");
+        let choices = Options::parse(&line).defences;
+        for complaint in complaints(&line) {
+            prop_assert!(complaint.to_string().len() < 300);
+        }
+        // A list that is applied twice has the effect of one, except that `no` looks back.
+        if !list.contains("no") {
+            prop_assert_eq!(Options::parse(&[&line, " ", &line].concat()).defences, choices);
+        }
     }
 }

@@ -73,6 +73,8 @@ fn line() -> impl Strategy<Value = std::string::String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 1000 }, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn nothing_is_planned_that_the_processor_lacks(facts in facts(), line in line()) {
         let plan = plan(&facts, &Options::parse(&line).defences);
