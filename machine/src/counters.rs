@@ -58,6 +58,14 @@ counters! {
     FlushingRootLoads "root loads with flush";
     /// Root tables loaded without a flush.
     KeepingRootLoads "root loads without flush";
+    /// Switches between full and restricted roots, each with a flush; counted above as well.
+    RootSwitches "root switches of restricted roots";
+    /// VERW before returns to guests.
+    BufferClears "verw";
+    /// Return stack buffers overwritten.
+    ReturnStacks "return stacks overwritten";
+    /// Branch predictions discarded (IBPB).
+    PredictionBarriers "ibpb";
     /// Other flushes of all translations.
     Flushes "flushes";
     /// Flushes of single pages.

@@ -26,6 +26,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::{DomainId, vm_assist};
+use machine::context::DomainDefences;
 use machine::frames::{self, FrameList, FrameRef, L4, NoMemory, SharedPage, Teardown, TypedRef};
 use machine::heap;
 use machine::paging::NoEntries;
@@ -113,8 +114,8 @@ pub struct Domain {
     pub(crate) log_limiter: Limiter,
     /// The limits that have been logged for it.
     pub limits_said: Said,
-    /// Page-table entries that are not present must not name memory (L1TF).
-    refuses_absent_entries: bool,
+    /// Its defences against transient execution.
+    defences: DomainDefences,
     /// The CPUID contents that its kernel sees.
     cpu_policy: SpinLock<Arc<Policy>>,
 }
@@ -133,8 +134,7 @@ impl Domain {
         let places = vcpu::first_places(id, &shared_info, vcpus)?;
         let events = EventChannels::new(vcpus, settings.privileged);
         let grants = GrantTable::new(id)?;
-        let refuses_absent_entries = machine::cpu::refuses_absent_entries(settings.privileged);
-        let split_roots = machine::cpu::split_roots(settings.privileged);
+        let defences = machine::cpu::domain_defences(settings.privileged);
         let domain = Arc::new_cyclic(|domain| Self {
             id,
             frames: FrameList::new(id),
@@ -143,7 +143,7 @@ impl Domain {
             vcpus: (0..)
                 .zip(places)
                 .take_while(|_| !heap::is_short())
-                .map(|(number, place)| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), place, split_roots)))
+                .map(|(number, place)| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), place, defences)))
                 .collect(),
             shared_info,
             events,
@@ -162,7 +162,7 @@ impl Domain {
             assists: AtomicU64::new(0),
             log_limiter: Limiter::new(),
             limits_said: Said::default(),
-            refuses_absent_entries,
+            defences,
             cpu_policy: SpinLock::new(Level::CpuPolicy, Arc::clone(&cpu_policy::system().initial)),
         });
         if domain.vcpus.len() == vcpus { Ok(domain) } else { Err(NoMemory) }
@@ -180,7 +180,7 @@ impl Domain {
 
     /// Whether a page-table entry that is not present must not name memory (L1TF).
     pub const fn refuses_absent_entries(&self) -> bool {
-        self.refuses_absent_entries
+        self.defences.refuses_absent_entries
     }
 
     /// Whether it is the initial domain.

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::{DomainId, LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo};
 use machine::addr::PAGE_SIZE;
-use machine::context::GuestContext;
+use machine::context::{DomainDefences, GuestContext};
 use machine::frames::{NoMemory, Promotion, SharedPage};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
@@ -143,9 +143,9 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// Creates a vCPU that is down, with its `vcpu_info` at one of the [`first_places`].
-    pub(super) fn new(id: VcpuId, domain: Weak<Domain>, info: InfoPlace, split_roots: bool) -> Self {
+    pub(super) fn new(id: VcpuId, domain: Weak<Domain>, info: InfoPlace, defences: DomainDefences) -> Self {
         let mut context = GuestContext::new();
-        context.set_split_roots(split_roots);
+        context.set_defences(defences);
         context.set_vcpu_info(info.page.again(), info.offset);
         // Events are masked until the guest unmasks them.
         info.upcall_mask().store(1, Ordering::Relaxed);

@@ -23,7 +23,7 @@ pub(crate) const VCPU_INFO: u64 = 0x31000;
 
 /// Paravane's selectors. Their descriptors are in page 14 of every GDT.
 pub(crate) const CODE64: u16 = 0xe008;
-const DATA: u16 = 0xe010;
+pub(crate) const DATA: u16 = 0xe010;
 pub(crate) const USER_CODE32: u16 = 0xe023;
 const TASK: u16 = 0xe040;
 /// The LDT's descriptor, if the vCPU has an LDT.

@@ -34,6 +34,14 @@ pub(crate) struct FastPathCounts {
     pub(crate) page_flushes: u64,
     pub(crate) stack_switches: u64,
     pub(crate) segment_bases: u64,
+    /// Switches between full and restricted roots.
+    pub(crate) root_switches: u64,
+    /// Overwritten return stack buffers.
+    pub(crate) return_stacks: u64,
+    /// Barriers for branch predictions at exits.
+    pub(crate) barriers: u64,
+    /// VERW instructions before entries from Rust code.
+    pub(crate) buffer_clears: u64,
 }
 
 /// Size of the largest frame that the entry code builds, in bytes.

@@ -29,6 +29,17 @@ pub(crate) const USER: usize = 0;
 /// See [`USER`].
 pub(crate) const KERNEL: usize = 1;
 
+/// The defences that differ between domains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DomainDefences {
+    /// Its vCPUs run with restricted roots.
+    pub split_roots: bool,
+    /// Each exit to Rust code discards branch predictions (IBPB).
+    pub barrier_at_entry: bool,
+    /// Its page-table entries that are not present must not name memory (L1TF).
+    pub refuses_absent_entries: bool,
+}
+
 /// The pages of a guest's GDT.
 type GdtPages = [Option<TypedRef<Descriptor>>; FIRST_RESERVED_GDT_PAGE];
 
@@ -43,6 +54,8 @@ pub struct GuestContext {
     pub(crate) host_stack: u64,
     /// The stack pointer of the entry code.
     pub(crate) entry_stack: u64,
+    /// The address of this context for the entry code.
+    pub(crate) entry_address: u64,
     /// The value of CR2 at the last page fault.
     pub(crate) fault_address: u64,
     /// 1 in kernel mode, 0 in user mode.
@@ -64,6 +77,8 @@ pub struct GuestContext {
     pub(crate) fast_path_allowed: bool,
     /// Whether the guest runs with restricted roots.
     pub(crate) split_roots: bool,
+    /// Whether each exit to Rust code discards branch predictions.
+    pub(crate) barrier_at_entry: bool,
     pub(crate) fs_base: u64,
     pub(crate) gs_base_kernel: u64,
     pub(crate) gs_base_user: u64,
@@ -104,6 +119,7 @@ impl GuestContext {
             registers,
             host_stack: 0,
             entry_stack: 0,
+            entry_address: 0,
             fault_address: 0,
             in_kernel: 1,
             full_roots: [0; 2],
@@ -115,6 +131,7 @@ impl GuestContext {
             fast_path_stale: true,
             fast_path_allowed: true,
             split_roots: false,
+            barrier_at_entry: false,
             fs_base: 0,
             gs_base_kernel: 0,
             gs_base_user: 0,
@@ -184,9 +201,10 @@ impl GuestContext {
         &mut self.handlers
     }
 
-    /// Sets whether an inactive vCPU runs with restricted roots.
-    pub const fn set_split_roots(&mut self, split: bool) {
-        self.split_roots = split;
+    /// Sets the defences of an inactive vCPU.
+    pub const fn set_defences(&mut self, defences: DomainDefences) {
+        self.split_roots = defences.split_roots;
+        self.barrier_at_entry = defences.barrier_at_entry;
     }
 
     /// Whether the vCPU is in kernel mode, as opposed to user mode.

@@ -22,7 +22,7 @@ pub(crate) mod vcpu;
 pub use active::Active;
 pub use exit::Exit;
 pub use extended_state::LEGACY;
-pub use guest_context::{GuestContext, Ldt};
+pub use guest_context::{DomainDefences, GuestContext, Ldt};
 pub(crate) use guest_context::{KERNEL, USER};
 pub use handlers::{Handler, Handlers};
 pub use registers::{FLAGS_CLEARED_ON_BOUNCE, Registers, Selectors, is_canonical};

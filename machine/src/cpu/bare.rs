@@ -2,10 +2,12 @@
 //! Waiting for, and waking, other CPUs by interrupts.
 
 use crate::addr::CpuId;
+use crate::context::DomainDefences;
+use crate::defences::{self, Domains};
 use crate::per_cpu::{self, Pending};
 use crate::processor::registers;
 use crate::start::smp;
-use crate::{apic, boot, defences, vectors};
+use crate::{apic, boot, vectors};
 
 /// The number of CPUs, including those that have not been started.
 pub fn present() -> usize {
@@ -19,16 +21,15 @@ pub fn acpi_id(cpu: CpuId) -> Option<u32> {
     both.find(|(found, _)| **found == apic_id).map(|(_, &number)| number)
 }
 
-/// Whether a domain runs with restricted roots.
-pub fn split_roots(initial_domain: bool) -> bool {
-    let domains = defences::report().plan.split_roots;
-    if initial_domain { domains.dom0 } else { domains.domu }
-}
-
-/// Whether a domain's page-table entries that are not present must not name memory (L1TF).
-pub fn refuses_absent_entries(initial_domain: bool) -> bool {
-    let domains = defences::report().plan.refuse_entries;
-    if initial_domain { domains.dom0 } else { domains.domu }
+/// The defences of a domain.
+pub fn domain_defences(initial_domain: bool) -> DomainDefences {
+    let plan = &defences::report().plan;
+    let of = |domains: Domains| if initial_domain { domains.dom0 } else { domains.domu };
+    DomainDefences {
+        split_roots: of(plan.split_roots),
+        barrier_at_entry: of(plan.barrier_at_entry),
+        refuses_absent_entries: of(plan.refuse_entries),
+    }
 }
 
 /// Starts the other CPUs, which run `main`. Returns when all that respond are online.

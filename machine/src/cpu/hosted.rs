@@ -1,6 +1,7 @@
 //! Starting threads as CPUs, waiting, and waking each other.
 
 use crate::addr::CpuId;
+use crate::context::DomainDefences;
 use crate::per_cpu::{self, Pending};
 use crate::{time, tlb};
 
@@ -50,14 +51,10 @@ pub fn take_pending() -> Pending {
     pending
 }
 
-/// All domains run with restricted roots, which the simulated processor checks.
-pub const fn split_roots(_: bool) -> bool {
-    true
-}
-
-/// All domains but the initial one are kept from L1TF, as by default.
-pub const fn refuses_absent_entries(initial_domain: bool) -> bool {
-    !initial_domain
+/// All domains run with restricted roots, which the simulated processor checks. All but the initial
+/// one are kept from L1TF, as by default.
+pub const fn domain_defences(initial_domain: bool) -> DomainDefences {
+    DomainDefences { split_roots: true, barrier_at_entry: false, refuses_absent_entries: !initial_domain }
 }
 
 #[cfg(test)]

@@ -6,4 +6,4 @@ mod backend;
 
 pub use crate::per_cpu::{Pending, all_online, apic_id, current, note_running, online};
 pub use crate::processor::{Features, cpuid, features, write_back_caches};
-pub use backend::{acpi_id, idle, interrupt_window, kick, present, refuses_absent_entries, split_roots, start_others, take_pending};
+pub use backend::{acpi_id, domain_defences, idle, interrupt_window, kick, present, start_others, take_pending};

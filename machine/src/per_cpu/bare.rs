@@ -94,12 +94,6 @@ pub(crate) fn set_context(context: *mut (), registers_end: u64) {
     unsafe { stack.write_unaligned(registers_end) };
 }
 
-/// The active context's address for the entry code; null if there is none.
-pub(crate) fn context() -> *mut () {
-    // SAFETY: as in `set_context`.
-    unsafe { (*own_info()).context }
-}
-
 /// Records a fault in ring 0 with an exception table entry.
 pub(crate) fn note_host_fault(vector: u64, error_code: u64) {
     // SAFETY: the page is mapped since this CPU was started, and only this CPU writes the field.

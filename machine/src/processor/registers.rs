@@ -10,6 +10,9 @@ use crate::integers::low_u32;
 /// Model-specific registers that Paravane uses itself.
 pub(crate) mod msr {
     pub(crate) const APIC_BASE: u32 = 0x1b;
+    /// PRED_CMD, and the bit in it that discards all branch predictions (IBPB).
+    pub(crate) const PREDICTION_COMMAND: u32 = 0x49;
+    pub(crate) const PREDICTION_BARRIER: u64 = 1 << 0;
     pub(crate) const SYSENTER_CS: u32 = 0x174;
     pub(crate) const SYSENTER_ESP: u32 = 0x175;
     pub(crate) const SYSENTER_EIP: u32 = 0x176;

@@ -219,11 +219,23 @@ fn finish_memory(mut described: Memory, memory: Early) {
 
 /// Removes from the entry code what is not needed, and prepares the processor for what is.
 fn apply_defences() {
-    let split_roots = defences::report().plan.split_roots.any();
+    use entry::Feature;
+    let plan = &defences::report().plan;
+    let split_roots = plan.split_roots.any();
     if split_roots {
         processor::forget_global_pages();
     }
-    let features = [(processor::smap(), entry::Feature::UserAccess), (split_roots, entry::Feature::SplitRoots)];
+    let (verw, returns, barrier) = (plan.verw, plan.fill_return_stack, plan.barrier_at_entry.any());
+    let features = [
+        (processor::smap(), Feature::UserAccess),
+        (split_roots, Feature::SplitRoots),
+        (verw, Feature::ClearBuffers),
+        (returns, Feature::ReturnStack),
+        (barrier, Feature::BarrierAtEntry),
+        (plan.div_scrub, Feature::OverwriteQuotient),
+        (split_roots || returns || barrier, Feature::AnyAtExit),
+        (split_roots || verw || plan.div_scrub, Feature::AnyAtEnter),
+    ];
     for (_, feature) in features.into_iter().filter(|(used, _)| !used) {
         // SAFETY: this is the only running CPU, and there is no guest.
         unsafe { entry::remove(feature) };

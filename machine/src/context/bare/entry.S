@@ -81,13 +81,13 @@ entry_sysenter:
 # The rest of the entry code, which is mapped in the image only.
     .section .entry_text, "ax"
 
-# Ends a sequence of instructions that began at label 20, for a feature. Boot replaces the sequence
-# by no-ops if the feature is not in use.
-.macro feature_site feature
-21:
+# Ends a sequence of instructions that began at label \start, for a feature. Boot replaces the
+# sequence by a no-op, or by a jump to \end, if the feature is not in use.
+.macro feature_site feature, start=20, end=21
+\end:
     .pushsection .feature_sites, "a"
-    .long 20b - .
-    .byte 21b - 20b, \feature
+    .long \start\()b - .
+    .byte \end\()b - \start\()b, \feature
     .balign 8
     .popsection
 .endm
@@ -102,16 +102,72 @@ entry_sysenter:
     feature_site {user_access}
 .endm
 
-# Loads the root table \wanted of the current mode if \current is another one. Entry: rbx = the
+# Loads the root table \wanted of the current mode if \current is another one. Entry: \context = the
 # context. Clobbers rcx and rdx.
-.macro switch_root current, wanted
-20: mov rdx, [rbx + {in_kernel}]
-    mov rcx, [rbx + rdx * 8 + \wanted]
-    cmp rcx, [rbx + rdx * 8 + \current]
+.macro switch_root context, current, wanted
+20: mov rdx, [\context + {in_kernel}]
+    mov rcx, [\context + rdx * 8 + \wanted]
+    cmp rcx, [\context + rdx * 8 + \current]
     je 21f
     mov cr3, rcx
+    inc qword ptr [\context + {count_root_switch}]
     feature_site {split_roots}
 .endm
+
+# The last instruction before each return to the guest, but for the return itself: overwrites the
+# buffers of which data could be left (MDS and similar flaws). The selector is a writable segment.
+.macro clear_buffers
+20: verw word ptr [rip + data_selector]
+    feature_site {clear_buffers}
+.endm
+
+# Overwrites the return stack buffer, so that no return is predicted from a guest's call. Clobbers
+# rcx. Entry: rbx = the context. Uses 256 bytes of stack.
+.macro fill_return_stack
+20: mov ecx, 16
+22: call 24f
+23: pause
+    lfence
+    jmp 23b
+24: call 26f
+25: pause
+    lfence
+    jmp 25b
+26: dec ecx
+    jnz 22b
+    add rsp, 2 * 16 * 8
+    inc qword ptr [rbx + {count_return_stack}]
+    feature_site {return_stack}
+.endm
+
+# Discards the branch predictions that the guest has made, if its domain has the barrier at entry.
+# Entry: rbx = the context. Clobbers rcx, rdx and r8.
+.macro barrier_at_entry
+20: cmp byte ptr [rbx + {barrier_at_entry}], 0
+    je 21f
+    mov r8d, eax
+    mov ecx, {msr_prediction_command}
+    mov eax, {prediction_barrier}
+    xor edx, edx
+    wrmsr
+    mov eax, r8d
+    inc qword ptr [rbx + {count_barrier}]
+    feature_site {barrier_at_entry_site}
+.endm
+
+# Divides, so that the divider holds the result of no other division (AMD Zen 1). Clobbers rax, rcx
+# and rdx.
+.macro overwrite_quotient
+20: xor edx, edx
+    mov eax, 1
+    mov ecx, 1
+    div ecx
+    feature_site {overwrite_quotient}
+.endm
+
+    .balign 2
+data_selector:
+    .word {data_selector}
 
 # Saves the registers that the fast path does not change: all except rax, rbx, rdx and, where they
 # have been used, rcx and r11.
@@ -179,6 +235,7 @@ system_call_of_process:
     mov rdx, [rbx + {rdx}]
     mov rax, [rbx + {rax}]
     mov rbx, [rbx + {rbx}]
+    clear_buffers
     sysretq
 
 system_call_fault:
@@ -209,6 +266,7 @@ system_call_slowly:
     mov rdx, [rbx + {rdx}]
     mov rsp, [rbx + {rsp}]
     mov rbx, [rbx + {rbx}]
+    clear_buffers
     sysretq
 .endm
 
@@ -361,6 +419,7 @@ iret_hypercall:
     mov rdx, [rbx + {rdx}]
     mov rax, [rbx + {rax}]
     mov rbx, [rbx + {rbx}]
+    clear_buffers
     sysretq
     # The end of an exception or interrupt.
 1:  build_iret_frame
@@ -370,6 +429,7 @@ iret_hypercall:
     switch_mode 0, {user_cr3}, rdx
     mov rdx, [rbx + {rdx}]
     mov rbx, [rbx + {rbx}]
+    clear_buffers
     guest_access iret_refused, iretq
 
 # Entry: from iret_hypercall; ecx = CS, r11 = flags of the frame.
@@ -395,6 +455,7 @@ iret_to_kernel:
     mov rax, [rbx + {rax}]
     mov rdx, [rbx + {rdx}]
     mov rbx, [rbx + {rbx}]
+    clear_buffers
     guest_access iret_refused, iretq
 
 # The processor refused the frame on Paravane's stack. It is still in ring 0, and all other
@@ -455,8 +516,13 @@ guest_trap_entry:
 guest_exit:
     xor eax, eax
 guest_exit_with_status:
-    switch_root {guest_roots}, {full_roots}
+    # With a restricted root this stack is not mapped; no instruction uses it before the full root.
     mov rsp, [rbx + {host_stack}]
+    # Before any return or indirect branch.
+27: switch_root rbx, {guest_roots}, {full_roots}
+    barrier_at_entry
+    fill_return_stack
+    feature_site {any_at_exit}, 27, 28
     pop r15
     pop r14
     pop r13
@@ -552,6 +618,7 @@ guest_page_fault:
     lea rsp, [rax + {fault_rcx}]
     mov rax, [rbx + {rax}]
     mov rbx, [rbx + {rbx}]
+    clear_buffers
     sysretq
 
 # The handler's stack is not writable. The RPL of the CS in `vector` is the mode of the fault: a
@@ -569,8 +636,8 @@ page_fault_slowly:
     save_rest
     jmp guest_exit
 
-# extern "C" fn guest_enter(address: *mut (), context: *mut GuestContext) -> u32
-# Runs the guest of the active context, of which rdi is the address for this code. Returns 0 after an exit of the guest, 1 if the processor
+# extern "C" fn guest_enter(context: *mut GuestContext) -> u32
+# Runs the guest of the active context. Returns 0 after an exit of the guest, 1 if the processor
 # refused the frame.
     .global guest_enter
 guest_enter:
@@ -580,10 +647,14 @@ guest_enter:
     push r13
     push r14
     push r15
-    mov rbx, rdi
-    mov [rbx + {host_stack}], rsp
-    mov rsp, [rbx + {entry_stack}]
-    switch_root {full_roots}, {guest_roots}
+    mov rdi, [rdi + {entry_address}]
+    mov [rdi + {host_stack}], rsp
+    mov rsp, [rdi + {entry_stack}]
+27: switch_root rdi, {full_roots}, {guest_roots}
+    overwrite_quotient
+20: inc qword ptr [rdi + {count_buffer_clear}]
+    feature_site {clear_buffers}
+    feature_site {any_at_enter}, 27, 28
     push [rdi + {ss}]
     push [rdi + {rsp}]
     push [rdi + {rflags}]
@@ -604,6 +675,7 @@ guest_enter:
     mov rdx, [rdi + {rdx}]
     mov rsi, [rdi + {rsi}]
     mov rdi, [rdi + {rdi}]
+    clear_buffers
     guest_access 3f, iretq
 # The processor refused the frame. It is still in ring 0, and the registers in the context are
 # unchanged.

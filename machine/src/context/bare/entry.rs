@@ -15,7 +15,8 @@ use crate::context::registers::{
 };
 use crate::context::{GuestContext, Registers, Selectors};
 use crate::per_cpu::{self, CpuInfo};
-use crate::processor::registers::{BREAKPOINT, NO_OPERATION};
+use crate::address_space::windows;
+use crate::processor::registers::{BREAKPOINT, NO_OPERATION, msr};
 use crate::context::{KERNEL, USER};
 use crate::integers::low_u8;
 use crate::{layout, vectors};
@@ -89,6 +90,21 @@ global_asm!(
     kernel_cr3 = const offset_of!(GuestContext, guest_roots) + KERNEL * size_of::<u64>(),
     user_access = const Feature::UserAccess as u32,
     split_roots = const Feature::SplitRoots as u32,
+    clear_buffers = const Feature::ClearBuffers as u32,
+    return_stack = const Feature::ReturnStack as u32,
+    barrier_at_entry_site = const Feature::BarrierAtEntry as u32,
+    overwrite_quotient = const Feature::OverwriteQuotient as u32,
+    barrier_at_entry = const offset_of!(GuestContext, barrier_at_entry),
+    msr_prediction_command = const msr::PREDICTION_COMMAND,
+    prediction_barrier = const msr::PREDICTION_BARRIER,
+    data_selector = const windows::DATA,
+    entry_address = const offset_of!(GuestContext, entry_address),
+    any_at_exit = const Feature::AnyAtExit as u32,
+    any_at_enter = const Feature::AnyAtEnter as u32,
+    count_return_stack = const offset_of!(GuestContext, fast_path_counts.return_stacks),
+    count_barrier = const offset_of!(GuestContext, fast_path_counts.barriers),
+    count_buffer_clear = const offset_of!(GuestContext, fast_path_counts.buffer_clears),
+    count_root_switch = const offset_of!(GuestContext, fast_path_counts.root_switches),
     vcpu_info = const offset_of!(GuestContext, vcpu_info_address),
     fast_syscall_stack = const offset_of!(GuestContext, fast_path.syscall_stack),
     fast_bounce_stack = const offset_of!(GuestContext, fast_path.bounce_stack),
@@ -202,6 +218,18 @@ pub(crate) enum Feature {
     UserAccess,
     /// Some guests run with restricted roots.
     SplitRoots,
+    /// VERW before each return to a guest.
+    ClearBuffers,
+    /// The return stack buffer is overwritten on each exit to Rust code.
+    ReturnStack,
+    /// IBPB on each exit to Rust code, for some domains.
+    BarrierAtEntry,
+    /// A division before Rust code enters a guest.
+    OverwriteQuotient,
+    /// Any of those on each exit to Rust code. Removed after them, since it contains them.
+    AnyAtExit,
+    /// The same for the entry from Rust code.
+    AnyAtEnter,
 }
 
 /// An entry of the table of instructions for a feature, as `feature_site` makes it.
@@ -246,10 +274,9 @@ fn no_operation(length: usize) -> impl Iterator<Item = u8> {
 }
 
 unsafe extern "C" {
-    /// Runs the guest. The context must be this CPU's active one, with sanitised registers, and
-    /// `address` the entry code's address of it, through which it is changed.
+    /// Runs the guest. The context must be this CPU's active one, with sanitised registers.
     #[expect(improper_ctypes, reason = "the entry code uses the compiler's offsets")]
-    pub(super) fn guest_enter(address: *mut (), context: *mut GuestContext) -> u32;
+    pub(super) fn guest_enter(context: *mut GuestContext) -> u32;
     /// Copies to or from guest memory; returns the bytes not copied.
     pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;
     /// Loads the data segments; returns how many were refused.

@@ -6,19 +6,23 @@ pub(crate) mod entry;
 mod extended_state;
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use abi::xen::DomainId;
 
 use super::control::CONTROL4_LOADED;
 use super::fast_path::FastPathCounts;
 use super::registers::{FLAGS_ALLOWED, FLAGS_FORCED};
 use super::{Exit, GuestContext, KERNEL, Registers, Selectors, USER};
-use crate::addr::{GuestVirt, MachineAddr, Mfn};
+use crate::addr::{GuestVirt, MAX_CPUS, MachineAddr, Mfn, PerCpu};
 use crate::address_space::{tables, windows};
 use crate::counters::{self, Counter};
 use crate::frames::{Descriptor, TypedRef};
 use crate::integers::{low_u8, low_u32};
+use crate::processor::registers::msr;
 use crate::processor::{self, debug_registers, registers};
 use crate::tlb::clock as tlb_clock;
-use crate::{interrupt_dispatch, layout, per_cpu, vectors};
+use crate::{defences, interrupt_dispatch, layout, per_cpu, vectors};
 
 pub(crate) use super::extended_state::ExtendedState;
 pub(crate) use crate::processor::debug_registers::clear_breakpoints;
@@ -55,9 +59,6 @@ fn show_context(context: &mut GuestContext) -> u64 {
     tables::set_window_page(windows::CONTEXT, Some(frame));
     per_cpu::window() + windows::CONTEXT
 }
-
-/// Root loads of the entry code for a run of a vCPU with split roots: on entry and on exit.
-const ROOT_SWITCHES: u64 = 2;
 
 fn write_cr3(value: u64) {
     counters::count(Counter::FlushingRootLoads);
@@ -115,10 +116,29 @@ pub(crate) fn latch_debug_status(context: &mut GuestContext) {
     context.debug_registers[6] |= debug_registers::take_status();
 }
 
+/// The domain whose vCPU ran last on each CPU, with bit 16 set.
+static LAST_OWNER: PerCpu<AtomicU32> = PerCpu::new([const { AtomicU32::new(0) }; MAX_CPUS]);
+
+/// Discards branch predictions if another domain's vCPU ran last on this CPU. The vCPUs of one
+/// domain trust each other.
+fn separate_domains(owner: DomainId) {
+    if defences::report().plan.barrier_at_switch {
+        let owner = u32::from(owner.0) | 1 << 16;
+        if LAST_OWNER[per_cpu::current()].swap(owner, Ordering::Relaxed) != owner {
+            counters::count(Counter::PredictionBarriers);
+            // SAFETY: discards predictions only; the plan has the barrier only where the processor
+            // has it.
+            unsafe { registers::write_msr(msr::PREDICTION_COMMAND, msr::PREDICTION_BARRIER) };
+        }
+    }
+}
+
 /// Loads a vCPU into this CPU.
 pub(crate) fn activate(context: &mut GuestContext) {
     counters::count(Counter::Activations);
+    separate_domains(context.owner());
     let address = show_context(context);
+    context.entry_address = address;
     per_cpu::set_context(address as *mut (), address + size_of::<Registers>() as u64);
     context.entry_stack = windows::entry_stack_top(per_cpu::window());
     show_vcpu_info(context);
@@ -175,10 +195,7 @@ pub(crate) fn run(context: &mut GuestContext) -> Exit {
     sanitise(&mut context.registers);
     // SAFETY: the context is this CPU's active one (`Active` exists only after `activate`), and its
     // registers have just been sanitised.
-    let refused = unsafe { entry::guest_enter(per_cpu::context(), context) };
-    if context.split_roots {
-        counters::add(Counter::FlushingRootLoads, ROOT_SWITCHES);
-    }
+    let refused = unsafe { entry::guest_enter(context) };
     if refused != 0 {
         // The processor refused the guest's state on return. The guest gets a trap at that place.
         let (vector, error_code) = per_cpu::host_fault();
@@ -230,7 +247,17 @@ fn publish_counts(context: &mut GuestContext) {
         page_flushes,
         stack_switches,
         segment_bases,
+        root_switches,
+        return_stacks,
+        barriers,
+        buffer_clears,
     } = counts;
+    if defences::report().plan.verw {
+        let returns = system_calls + returns + kernel_returns + faults + kernel_faults;
+        counters::add(Counter::BufferClears, buffer_clears + returns + page_flushes + stack_switches + segment_bases);
+    }
+    counters::add(Counter::ReturnStacks, return_stacks);
+    counters::add(Counter::PredictionBarriers, barriers);
     counters::add(Counter::FastSystemCalls, system_calls);
     counters::add(Counter::FastReturns, returns);
     counters::add(Counter::FastKernelReturns, kernel_returns);
@@ -241,7 +268,8 @@ fn publish_counts(context: &mut GuestContext) {
     counters::add(Counter::FastStackSwitches, stack_switches);
     counters::add(Counter::FastSegmentBases, segment_bases);
     counters::add(Counter::MsrWrites, segment_bases);
-    counters::add(Counter::FlushingRootLoads, system_calls + returns + faults);
+    counters::add(Counter::FlushingRootLoads, system_calls + returns + faults + root_switches);
+    counters::add(Counter::RootSwitches, root_switches);
 }
 
 /// Sanitises the registers: with any values, the guest runs in ring 3, with interrupts enabled, and

@@ -47,7 +47,7 @@ impl Defences {
         match self {
             Self::None => "xpti=off spec-ctrl=no",
             Self::Default => "",
-            Self::All => "xpti=on spec-ctrl=yes pv-l1tf=on",
+            Self::All => "xpti=yes pv-l1tf=yes spec-ctrl=rsb=yes,md-clear=yes",
         }
     }
 }
