@@ -11,7 +11,7 @@ use crate::foundation::{cargo, command, workspace};
 const WORKSPACES: [&str; 3] = [".", "guests", "fuzz"];
 
 /// Packages that also run on the bare machine.
-const BARE: [&str; 5] = ["abi", "decompress", "machine", "hypervisor", "image"];
+const BARE: [&str; 6] = ["abi", "decompress", "microcode", "machine", "hypervisor", "image"];
 
 /// Clippy's arguments: no warning is accepted.
 const STRICT: [&str; 3] = ["--", "-D", "warnings"];

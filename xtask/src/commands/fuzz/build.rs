@@ -40,6 +40,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target::parser("rings"),
     Target::parser("boot_modules"),
     Target::parser("decompress"),
+    Target::parser("microcode"),
     Target::parser("boot_arguments"),
     Target::parser("multiboot"),
     Target::parser("firmware"),

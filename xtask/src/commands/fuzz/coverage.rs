@@ -1,5 +1,5 @@
 //! Coverage of the corpora by module: a folder or file directly below `src/` of `decompress`,
-//! `hypervisor` or `machine`.
+//! `hypervisor`, `machine` or `microcode`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ use crate::foundation::progress::Step;
 use crate::foundation::{command, workspace};
 
 /// The crates that are reported.
-const CRATES: [&str; 3] = ["decompress", "hypervisor", "machine"];
+const CRATES: [&str; 4] = ["decompress", "hypervisor", "machine", "microcode"];
 /// Modules that exist for tests only.
-const NOT_COUNTED: [&str; 2] = ["hypervisor/testing", "machine/hosted"];
+const NOT_COUNTED: [&str; 3] = ["hypervisor/testing", "machine/hosted", "microcode/samples"];
 
 /// Lines of code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
