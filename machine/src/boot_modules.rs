@@ -3,6 +3,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(target_os = "none")]
+use arrayvec::ArrayVec;
+
 use crate::addr::{MachineAddr, Mfn, PAGE_SIZE};
 use crate::boot::{self, MAX_MODULES, MemoryKind};
 use crate::integers::to_usize;
@@ -75,6 +78,19 @@ impl ModuleContents {
         }
         given
     }
+}
+
+/// Runs `act` with the contents of all modules, before any is taken. The contents of a module that
+/// cannot be read are empty.
+#[cfg(target_os = "none")]
+pub(crate) fn inspect<R>(act: impl FnOnce(&[&[u8]]) -> R) -> R {
+    let all: ArrayVec<_, MAX_MODULES> = (0..boot::info().modules().len()).map(ModuleContents::take).collect();
+    let contents: ArrayVec<_, MAX_MODULES> =
+        all.iter().map(|module| module.as_ref().map_or(&[][..], ModuleContents::as_slice)).collect();
+    let result = act(&contents);
+    let taken = all.iter().flatten().fold(0, |taken, module| taken | 1 << module.index);
+    TAKEN.fetch_and(!taken, Ordering::SeqCst);
+    result
 }
 
 /// Whether every byte is usable memory in the firmware's map, and none is in a range of another

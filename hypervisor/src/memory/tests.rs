@@ -313,7 +313,6 @@ fn absent_entries_that_name_memory_are_refused() {
     }
 }
 
-
 #[test]
 fn the_initial_domain_may_have_absent_entries_that_name_memory() {
     let mut guest = Guest::privileged(0, 4);

@@ -27,7 +27,7 @@ use plan::{Guest, InitialDomain, Plan};
 /// Parses the arguments of modules, for the fuzz targets.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn plan_of(modules: &[&str]) {
-    drop(plan::Plan::new(modules));
+    drop(plan::Plan::new(modules, None));
 }
 
 /// The default reserve that is not given to the initial domain: this fraction of the memory, up to
@@ -51,7 +51,10 @@ pub fn main() -> ! {
         modules.len()
     );
     let arguments: Vec<_> = modules.iter().map(|module| info.arguments(module)).collect();
-    if start_guests(Plan::new(&arguments)) == 0 {
+    let microcode = boot::options().microcode.source.module(modules.len());
+    // It has been loaded.
+    microcode.and_then(ModuleContents::take).map(ModuleContents::release);
+    if start_guests(Plan::new(&arguments, microcode)) == 0 {
         host_log!(Error, "no guest could be started; powering off");
         machine::power::off();
     }

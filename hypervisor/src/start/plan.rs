@@ -45,6 +45,8 @@ pub(super) struct Plan<'a> {
 }
 
 enum Role<'a> {
+    /// The module is nothing but microcode, which has been loaded.
+    Microcode,
     Guest(&'a str),
     Ramdisk,
     Plain(&'a str),
@@ -71,9 +73,12 @@ fn split_word(text: &str) -> (&str, &str) {
 }
 
 impl<'a> Plan<'a> {
-    /// Parses the arguments of all modules.
-    pub(super) fn new(modules: &[&'a str]) -> Self {
-        let roles: Vec<Role<'a>> = modules.iter().map(|arguments| role(arguments)).collect();
+    /// Parses the arguments of all modules, of which one may be microcode.
+    pub(super) fn new(modules: &[&'a str], microcode: Option<usize>) -> Self {
+        let role = |(index, arguments): (usize, &&'a str)| {
+            if microcode == Some(index) { Role::Microcode } else { role(arguments) }
+        };
+        let roles: Vec<Role<'a>> = modules.iter().enumerate().map(role).collect();
         if roles.iter().any(|role| matches!(role, Role::Guest(_))) {
             Self::of_guests(&roles)
         } else {
@@ -85,8 +90,9 @@ impl<'a> Plan<'a> {
         let Some(Role::Plain(command_line)) = roles.first() else {
             return Self { unused: (0..roles.len()).collect(), ..Self::default() };
         };
-        let initial_domain = Some(InitialDomain { command_line, kernel: 0, ramdisk: (roles.len() > 1).then_some(1) });
-        Self { initial_domain, unused: (2..roles.len()).collect(), ..Self::default() }
+        let mut others = (1..roles.len()).filter(|&index| !matches!(roles.get(index), Some(Role::Microcode)));
+        let initial_domain = Some(InitialDomain { command_line, kernel: 0, ramdisk: others.next() });
+        Self { initial_domain, unused: others.collect(), ..Self::default() }
     }
 
     fn of_guests(roles: &[Role<'a>]) -> Self {
@@ -104,6 +110,7 @@ impl<'a> Plan<'a> {
                         guest.ramdisk = Some(index);
                     }
                 }
+                Role::Microcode => {}
                 _ => plan.unused.push(index),
             }
         }
@@ -197,24 +204,41 @@ mod tests {
     use std::vec;
 
     fn guests<'a>(modules: &[&'a str]) -> Vec<Result<Guest<'a>, (String, String)>> {
-        Plan::new(modules).guests
+        Plan::new(modules, None).guests
     }
 
     #[test]
     fn without_guests_the_first_module_is_the_initial_domain() {
-        let plan = Plan::new(&["/boot/vmlinuz root=/dev/sda1 quiet", "/boot/initrd.img", "more"]);
+        let plan = Plan::new(&["/boot/vmlinuz root=/dev/sda1 quiet", "/boot/initrd.img", "more"], None);
         let initial = InitialDomain { command_line: "root=/dev/sda1 quiet", kernel: 0, ramdisk: Some(1) };
         assert_eq!(plan, Plan { initial_domain: Some(initial), guests: vec![], unused: vec![2] });
     }
 
     #[test]
+    fn a_module_of_microcode_is_no_ramdisk() {
+        let initial = |ramdisk| Some(InitialDomain { command_line: "quiet", kernel: 0, ramdisk });
+        let modules = ["vmlinuz quiet", "ucode.bin", "initrd.img", "more"];
+        for (microcode, ramdisk, unused) in [(1, 2, vec![3]), (3, 1, vec![2]), (2, 1, vec![3])] {
+            let plan = Plan::new(&modules, Some(microcode));
+            assert_eq!((plan.initial_domain, plan.unused), (initial(Some(ramdisk)), unused));
+        }
+        assert_eq!(Plan::new(&modules[..2], Some(1)).initial_domain, initial(None));
+        let plan = Plan::new(&["guest name=a", "ucode.bin ramdisk", "guest name=b"], Some(1));
+        let ramdisks = plan.guests.iter().flatten().map(|guest| guest.ramdisk);
+        assert_eq!((ramdisks.collect::<Vec<_>>(), plan.unused), (vec![None; 2], vec![]));
+    }
+
+    #[test]
     fn guests_are_described_by_their_arguments() {
-        let plan = Plan::new(&[
-            "target/kernel guest name=web memory=1G vcpus=2 weight=512 cap=50 -- console=hvc0 a=b -- c  d",
-            "x.cpio ramdisk",
-            "guest",
-            "vmlinuz guest -- quiet",
-        ]);
+        let plan = Plan::new(
+            &[
+                "target/kernel guest name=web memory=1G vcpus=2 weight=512 cap=50 -- console=hvc0 a=b -- c  d",
+                "x.cpio ramdisk",
+                "guest",
+                "vmlinuz guest -- quiet",
+            ],
+            None,
+        );
         let web = plan.guests[0].as_ref().unwrap();
         assert_eq!((web.name.as_str(), web.memory, web.vcpus), ("web", 1 << 30, 2));
         assert_eq!((web.weight, web.cap, web.ramdisk), (512, 50, Some(1)));
@@ -257,9 +281,9 @@ mod tests {
 
     #[test]
     fn modules_without_a_role_are_unused() {
-        let plan = Plan::new(&["ramdisk", "guest name=a", "plain", "ramdisk"]);
+        let plan = Plan::new(&["ramdisk", "guest name=a", "plain", "ramdisk"], None);
         assert_eq!(plan.unused, [0, 2, 3]);
-        assert_eq!(Plan::new(&["k ramdisk"]).unused, [0]);
-        assert_eq!(Plan::new(&[]), Plan::default());
+        assert_eq!(Plan::new(&["k ramdisk"], None).unused, [0]);
+        assert_eq!(Plan::new(&[], None), Plan::default());
     }
 }

@@ -93,8 +93,7 @@ fn copy_changed(context: &GuestContext) {
 }
 
 /// The guest's slots and the M2P's.
-const COPIED_SLOTS: [Range<usize>; 2] =
-    [0..FIRST_HYPERVISOR_SLOT as usize + 1, END_HYPERVISOR_SLOTS as usize..512];
+const COPIED_SLOTS: [Range<usize>; 2] = [0..FIRST_HYPERVISOR_SLOT as usize + 1, END_HYPERVISOR_SLOTS as usize..512];
 
 /// Copies the guest's entries and the M2P's, which a guest's process may not have.
 fn copy(from: Mfn, to: Mfn) {

@@ -3,7 +3,7 @@
 use crate::addr::CpuId;
 use crate::context::DomainDefences;
 use crate::per_cpu::{self, Pending};
-use crate::{time, tlb};
+use crate::{microcode_update, time, tlb};
 
 /// The number of CPUs: as many as threads have run at a time.
 pub fn present() -> usize {
@@ -20,10 +20,12 @@ pub fn start_others(main: fn() -> !) {
     let (online, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         per_cpu::current();
+        microcode_update::load_at_start();
         let _ = online.send(());
         main()
     });
     let _ = wait.recv();
+    microcode_update::report();
 }
 
 /// Waits until something is pending.

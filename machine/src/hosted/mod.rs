@@ -30,6 +30,11 @@ pub mod io_apic {
     pub use crate::interrupts::{assert_line, is_masked};
 }
 
+/// Simulated processors that take microcode.
+pub mod microcode {
+    pub use crate::microcode_update::{Simulated, boot, loads, simulate};
+}
+
 /// The walk that the processor would perform.
 pub mod mmu {
     pub use crate::context::vcpu::mmu::{Access, walk};

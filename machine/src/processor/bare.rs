@@ -73,6 +73,16 @@ pub(crate) fn forget_global_pages() {
 
 /// Detects the features on the boot CPU, once.
 pub(crate) fn detect() -> &'static Features {
+    FEATURES.set(read())
+}
+
+/// Whether the features are other ones than those that were detected, as after an update of the
+/// microcode.
+pub(crate) fn have_changed() -> bool {
+    read() != *features()
+}
+
+fn read() -> Features {
     let max = cpuid(0, 0)[0];
     let max_extended = cpuid(0x8000_0000, 0)[0];
     let leaf = |number: u32, sub| {
@@ -120,7 +130,7 @@ pub(crate) fn detect() -> &'static Features {
         };
         features.xsave_size = (2..8).filter(|&state| features.xcr0 & 1 << state != 0).map(end).fold(576, u32::max);
     }
-    FEATURES.set(features)
+    features
 }
 
 /// Sets this CPU's control and debug registers. CR4.FSGSBASE and TSD are set per vCPU. The entry

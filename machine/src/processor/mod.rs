@@ -14,7 +14,7 @@ pub(crate) mod registers;
 
 pub use backend::features;
 #[cfg(target_os = "none")]
-pub(crate) use backend::{detect, enable, forget_global_pages, no_execute, smap};
+pub(crate) use backend::{detect, enable, forget_global_pages, have_changed, no_execute, smap};
 
 use crate::counters::{Counter, count};
 

@@ -9,10 +9,13 @@ use crate::integers::low_u32;
 
 /// Model-specific registers that Paravane uses itself.
 pub(crate) mod msr {
+    pub(crate) const PLATFORM_ID: u32 = 0x17;
     pub(crate) const APIC_BASE: u32 = 0x1b;
     /// PRED_CMD, and the bit in it that discards all branch predictions (IBPB).
     pub(crate) const PREDICTION_COMMAND: u32 = 0x49;
     pub(crate) const PREDICTION_BARRIER: u64 = 1 << 0;
+    pub(crate) const MICROCODE_UPDATE: u32 = 0x79;
+    pub(crate) const MICROCODE_REVISION: u32 = 0x8b;
     pub(crate) const SYSENTER_CS: u32 = 0x174;
     pub(crate) const SYSENTER_ESP: u32 = 0x175;
     pub(crate) const SYSENTER_EIP: u32 = 0x176;
@@ -24,6 +27,7 @@ pub(crate) mod msr {
     pub(crate) const LSTAR: u32 = 0xc000_0082;
     pub(crate) const CSTAR: u32 = 0xc000_0083;
     pub(crate) const SFMASK: u32 = 0xc000_0084;
+    pub(crate) const PATCH_LOADER: u32 = 0xc001_0020;
 }
 
 /// Operand of LGDT and LIDT.

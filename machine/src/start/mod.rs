@@ -19,7 +19,7 @@ use crate::context::entry;
 use crate::integers::to_usize;
 use crate::processor::{self, registers};
 use crate::ram::{self, Ram};
-use crate::{apic, defences, firmware, frames, heap, interrupts, layout, time, traps};
+use crate::{apic, defences, firmware, frames, heap, interrupts, layout, microcode_update, time, traps};
 
 global_asm!(
     include_str!("boot.S"),
@@ -245,12 +245,16 @@ fn apply_defences() {
 /// The rest of start-up, on this CPU's own stack.
 extern "C" fn on_main_stack() -> ! {
     traps::load(CpuId::BOOT);
-    defences::init();
-    apply_defences();
     let memory = boot::memory();
     for range in memory.free() {
         frames::add_free_range(Mfn::new(range.start.get()), range.end);
     }
+    // Faults are handled already, and the defences are not planned yet.
+    if microcode_update::load_at_boot() && processor::have_changed() {
+        log::warn!("microcode: the update has changed features that were detected before");
+    }
+    defences::init();
+    apply_defences();
     console::end_of_boot(&boot::options().serial);
     log::debug!("CR4 {:#x}, APIC {}", registers::read_cr4(), if apic::is_x2apic() { "by MSR" } else { "in memory" });
     paravane_main()

@@ -7,7 +7,7 @@ use crate::addr::{CpuId, MAX_CPUS};
 use crate::address_space::{tables, windows};
 use crate::integers::{low_u8, to_usize};
 use crate::once::Once;
-use crate::{apic, boot, layout, per_cpu, processor, time, traps};
+use crate::{apic, boot, layout, microcode_update, per_cpu, processor, time, traps};
 
 /// The page below 1 MiB in which the start-up code runs.
 static TRAMPOLINE: AtomicU64 = AtomicU64::new(0);
@@ -49,6 +49,7 @@ pub(crate) fn start_others(main: fn() -> !) {
             log::error!("the CPU with APIC number {apic_id} does not start");
         }
     }
+    microcode_update::report();
     log::info!("{} of {} CPUs are running", per_cpu::online(), boot::other_cpus().len() + 1);
 }
 
@@ -82,6 +83,7 @@ pub(super) extern "C" fn start_ap() -> ! {
     assert!(cpu.index() < MAX_CPUS, "CPU numbers are below the limit");
     processor::enable();
     traps::load(cpu);
+    microcode_update::load_at_start();
     apic::init();
     time::init_timer();
     per_cpu::note_online();

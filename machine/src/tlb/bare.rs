@@ -7,7 +7,7 @@ use super::flush_local;
 use crate::addr::{CpuSet, MAX_CPUS, PerCpu};
 use crate::counters::{Counter, count};
 use crate::processor::{self, registers};
-use crate::{apic, per_cpu, vectors};
+use crate::{apic, per_cpu, rendezvous, vectors};
 
 /// Number of flush requests to each CPU, and that number at its last flush on request.
 static REQUESTED: PerCpu<AtomicU64> = PerCpu::new([const { AtomicU64::new(0) }; MAX_CPUS]);
@@ -24,8 +24,9 @@ pub(super) fn flush_all() {
     unsafe { registers::write_cr3(registers::read_cr3()) };
 }
 
-/// Serves a flush request of another CPU, if there is one.
+/// Serves a flush request of another CPU, if there is one, and joins a rendezvous.
 pub fn serve() {
+    rendezvous::join();
     let here = per_cpu::current();
     // The count is read before the flush: a request that arrives in between is served next time.
     let requested = REQUESTED[here].load(Ordering::Acquire);

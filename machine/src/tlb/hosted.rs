@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use super::flush_local;
 use crate::addr::{CpuSet, MAX_CPUS};
 use crate::per_cpu::current;
-use crate::processor;
+use crate::{processor, rendezvous};
 
 /// Odd while the CPU is between a walk and the end of its access.
 static ACCESSES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
@@ -50,8 +50,9 @@ pub fn serve() {
     std::thread::yield_now();
 }
 
-/// As [`serve`], for callers that do not wait.
+/// As [`serve`], for callers that do not wait. Joins a rendezvous.
 pub(crate) fn serve_request() {
+    rendezvous::join();
     let here = current().index();
     let requested = REQUESTED[here].load(Ordering::SeqCst);
     if SERVED[here].load(Ordering::SeqCst) != requested {

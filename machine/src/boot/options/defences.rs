@@ -1,5 +1,5 @@
 //! The options that choose defences against transient execution: `xpti=`, `pcid=`, `pv-l1tf=`,
-//! `smt=`, `tsx=`, `ucode=` and `spec-ctrl=`, by Xen's names and with Xen's rules.
+//! `smt=`, `tsx=` and `spec-ctrl=`, by Xen's names and with Xen's rules.
 //!
 //! The options state wishes only; [`crate::defences`] decides. A part of a list that is not known
 //! is reported, and the other parts are applied. The parts of `spec-ctrl=` are in `spec_ctrl.rs`.
@@ -71,39 +71,6 @@ pub enum Tsx {
     Off,
 }
 
-/// `ucode=`: where microcode is looked for, and how it is loaded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Microcode {
-    /// The boot module with the microcode; negative numbers count from the last one.
-    pub module: Option<i32>,
-    /// Whether the boot modules are searched for an archive that contains it.
-    pub scan: bool,
-    /// Whether late loading runs in NMI handlers.
-    pub nmi: bool,
-    /// Whether the revision that is already loaded may be loaded again.
-    pub allow_same: bool,
-    /// Whether the digest is compared with the known ones.
-    pub digest_check: bool,
-}
-
-impl Microcode {
-    const DEFAULT: Self = Self { module: None, scan: false, nmi: true, allow_same: false, digest_check: true };
-
-    fn apply<'a>(&mut self, list: &'a str) -> Result<(), &'a str> {
-        each(list, |part| {
-            match name_and_value(part) {
-                ("scan", value) => self.scan = boolean(value)?,
-                ("nmi", value) => self.nmi = boolean(value)?,
-                ("allow-same", value) => self.allow_same = boolean(value)?,
-                ("digest-check", value) => self.digest_check = boolean(value)?,
-                // Module 0 is the initial domain's kernel.
-                _ => self.module = Some(part.parse().ok().filter(|&module: &i32| module != 0)?),
-            }
-            Some(())
-        })
-    }
-}
-
 /// All choices of defences.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Choices {
@@ -117,8 +84,6 @@ pub struct Choices {
     pub smt: Option<bool>,
     /// `tsx=`.
     pub tsx: Tsx,
-    /// `ucode=`.
-    pub ucode: Microcode,
     /// `spec-ctrl=`.
     pub spec_ctrl: SpecCtrl,
 }
@@ -131,7 +96,6 @@ impl Choices {
         pv_l1tf: PerDomain { dom0: None, domu: None },
         smt: None,
         tsx: Tsx::Automatic,
-        ucode: Microcode::DEFAULT,
         spec_ctrl: SpecCtrl::DEFAULT,
     };
 
@@ -141,10 +105,6 @@ impl Choices {
 
     pub(super) fn apply_pv_l1tf<'a>(&mut self, list: &'a str) -> Result<(), &'a str> {
         self.pv_l1tf.apply(list, false)
-    }
-
-    pub(super) fn apply_ucode<'a>(&mut self, list: &'a str) -> Result<(), &'a str> {
-        self.ucode.apply(list)
     }
 
     pub(super) fn apply_pcid<'a>(&mut self, text: &'a str) -> Result<(), &'a str> {
@@ -184,7 +144,7 @@ impl Choices {
 }
 
 /// Applies each part of a list. Returns the first part that is not known.
-fn each(list: &str, mut apply: impl FnMut(&str) -> Option<()>) -> Result<(), &str> {
+pub(super) fn each(list: &str, mut apply: impl FnMut(&str) -> Option<()>) -> Result<(), &str> {
     let mut unknown = None;
     for part in list.split(',') {
         if apply(part).is_none() {

@@ -7,6 +7,7 @@
 mod consoles;
 mod defences;
 mod dom0_memory;
+mod microcode;
 mod spec_ctrl;
 mod table;
 mod value;
@@ -17,8 +18,9 @@ use core::ops::RangeInclusive;
 use log::LevelFilter;
 
 pub use consoles::{Consoles, PciSerial, SERIAL_PORTS, SerialAddress, SerialSettings, VideoMode, VideoSettings};
-pub use defences::{Choices, Microcode, PcidUse, PerDomain, Tsx};
+pub use defences::{Choices, PcidUse, PerDomain, Tsx};
 pub use dom0_memory::{Amount, Dom0Memory};
+pub use microcode::{Microcode, MicrocodeSource};
 pub use spec_ctrl::{HistorySequence, SpecCtrl, Thunk};
 pub use table::{Apply, Effect, MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES, Row, TABLE};
 
@@ -52,6 +54,8 @@ pub struct Options<'a> {
     pub efi_runtime_services: bool,
     /// The maximum number of physical CPUs to start.
     pub max_cpus: Option<u32>,
+    /// Where microcode is, and which is loaded.
+    pub microcode: Microcode,
     /// Maximum number of frames of a domain's grant table.
     pub grant_frames: u32,
     /// Maximum number of maptrack frames of a domain, 256 mappings each.
@@ -76,6 +80,7 @@ impl Default for Options<'_> {
             defences: Choices::DEFAULT,
             efi_runtime_services: true,
             max_cpus: None,
+            microcode: Microcode::DEFAULT,
             grant_frames: 64,
             maptrack_frames: 1024,
             dom0_command_line: "",

@@ -334,9 +334,9 @@ pub const TABLE: &[Row] = &[
     ),
     taken(
         "ucode",
-        "[NUMBER|scan=BOOL|nmi=BOOL|allow-same=BOOL|digest-check=BOOL],...",
+        "[INTEGER|scan=BOOL|nmi=BOOL|allow-same=BOOL|digest-check=BOOL],...",
         ucode,
-        "where microcode is looked for; parsed, but no microcode is loaded yet: the firmware or an earlier boot must do that",
+        "where microcode is: in an early archive in a boot module (`scan`, the default), in the boot module of this number (from the end, if it is negative), or in none (`no-scan`). `allow-same`: the current revision is loaded again, for tests. `nmi` and `digest-check` have no effect ([microcode.md](microcode.md))",
     ),
     none("unrestricted_guest", "BOOL", HVM),
     none("vcpu_migration_delay", "NUMBER", SCHEDULER),
@@ -505,8 +505,8 @@ fn tsx<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotT
 }
 
 fn ucode<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
-    options.defences.apply_ucode(argument.text()?).map_err(NotTaken::UnknownPart)?;
-    Err(NotTaken::WithoutEffect("microcode is not loaded; the firmware or an earlier boot must do that"))
+    let without_effect = options.microcode.apply(argument.text()?).map_err(NotTaken::UnknownPart)?;
+    without_effect.map_or(Ok(()), |why| Err(NotTaken::WithoutEffect(why)))
 }
 
 fn spec_ctrl<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {

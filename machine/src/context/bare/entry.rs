@@ -9,16 +9,16 @@ use abi::xen::{MmuextOp, VcpuInfo, domid, hypercall, mmuext};
 
 use super::MSR_KERNEL_GS_BASE;
 use crate::addr::{HYPERVISOR_END, HYPERVISOR_START};
+use crate::address_space::windows;
 use crate::context::fast_path::FRAME_ROOM;
 use crate::context::registers::{
     FLAGS_ALLOWED, FLAGS_CLEARED_ON_BOUNCE, FLAGS_FORCED, INTERRUPT_FLAG_BIT, PRIVILEGE_MASK,
 };
 use crate::context::{GuestContext, Registers, Selectors};
-use crate::per_cpu::{self, CpuInfo};
-use crate::address_space::windows;
-use crate::processor::registers::{BREAKPOINT, NO_OPERATION, msr};
 use crate::context::{KERNEL, USER};
 use crate::integers::low_u8;
+use crate::per_cpu::{self, CpuInfo};
+use crate::processor::registers::{BREAKPOINT, NO_OPERATION, msr};
 use crate::{layout, vectors};
 
 /// Exit reasons that are not vectors.

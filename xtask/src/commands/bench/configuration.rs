@@ -111,12 +111,7 @@ impl Configuration {
 
     /// Boots the kernel with a ramdisk and without a control domain. The caller follows the
     /// session.
-    pub(crate) fn boot(
-        self,
-        defences: Defences,
-        ramdisk: Ramdisk,
-        arguments: Vec<String>,
-    ) -> Result<machine::Booted> {
+    pub(crate) fn boot(self, defences: Defences, ramdisk: Ramdisk, arguments: Vec<String>) -> Result<machine::Booted> {
         let host = self.host()?;
         let initial = matches!(self, Self::XenDom0 | Self::ParavaneDom0);
         let guest = GuestModule {

@@ -60,7 +60,8 @@ pub(super) fn measure(configuration: Configuration, defences: Defences, figures:
     eprintln!("{configuration}: hypercalls, boot and memory");
     let program = file()?;
     let host = configuration.host()?;
-    let entry = boot(configuration, defences, &Host::Other(programs::entry()?), &Contents::File(program.clone()), HOST_MEMORY)?;
+    let entry =
+        boot(configuration, defences, &Host::Other(programs::entry()?), &Contents::File(program.clone()), HOST_MEMORY)?;
     let entry = entry.cost("entry")?;
     let usual = boot(configuration, defences, &host, &Contents::File(program.clone()), HOST_MEMORY)?;
     for row in HYPERCALLS {
@@ -88,7 +89,13 @@ pub(super) fn cost(line: &str) -> Option<(&str, &str)> {
     line.trim_end().strip_prefix("cost ")?.split_once(' ')
 }
 
-fn boot(configuration: Configuration, defences: Defences, host: &Host, kernel: &Contents, memory: Size) -> Result<Told> {
+fn boot(
+    configuration: Configuration,
+    defences: Defences,
+    host: &Host,
+    kernel: &Contents,
+    memory: Size,
+) -> Result<Told> {
     let domain = GuestModule {
         name: INITIAL.into(),
         memory: MEMORY,
