@@ -14,6 +14,7 @@ use crate::builder::elf;
 use crate::domain::{self, MAX_VCPUS};
 use crate::event_channel::ports;
 use crate::hardware::interrupts;
+use crate::hypercall::platform_op::microcode_update;
 use crate::hypercall::sched_op;
 use crate::limits::Limit;
 use crate::memory::memory_op::{control, reservation};
@@ -98,6 +99,12 @@ fn machine_rows() -> Vec<Row> {
             format!("{} KiB", console::history::HISTORY_SIZE >> 10),
             "16 KiB and more",
             "the oldest text is overwritten",
+        ),
+        row(
+            "file of microcode that the control domain loads",
+            format!("{} MiB", microcode_update::LARGEST_FILE >> 20),
+            "the free memory",
+            "`-E2BIG`",
         ),
         row("CPU pools", 1, "none", "operations on other pools are refused"),
     ]

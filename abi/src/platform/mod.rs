@@ -4,6 +4,8 @@ mod arguments;
 
 pub use arguments::*;
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::layout::{constants, structs};
 
 constants! {
@@ -160,7 +162,26 @@ structs! {
 pub mod later_op {
     /// `XENPF_get_dom0_console`.
     pub const GET_DOM0_CONSOLE: u32 = 64;
+    /// `XENPF_get_ucode_revision`.
+    pub const GET_UCODE_REVISION: u32 = 65;
 
     /// The C names and the numbers.
-    pub const NAMES: &[(&str, u32)] = &[("XENPF_get_dom0_console", GET_DOM0_CONSOLE)];
+    pub const NAMES: &[(&str, u32)] =
+        &[("XENPF_get_dom0_console", GET_DOM0_CONSOLE), ("XENPF_get_ucode_revision", GET_UCODE_REVISION)];
 }
+
+/// `get_ucode_revision` (`struct xenpf_ucode_revision`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UcodeRevision {
+    /// Number of the CPU.
+    pub cpu: u32,
+    /// Out: EAX of CPUID leaf 1.
+    pub signature: u32,
+    /// Out: one bit for the platform (Intel).
+    pub platforms: u32,
+    /// Out.
+    pub revision: u32,
+}
+
+const _: () = assert!(size_of::<UcodeRevision>() == 16);

@@ -3,6 +3,7 @@
 mod cpus;
 mod efi;
 mod firmware;
+pub(crate) mod microcode_update;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,7 @@ operations! {
     names: op::NAMES, later_op::NAMES;
     op::SETTIME32 => set_time32(caller, request.arguments()?);
     op::SETTIME64 => set_time64(caller, request.arguments()?);
+    op::MICROCODE_UPDATE => microcode_update::update(caller, request.arguments()?);
     op::FIRMWARE_INFO => firmware::info(caller, request);
     op::EFI_RUNTIME_CALL => efi::runtime_call(caller, request);
     op::ENTER_ACPI_SLEEP => sleep(caller, request.arguments()?);
@@ -75,12 +77,12 @@ operations! {
     op::RESOURCE_OP => cpus::resource(caller, request.arguments()?);
     op::GET_SYMBOL => symbols::symbol(caller, request);
     later_op::GET_DOM0_CONSOLE => screen(caller, request);
+    later_op::GET_UCODE_REVISION => microcode_update::revision(caller, request);
     // Memory types are set in page tables, not in MTRRs.
     op::READ_MEMTYPE: Refused => Errno::EINVAL;
     op::DEL_MEMTYPE: Refused => Errno::EINVAL;
     op::ADD_MEMTYPE: Refused => Errno::EOPNOTSUPP;
     op::PLATFORM_QUIRK: Refused => Errno::EINVAL;
-    op::MICROCODE_UPDATE: Refused => Errno::EOPNOTSUPP;
     op::CPU_HOTADD: Refused => Errno::EOPNOTSUPP;
     op::MEM_HOTADD: Refused => Errno::EOPNOTSUPP;
     // There are no frequency governors.

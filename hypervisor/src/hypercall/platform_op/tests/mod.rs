@@ -1,5 +1,7 @@
 //! Privilege and answers of `platform_op`.
 
+mod microcode_update;
+
 use abi::platform::{
     EfiGetNextVariableName, EfiTimeCall, EfiVariable, EfiVariableInfo, PcpuInfo, SymbolData, efi_function, pcpu,
 };
@@ -78,7 +80,6 @@ fn cpus_are_described_and_stay_online() {
 fn unsupported_operations_are_refused() {
     let mut guest = Guest::privileged(0, 2);
     for (command, errno) in [
-        (op::MICROCODE_UPDATE, Errno::EOPNOTSUPP),
         (op::SET_PROCESSOR_PMINFO, Errno::ENOSYS),
         (op::EFI_RUNTIME_CALL, Errno::EOPNOTSUPP),
         (u32::MAX, Errno::ENOSYS),
