@@ -46,7 +46,8 @@ unsafe extern "C" {
 }
 
 fn main() {
-    let pages = |start: u64, size: u64, step: u64| (start..start + size).step_by(step as usize).filter(|&at| is_mapped(at));
+    let pages =
+        |start: u64, size: u64, step: u64| (start..start + size).step_by(step as usize).filter(|&at| is_mapped(at));
     check!(read(HYPERVISOR_START).is_none(), "the M2P is readable");
     check_eq!(pages(FRAME_TABLE, 16 << 20, PAGE).count(), 0, "pages of the frame table");
     check_eq!(pages(DEVICES, 4 << 20, PAGE).count(), 0, "pages of devices");
@@ -68,10 +69,8 @@ fn main() {
     say!("{code} pages of the image and {seen} of the window are mapped");
 
     let counter = page();
-    let _ = Space::new(&[
-        tables::entry_for(&raw const counts as u64, READABLE),
-        tables::entry_for(counter, WRITABLE | NX),
-    ]);
+    let _ =
+        Space::new(&[tables::entry_for(&raw const counts as u64, READABLE), tables::entry_for(counter, WRITABLE | NX)]);
     stack_switch(trap_stack_top(0));
     let mut frame = user::frame(BASE, BASE + 0x1f00);
     (frame.rdi, frame.rax) = (BASE + 0x1000, 1 << 30);

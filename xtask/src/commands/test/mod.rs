@@ -26,6 +26,7 @@ mod hardware;
 mod host;
 mod installed;
 mod kernels;
+mod microcode;
 mod screen;
 
 /// Options of `test`. Without a choice of kind, all kinds run.
@@ -41,8 +42,8 @@ pub(crate) struct Test {
     /// messages of 'run'
     #[arg(long)]
     kernels: bool,
-    /// Consoles, and the initial domain with disks and networks of several kinds and with EFI
-    /// variables
+    /// Consoles, microcode, and the initial domain with disks and networks of several kinds and with
+    /// EFI variables
     #[arg(long)]
     hardware: bool,
     /// Debian's control domain with the stock Xen tools; by default only the short scenarios
@@ -179,6 +180,7 @@ impl Test {
             if all || self.hardware {
                 consoles::run(self, &bench, &mut report);
                 screen::run(self, &bench, &mut report);
+                microcode::run(self, &bench, &mut report);
                 hardware::run(self, &bench, &mut report);
                 efi::run(self, &bench, &mut report);
             }
