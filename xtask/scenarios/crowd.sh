@@ -34,7 +34,7 @@ begin() {
     config "member$1" "kernel = '$here/crowd'" "ramdisk = ''" "memory = $memory" \
         "disk = ['format=raw,vdev=xvda,access=rw,script=/tmp/block,target=/dev/ram$1']" \
         "vif = ['bridge=xenbr0,script=/tmp/vif']"
-    # libxl allows a backend ten seconds, which is short on an emulated host with hundreds of guests.
+    # libxl allows a backend ten seconds: too short on an emulated host with hundreds of guests.
     xl create -q -e "/tmp/member$1.cfg" || {
         echo "member$1 comes again"
         xl create -q -e "/tmp/member$1.cfg"

@@ -52,7 +52,7 @@ impl Change {
     }
 
     /// Whether the wanted entry is not present but names memory. Where it is refused for that, the
-    /// guest would repeat the write for ever.
+    /// guest would repeat the write forever.
     pub(crate) fn names_memory_while_absent(self) -> bool {
         !self.wanted().is_present() && names_memory(self.wanted())
     }

@@ -1,5 +1,5 @@
-//! The restricted roots of each CPU (see `context::roots`): built at boot. What they map of Paravane
-//! never changes, except for the pages of the CPU's window that change with the vCPU.
+//! The restricted roots of each CPU (see `context::roots`): built at boot. What they map of
+//! Paravane never changes, except for the pages of the CPU's window that change with the vCPU.
 
 use super::early::Early;
 use super::tables::{self, Mapper, PRESENT, WRITABLE};

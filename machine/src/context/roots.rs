@@ -9,9 +9,9 @@
 //! window without the main stack. So a process that reads through the protection of pages
 //! (Meltdown) finds none of Paravane's data and none of other domains' memory.
 //!
-//! SR-1: when the guest runs, its restricted roots equal its root tables in the guest's slots and in
-//! the M2P's. `tlb::root_copies` keeps this while root tables change, and [`choose`] when other root
-//! tables are set.
+//! SR-1: when the guest runs, its restricted roots equal its root tables in the guest's slots and
+//! in the M2P's. `tlb::root_copies` keeps this while root tables change, and [`choose`] when other
+//! root tables are set.
 //!
 //! SR-2: a restricted root is loaded only in ring 3 and in the entry code. The entry code loads the
 //! full root before it returns to Rust code, and a trap in the entry code loads Paravane's own root
@@ -101,14 +101,14 @@ fn copy(from: Mfn, to: Mfn) {
         let start = slots.start * size_of::<u64>();
         let source = ram::direct_map(from).wrapping_add(start);
         let target = ram::direct_map(to).wrapping_add(start);
-        // SAFETY: both ranges are parts of frames in the direct map. The target belongs to this CPU,
-        // whose hardware does not walk it now (SR-2), and no Rust object is in it.
+        // SAFETY: both ranges are parts of frames in the direct map. The target belongs to this
+        // CPU, whose hardware does not walk it now (SR-2), and no Rust object is in it.
         unsafe { ram::copy_words(target.cast(), source.cast(), slots.len()) };
     }
 }
 
-/// Checks SR-1 as the guest begins to run: the restricted roots contain what the guest's root tables
-/// contain in the guest's slots and in the M2P's, and nothing else.
+/// Checks SR-1 as the guest begins to run: the restricted roots contain what the guest's root
+/// tables contain in the guest's slots and in the M2P's, and nothing else.
 ///
 /// # Panics
 /// If they do not, and no store is in progress after which this CPU copies again.

@@ -3,7 +3,7 @@
 use crate::addr::CpuId;
 use crate::context::DomainDefences;
 use crate::per_cpu::{self, Pending};
-use crate::{microcode_update, time, tlb};
+use crate::{defences, microcode_update, time, tlb};
 
 /// The number of CPUs: as many as threads have run at a time.
 pub fn present() -> usize {
@@ -21,6 +21,7 @@ pub fn start_others(main: fn() -> !) {
     std::thread::spawn(move || {
         per_cpu::current();
         microcode_update::load_at_start();
+        defences::start_cpu();
         let _ = online.send(());
         main()
     });
@@ -61,8 +62,48 @@ pub const fn domain_defences(initial_domain: bool) -> DomainDefences {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::vec::Vec;
+
     use super::*;
+    use crate::defences::bits::{leaf_e8_ebx, leaf_e21_eax};
+    use crate::defences::{Facts, Vendor};
     use crate::per_cpu::current;
+
+    #[test]
+    fn each_cpu_that_starts_sets_its_msrs() {
+        // Zen 4 with the first controls.
+        let facts = Facts {
+            vendor: Vendor::Amd,
+            family: 0x19,
+            model: 0x11,
+            leaf_e8_ebx: leaf_e8_ebx::IBPB | leaf_e8_ebx::IBRS | leaf_e8_ebx::STIBP,
+            leaf_e21_eax: leaf_e21_eax::AUTOMATIC_IBRS,
+            de_cfg: Some(0),
+            ..Facts::NOTHING
+        };
+        let changes: Vec<defences::Write> = defences::decide_for(facts).collect();
+        assert_eq!(changes.len(), 4, "LFENCE, erratum 1485, automatic IBRS, STIBP");
+        let here = current();
+        assert!(!changes.iter().any(|change| defences::is_made(change, here)));
+        defences::start_cpu();
+        assert!(changes.iter().all(|change| defences::is_made(change, here)));
+        static STARTED: Mutex<Option<CpuId>> = Mutex::new(None);
+        start_others(|| {
+            *STARTED.lock().unwrap() = Some(current());
+            loop {
+                std::thread::park();
+            }
+        });
+        let other = loop {
+            if let Some(cpu) = *STARTED.lock().unwrap() {
+                break cpu;
+            }
+            std::thread::yield_now();
+        };
+        assert_ne!(other, here);
+        assert!(changes.iter().all(|change| defences::is_made(change, other)));
+    }
 
     #[test]
     fn threads_have_numbers_of_their_own_and_wake_each_other() {

@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "writes MSRs that have no effect on memory")]
-//! Reading the facts on the machine.
+//! Reading the facts on the machine, and setting MSRs.
 
+use super::Write;
 use super::bits::msr;
 use super::facts::{Facts, Vendor};
 use crate::processor::registers;
@@ -25,4 +26,10 @@ pub(super) fn facts() -> Facts {
         facts.selective_barrier = unsafe { registers::try_write_msr(msr::PRED_CMD, SBPB) };
     }
     facts
+}
+
+/// Makes a change of an MSR on this CPU. Returns `false` if the processor does not accept it.
+pub(super) fn make(change: &Write) -> bool {
+    // SAFETY: a `Write` changes bits that have no effect on the meaning of memory.
+    change.make(registers::try_read_msr, |number, value| unsafe { registers::try_write_msr(number, value) })
 }

@@ -1,6 +1,6 @@
 //! Bits of CPUID and of MSRs about transient execution, by the names of the manuals.
 
-/// Numbers of the MSRs from which facts are read.
+/// Numbers of the MSRs from which facts are read, or in which measures are bits.
 pub(crate) mod msr {
     /// Microcode revision.
     pub(crate) const MICROCODE: u32 = 0x8b;
@@ -9,10 +9,18 @@ pub(crate) mod msr {
     /// PRED_CMD.
     #[cfg(target_os = "none")]
     pub(crate) const PRED_CMD: u32 = 0x49;
+    /// SPEC_CTRL.
+    pub(crate) const SPEC_CTRL: u32 = 0x48;
     /// ARCH_CAPABILITIES (Intel).
     pub(crate) const ARCH_CAPABILITIES: u32 = 0x10a;
+    /// TSX_FORCE_ABORT (Intel).
+    pub(crate) const TSX_FORCE_ABORT: u32 = 0x10f;
+    /// TSX_CTRL (Intel).
+    pub(crate) const TSX_CTRL: u32 = 0x122;
     /// MCU_OPT_CTRL (Intel).
     pub(crate) const MCU_OPT_CTRL: u32 = 0x123;
+    /// EFER.
+    pub(crate) const EFER: u32 = 0xc000_0080;
     /// DE_CFG (AMD).
     pub(crate) const DE_CFG: u32 = 0xc001_1029;
 }
@@ -112,8 +120,43 @@ pub(crate) mod capability {
     pub(crate) const ITS_NO: u64 = 1 << 62;
 }
 
+/// Bits of SPEC_CTRL.
+pub(crate) mod spec_ctrl {
+    pub(crate) const IBRS: u64 = 1 << 0;
+    pub(crate) const STIBP: u64 = 1 << 1;
+    pub(crate) const SSBD: u64 = 1 << 2;
+    pub(crate) const PSFD: u64 = 1 << 7;
+    pub(crate) const BHI_DIS_S: u64 = 1 << 10;
+    /// All bits that Paravane sets on some processor.
+    pub(crate) const KNOWN: u64 = IBRS | STIBP | SSBD | PSFD | BHI_DIS_S;
+}
+
+/// Bits of TSX_CTRL.
+pub(crate) mod tsx_ctrl {
+    /// CPUID does not show TSX.
+    pub(crate) const CPUID_CLEAR: u64 = 1 << 1;
+    /// This, and transactions abort at their start.
+    pub(crate) const ALL: u64 = CPUID_CLEAR | 1 << 0;
+}
+
+/// Bits of TSX_FORCE_ABORT.
+pub(crate) mod tsx_force_abort {
+    /// Transactions abort at their start.
+    pub(crate) const FORCE_ABORT: u64 = 1 << 0;
+    /// CPUID does not show TSX.
+    pub(crate) const CPUID_CLEAR: u64 = 1 << 1;
+    /// Transactions work in spite of microcode that makes them abort.
+    pub(crate) const ENABLE_RTM: u64 = 1 << 2;
+}
+
 /// Bits of MCU_OPT_CTRL.
 pub(crate) mod mcu_opt_ctrl {
+    /// The mitigation of SRBDS is off.
+    pub(crate) const RNGDS_MITG_DIS: u64 = 1 << 0;
+    /// TSX_CTRL can switch transactions on.
+    pub(crate) const RTM_ALLOW: u64 = 1 << 1;
+    /// The bit above cannot be changed.
+    pub(crate) const RTM_LOCKED: u64 = 1 << 2;
     /// The mitigation of GDS is off.
     pub(crate) const GDS_MITG_DIS: u64 = 1 << 4;
     /// The bit above cannot be changed.

@@ -7,7 +7,7 @@ use super::bits::{capability, leaf_7_edx};
 use super::errata::Corrections;
 use super::facts::Facts;
 use super::flaws::{Flaw, Status, Verdict};
-use super::measures::{IMPLEMENTED, Measure, Measures};
+use super::measures::{Measure, Measures};
 use super::plan::{self, BranchControl, HistoryControl, Plan, TsxControl};
 use crate::boot::options::{Choices, Thunk};
 
@@ -26,11 +26,14 @@ pub enum Left {
     Smt,
     /// The measure does not cover the initial domain, which is trusted.
     Dom0,
+    /// The processor does not accept the bits of an MSR that are the measure.
+    Refused,
 }
 
 impl Left {
     /// Everything that can remain.
-    pub const ALL: [Self; 6] = [Self::Microcode, Self::Hidden, Self::Locked, Self::Option, Self::Smt, Self::Dom0];
+    pub const ALL: [Self; 7] =
+        [Self::Microcode, Self::Hidden, Self::Locked, Self::Option, Self::Smt, Self::Dom0, Self::Refused];
 
     /// The name for scripts.
     pub const fn key(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Left {
             Self::Option => "off-by-option",
             Self::Smt => "smt-on",
             Self::Dom0 => "not-dom0",
+            Self::Refused => "msr-not-accepted",
         }
     }
 
@@ -53,6 +57,7 @@ impl Left {
             Self::Option => "off by option",
             Self::Smt => "SMT on",
             Self::Dom0 => "dom0 not covered",
+            Self::Refused => "MSR not accepted",
         }
     }
 }
@@ -93,6 +98,10 @@ pub struct Finding {
     pub measures: Measures,
     /// A reason why no measure is needed.
     pub note: Option<&'static str>,
+    /// The measures that are in force.
+    pub in_force: Measures,
+    /// The measures that this version lacks.
+    missing: Measures,
     left: u8,
 }
 
@@ -108,7 +117,9 @@ pub fn findings(facts: &Facts, choices: &Choices, plan: &Plan) -> [Finding; Flaw
 
 fn finding(flaw: Flaw, facts: &Facts, choices: &Choices, plan: &Plan, default: &Plan) -> Finding {
     let verdict = facts.verdict(flaw);
-    let mut found = Finding { flaw, verdict, measures: Measures::default(), note: None, left: 0 };
+    let nothing = Measures::default();
+    let mut found =
+        Finding { flaw, verdict, measures: nothing, note: None, in_force: nothing, missing: nothing, left: 0 };
     if verdict.status == Status::NotAffected {
         return found;
     }
@@ -122,9 +133,11 @@ fn finding(flaw: Flaw, facts: &Facts, choices: &Choices, plan: &Plan, default: &
         _ => None,
     };
     if found.note.is_some() {
-        found.measures = Measures::default();
+        found.measures = nothing;
         return found;
     }
+    found.in_force = found.measures.and(plan.implemented());
+    found.missing = found.measures.without(found.in_force);
     let no_option = by_default.iter().all(|measure| found.measures.contains(measure));
     found.leave(Left::Option, !no_option);
     let lacks = lacks_control(flaw, facts);
@@ -211,6 +224,14 @@ impl Finding {
         self.left |= (remains as u8) << left as u8;
     }
 
+    /// Records that the processor does not accept these measures.
+    #[cfg(any(test, target_os = "none"))]
+    pub(super) fn refuse(&mut self, refused: Measures) {
+        let refused = self.in_force.and(refused);
+        self.in_force = self.in_force.without(refused);
+        self.leave(Left::Refused, !refused.is_empty());
+    }
+
     /// What remains.
     pub fn left(&self) -> impl Iterator<Item = Left> {
         Left::ALL.into_iter().filter(|&left| self.left & 1 << left as u8 != 0)
@@ -221,12 +242,11 @@ impl Finding {
         if self.verdict.status == Status::NotAffected {
             return State::NotAffected;
         }
-        let in_force = self.measures.iter().filter(|&measure| IMPLEMENTED.has(measure)).count();
-        let complete = in_force == self.measures.iter().count() && self.left().all(|left| left == Left::Dom0);
-        match (in_force, self.note) {
-            (0, None) => State::Vulnerable,
+        let complete = self.in_force == self.measures && self.left().all(|left| left == Left::Dom0);
+        match (self.in_force.is_empty(), self.note) {
+            (true, None) => State::Vulnerable,
             _ if complete => State::Defended,
-            (0, Some(_)) => State::Vulnerable,
+            (true, Some(_)) => State::Vulnerable,
             _ => State::Partly,
         }
     }
@@ -258,9 +278,9 @@ pub struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn list(&self, f: &mut fmt::Formatter<'_>, title: &str, in_force: bool) -> fmt::Result {
+    fn list(&self, f: &mut fmt::Formatter<'_>, title: &str, measures: Measures) -> fmt::Result {
         let mut before = title;
-        for measure in self.finding.measures.iter().filter(|&measure| IMPLEMENTED.has(measure) == in_force) {
+        for measure in measures.iter() {
             write!(f, "{before}{}", Finding::name(measure, self.plan))?;
             before = ", ";
         }
@@ -276,8 +296,8 @@ impl fmt::Display for Line<'_> {
         if let Some(note) = note {
             write!(f, ": {note}")?;
         }
-        self.list(f, ": ", true)?;
-        self.list(f, "; not yet: ", false)?;
+        self.list(f, ": ", self.finding.in_force)?;
+        self.list(f, "; not yet: ", self.finding.missing)?;
         let mut before = "; left: ";
         for left in self.finding.left() {
             write!(f, "{before}{}", left.name())?;

@@ -84,28 +84,29 @@ measures! {
     SmtOff smt_off "smt-off" "SMT off";
 }
 
-/// What this version has. When all fields are true, this and [`Implemented`] go.
+/// What this version has; [`Plan::implemented`](super::Plan::implemented) excepts forms of these
+/// measures. When all fields are true, this and [`Implemented`] go.
 pub const IMPLEMENTED: Implemented = Implemented {
     split_roots: true,
     refuse_entries: true,
     mask_indices: false,
-    ibrs: false,
+    ibrs: true,
     thunks: false,
     align_branches: false,
     fill_return_stack: true,
     fill_return_stack_idle: false,
-    history: false,
+    history: true,
     barrier_at_switch: true,
     barrier_at_entry: true,
-    stibp: false,
+    stibp: true,
     guest_controls: false,
     verw: true,
-    tsx_off: false,
-    lock_random: false,
-    gather_control: false,
+    tsx_off: true,
+    lock_random: true,
+    gather_control: true,
     without_avx: false,
     div_scrub: true,
-    corrections: false,
+    corrections: true,
     smt_off: false,
 };
 
@@ -133,6 +134,18 @@ impl Measures {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// The measures that are not in the other set.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The measures that are in any of both sets.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether a measure is in the set.

@@ -5,12 +5,12 @@
 //! reason. The plan states what is wanted; [`IMPLEMENTED`](super::IMPLEMENTED) states what this
 //! version has.
 
-use super::bits::{capability, leaf_1_ecx, leaf_7_2_edx, leaf_7_ebx, leaf_7_edx, leaf_e8_ebx, leaf_e21_eax};
+use super::bits::{capability, leaf_1_ecx, leaf_7_2_edx, leaf_7_ebx, leaf_7_edx, leaf_e8_ebx, leaf_e21_eax, spec_ctrl};
 use super::errata::{self, Corrections};
 use super::facts::{Facts, Vendor};
 use super::flaws::Flaw;
 use super::guest::GuestView;
-use super::measures::{Measure, Measures};
+use super::measures::{IMPLEMENTED, Measure, Measures};
 use super::models::{self, Generation, Traits};
 use crate::boot::options::{Choices, HistorySequence, PcidUse, PerDomain, Thunk, Tsx};
 
@@ -371,11 +371,36 @@ impl Plan {
     pub const fn spec_ctrl(&self) -> u64 {
         let ibrs = matches!(self.branches, BranchControl::Legacy | BranchControl::Enhanced);
         let history = matches!(self.history, HistoryControl::Disabled);
-        ibrs as u64
-            | (self.stibp as u64) << 1
-            | (self.ssbd as u64) << 2
-            | (self.psfd as u64) << 7
-            | (history as u64) << 10
+        (ibrs as u64 * spec_ctrl::IBRS)
+            | (self.stibp as u64 * spec_ctrl::STIBP)
+            | (self.ssbd as u64 * spec_ctrl::SSBD)
+            | (self.psfd as u64 * spec_ctrl::PSFD)
+            | (history as u64 * spec_ctrl::BHI_DIS_S)
+    }
+
+    /// The value of SPEC_CTRL while guests run, which each CPU gets when it starts. With IBRS at
+    /// each entry, IBRS and STIBP are set only there: such processors pay for them with every
+    /// branch.
+    pub const fn spec_ctrl_of_guests(&self) -> u64 {
+        let at_entry = match self.branches {
+            BranchControl::Legacy => spec_ctrl::IBRS | spec_ctrl::STIBP,
+            _ => 0,
+        };
+        self.spec_ctrl() & !at_entry
+    }
+
+    /// The measures that this version has in the form that the plan wants.
+    pub fn implemented(&self) -> Measures {
+        let mut implemented = Measures::default();
+        for &measure in Measure::ALL {
+            let has_form = match measure {
+                Measure::Ibrs | Measure::Stibp => self.branches != BranchControl::Legacy,
+                Measure::History => !matches!(self.history, HistoryControl::Cleared(..)),
+                _ => true,
+            };
+            implemented.add(measure, IMPLEMENTED.has(measure) && has_form);
+        }
+        implemented
     }
 
     /// The measures that the plan wants.

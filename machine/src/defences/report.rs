@@ -6,7 +6,7 @@ use super::errata::CORRECTIONS;
 use super::facts::Facts;
 use super::findings::{Finding, findings};
 use super::flaws::{Flaw, Status};
-use super::measures::{IMPLEMENTED, Measure};
+use super::measures::{Measure, Measures};
 use super::plan::{Domains, Plan, plan};
 use crate::boot::options::Choices;
 
@@ -21,13 +21,24 @@ pub struct Report {
     pub plan: Plan,
     /// How things stand with each flaw.
     pub findings: [Finding; Flaw::ALL.len()],
+    /// The measures whose bits in MSRs the boot CPU does not accept.
+    pub refused: Measures,
 }
 
 impl Report {
     /// The report on a processor with these facts, given these options.
     pub fn new(facts: Facts, choices: Choices) -> Self {
         let plan = plan(&facts, &choices);
-        Self { facts, choices, plan, findings: findings(&facts, &choices, &plan) }
+        Self { facts, choices, plan, findings: findings(&facts, &choices, &plan), refused: Measures::default() }
+    }
+
+    /// Records the measures that the boot CPU does not accept.
+    #[cfg(any(test, target_os = "none"))]
+    pub(super) fn refuse(&mut self, refused: Measures) {
+        self.refused = refused;
+        for finding in &mut self.findings {
+            finding.refuse(refused);
+        }
     }
 
     /// Writes the report to the log, one line per flaw.
@@ -39,7 +50,7 @@ impl Report {
             log::info!("{}", finding.line(&self.plan));
         }
         if !self.plan.corrections.is_empty() {
-            let state = if IMPLEMENTED.has(Measure::Corrections) { "made" } else { "not yet made" };
+            let state = if self.refused.contains(Measure::Corrections) { "not all accepted" } else { "made" };
             log::info!("corrections of errata, {state}: {}", Names(&self.plan));
         }
     }
@@ -115,7 +126,7 @@ impl<T: fmt::LowerHex> fmt::Display for Hexadecimal<T> {
 
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { facts, choices, plan, findings } = self.0;
+        let Report { facts, choices, plan, findings, .. } = self.0;
         f.write_str("{\"processor\":{")?;
         write!(f, "\"vendor\":\"{}\",\"family\":{},\"model\":{},", facts.vendor.name(), facts.family, facts.model)?;
         write!(f, "\"stepping\":{},\"microcode\":{},", facts.stepping, Hexadecimal(facts.microcode))?;
@@ -144,7 +155,7 @@ fn flaw(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
     write!(f, "{{\"name\":\"{}\",\"status\":\"{status}\",", finding.flaw.key())?;
     write!(f, "\"why\":\"{}\",\"state\":\"{}\",", finding.verdict.why, finding.state().name())?;
     array(f, "measures", finding.measures.iter(), |f, measure| {
-        write!(f, "{{\"name\":\"{}\",\"implemented\":{}}}", measure.key(), IMPLEMENTED.has(measure))
+        write!(f, "{{\"name\":\"{}\",\"implemented\":{}}}", measure.key(), finding.in_force.contains(measure))
     })?;
     f.write_str(",")?;
     array(f, "left", finding.left(), |f, left| write!(f, "\"{}\"", left.key()))?;

@@ -86,4 +86,5 @@ pub fn start(frames: u64) {
     memory.ram.push(0..frames);
     boot::seal_memory(memory);
     crate::frames::add_free_range(Mfn::new(0), Mfn::new(frames));
+    crate::defences::start_cpu();
 }

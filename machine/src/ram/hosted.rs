@@ -26,7 +26,7 @@ fn leak_zeroed<T>(count: usize) -> usize {
     memory.expose_provenance()
 }
 
-/// The first of this CPU's two restricted roots. They are behind the frames of the simulated memory.
+/// The first of this CPU's two restricted roots, which are behind the simulated memory.
 pub(crate) fn restricted_roots() -> Mfn {
     Mfn::new(RAM.get().frames + 2 * per_cpu::current().index() as u64)
 }

@@ -7,7 +7,7 @@ use crate::addr::{CpuId, MAX_CPUS};
 use crate::address_space::{tables, windows};
 use crate::integers::{low_u8, to_usize};
 use crate::once::Once;
-use crate::{apic, boot, layout, microcode_update, per_cpu, processor, time, traps};
+use crate::{apic, boot, defences, layout, microcode_update, per_cpu, processor, time, traps};
 
 /// The page below 1 MiB in which the start-up code runs.
 static TRAMPOLINE: AtomicU64 = AtomicU64::new(0);
@@ -84,6 +84,7 @@ pub(super) extern "C" fn start_ap() -> ! {
     processor::enable();
     traps::load(cpu);
     microcode_update::load_at_start();
+    defences::start_cpu();
     apic::init();
     time::init_timer();
     per_cpu::note_online();

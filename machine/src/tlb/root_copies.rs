@@ -24,9 +24,9 @@ use crate::per_cpu;
 
 /// Number of counters of changes. Root tables share a counter if the lower bits of their frame
 /// numbers are equal; changes of one then cause extra copies of the other.
-const COUNTERS: u64 = 256;
+const COUNTERS: usize = 256;
 
-static CHANGES: [AtomicU64; COUNTERS as usize] = [const { AtomicU64::new(0) }; COUNTERS as usize];
+static CHANGES: [AtomicU64; COUNTERS] = [const { AtomicU64::new(0) }; COUNTERS];
 
 /// The root tables of which each CPU has copies, as frame numbers plus one; zero for none.
 static COPIED: PerCpu<[AtomicU64; 2]> = PerCpu::new([const { [const { AtomicU64::new(0) }; 2] }; MAX_CPUS]);
@@ -39,7 +39,7 @@ static IN_USE: AtomicBool = AtomicBool::new(false);
 
 #[expect(clippy::indexing_slicing, reason = "a remainder is an index")]
 fn counter(root: Mfn) -> &'static AtomicU64 {
-    &CHANGES[to_usize(root.get() % COUNTERS)]
+    &CHANGES[to_usize(root.get()) % COUNTERS]
 }
 
 /// The counter of changes of a root table.
@@ -102,7 +102,7 @@ mod tests {
 
     const ROOT: Mfn = Mfn::new(7);
     const OTHER: Mfn = Mfn::new(8);
-    const SAME_COUNTER: Mfn = Mfn::new(7 + COUNTERS);
+    const SAME_COUNTER: Mfn = Mfn::new(7 + COUNTERS as u64);
 
     #[test]
     fn a_store_reaches_the_copies_of_this_cpu() {

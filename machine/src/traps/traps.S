@@ -37,8 +37,8 @@ trap_common:
     jnz guest_trap_entry
 
 # Calls host_trap(&mut Registers), which may change the registers of the interrupted code. Leaves
-# the stack as the processor pushed it. If a restricted root is loaded, Paravane's own root is loaded
-# during the call: r12 = the root, r13 = zero if it is restricted.
+# the stack as the processor pushed it. If a restricted root is loaded, Paravane's own root is
+# loaded during the call: r12 = the root, r13 = zero if it is restricted.
 .macro call_host_trap
     push_registers
     cld

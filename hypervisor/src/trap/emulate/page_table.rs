@@ -53,7 +53,7 @@ impl Place {
 enum Failure {
     /// The guest gets the fault.
     Refused,
-    /// The entry is not present, names memory, and is refused. The guest would try again for ever.
+    /// The entry is not present, names memory, and is refused. The guest would try again forever.
     NamesMemory(u64),
     /// The guest executes the instruction again.
     Again,

@@ -5,6 +5,7 @@ mod intel;
 mod json;
 mod properties;
 mod virtual_machines;
+mod writes;
 
 use std::string::ToString;
 use std::vec::Vec;

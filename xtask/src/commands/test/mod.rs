@@ -42,8 +42,8 @@ pub(crate) struct Test {
     /// messages of 'run'
     #[arg(long)]
     kernels: bool,
-    /// Consoles, microcode, and the initial domain with disks and networks of several kinds and with
-    /// EFI variables
+    /// Consoles, microcode, and the initial domain with disks and networks of several kinds and
+    /// with EFI variables
     #[arg(long)]
     hardware: bool,
     /// Debian's control domain with the stock Xen tools; by default only the short scenarios
