@@ -6,6 +6,7 @@ use core::ops::Index;
 use core::slice;
 
 use crate::integers::to_usize;
+use crate::speculation;
 
 /// log2 of the page size.
 pub const PAGE_SHIFT: u32 = 12;
@@ -79,6 +80,11 @@ pub const HYPERVISOR_START: u64 = 0xffff_8000_0000_0000;
 /// First address above Paravane's (L4 slot 272).
 pub const HYPERVISOR_END: u64 = 0xffff_8800_0000_0000;
 
+/// The bits from this one on are equal in all of Paravane's addresses, and in no others.
+pub(crate) const HYPERVISOR_SHIFT: u32 = 43;
+const _: () = assert!(HYPERVISOR_END - HYPERVISOR_START == 1 << HYPERVISOR_SHIFT);
+const _: () = assert!(HYPERVISOR_START.is_multiple_of(1 << HYPERVISOR_SHIFT));
+
 /// The root-table slot of an address.
 pub(crate) const fn root_slot(address: u64) -> u16 {
     ((address >> (PAGE_SHIFT + 27)) & 511) as u16
@@ -101,6 +107,13 @@ impl GuestVirt {
     /// Whether this single address is canonical and outside Paravane's slots.
     pub const fn is_guest(self) -> bool {
         self.0 < 0x0000_8000_0000_0000 || self.0 >= HYPERVISOR_END
+    }
+
+    /// This address for an access, after [`is_guest_range`](Self::is_guest_range). On a
+    /// mispredicted path, on which it is Paravane's, it is zero.
+    #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "hosted accesses walk the guest's tables"))]
+    pub(crate) fn masked(self) -> u64 {
+        speculation::unless_upper_bits::<HYPERVISOR_SHIFT, { HYPERVISOR_START >> HYPERVISOR_SHIFT }>(self.0)
     }
 
     /// This address plus `bytes`, wrapping as address arithmetic in hardware does.

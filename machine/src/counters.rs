@@ -98,6 +98,7 @@ static COUNTS: Rows = PerCpu::new([const { Row([const { AtomicU64::new(0) }; Cou
 static STARTS: Rows = PerCpu::new([const { Row([const { AtomicU64::new(0) }; Counter::ALL.len()]) }; MAX_CPUS]);
 
 #[inline]
+#[expect(clippy::indexing_slicing, reason = "there is a word for each counter")]
 fn word(rows: &Rows, cpu: CpuId, counter: Counter) -> &AtomicU64 {
     &rows[cpu].0[counter as usize]
 }

@@ -7,6 +7,8 @@
 
 #![cfg_attr(not(target_os = "none"), allow(dead_code, reason = "only the bare machine takes traps"))]
 
+use crate::speculation::MaskedIndex;
+
 /// An instruction that may fault, and the address at which execution continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
@@ -33,7 +35,7 @@ pub(crate) fn sort(table: &mut [Entry]) {
 pub(crate) fn find(table: &[Entry], start: u64, address: u64) -> Option<u64> {
     let offset = i32::try_from(address.wrapping_sub(start).cast_signed()).ok()?;
     let index = table.binary_search_by_key(&offset, |entry| entry.instruction).ok()?;
-    Some(start.wrapping_add_signed(table.get(index)?.fixup.into()))
+    Some(start.wrapping_add_signed(table.masked(index)?.fixup.into()))
 }
 
 #[cfg(test)]

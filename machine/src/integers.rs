@@ -1,6 +1,8 @@
 //! Conversions between integer types that the standard library does not have: truncations by name,
 //! and conversions that are total on this architecture only. Little-endian numbers in bytes.
 
+use crate::speculation::MaskedIndex;
+
 /// The low 8 bits.
 pub const fn low_u8(value: u64) -> u8 {
     (value & 0xff) as u8
@@ -35,17 +37,17 @@ pub const fn to_usize(value: u64) -> usize {
 
 /// The 16-bit number at an offset; `None` if the bytes do not reach that far.
 pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().copied().map(u16::from_le_bytes)
+    bytes.part(at..)?.first_chunk().copied().map(u16::from_le_bytes)
 }
 
 /// The 32-bit number at an offset; `None` if the bytes do not reach that far.
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
+    bytes.part(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
 /// The 64-bit number at an offset; `None` if the bytes do not reach that far.
 pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes)
+    bytes.part(at..)?.first_chunk().copied().map(u64::from_le_bytes)
 }
 
 #[cfg(test)]

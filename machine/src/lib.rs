@@ -13,8 +13,14 @@
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
+        clippy::disallowed_methods,
+        clippy::indexing_slicing,
         clippy::unwrap_used
     )
+)]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(clippy::disallowed_methods, reason = "checked in the build for the bare machine")
 )]
 
 extern crate alloc;
@@ -22,12 +28,20 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+#[allow(clippy::disallowed_methods, clippy::indexing_slicing, reason = "no guest runs yet")]
 pub mod boot;
+#[allow(clippy::disallowed_methods, clippy::indexing_slicing, reason = "no guest names a module")]
 pub mod boot_modules;
+#[allow(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "indices are Paravane's own; characters are masked"
+)]
 pub mod console;
 pub mod context;
 pub mod counters;
 pub mod cpu;
+#[allow(clippy::disallowed_methods, clippy::indexing_slicing, reason = "no guest runs yet")]
 pub mod defences;
 mod device_memory;
 mod exception_table;
@@ -48,6 +62,7 @@ mod processor;
 mod pte;
 mod ram;
 mod rendezvous;
+pub mod speculation;
 pub mod symbols;
 pub mod sync;
 pub mod time;
@@ -66,6 +81,7 @@ mod layout;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
+#[allow(clippy::disallowed_methods, clippy::indexing_slicing, reason = "no guest runs yet")]
 mod start;
 #[cfg(target_os = "none")]
 mod traps;

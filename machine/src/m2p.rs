@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::addr::{Mfn, Pfn};
 use crate::integers::to_usize;
 use crate::ram;
+use crate::speculation;
 
 /// The entry of frames without a number.
 pub const INVALID: Pfn = Pfn::new(u64::MAX);
@@ -32,10 +33,7 @@ pub(crate) fn contains(mfn: Mfn) -> bool {
 }
 
 fn entry(mfn: Mfn) -> Option<&'static AtomicU64> {
-    if mfn.get() >= ram::frame_count() {
-        return None;
-    }
-    let index = usize::try_from(mfn.get()).ok()?;
+    let index = speculation::bounded(to_usize(mfn.get()), to_usize(ram::frame_count()))?;
     // SAFETY: boot has mapped one entry for each frame that the frame table covers, writable by
     // Paravane through this address. The table is accessed only atomically.
     Some(unsafe { &*ram::m2p().wrapping_add(index).cast::<AtomicU64>() })

@@ -10,6 +10,7 @@ use embedded_graphics::mono_font::ascii::{FONT_8X13, FONT_10X20};
 use embedded_graphics::pixelcolor::BinaryColor;
 
 use crate::integers::saturating_u32;
+use crate::speculation::MaskedIndex;
 
 const FIRST: u8 = b' ';
 const COUNT: usize = 95;
@@ -62,7 +63,7 @@ impl Glyphs {
     /// The pixel lines of a character on the screen from the top. Each yields whether its pixels
     /// are lit, from the left.
     pub(crate) fn lines(&self, character: u8) -> impl Iterator<Item = impl Iterator<Item = bool>> {
-        let glyph = self.rows.get(usize::from(character.wrapping_sub(FIRST))).unwrap_or(&[0; MAX_HEIGHT]);
+        let glyph = self.rows.masked(usize::from(character.wrapping_sub(FIRST))).unwrap_or(&[0; MAX_HEIGHT]);
         let (width, scale) = (self.width, self.scale as usize);
         let pixels = move |row: u16| (0..width).flat_map(move |x| repeat_n(row >> x & 1 != 0, scale));
         glyph.iter().take(self.height as usize).flat_map(move |&row| repeat_n(row, scale)).map(pixels)

@@ -10,6 +10,7 @@
 
 use super::{Active, GuestContext, is_canonical, vcpu};
 use crate::addr::GuestVirt;
+use crate::speculation::MaskedIndex;
 
 /// Reset values; some bits of DR6 and DR7 are always one.
 pub(super) const DEBUG_REGISTERS_AT_REST: [u64; 8] = [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400];
@@ -23,6 +24,7 @@ const TYPE_PORT: u64 = 2;
 impl GuestContext {
     /// Sets the debug registers of an inactive vCPU. Returns `false` without a change if a value
     /// could watch Paravane itself or is illegal.
+    #[expect(clippy::indexing_slicing, reason = "indices are of Paravane's own loops")]
     pub fn set_debug_registers(&mut self, values: &[u64; 8]) -> bool {
         const USED: [usize; 6] = [0, 1, 2, 3, 6, 7];
         if !USED.into_iter().all(|index| debug_register_is_legal(index, values[index])) {
@@ -57,7 +59,9 @@ impl Active {
         }
         let context = self.context_mut();
         let watched = context.watching().is_some();
-        context.debug_registers[index] = fixed_debug_register(index, value);
+        if let Some(register) = context.debug_registers.masked_mut(index) {
+            *register = fixed_debug_register(index, value);
+        }
         if context.watching().is_some() {
             vcpu::load_breakpoints(context);
         } else if watched {
@@ -68,10 +72,11 @@ impl Active {
 
     /// Debug register `index` as the guest sees it.
     pub fn debug_register(&self, index: usize) -> u64 {
-        self.context().debug_registers[index & 7]
+        self.context().debug_registers.masked(index).copied().unwrap_or_default()
     }
 
     /// The I/O breakpoints hit by an access to `length` ports from `port` on, as bits of DR6.
+    #[expect(clippy::indexing_slicing, reason = "indices are of Paravane's own loop, or have two bits")]
     pub fn port_breakpoints(&self, port: u16, length: u16) -> u64 {
         let registers = &self.context().debug_registers;
         let control = registers[7];

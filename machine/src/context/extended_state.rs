@@ -2,6 +2,7 @@
 //! outside is validated, because the processor faults on an invalid one.
 
 use super::vcpu::supported_states;
+use crate::speculation::MaskedIndex;
 
 const AVX: u64 = 1 << 2;
 const AVX512: u64 = 0xe0;
@@ -42,7 +43,7 @@ impl ExtendedState {
 
     /// The image, in the size for all states that the processor supports; empty without XSAVE.
     pub(crate) fn image(&self) -> &[u8] {
-        &self.area[..size(supported_states())]
+        self.area.part(..size(supported_states())).unwrap_or_default()
     }
 
     /// The FXSAVE image.
@@ -68,7 +69,8 @@ impl ExtendedState {
             return false;
         }
         self.area = Self::new().area;
-        self.area[..image.len()].copy_from_slice(image);
+        let Some(area) = self.area.part_mut(..image.len()) else { return false };
+        area.copy_from_slice(image);
         self.xcr0 = xcr0;
         true
     }
@@ -93,11 +95,11 @@ const fn size(states: u64) -> usize {
 }
 
 fn mxcsr_is_legal(image: &[u8]) -> bool {
-    image.get(MXCSR + 2..MXCSR + 4) == Some(&[0, 0])
+    image.part(MXCSR + 2..MXCSR + 4) == Some(&[0, 0])
 }
 
 fn image_is_legal(image: &[u8]) -> bool {
-    let Some((states, rest)) = image.get(LEGACY..SIZE_LEGACY).and_then(|header| header.split_first_chunk()) else {
+    let Some((states, rest)) = image.part(LEGACY..SIZE_LEGACY).and_then(|header| header.split_first_chunk()) else {
         return false;
     };
     let states = u64::from_le_bytes(*states);

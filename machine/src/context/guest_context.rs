@@ -292,8 +292,8 @@ impl GuestContext {
         entries: u16,
     ) -> GdtPages {
         let mut slots = [const { None }; FIRST_RESERVED_GDT_PAGE];
-        for (index, page) in pages.into_iter().enumerate() {
-            slots[index] = Some(page);
+        for (slot, page) in slots.iter_mut().zip(pages) {
+            *slot = Some(page);
         }
         self.gdt_entries = entries;
         core::mem::replace(&mut self.gdt, slots)

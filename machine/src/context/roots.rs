@@ -77,6 +77,7 @@ pub(super) fn refresh(context: &GuestContext) {
 }
 
 #[inline(never)]
+#[expect(clippy::indexing_slicing, reason = "there are two roots")]
 fn copy_changed(context: &GuestContext) {
     let here = per_cpu::current();
     for (index, target) in [USER, KERNEL].into_iter().zip(restricted()) {

@@ -10,6 +10,7 @@ use crate::address_space::early::Early;
 use crate::address_space::tables::{self, Mapper};
 use crate::boot::{BootInfo, Efi, EfiRange, RuntimeTable};
 use crate::once::Once;
+use crate::speculation::MaskedIndex;
 
 /// The data that calls need.
 struct Runtime {
@@ -70,7 +71,7 @@ pub(crate) fn call(service: Service<'_>) -> u64 {
             (13, [attributes.into(), out(maximum), out(remaining), out(largest), 0])
         }
     };
-    match table.functions.get(function) {
+    match table.functions.masked(function) {
         // SAFETY: the function is the table's function for this service, and the arguments are
         // those that UEFI specifies: pointers made from the references of `service`, which live as
         // long as the call.

@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::context::Active;
 use crate::hardware::Hardware;
+use crate::speculation::MaskedIndex;
 
 #[cfg(target_os = "none")]
 pub(crate) use backend::init;
@@ -56,7 +57,7 @@ impl<'a> Name<'a> {
     /// The name, up to its first zero; `None` if there is none.
     pub fn new(characters: &'a [u16]) -> Option<Self> {
         let end = characters.iter().position(|&character| character == 0)?;
-        characters.get(..=end).map(Self)
+        characters.part(..=end).map(Self)
     }
 
     /// The characters, including the zero.

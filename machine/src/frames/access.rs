@@ -7,7 +7,9 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::reference::{FrameRef, TypedRef, Writable};
 use super::transition::ENTRIES;
 use crate::addr::{Mfn, PAGE_SIZE};
+use crate::integers::{low_u16, saturating_u32};
 use crate::ram;
+use crate::speculation;
 
 fn entry(mfn: Mfn, index: u16) -> &'static AtomicU64 {
     assert!(index < ENTRIES, "a page has 512 entries");
@@ -86,8 +88,24 @@ pub(super) unsafe fn zero(mfn: Mfn) {
     unsafe { ram::direct_map(mfn).write_bytes(0, PAGE_SIZE) };
 }
 
-fn check_range(offset: usize, length: usize) {
+/// Returns the range masked: on a mispredicted path, on which it is not within the frame, it is
+/// empty.
+fn check_range(offset: usize, length: usize) -> (usize, usize) {
     assert!(offset <= PAGE_SIZE && length <= PAGE_SIZE - offset, "access beyond a frame: {offset} + {length}");
+    let offset = speculation::at_most(offset, PAGE_SIZE);
+    (offset, speculation::at_most(length, PAGE_SIZE - offset))
+}
+
+/// An offset in a page; its lower bits on a mispredicted path, on which it is beyond the page.
+#[inline]
+fn in_page(offset: usize) -> usize {
+    speculation::low_bits::<{ saturating_u32(PAGE_SIZE - 1) }>(offset)
+}
+
+/// The index of an entry. A caller may have it from a guest; it is masked here.
+fn in_table(index: u16) -> u16 {
+    assert!(index < ENTRIES, "a page has 512 entries");
+    low_u16(speculation::low_bits::<{ ENTRIES as u32 - 1 }>(index.into()) as u64)
 }
 
 impl FrameRef {
@@ -97,10 +115,10 @@ impl FrameRef {
     /// # Panics
     /// If the range is not within the frame.
     pub fn copy_out(&self, offset: usize, to: &mut [u8]) {
-        check_range(offset, to.len());
+        let (offset, length) = check_range(offset, to.len());
         // SAFETY: the range was checked; the reference keeps the frame; `shared_copy` tolerates
         // concurrent writers.
-        unsafe { ram::shared_copy(to.as_mut_ptr(), ram::direct_map(self.mfn()).wrapping_add(offset), to.len()) };
+        unsafe { ram::shared_copy(to.as_mut_ptr(), ram::direct_map(self.mfn()).wrapping_add(offset), length) };
     }
 
     /// One aligned 64-bit word of the frame.
@@ -108,7 +126,7 @@ impl FrameRef {
     /// # Panics
     /// If `index` is not below 512.
     pub fn read_u64(&self, index: u16) -> u64 {
-        read_entry(self.mfn(), index)
+        read_entry(self.mfn(), in_table(index))
     }
 }
 
@@ -118,10 +136,10 @@ impl TypedRef<Writable> {
     /// # Panics
     /// If the range is not within the frame.
     pub fn copy_in(&self, offset: usize, from: &[u8]) {
-        check_range(offset, from.len());
+        let (offset, length) = check_range(offset, from.len());
         // SAFETY: the range was checked; the use as `Writable` means that the frame contains no
         // table or descriptors; `shared_copy` tolerates concurrent readers and writers.
-        unsafe { ram::shared_copy(ram::direct_map(self.mfn()).wrapping_add(offset), from.as_ptr(), from.len()) };
+        unsafe { ram::shared_copy(ram::direct_map(self.mfn()).wrapping_add(offset), from.as_ptr(), length) };
     }
 
     /// Copies another frame's contents into this one.
@@ -143,7 +161,7 @@ impl TypedRef<Writable> {
     /// # Panics
     /// If `index` is not below 512.
     pub fn write_u64(&self, index: u16, value: u64) {
-        write_entry(self.mfn(), index, value);
+        write_entry(self.mfn(), in_table(index), value);
     }
 }
 
@@ -158,8 +176,9 @@ macro_rules! atomic_accessor {
     ($name:ident, $atomic:ident, $size:literal) => {
         #[doc = concat!("The `", stringify!($atomic), "` at `offset`.\n\n# Panics\nIf it is misaligned or not completely in the page.")]
         pub fn $name(&self, offset: usize) -> &$atomic {
-            check_range(offset, $size);
+            assert!(offset < PAGE_SIZE, "access beyond a frame: {offset} + {}", $size);
             assert!(offset.is_multiple_of($size), "misaligned access to a shared page at {offset}");
+            let offset = in_page(offset);
             // SAFETY: range and alignment were checked. The page stays `Writable`, hence no table,
             // while `self` lives. Shared memory is accessed only atomically or by copies that
             // tolerate concurrent writers.

@@ -7,6 +7,11 @@
 //! A frame is cleared, and stale translations of it are flushed, when it is allocated. So no owner
 //! sees the data of another.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "zones and orders are those of blocks; an order from a guest is a shift count only"
+)]
+
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::xen::DomainId;

@@ -11,6 +11,7 @@ use alloc::boxed::Box;
 
 use super::teardown::Queue;
 use crate::once::Once;
+use crate::speculation::MaskedIndex;
 
 /// Records in a block.
 const BLOCK: usize = 256;
@@ -37,18 +38,18 @@ const MAPS_OTHERS: u32 = 1 << 31;
 static OWNER_EMPTIED: AtomicBool = AtomicBool::new(false);
 
 fn block(domain: DomainId) -> Option<&'static Once<Block>> {
-    RECORDS.get(usize::from(domain.0) / BLOCK)
+    RECORDS.masked(usize::from(domain.0) / BLOCK)
 }
 
 /// The record of `domain`, if a domain in its block has ever owned a frame.
 pub(super) fn find(domain: DomainId) -> Option<&'static Owner> {
-    block(domain)?.try_get()?.get(usize::from(domain.0) % BLOCK)
+    block(domain)?.try_get()?.masked(usize::from(domain.0) % BLOCK)
 }
 
 /// The record of `domain`, allocated if necessary; `None` for ids that are not a domain's.
 pub(super) fn make(domain: DomainId) -> Option<&'static Owner> {
     let empty = || Box::new([const { Owner { owned: AtomicU32::new(0), queue: Queue::new() } }; BLOCK]);
-    block(domain)?.get_or_set(empty).get(usize::from(domain.0) % BLOCK)
+    block(domain)?.get_or_set(empty).masked(usize::from(domain.0) % BLOCK)
 }
 
 impl Owner {

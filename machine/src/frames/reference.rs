@@ -87,12 +87,9 @@ impl FrameRef {
     /// owned by another domain, or not RAM.
     #[inline]
     pub fn get(mfn: Mfn, owner: DomainId) -> Option<Self> {
-        let slot = slot::slot(mfn)?;
         // Checked first without a count, so that a guest cannot change the counts of frames of
         // others.
-        if slot.owner.load(Ordering::SeqCst) != owner.0 {
-            return None;
-        }
+        let slot = slot::owned_slot(mfn, owner)?;
         let frame = Self::count_up(slot, MAX_GUEST_REFERENCES)?;
         (slot.owner.load(Ordering::SeqCst) == owner.0).then_some(frame)
     }

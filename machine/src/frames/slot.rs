@@ -8,8 +8,9 @@ use abi::xen::DomainId;
 use super::owner;
 use super::reference::MAX_GUEST_REFERENCES;
 use crate::addr::Mfn;
-use crate::integers::low_u32;
+use crate::integers::{low_u32, to_usize};
 use crate::ram;
+use crate::speculation;
 use crate::tlb::clock as tlb_clock;
 
 /// End of a list of frames.
@@ -272,16 +273,29 @@ impl Slot {
     }
 }
 
-/// The slot of a frame, if the frame table covers it.
+/// The slot of a frame, if the frame table covers it. The number is masked, so a reference, which
+/// holds a slot, needs no further mask.
 #[inline]
 pub(super) fn slot(mfn: Mfn) -> Option<&'static Slot> {
-    if mfn.get() >= ram::frame_count() {
-        return None;
-    }
-    let index = usize::try_from(mfn.get()).ok()?;
+    let index = speculation::bounded(to_usize(mfn.get()), to_usize(ram::frame_count()))?;
     // SAFETY: boot has permanently mapped and zeroed `frame_count` slots at this address, and the
     // index is below that.
     Some(unsafe { &*ram::frame_table().cast::<Slot>().wrapping_add(index) })
+}
+
+/// The slot of a frame whose owner is `owner`. On a mispredicted path, on which another domain owns
+/// the frame, it is the slot of frame 0.
+#[inline]
+pub(super) fn owned_slot(mfn: Mfn, owner: DomainId) -> Option<&'static Slot> {
+    let slot = slot(mfn)?;
+    let found = slot.owner.load(Ordering::SeqCst);
+    if found != owner.0 {
+        return None;
+    }
+    // SAFETY: as in `slot`; the number of a frame has been found below the end of the table, which
+    // therefore has a slot 0.
+    let other = unsafe { &*ram::frame_table().cast::<Slot>() };
+    Some(speculation::if_equal(found, owner.0, slot, other))
 }
 
 /// The number of frames that the frame table covers.

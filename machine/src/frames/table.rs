@@ -174,10 +174,11 @@ impl TypedRef<L4> {
             let entry = RawEntry::new(access::read_entry(table, index(address, level)));
             // A table that was just released may contain anything, even the number of a device's
             // frame.
-            if !entry.is_present() || !slot::is_ram(entry.frame()) {
+            if !entry.is_present() {
                 return None;
             }
-            table = entry.frame();
+            // The number of the slot, since that of the entry is not masked.
+            table = slot::ram_slot(entry.frame())?.mfn();
         }
         let index = index(address, 1);
         Some(Leaf { table, index, entry: RawEntry::new(access::read_entry(table, index)) })

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::Trigger;
 use crate::addr::{CpuId, MAX_CPUS, PerCpu};
 use crate::integers::low_u8;
+use crate::speculation::MaskedIndex;
 
 /// In a target: the line must be masked when its interrupt arrives.
 const LEVEL: u32 = 1 << 31;
@@ -42,7 +43,7 @@ pub(crate) fn arrived(cpu: CpuId, vector: u8) -> bool {
     if target & LEVEL != 0 {
         super::set_masked((target & !LEVEL) - 1, true);
     }
-    if let Some(word) = ARRIVED[cpu].get(usize::from(vector / 64)) {
+    if let Some(word) = ARRIVED[cpu].masked(usize::from(vector / 64)) {
         word.fetch_or(1 << (vector % 64), Ordering::SeqCst);
     }
     true

@@ -6,6 +6,7 @@
 
 use crate::integers::{to_usize, u16_at, u32_at};
 use crate::layout;
+use crate::speculation::MaskedIndex;
 
 const MAGIC: &[u8; 8] = b"PVSYMS01";
 const HEADER: usize = 12;
@@ -24,7 +25,7 @@ fn entry(table: &'static [u8], index: usize) -> Option<(&'static str, u32)> {
     let entry = HEADER + index * ENTRY;
     let name = u32_at(table, entry + 4)? as usize;
     let length = u16_at(table, name)?;
-    let bytes = table.get(name + 2..name + 2 + usize::from(length))?;
+    let bytes = table.part(name + 2..name + 2 + usize::from(length))?;
     Some((core::str::from_utf8(bytes).ok()?, u32_at(table, entry)?))
 }
 
@@ -47,8 +48,8 @@ pub fn build_id() -> Option<&'static [u8]> {
     // SAFETY: the linker places the note between the two symbols, in read-only data.
     let note: &[u8] = unsafe { core::slice::from_raw_parts(start as *const u8, to_usize(end - start)) };
     let length = u32_at(note, 4)? as usize;
-    let (name, id) = note.get(NOTE_HEADER..)?.split_at_checked(NAME.len())?;
-    (u32_at(note, 0)? as usize == NAME.len() && name == NAME).then(|| id.get(..length)).flatten()
+    let [name, id] = note.part(NOTE_HEADER..)?.divide(NAME.len())?;
+    (u32_at(note, 0)? as usize == NAME.len() && name == NAME).then(|| id.part(..length)).flatten()
 }
 
 /// The function that contains an address of the image, and the offset of the address in it.

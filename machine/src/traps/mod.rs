@@ -81,6 +81,7 @@ pub(crate) unsafe fn prepare() {
     fill_table();
 }
 
+#[expect(clippy::indexing_slicing, reason = "two words for each vector")]
 fn fill_table() {
     unsafe extern "C" {
         static trap_stubs: u8;

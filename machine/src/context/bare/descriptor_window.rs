@@ -3,13 +3,13 @@
 //! of the GDT window map zeros, and the LDT window is unmapped. A switch therefore changes only the
 //! pages that a vCPU has.
 
-use abi::arch_x86_64::FIRST_RESERVED_GDT_PAGE;
-
 use crate::address_space::tables;
 use crate::address_space::windows::{GDT, LDT};
 use crate::context::GuestContext;
 use crate::frames::{Descriptor, TypedRef};
+use crate::integers::to_usize;
 use crate::per_cpu;
+use crate::speculation::{self, MaskedIndex};
 
 /// Pages of an LDT: 8192 descriptors.
 const LDT_PAGES: usize = 16;
@@ -32,9 +32,8 @@ pub(crate) fn show(context: &GuestContext) {
 
 /// Maps the active vCPU's GDT pages, or zeros in all other places, and clears the LDT window.
 pub(crate) fn load(context: &mut GuestContext) {
-    for index in 0..FIRST_RESERVED_GDT_PAGE {
-        let frame = context.gdt[index].as_ref().map(TypedRef::mfn);
-        tables::set_window_page(GDT + 4096 * index as u64, frame);
+    for (index, page) in context.gdt.iter().enumerate() {
+        tables::set_window_page(GDT + 4096 * index as u64, page.as_ref().map(TypedRef::mfn));
     }
     empty_ldt(context);
     set_ldt(context);
@@ -72,7 +71,7 @@ fn empty_ldt(context: &mut GuestContext) {
 
 /// Maps page `index` of the LDT.
 pub(crate) fn map_ldt_page(context: &mut GuestContext, index: usize, page: TypedRef<Descriptor>) {
-    if let Some(slot) = context.backend.pages.get_mut(index) {
+    if let Some(slot) = context.backend.pages.masked_mut(index) {
         tables::set_window_page(LDT + 4096 * index as u64, Some(page.mfn()));
         *slot = Some(page);
         context.backend.shown = true;
@@ -82,5 +81,5 @@ pub(crate) fn map_ldt_page(context: &mut GuestContext, index: usize, page: Typed
 /// The LDT page for a fault at this address.
 pub(crate) fn ldt_page_of_fault(address: u64) -> Option<usize> {
     let offset = address.checked_sub(per_cpu::window() + LDT)?;
-    usize::try_from(offset >> 12).ok().filter(|&page| page < LDT_PAGES)
+    speculation::bounded(to_usize(offset >> 12), LDT_PAGES)
 }

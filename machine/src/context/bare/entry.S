@@ -339,6 +339,8 @@ mmuext_hypercall:
     shr rax, {hypervisor_shift}
     cmp eax, {hypervisor_top_bits}
     je system_call_slowly
+    # On a mispredicted path the context is read instead.
+    cmove rdi, rbx
     need_canonical_return
     user_access_begin
     guest_access mmuext_otherwise, cmp dword ptr [rdi + {mmuext_command}], {invlpg_local}
@@ -382,6 +384,8 @@ iret_hypercall:
     movabs rax, {hypervisor_end}
     cmp rdx, rax
     jb iret_slowly
+    # On a mispredicted path the guest's lowest upper page is read instead of Paravane's memory.
+    cmovb rdx, rax
     user_access_begin
     guest_access iret_fault, movzx ecx, word ptr [rdx + {iret_cs}]
     guest_access iret_fault, mov r11, [rdx + {iret_rflags}]
@@ -576,6 +580,7 @@ guest_page_fault:
     movabs rcx, {hypervisor_end} + {frame_room}
     cmp rax, rcx
     jb page_fault_slowly
+    cmovb rax, rcx
     and edx, ~{fault_user}
     user_access_begin
     guest_access page_fault_of_kernel, mov [rax + {fault_error_code}], rdx

@@ -8,7 +8,7 @@ use abi::arch_x86_64::{IretContext, flat, segment_base, vgcf};
 use abi::xen::{MmuextOp, VcpuInfo, domid, hypercall, mmuext};
 
 use super::MSR_KERNEL_GS_BASE;
-use crate::addr::{HYPERVISOR_END, HYPERVISOR_START};
+use crate::addr::{HYPERVISOR_END, HYPERVISOR_SHIFT, HYPERVISOR_START};
 use crate::address_space::windows;
 use crate::context::fast_path::FRAME_ROOM;
 use crate::context::registers::{
@@ -25,10 +25,6 @@ use crate::{layout, vectors};
 pub(crate) const REASON_SYSCALL: u32 = 0x100;
 pub(crate) const REASON_SYSCALL32: u32 = 0x101;
 pub(crate) const REASON_SYSENTER: u32 = 0x102;
-
-/// The entry code recognises Paravane's part of the address space by the bits from this one up.
-const HYPERVISOR_SHIFT: u32 = 43;
-const _: () = assert!(HYPERVISOR_START >> HYPERVISOR_SHIFT == (HYPERVISOR_END - 1) >> HYPERVISOR_SHIFT);
 
 /// Bits of a page fault's error code (Intel SDM volume 3, 4.7).
 const FAULT_PRESENT: u32 = 1 << 0;

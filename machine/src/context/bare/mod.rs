@@ -412,7 +412,7 @@ pub(crate) fn copy_from_guest(_: &GuestContext, from: GuestVirt, to: &mut [u8]) 
     }
     // SAFETY: the source is in guest space, which contains no Rust object, and may fault. The
     // target is exclusively borrowed.
-    let left = with_user_access(|| unsafe { entry::guest_copy(to.as_mut_ptr(), from.get() as *const u8, to.len()) });
+    let left = with_user_access(|| unsafe { entry::guest_copy(to.as_mut_ptr(), from.masked() as *const u8, to.len()) });
     to.len() - left
 }
 
@@ -424,6 +424,6 @@ pub(crate) fn copy_to_guest(_: &GuestContext, to: GuestVirt, from: &[u8]) -> usi
     // SAFETY: the target is in guest space, which contains no Rust object, and may fault. Write
     // protection applies to ring 0 too (CR0.WP), so no page table is written. The source is
     // borrowed.
-    let left = with_user_access(|| unsafe { entry::guest_copy(to.get() as *mut u8, from.as_ptr(), from.len()) });
+    let left = with_user_access(|| unsafe { entry::guest_copy(to.masked() as *mut u8, from.as_ptr(), from.len()) });
     from.len() - left
 }
