@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use machine::addr::{CpuId, MAX_CPUS, PerCpu};
 use machine::integers::low_u8;
+use machine::speculation::MaskedIndex;
 use machine::{cpu, time};
 
 use crate::domain::{Domain, Vcpu};
@@ -173,7 +174,7 @@ impl Record {
             self.longest_code.store(code, Ordering::Relaxed);
         }
         if code & KINDS == 0x300
-            && let Some(longest) = HYPERCALL_LONGEST.get((code & 0xff) as usize)
+            && let Some(longest) = HYPERCALL_LONGEST.masked((code & 0xff) as usize)
         {
             longest.fetch_max(ticks, Ordering::Relaxed);
         }
@@ -235,7 +236,7 @@ pub(crate) fn longest_wait(cpu: CpuId) -> u64 {
 
 /// The longest stretch that a hypercall began, in nanoseconds.
 pub(crate) fn longest_of_hypercall(number: u32) -> u64 {
-    let ticks = HYPERCALL_LONGEST.get(number as usize).map_or(0, |longest| longest.load(Ordering::Relaxed));
+    let ticks = HYPERCALL_LONGEST.masked(number as usize).map_or(0, |longest| longest.load(Ordering::Relaxed));
     time::scale().nanoseconds(ticks)
 }
 

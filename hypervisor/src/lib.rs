@@ -9,10 +9,12 @@
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
+        clippy::disallowed_methods,
         clippy::indexing_slicing,
         clippy::unwrap_used
     )
 )]
+#![cfg_attr(any(test, feature = "testing"), allow(clippy::disallowed_methods, reason = "tests need no masked indices"))]
 
 extern crate alloc;
 #[cfg(any(test, feature = "testing"))]

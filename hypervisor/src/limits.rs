@@ -2,6 +2,7 @@
 //! call that is refused because of one is logged here.
 
 use core::sync::atomic::{AtomicU64, Ordering};
+use machine::speculation::MaskedIndex;
 
 use crate::domain::Domain;
 use crate::guest_log::guest_log;
@@ -78,7 +79,7 @@ pub struct Said([AtomicU64; Limit::ALL.len()]);
 impl Said {
     /// Returns whether a line is due, and records the time if so.
     fn is_due(&self, limit: Limit, now: u64) -> bool {
-        let Some(last) = self.0.get(limit as usize) else { return false };
+        let Some(last) = self.0.masked(limit as usize) else { return false };
         // Zero means never. The time is stored only if a line is due, so a flood does not postpone
         // the next one.
         let due = |last: u64| (last == 0 || now >= last.saturating_add(INTERVAL)).then_some(now.max(1));

@@ -2,6 +2,7 @@
 //! read, followed by a compressed ELF file (Linux, `Documentation/x86/boot`).
 
 use machine::integers;
+use machine::speculation::MaskedIndex;
 
 use super::image::ImageError;
 
@@ -16,7 +17,7 @@ const PAYLOAD_VERSION: u16 = 0x0208;
 
 /// Returns the compressed kernel in a bzImage, or `None` if `image` is not a bzImage.
 pub(super) fn payload(image: &[u8]) -> Option<Result<&[u8], ImageError>> {
-    (image.get(MAGIC..MAGIC + 4)? == b"HdrS").then(|| find_payload(image))
+    (image.part(MAGIC..MAGIC + 4)? == b"HdrS").then(|| find_payload(image))
 }
 
 fn find_payload(image: &[u8]) -> Result<&[u8], ImageError> {
@@ -24,7 +25,7 @@ fn find_payload(image: &[u8]) -> Result<&[u8], ImageError> {
     if integers::u16_at(image, VERSION).ok_or(truncated.clone())? < PAYLOAD_VERSION {
         return Err(ImageError::Malformed("bzImage", "its boot protocol is older than 2.08"));
     }
-    let sectors = match image.get(SETUP_SECTORS) {
+    let sectors = match image.masked(SETUP_SECTORS) {
         Some(0) => 4,
         Some(&sectors) => usize::from(sectors),
         None => return Err(truncated),
@@ -33,7 +34,7 @@ fn find_payload(image: &[u8]) -> Result<&[u8], ImageError> {
     // the offset is relative to the end of the setup code
     let start = ((sectors + 1) * 512).checked_add(word(PAYLOAD_OFFSET)?).ok_or(truncated.clone())?;
     let end = start.checked_add(word(PAYLOAD_LENGTH)?).ok_or(truncated.clone())?;
-    image.get(start..end).ok_or(truncated.clone())
+    image.part(start..end).ok_or(truncated.clone())
 }
 
 /// A little-endian 32-bit offset or length.

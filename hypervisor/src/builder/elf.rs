@@ -7,6 +7,7 @@ use elf::ElfBytes;
 use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PT_LOAD, PT_NOTE, SHT_NOTE};
 use elf::endian::LittleEndian;
 use elf::file::Class;
+use machine::speculation::MaskedIndex;
 
 use super::image::ImageError;
 use super::notes::{self, Notes};
@@ -116,5 +117,5 @@ fn legacy_section<'a>(file: &ElfBytes<'a, LittleEndian>) -> Result<Option<&'a [u
 fn range(bytes: &[u8], offset: u64, length: u64) -> Option<Range<usize>> {
     let start = usize::try_from(offset).ok()?;
     let end = start.checked_add(usize::try_from(length).ok()?)?;
-    bytes.get(start..end).map(|_| start..end)
+    bytes.part(start..end).map(|_| start..end)
 }

@@ -12,6 +12,7 @@
 use core::ops::Range;
 
 use machine::addr::{GuestVirt, PAGE_SIZE};
+use machine::speculation::MaskedIndex;
 
 use super::elf::Kernel;
 use super::image::ImageError;
@@ -200,7 +201,7 @@ impl Layout {
 
     /// The frame of the table of `level` that translates `address`.
     pub(super) fn table(&self, level: u32, address: u64) -> Option<u64> {
-        let tables = self.levels.get((level as usize).checked_sub(1)?)?;
+        let tables = self.levels.masked((level as usize).checked_sub(1)?)?;
         let part = (address & TRANSLATED) >> (12 + 9 * level);
         if tables.main.contains(&part) {
             Some(tables.main_first + (part - tables.main.start))

@@ -6,6 +6,7 @@ use machine::frames::{self, Budget, Buffer, NoMemory, TypedRef, Writable};
 use machine::integers::to_usize;
 use machine::m2p;
 use machine::paging::NoEntries;
+use machine::speculation::MaskedIndex;
 
 use crate::domain::Domain;
 
@@ -38,9 +39,8 @@ impl<'a> Memory<'a> {
 
     /// The machine frame of a pseudo-physical frame.
     pub(super) fn mfn(&self, pfn: u64) -> Mfn {
-        let word = usize::try_from(pfn).ok().and_then(|pfn| self.list().chunks_exact(8).nth(pfn));
-        let word = word.and_then(|word| word.try_into().ok()).map(u64::from_le_bytes);
-        Mfn::new(word.expect("the builder stays inside the domain's memory"))
+        let word = usize::try_from(pfn).ok().and_then(|pfn| self.list().as_chunks().0.masked(pfn));
+        Mfn::new(word.copied().map(u64::from_le_bytes).expect("the builder stays inside the domain's memory"))
     }
 
     /// A writable reference to a frame.
@@ -56,7 +56,7 @@ impl<'a> Memory<'a> {
         let mut pfn = address / PAGE_SIZE as u64;
         let mut offset = to_usize(address) % PAGE_SIZE;
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(PAGE_SIZE - offset));
+            let [now, later] = bytes.divide(bytes.len().min(PAGE_SIZE - offset)).unwrap_or_default();
             self.writable(pfn).copy_in(offset, now);
             bytes = later;
             offset = 0;

@@ -23,6 +23,7 @@ use core::fmt;
 use abi::xen::MAX_GUEST_COMMAND_LINE;
 use machine::addr::PAGE_SIZE;
 use machine::frames::{self, NoMemory, SharedPage};
+use machine::speculation::MaskedIndex;
 use zerocopy::IntoBytes;
 
 use crate::console;
@@ -147,7 +148,7 @@ fn build_into(
     })?;
 
     for segment in &kernel.segments {
-        let contents = image.bytes().get(segment.file.clone());
+        let contents = image.bytes().part(segment.file.clone());
         memory.write(segment.physical, contents.ok_or(ImageError::Malformed("ELF file", "a segment ends beyond it"))?);
     }
     if let Some(page) = kernel.notes.hypercall_page {

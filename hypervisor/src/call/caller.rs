@@ -7,6 +7,7 @@ use abi::xen::DomainId;
 use machine::context::Active;
 use machine::frames::{self, Budget};
 use machine::hardware::Hardware;
+use machine::speculation;
 
 use crate::domain::{self, Domain, Vcpu};
 use crate::hardware;
@@ -87,7 +88,12 @@ impl Caller<'_> {
     /// # Errors
     /// `EPERM` for any other domain.
     pub fn control(&self) -> Result<ControlPrivilege, Errno> {
-        if self.domain.is_privileged() { Ok(ControlPrivilege(())) } else { Err(Errno::EPERM) }
+        if !self.domain.is_privileged() {
+            return Err(Errno::EPERM);
+        }
+        // No handler runs ahead for a caller that turns out to have no privilege.
+        speculation::fence();
+        Ok(ControlPrivilege(()))
     }
 
     /// Returns the machine's devices, if the domain owns them.
@@ -95,7 +101,9 @@ impl Caller<'_> {
     /// # Errors
     /// `EPERM` for any other domain.
     pub fn hardware(&self) -> Result<&'static Hardware, Errno> {
-        hardware::of(self.domain).ok_or(Errno::EPERM)
+        let hardware = hardware::of(self.domain).ok_or(Errno::EPERM)?;
+        speculation::fence();
+        Ok(hardware)
     }
 
     /// Resolves the owner of the frames that a call about page tables names. It accepts the ids of
@@ -122,7 +130,9 @@ impl Caller<'_> {
         }
         let found = domain::by_id(id);
         if self.domain.is_privileged() {
-            return found.ok_or(Errno::ESRCH);
+            let found = found.ok_or(Errno::ESRCH)?;
+            speculation::fence();
+            return Ok(found);
         }
         // Guests assume that a control domain exists, also on a host without one.
         Err(if found.is_some() || id == CONTROL_DOMAIN { Errno::EPERM } else { Errno::ESRCH })

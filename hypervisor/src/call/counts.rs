@@ -2,6 +2,7 @@
 //! they take.
 
 use core::sync::atomic::{AtomicU64, Ordering};
+use machine::speculation::MaskedIndex;
 
 use crate::latency::{self, HYPERCALLS};
 
@@ -16,7 +17,7 @@ static COUNTERS: [Counter; HYPERCALLS as usize] =
 /// Counts a call or restart of hypercall `number`. `continued` is set if it returned a
 /// continuation.
 pub(crate) fn note_call(number: u64, continued: bool) {
-    let Some(counter) = usize::try_from(number).ok().and_then(|index| COUNTERS.get(index)) else { return };
+    let Some(counter) = usize::try_from(number).ok().and_then(|index| COUNTERS.masked(index)) else { return };
     counter.made.fetch_add(1, Ordering::Relaxed);
     if continued {
         counter.continued.fetch_add(1, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use abi::errno::Errno;
 use machine::addr::GuestVirt;
 use machine::frames::{AcquireError, Promotion};
 use machine::guest_memory::Fault;
+use machine::speculation::MaskedIndex;
 
 use crate::domain::KillReason;
 
@@ -39,7 +40,7 @@ impl CallError {
     /// Replaces the argument at `index`, counted from zero, if this is a continuation.
     pub fn with_argument(mut self, index: usize, value: u64) -> Self {
         if let Self::Continue(continuation) = &mut self
-            && let Some(argument) = continuation.arguments.get_mut(index)
+            && let Some(argument) = continuation.arguments.masked_mut(index)
         {
             *argument = Some(value);
         }

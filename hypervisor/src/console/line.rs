@@ -6,6 +6,7 @@
 //! followed by the guest's prefix.
 
 use alloc::vec::Vec;
+use machine::speculation::MaskedIndex;
 
 /// Length in bytes at which a line is broken.
 pub(super) const LONGEST: usize = 1024;
@@ -154,7 +155,7 @@ impl Line {
 
     /// The bytes that have not been output.
     pub(super) fn unshown(&self) -> &[u8] {
-        self.bytes.get(self.shown..).unwrap_or_default()
+        self.bytes.part(self.shown..).unwrap_or_default()
     }
 
     /// Whether all bytes have been output.

@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering;
 
 use machine::frames::SharedPage;
 use machine::integers::low_u32;
+use machine::speculation::MaskedIndex;
 
 /// The layout of a ring in its page. The indices are free-running, and the size is a power of two.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +36,8 @@ impl ByteRing {
     pub(crate) fn take(&self, page: &SharedPage, to: &mut [u8]) -> Result<usize, Corrupt> {
         let (consumer, used) = self.indices(page)?;
         let length = to.len().min(used as usize);
-        let to = to.get_mut(..length).unwrap_or_default();
-        let (first, second) = to.split_at_mut(self.until_wrap(consumer, length));
+        let to = to.part_mut(..length).unwrap_or_default();
+        let [first, second] = to.divide_mut(self.until_wrap(consumer, length)).unwrap_or_default();
         page.frame().copy_out(self.data + self.offset(consumer), first);
         page.frame().copy_out(self.data, second);
         page.atomic_u32(self.consumer).store(consumer.wrapping_add(low_u32(length as u64)), Ordering::SeqCst);
@@ -48,8 +49,8 @@ impl ByteRing {
         let (consumer, used) = self.indices(page)?;
         let producer = consumer.wrapping_add(used);
         let length = from.len().min((self.size - used) as usize);
-        let from = from.get(..length).unwrap_or_default();
-        let (first, second) = from.split_at(self.until_wrap(producer, length));
+        let from = from.part(..length).unwrap_or_default();
+        let [first, second] = from.divide(self.until_wrap(producer, length)).unwrap_or_default();
         page.writable().copy_in(self.data + self.offset(producer), first);
         page.writable().copy_in(self.data, second);
         page.atomic_u32(self.producer).store(producer.wrapping_add(low_u32(length as u64)), Ordering::SeqCst);

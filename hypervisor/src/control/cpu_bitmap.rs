@@ -3,6 +3,7 @@
 use abi::xen::CpuBitmap;
 use machine::addr::{CpuSet, GuestVirt};
 use machine::guest_memory::Fault;
+use machine::speculation::MaskedIndex;
 
 use crate::call::Caller;
 
@@ -26,7 +27,7 @@ fn beyond(bitmap: &CpuBitmap) -> u64 {
 pub(crate) fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fault> {
     let mut bytes = [0; BYTES];
     let length = length(bitmap);
-    caller.cpu.read_bytes(GuestVirt::new(bitmap.bitmap), bytes.get_mut(..length).ok_or(Fault)?)?;
+    caller.cpu.read_bytes(GuestVirt::new(bitmap.bitmap), bytes.part_mut(..length).ok_or(Fault)?)?;
     Ok(CpuSet::from_bits(u64::from_le_bytes(bytes) & !beyond(bitmap)))
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn read(caller: &Caller<'_>, bitmap: &CpuBitmap) -> Result<CpuSet, Fa
 pub(crate) fn write(caller: &mut Caller<'_>, bitmap: &CpuBitmap, set: CpuSet) -> Result<(), Fault> {
     let length = length(bitmap);
     let bytes = (set.bits() & !beyond(bitmap)).to_le_bytes();
-    caller.cpu.write_bytes(GuestVirt::new(bitmap.bitmap), bytes.get(..length).ok_or(Fault)?)
+    caller.cpu.write_bytes(GuestVirt::new(bitmap.bitmap), bytes.part(..length).ok_or(Fault)?)
 }
 
 #[cfg(test)]

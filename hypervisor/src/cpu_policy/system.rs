@@ -4,6 +4,7 @@
 use alloc::sync::Arc;
 
 use machine::cpu::{self, Features};
+use machine::speculation::MaskedIndex;
 use machine::sync::Once;
 
 use super::feature_set::{self, WORDS};
@@ -53,7 +54,7 @@ impl SystemPolicies {
         let mut usual = initial.clone();
         let mut words = [u32::MAX; WORDS];
         for (word, bits) in ON_DEMAND {
-            if let Some(word) = words.get_mut(word) {
+            if let Some(word) = words.masked_mut(word) {
                 *word = !bits;
             }
         }

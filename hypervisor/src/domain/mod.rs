@@ -30,6 +30,7 @@ use machine::context::DomainDefences;
 use machine::frames::{self, FrameList, FrameRef, L4, NoMemory, SharedPage, Teardown, TypedRef};
 use machine::heap;
 use machine::paging::NoEntries;
+use machine::speculation::MaskedIndex;
 use machine::sync::{Level, SpinLock};
 
 use crate::console::GuestConsole;
@@ -195,7 +196,7 @@ impl Domain {
 
     /// A vCPU by id.
     pub fn vcpu(&self, id: VcpuId) -> Option<&Arc<Vcpu>> {
-        self.vcpus.get(id.index())
+        self.vcpus.masked(id.index())
     }
 
     /// All its vCPUs, including those that are down.

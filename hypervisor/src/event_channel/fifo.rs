@@ -17,6 +17,7 @@ use machine::addr::PAGE_SIZE;
 use machine::frames::SharedPage;
 use machine::heap;
 use machine::integers::{low_u8, saturating_u32};
+use machine::speculation::MaskedIndex;
 
 use super::ports::Raised;
 use crate::domain::{Port, VcpuId};
@@ -136,7 +137,7 @@ impl Fifo {
     /// # Errors
     /// `EINVAL` if it already has one, `ENOENT` if there is no such vCPU.
     pub(super) fn set_control(&mut self, vcpu: VcpuId, page: SharedPage, offset: usize) -> Result<(), Errno> {
-        let slot = self.control.get_mut(vcpu.index()).ok_or(Errno::ENOENT)?;
+        let slot = self.control.masked_mut(vcpu.index()).ok_or(Errno::ENOENT)?;
         if slot.is_some() {
             return Err(Errno::EINVAL);
         }
@@ -159,7 +160,7 @@ impl Fifo {
     }
 
     fn word(&self, port: Port) -> Option<&AtomicU32> {
-        let page = self.pages.get((port.get() / WORDS_PER_PAGE) as usize)?;
+        let page = self.pages.masked((port.get() / WORDS_PER_PAGE) as usize)?;
         Some(page.atomic_u32((port.get() % WORDS_PER_PAGE) as usize * size_of::<u32>()))
     }
 
@@ -201,11 +202,11 @@ impl Fifo {
     }
 
     fn control(&mut self, vcpu: VcpuId) -> Option<&mut Control> {
-        self.control.get_mut(vcpu.index())?.as_mut()
+        self.control.masked_mut(vcpu.index())?.as_mut()
     }
 
     fn tail(&mut self, queue: QueueId) -> Option<&mut Port> {
-        self.control(queue.vcpu)?.tails.get_mut(usize::from(queue.priority))
+        self.control(queue.vcpu)?.tails.masked_mut(usize::from(queue.priority))
     }
 
     /// Appends a port to a queue. Returns `true` if the vCPU must be notified.

@@ -5,6 +5,7 @@ use alloc::sync::{Arc, Weak};
 
 use abi::errno::Errno;
 use abi::xen::virq;
+use machine::speculation::MaskedIndex;
 use machine::sync::{Level, SpinLock};
 
 use super::ports::{State, VIRQS, is_global};
@@ -23,7 +24,7 @@ pub(crate) fn set_global_handler(domain: &Arc<Domain>, number: u32) -> Result<()
         return Err(Errno::EINVAL);
     }
     let mut handlers = HANDLERS.lock();
-    let handler = usize::try_from(number).ok().and_then(|index| handlers.get_mut(index)).ok_or(Errno::EINVAL)?;
+    let handler = usize::try_from(number).ok().and_then(|index| handlers.masked_mut(index)).ok_or(Errno::EINVAL)?;
     let former = handler.replace(Arc::downgrade(domain));
     drop(handlers);
     drop(former);
@@ -33,7 +34,7 @@ pub(crate) fn set_global_handler(domain: &Arc<Domain>, number: u32) -> Result<()
 /// Makes a virtual interrupt of the host pending in the domain that receives it.
 pub(crate) fn raise_for_control(number: u32) {
     let handlers = HANDLERS.lock();
-    let handler = usize::try_from(number).ok().and_then(|index| handlers.get(index)).cloned().flatten();
+    let handler = usize::try_from(number).ok().and_then(|index| handlers.masked(index)).cloned().flatten();
     drop(handlers);
     let handler = handler.and_then(|handler| handler.upgrade()).filter(|handler| !handler.is_dying());
     if let Some(domain) = handler.or_else(domain::control_domain) {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use abi::errno::Errno;
 use abi::event_channel::fifo::NR_CHANNELS;
+use machine::speculation::MaskedIndex;
 
 /// Number of ports per word.
 use crate::domain::Port;
@@ -61,28 +62,28 @@ impl PortSet {
     /// Adds or removes a port. A port without a word is ignored.
     pub(super) fn set(&mut self, port: Port, is_member: bool) {
         let (word, group) = (port.word(), port.word() / u64::BITS);
-        let Some(bits) = self.words.get_mut(word as usize) else { return };
+        let Some(bits) = self.words.masked_mut(word as usize) else { return };
         let any = put(bits, port.bit(), is_member);
-        let Some(bits) = self.groups.get_mut(group as usize) else { return };
+        let Some(bits) = self.groups.masked_mut(group as usize) else { return };
         let any = put(bits, word, any);
         put(&mut self.top, group, any);
     }
 
     /// The members in a word, by bit. `None` if there is no such word.
     pub(super) fn word(&self, index: usize) -> Option<u64> {
-        self.words.get(index).copied()
+        self.words.masked(index).copied()
     }
 
     /// The lowest member from `from` on.
     pub(super) fn first_from(&self, from: Port) -> Option<Port> {
         let (word, group) = (from.word(), from.word() / u64::BITS);
         let member = |word: u32, bit: u32| Port::new(word * PORTS_PER_WORD + bit);
-        let bit = |word: u32, from| self.words.get(word as usize).and_then(|bits| lowest(*bits, from));
+        let bit = |word: u32, from| self.words.masked(word as usize).and_then(|bits| lowest(*bits, from));
         if let Some(bit) = bit(word, from.bit()) {
             return Some(member(word, bit));
         }
         let word_in = |group: u32, from| {
-            let bits = self.groups.get(group as usize)?;
+            let bits = self.groups.masked(group as usize)?;
             lowest(*bits, from).map(|word| group * u64::BITS + word)
         };
         let word = word_in(group, word % u64::BITS + 1)

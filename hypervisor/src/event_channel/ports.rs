@@ -10,6 +10,7 @@ use abi::event_channel::{fifo as fifo_abi, two_level as two_level_abi};
 use abi::xen::{DomainId, virq};
 use machine::heap;
 use machine::integers::low_u32;
+use machine::speculation::MaskedIndex;
 
 use super::fifo::{Fifo, FifoPort};
 use super::port_set::{PORTS_PER_WORD, PortSet};
@@ -249,13 +250,13 @@ impl Table {
 
     /// A port, if it exists.
     pub(super) fn channel(&self, port: Port) -> Result<&Channel, Errno> {
-        let bucket = self.buckets.get(port.word() as usize);
-        bucket.and_then(|bucket| bucket.get(port.bit() as usize)).ok_or(Errno::EINVAL)
+        let bucket = self.buckets.masked(port.word() as usize);
+        bucket.and_then(|bucket| bucket.masked(port.bit() as usize)).ok_or(Errno::EINVAL)
     }
 
     pub(super) fn channel_mut(&mut self, port: Port) -> Result<&mut Channel, Errno> {
-        let bucket = self.buckets.get_mut(port.word() as usize);
-        bucket.and_then(|bucket| bucket.get_mut(port.bit() as usize)).ok_or(Errno::EINVAL)
+        let bucket = self.buckets.masked_mut(port.word() as usize);
+        bucket.and_then(|bucket| bucket.masked_mut(port.bit() as usize)).ok_or(Errno::EINVAL)
     }
 
     /// The highest port that the current ABI and the limit allow.
@@ -409,13 +410,13 @@ impl Table {
 
     /// The port to which a virtual interrupt of a vCPU is bound.
     pub(super) fn virq_port(&self, vcpu: VcpuId, virq: u32) -> Option<Port> {
-        self.virqs.get(vcpu.index())?.get(virq as usize)?.non_zero()
+        self.virqs.masked(vcpu.index())?.masked(virq as usize)?.non_zero()
     }
 
     /// Records the port of a virtual interrupt of one of the domain's vCPUs.
     fn set_virq_port(&mut self, vcpu: VcpuId, virq: u32, port: Port) {
-        let row = self.virqs.get_mut(vcpu.index());
-        if let Some(slot) = row.and_then(|row| row.get_mut(virq as usize)) {
+        let row = self.virqs.masked_mut(vcpu.index());
+        if let Some(slot) = row.and_then(|row| row.masked_mut(virq as usize)) {
             *slot = port;
         }
     }
@@ -426,8 +427,8 @@ impl Table {
             let Ok(channel) = self.channel(port) else { return Raised::nothing(port) };
             return two_level::set_pending(domain, port, channel.vcpu);
         };
-        let bucket = self.buckets.get_mut(port.word() as usize);
-        match bucket.and_then(|bucket| bucket.get_mut(port.bit() as usize)) {
+        let bucket = self.buckets.masked_mut(port.word() as usize);
+        match bucket.and_then(|bucket| bucket.masked_mut(port.bit() as usize)) {
             Some(channel) => fifo.set_pending(port, channel.vcpu, &mut channel.fifo),
             None => Raised::nothing(port),
         }

@@ -7,6 +7,7 @@ use machine::addr::Mfn;
 use machine::frames::{FrameRef, TypedRef, Writable};
 use machine::heap;
 use machine::integers::low_u32;
+use machine::speculation::MaskedIndex;
 
 use super::pin::Pin;
 use crate::limits::Limit;
@@ -100,7 +101,7 @@ impl Maptrack {
     }
 
     fn slot(&mut self, handle: GrantHandle) -> Option<&mut Slot> {
-        self.chunks.get_mut((handle.0 / CHUNK) as usize)?.get_mut((handle.0 % CHUNK) as usize)
+        self.chunks.masked_mut((handle.0 / CHUNK) as usize)?.masked_mut((handle.0 % CHUNK) as usize)
     }
 
     /// Allocates a handle.
@@ -192,7 +193,7 @@ impl Maptrack {
 
     /// Whether a chunk has a record of the frame, or `None` after the last chunk.
     pub(super) fn chunk_has(&self, chunk: usize, mfn: Mfn) -> Option<bool> {
-        let slots = self.chunks.get(chunk)?;
+        let slots = self.chunks.masked(chunk)?;
         Some(slots.iter().any(|slot| matches!(slot, Slot::Mapped(record) if record.hold.mfn() == mfn)))
     }
 
@@ -210,6 +211,6 @@ impl Maptrack {
 
     /// The number of records in a chunk, or `None` after the last chunk.
     pub(super) fn mapped_in(&self, chunk: usize) -> Option<usize> {
-        Some(self.chunks.get(chunk)?.iter().filter(|slot| matches!(slot, Slot::Mapped(_))).count())
+        Some(self.chunks.masked(chunk)?.iter().filter(|slot| matches!(slot, Slot::Mapped(_))).count())
     }
 }

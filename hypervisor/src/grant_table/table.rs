@@ -12,6 +12,7 @@ use machine::addr::{Mfn, PAGE_SIZE};
 use machine::frames::{FrameRef, NoMemory, SharedPage};
 use machine::heap;
 use machine::integers::{low_u32, saturating_u32};
+use machine::speculation::MaskedIndex;
 
 use super::frame_of;
 
@@ -120,7 +121,7 @@ impl Table {
     }
 
     pub(super) fn frame_number(&self, index: u32) -> Option<Mfn> {
-        self.frames.get(index as usize).map(|frame| frame.page.frame().mfn())
+        self.frames.masked(index as usize).map(|frame| frame.page.frame().mfn())
     }
 
     /// Counts the references to the pages, for the recount of the frame table.
@@ -145,7 +146,7 @@ impl Table {
     /// The number of entries in use in a frame of the table, and a description of at most the first
     /// `most`. `None` after the last frame.
     pub(super) fn describe_in_use(&self, frame: u32, most: usize) -> Option<(usize, Vec<String>)> {
-        let active = &self.frames.get(frame as usize)?.active;
+        let active = &self.frames.masked(frame as usize)?.active;
         let in_use =
             || (frame * ENTRIES_PER_FRAME..).map(GrantRef).zip(active).filter(|(_, active)| active.is_pinned());
         let in_words = |(GrantRef(reference), active): (GrantRef, &Active)| {
@@ -170,9 +171,9 @@ impl Table {
         if self.closed {
             return Err(status::BAD_GNTREF);
         }
-        let frame = self.frames.get_mut((reference.0 / ENTRIES_PER_FRAME) as usize).ok_or(status::BAD_GNTREF)?;
+        let frame = self.frames.masked_mut((reference.0 / ENTRIES_PER_FRAME) as usize).ok_or(status::BAD_GNTREF)?;
         let index = (reference.0 % ENTRIES_PER_FRAME) as usize;
-        let active = frame.active.get_mut(index).ok_or(status::BAD_GNTREF)?;
+        let active = frame.active.masked_mut(index).ok_or(status::BAD_GNTREF)?;
         let at = index * size_of::<EntryV1>();
         let words = Words {
             header: frame.page.atomic_u32(at),

@@ -18,6 +18,7 @@ use machine::hardware::lines::Wiring;
 use machine::hardware::pci::Function;
 use machine::hardware::vector::{Trigger, Vector};
 use machine::integers::saturating_u32;
+use machine::speculation::MaskedIndex;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::message::{self, Messages};
@@ -100,7 +101,7 @@ pub(crate) fn count(hardware: &Hardware) -> u32 {
 
 impl Table {
     fn slot(&mut self, number: u32) -> Result<&mut Slot, Errno> {
-        self.slots.get_mut(number as usize).ok_or(Errno::EINVAL)
+        self.slots.masked_mut(number as usize).ok_or(Errno::EINVAL)
     }
 
     /// The first of `count` free message pirqs, aligned to `count`.
@@ -108,7 +109,7 @@ impl Table {
         let first = hardware.line_count().next_multiple_of(count);
         let all = (first..saturating_u32(self.slots.len())).step_by(count as usize);
         let is_free =
-            |number: u32| self.slots.get(number as usize).is_some_and(|slot| matches!(slot.usage, Usage::Free));
+            |number: u32| self.slots.masked(number as usize).is_some_and(|slot| matches!(slot.usage, Usage::Free));
         all.into_iter().find(|&first| (first..first + count).all(is_free)).ok_or(Errno::ENOSPC)
     }
 

@@ -4,6 +4,7 @@ use abi::errno::Errno;
 use abi::xen::console_io as command;
 use machine::addr::GuestVirt;
 use machine::integers::saturating_u32;
+use machine::speculation::MaskedIndex;
 
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
 use crate::console;
@@ -35,7 +36,7 @@ fn write(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
             let rest = CallError::again().with_argument(1, u64::from(count - done));
             return Err(rest.with_argument(2, buffer.offset(u64::from(done)).get()));
         }
-        let piece = bytes.get_mut(..PIECE.min((count - done) as usize)).unwrap_or_default();
+        let piece = bytes.part_mut(..PIECE.min((count - done) as usize)).unwrap_or_default();
         caller.cpu.read_bytes(buffer.offset(u64::from(done)), piece)?;
         console::write_plain(caller.domain, piece);
         let length = saturating_u32(piece.len());
@@ -53,12 +54,12 @@ fn read(caller: &mut Caller<'_>, count: u32, buffer: GuestVirt) -> CallResult {
     let mut done = 0;
     let mut bytes = [0; PIECE];
     while done < count && !caller.budget.is_exhausted() {
-        let piece = bytes.get_mut(..PIECE.min((count - done) as usize)).unwrap_or_default();
+        let piece = bytes.part_mut(..PIECE.min((count - done) as usize)).unwrap_or_default();
         let length = console::read_plain(caller.domain, piece);
         if length == 0 {
             break;
         }
-        caller.cpu.write_bytes(buffer.offset(u64::from(done)), piece.get(..length).unwrap_or_default())?;
+        caller.cpu.write_bytes(buffer.offset(u64::from(done)), piece.part(..length).unwrap_or_default())?;
         let length = saturating_u32(length);
         caller.budget.spend(length);
         done += length;

@@ -5,6 +5,7 @@ use abi::arch_x86_64::{TRAP_INFO_DPL_MASK, TRAP_INFO_MASK_EVENTS, TrapInfo, flat
 use abi::errno::Errno;
 use machine::addr::GuestVirt;
 use machine::context::{Handler, Handlers, is_canonical};
+use machine::speculation::MaskedIndex;
 
 use crate::call::{CallError, CallResult, Caller};
 use crate::vcpu_context::NMI_VECTOR;
@@ -48,7 +49,7 @@ fn set_trap(handlers: &mut Handlers, trap: &TrapInfo) {
         trap.flags & TRAP_INFO_MASK_EVENTS != 0,
         trap.flags & TRAP_INFO_DPL_MASK,
     );
-    if let Some(slot) = handlers.traps.get_mut(usize::from(trap.vector)) {
+    if let Some(slot) = handlers.traps.masked_mut(usize::from(trap.vector)) {
         *slot = handler;
     }
     if usize::from(trap.vector) == NMI_VECTOR {

@@ -3,6 +3,7 @@
 
 use abi::errno::Errno;
 use machine::addr::{CpuSet, GuestVirt};
+use machine::speculation::MaskedIndex;
 use machine::tlb;
 
 use crate::call::Caller;
@@ -49,7 +50,7 @@ impl What {
 fn cpus(caller: &Caller<'_>, mask: &Mask) -> CpuSet {
     let mut set = CpuSet::EMPTY;
     for (number, vcpu) in caller.domain.vcpus().iter().enumerate() {
-        if mask.get(number / 8).is_some_and(|byte| byte & 1 << (number % 8) != 0)
+        if mask.masked(number / 8).is_some_and(|byte| byte & 1 << (number % 8) != 0)
             && let Some(cpu) = scheduler::running_on(vcpu)
         {
             set.insert(cpu);
@@ -95,7 +96,7 @@ pub(crate) fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result
 fn read_mask(caller: &Caller<'_>, address: GuestVirt) -> Result<Mask, Errno> {
     let mut mask = [0; size_of::<Mask>()];
     let needed = caller.domain.vcpus().len().div_ceil(8);
-    caller.cpu.read_bytes(address, mask.get_mut(..needed).ok_or(Errno::EINVAL)?)?;
+    caller.cpu.read_bytes(address, mask.part_mut(..needed).ok_or(Errno::EINVAL)?)?;
     Ok(mask)
 }
 

@@ -9,6 +9,7 @@ use machine::frames::{Budget, L1, TypedRef};
 use machine::guest_memory::Fault;
 use machine::integers::{low_u16, low_u32};
 use machine::m2p;
+use machine::speculation::MaskedIndex;
 
 use super::admission::GuestAdmission;
 use super::list_call::ListCall;
@@ -125,13 +126,13 @@ impl Requests {
         if index >= self.end {
             self.fetch(cpu, index)?;
         }
-        let next = self.chunk.get((index - self.start) as usize..(self.end - self.start) as usize);
+        let next = self.chunk.part((index - self.start) as usize..(self.end - self.start) as usize);
         next.filter(|next| !next.is_empty()).ok_or(Fault)
     }
 
     fn fetch(&mut self, cpu: &Active, index: u32) -> Result<(), Fault> {
         let room = CHUNK.min((self.count - index) as usize);
-        let chunk = self.chunk.get_mut(..room).ok_or(Fault)?;
+        let chunk = self.chunk.part_mut(..room).ok_or(Fault)?;
         let mut got = cpu.read_elements(self.list, u64::from(index), chunk);
         if got == 0 {
             // The chunk, or even this element, crosses the end of mapped memory.

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::iter;
+use machine::speculation::MaskedIndex;
 
 use crate::domain::MAX_VCPUS;
 
@@ -90,7 +91,7 @@ impl<'a> Plan<'a> {
         let Some(Role::Plain(command_line)) = roles.first() else {
             return Self { unused: (0..roles.len()).collect(), ..Self::default() };
         };
-        let mut others = (1..roles.len()).filter(|&index| !matches!(roles.get(index), Some(Role::Microcode)));
+        let mut others = (1..roles.len()).filter(|&index| !matches!(roles.masked(index), Some(Role::Microcode)));
         let initial_domain = Some(InitialDomain { command_line, kernel: 0, ramdisk: others.next() });
         Self { initial_domain, unused: others.collect(), ..Self::default() }
     }

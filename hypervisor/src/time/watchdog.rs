@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use abi::errno::Errno;
+use machine::speculation::MaskedIndex;
 use machine::sync::{Level, SpinLock};
 use machine::time;
 
@@ -43,7 +44,7 @@ impl Watchdogs {
     pub(crate) fn set_back(&self, domain: &Arc<Domain>, id: u32, seconds: u32) -> Result<(), Errno> {
         let mut tokens = self.tokens.lock();
         let number = (id as usize).checked_sub(1).ok_or(Errno::EINVAL)?;
-        let slot = tokens.get_mut(number).ok_or(Errno::EINVAL)?;
+        let slot = tokens.masked_mut(number).ok_or(Errno::EINVAL)?;
         timers::cancel(slot.take().ok_or(Errno::EINVAL)?);
         *slot = (seconds != 0).then(|| add(domain, number, seconds));
         Ok(())
@@ -71,7 +72,7 @@ fn add(domain: &Arc<Domain>, number: usize, seconds: u32) -> Token {
 /// Ends the domain, whose watchdog has expired, unless it has been restarted meanwhile.
 fn fire(domain: &Arc<Domain>, number: usize, token: Token) {
     let mut tokens = domain.watchdogs.tokens.lock();
-    if tokens.get_mut(number).and_then(|slot| slot.take_if(|own| *own == token)).is_none() {
+    if tokens.masked_mut(number).and_then(|slot| slot.take_if(|own| *own == token)).is_none() {
         return;
     }
     drop(tokens);

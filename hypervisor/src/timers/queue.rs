@@ -30,6 +30,7 @@ impl<A> TimerQueue<A> {
     }
 
     /// Removes a timer. Returns `None` if it has become due or has already been removed.
+    #[expect(clippy::disallowed_methods, reason = "the index is the result of a search")]
     pub(super) fn remove(&mut self, key: Key) -> Option<A> {
         let place = self.entries.binary_search_by(|(other, _)| key.cmp(other)).ok()?;
         Some(self.entries.remove(place).1)

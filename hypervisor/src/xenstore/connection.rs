@@ -7,6 +7,7 @@ use abi::xenstore::{MessageHeader, RING_SIZE, StoreInterface, connection, limit,
 use alloc::vec::Vec;
 use machine::frames::SharedPage;
 use machine::integers::saturating_u32;
+use machine::speculation::MaskedIndex;
 use zerocopy::FromBytes;
 
 use super::session::Session;
@@ -86,7 +87,7 @@ impl Connection {
                 break;
             }
             let Some(header) = self.receive(&mut moved)? else { break };
-            session.request(&header, self.input.get(HEADER..).unwrap_or_default(), &mut self.output);
+            session.request(&header, self.input.part(HEADER..).unwrap_or_default(), &mut self.output);
             self.input.clear();
             moved |= self.send()?;
         }
@@ -107,7 +108,7 @@ impl Connection {
                 return Ok(header);
             }
             let mut bytes = [0; RING_SIZE];
-            let piece = bytes.get_mut(..missing.min(RING_SIZE)).unwrap_or_default();
+            let piece = bytes.part_mut(..missing.min(RING_SIZE)).unwrap_or_default();
             let length = REQUESTS.take(&self.page, piece)?;
             if length == 0 {
                 return Ok(None);
@@ -119,7 +120,7 @@ impl Connection {
 
     /// Writes replies to the ring while there is room. Returns whether any bytes were written.
     fn send(&mut self) -> Result<bool, Broken> {
-        let length = RESPONSES.put(&self.page, self.output.get(self.sent..).unwrap_or_default())?;
+        let length = RESPONSES.put(&self.page, self.output.part(self.sent..).unwrap_or_default())?;
         self.sent += length;
         if self.sent == self.output.len() {
             self.output.clear();

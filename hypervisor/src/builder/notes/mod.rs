@@ -11,6 +11,7 @@ use core::fmt;
 use abi::elfnote::{OWNER, kind};
 use abi::features::feature;
 use machine::addr::GuestVirt;
+use machine::speculation::MaskedIndex;
 
 use super::bzimage::read_u32;
 
@@ -224,10 +225,10 @@ fn split(bytes: &[u8]) -> Option<(&[u8], u32, &[u8], &[u8])> {
     let kind = u32::try_from(read_u32(bytes, 8)?).ok()?;
     let value_start = 12usize.checked_add(owner_length)?.checked_next_multiple_of(4)?;
     let value_end = value_start.checked_add(value_length)?;
-    let owner = bytes.get(12..12 + owner_length)?;
-    let value = bytes.get(value_start..value_end)?;
+    let owner = bytes.part(12..12 + owner_length)?;
+    let value = bytes.part(value_start..value_end)?;
     // the last note's padding may be missing
-    let rest = bytes.get(value_end.checked_next_multiple_of(4)?..).unwrap_or(&[]);
+    let rest = bytes.part(value_end.checked_next_multiple_of(4)?..).unwrap_or(&[]);
     Some((owner, kind, value, rest))
 }
 

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use abi::console::{ConsoleInterface, INPUT_SIZE, OUTPUT_SIZE};
 use machine::frames::SharedPage;
 use machine::integers::saturating_u32;
+use machine::speculation::MaskedIndex;
 use machine::sync::{Level, SpinLock};
 
 use super::multiplexer::{self, Mode, Source};
@@ -163,11 +164,11 @@ impl GuestConsole {
         let mut bytes = [0; 128];
         while left > 0 && cost < OUTPUT_AT_ONCE {
             let wanted = left.min(bytes.len());
-            let length = OUTPUT.take(page, bytes.get_mut(..wanted).unwrap_or_default())?;
+            let length = OUTPUT.take(page, bytes.part_mut(..wanted).unwrap_or_default())?;
             if length == 0 {
                 return Ok((moved, false));
             }
-            let taken = bytes.get(..length).unwrap_or_default();
+            let taken = bytes.part(..length).unwrap_or_default();
             cost += multiplexer::write(self.source, &self.prefix, mode, taken, now).max(length);
             left -= length;
             moved += length;

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use machine::addr::GuestVirt;
 use machine::context::{GuestContext, Handler, is_canonical};
 use machine::integers::saturating_u32;
+use machine::speculation::MaskedIndex;
 use zerocopy::FromZeros;
 
 use super::vcpu_context::at_rest;
@@ -112,7 +113,7 @@ pub(super) fn set_state(caller: &mut Caller<'_>, request: &Request, target: &Arc
     let size = usize::try_from(wanted.size).ok().filter(|size| (WORDS..=most).contains(size)).ok_or(Errno::EINVAL)?;
     let mut bytes = alloc::vec![0; size];
     caller.cpu.read_bytes(GuestVirt::new(wanted.buffer), &mut bytes)?;
-    let (words, image) = bytes.split_at(WORDS);
+    let [words, image] = bytes.divide(WORDS).ok_or(Errno::EINVAL)?;
     let Some(xcr0) = words.first_chunk().copied().map(u64::from_le_bytes) else { return Err(Errno::EINVAL.into()) };
     if image.is_empty() {
         // Only x87 and SSE were in use, and their state is in `vcpu_guest_context`.

@@ -4,6 +4,7 @@ use abi::sysctl::{DebugKeys, ReadConsole};
 use machine::addr::GuestVirt;
 use machine::console::history;
 use machine::integers::saturating_u32;
+use machine::speculation::MaskedIndex;
 
 use super::Request;
 use crate::call::{CallError, CallResult, Caller};
@@ -26,12 +27,12 @@ pub(super) fn read_console(caller: &mut Caller<'_>, request: &Request) -> CallRe
     let mut bytes = [0; PIECE];
     while done < room {
         let wanted = PIECE.min((room - done) as usize);
-        let piece = bytes.get_mut(..wanted).unwrap_or_default();
+        let piece = bytes.part_mut(..wanted).unwrap_or_default();
         let (next, length) = history::read(index, piece);
         if length == 0 {
             break;
         }
-        caller.cpu.write_bytes(buffer.offset(done.into()), piece.get(..length).unwrap_or_default())?;
+        caller.cpu.write_bytes(buffer.offset(done.into()), piece.part(..length).unwrap_or_default())?;
         index = next;
         done += saturating_u32(length);
         caller.budget.spend(COST_OF_PIECE);

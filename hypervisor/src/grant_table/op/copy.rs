@@ -8,6 +8,7 @@ use machine::addr::PAGE_SIZE;
 use machine::frames::{FrameRef, TypedRef};
 use machine::integers::low_u32;
 use machine::paging::NoEntries;
+use machine::speculation::MaskedIndex;
 
 use super::{Failure, status_of};
 use crate::call::{CallError, Caller};
@@ -73,7 +74,7 @@ fn copy_one(caller: &mut Caller<'_>, element: &GrantCopy) -> Result<(), Failure>
     caller.budget.spend(u32::from(element.length) / BYTES_PER_UNIT);
     let mut piece = [0; PIECE];
     for start in (0..length).step_by(PIECE) {
-        let Some(piece) = piece.get_mut(..PIECE.min(length - start)) else { break };
+        let Some(piece) = piece.part_mut(..PIECE.min(length - start)) else { break };
         source.copy_out(from + start, piece);
         destination.copy_in(to + start, piece);
     }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use abi::grant_table::{UnmapAndReplace, UnmapGrantRef, status};
 use machine::addr::GuestVirt;
+use machine::speculation::MaskedIndex;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::batch;
@@ -98,7 +99,7 @@ fn unmap_one(caller: &mut Caller<'_>, unmapping: &Unmapping, done: &mut Vec<Unma
     if record.host.is_some() || record.device.is_some() {
         caller.domain.grants.maptrack().put(handle, record);
     } else {
-        if let Some(last) = done.get_mut(before) {
+        if let Some(last) = done.masked_mut(before) {
             last._hold = Some(record.hold);
         }
         caller.domain.grants.maptrack().cancel(handle);

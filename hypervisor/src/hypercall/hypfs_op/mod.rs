@@ -10,6 +10,7 @@ use abi::hypfs::{DirectoryEntry, interface, op};
 use machine::addr::GuestVirt;
 use machine::heap;
 use machine::integers::{saturating_u32, to_usize};
+use machine::speculation::MaskedIndex;
 use zerocopy::IntoBytes;
 
 use crate::call::{CallResult, Caller, ControlPrivilege, operations};
@@ -69,7 +70,7 @@ fn write(caller: &Caller<'_>, path: (GuestVirt, u64)) -> CallResult {
 /// Finds the entry at a path of the guest, which ends with the only zero byte in it.
 fn look_up(caller: &Caller<'_>, (path, length): (GuestVirt, u64)) -> Result<&'static Node, Errno> {
     let mut bytes = [0; to_usize(interface::MAX_PATH_LENGTH)];
-    let bytes = bytes.get_mut(..to_usize(length)).ok_or(Errno::EINVAL)?;
+    let bytes = bytes.part_mut(..to_usize(length)).ok_or(Errno::EINVAL)?;
     caller.cpu.read_bytes(path, bytes).map_err(|_| Errno::EFAULT)?;
     match bytes.split_last() {
         Some((0, name)) if !name.contains(&0) => tree::find(name),

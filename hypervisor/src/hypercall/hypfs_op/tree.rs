@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use abi::errno::Errno;
 use abi::hypfs::{DirectoryEntry, DirectoryListEntry, encoding, entry_type};
 use machine::integers::saturating_u32;
+use machine::speculation::MaskedIndex;
 use zerocopy::IntoBytes;
 
 use super::super::xen_version::{CHANGESET, COMPILE_BY, COMPILER, EXTRA_VERSION, VERSION};
@@ -108,7 +109,7 @@ fn list(entries: &[(&str, Node)]) -> Vec<u8> {
         let entry = node.describe(saturating_u32(node.contents().len()));
         let header = DirectoryListEntry { entry, next_offset, name: [0; 2] };
         let end = bytes.len() + size;
-        bytes.extend_from_slice(header.as_bytes().get(..LIST_HEADER).unwrap_or_default());
+        bytes.extend_from_slice(header.as_bytes().part(..LIST_HEADER).unwrap_or_default());
         bytes.extend_from_slice(name.as_bytes());
         bytes.resize(end, 0);
     }

@@ -11,6 +11,7 @@ use machine::addr::GuestVirt;
 use machine::firmware::{Name, NotCalled, Service, TimeCapabilities, status};
 use machine::frames::Budget;
 use machine::heap;
+use machine::speculation::MaskedIndex;
 
 use super::Request;
 use crate::call::{CallError, CallResult, Caller};
@@ -125,7 +126,7 @@ fn get_variable(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
         },
     )?;
     if arguments.status == status::SUCCESS {
-        let filled = usize::try_from(arguments.size).ok().and_then(|size| data.get(..size)).ok_or(Errno::EIO)?;
+        let filled = usize::try_from(arguments.size).ok().and_then(|size| data.part(..size)).ok_or(Errno::EIO)?;
         caller.cpu.write_bytes(GuestVirt::new(arguments.data), filled)?;
     }
     request.answer(caller, &arguments)
@@ -168,7 +169,7 @@ fn next_name(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     arguments.status = call(caller, service)?;
     if arguments.status == status::SUCCESS {
         let length = usize::try_from(arguments.size / 2).ok();
-        let found = length.and_then(|length| name.get(..length)).ok_or(Errno::EIO)?;
+        let found = length.and_then(|length| name.part(..length)).ok_or(Errno::EIO)?;
         for (character, at) in found.iter().zip(0..) {
             caller.cpu.write_element(place, at, character)?;
         }

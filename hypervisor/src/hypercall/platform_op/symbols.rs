@@ -4,6 +4,7 @@ use abi::errno::Errno;
 use abi::platform::SymbolData;
 use machine::addr::GuestVirt;
 use machine::integers::saturating_u32;
+use machine::speculation::MaskedIndex;
 use machine::symbols;
 
 use super::Request;
@@ -27,7 +28,7 @@ pub(super) fn symbol(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     let place = GuestVirt::new(arguments.name);
     let length = name.len().min(room.saturating_sub(1));
     if room != 0 {
-        caller.cpu.write_bytes(place, name.as_bytes().get(..length).unwrap_or(&[]))?;
+        caller.cpu.write_bytes(place, name.as_bytes().part(..length).unwrap_or(&[]))?;
         caller.cpu.write_bytes(place.offset(length as u64), &[0])?;
     }
     arguments.name_length = saturating_u32(name.len() + 1);

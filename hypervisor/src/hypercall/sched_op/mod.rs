@@ -7,6 +7,7 @@ use abi::errno::Errno;
 use abi::sched::{PinOverride, Poll, RemoteShutdown, Shutdown, Watchdog, op};
 use machine::addr::GuestVirt;
 use machine::integers::low_u8;
+use machine::speculation::MaskedIndex;
 use zerocopy::IntoBytes;
 
 use crate::call::{CallError, CallResult, Caller, ControlPrivilege, operations};
@@ -87,7 +88,7 @@ fn poll(caller: &mut Caller<'_>, argument: GuestVirt) -> CallResult {
     }
     caller.budget.spend(poll.port_count / PORTS_PER_UNIT);
     let mut ports = [Port::NONE; MAX_POLL_PORTS as usize];
-    let ports = ports.get_mut(..poll.port_count as usize).ok_or(Errno::EINVAL)?;
+    let ports = ports.part_mut(..poll.port_count as usize).ok_or(Errno::EINVAL)?;
     caller.cpu.read_bytes(GuestVirt::new(poll.ports), ports.as_mut_bytes())?;
     if !event_channel::may_poll(caller.domain, ports) {
         return Err(Errno::EINVAL.into());

@@ -4,6 +4,7 @@ use abi::xen::{DomainId, hypercall as number};
 use machine::addr::GuestVirt;
 // The high half of a 32-bit argument's register is ignored.
 use machine::integers::{low_u16, low_u32 as low};
+use machine::speculation::MaskedIndex;
 
 use super::{
     callback_op, console_io, debug_registers, descriptor_tables, fpu_taskswitch, hypfs_op, multicall, nmi_op,
@@ -172,8 +173,8 @@ rows! {
 
 /// The row of a hypercall number, if there is one.
 pub fn row(number: u64) -> Option<&'static Row> {
-    let index = *PLACES.get(usize::try_from(number).ok()?)?;
-    ROWS.get(usize::from(index))
+    let index = *PLACES.masked(usize::try_from(number).ok()?)?;
+    ROWS.masked(usize::from(index))
 }
 
 /// The index of each number's row. Numbers without a row have an index beyond the table.

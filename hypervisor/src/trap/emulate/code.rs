@@ -5,6 +5,7 @@ use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::frames::FrameRef;
 use machine::integers::low_u16;
+use machine::speculation::{self, MaskedIndex};
 
 use super::decode::MAX_LENGTH;
 
@@ -55,8 +56,10 @@ fn descriptor(cpu: &Active, selector: u16) -> Option<u64> {
         return None;
     }
     let (mut frames, entries) = cpu.context().gdt();
-    let mfn = frames.nth(usize::from(index / 512)).filter(|_| index < entries)?;
-    Some(FrameRef::get_any(mfn)?.read_u64(index % 512))
+    let index = speculation::bounded(index.into(), entries.into())?;
+    #[expect(clippy::disallowed_methods, reason = "the index is masked")]
+    let mfn = frames.nth(index / 512)?;
+    Some(FrameRef::get_any(mfn)?.read_u64(low_u16(index as u64 % 512)))
 }
 
 /// The maximum length of an instruction, rounded up to words.
@@ -71,7 +74,7 @@ pub(super) struct Code {
 impl Code {
     /// The readable bytes.
     pub(super) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        self.bytes.part(..self.length).unwrap_or_default()
     }
 }
 

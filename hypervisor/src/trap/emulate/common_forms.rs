@@ -4,6 +4,8 @@
 //! instructions, and failures, take the slow path. It also handles these encodings, with the same
 //! result.
 
+use machine::speculation::MaskedIndex;
+
 use super::decode::MAX_LENGTH;
 
 /// The operation of a recognised instruction.
@@ -64,7 +66,7 @@ pub(super) fn recognise(code: &[u8]) -> Option<CommonForm> {
     let (base, displacement, bytes) = operand(rex, [modrm, rest[0], rest[1]])?;
     let register = modrm >> 3 & 7;
     let (form, constants) = match (first, opcode) {
-        (LOCK | DS, 0x80) if register == 4 => (Form::AndByte(*rest.get(usize::from(bytes) - 1)?), 1),
+        (LOCK | DS, 0x80) if register == 4 => (Form::AndByte(*rest.masked(usize::from(bytes) - 1)?), 1),
         (LOCK | DS, _) => return None,
         (_, 0x87) => (Form::Exchange(register | rex << 1 & 8), 0),
         _ => (Form::Store(register | rex << 1 & 8), 0),

@@ -8,6 +8,7 @@ use machine::addr::GuestVirt;
 use machine::context::{Active, Registers};
 use machine::frames::{AcquireError, Budget, FrameRef, L1, Promotion, TypedRef};
 use machine::integers::{low_u8, low_u16};
+use machine::speculation::MaskedIndex;
 
 use super::arithmetic::{Operation, operation};
 use super::common_forms::{self, CommonForm, Form};
@@ -219,7 +220,7 @@ fn string(
     let value = if matches!(instruction.opcode, 0xa4 | 0xa5) {
         let source = registers::in_segment(cpu, instruction, after.rsi);
         let mut bytes = [0; 8];
-        let Some(part) = bytes.get_mut(..usize::from(size)) else { return Ok(None) };
+        let Some(part) = bytes.part_mut(..usize::from(size)) else { return Ok(None) };
         if cpu.read_bytes(source, part).is_err() {
             return Err(page_fault(cpu, source, false));
         }

@@ -9,6 +9,7 @@ use machine::context::Active;
 use machine::hardware::Hardware;
 use machine::hardware::ports::Width;
 use machine::integers::{low_u8, low_u16, low_u32};
+use machine::speculation::MaskedIndex;
 
 use super::decode::Instruction;
 use super::registers::{self, RAX};
@@ -130,7 +131,7 @@ fn access_memory(cpu: &mut Active, ports: &Ports, instruction: &Instruction, bre
     let most = if breakpoints != 0 || is_stepping(cpu) { 1 } else { MAX_REPEATS };
     for _ in 0..count.min(most) {
         let mut bytes = [0; 4];
-        let Some(bytes) = bytes.get_mut(..size) else { return Emulation::Refused };
+        let Some(bytes) = bytes.part_mut(..size) else { return Emulation::Refused };
         let address = if is_out {
             registers::in_segment(cpu, instruction, cpu.registers().rsi)
         } else {

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use abi::xen::vm_assist;
 use machine::context::Active;
 use machine::integers::low_u32;
+use machine::speculation::MaskedIndex;
 
 use super::decode::{Instruction, ModRm, Operand, decode};
 use super::{Emulation, INVALID_OPCODE, PROTECTION_FAULT};
@@ -142,7 +143,7 @@ fn store_table(cpu: &mut Active, instruction: &Instruction, modrm: &ModRm) -> Em
         }
         Operand::Memory(address) => {
             let address = registers::linear(cpu, instruction, address);
-            if let Some(bytes) = bytes.get(..length)
+            if let Some(bytes) = bytes.part(..length)
                 && cpu.write_bytes(address, bytes).is_err()
             {
                 return page_fault(cpu, address, true);

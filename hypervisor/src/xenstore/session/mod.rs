@@ -200,6 +200,7 @@ impl Session {
         Ok(Answer { bytes: DONE.to_vec(), events: alloc::vec![event] })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the index is the result of a search")]
     fn unwatch(&mut self, payload: &[u8]) -> Result<Answer, Error> {
         let (path, token) = watched(payload)?;
         let found = self.watches.iter().position(|watch| watch.path == path && watch.token == token);
@@ -221,6 +222,7 @@ impl Session {
         Ok(Answer::new(format!("{id}\0").into_bytes()))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the index is the result of a search")]
     fn end_transaction(&mut self, id: u32, verdict: &str) -> Result<Answer, Error> {
         let commit = match verdict {
             "T" => true,

@@ -65,3 +65,71 @@ pub(super) fn cargo(folder: &Path, arguments: &[&str]) -> Command {
     command.args(arguments).current_dir(folder);
     command
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Functions that take an element by an index that is not masked, one in each line.
+    const UNMASKED: [&str; 16] = [
+        "pub fn f(list: &[u8], index: usize) -> u8 { list[index] }",
+        "pub fn f(list: &[u8; 4], index: usize) -> u8 { list[index] }",
+        "pub fn f(list: &Vec<u8>, index: usize) -> u8 { list[index] }",
+        "pub fn f(list: &[u8], end: usize) -> &[u8] { &list[..end] }",
+        "pub fn f(list: &[u8], index: usize) -> Option<&u8> { list.get(index) }",
+        "pub fn f(list: &[u8; 4], index: usize) -> Option<&u8> { list.get(index) }",
+        "pub fn f(list: &Vec<u8>, index: usize) -> Option<&u8> { list.get(index) }",
+        "pub fn f(list: &[u8], end: usize) -> Option<&[u8]> { list.get(..end) }",
+        "pub fn f(list: &mut [u8], index: usize) -> Option<&mut u8> { list.get_mut(index) }",
+        "pub fn f(list: &[u8], index: usize) -> Option<&u8> { <[u8]>::get(list, index) }",
+        "pub fn f() -> fn(&[u8], usize) -> Option<&u8> { <[u8]>::get::<usize> }",
+        "pub fn f(list: &[u8], index: usize) -> &u8 { core::ops::Index::index(list, index) }",
+        "pub fn f(list: &[u8], index: usize) -> (&[u8], &[u8]) { list.split_at(index) }",
+        "pub fn f(list: &[u8], index: usize) -> Option<&u8> { list.iter().nth(index) }",
+        "pub fn f(list: &std::collections::VecDeque<u8>, index: usize) -> Option<&u8> { list.get(index) }",
+        "pub fn f(list: &mut Vec<u8>, index: usize) -> u8 { list.remove(index) }",
+    ];
+
+    /// What the lints that the crate denies find in a source.
+    fn findings(package: &str, source: &str) -> String {
+        let root = workspace::root();
+        let library = fs::read_to_string(root.join(package).join("src/lib.rs")).expect("the crate");
+        let lints = ["clippy::indexing_slicing", "clippy::disallowed_methods"];
+        for lint in lints {
+            assert!(library.contains(lint), "{package} does not deny {lint}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("planted.rs");
+        fs::write(&file, source).expect("a file");
+        let mut clippy = Command::new("clippy-driver");
+        clippy.args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--out-dir"]);
+        clippy.arg(folder.path()).arg(file).args(lints.map(|lint| format!("--deny={lint}")));
+        let output = clippy.current_dir(root).env("CLIPPY_CONF_DIR", root.join(package)).output().expect("Clippy runs");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    #[test]
+    fn an_unmasked_index_fails_the_lints() {
+        if let Some(reason) = missing("clippy", "clippy") {
+            eprintln!("skipped: {reason}");
+            return;
+        }
+        for package in ["hypervisor", "machine"] {
+            let source: String = (0..)
+                .zip(UNMASKED)
+                .map(|(number, line)| format!("{}\n", line.replace("fn f", &format!("fn f{number}"))))
+                .collect();
+            let found = findings(package, &source);
+            for (number, line) in (1..).zip(UNMASKED) {
+                let finding = found
+                    .split("\n\n")
+                    .find(|finding| finding.starts_with("error") && finding.contains(&format!("planted.rs:{number}:")));
+                assert!(finding.is_some(), "{package}: {line}\n{found}");
+            }
+            let masked = "pub fn f(list: &[u8; 4]) -> u8 { list[2] }\n";
+            let found = findings(package, masked);
+            assert!(!found.contains("error"), "a constant needs no mask: {found}");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //! with which kernels change page-table entries. Unknown instructions are not decoded, and their
 //! faults go to the guest.
 
+use machine::speculation::MaskedIndex;
+
 /// The longest instruction.
 pub(super) const MAX_LENGTH: usize = 15;
 
@@ -151,7 +153,7 @@ struct Bytes<'a> {
 
 impl Bytes<'_> {
     fn next(&mut self) -> Option<u8> {
-        let byte = *self.bytes.get(self.position)?;
+        let byte = *self.bytes.masked(self.position)?;
         self.position += 1;
         (self.position <= MAX_LENGTH).then_some(byte)
     }
