@@ -89,7 +89,7 @@ measures! {
 pub const IMPLEMENTED: Implemented = Implemented {
     split_roots: true,
     refuse_entries: true,
-    mask_indices: false,
+    mask_indices: true,
     ibrs: true,
     thunks: false,
     align_branches: false,
