@@ -4,8 +4,7 @@
 //! (`writes`).
 //!
 //! Everything but the reading of facts and the access to MSRs is pure: the same facts and options
-//! give the same plan.
-//! `docs/defences.md` describes the flaws and the measures.
+//! give the same plan. `docs/defences.md` describes the flaws and the measures.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
