@@ -1,6 +1,8 @@
 //! Random use of the frame table: by one thread with a recount after every step, and by several
 //! threads that race on the same frames.
 
+#![allow(clippy::disallowed_methods, reason = "tests need no masked indices")]
+
 use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::Mfn;
