@@ -57,31 +57,30 @@ macro_rules! say {
 #[panic_handler]
 fn on_panic(info: &PanicInfo<'_>) -> ! {
     begin();
+    let cpu = per_cpu::current().index();
+    let trace = || backtrace(0, registers::frame_pointer());
     match info.location() {
-        Some(at) => {
-            say!("panic on CPU {} at {}:{}: {}", per_cpu::current().index(), at.file(), at.line(), info.message())
-        }
-        None => say!("panic on CPU {}: {}", per_cpu::current().index(), info.message()),
+        Some(at) => stop(format_args!("panic on CPU {cpu} at {}:{}: {}", at.file(), at.line(), info.message()), trace),
+        None => stop(format_args!("panic on CPU {cpu}: {}", info.message()), trace),
     }
-    backtrace(0, registers::frame_pointer());
-    finish()
 }
 
 /// A trap in Paravane without an entry in the exception table.
 pub(crate) fn on_trap(registers: &Registers) -> ! {
     begin();
-    say!(
+    let reason = format_args!(
         "fatal trap {} on CPU {}: error code {:#x}, address {:#x}",
         registers.vector,
         per_cpu::current().index(),
         registers.error_code,
         registers::read_cr2()
     );
-    print_registers(registers);
-    if registers.cs & 3 == 0 {
-        backtrace(registers.rip, registers.rbp);
-    }
-    finish()
+    stop(reason, || {
+        print_registers(registers);
+        if registers.cs & 3 == 0 {
+            backtrace(registers.rip, registers.rbp);
+        }
+    })
 }
 
 /// An NMI. If another CPU stops the host, this CPU stops; any other NMI is ignored.
@@ -108,10 +107,7 @@ fn begin() {
             // The message starts on a new line.
             console::write_emergency(b"\n");
         }
-        Err(other) if other == here => {
-            say!("panic inside a panic");
-            end()
-        }
+        Err(other) if other == here => end(format_args!("panic inside a panic")),
         Err(_) => registers::halt_forever(),
     }
 }
@@ -170,8 +166,11 @@ fn print_running(cpu: CpuId) {
     }
 }
 
-/// Stops the other CPUs and prints their state, then halts or restarts.
-fn finish() -> ! {
+/// Prints the reason and the state of this CPU, stops the other CPUs and prints their state, then
+/// halts or restarts.
+fn stop(reason: fmt::Arguments<'_>, state: impl FnOnce()) -> ! {
+    say!("{reason}");
+    state();
     let here = per_cpu::current();
     print_running(here);
     let others = || per_cpu::all_online().filter(|&cpu| cpu != here);
@@ -194,10 +193,12 @@ fn finish() -> ! {
             _ => say!("CPU {} in a guest at {instruction:#x}", cpu.index()),
         }
     }
-    end()
+    end(reason)
 }
 
-fn end() -> ! {
+/// Prints the reason once more, since its first line may have left a small screen.
+fn end(reason: fmt::Arguments<'_>) -> ! {
+    say!("{reason}");
     if boot::try_options().is_some_and(|options| options.no_reboot) {
         say!("halted");
         registers::halt_forever();
