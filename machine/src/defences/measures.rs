@@ -91,7 +91,7 @@ pub const IMPLEMENTED: Implemented = Implemented {
     refuse_entries: true,
     mask_indices: true,
     ibrs: true,
-    thunks: false,
+    thunks: true,
     align_branches: false,
     fill_return_stack: true,
     fill_return_stack_idle: false,

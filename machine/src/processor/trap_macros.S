@@ -53,10 +53,22 @@
     exception_table_entry 20b, \fixup
 .endm
 
+# Ends a sequence of instructions that began at label \start, for a feature. Boot replaces the
+# sequence by a no-op, or by a jump to \end, if the feature is not in use.
+.macro feature_site feature, start=20, end=21
+\end:
+    .pushsection .feature_sites, "a"
+    .long \start\()b - .
+    .byte \end\()b - \start\()b, \feature
+    .balign 8
+    .popsection
+.endm
+
 .macro purge_trap_macros
     .purgem push_registers
     .purgem pop_registers
     .purgem exception_table_entry
     .purgem guest_access
+    .purgem feature_site
     .purgem purge_trap_macros
 .endm

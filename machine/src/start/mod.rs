@@ -13,6 +13,7 @@ use crate::address_space::early::Early;
 use crate::address_space::tables::{self, Mapper};
 use crate::address_space::{boot_memory, restricted_roots, windows};
 use crate::boot::acpi::Acpi;
+use crate::boot::options::Thunk;
 use crate::boot::{self, BootInfo, Efi, MAX_OWN_DEVICES, Memory, MemoryKind};
 use crate::console::backend as console;
 use crate::context::entry;
@@ -217,7 +218,7 @@ fn finish_memory(mut described: Memory, memory: Early) {
     boot::seal_memory(described);
 }
 
-/// Removes from the entry code what is not needed, and prepares the processor for what is.
+/// Removes from the assembly what is not needed, and prepares the processor for what is.
 fn apply_defences() {
     use entry::Feature;
     let plan = &defences::report().plan;
@@ -235,6 +236,8 @@ fn apply_defences() {
         (plan.div_scrub, Feature::OverwriteQuotient),
         (split_roots || returns || barrier, Feature::AnyAtExit),
         (split_roots || verw || plan.div_scrub, Feature::AnyAtEnter),
+        (plan.thunk == Thunk::Jump, Feature::PlainBranch),
+        (plan.thunk == Thunk::Lfence, Feature::FencedBranch),
     ];
     for (_, feature) in features.into_iter().filter(|(used, _)| !used) {
         // SAFETY: this is the only running CPU, and there is no guest.

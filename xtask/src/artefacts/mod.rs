@@ -1,6 +1,7 @@
 //! What xtask builds and what it builds with: the hypervisor, programs for guests, the Debian
 //! package, and the toolchains.
 
+mod branches;
 pub(crate) mod hypervisor;
 pub(crate) mod nightly;
 pub(crate) mod package;

@@ -37,6 +37,11 @@ pub(crate) struct Functions {
 }
 
 impl Functions {
+    /// Address of the function with this name.
+    pub(crate) fn address(&self, name: &str) -> Option<u64> {
+        self.all.iter().find(|(_, other)| other == name).map(|&(offset, _)| self.start + u64::from(offset))
+    }
+
     /// Name of the function that contains an address.
     pub(crate) fn name(&self, address: u64) -> Option<&str> {
         let offset = u32::try_from(address.checked_sub(self.start)?).ok()?;

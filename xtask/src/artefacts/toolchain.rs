@@ -28,6 +28,20 @@ pub(crate) fn need_target(target: &str) -> Result<()> {
     Ok(())
 }
 
+/// Adds the sources of the core library, from which it is compiled with other options, if they are
+/// missing.
+pub(crate) fn need_sources() -> Result<()> {
+    let library = sysroot()?.join("lib/rustlib/src/rust/library/core/Cargo.toml");
+    if library.exists() {
+        return Ok(());
+    }
+    add("component rust-src", &["component", "add", "rust-src"])?;
+    if !library.exists() {
+        bail!("the component rust-src is still missing: there is no {}", library.display());
+    }
+    Ok(())
+}
+
 /// Adds `component`, which supplies `cargo SUBCOMMAND`, if that does not work.
 pub(crate) fn need_component(subcommand: &str, component: &str) -> Result<()> {
     let works = || {

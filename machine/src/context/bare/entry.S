@@ -81,17 +81,6 @@ entry_sysenter:
 # The rest of the entry code, which is mapped in the image only.
     .section .entry_text, "ax"
 
-# Ends a sequence of instructions that began at label \start, for a feature. Boot replaces the
-# sequence by a no-op, or by a jump to \end, if the feature is not in use.
-.macro feature_site feature, start=20, end=21
-\end:
-    .pushsection .feature_sites, "a"
-    .long \start\()b - .
-    .byte \end\()b - \start\()b, \feature
-    .balign 8
-    .popsection
-.endm
-
 # Enables and disables access of ring 0 to user pages.
 .macro user_access_begin
 20: stac

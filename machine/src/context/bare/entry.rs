@@ -206,7 +206,14 @@ global_asm!(
     gs = const offset_of!(Selectors, gs),
 );
 
-/// A feature whose instructions in the entry code are replaced by no-ops where it is not in use.
+global_asm!(
+    include_str!("../../processor/trap_macros.S"),
+    include_str!("thunk.S"),
+    plain_branch = const Feature::PlainBranch as u32,
+    fenced_branch = const Feature::FencedBranch as u32,
+);
+
+/// A feature whose instructions in the assembly are replaced by no-ops where it is not in use.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
 pub(crate) enum Feature {
@@ -226,6 +233,10 @@ pub(crate) enum Feature {
     AnyAtExit,
     /// The same for the entry from Rust code.
     AnyAtEnter,
+    /// Indirect branches of compiled code are plain jumps.
+    PlainBranch,
+    /// Indirect branches of compiled code are jumps after LFENCE.
+    FencedBranch,
 }
 
 /// An entry of the table of instructions for a feature, as `feature_site` makes it.
@@ -240,7 +251,7 @@ struct Site {
     _padding: u16,
 }
 
-/// Replaces the entry code's instructions for a feature that is not in use by no-ops.
+/// Replaces the assembly's instructions for a feature that is not in use by no-ops.
 ///
 /// # Safety
 /// No other CPU and no guest may be running.

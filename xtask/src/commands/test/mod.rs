@@ -28,6 +28,7 @@ mod installed;
 mod kernels;
 mod microcode;
 mod screen;
+mod thunk;
 
 /// Options of `test`. Without a choice of kind, all kinds run.
 #[derive(Args, Debug)]
@@ -42,8 +43,8 @@ pub(crate) struct Test {
     /// messages of 'run'
     #[arg(long)]
     kernels: bool,
-    /// Consoles, microcode, and the initial domain with disks and networks of several kinds and
-    /// with EFI variables
+    /// Consoles, microcode, the form of indirect branches, and the initial domain with disks and
+    /// networks of several kinds and with EFI variables
     #[arg(long)]
     hardware: bool,
     /// Debian's control domain with the stock Xen tools; by default only the short scenarios
@@ -181,6 +182,7 @@ impl Test {
                 consoles::run(self, &bench, &mut report);
                 screen::run(self, &bench, &mut report);
                 microcode::run(self, &bench, &mut report);
+                thunk::run(self, &bench, &mut report);
                 hardware::run(self, &bench, &mut report);
                 efi::run(self, &bench, &mut report);
             }

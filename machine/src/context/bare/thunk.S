@@ -1,0 +1,22 @@
+# The thunk through which compiled code makes all indirect calls and jumps: the target is in r11.
+# Boot leaves the form of the plan (docs/defences.md): a direct jump, a jump after LFENCE, or a
+# retpoline, whose speculative path is a loop.
+
+    .section .text, "ax"
+    .balign 64
+    .global __x86_indirect_thunk_r11
+__x86_indirect_thunk_r11:
+20: jmp r11
+    feature_site {plain_branch}
+20: lfence
+    jmp r11
+    feature_site {fenced_branch}
+    call 2f
+1:  pause
+    lfence
+    jmp 1b
+2:  mov [rsp], r11
+    ret
+    int3
+
+purge_trap_macros
