@@ -14,6 +14,8 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     release: &'static str,
     package: &'static str,
+    /// The same source as another kernel of the list, with another configuration.
+    pub(crate) is_variant: bool,
     /// A real-time kernel preempts a process in the middle of an exec, which a paravirtualised
     /// kernel does not survive (docs/known-problems.md). Programs that have to complete run
     /// unpreempted there.
@@ -23,13 +25,13 @@ pub(crate) struct Kernel {
 /// The kernels that are tested. The first is the default of `run`.
 pub(crate) const KERNELS: [Kernel; 4] = [
     kernel("debian12", "bookworm", "linux-image-amd64"),
-    kernel("debian12-cloud", "bookworm", "linux-image-cloud-amd64"),
-    Kernel { is_real_time: true, ..kernel("debian12-rt", "bookworm", "linux-image-rt-amd64") },
+    Kernel { is_variant: true, ..kernel("debian12-cloud", "bookworm", "linux-image-cloud-amd64") },
+    Kernel { is_variant: true, is_real_time: true, ..kernel("debian12-rt", "bookworm", "linux-image-rt-amd64") },
     kernel("debian13", "trixie", "linux-image-amd64"),
 ];
 
 const fn kernel(name: &'static str, release: &'static str, package: &'static str) -> Kernel {
-    Kernel { name, release, package, is_real_time: false }
+    Kernel { name, release, package, is_variant: false, is_real_time: false }
 }
 
 impl Kernel {

@@ -23,6 +23,9 @@ use crate::virtual_machine::session::{END_TIME, Limits, SessionEvent};
 /// Default time limit of a guest.
 const TIME: Duration = Duration::from_secs(60);
 
+/// The processor on which guests run with all defences.
+const DEFENDED_ON: &str = "EPYC";
+
 /// Printed by a guest that wants NMIs from then on.
 const READY_FOR_NMIS: &str = "ready for NMIs";
 
@@ -56,6 +59,8 @@ struct Manifest {
     nmi: Option<Duration>,
     /// Words for the hypervisor's command line.
     options: String,
+    /// Whether it also runs with all defences against transient execution.
+    defended: bool,
     /// Whether the mappings are compared with what a restricted root may have.
     mappings: bool,
     /// Whether the hypervisor may end it instead of the guest reporting success.
@@ -83,13 +88,18 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     let Some(programs) = report.prepared("test guests", programs::test_guests()) else { return };
     for manifest in manifests.values().filter(|manifest| !manifest.helper && (test.full || !manifest.full)) {
         let name = format!("guest {}", manifest.name);
-        test.on_machine(report, &name, || boot(bench, manifest, &manifests, &programs));
+        test.on_machine(report, &name, || boot(bench, manifest, false, &manifests, &programs));
+        if manifest.defended {
+            let name = format!("{name}, all defences");
+            test.on_machine(report, &name, || boot(bench, manifest, true, &manifests, &programs));
+        }
     }
 }
 
 fn boot(
     bench: &Bench,
     manifest: &Manifest,
+    defended: bool,
     all: &BTreeMap<String, Manifest>,
     programs: &BTreeMap<String, PathBuf>,
 ) -> Result<Outcome> {
@@ -134,10 +144,14 @@ fn boot(
     let mut setup = bench.setup(manifest.cpus, memory, Load::Guests(guests), files, limits);
     setup.arguments = arguments;
     setup.options = format!("{} {}", setup.options, manifest.options).trim().to_owned();
+    if defended {
+        bench.defend(&mut setup, DEFENDED_ON);
+    }
     if let Host::Other(_) = bench.host {
         setup.options = format!("dom0_mem={}", manifest.memory);
     }
-    let mut booted = setup.boot(&machine::log_file("test-logs", &format!("guest-{}", manifest.name))?)?;
+    let log = format!("guest-{}{}", manifest.name, if defended { "-defended" } else { "" });
+    let mut booted = setup.boot(&machine::log_file("test-logs", &log)?)?;
     for (name, guest) in names.iter().zip(&started) {
         if guest.may_be_killed {
             booted.session.may_be_killed(name);
@@ -279,6 +293,7 @@ impl Manifest {
             ramdisk: None,
             nmi: None,
             options: String::new(),
+            defended: false,
             mappings: false,
             may_be_killed: false,
             with: Vec::new(),
@@ -300,6 +315,7 @@ impl Manifest {
                 "cmdline" => manifest.command_line = string()?,
                 "nmi" => manifest.nmi = Some(Duration::from_millis(number()?.into())),
                 "options" => manifest.options = string()?,
+                "defended" => manifest.defended = value.as_bool().with_context(wrong)?,
                 "mappings" => manifest.mappings = value.as_bool().with_context(wrong)?,
                 "ramdisk" => manifest.ramdisk = Some(folder.join(string()?)),
                 "expect" => {

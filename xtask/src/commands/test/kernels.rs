@@ -1,5 +1,6 @@
 //! Stock kernels: each reaches user space with one, two and four virtual CPUs, runs the
-//! process-heavy script and powers off.
+//! process-heavy script and powers off. Some boots have all defences against transient execution,
+//! on processors of different vendors.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -27,22 +28,30 @@ const LIMITS: Limits =
 /// Lets all processes of a real-time kernel run above the kernel's own threads, all of the time.
 const UNPREEMPTED: &str = "sysctl.kernel.sched_rt_runtime_us=-1 rdinit=/programs/unpreempted -- /init";
 
-/// Numbers of virtual CPUs.
-const VCPUS: [u32; 3] = [1, 2, 4];
+/// How a kernel boots: the number of virtual CPUs, and the processor on which Paravane has all
+/// defences, unless the command line names another.
+type Form = (u32, Option<&'static str>);
 
-/// Runs all of them in order. Repeated boots of a kernel cycle through the numbers of virtual CPUs.
+const FORMS: [Form; 3] = [(1, None), (2, Some("EPYC")), (4, Some("max"))];
+
+/// Which forms run. In the short form of the tests a variant has one.
+fn forms(test: &Test, kernel: &Kernel) -> &'static [Form] {
+    if kernel.is_variant && !test.full { &FORMS[1..2] } else { &FORMS }
+}
+
+/// Runs all of them in order. Repeated boots of a kernel cycle through the forms.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     for kernel in &KERNELS {
-        let name = |vcpus: &u32| format!("kernel {} with {vcpus} vCPUs", kernel.name);
-        let chosen: Vec<u32> = VCPUS.into_iter().filter(|vcpus| test.chooses(&name(vcpus))).collect();
+        let name = |(vcpus, _): &Form| format!("kernel {} with {vcpus} vCPUs", kernel.name);
+        let chosen: Vec<Form> = forms(test, kernel).iter().copied().filter(|form| test.chooses(&name(form))).collect();
         let boots = if test.repeat > 1 { usize::try_from(test.repeat).unwrap_or(usize::MAX) } else { chosen.len() };
-        for vcpus in chosen.iter().cycle().take(boots) {
-            report.take(&name(vcpus), || boot(bench, kernel, *vcpus));
+        for form in chosen.iter().cycle().take(boots) {
+            report.take(&name(form), || boot(bench, kernel, *form));
         }
     }
 }
 
-fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
+fn boot(bench: &Bench, kernel: &Kernel, (vcpus, defended_on): Form) -> Result<Outcome> {
     let mut ramdisk = Ramdisk::bootable()?;
     ramdisk.programs()?;
     ramdisk.command("", &["/programs/exercise", &vcpus.to_string()].map(OsString::from))?;
@@ -62,7 +71,10 @@ fn boot(bench: &Bench, kernel: &Kernel, vcpus: u32) -> Result<Outcome> {
     let cpus = if matches!(bench.host, Host::Bare) { vcpus } else { CPUS };
     let files = vec![("vmlinuz", Contents::File(kernel.file()?)), ("ramdisk", Contents::Bytes(ramdisk.finish()?))];
     let memory = machine::host_memory(1, MEMORY);
-    let setup = bench.setup(cpus, memory, Load::Guests(vec![guest]), files, LIMITS);
+    let mut setup = bench.setup(cpus, memory, Load::Guests(vec![guest]), files, LIMITS);
+    if let Some(cpu) = defended_on {
+        bench.defend(&mut setup, cpu);
+    }
     let booted = setup.boot(&machine::log_file("test-logs", &format!("kernel-{}-{vcpus}", kernel.name))?)?;
     Ok(script_outcome(booted))
 }

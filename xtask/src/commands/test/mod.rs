@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::Args;
 
+use crate::commands::bench::Defences;
 use crate::foundation::progress::Step;
 use crate::foundation::size::Size;
 use crate::virtual_machine::accelerator::Accelerator;
@@ -50,7 +51,8 @@ pub(crate) struct Test {
     /// Debian's control domain with the stock Xen tools; by default only the short scenarios
     #[arg(long)]
     control_domain: bool,
-    /// Scenarios in the control domain and screens in their long form, and the long test guests
+    /// Scenarios in the control domain and screens in their long form, the long test guests, and
+    /// all stock kernels with all numbers of virtual CPUs
     #[arg(long)]
     full: bool,
     /// Full Debian 12 and 13 guests, each on its own disk (as root; not run by default)
@@ -119,6 +121,15 @@ impl Bench {
             raw: false,
             limits,
             arguments: Vec::new(),
+        }
+    }
+
+    /// Switches on all defences against transient execution, on a processor of this model unless
+    /// the command line names another.
+    fn defend(&self, setup: &mut Setup<'_>, cpu: &str) {
+        if self.host.is_paravane() {
+            setup.cpu.get_or_insert_with(|| cpu.into());
+            setup.options = format!("{} {}", Defences::All.options(), setup.options);
         }
     }
 }
