@@ -10,8 +10,8 @@ const HEAD: &str = "\
 Generated from `hypervisor/src/limit_table.rs` by `cargo xtask check --fix`; don't edit.
 
 All fixed limits of Paravane, with those of Xen 4.17 for comparison. Memory is allocated on use, not
-in advance. If a domain's call is refused at a limit in **bold**, a log line names the limit, at most
-once a minute per domain and limit: `d3 web: refused at a limit: event channels of a domain`.
+in advance. If a domain's call is refused at a limit in **bold**, a log line names the limit, at
+most once a minute per domain and limit: `d3 web: refused at a limit: event channels of a domain`.
 ";
 
 /// The whole document.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use machine::counters::{self, Counter};
 use machine::{frames, heap};
 
-use crate::console::say;
+use crate::console::print;
 use crate::domain::{self, Domain, Vcpu};
 use crate::{call, event_channel, grant_table, latency, scheduler};
 
@@ -21,9 +21,9 @@ const KEYS: &[Key] = &[
     (b'm', "memory", memory),
     (b'l', "longest latencies, and counts of hypercalls", latencies),
     (b'p', "performance counters", counters),
-    (b'e', "event channels", || say_lists(event_channel::describe)),
-    (b'g', "grants", || say_lists(grant_table::describe)),
-    (b'r', "run queues", || scheduler::describe().for_each(|line| say(format_args!("{line}")))),
+    (b'e', "event channels", || print_lists(event_channel::describe)),
+    (b'g', "grants", || print_lists(grant_table::describe)),
+    (b'r', "run queues", || scheduler::describe().for_each(|line| print(format_args!("{line}")))),
     (b'R', "restart the machine", restart),
     (b'*', "all keys that do no harm", everything),
 ];
@@ -33,21 +33,21 @@ const KEYS: &[Key] = &[
 const MAX_LINES: usize = 512;
 
 /// Prints the lines that `describe` returns for each domain.
-fn say_lists(describe: fn(&Domain, usize) -> (Vec<String>, usize)) {
+fn print_lists(describe: fn(&Domain, usize) -> (Vec<String>, usize)) {
     domain::for_each(|domain| {
         let (lines, left_out) = describe(domain, MAX_LINES);
-        say_list(domain, &lines, left_out);
+        print_list(domain, &lines, left_out);
     });
 }
 
 /// Prints a list about a domain, and the number of lines that were left out.
-fn say_list(domain: &Domain, lines: &[String], left_out: usize) {
+fn print_list(domain: &Domain, lines: &[String], left_out: usize) {
     let number = domain.id().0;
     for line in lines {
-        say(format_args!("d{number} {line}"));
+        print(format_args!("d{number} {line}"));
     }
     if left_out != 0 {
-        say(format_args!("d{number} and {left_out} more"));
+        print(format_args!("d{number} and {left_out} more"));
     }
 }
 
@@ -55,17 +55,17 @@ fn say_list(domain: &Domain, lines: &[String], left_out: usize) {
 pub(crate) fn press(key: u8) {
     match KEYS.iter().find(|(byte, ..)| *byte == key) {
         Some((.., act)) => act(),
-        None if key.is_ascii_graphic() => say(format_args!("no key {}; h lists them", char::from(key))),
+        None if key.is_ascii_graphic() => print(format_args!("no key {}; h lists them", char::from(key))),
         None => {}
     }
 }
 
 fn latencies() {
     for line in latency::report() {
-        say(format_args!("{line}"));
+        print(format_args!("{line}"));
     }
     for call in call::counts() {
-        say(format_args!(
+        print(format_args!(
             "{}: made {} times, {} of them continued, longest stretch {} us",
             call.name,
             call.made,
@@ -77,20 +77,20 @@ fn latencies() {
 
 fn counters() {
     for &counter in Counter::ALL {
-        say(format_args!("counter {} {}", counter.name(), counters::sum(counter)));
+        print(format_args!("counter {} {}", counter.name(), counters::sum(counter)));
     }
 }
 
 fn help() {
     for (key, words, _) in KEYS {
-        say(format_args!("{}  {words}", char::from(*key)));
+        print(format_args!("{}  {words}", char::from(*key)));
     }
 }
 
 fn domains() {
     domain::for_each(|domain| {
         let (settings, share) = (domain.settings(), domain.scheduling.share());
-        say(format_args!(
+        print(format_args!(
             "d{} {}: {:?}{}, {} of {} frames, {} vCPUs, weight {}, cap {}",
             domain.id().0,
             settings.name,
@@ -110,7 +110,7 @@ fn domains() {
             };
             let up = if vcpu.is_up() { "up" } else { "down" };
             let place = if vcpu.parked().is_some() { "parked" } else { "on a pCPU" };
-            say(format_args!(
+            print(format_args!(
                 "d{}v{}: {up}, {place}, event pending {pending}, masked {masked}",
                 domain.id().0,
                 vcpu.id().get()
@@ -134,29 +134,32 @@ fn vcpu_registers(domain: &Domain, vcpu: &Vcpu) {
         } else {
             "on a pCPU"
         };
-        return say(format_args!("d{domain}v{number}: {how}"));
+        return print(format_args!("d{domain}v{number}: {how}"));
     };
     let mode = if in_kernel { "kernel" } else { "user" };
-    say(format_args!("d{domain}v{number}: {mode} at {:04x}:{:016x} flags {:x}", r.cs, r.rip, r.rflags));
-    say(format_args!("  ss:rsp {:04x}:{:016x} rax {:016x} rbx {:016x} rcx {:016x}", r.ss, r.rsp, r.rax, r.rbx, r.rcx));
-    say(format_args!("  rdx {:016x} rsi {:016x} rdi {:016x} rbp {:016x}", r.rdx, r.rsi, r.rdi, r.rbp));
-    say(format_args!("  r8 {:016x} r9 {:016x} r10 {:016x} r11 {:016x}", r.r8, r.r9, r.r10, r.r11));
-    say(format_args!("  r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}", r.r12, r.r13, r.r14, r.r15));
+    print(format_args!("d{domain}v{number}: {mode} at {:04x}:{:016x} flags {:x}", r.cs, r.rip, r.rflags));
+    print(format_args!(
+        "  ss:rsp {:04x}:{:016x} rax {:016x} rbx {:016x} rcx {:016x}",
+        r.ss, r.rsp, r.rax, r.rbx, r.rcx
+    ));
+    print(format_args!("  rdx {:016x} rsi {:016x} rdi {:016x} rbp {:016x}", r.rdx, r.rsi, r.rdi, r.rbp));
+    print(format_args!("  r8 {:016x} r9 {:016x} r10 {:016x} r11 {:016x}", r.r8, r.r9, r.r10, r.r11));
+    print(format_args!("  r12 {:016x} r13 {:016x} r14 {:016x} r15 {:016x}", r.r12, r.r13, r.r14, r.r15));
 }
 
 fn memory() {
-    say(format_args!("{} of {} frames free", frames::free_frames(), frames::total_frames()));
+    print(format_args!("{} of {} frames free", frames::free_frames(), frames::total_frames()));
     let (used, size) = heap::usage();
-    say(format_args!("{} of {} KiB of Paravane's own heap in use", used >> 10, size >> 10));
+    print(format_args!("{} of {} KiB of Paravane's own heap in use", used >> 10, size >> 10));
     domain::for_each(|domain| {
         let id = domain.id();
         let (listed, held, mapped) = (domain.frames.len(), frames::owned_by(id), domain.grants.mapped());
-        say(format_args!("d{}: {listed} frames listed, {held} held, {mapped} grants mapped", id.0));
+        print(format_args!("d{}: {listed} frames listed, {held} held, {mapped} grants mapped", id.0));
     });
 }
 
 fn restart() {
-    say(format_args!("restart"));
+    print(format_args!("restart"));
     machine::power::reboot();
 }
 

@@ -141,7 +141,7 @@ static RECORDS: PerCpu<Record> = PerCpu::new(
 );
 
 /// The longest stretch that each hypercall began, in ticks, over all pCPUs.
-static HYPERCALL_LONGEST: [AtomicU64; HYPERCALLS as usize] = [const { AtomicU64::new(0) }; HYPERCALLS as usize];
+static HYPERCALL_MAXIMA: [AtomicU64; HYPERCALLS as usize] = [const { AtomicU64::new(0) }; HYPERCALLS as usize];
 
 /// The record of this pCPU.
 #[inline]
@@ -174,7 +174,7 @@ impl Record {
             self.longest_code.store(code, Ordering::Relaxed);
         }
         if code & KINDS == 0x300
-            && let Some(longest) = HYPERCALL_LONGEST.masked((code & 0xff) as usize)
+            && let Some(longest) = HYPERCALL_MAXIMA.masked((code & 0xff) as usize)
         {
             longest.fetch_max(ticks, Ordering::Relaxed);
         }
@@ -236,7 +236,7 @@ pub(crate) fn longest_wait(cpu: CpuId) -> u64 {
 
 /// The longest stretch that a hypercall began, in nanoseconds.
 pub(crate) fn longest_of_hypercall(number: u32) -> u64 {
-    let ticks = HYPERCALL_LONGEST.masked(number as usize).map_or(0, |longest| longest.load(Ordering::Relaxed));
+    let ticks = HYPERCALL_MAXIMA.masked(number as usize).map_or(0, |longest| longest.load(Ordering::Relaxed));
     time::scale().nanoseconds(ticks)
 }
 
@@ -268,7 +268,7 @@ pub(crate) fn reset() {
         record.longest.store(0, Ordering::Relaxed);
         record.longest_wait.store(0, Ordering::Relaxed);
     }
-    HYPERCALL_LONGEST.iter().for_each(|longest| longest.store(0, Ordering::Relaxed));
+    HYPERCALL_MAXIMA.iter().for_each(|longest| longest.store(0, Ordering::Relaxed));
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn boot_rows() -> Vec<Row> {
         row("kernel, decompressed", format!("{} MiB", decompress::MAX_SIZE >> 20), "none", "the kernel is refused"),
         row("program headers of a kernel", elf::MAX_SEGMENTS, "none", "the kernel is refused"),
         row("section headers of a kernel", elf::MAX_SECTIONS, "none", "the kernel is refused"),
-        row("name of a guest", format!("{} bytes", start::LONGEST_NAME), "none", "the guest is not started"),
+        row("name of a guest", format!("{} bytes", start::MAX_NAME), "none", "the guest is not started"),
     ]
     .into()
 }

@@ -74,9 +74,9 @@ const INTERVAL: u64 = 60_000_000_000;
 
 /// When each limit was last logged for a domain.
 #[derive(Debug, Default)]
-pub struct Said([AtomicU64; Limit::ALL.len()]);
+pub struct ReportedLimits([AtomicU64; Limit::ALL.len()]);
 
-impl Said {
+impl ReportedLimits {
     /// Returns whether a line is due, and records the time if so.
     fn is_due(&self, limit: Limit, now: u64) -> bool {
         let Some(last) = self.0.masked(limit as usize) else { return false };
@@ -88,7 +88,7 @@ impl Said {
 }
 
 #[cfg(test)]
-impl Said {
+impl ReportedLimits {
     /// Whether the limit has ever been logged.
     pub(crate) fn has(&self, limit: Limit) -> bool {
         self.0[limit as usize].load(Ordering::Relaxed) != 0
@@ -98,7 +98,7 @@ impl Said {
 /// Logs that a call of `domain` was refused because of `limit`. The caller must not hold a lock.
 #[cold]
 pub(crate) fn met(domain: &Domain, limit: Limit) {
-    if domain.limits_said.is_due(limit, machine::time::now()) {
+    if domain.reported_limits.is_due(limit, machine::time::now()) {
         guest_log!(domain, Warn, "refused at a limit: {} (see docs/limits.md)", limit.name());
     }
 }
@@ -109,12 +109,12 @@ mod tests {
 
     #[test]
     fn a_repeated_limit_is_logged_once_a_minute() {
-        let said = Said::default();
-        assert!(said.is_due(Limit::Vcpus, 0));
-        assert!(!said.is_due(Limit::Vcpus, 1));
-        assert!(said.is_due(Limit::GrantMappings, 1), "each limit separately");
-        assert!(!said.is_due(Limit::Vcpus, INTERVAL));
-        assert!(said.is_due(Limit::Vcpus, INTERVAL + 1));
+        let reported = ReportedLimits::default();
+        assert!(reported.is_due(Limit::Vcpus, 0));
+        assert!(!reported.is_due(Limit::Vcpus, 1));
+        assert!(reported.is_due(Limit::GrantMappings, 1), "each limit separately");
+        assert!(!reported.is_due(Limit::Vcpus, INTERVAL));
+        assert!(reported.is_due(Limit::Vcpus, INTERVAL + 1));
     }
 
     #[test]

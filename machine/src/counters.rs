@@ -77,7 +77,7 @@ counters! {
     /// Interrupts sent to other pCPUs.
     Ipis "ipis";
     /// CPUs that received a flush request because a frame changed its use.
-    FlushesOfOthers "flushes asked of others";
+    FlushesOfOthers "flushes requested from other pCPUs";
     /// Page-table writes and privileged instructions that were emulated.
     Emulations "emulated instructions";
     /// Page-table entries changed.

@@ -48,7 +48,7 @@ impl Write for Emergency {
     }
 }
 
-macro_rules! say {
+macro_rules! print {
     ($($part:tt)*) => {{
         let _ = writeln!(Emergency, "(pv) {}", format_args!($($part)*));
     }};
@@ -114,7 +114,7 @@ fn begin() {
 
 /// Prints registers in lines that fit a row of VGA text.
 fn print_registers(r: &Registers) {
-    say!("rip {:016x} cs {:04x} rflags {:08x} rsp {:016x} ss {:04x}", r.rip, r.cs, r.rflags, r.rsp, r.ss);
+    print!("rip {:016x} cs {:04x} rflags {:08x} rsp {:016x} ss {:04x}", r.rip, r.cs, r.rflags, r.rsp, r.ss);
     for [a, b, c] in [
         [("rax", r.rax), ("rbx", r.rbx), ("rcx", r.rcx)],
         [("rdx", r.rdx), ("rsi", r.rsi), ("rdi", r.rdi)],
@@ -123,15 +123,15 @@ fn print_registers(r: &Registers) {
         [("r13", r.r13), ("r14", r.r14), ("r15", r.r15)],
         [("cr0", registers::read_cr0()), ("cr2", registers::read_cr2()), ("cr3", registers::read_cr3())],
     ] {
-        say!("{} {:016x} {} {:016x} {} {:016x}", a.0, a.1, b.0, b.1, c.0, c.1);
+        print!("{} {:016x} {} {:016x} {} {:016x}", a.0, a.1, b.0, b.1, c.0, c.1);
     }
-    say!("cr4 {:016x}", registers::read_cr4());
+    print!("cr4 {:016x}", registers::read_cr4());
 }
 
 fn print_place(address: u64) {
     match symbols::lookup(address) {
-        Some((name, offset)) => say!("  {address:#x} {name}+{offset:#x}"),
-        None => say!("  {address:#x}"),
+        Some((name, offset)) => print!("  {address:#x} {name}+{offset:#x}"),
+        None => print!("  {address:#x}"),
     }
 }
 
@@ -157,19 +157,19 @@ fn backtrace(instruction: u64, mut frame: u64) {
         }
         frame = next;
     }
-    say!("  ...");
+    print!("  ...");
 }
 
 fn print_running(cpu: CpuId) {
     if let Some((domain, vcpu)) = per_cpu::running(cpu) {
-        say!("CPU {} runs d{domain}v{vcpu}", cpu.index());
+        print!("CPU {} runs d{domain}v{vcpu}", cpu.index());
     }
 }
 
 /// Prints the reason and the state of this CPU, stops the other CPUs and prints their state, then
 /// halts or restarts.
 fn stop(reason: fmt::Arguments<'_>, state: impl FnOnce()) -> ! {
-    say!("{reason}");
+    print!("{reason}");
     state();
     let here = per_cpu::current();
     print_running(here);
@@ -185,12 +185,12 @@ fn stop(reason: fmt::Arguments<'_>, state: impl FnOnce()) -> ! {
         let instruction = stopped.instruction.load(Ordering::Relaxed);
         print_running(cpu);
         match stopped.state.load(Ordering::Relaxed) {
-            0 => say!("CPU {} does not answer", cpu.index()),
+            0 => print!("CPU {} does not answer", cpu.index()),
             1 => {
-                say!("CPU {} in Paravane, rsp {:#x}:", cpu.index(), stopped.stack.load(Ordering::Relaxed));
+                print!("CPU {} in Paravane, rsp {:#x}:", cpu.index(), stopped.stack.load(Ordering::Relaxed));
                 backtrace(instruction, stopped.frame.load(Ordering::Relaxed));
             }
-            _ => say!("CPU {} in a guest at {instruction:#x}", cpu.index()),
+            _ => print!("CPU {} in a guest at {instruction:#x}", cpu.index()),
         }
     }
     end(reason)
@@ -198,18 +198,18 @@ fn stop(reason: fmt::Arguments<'_>, state: impl FnOnce()) -> ! {
 
 /// Prints the reason once more, since its first line may have left a small screen.
 fn end(reason: fmt::Arguments<'_>) -> ! {
-    say!("{reason}");
+    print!("{reason}");
     if boot::try_options().is_some_and(|options| options.no_reboot) {
-        say!("halted");
+        print!("halted");
         registers::halt_forever();
     }
     if console::screen::is_console() {
-        say!("restarting in {READING_SECONDS} seconds");
+        print!("restarting in {READING_SECONDS} seconds");
         let end = time::now() + READING_SECONDS * 1_000_000_000;
         while (1..end).contains(&time::now()) {
             core::hint::spin_loop();
         }
     }
-    say!("restarting");
+    print!("restarting");
     power::reboot()
 }

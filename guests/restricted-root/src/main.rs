@@ -26,7 +26,7 @@ const DIRECT_MAP: u64 = HYPERVISOR_START + 6 * SLOT;
 const WINDOW: u64 = 4 << 20;
 const MAPPED_PART: u64 = 2 << 20;
 /// Pages of entry code and of the interrupt table.
-const MOST_CODE: u64 = 8;
+const MAX_CODE: u64 = 8;
 
 global_asm!(
     ".pushsection .text",
@@ -54,7 +54,7 @@ fn main() {
     check_eq!(pages(DEVICES + (1 << 30), 2 << 20, PAGE).count(), 0, "pages of the device window");
     check_eq!(pages(DIRECT_MAP, 1 << 30, 8 * PAGE).count(), 0, "pages of the direct map");
     let code = pages(IMAGE, 64 << 20, PAGE).count() as u64;
-    check!((1..=MOST_CODE).contains(&code), "{code} pages of the image");
+    check!((1..=MAX_CODE).contains(&code), "{code} pages of the image");
     let (mut seen, mut others) = (0, 0);
     for at in pages(WINDOWS, 8 * WINDOW, PAGE) {
         let own = at - WINDOWS < MAPPED_PART;

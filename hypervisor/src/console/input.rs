@@ -129,8 +129,8 @@ fn switch(guests: &[Arc<Domain>]) {
     let next = next_focus(focus(guests), &ids);
     INPUT.lock().focus = next;
     match guests.iter().find(|guest| Focus::Guest(guest.id()) == next) {
-        Some(guest) => multiplexer::say(format_args!("serial input goes to guest {}", guest.settings().name)),
-        None => multiplexer::say(format_args!("serial input goes to paravane's keys; h lists them")),
+        Some(guest) => multiplexer::print(format_args!("serial input goes to guest {}", guest.settings().name)),
+        None => multiplexer::print(format_args!("serial input goes to paravane's keys; h lists them")),
     }
 }
 

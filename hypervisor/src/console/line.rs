@@ -9,10 +9,10 @@ use alloc::vec::Vec;
 use machine::speculation::MaskedIndex;
 
 /// Length in bytes at which a line is broken.
-pub(super) const LONGEST: usize = 1024;
+pub(super) const MAX_LINE: usize = 1024;
 
 /// Maximum number of parameter bytes kept from an escape sequence.
-const LONGEST_SEQUENCE: usize = 16;
+const MAX_SEQUENCE: usize = 16;
 
 /// Position within a terminal's escape sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,14 +106,14 @@ impl Line {
             b'\t' | 0x80.. => self.bytes.push(byte),
             _ => {}
         }
-        self.bytes.len() >= LONGEST
+        self.bytes.len() >= MAX_LINE
     }
 
     /// Handles a byte of a control sequence. Only colours and erasing to the right are kept.
     fn push_control(&mut self, byte: u8) -> bool {
         match byte {
             b'\n' => return self.end_of_line(),
-            b' '..=b'?' if self.parameters.len() < LONGEST_SEQUENCE => self.parameters.push(byte),
+            b' '..=b'?' if self.parameters.len() < MAX_SEQUENCE => self.parameters.push(byte),
             b' '..=b'?' => {}
             _ => {
                 let plain = self.parameters.iter().all(|byte| byte.is_ascii_digit() || *byte == b';');
@@ -130,7 +130,7 @@ impl Line {
                 self.sequence = Sequence::Outside;
             }
         }
-        self.bytes.len() >= LONGEST
+        self.bytes.len() >= MAX_LINE
     }
 
     fn end_of_line(&mut self) -> bool {
@@ -233,9 +233,9 @@ mod tests {
 
     #[test]
     fn a_line_without_a_newline_is_broken() {
-        let found = lines(&[b'x'; 3 * LONGEST]);
+        let found = lines(&[b'x'; 3 * MAX_LINE]);
         assert_eq!(found.len(), 3);
-        assert!(lines(&b"\r\x08\x1b[1m".repeat(1000)).iter().all(|line| line.len() < LONGEST + 64));
+        assert!(lines(&b"\r\x08\x1b[1m".repeat(1000)).iter().all(|line| line.len() < MAX_LINE + 64));
     }
 
     #[test]
@@ -244,6 +244,6 @@ mod tests {
         for byte in b"\x1b[".iter().chain(&[b'1'; 100_000]) {
             assert!(!line.push(*byte, 0));
         }
-        assert!(line.parameters.len() <= LONGEST_SEQUENCE);
+        assert!(line.parameters.len() <= MAX_SEQUENCE);
     }
 }

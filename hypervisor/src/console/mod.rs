@@ -120,8 +120,8 @@ fn give_input(domain: &Arc<Domain>, bytes: &[u8]) {
 }
 
 /// Prints a line in response to a debug key.
-pub(crate) fn say(text: fmt::Arguments<'_>) {
-    multiplexer::say(text);
+pub(crate) fn print(text: fmt::Arguments<'_>) {
+    multiplexer::print(text);
 }
 
 /// Writes what the initial domain prints with the `console_io` hypercall.

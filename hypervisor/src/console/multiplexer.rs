@@ -13,13 +13,13 @@ use super::line::Line;
 /// How long an incomplete line is held back when another console writes, in nanoseconds.
 const MAX_WAIT: u64 = 100_000_000;
 
-static WIRE: SpinLock<Wire> = SpinLock::new(
+static MULTIPLEXER: SpinLock<Multiplexer> = SpinLock::new(
     Level::SerialLine,
-    Wire { lines: BTreeMap::new(), output: Output { open: None, cuts: 0, batch: Vec::new() } },
+    Multiplexer { lines: BTreeMap::new(), output: Output { open: None, cuts: 0, batch: Vec::new() } },
 );
 
 /// The current lines of all guests, and the serial line.
-struct Wire {
+struct Multiplexer {
     lines: BTreeMap<Source, Line>,
     output: Output,
 }
@@ -59,8 +59,8 @@ pub(super) enum Mode {
 
 /// Writes output of a guest. Returns the number of bytes sent on the serial line.
 pub(super) fn write(guest: Source, prefix: &[u8], mode: Mode, bytes: &[u8], now: u64) -> usize {
-    let mut wire = WIRE.lock();
-    let (lines, output) = wire.parts();
+    let mut multiplexer = MULTIPLEXER.lock();
+    let (lines, output) = multiplexer.parts();
     for (&other, line) in lines.iter_mut().filter(|(other, _)| **other != guest) {
         if !line.is_shown() && now.saturating_sub(line.since()) > MAX_WAIT {
             output.show(other, line);
@@ -86,8 +86,8 @@ pub(super) fn write(guest: Source, prefix: &[u8], mode: Mode, bytes: &[u8], now:
 
 /// Shows a guest's incomplete line.
 pub(super) fn show_open_line(guest: Source) {
-    let mut wire = WIRE.lock();
-    let (lines, output) = wire.parts();
+    let mut multiplexer = MULTIPLEXER.lock();
+    let (lines, output) = multiplexer.parts();
     if let Some(line) = lines.get_mut(&guest) {
         output.show(guest, line);
     }
@@ -96,8 +96,8 @@ pub(super) fn show_open_line(guest: Source) {
 
 /// Ends a guest's line and removes its state.
 pub(super) fn close(guest: Source) {
-    let mut wire = WIRE.lock();
-    let (lines, output) = wire.parts();
+    let mut multiplexer = MULTIPLEXER.lock();
+    let (lines, output) = multiplexer.parts();
     if let Some(mut line) = lines.remove(&guest) {
         output.show(guest, &mut line);
     }
@@ -108,16 +108,16 @@ pub(super) fn close(guest: Source) {
 }
 
 /// Writes a line of the hypervisor in response to a user's request.
-pub(super) fn say(text: fmt::Arguments<'_>) {
+pub(super) fn print(text: fmt::Arguments<'_>) {
     let text = alloc::format!("(pv) {text}\n");
-    let mut wire = WIRE.lock();
-    let (_, output) = wire.parts();
+    let mut multiplexer = MULTIPLEXER.lock();
+    let (_, output) = multiplexer.parts();
     output.fresh_line();
     output.batch.extend_from_slice(text.as_bytes());
     output.send();
 }
 
-impl Wire {
+impl Multiplexer {
     /// The parts. Forgets the open line if Paravane's log has interrupted it.
     fn parts(&mut self) -> (&mut BTreeMap<Source, Line>, &mut Output) {
         let cuts = machine::console::lines_cut();
@@ -202,7 +202,7 @@ mod tests {
     const B: Source = Source(2);
 
     /// The serial output after these pieces.
-    fn wire(pieces: &[(Source, &str, bool)]) -> String {
+    fn serial_output(pieces: &[(Source, &str, bool)]) -> String {
         let mut output = Output { open: None, cuts: 0, batch: Vec::new() };
         let mut lines = BTreeMap::new();
         for &(guest, text, show) in pieces {
@@ -223,17 +223,17 @@ mod tests {
     #[test]
     fn lines_of_two_guests_do_not_mix() {
         let pieces = [(A, "one ", false), (B, "two\n", false), (A, "three\n\n", false)];
-        assert_eq!(wire(&pieces), "[2] two\n[1] one three\n[1] \n");
+        assert_eq!(serial_output(&pieces), "[2] two\n[1] one three\n[1] \n");
     }
 
     #[test]
     fn an_interrupted_line_continues_after_its_prefix() {
         let pieces = [(A, "$ ", true), (A, "ls", true), (B, "x\n", false), (A, " -l\n", true)];
-        assert_eq!(wire(&pieces), "[1] $ ls\n[2] x\n[1]  -l\n");
+        assert_eq!(serial_output(&pieces), "[1] $ ls\n[2] x\n[1]  -l\n");
     }
 
     #[test]
     fn a_line_that_was_interrupted_when_complete_is_not_repeated() {
-        assert_eq!(wire(&[(A, "$ ", true), (B, "x\n", false), (A, "\ny\n", true)]), "[1] $ \n[2] x\n[1] y\n");
+        assert_eq!(serial_output(&[(A, "$ ", true), (B, "x\n", false), (A, "\ny\n", true)]), "[1] $ \n[2] x\n[1] y\n");
     }
 }

@@ -14,8 +14,7 @@ pub(crate) use port::Port;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use table::forget;
 pub(crate) use table::{
-    Known, Zombie, add, by_id, control_domain, first_from, for_each, is_empty, is_gone_but_for_frames, reserve,
-    reserve_next,
+    Known, Zombie, add, by_id, control_domain, first_from, for_each, is_empty, is_zombie, reserve, reserve_next,
 };
 pub(crate) use table::{free_emptied, retire, zombies};
 pub(crate) use vcpu::{Attempt, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
@@ -38,7 +37,7 @@ use crate::cpu_policy::{self, Policy};
 use crate::event_channel::EventChannels;
 use crate::grant_table::GrantTable;
 use crate::guest_log::Limiter;
-use crate::limits::Said;
+use crate::limits::ReportedLimits;
 use crate::scheduler::DomainScheduling;
 use crate::time::Watchdogs;
 use crate::xenstore::Store;
@@ -114,7 +113,7 @@ pub struct Domain {
     /// Rate limit of the log lines that it causes.
     pub(crate) log_limiter: Limiter,
     /// The limits that have been logged for it.
-    pub limits_said: Said,
+    pub reported_limits: ReportedLimits,
     /// Its defences against transient execution.
     defences: DomainDefences,
     /// The CPUID contents that its kernel sees.
@@ -162,7 +161,7 @@ impl Domain {
             claim: AtomicU64::new(0),
             assists: AtomicU64::new(0),
             log_limiter: Limiter::new(),
-            limits_said: Said::default(),
+            reported_limits: ReportedLimits::default(),
             defences,
             cpu_policy: SpinLock::new(Level::CpuPolicy, Arc::clone(&cpu_policy::system().initial)),
         });

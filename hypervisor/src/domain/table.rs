@@ -129,7 +129,7 @@ pub(crate) fn first_from(first: DomainId) -> Option<Known> {
 }
 
 /// Whether the id belongs to a zombie.
-pub(crate) fn is_gone_but_for_frames(id: DomainId) -> bool {
+pub(crate) fn is_zombie(id: DomainId) -> bool {
     matches!(DOMAINS.lock().entries.get(&id), Some(Entry::Zombie(_)))
 }
 

@@ -258,11 +258,11 @@ mod tests {
         let attempt = Attempt::Hypercall(1, [0; 4]);
         vcpu.keep_promotion(attempt, promotion);
         destroy(guest);
-        assert!(domain::is_gone_but_for_frames(id) && !destruction_due());
+        assert!(domain::is_zombie(id) && !destruction_due());
         vcpu.end_attempt(|| attempt);
         assert!(destruction_due());
         destroy_some(&mut Budget::new(1000));
-        assert!(!domain::is_gone_but_for_frames(id), "its id is still taken");
+        assert!(!domain::is_zombie(id), "its id is still taken");
         assert_eq!(frames::free_frames(), free);
     }
 }

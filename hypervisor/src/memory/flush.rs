@@ -21,7 +21,7 @@ const ALL: Mask = [u8::MAX; size_of::<Mask>()];
 
 /// The vCPUs whose TLBs are flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Whose {
+pub(crate) enum Target {
     /// The calling vCPU.
     Local,
     /// The vCPUs in a bitmap in guest memory.
@@ -32,14 +32,14 @@ pub(crate) enum Whose {
 
 /// The translations that are flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum What {
+pub(crate) enum Translations {
     /// All translations.
     Everything,
     /// The translations of one page.
     Page(GuestVirt),
 }
 
-impl What {
+impl Translations {
     /// The translations of the page at an address.
     pub(super) const fn page(address: u64) -> Self {
         Self::Page(GuestVirt::new(address))
@@ -63,26 +63,26 @@ fn cpus(caller: &Caller<'_>, mask: &Mask) -> CpuSet {
 ///
 /// # Errors
 /// `EFAULT` if the bitmap cannot be read.
-pub(crate) fn flush(caller: &mut Caller<'_>, whose: Whose, what: What) -> Result<(), Errno> {
+pub(crate) fn flush(caller: &mut Caller<'_>, target: Target, translations: Translations) -> Result<(), Errno> {
     caller.budget.spend(COST_HERE);
-    let mask = match whose {
-        Whose::Local => {
-            match what {
-                What::Everything => caller.cpu.flush(),
-                What::Page(address) => caller.cpu.flush_page(address),
+    let mask = match target {
+        Target::Local => {
+            match translations {
+                Translations::Everything => caller.cpu.flush(),
+                Translations::Page(address) => caller.cpu.flush_page(address),
             }
             return Ok(());
         }
-        Whose::All => ALL,
-        Whose::Mask(address) => read_mask(caller, address)?,
+        Target::All => ALL,
+        Target::Mask(address) => read_mask(caller, address)?,
     };
     let mut set = cpus(caller, &mask);
     let here = machine::cpu::current();
     if set.contains(here) {
         set.remove(here);
-        match what {
-            What::Everything => caller.cpu.flush(),
-            What::Page(address) => caller.cpu.flush_page(address),
+        match translations {
+            Translations::Everything => caller.cpu.flush(),
+            Translations::Page(address) => caller.cpu.flush_page(address),
         }
     }
     if !set.is_empty() {
@@ -112,7 +112,7 @@ mod tests {
             let end = guest.address(2);
             let mut flush_by = |length: u64| {
                 let mask = GuestVirt::new(end.get() - length);
-                flush(&mut guest.caller(), Whose::Mask(mask), What::Everything)
+                flush(&mut guest.caller(), Target::Mask(mask), Translations::Everything)
             };
             assert_eq!(flush_by(bytes), Ok(()), "{vcpus}");
             assert_eq!(flush_by(bytes - 1), Err(Errno::EFAULT), "{vcpus}");

@@ -6,7 +6,7 @@ use abi::xen::{DomainId, uvmf};
 use machine::addr::GuestVirt;
 
 use super::admission::GuestAdmission;
-use super::flush::{self, What, Whose};
+use super::flush::{self, Target, Translations};
 use super::update::{self, Change};
 use super::walk;
 use crate::call::{CallResult, Caller};
@@ -29,14 +29,14 @@ pub(crate) fn update_va_mapping_otherdomain(
     let mut admission = GuestAdmission::foreign(caller.domain, &owner);
     update::write_leaf(&table, index, Change::Write(value), &mut admission, &mut caller.budget)?;
     let bitmap = GuestVirt::new(flags & !(uvmf::FLUSHTYPE_MASK | uvmf::ALL));
-    let whose = match flags & uvmf::ALL {
-        uvmf::ALL => Whose::All,
-        _ if bitmap.get() == 0 => Whose::Local,
-        _ => Whose::Mask(bitmap),
+    let target = match flags & uvmf::ALL {
+        uvmf::ALL => Target::All,
+        _ if bitmap.get() == 0 => Target::Local,
+        _ => Target::Mask(bitmap),
     };
     match flags & uvmf::FLUSHTYPE_MASK {
-        uvmf::TLB_FLUSH => flush::flush(caller, whose, What::Everything)?,
-        uvmf::INVLPG => flush::flush(caller, whose, What::Page(address))?,
+        uvmf::TLB_FLUSH => flush::flush(caller, target, Translations::Everything)?,
+        uvmf::INVLPG => flush::flush(caller, target, Translations::Page(address))?,
         uvmf::NONE => {}
         _ => return Err(Errno::EINVAL.into()),
     }

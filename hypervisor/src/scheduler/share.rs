@@ -10,7 +10,7 @@ use super::queue::virtual_time;
 /// Time that the vCPUs of a domain run on a pCPU while others wait, in nanoseconds.
 pub(crate) const SLICE: u64 = 5_000_000;
 /// Minimum slice of a vCPU, however many share its domain's slice.
-const SHORTEST_SLICE: u64 = 100_000;
+const MIN_SLICE: u64 = 100_000;
 /// The period over which a cap is enforced, in nanoseconds.
 const PERIOD: u64 = 30_000_000;
 const NO_CODE: u32 = u32::MAX;
@@ -110,7 +110,7 @@ impl DomainScheduling {
 
     /// The slice of one of its vCPUs while vCPUs of other domains wait. They share one slice.
     pub(super) fn slice(&self) -> u64 {
-        (SLICE / u64::from(self.active.load(Ordering::Relaxed).max(1))).max(SHORTEST_SLICE)
+        (SLICE / u64::from(self.active.load(Ordering::Relaxed).max(1))).max(MIN_SLICE)
     }
 
     fn quota(&self) -> Option<u64> {

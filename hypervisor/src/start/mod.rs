@@ -21,7 +21,7 @@ use crate::domain::{self, Domain, MAX_VCPUS, Settings};
 use crate::guest_log::host_log;
 use crate::lifecycle;
 use crate::{scheduler, vcpu_loop};
-pub(crate) use plan::LONGEST_NAME;
+pub(crate) use plan::MAX_NAME;
 use plan::{Guest, InitialDomain, Plan};
 
 /// Parses the arguments of modules, for the fuzz targets.

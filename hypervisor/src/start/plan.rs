@@ -9,7 +9,7 @@ use machine::speculation::MaskedIndex;
 use crate::domain::MAX_VCPUS;
 
 const DEFAULT_MEMORY: u64 = 256 << 20;
-pub(crate) const LONGEST_NAME: usize = 32;
+pub(crate) const MAX_NAME: usize = 32;
 const USUAL_WEIGHT: u16 = 256;
 
 /// A guest that a module describes.
@@ -148,7 +148,7 @@ impl Guest<'_> {
         match key {
             "name" => {
                 let usual = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
-                if value.is_empty() || value.len() > LONGEST_NAME || !value.bytes().all(usual) {
+                if value.is_empty() || value.len() > MAX_NAME || !value.bytes().all(usual) {
                     return Err(bad("a name of letters, digits and -_.+, at most 32"));
                 }
                 self.name = value.to_string();

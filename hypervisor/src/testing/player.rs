@@ -93,7 +93,7 @@ impl Player {
             }
             let (result, allocated) = most_allocated(|| dispatch(cpu, &self.domain, &self.vcpu));
             // The control domain creates domains, which is not limited here.
-            let is_bounded = allocated <= heap::UNASKED || self.domain.is_privileged();
+            let is_bounded = allocated <= heap::MAX_UNCHECKED || self.domain.is_privileged();
             assert!(is_bounded, "hypercall {number} {arguments:x?} has allocated {allocated} bytes");
             if let Err(why) = result {
                 lifecycle::end(&self.domain, EndReason::Killed(why));

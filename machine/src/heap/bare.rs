@@ -13,7 +13,7 @@ use talc::DefaultBinning;
 use talc::base::Talc;
 use talc::source::Manual;
 
-use super::UNASKED;
+use super::MAX_UNCHECKED;
 use crate::frames::Buffer;
 use crate::per_cpu;
 use crate::sync::{Level, SpinLock};
@@ -37,7 +37,7 @@ const PIECE_OVERHEAD: usize = 4096;
 pub fn has_room(bytes: usize) -> bool {
     loop {
         let (used, size) = usage();
-        if used + RESERVE + UNASKED * per_cpu::online() + bytes <= size {
+        if used + RESERVE + MAX_UNCHECKED * per_cpu::online() + bytes <= size {
             return true;
         }
         if !grow(PIECE) {

@@ -2,8 +2,8 @@
 //!
 //! There are three kinds of allocations. Large allocations, and those that a guest can make
 //! Paravane keep, check the heap here first and are refused when it is short. Temporary allocations
-//! of a call, and small permanent ones, are bounded by [`UNASKED`] on each pCPU, whatever its guest
-//! does. The reserve has room for them, and the hosted heap lets tests measure them. Memory
+//! of a call, and small permanent ones, are bounded by [`MAX_UNCHECKED`] on each pCPU, whatever its
+//! guest does. The reserve has room for them, and the hosted heap lets tests measure them. Memory
 //! allocated once for each domain or vCPU was checked when the domain or vCPU was created.
 
 #[cfg_attr(target_os = "none", path = "bare.rs")]
@@ -16,7 +16,7 @@ pub(crate) use backend::add;
 pub use backend::{most_allocated, refusing, set_short};
 
 /// Bytes that a pCPU may have allocated at a time without a check.
-pub const UNASKED: usize = 32 << 10;
+pub const MAX_UNCHECKED: usize = 32 << 10;
 
 /// Whether this many bytes are available in addition to the reserve. Adds free memory if necessary.
 pub use backend::has_room;

@@ -40,7 +40,7 @@ type Action<'a> = &'a (dyn Fn() + Sync);
 static TURN: AtomicU32 = AtomicU32::new(0);
 
 /// The longest turn, in nanoseconds.
-const LONGEST_TURN: u64 = 1_000_000_000;
+const MAX_TURN: u64 = 1_000_000_000;
 
 /// Why there was no rendezvous.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +74,7 @@ pub(crate) fn in_turn(first: impl FnOnce() -> bool, others: Action<'_>) -> Resul
         if first() {
             for cpu in absent() {
                 TURN.store(cpu.number() + 1, Ordering::Release);
-                let done = wait(LONGEST_TURN, || TURN.load(Ordering::Acquire) == 0);
+                let done = wait(MAX_TURN, || TURN.load(Ordering::Acquire) == 0);
                 assert!(done, "CPU {} does not return from its turn", cpu.number());
             }
         }

@@ -12,7 +12,7 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 const MAGIC: &[u8; 8] = b"PVSYMS01";
 const HEADER: usize = 12;
 const ENTRY: usize = 8;
-const LONGEST_NAME: usize = 200;
+const MAX_NAME: usize = 200;
 
 /// Fills the symbol table of the image in the file `image`.
 pub(crate) fn embed(image: &Path) -> Result<()> {
@@ -89,7 +89,7 @@ fn functions(elf: &object::File<'_>) -> Result<Vec<(u32, String)>> {
 
 fn readable(name: &str) -> String {
     let mut name = format!("{:#}", rustc_demangle::demangle(name));
-    let cut = (0..=LONGEST_NAME.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    let cut = (0..=MAX_NAME.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
     name.truncate(cut);
     name
 }

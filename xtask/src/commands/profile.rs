@@ -146,21 +146,21 @@ struct Watch {
 impl Watch {
     fn begin(&mut self) -> Result<()> {
         self.monitor = Some(UnixStream::connect(&self.socket).context("cannot reach QEMU's monitor")?);
-        self.say("")?;
+        self.command("")?;
         // Renamed in QEMU 8.1.
-        let answer = self.say("singlestep on\n")?;
+        let answer = self.command("singlestep on\n")?;
         if answer.contains("unknown command") {
-            self.say("one-insn-per-tb on\n")?;
+            self.command("one-insn-per-tb on\n")?;
         }
-        self.say("log exec,nochain\n").map(drop)
+        self.command("log exec,nochain\n").map(drop)
     }
 
     fn end(&mut self) -> Result<()> {
-        self.say("log none\n").map(drop)
+        self.command("log none\n").map(drop)
     }
 
     /// Sends a command and returns the output up to the next prompt.
-    fn say(&mut self, command: &str) -> Result<String> {
+    fn command(&mut self, command: &str) -> Result<String> {
         let monitor = self.monitor.as_mut().context("the monitor is not open")?;
         monitor.write_all(command.as_bytes())?;
         let mut answer = Vec::new();

@@ -48,7 +48,7 @@ impl Dialogue {
     }
 
     /// Sends a line.
-    pub(crate) fn say(&mut self, line: &str) -> Result<()> {
+    pub(crate) fn send_line(&mut self, line: &str) -> Result<()> {
         self.heard.clear();
         self.input.write_all(format!("{line}\r").as_bytes())?;
         Ok(self.input.flush()?)

@@ -27,7 +27,7 @@ const HOST_MARKS: [&str; 2] = ["(pv) ", "(XEN) "];
 pub(crate) const RUN_MARK: &str = "@run ";
 
 /// Longer lines are cut; everything that is parsed is shorter.
-const LONGEST: usize = 64 * 1024;
+const MAX_LINE: usize = 64 * 1024;
 
 /// Splits the bytes of a serial line into pieces.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ impl Decoder {
             } else if self.passing && !self.inside {
                 self.inside = !may_be_marked(&self.line);
             }
-            if self.line.len() >= LONGEST {
+            if self.line.len() >= MAX_LINE {
                 self.finish(&mut pieces);
             }
         }

@@ -11,7 +11,7 @@ use super::{Builder, NoteError, printable};
 pub(in crate::builder) const SECTION: &[u8] = b"__xen_guest";
 
 /// Maximum length of the text in bytes. Existing ones have about 200.
-const LONGEST_TEXT: usize = 4096;
+const MAX_TEXT: usize = 4096;
 
 impl Builder {
     /// Reads the contents of the section instead of notes.
@@ -24,7 +24,7 @@ impl Builder {
 
     fn take_text(&mut self, section: &[u8]) -> Result<(), NoteError> {
         let text = section.split(|&byte| byte == 0).next().unwrap_or_default();
-        if text.len() > LONGEST_TEXT {
+        if text.len() > MAX_TEXT {
             return Err(NoteError::Text("it is too long"));
         }
         let text = core::str::from_utf8(text).map_err(|_| NoteError::Text("it is not a text"))?;
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(parse(b"LOADER=generic"), Err(NoteError::Version(String::new())));
         assert_eq!(parse(b"LOADER=generic,XEN_VER=xen-2.0"), Err(NoteError::Version("xen-2.0".into())));
         assert_eq!(parse(b"GUEST_OS=\xff\xfe"), Err(NoteError::Text("it is not a text")));
-        assert_eq!(parse(&vec![b','; LONGEST_TEXT + 1]), Err(NoteError::Text("it is too long")));
+        assert_eq!(parse(&vec![b','; MAX_TEXT + 1]), Err(NoteError::Text("it is too long")));
         assert_eq!(with("FEATURES=!wings"), Err(NoteError::Feature("wings".into())));
         assert_eq!(with("VIRT_ENTRY"), Err(NoteError::Value("VIRT_ENTRY")));
         assert_eq!(with("VIRT_BASE=0x7ffffffff001"), Err(NoteError::Value("VIRT_BASE")));

@@ -37,7 +37,7 @@ const OUTPUT_AT_ONCE: usize = 2048;
 const INPUT_KEPT: usize = 64 * 1024;
 /// How long after the last input a person is assumed to use a guest's console, in nanoseconds.
 const INTERACTIVE: u64 = 30_000_000_000;
-const LONGEST_NAME: usize = 32;
+const MAX_NAME: usize = 32;
 
 /// A guest's console.
 pub struct GuestConsole {
@@ -72,8 +72,7 @@ pub(super) struct Served {
 impl GuestConsole {
     /// The console of the guest `name`, without a ring.
     pub fn new(name: &str) -> Self {
-        let shown: String =
-            name.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).take(LONGEST_NAME).collect();
+        let shown: String = name.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).take(MAX_NAME).collect();
         Self {
             source: Source::new(),
             prefix: format!("[{shown}] ").into_bytes(),

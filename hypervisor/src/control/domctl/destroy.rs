@@ -18,7 +18,7 @@ pub(super) fn destroy(caller: &mut Caller<'_>, request: &Request) -> CallResult 
         return Ok(0);
     }
     let Some(target) = domain::by_id(request.domain) else {
-        let is_dead = domain::is_gone_but_for_frames(request.domain);
+        let is_dead = domain::is_zombie(request.domain);
         return if is_dead { Ok(0) } else { Err(Errno::ESRCH.into()) };
     };
     super::other(caller, &target)?;

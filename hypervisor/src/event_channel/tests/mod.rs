@@ -312,7 +312,7 @@ fn the_log_states_why_a_port_is_refused() {
     let mut a = Guest::new(1, 1);
     a.domain.events.set_limit(Port::new(2));
     assert_eq!((bind_ipi(&mut a, 0), bind_ipi(&mut a, 0)), (Ok(1), Ok(2)));
-    assert!(!a.domain.limits_said.has(crate::limits::Limit::EventChannels));
+    assert!(!a.domain.reported_limits.has(crate::limits::Limit::EventChannels));
     assert_eq!(bind_ipi(&mut a, 0), Err(Errno::ENOSPC));
-    assert!(a.domain.limits_said.has(crate::limits::Limit::EventChannels));
+    assert!(a.domain.reported_limits.has(crate::limits::Limit::EventChannels));
 }

@@ -14,7 +14,7 @@ use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{GrantHandle, Hold, Record};
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Status;
-use crate::memory::flush::{self, What, Whose};
+use crate::memory::flush::{self, Target, Translations};
 
 /// Number of unmappings between two flushes.
 const BATCH: usize = 32;
@@ -86,7 +86,7 @@ fn finish(caller: &mut Caller<'_>, unmapped: &mut Vec<Unmapped>) {
         return;
     }
     // A flush can only fail on reading a vCPU bitmap, and this one has none.
-    let flushed = flush::flush(caller, Whose::All, What::Everything);
+    let flushed = flush::flush(caller, Target::All, Translations::Everything);
     assert!(flushed.is_ok(), "a flush of all vCPUs failed");
     unmapped.clear();
 }

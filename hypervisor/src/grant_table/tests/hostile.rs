@@ -86,7 +86,7 @@ fn handles_are_limited_and_reusable() {
         handles.push((element.handle, element.device_bus_address));
     };
     assert_eq!((refused, handles.len()), (status::NO_SPACE, 256));
-    assert!(b.domain.limits_said.has(Limit::GrantMappings), "and the limit is logged");
+    assert!(b.domain.reported_limits.has(Limit::GrantMappings), "and the limit is logged");
     let mut seen: std::vec::Vec<u32> = handles.iter().map(|(handle, _)| *handle).collect();
     seen.sort_unstable();
     seen.dedup();
@@ -148,7 +148,7 @@ fn tables_and_handles_do_not_grow_while_the_heap_is_short() {
     let (mut a, mut b) = pair();
     machine::hosted::heap::set_short(true);
     assert_eq!(map(&mut b, 8, 0), Err(status::NO_SPACE));
-    assert!(b.domain.limits_said.has(Limit::OwnMemory) && !b.domain.limits_said.has(Limit::GrantMappings));
+    assert!(b.domain.reported_limits.has(Limit::OwnMemory) && !b.domain.reported_limits.has(Limit::GrantMappings));
     assert_eq!(setup(&mut a, 2), Err(status::GENERAL_ERROR));
     machine::hosted::heap::set_short(false);
     assert!(map(&mut b, 8, 0).is_ok());

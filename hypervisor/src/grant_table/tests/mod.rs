@@ -260,7 +260,7 @@ fn tables_grow_to_their_limit() {
     assert_eq!(setup(&mut a, 5).expect("no growth is needed"), all[..5]);
     assert_eq!(size(&mut a), (64, 64));
     assert_eq!(setup(&mut a, 65), Err(status::GENERAL_ERROR));
-    assert!(a.domain.limits_said.has(Limit::GrantFrames), "and the limit is logged");
+    assert!(a.domain.reported_limits.has(Limit::GrantFrames), "and the limit is logged");
     for frame in all {
         map_own(&mut a, TABLE_PAGE, frame);
     }

@@ -19,7 +19,7 @@ use crate::hardware;
 
 /// Maximum length of a variable's name in characters, including the terminating zero, and maximum
 /// size of its contents in bytes.
-const LONGEST_NAME: usize = 1024;
+const MAX_NAME: usize = 1024;
 const LARGEST_VARIABLE: u64 = 128 << 10;
 /// Characters of a name that are read, and bytes of contents that are cleared and copied, per unit
 /// of the budget.
@@ -158,7 +158,7 @@ fn next_name(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
     let place = GuestVirt::new(arguments.name);
     let last = read_name(caller, arguments.name)?;
     // The buffer must have room for the given name, also on the guest's side.
-    let room = usize::try_from(arguments.size / 2).unwrap_or(LONGEST_NAME).min(LONGEST_NAME);
+    let room = usize::try_from(arguments.size / 2).unwrap_or(MAX_NAME).min(MAX_NAME);
     if last.len() > room {
         return Err(Errno::EINVAL.into());
     }
@@ -200,8 +200,8 @@ fn variable_info(caller: &mut Caller<'_>, request: &mut Request) -> CallResult {
 fn read_name(caller: &mut Caller<'_>, address: u64) -> Result<Vec<u16>, Errno> {
     let place = GuestVirt::new(address);
     let mut name = Vec::new();
-    name.try_reserve_exact(LONGEST_NAME).map_err(|_| Errno::ENOMEM)?;
-    for at in 0..LONGEST_NAME {
+    name.try_reserve_exact(MAX_NAME).map_err(|_| Errno::ENOMEM)?;
+    for at in 0..MAX_NAME {
         if at % CHARACTERS_PER_UNIT == 0 {
             caller.budget.spend(1);
         }

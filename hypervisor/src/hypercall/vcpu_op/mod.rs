@@ -26,9 +26,9 @@ const COST_OF_STATE: u32 = 96;
 const COST_OF_PLACE: u32 = 32;
 
 /// The shortest period of a periodic timer, in nanoseconds.
-const SHORTEST_PERIOD: u64 = 1_000_000;
+const MIN_PERIOD: u64 = 1_000_000;
 /// The longest period of a periodic timer, in nanoseconds.
-const LONGEST_PERIOD: u64 = 1 << 60;
+const MAX_PERIOD: u64 = 1 << 60;
 
 /// Performs a `vcpu_op` (public header `vcpu.h`).
 ///
@@ -144,7 +144,7 @@ fn area_address(address: u64, size: usize) -> Result<GuestVirt, Errno> {
 
 fn set_periodic_timer(caller: &Caller<'_>, vcpu: &Arc<Vcpu>, argument: GuestVirt) -> CallResult {
     let timer: SetPeriodicTimer = caller.cpu.read(argument)?;
-    if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&timer.period_ns) {
+    if !(MIN_PERIOD..=MAX_PERIOD).contains(&timer.period_ns) {
         return Err(Errno::EINVAL.into());
     }
     vcpu.time.set_period(vcpu, timer.period_ns);

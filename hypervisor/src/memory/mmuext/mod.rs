@@ -10,7 +10,7 @@ use machine::paging::NoEntries;
 use machine::{cpu, tlb};
 
 use super::admission::GuestAdmission;
-use super::flush::{self, What, Whose};
+use super::flush::{self, Target, Translations};
 use super::list_call::ListCall;
 use crate::call::{CallError, CallResult, Caller, PageOwner, operations};
 use crate::domain::Domain;
@@ -74,12 +74,12 @@ operations! {
     mmuext::UNPIN_TABLE => unpin(target, Mfn::new(argument1));
     mmuext::NEW_BASEPTR: Any => new_kernel_root(caller, Mfn::new(argument1));
     mmuext::NEW_USER_BASEPTR: Any => new_user_root(caller, Mfn::new(argument1));
-    mmuext::TLB_FLUSH_LOCAL: Any => Ok(flush::flush(caller, Whose::Local, What::Everything)?);
-    mmuext::INVLPG_LOCAL: Any => Ok(flush::flush(caller, Whose::Local, What::page(argument1))?);
-    mmuext::TLB_FLUSH_MULTI: Any => flush_masked(caller, argument2, What::Everything);
-    mmuext::INVLPG_MULTI: Any => flush_masked(caller, argument2, What::page(argument1));
-    mmuext::TLB_FLUSH_ALL: Any => Ok(flush::flush(caller, Whose::All, What::Everything)?);
-    mmuext::INVLPG_ALL: Any => Ok(flush::flush(caller, Whose::All, What::page(argument1))?);
+    mmuext::TLB_FLUSH_LOCAL: Any => Ok(flush::flush(caller, Target::Local, Translations::Everything)?);
+    mmuext::INVLPG_LOCAL: Any => Ok(flush::flush(caller, Target::Local, Translations::page(argument1))?);
+    mmuext::TLB_FLUSH_MULTI: Any => flush_masked(caller, argument2, Translations::Everything);
+    mmuext::INVLPG_MULTI: Any => flush_masked(caller, argument2, Translations::page(argument1));
+    mmuext::TLB_FLUSH_ALL: Any => Ok(flush::flush(caller, Target::All, Translations::Everything)?);
+    mmuext::INVLPG_ALL: Any => Ok(flush::flush(caller, Target::All, Translations::page(argument1))?);
     mmuext::FLUSH_CACHE: Any => flush_caches(caller, Errno::EACCES, cpu::write_back_caches);
     mmuext::FLUSH_CACHE_GLOBAL: Any => flush_caches(caller, Errno::EINVAL, tlb::write_back_everywhere);
     mmuext::SET_LDT: Any => set_ldt(caller, GuestVirt::new(argument1), argument2 & 0xffff_ffff);
@@ -121,8 +121,8 @@ fn flush_caches(caller: &mut Caller<'_>, refusal: Errno, flush: fn()) -> Result<
 
 /// Flushes the TLBs of the vCPUs in `mask`. The interface has `EINVAL` for a mask that cannot be
 /// read.
-fn flush_masked(caller: &mut Caller<'_>, mask: u64, what: What) -> Result<(), CallError> {
-    flush::flush(caller, Whose::Mask(GuestVirt::new(mask)), what).map_err(|_| Errno::EINVAL.into())
+fn flush_masked(caller: &mut Caller<'_>, mask: u64, translations: Translations) -> Result<(), CallError> {
+    flush::flush(caller, Target::Mask(GuestVirt::new(mask)), translations).map_err(|_| Errno::EINVAL.into())
 }
 
 fn writable(caller: &mut Caller<'_>, mfn: Mfn) -> Result<TypedRef<Writable>, CallError> {

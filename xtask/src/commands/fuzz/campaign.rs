@@ -20,9 +20,9 @@ pub(crate) const EACH_STEP: &str = "FUZZ_EACH_STEP";
 /// Makes a target write its number of hypercalls to a file.
 const CALLS_FILE: &str = "FUZZ_CALLS_FILE";
 /// Maximum input length. Guests do more with a long input, and each input creates a pair of guests.
-const LONGEST_INPUT: u32 = 4096;
+const MAX_INPUT: u32 = 4096;
 /// An input that takes longer is a failure.
-const LONGEST_SECONDS: u32 = 60;
+const MAX_SECONDS: u32 = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// When a target has run long enough.
@@ -75,8 +75,8 @@ fn grouped(number: u64) -> String {
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command
-        .arg(format!("-max_len={LONGEST_INPUT}"))
-        .arg(format!("-timeout={LONGEST_SECONDS}"))
+        .arg(format!("-max_len={MAX_INPUT}"))
+        .arg(format!("-timeout={MAX_SECONDS}"))
         .args(["-len_control=20", "-rss_limit_mb=4096"])
         .current_dir(workspace::target());
     command

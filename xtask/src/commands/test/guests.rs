@@ -35,7 +35,7 @@ const READY_FOR_LIST: &str = "ready for a list of the mappings";
 /// The image, its size in memory, and the most pages that a restricted root maps of it.
 const IMAGE: u64 = 0xffff_8080_0020_0000;
 const IMAGE_SIZE: u64 = 64 << 20;
-const MOST_CODE: usize = 8;
+const MAX_CODE: usize = 8;
 
 /// The window of pCPU 0, and the size of the part that a restricted root maps.
 const WINDOW: u64 = 0xffff_8180_0000_0000;
@@ -218,7 +218,7 @@ fn check_mappings(mut monitor: Monitor) -> Result<()> {
     ensure!(!found.is_empty(), "the emulator lists no mappings");
     found.retain(|address| PARAVANE.contains(address));
     let image: Vec<u64> = found.extract_if(.., |address| (IMAGE..IMAGE + IMAGE_SIZE).contains(address)).collect();
-    ensure!((1..=MOST_CODE).contains(&image.len()), "the process's root maps {} pages of the image", image.len());
+    ensure!((1..=MAX_CODE).contains(&image.len()), "the process's root maps {} pages of the image", image.len());
     let window = found.extract_if(.., |address| (WINDOW..WINDOW + WINDOW_PART).contains(address)).count();
     ensure!(window > 0, "the process's root does not map the pCPU's window");
     ensure!(found.is_empty(), "the process's root maps {} other pages, the first {:x?}", found.len(), found.first());

@@ -63,21 +63,21 @@ fn life(bench: &Bench, disk: &Path, uefi: bool) -> Result<Outcome> {
     )?;
     ask(&mut with, "xl destroy demo; xl list | grep -c '^demo '", "0")?;
     ask(&mut with, "xl create -q /etc/xen/demo.cfg; xl list | grep -c '^demo '", "1")?;
-    with.say("dpkg --purge paravane && systemctl reboot")?;
+    with.send_line("dpkg --purge paravane && systemctl reboot")?;
     // A machine that restarts ends instead.
     with.end(BOOT_TIME)?;
 
     let mut without = Dialogue::start(&machine, &log_file("test-logs", &format!("removed-{name}"))?)?;
     login(&mut without)?;
     ask(&mut without, "ls /boot /sys/hypervisor | grep -c -e paravane -e type", "0")?;
-    without.say("systemctl poweroff")?;
+    without.send_line("systemctl poweroff")?;
     without.end(COMMAND_TIME)?;
     Ok(Outcome::Success)
 }
 
 fn login(machine: &mut Dialogue) -> Result<()> {
     machine.expect("login:", BOOT_TIME)?;
-    machine.say("root")?;
+    machine.send_line("root")?;
     machine.expect("Debian 12 as control domain", COMMAND_TIME)?;
     machine.expect("# ", COMMAND_TIME)
 }
@@ -85,6 +85,6 @@ fn login(machine: &mut Dialogue) -> Result<()> {
 /// Runs `command` in the shell; its last line should be `answer`.
 fn ask(machine: &mut Dialogue, command: &str, answer: &str) -> Result<()> {
     ensure!(!answer.is_empty(), "an empty answer is never missed");
-    machine.say(&format!("echo =$({command} | tail -n 1)=$((6*7))"))?;
+    machine.send_line(&format!("echo =$({command} | tail -n 1)=$((6*7))"))?;
     machine.expect(&format!("={answer}=42"), COMMAND_TIME)
 }

@@ -141,7 +141,7 @@ fn an_impossible_domain_is_refused_and_allocates_nothing() {
         assert_eq!(call(&mut guest, op::CREATEDOMAIN, 0, &wanted).err(), Some(Errno::EINVAL), "{index}");
     }
     for limit in [Limit::Vcpus, Limit::GrantFrames] {
-        assert!(guest.domain.limits_said.has(limit), "{limit:?} is not logged");
+        assert!(guest.domain.reported_limits.has(limit), "{limit:?} is not logged");
     }
     assert_eq!(frames::free_frames(), free);
     assert_eq!(call(&mut guest, op::DESTROYDOMAIN, 0, &[0u8; 8]).err(), Some(Errno::EINVAL), "the caller's own domain");
