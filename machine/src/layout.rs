@@ -84,6 +84,10 @@ linker_symbols! {
     feature_sites_start = __feature_sites_start;
     /// End of that table.
     feature_sites_end = __feature_sites_end;
+    /// First byte of the table of returns.
+    returns_start = __returns_start;
+    /// End of that table.
+    returns_end = __returns_end;
     /// First byte of the symbol table.
     symbols_start = __symbols_start;
     /// End of the symbol table.

@@ -92,7 +92,7 @@ pub const IMPLEMENTED: Implemented = Implemented {
     mask_indices: true,
     ibrs: true,
     thunks: true,
-    align_branches: false,
+    align_branches: true,
     fill_return_stack: true,
     fill_return_stack_idle: false,
     history: true,

@@ -11,6 +11,8 @@ mod backend;
 pub(crate) mod debug_registers;
 #[cfg(target_os = "none")]
 pub(crate) mod registers;
+#[cfg(target_os = "none")]
+pub(crate) mod returns;
 
 pub use backend::features;
 #[cfg(target_os = "none")]

@@ -271,7 +271,14 @@ pub(crate) unsafe fn halt_for_interrupt() {
 /// [`skip_halt`].
 #[unsafe(naked)]
 unsafe extern "C" fn halt() {
-    core::arch::naked_asm!("sti", ".global halt_instruction", "halt_instruction:", "hlt", "cli", "ret")
+    core::arch::naked_asm!(
+        "sti",
+        ".global halt_instruction",
+        "halt_instruction:",
+        "hlt",
+        "cli",
+        "jmp __x86_return_thunk"
+    )
 }
 
 /// Where an interrupt that came in at `rip` returns to: the halt ends even if it has not begun.

@@ -64,11 +64,21 @@
     .popsection
 .endm
 
+# A return, from where ITS cannot use it if the feature of plain returns is not in use.
+.macro return_from feature
+20: ret
+    int3
+    int3
+    feature_site \feature
+    jmp __x86_return_thunk
+.endm
+
 .macro purge_trap_macros
     .purgem push_registers
     .purgem pop_registers
     .purgem exception_table_entry
     .purgem guest_access
     .purgem feature_site
+    .purgem return_from
     .purgem purge_trap_macros
 .endm

@@ -236,12 +236,17 @@ fn apply_defences() {
         (plan.div_scrub, Feature::OverwriteQuotient),
         (split_roots || returns || barrier, Feature::AnyAtExit),
         (split_roots || verw || plan.div_scrub, Feature::AnyAtEnter),
+        (!plan.align_branches, Feature::PlainReturn),
         (plan.thunk == Thunk::Jump, Feature::PlainBranch),
         (plan.thunk == Thunk::Lfence, Feature::FencedBranch),
     ];
     for (_, feature) in features.into_iter().filter(|(used, _)| !used) {
         // SAFETY: this is the only running CPU, and there is no guest.
         unsafe { entry::remove(feature) };
+    }
+    if !plan.align_branches {
+        // SAFETY: as above.
+        unsafe { processor::returns::make_plain() };
     }
 }
 

@@ -6,17 +6,18 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::artefacts::{branches, symbols, toolchain};
+use crate::artefacts::{returns, symbols, toolchain};
 use crate::foundation::cargo;
 use crate::foundation::workspace;
 
-/// Indirect calls and jumps go through a thunk of the assembly. The core library must be compiled
-/// like this too. Calls of `memcpy` are direct with `-Zplt`. Stable Rust has no options for that
-/// yet, so the build permits unstable ones.
+/// Indirect calls and jumps, and returns, go through thunks of the assembly. The core library must
+/// be compiled like this too. Calls of `memcpy` are direct with `-Zplt`. Stable Rust has no options
+/// for that yet, so the build permits unstable ones.
 const THROUGH_THUNKS: [&str; 3] = [
     "-Zbuild-std=core,alloc",
     "--config",
-    r#"target.x86_64-unknown-none.rustflags = ["-Zretpoline", "-Zretpoline-external-thunk", "-Zplt=yes"]"#,
+    r#"target.x86_64-unknown-none.rustflags = ["-Zretpoline", "-Zretpoline-external-thunk", "-Zplt=yes",
+        "-Zfunction-return=thunk-extern"]"#,
 ];
 
 /// Builds the image and returns its path.
@@ -31,11 +32,11 @@ pub(crate) fn build() -> Result<PathBuf> {
             .current_dir(workspace::root()),
     )?;
     let [built] = programs.as_slice() else { bail!("the package image should make one program") };
-    branches::check(built)?;
     let image = workspace::made(workspace::target())?.join("paravane");
     // Rename into place, so that a machine booting the old image never sees a partial file.
     let fresh = image.with_extension("new");
     fs::copy(built, &fresh).with_context(|| format!("cannot write {}", fresh.display()))?;
+    returns::embed(&fresh)?;
     symbols::embed(&fresh)?;
     fs::rename(&fresh, &image)?;
     Ok(image)

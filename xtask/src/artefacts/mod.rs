@@ -6,5 +6,6 @@ pub(crate) mod hypervisor;
 pub(crate) mod nightly;
 pub(crate) mod package;
 pub(crate) mod programs;
+pub(crate) mod returns;
 pub(crate) mod symbols;
 pub(crate) mod toolchain;

@@ -522,7 +522,7 @@ guest_exit_with_status:
     pop r12
     pop rbp
     pop rbx
-    ret
+    return_from {plain_return}
 
 # Enters the guest's page fault handler as `trap::bounce` would, unless Paravane may have to handle
 # the fault: at an address of its own, or after a write by the guest's kernel to a present page,

@@ -97,6 +97,7 @@ global_asm!(
     entry_address = const offset_of!(GuestContext, entry_address),
     any_at_exit = const Feature::AnyAtExit as u32,
     any_at_enter = const Feature::AnyAtEnter as u32,
+    plain_return = const Feature::PlainReturn as u32,
     count_return_stack = const offset_of!(GuestContext, fast_path_counts.return_stacks),
     count_barrier = const offset_of!(GuestContext, fast_path_counts.barriers),
     count_buffer_clear = const offset_of!(GuestContext, fast_path_counts.buffer_clears),
@@ -200,6 +201,7 @@ global_asm!(
 global_asm!(
     include_str!("../../processor/trap_macros.S"),
     include_str!("guest_access.S"),
+    plain_return = const Feature::PlainReturn as u32,
     ds = const offset_of!(Selectors, ds),
     es = const offset_of!(Selectors, es),
     fs = const offset_of!(Selectors, fs),
@@ -233,6 +235,8 @@ pub(crate) enum Feature {
     AnyAtExit,
     /// The same for the entry from Rust code.
     AnyAtEnter,
+    /// Returns of the assembly are plain.
+    PlainReturn,
     /// Indirect branches of compiled code are plain jumps.
     PlainBranch,
     /// Indirect branches of compiled code are jumps after LFENCE.

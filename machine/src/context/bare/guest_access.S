@@ -15,7 +15,7 @@ guest_copy:
     guest_access 3f, mov [rdi], rax
     guest_access 3f, mov [rdi + 8], rcx
     xor eax, eax
-    ret
+    return_from {plain_return}
 3:  mov rcx, rdx
     shr rcx, 3
     and edx, 7
@@ -23,11 +23,11 @@ guest_copy:
     mov rcx, rdx
 5:  rep movsb
     xor eax, eax
-    ret
+    return_from {plain_return}
 6:  lea rax, [rdx + rcx*8]
-    ret
+    return_from {plain_return}
 7:  mov rax, rcx
-    ret
+    return_from {plain_return}
     exception_table_entry 4b, 6b
     exception_table_entry 5b, 7b
 
@@ -51,6 +51,6 @@ load_selectors:
     load_selector es, {es}
     load_selector fs, {fs}
     load_selector gs, {gs}
-    ret
+    return_from {plain_return}
 
 purge_trap_macros

@@ -1,9 +1,13 @@
-# The thunk through which compiled code makes all indirect calls and jumps: the target is in r11.
-# Boot leaves the form of the plan (docs/defences.md): a direct jump, a jump after LFENCE, or a
-# retpoline, whose speculative path is a loop.
+# The thunks through which compiled code makes all indirect calls and jumps, and its returns where
+# boot leaves those (processor/returns.rs). Their branches are in the upper halves of cache lines,
+# where ITS cannot use them.
 
     .section .text, "ax"
+
+# The target is in r11. Boot leaves the form of the plan (docs/defences.md): a direct jump, a jump
+# after LFENCE, or a retpoline, whose speculative path is a loop.
     .balign 64
+    .skip 32, 0xcc
     .global __x86_indirect_thunk_r11
 __x86_indirect_thunk_r11:
 20: jmp r11
@@ -16,6 +20,13 @@ __x86_indirect_thunk_r11:
     lfence
     jmp 1b
 2:  mov [rsp], r11
+    ret
+    int3
+
+    .balign 64
+    .skip 63, 0xcc
+    .global __x86_return_thunk
+__x86_return_thunk:
     ret
     int3
 
