@@ -101,9 +101,7 @@ impl Caller<'_> {
     /// # Errors
     /// `EPERM` for any other domain.
     pub fn hardware(&self) -> Result<&'static Hardware, Errno> {
-        let hardware = hardware::of(self.domain).ok_or(Errno::EPERM)?;
-        speculation::fence();
-        Ok(hardware)
+        hardware::of(self.domain).ok_or(Errno::EPERM)
     }
 
     /// Resolves the owner of the frames that a call about page tables names. It accepts the ids of

@@ -8,6 +8,7 @@ mod message;
 mod tests;
 
 use machine::hardware::Hardware;
+use machine::speculation;
 use machine::sync::Once;
 
 use crate::domain::Domain;
@@ -21,9 +22,12 @@ pub(crate) fn init() {
     }
 }
 
-/// The hardware token, if the domain may access devices.
+/// The hardware token, if the domain may access devices. No other domain reaches the code that uses
+/// it, not even during speculation.
 pub(crate) fn of(domain: &Domain) -> Option<&'static Hardware> {
-    HARDWARE.try_get().filter(|_| domain.is_privileged())
+    let hardware = HARDWARE.try_get().filter(|_| domain.is_privileged())?;
+    speculation::fence();
+    Some(hardware)
 }
 
 /// The hardware token, for operations that no domain requests.

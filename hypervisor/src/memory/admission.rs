@@ -23,22 +23,21 @@ pub(crate) struct GuestAdmission<'a> {
     domain: &'a Domain,
     tables: DomainId,
     frames: DomainId,
-    /// The token for mapping devices, if the frames may be the machine's own.
-    hardware: Option<&'static Hardware>,
+    /// Whether the frames may be the machine's own.
+    may_be_devices: bool,
 }
 
 impl<'a> GuestAdmission<'a> {
     /// For a domain that maps its own frames.
     pub(crate) fn of(domain: &'a Domain) -> Self {
-        Self { domain, tables: domain.id(), frames: domain.id(), hardware: hardware::of(domain) }
+        Self { domain, tables: domain.id(), frames: domain.id(), may_be_devices: true }
     }
 
     /// For a domain that maps frames of another domain or of the machine. The caller has checked
     /// the privilege.
     pub(crate) fn foreign(tables: &'a Domain, frames: &PageOwner) -> Self {
-        let has_devices = frames.id() == tables.id() || frames.id() == DomainId::IO;
-        let hardware = if has_devices { hardware::of(tables) } else { None };
-        Self { domain: tables, tables: tables.id(), frames: frames.id(), hardware }
+        let may_be_devices = frames.id() == tables.id() || frames.id() == DomainId::IO;
+        Self { domain: tables, tables: tables.id(), frames: frames.id(), may_be_devices }
     }
 }
 
@@ -58,19 +57,24 @@ fn memory(frame: FrameRef, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L
 }
 
 impl GuestAdmission<'_> {
+    /// The token for mapping devices and for memory types.
+    fn hardware(&self) -> Option<&'static Hardware> {
+        if self.may_be_devices { hardware::of(self.domain) } else { None }
+    }
+
     /// Admits a leaf entry that does not map RAM of the permitted domain, or has another memory
     /// type.
     #[inline(never)]
     fn unusual(&self, frame: Option<FrameRef>, raw: RawEntry, budget: &mut Budget) -> Result<Entry<L1>, AcquireError> {
         match frame {
             Some(frame) => {
-                let hardware = self.hardware.ok_or(Errno::EINVAL)?;
+                let hardware = self.hardware().ok_or(Errno::EINVAL)?;
                 Ok(memory(frame, raw, budget)?.with_cache_attributes(hardware, raw))
             }
             None if frames::is_ram(raw.frame()) => Err(Errno::EINVAL.into()),
             // The frame is not RAM, so it may be device memory.
             None => {
-                let device = self.hardware.and_then(|hardware| Entry::device(hardware, raw));
+                let device = self.hardware().and_then(|hardware| Entry::device(hardware, raw));
                 device.ok_or_else(|| Errno::EPERM.into())
             }
         }
