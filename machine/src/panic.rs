@@ -129,7 +129,7 @@ fn print_registers(r: &Registers) {
 }
 
 fn print_place(address: u64) {
-    match symbols::lookup(address) {
+    match symbols::lookup(windows::address_in_image(address)) {
         Some((name, offset)) => print!("  {address:#x} {name}+{offset:#x}"),
         None => print!("  {address:#x}"),
     }

@@ -83,6 +83,15 @@ pub(crate) fn is_stack(address: u64) -> bool {
     mapped || (MAIN_STACK..MAIN_STACK + MAIN_STACK_SIZE).contains(&offset)
 }
 
+/// The address in the image of entry code that is executed at `address` in a window. Other
+/// addresses are returned.
+pub(crate) fn address_in_image(address: u64) -> u64 {
+    let end = layout::PER_CPU_BASE + crate::addr::MAX_CPUS as u64 * layout::PER_CPU_SIZE;
+    let offset = address & (layout::PER_CPU_SIZE - 1);
+    let is_code = (layout::PER_CPU_BASE..end).contains(&address) && offset < per_cpu::OFFSET;
+    if is_code { layout::entry_page() + offset } else { address }
+}
+
 /// Whether the page at `offset` changes with the vCPU: the guest's part of the GDT window, the LDT
 /// window, the context or the `vcpu_info`.
 pub(crate) fn is_changeable(offset: u64) -> bool {
@@ -101,7 +110,9 @@ pub(crate) fn set_ldt_descriptor(words: [u64; 2]) {
 /// Maps and fills the window of a CPU. Returns its `CpuInfo`, for the caller to complete.
 pub(crate) fn build<'a>(cpu: CpuId, zeros: u64, mapper: &mut Mapper, memory: &mut Early) -> &'a mut CpuInfo {
     let base = base(cpu);
-    mapper.map(memory, base, layout::entry_page() - layout::IMAGE_OFFSET, PAGE, tables::PRESENT);
+    let size = layout::entry_end() - layout::entry_page();
+    assert!(size <= per_cpu::OFFSET, "the entry code has {size:#x} bytes, but a window has no room for so much");
+    mapper.map(memory, base, layout::entry_page() - layout::IMAGE_OFFSET, size, tables::PRESENT);
     let info = memory.take_zeroed(PAGE, PAGE);
     mapper.map(memory, base + per_cpu::OFFSET, info, PAGE, mapper.data());
     let gdt = memory.take_zeroed(PAGE, PAGE);

@@ -39,8 +39,6 @@ pub(crate) struct CpuInfo {
     pub(crate) registers_end: u64,
     /// The active `GuestContext`; null if there is none. Only the entry code dereferences it.
     pub(crate) context: *mut (),
-    /// The jump target of the entry page's code: `guest_trap_entry` in the image.
-    pub(crate) trap_entry: u64,
     /// Physical address of this CPU's two restricted roots, aligned to [`RESTRICTED_ROOTS_SIZE`].
     pub(crate) restricted_roots: u64,
     /// Paravane's own root table.
@@ -60,8 +58,8 @@ const _: () = assert!(size_of::<CpuInfo>() <= 4096);
 /// Size of a CPU's pair of restricted roots, for user mode and for kernel mode, in bytes.
 pub(crate) const RESTRICTED_ROOTS_SIZE: u64 = 2 << 12;
 
-/// Offset of `CpuInfo` in a CPU's window.
-pub(crate) const OFFSET: u64 = 0x1000;
+/// Offset of `CpuInfo` in a CPU's window. The entry code is below.
+pub(crate) const OFFSET: u64 = 0x8000;
 
 /// This CPU's window. On the boot stack, which is in no window, an address below the first one.
 #[inline]

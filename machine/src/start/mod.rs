@@ -197,7 +197,6 @@ fn build_windows(mapper: &mut Mapper, memory: &mut Early) {
         if let Some(cpu) = CpuId::new(number) {
             let info = windows::build(cpu, zeros, mapper, memory);
             info.apic_id = apic_id;
-            info.trap_entry = entry::guest_trap_entry as *const () as u64;
             info.own_root = mapper.root();
             info.restricted_roots = restricted_roots::build(cpu, entry_code, mapper, memory);
         }

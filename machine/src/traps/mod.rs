@@ -185,8 +185,10 @@ unsafe fn sort_exception_table() {
     exception_table::sort(table);
 }
 
-/// The fixup address of a fault at `rip`, if the exception table has an entry for it.
+/// The fixup address of a fault at `rip`, if the exception table has an entry for it. Entry code
+/// that faulted in a window continues in the image.
 fn fixup(rip: u64) -> Option<u64> {
+    let rip = windows::address_in_image(rip);
     let start = layout::ex_table_start();
     // SAFETY: the linker places the table, which consists of entries, between the two symbols, in
     // read-only data. Nothing writes to it after boot.

@@ -22,11 +22,11 @@ use crate::commands::bench::{Configuration, Defences, ramdisk};
 use crate::virtual_machine::emulator;
 use crate::virtual_machine::session::{SessionEvent, Stream};
 
-/// Load address of the image, and of the entry code of the first CPU (docs/design.md).
+/// Load address of the image, and where the first CPU's window has the entry code (docs/design.md).
 const IMAGE: u64 = 0xffff_8080_0000_0000;
 const IMAGE_SIZE: u64 = 64 << 20;
-const ENTRY_PAGE: u64 = 0xffff_8180_0000_0000;
-const PAGE: u64 = 4096;
+const ENTRY_CODE: u64 = 0xffff_8180_0000_0000;
+const ENTRY_CODE_SIZE: u64 = 0x8000;
 
 /// Options of `profile`.
 #[derive(Args, Debug)]
@@ -65,7 +65,7 @@ impl Profile {
             "-monitor".to_owned(),
             format!("unix:{},server=on,wait=off", socket.display()),
             "-dfilter".into(),
-            format!("{IMAGE:#x}+{IMAGE_SIZE:#x},{ENTRY_PAGE:#x}+{PAGE:#x}"),
+            format!("{IMAGE:#x}+{IMAGE_SIZE:#x},{ENTRY_CODE:#x}+{ENTRY_CODE_SIZE:#x}"),
             "-D".into(),
             trace.display().to_string(),
         ];
@@ -107,11 +107,12 @@ impl Profile {
     fn show(&self, counts: &Counts, times: u64) -> Result<()> {
         let image = hypervisor::build()?;
         let functions = symbols::of_image(&image)?;
+        let first_entry = functions.address("entry_syscall").context("the image has no entry code")?;
         let mut by_symbol: HashMap<&str, u64> = HashMap::new();
         for (address, count) in counts {
-            let in_entry = (ENTRY_PAGE..ENTRY_PAGE + PAGE).contains(address);
-            let name = if in_entry { "entry page" } else { functions.name(*address).unwrap_or("?") };
-            *by_symbol.entry(name).or_default() += count;
+            let in_window = (ENTRY_CODE..ENTRY_CODE + ENTRY_CODE_SIZE).contains(address);
+            let in_image = if in_window { address - ENTRY_CODE + first_entry } else { *address };
+            *by_symbol.entry(functions.name(in_image).unwrap_or("?")).or_default() += count;
         }
         if let Some(file) = &self.addresses {
             let mut lines: Vec<String> =

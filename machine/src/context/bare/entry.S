@@ -9,7 +9,10 @@
 # main stack, the first page of the active context and its vcpu_info (by their addresses in the
 # window), and guest memory. The full root, which Rust code needs, is loaded in guest_exit.
 
-# The entry page: mapped at the start of each CPU's window, with CpuInfo in the next page.
+# System calls enter at the start of this CPU's window, where all entry code is mapped once more, so
+# that it reaches CpuInfo by the instruction pointer. Such code jumps within the window; it refers
+# to nothing else by the instruction pointer. Exceptions and interrupts enter in the image. There is
+# no indirect branch before guest_exit has restricted their prediction.
     .section .entry_page, "ax"
     .balign 4096
 entry_page_start:
@@ -28,15 +31,14 @@ entry_page_start:
     push rcx
     push 0
     push \reason
-    jmp [rip + entry_page_start + {cpu_info} + {trap_entry}]
+    jmp guest_trap_entry
 .endm
 
-# Jumps to the address at \target in the image, with rdx saved in the context and the guest's stack
-# pointer in rdx.
+# Jumps to \target with rdx saved in the context and the guest's stack pointer in rdx.
 .macro leave_entry_page target
     mov [rsp - {registers_size} + {rdx}], rdx
     mov rdx, [rip + entry_page_start + {cpu_info} + {scratch}]
-    jmp [rip + \target]
+    jmp \target
 .endm
 
 # 64-bit system calls of processes and hypercalls continue in the fast path below.
@@ -46,15 +48,11 @@ entry_syscall:
     mov rsp, [rip + entry_page_start + {cpu_info} + {registers_end}]
     cmp qword ptr [rsp - {registers_size} + {in_kernel}], 0
     jne 1f
-    leave_entry_page 3f
+    leave_entry_page system_call_of_process
 1:  cmp eax, {iret}
     jne 2f
-    leave_entry_page 4f
-2:  leave_entry_page 6f
-    .balign 8
-3:  .quad system_call_of_process
-4:  .quad iret_hypercall
-6:  .quad hypercall_of_kernel
+    leave_entry_page iret_hypercall
+2:  leave_entry_page hypercall_of_kernel
 
     .global entry_syscall32
 entry_syscall32:
@@ -75,10 +73,9 @@ entry_sysenter:
     push 0
     push 0
     push {reason_sysenter}
-    jmp [rip + entry_page_start + {cpu_info} + {trap_entry}]
+    jmp guest_trap_entry
     .balign 4096
 
-# The rest of the entry code, which is mapped in the image only.
     .section .entry_text, "ax"
 
 # Enables and disables access of ring 0 to user pages.

@@ -76,7 +76,6 @@ global_asm!(
     cpu_info = const per_cpu::OFFSET,
     scratch = const offset_of!(CpuInfo, scratch),
     registers_end = const offset_of!(CpuInfo, registers_end),
-    trap_entry = const offset_of!(CpuInfo, trap_entry),
     context = const offset_of!(CpuInfo, context),
     registers_size = const size_of::<Registers>(),
     in_kernel = const offset_of!(GuestContext, in_kernel),
@@ -292,6 +291,4 @@ unsafe extern "C" {
     pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;
     /// Loads the data segments; returns how many were refused.
     pub(super) fn load_selectors(selectors: *const Selectors) -> u32;
-    /// The target of every entry from ring 3.
-    pub(crate) safe fn guest_trap_entry();
 }
