@@ -53,7 +53,7 @@ pub(crate) fn document() -> String {
     for row in TABLE_OF_MSRS {
         text += &msr(row);
     }
-    text += "\nAll other MSRs are #GP, including those of speculation control, machine checks, performance\n";
+    text += "\nAll other MSRs are #GP, including FLUSH_CMD and those of machine checks, performance\n";
     let _ = writeln!(
         text,
         "counters, SYSENTER, SYSCALL, TSC_AUX, XSS and the x2APIC ({}).",
@@ -134,12 +134,17 @@ fn msr(row: &msr::Msr) -> String {
         Value::FsBase => "the FS base".into(),
         Value::GsBase => "the GS base of the kernel".into(),
         Value::UserGsBase => "the GS base of processes".into(),
+        Value::SpeculationControl => "the value that the guest has set; #GP without any of its controls".into(),
+        Value::Capabilities => "the policy's value; #GP without ARCH_CAPS".into(),
+        Value::Nothing => "#GP".into(),
     };
     let write = match row.write {
         msr::Write::Refused => "#GP",
         msr::Write::Same => "#GP unless unchanged",
         msr::Write::Ignored => "ignored",
         msr::Write::Zero => "#GP unless zero",
+        msr::Write::Controls => "sets the controls that CPUID reports; #GP for other bits",
+        msr::Write::Barrier => "bit 0 discards branch predictions; #GP for other bits, and without IBPB",
         msr::Write::Base => "sets the base; #GP if not canonical",
     };
     format!("| {numbers} | {} | {maker} | {value} | {write} | {} |\n", row.name, shown_by(row.test))

@@ -66,6 +66,8 @@ counters! {
     ReturnStacks "return stacks overwritten";
     /// Branch predictions discarded (IBPB).
     PredictionBarriers "ibpb";
+    /// Writes of SPEC_CTRL for guests; counted below as well.
+    SpecCtrlWrites "spec_ctrl";
     /// Other flushes of all translations.
     Flushes "flushes";
     /// Flushes of single pages.

@@ -1,5 +1,6 @@
 //! MSRs.
 
+use kernel::cpuid::cpuid;
 use kernel::memory::{initial_domain, page, poke};
 use kernel::{attempt, check, check_eq, say};
 
@@ -25,6 +26,8 @@ pub(crate) fn all() {
         done("EFER unchanged", write(0xc000_0080, efer));
     }
     bases();
+    capabilities();
+    controls();
     for (msr, name) in [
         (0x1bu32, "APIC_BASE"),
         (0x10, "TSC"),
@@ -68,6 +71,52 @@ pub(crate) fn all() {
         check!(trap.is_none_or(|trap| trap.frame.vector == 13), "wrmsr {msr:#x}: {trap:x?}");
     }
     check_eq!(kernel::call!(kernel::call::number::XEN_VERSION, 0u32, 0u32), 4 << 16 | 17, "a hypercall after that");
+}
+
+/// ARCH_CAPABILITIES can be read if CPUID reports it, and not be written.
+fn capabilities() {
+    const ARCH_CAPABILITIES: u32 = 0x10a;
+    let told = cpuid(7, 0)[3] >> 29 & 1 == 1;
+    let found = read(ARCH_CAPABILITIES);
+    say!("ARCH_CAPABILITIES: {found:x?}");
+    check_eq!(found.is_ok(), told, "ARCH_CAPABILITIES exists as CPUID reports it");
+    refused("ARCH_CAPABILITIES is read-only", 13, write(ARCH_CAPABILITIES, found.unwrap_or(0)));
+}
+
+/// SPEC_CTRL and PRED_CMD have the bits that CPUID reports.
+fn controls() {
+    const SPEC_CTRL: u32 = 0x48;
+    const PRED_CMD: u32 = 0x49;
+    let (intel, amd) = (cpuid(7, 0)[3], cpuid(0x8000_0008, 0)[1]);
+    let has_ibrs = intel >> 26 & 1 == 1;
+    let has_ssbd = intel >> 31 & 1 == 1 || amd >> 24 & 1 == 1;
+    say!("controls in CPUID: {intel:x}, {amd:x}; SPEC_CTRL {:x?}", read(SPEC_CTRL));
+    if has_ibrs {
+        for value in [1u64, 2, 3, 0] {
+            done("IBRS and STIBP", write(SPEC_CTRL, value));
+            check_eq!(read(SPEC_CTRL), Ok(value), "SPEC_CTRL reads back");
+        }
+        if has_ssbd {
+            done("SSBD", write(SPEC_CTRL, 4));
+            check_eq!(read(SPEC_CTRL), Ok(4), "SSBD reads back");
+            done("no SSBD", write(SPEC_CTRL, 0));
+        } else {
+            refused("SSBD without its feature", 13, write(SPEC_CTRL, 4));
+        }
+        check_eq!(read(SPEC_CTRL), Ok(0), "SPEC_CTRL at the end");
+    } else if amd & (1 << 14 | 1 << 15 | 1 << 24 | 1 << 28) == 0 {
+        check_eq!(read(SPEC_CTRL), Err(13), "SPEC_CTRL without its features");
+        refused("SPEC_CTRL without its features", 13, write(SPEC_CTRL, 0));
+    }
+    refused("a reserved bit of SPEC_CTRL", 13, write(SPEC_CTRL, 1 << 63));
+    check_eq!(read(PRED_CMD), Err(13), "PRED_CMD is a command");
+    if has_ibrs || amd >> 12 & 1 == 1 {
+        done("IBPB", write(PRED_CMD, 1));
+        done("no command", write(PRED_CMD, 0));
+    } else {
+        refused("IBPB without its feature", 13, write(PRED_CMD, 1));
+    }
+    refused("a reserved bit of PRED_CMD", 13, write(PRED_CMD, 2));
 }
 
 /// The guest may set FS and GS bases by MSR.

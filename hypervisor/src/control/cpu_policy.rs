@@ -40,13 +40,13 @@ impl Lists {
             }
             self.leaf_count = written;
         }
-        let msrs = saturating_u32(msr::LISTED.len());
+        let msrs = saturating_u32(msr::LISTED);
         if self.msrs.get() != 0 {
             if self.msr_count < msrs {
                 return Err(Errno::ENOBUFS.into());
             }
-            for (index, entry) in (0..).zip(&msr::LISTED) {
-                caller.cpu.write_element(self.msrs, index, entry)?;
+            for (index, entry) in (0..).zip(msr::list(policy)) {
+                caller.cpu.write_element(self.msrs, index, &entry)?;
             }
         }
         self.msr_count = msrs;

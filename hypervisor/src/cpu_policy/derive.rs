@@ -1,7 +1,7 @@
 //! Derives a domain's policy from the one that the tools request, within the maximum.
 
 use super::feature_set::{self, feature_set};
-use super::features::{AVX, AVX512F, XSAVE};
+use super::features::{ARCH_CAPS, AVX, AVX512F, XSAVE};
 use super::policy::{CACHES, EXTENDED_STATES, FIRST_EXTENDED, NO_SUBLEAF, Policy, STRUCTURED};
 use super::{leaves, states};
 
@@ -55,6 +55,9 @@ pub(super) fn derive(wanted: &Policy, maximum: &Policy) -> Result<Policy, Excess
             leaf <= extended
         }
     });
+    if policy.leaf(STRUCTURED, 0)[3] & ARCH_CAPS == 0 {
+        policy.arch_capabilities = 0;
+    }
     Ok(policy)
 }
 

@@ -2,10 +2,12 @@
 //! those that Paravane emulates. Names and positions are those of `arch-x86/cpufeatureset.h`. A bit
 //! that is not listed is hidden. `docs/processor.md` is generated from these tables.
 //!
+//! About transient execution, guests are told what `machine::defences::GuestView` has: what is true
+//! for a kernel in ring 3.
+//!
 //! Hidden on purpose: features that only ring 0 can use (VME, PSE, PGE, MTRR, MONITOR, VMX, SVM,
 //! PCID, SMEP, SMAP, UMIP, PKU, LA57, CET, TSC deadline, x2APIC), features whose MSRs are not
-//! emulated (machine check, RDTSCP and RDPID, speculation control), and extended states beyond
-//! AVX-512 (MPX, PKU, AMX).
+//! emulated (machine check, RDTSCP and RDPID), and extended states beyond AVX-512 (MPX, PKU, AMX).
 
 use super::evidence::Evidence::{self, Guest, Host};
 
@@ -63,6 +65,9 @@ const fn mask(mut features: &[Feature]) -> u32 {
     }
     all
 }
+
+const CONTROLS: Evidence = Host("speculation_controls_follow_the_policy");
+const CAPABILITIES: Evidence = Guest("privileged", "capabilities");
 
 const SAVED: &str = "its state is switched with the vCPU";
 
@@ -188,6 +193,10 @@ const LEAF_7_EDX: &[Feature] = &[
     tells(10, "MD_CLEAR"),
     runs(14, "SERIALIZE"),
     runs(16, "TSXLDTRK"),
+    done(26, "IBRSB", "see SPEC_CTRL and PRED_CMD", CONTROLS),
+    done(27, "STIBP", "see SPEC_CTRL; shown with IBRSB only", CONTROLS),
+    done(29, "ARCH_CAPS", "see ARCH_CAPABILITIES", CAPABILITIES),
+    done(31, "SSBD", "see SPEC_CTRL; shown with IBRSB only", CONTROLS),
 ];
 const LEAF_7_1_EAX: &[Feature] =
     &[runs(4, "AVX_VNNI"), runs(5, "AVX512_BF16"), tells(10, "FZRM"), tells(11, "FSRS"), tells(12, "FSRCS")];
@@ -216,9 +225,24 @@ const LEAF_E7_EDX: &[Feature] = &[done(
     "shown to domains whose configuration requests it",
     Host("the_default_policy_is_within_the_maximum_and_derives_itself"),
 )];
-const LEAF_E8_EBX: &[Feature] =
-    &[runs(0, "CLZERO"), tells(2, "RSTR_FP_ERR_PTRS"), tells(26, "SSB_NO"), tells(29, "BTC_NO")];
-const LEAF_E21_EAX: &[Feature] = &[tells(2, "LFENCE_DISPATCH"), tells(6, "NSCB"), tells(29, "SRSO_NO")];
+const LEAF_E8_EBX: &[Feature] = &[
+    runs(0, "CLZERO"),
+    tells(2, "RSTR_FP_ERR_PTRS"),
+    done(12, "IBPB", "see PRED_CMD", CONTROLS),
+    done(15, "STIBP", "see SPEC_CTRL", CONTROLS),
+    done(24, "SSBD", "see SPEC_CTRL", CONTROLS),
+    tells(26, "SSB_NO"),
+    done(28, "PSFD", "see SPEC_CTRL", CONTROLS),
+    tells(29, "BTC_NO"),
+    tells(30, "IBPB_RET"),
+];
+const LEAF_E21_EAX: &[Feature] = &[
+    tells(2, "LFENCE_DISPATCH"),
+    tells(5, "VERW_CLEAR"),
+    tells(6, "NSCB"),
+    tells(28, "IBPB_BRTYPE"),
+    tells(29, "SRSO_NO"),
+];
 
 /// Leaf 1.
 pub(super) const BASIC_EDX: u32 = mask(LEAF_1_EDX);
@@ -250,6 +274,14 @@ pub(super) const STRUCTURED_ECX: u32 = mask(LEAF_7_ECX);
 pub(super) const STRUCTURED_ECX_AVX: u32 = bits(&[9, 10]);
 pub(super) const STRUCTURED_ECX_AVX512: u32 = bits(&[1, 6, 11, 12, 14]);
 pub(super) const STRUCTURED_EDX: u32 = mask(LEAF_7_EDX);
+pub(super) const MD_CLEAR: u32 = bits(&[10]);
+pub(super) const ARCH_CAPS: u32 = bits(&[29]);
+/// Leaf 7, EDX: SPEC_CTRL and PRED_CMD, and the controls that require it.
+pub(super) const IBRSB: u32 = bits(&[26]);
+pub(super) const INTEL_SSBD: u32 = bits(&[31]);
+pub(super) const STRUCTURED_EDX_IBRSB: u32 = bits(&[27, 31]);
+/// Leaf 7, EDX: the bits that follow from the host's defences.
+pub(super) const STRUCTURED_EDX_DEFENCES: u32 = MD_CLEAR | IBRSB | ARCH_CAPS | STRUCTURED_EDX_IBRSB;
 pub(super) const STRUCTURED_EDX_AVX512: u32 = bits(&[2, 3, 8]);
 /// Leaf 7 subleaf 1.
 pub(super) const STRUCTURED_1_EAX: u32 = mask(LEAF_7_1_EAX);
@@ -271,8 +303,22 @@ pub(super) const EXTENDED_ECX_AVX: u32 = bits(&[11, 16]);
 pub(super) const INVARIANT_TSC: u32 = mask(LEAF_E7_EDX);
 /// Leaf 0x80000008.
 pub(super) const ADDRESS_EBX: u32 = mask(LEAF_E8_EBX);
+/// Leaf 0x80000008, EBX: IBPB, and the controls in SPEC_CTRL.
+pub(super) const IBPB: u32 = bits(&[12]);
+pub(super) const STIBP: u32 = bits(&[15]);
+pub(super) const SSBD: u32 = bits(&[24]);
+pub(super) const PSFD: u32 = bits(&[28]);
+/// Leaf 0x80000008, EBX: the bits that follow from the host's defences.
+pub(super) const ADDRESS_EBX_DEFENCES: u32 = IBPB | STIBP | SSBD | PSFD | bits(&[26, 29, 30]);
 /// Leaf 0x80000021.
 pub(super) const EXTENDED_21_EAX: u32 = mask(LEAF_E21_EAX);
+/// Leaf 0x80000021, EAX: the bits that follow from the host's defences.
+pub(super) const EXTENDED_21_EAX_DEFENCES: u32 = bits(&[5, 28, 29]);
+
+/// Bits of ARCH_CAPABILITIES that the tools may show although they are not true here, since they
+/// are about a host to which the guest may be moved: returns may use other predictors (RSBA), and
+/// VERW clears buffers (FB_CLEAR, RFDS_CLEAR).
+pub(super) const POOLED_CAPABILITIES: u64 = 1 << 2 | 1 << 17 | 1 << 28;
 
 /// Features that guests have only if their configuration requests them, by feature word: those that
 /// another processor of the same generation may lack (HLE, AVX512_VP2INTERSECT, MOVDIRI, MOVDIR64B,

@@ -1,9 +1,11 @@
-//! The maximum policy: the processor's leaves restricted to what a guest may see.
+//! The maximum policy: the processor's leaves restricted to what a guest may see, with what is told
+//! about transient execution.
 
 use machine::cpu::Features;
+use machine::defences::GuestView;
 
 use super::features::*;
-use super::policy::{EXTENDED_STATES, FIRST_EXTENDED, LAST_BASIC, LAST_EXTENDED, Policy, Registers};
+use super::policy::{EXTENDED_STATES, FIRST_EXTENDED, LAST_BASIC, LAST_EXTENDED, Policy, Registers, STRUCTURED};
 use super::{Vendor, states};
 
 /// The last extended leaf on processors of vendors other than AMD.
@@ -14,14 +16,22 @@ const fn without(value: u32, needing: u32, there: bool) -> u32 {
     if there { value } else { value & !needing }
 }
 
-/// The maximum policy on a processor with the policy `host` and these `features` in use.
-pub(super) fn maximum(host: &Policy, features: &Features) -> Policy {
+/// `value`, with the bits of `decided` as in `told`.
+const fn told(value: u32, decided: u32, told: u32) -> u32 {
+    value & !decided | told & decided
+}
+
+/// The policy of guests that have all features of a processor with the policy `host` and these
+/// `features` in use, as far as the defences allow.
+pub(super) fn available(host: &Policy, features: &Features, view: &GuestView) -> Policy {
     let vendor = Vendor::of(host.leaf(0, 0));
     let last_basic = host.leaf(0, 0)[0].min(LAST_BASIC);
-    let last_extended = host.leaf(FIRST_EXTENDED, 0)[0].min(match vendor {
-        Vendor::Amd => LAST_EXTENDED,
-        _ => LAST_EXTENDED_INTEL,
-    });
+    let last_extended = match (vendor, host.leaf(FIRST_EXTENDED, 0)[0]) {
+        // The leaf has what older processors do not tell.
+        (Vendor::Amd, _) if view.leaf_e21_eax != 0 => LAST_EXTENDED,
+        (Vendor::Amd, last) => last.min(LAST_EXTENDED),
+        (_, last) => last.min(LAST_EXTENDED_INTEL),
+    };
     let mut policy = host.clone();
     policy.retain(|leaf, _| {
         matches!(leaf, 0 | 1 | 2 | 4 | 7 | EXTENDED_STATES)
@@ -33,8 +43,9 @@ pub(super) fn maximum(host: &Policy, features: &Features) -> Policy {
     for subleaf in 0..=5 {
         policy.update(4, subleaf, |[eax, ..]| *eax &= 0x3fff);
     }
+    let there = if last_basic >= STRUCTURED { *view } else { GuestView::NOTHING };
     for subleaf in 0..=2 {
-        policy.update(7, subleaf, |registers| *registers = structured(features, subleaf, *registers));
+        policy.update(7, subleaf, |registers| *registers = structured(features, &there, subleaf, *registers));
     }
     policy.update(EXTENDED_STATES, 1, |[eax, ..]| *eax = without(*eax & XSAVE_EAX, 1, features.xsaveopt));
     policy.update(FIRST_EXTENDED, 0, |[last, ..]| *last = last_extended);
@@ -46,15 +57,30 @@ pub(super) fn maximum(host: &Policy, features: &Features) -> Policy {
     // Linear addresses have 48 bits, even if the processor supports more.
     policy.update(0x8000_0008, 0, |[eax, ebx, ecx, edx]| {
         *eax = *eax & 0xff | 48 << 8;
-        (*ebx, *ecx, *edx) = (*ebx & ADDRESS_EBX, 0, 0);
+        (*ebx, *ecx, *edx) = (told(*ebx & ADDRESS_EBX, ADDRESS_EBX_DEFENCES, view.leaf_e8_ebx), 0, 0);
     });
-    policy.update(0x8000_0021, 0, |registers| *registers = [registers[0] & EXTENDED_21_EAX, 0, 0, 0]);
-    strip(&mut policy, features.xcr0);
+    policy.update(LAST_EXTENDED, 0, |[eax, ebx, ecx, edx]| {
+        let about_defences = if last_extended == LAST_EXTENDED { view.leaf_e21_eax } else { 0 };
+        (*eax, *ebx, *ecx, *edx) = (told(*eax & EXTENDED_21_EAX, EXTENDED_21_EAX_DEFENCES, about_defences), 0, 0, 0);
+    });
+    if policy.leaf(STRUCTURED, 0)[3] & ARCH_CAPS != 0 {
+        policy.arch_capabilities = view.arch_capabilities;
+    }
+    strip(&mut policy, if view.avx { features.xcr0 } else { features.xcr0 & states::LEGACY });
     policy
 }
 
-/// Removes the features that require other extended states than `states`, and describes only these
-/// states.
+/// Adds what the tools may show to a guest that could be moved to another processor.
+pub(super) fn add_pooled(policy: &mut Policy) {
+    let vendor = Vendor::of(policy.leaf(0, 0));
+    if vendor == Vendor::Intel && policy.limits()[0] >= STRUCTURED {
+        policy.update(STRUCTURED, 0, |[.., edx]| *edx |= MD_CLEAR | ARCH_CAPS);
+        policy.arch_capabilities |= POOLED_CAPABILITIES;
+    }
+}
+
+/// Removes the features that require other extended states than `states` or another feature, and
+/// describes only these states.
 pub(super) fn strip(policy: &mut Policy, states: u64) {
     let (avx, avx512) = (states & states::AVX != 0, states & states::AVX512 == states::AVX512);
     policy.update(1, 0, |[_, _, ecx, _]| {
@@ -64,6 +90,7 @@ pub(super) fn strip(policy: &mut Policy, states: u64) {
         *ebx = without(without(*ebx, STRUCTURED_EBX_AVX, avx), STRUCTURED_EBX_AVX512, avx512);
         *ecx = without(without(*ecx, STRUCTURED_ECX_AVX, avx), STRUCTURED_ECX_AVX512, avx512);
         *edx = without(*edx, STRUCTURED_EDX_AVX512, avx512);
+        *edx = without(*edx, STRUCTURED_EDX_IBRSB, *edx & IBRSB != 0);
     });
     policy.update(7, 1, |[eax, ..]| {
         *eax = without(without(*eax, STRUCTURED_1_EAX_AVX, avx), STRUCTURED_1_EAX_AVX512, avx512);
@@ -80,11 +107,12 @@ fn basic(features: &Features, [eax, ebx, ecx, edx]: Registers) -> Registers {
 }
 
 /// Leaf 7.
-fn structured(features: &Features, subleaf: u32, [eax, ebx, ecx, edx]: Registers) -> Registers {
+fn structured(features: &Features, view: &GuestView, subleaf: u32, [eax, ebx, ecx, edx]: Registers) -> Registers {
     match subleaf {
         0 => {
+            let edx = told(edx & STRUCTURED_EDX, STRUCTURED_EDX_DEFENCES, view.leaf_7_edx);
             let ebx = without(ebx & STRUCTURED_EBX, FSGSBASE, features.fsgsbase);
-            [eax.min(1), ebx, ecx & STRUCTURED_ECX, edx & STRUCTURED_EDX]
+            [eax.min(1), ebx, ecx & STRUCTURED_ECX, edx]
         }
         1 => [eax & STRUCTURED_1_EAX, 0, 0, 0],
         _ => [0; 4],

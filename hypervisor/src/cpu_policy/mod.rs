@@ -83,13 +83,19 @@ pub(crate) fn extended_states(domain: &Domain) -> u64 {
     domain.cpu_policy().extended_states()
 }
 
-/// Returns `present` with the entries of `list` applied, within the maximum for guests.
+/// Returns `present` with the entries of `list` and the value of ARCH_CAPABILITIES applied, within
+/// the maximum for guests.
 ///
 /// # Errors
 /// `ERANGE` with an entry that is invalid in a list, `EINVAL` with an entry that requires leaves
 /// beyond the maximum.
-pub(crate) fn changed(present: &Policy, list: &[CpuidLeaf]) -> Result<Policy, (Errno, Excess)> {
+pub(crate) fn changed(
+    present: &Policy,
+    list: &[CpuidLeaf],
+    arch_capabilities: Option<u64>,
+) -> Result<Policy, (Errno, Excess)> {
     let mut wanted = present.clone();
+    wanted.arch_capabilities = arch_capabilities.unwrap_or(present.arch_capabilities);
     for entry in list {
         if !wanted.take_up(entry) {
             return Err((Errno::ERANGE, Excess { leaf: entry.leaf, subleaf: entry.subleaf }));

@@ -8,11 +8,14 @@ use machine::context::Active;
 use machine::cpu;
 
 use super::evidence::Evidence::{self, Guest, Host};
-use super::{Vendor, registers};
+use super::{Policy, Vendor, features, policy, registers};
 use crate::domain::{Domain, Vcpu, VcpuId};
 
 /// MSRs that are used by name. The numbers are from Intel's and AMD's manuals.
+pub(crate) use number::SPEC_CTRL;
+
 mod number {
+    pub(crate) const SPEC_CTRL: u32 = 0x48;
     pub(super) const PLATFORM_INFO: u32 = 0xce;
     pub(super) const ARCH_CAPABILITIES: u32 = 0x10a;
     pub(super) const KERNEL_GS_BASE: u32 = 0xc000_0102;
@@ -35,6 +38,12 @@ pub enum Value {
     GsBase,
     /// The GS base of user mode.
     UserGsBase,
+    /// The guest's own value, if its policy has one of the controls in it.
+    SpeculationControl,
+    /// The policy's value, if it has the register.
+    Capabilities,
+    /// None: #GP.
+    Nothing,
 }
 
 /// The effect of a write.
@@ -50,6 +59,10 @@ pub enum Write {
     Zero,
     /// Sets the base. #GP for an address that is not canonical.
     Base,
+    /// Sets the controls that the policy has. #GP for other bits.
+    Controls,
+    /// Bit 0 discards branch predictions, if the policy has IBPB. #GP for other bits.
+    Barrier,
 }
 
 /// The vendors whose processors have the MSR.
@@ -63,7 +76,7 @@ pub enum Maker {
     Amd,
 }
 
-/// One or more MSRs that a guest's kernel can read.
+/// One or more MSRs that a guest's kernel can access.
 #[derive(Debug)]
 pub struct Msr {
     /// The first and the last number.
@@ -87,7 +100,7 @@ const fn msr(number: u32, name: &'static str, maker: Maker, value: Value, write:
 const READ: Evidence = Host("model_specific_registers");
 const TABLE: Evidence = Host("msrs_match_the_table");
 
-/// All MSRs that guests can read.
+/// All MSRs that guests can access.
 pub static TABLE_OF_MSRS: &[Msr] = &[
     msr(0x10, "TSC", Maker::Any, Value::Counter, Write::Refused, Guest("privileged", "all")),
     msr(0x17, "PLATFORM_ID", Maker::Intel, Value::Constant(0), Write::Refused, TABLE),
@@ -98,6 +111,23 @@ pub static TABLE_OF_MSRS: &[Msr] = &[
     msr(0x8b, "microcode revision (AMD)", Maker::Amd, Value::Constant(0), Write::Refused, TABLE),
     msr(number::PLATFORM_INFO, "PLATFORM_INFO", Maker::Intel, Value::Constant(0), Write::Refused, TABLE),
     msr(0x140, "MISC_FEATURES_ENABLES", Maker::Intel, Value::Constant(0), Write::Same, TABLE),
+    msr(
+        number::SPEC_CTRL,
+        "SPEC_CTRL",
+        Maker::Any,
+        Value::SpeculationControl,
+        Write::Controls,
+        Host("speculation_controls_follow_the_policy"),
+    ),
+    msr(0x49, "PRED_CMD", Maker::Any, Value::Nothing, Write::Barrier, Host("speculation_controls_follow_the_policy")),
+    msr(
+        number::ARCH_CAPABILITIES,
+        "ARCH_CAPABILITIES",
+        Maker::Any,
+        Value::Capabilities,
+        Write::Refused,
+        Guest("privileged", "capabilities"),
+    ),
     // Fast strings enabled; branch trace and precise sampling unavailable; no xTPR messages.
     msr(0x1a0, "MISC_ENABLE", Maker::Intel, Value::Constant(0x80_1801), Write::Ignored, TABLE),
     // The memory types of the interface.
@@ -140,19 +170,73 @@ pub static TABLE_OF_MSRS: &[Msr] = &[
 const APIC_BASE: u64 = 0xfee0_0000 | 1 << 11;
 const APIC_BASE_BOOT_CPU: u64 = 1 << 8;
 
-/// The MSRs in the interface's lists. No guest has any of the features in them.
-pub const LISTED: [MsrEntry; 2] = [
-    MsrEntry { index: number::PLATFORM_INFO, flags: 0, value: 0 },
-    MsrEntry { index: number::ARCH_CAPABILITIES, flags: 0, value: 0 },
-];
+/// The number of MSRs in the interface's lists.
+pub const LISTED: usize = 2;
 
-/// Checks an entry of a list that the tools set.
+/// The MSRs in the interface's lists. No guest has any of the features in PLATFORM_INFO.
+pub const fn list(policy: &Policy) -> [MsrEntry; LISTED] {
+    [
+        MsrEntry { index: number::PLATFORM_INFO, flags: 0, value: 0 },
+        MsrEntry { index: number::ARCH_CAPABILITIES, flags: 0, value: policy.arch_capabilities },
+    ]
+}
+
+/// Checks an entry of a list that the tools set, and returns the value of ARCH_CAPABILITIES if it
+/// is that. Its bits are treated like those of CPUID: those beyond the maximum are not shown.
 ///
 /// # Errors
 /// `ERANGE` if the MSR is not in the lists, `EINVAL` if the entry requests an unavailable feature.
-pub fn judge(entry: &MsrEntry) -> Result<(), Errno> {
-    let listed = LISTED.iter().find(|listed| listed.index == entry.index).ok_or(Errno::ERANGE)?;
-    if entry.flags != 0 || entry.value != listed.value { Err(Errno::EINVAL) } else { Ok(()) }
+pub fn judge(entry: &MsrEntry) -> Result<Option<u64>, Errno> {
+    match (entry.index, entry.value) {
+        (number::PLATFORM_INFO | number::ARCH_CAPABILITIES, _) if entry.flags != 0 => Err(Errno::EINVAL),
+        (number::PLATFORM_INFO, 0) => Ok(None),
+        (number::PLATFORM_INFO, _) => Err(Errno::EINVAL),
+        (number::ARCH_CAPABILITIES, value) => Ok(Some(value)),
+        _ => Err(Errno::ERANGE),
+    }
+}
+
+/// Bits of SPEC_CTRL.
+const IBRS: u64 = 1 << 0;
+const STIBP: u64 = 1 << 1;
+const SSBD: u64 = 1 << 2;
+const PSFD: u64 = 1 << 7;
+
+/// The bits of SPEC_CTRL that a domain can set; zero if its policy has none of the controls, so
+/// that the register does not exist. As on processors, STIBP can be set if there is any other.
+pub(crate) fn spec_ctrl_choice(policy: &Policy) -> u64 {
+    let intel = policy.leaf(policy::STRUCTURED, 0)[3];
+    let amd = policy.leaf(policy::ADDRESSES, 0)[1];
+    let mut choice = 0;
+    for (there, bits) in [
+        (intel & features::IBRSB != 0, IBRS | STIBP),
+        (amd & (features::STIBP | features::SSBD | features::PSFD) != 0, STIBP),
+        (intel & features::INTEL_SSBD != 0 || amd & features::SSBD != 0, SSBD),
+        (amd & features::PSFD != 0, PSFD),
+    ] {
+        choice |= if there { bits } else { 0 };
+    }
+    choice
+}
+
+/// Whether a vCPU can have this value in an MSR that no other structure transfers: only SPEC_CTRL
+/// is one.
+pub(crate) fn is_legal_state(policy: &Policy, number: u32, value: u64) -> bool {
+    number == number::SPEC_CTRL && value & !spec_ctrl_choice(policy) == 0 && spec_ctrl_choice(policy) != 0
+}
+
+/// Whether the policy has ARCH_CAPABILITIES.
+fn has_capabilities(policy: &Policy) -> bool {
+    policy.leaf(policy::STRUCTURED, 0)[3] & features::ARCH_CAPS != 0
+}
+
+/// IBPB, in PRED_CMD.
+const PREDICTION_BARRIER: u64 = 1 << 0;
+
+/// Whether the policy has IBPB.
+fn has_barrier(policy: &Policy) -> bool {
+    let [intel, amd] = [policy.leaf(policy::STRUCTURED, 0)[3], policy.leaf(policy::ADDRESSES, 0)[1]];
+    intel & features::IBRSB != 0 || amd & features::IBPB != 0
 }
 
 fn vendor() -> Vendor {
@@ -174,7 +258,7 @@ fn efer() -> u64 {
 }
 
 /// The value that the kernel reads from MSR `number`, or `None` if the read faults.
-pub fn read(cpu: &Active, _: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Option<u64> {
+pub fn read(cpu: &Active, domain: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Option<u64> {
     // Linux reads it at each context switch, so the search is skipped.
     if number == number::KERNEL_GS_BASE {
         return Some(cpu.live_user_gs_base());
@@ -187,11 +271,14 @@ pub fn read(cpu: &Active, _: &Arc<Domain>, vcpu: &Arc<Vcpu>, number: u32) -> Opt
         Value::FsBase => cpu.live_segment_bases().0,
         Value::GsBase => cpu.live_segment_bases().1,
         Value::UserGsBase => cpu.live_user_gs_base(),
+        Value::SpeculationControl if spec_ctrl_choice(&domain.cpu_policy()) != 0 => cpu.context().spec_ctrl(),
+        Value::Capabilities if has_capabilities(&domain.cpu_policy()) => domain.cpu_policy().arch_capabilities,
+        Value::SpeculationControl | Value::Capabilities | Value::Nothing => return None,
     })
 }
 
 /// Writes MSR `number` for the kernel. Returns `false` if the write faults.
-pub fn write(cpu: &mut Active, _: &Arc<Domain>, _: &Arc<Vcpu>, number: u32, value: u64) -> bool {
+pub fn write(cpu: &mut Active, domain: &Arc<Domain>, _: &Arc<Vcpu>, number: u32, value: u64) -> bool {
     let Some(row) = find(number, vendor()) else { return false };
     match (row.write, row.value) {
         (Write::Base, Value::FsBase) => cpu.set_fs_base(value),
@@ -201,6 +288,20 @@ pub fn write(cpu: &mut Active, _: &Arc<Domain>, _: &Arc<Vcpu>, number: u32, valu
         (Write::Same, Value::Constant(same)) => value == same,
         (Write::Zero, _) => value == 0,
         (Write::Ignored, _) => true,
+        (Write::Controls, _) => {
+            let legal = is_legal_state(&domain.cpu_policy(), number, value);
+            if legal {
+                cpu.set_spec_ctrl(value);
+            }
+            legal
+        }
+        (Write::Barrier, _) => {
+            let legal = has_barrier(&domain.cpu_policy()) && value & !PREDICTION_BARRIER == 0;
+            if legal && value != 0 {
+                cpu.discard_predictions();
+            }
+            legal
+        }
         (Write::Refused | Write::Same, _) => false,
     }
 }
@@ -236,9 +337,9 @@ mod tests {
 
     #[test]
     fn hidden_msrs_are_in_no_row() {
-        // Speculation control, machine check, SYSENTER, debug control, performance counters,
+        // FLUSH_CMD, machine check, SYSENTER, debug control, performance counters,
         // x2APIC, XSS, SYSCALL, TSC_AUX, SVM.
-        let hidden = [0x48, 0x49, 0x10a, 0x10b, 0x174, 0x179, 0x186, 0x1d9, 0x38f, 0x400, 0x6e0, 0x802, 0xda0];
+        let hidden = [0x10b, 0x174, 0x179, 0x186, 0x1d9, 0x38f, 0x400, 0x6e0, 0x802, 0xda0];
         let hidden = hidden.into_iter().chain(0xc000_0081..=0xc000_0084).chain([0xc000_0103, 0xc001_0114, 0xc001_0117]);
         for number in hidden {
             assert!(find(number, Vendor::Intel).is_none() && find(number, Vendor::Amd).is_none(), "{number:#x}");

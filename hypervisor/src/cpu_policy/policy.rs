@@ -1,5 +1,5 @@
-//! A policy: the values of CPUID by leaf and subleaf, independent of the vCPU. It contains the
-//! leaves that the interface's lists can express.
+//! A policy: the values of CPUID by leaf and subleaf, and of ARCH_CAPABILITIES, independent of the
+//! vCPU. It contains the leaves that the interface's lists can express.
 
 use alloc::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ pub(super) const CACHES: u32 = 4;
 pub(super) const STRUCTURED: u32 = 7;
 pub(super) const TOPOLOGY: u32 = 0xb;
 pub(super) const EXTENDED_STATES: u32 = 0xd;
+pub(super) const ADDRESSES: u32 = 0x8000_0008;
 /// The last subleaf of a leaf that a policy can have.
 const LAST_CACHE: u32 = 5;
 const LAST_STRUCTURED: u32 = 2;
@@ -37,11 +38,13 @@ pub(crate) const MAX_LEAVES: u32 = (LAST_BASIC - 3)
 /// EAX, EBX, ECX, EDX.
 pub(crate) type Registers = [u32; 4];
 
-/// CPUID by leaf and subleaf. A leaf without subleaves is stored as subleaf 0. Absent leaves read
-/// as zeros.
+/// CPUID by leaf and subleaf, and ARCH_CAPABILITIES. A leaf without subleaves is stored as subleaf
+/// 0. Absent leaves read as zeros.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Policy {
     leaves: BTreeMap<(u32, u32), Registers>,
+    /// The value of ARCH_CAPABILITIES.
+    pub(crate) arch_capabilities: u64,
 }
 
 impl Policy {

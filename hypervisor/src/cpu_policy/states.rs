@@ -4,11 +4,13 @@ use machine::integers::low_u32;
 
 use super::policy::{EXTENDED_STATES, Policy, Registers};
 
+/// x87 and SSE.
+pub(super) const LEGACY: u64 = 3;
 /// AVX, and the three states of AVX-512.
 pub(super) const AVX: u64 = 1 << 2;
 pub(super) const AVX512: u64 = 7 << 5;
 /// Size of the XSAVE area's legacy region and header.
-const LEGACY: u32 = 512 + 64;
+const LEGACY_SIZE: u32 = 512 + 64;
 /// XSAVEC in EAX of subleaf 1.
 const COMPACT: u32 = 1 << 1;
 
@@ -49,14 +51,14 @@ fn components(states: u64) -> impl Iterator<Item = u32> {
 }
 
 fn image_size(policy: &Policy, states: u64) -> u32 {
-    components(states).fold(LEGACY, |end, number| {
+    components(states).fold(LEGACY_SIZE, |end, number| {
         let [size, offset, ..] = policy.leaf(EXTENDED_STATES, number);
         end.max(offset.saturating_add(size))
     })
 }
 
 fn compact_size(policy: &Policy, states: u64) -> u32 {
-    components(states).fold(LEGACY, |end, number| {
+    components(states).fold(LEGACY_SIZE, |end, number| {
         let [size, _, flags, _] = policy.leaf(EXTENDED_STATES, number);
         let start = if flags & 2 != 0 { end.next_multiple_of(64) } else { end };
         start.saturating_add(size)

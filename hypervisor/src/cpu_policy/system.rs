@@ -4,13 +4,14 @@
 use alloc::sync::Arc;
 
 use machine::cpu::{self, Features};
+use machine::defences::{self, GuestView};
 use machine::speculation::MaskedIndex;
 use machine::sync::Once;
 
 use super::feature_set::{self, WORDS};
 use super::features::{HYPER_THREADING, LEGACY_CORES, ON_DEMAND, OSXSAVE, SMAP};
 use super::leaves;
-use super::policy::{Policy, Registers};
+use super::policy::Policy;
 
 /// The policies of the host.
 pub(crate) struct SystemPolicies {
@@ -30,7 +31,10 @@ static SYSTEM: Once<SystemPolicies> = Once::new();
 
 /// Reads the processor's CPUID. Called once, before the first domain is created.
 pub(crate) fn init() {
-    SYSTEM.set(SystemPolicies::new(cpu::cpuid, cpu::features()));
+    let defences = defences::report();
+    let mut raw = Policy::read(cpu::cpuid);
+    raw.arch_capabilities = defences.facts.arch_capabilities.unwrap_or(0);
+    SYSTEM.set(SystemPolicies::new(raw, cpu::features(), &defences.plan.guest));
 }
 
 /// The policies of the host.
@@ -39,16 +43,16 @@ pub(crate) fn system() -> &'static SystemPolicies {
 }
 
 impl SystemPolicies {
-    pub(super) fn new(processor: impl Fn(u32, u32) -> Registers, features: &Features) -> Self {
-        let raw = Policy::read(processor);
+    pub(super) fn new(raw: Policy, features: &Features, view: &GuestView) -> Self {
         let mut host = raw.clone();
         leaves::strip(&mut host, features.xcr0);
         host.update(1, 0, |[_, _, ecx, _]| *ecx &= !OSXSAVE);
         if !features.smap {
             host.update(7, 0, |[_, ebx, ..]| *ebx &= !SMAP);
         }
-        let initial = leaves::maximum(&raw, features);
+        let initial = leaves::available(&raw, features, view);
         let mut maximum = initial.clone();
+        leaves::add_pooled(&mut maximum);
         maximum.update(1, 0, |[_, _, _, edx]| *edx |= HYPER_THREADING);
         maximum.update(0x8000_0001, 0, |[_, _, ecx, _]| *ecx |= LEGACY_CORES);
         let mut usual = initial.clone();

@@ -3,6 +3,7 @@
 use std::vec::Vec;
 
 use machine::cpu::Features;
+use machine::defences::GuestView;
 
 use super::system::SystemPolicies;
 use super::*;
@@ -36,8 +37,22 @@ struct Asked {
 
 /// CPUID of a guest whose policy has not been set.
 fn answer(asked: &Asked, host: impl Fn(u32, u32) -> [u32; 4], leaf: u32, subleaf: u32) -> [u32; 4] {
-    super::answer(&asked.view, &SystemPolicies::new(host, &asked.features).initial, leaf, subleaf)
+    let policies = SystemPolicies::new(Policy::read(host), &asked.features, &GuestView::NOTHING);
+    super::answer(&asked.view, &policies.initial, leaf, subleaf)
 }
+
+/// Everything is told.
+const ALL: GuestView = GuestView {
+    leaf_7_edx: u32::MAX,
+    leaf_e8_ebx: u32::MAX,
+    leaf_e21_eax: u32::MAX,
+    arch_capabilities: RDCL_NO | MDS_NO,
+    avx: true,
+};
+const RDCL_NO: u64 = 1 << 0;
+const RSBA: u64 = 1 << 2;
+const MDS_NO: u64 = 1 << 5;
+const FB_CLEAR: u64 = 1 << 17;
 
 fn view(xcr0: u64) -> Asked {
     let features = Features {
@@ -166,7 +181,11 @@ fn the_hypervisor_names_itself() {
 }
 
 fn system(vendor: &'static [u8; 12]) -> SystemPolicies {
-    SystemPolicies::new(everything(vendor), &view(0xe7).features)
+    told(vendor, &ALL)
+}
+
+fn told(vendor: &'static [u8; 12], told: &GuestView) -> SystemPolicies {
+    SystemPolicies::new(Policy::read(everything(vendor)), &view(0xe7).features, told)
 }
 
 #[test]
@@ -181,7 +200,9 @@ fn lists_contain_all_leaves_within_the_limits() {
             assert!((0..=0xd).all(|leaf| count(leaf) >= 1), "empty leaves are there");
             assert_eq!((count(4), count(0xb)), (6, 2));
             assert_eq!(count(0xd) as u32, policy.extended_states().checked_ilog2().unwrap_or(1) + 1, "with holes");
+            // The lists of MSRs have the rest.
             let mut again = Policy::default();
+            again.arch_capabilities = policy.arch_capabilities;
             assert!(list.iter().all(|entry| again.take_up(entry)));
             assert_eq!(&again, policy);
         }
@@ -212,6 +233,93 @@ fn the_default_policy_is_within_the_maximum_and_derives_itself() {
 }
 
 #[test]
+fn bits_about_transient_execution_are_those_of_the_defences() {
+    // Leaf 7, EDX; leaf 0x80000008, EBX; leaf 0x80000021, EAX.
+    const DECIDED: [(usize, u32); 3] = [(9, 0xac00_0400), (8, 0x7500_9000), (11, 0x3000_0020)];
+    for vendor in [b"GenuineIntel", b"AuthenticAMD"] {
+        let (all, nothing) = (system(vendor), told(vendor, &GuestView::NOTHING));
+        let words = [&all.initial, &nothing.initial].map(|policy| feature_set(policy));
+        for (word, decided) in DECIDED {
+            let is_there = word != 11 || vendor == b"AuthenticAMD";
+            let expected = if is_there { decided } else { 0 };
+            assert_eq!(words.map(|words| words[word] & decided), [expected, 0], "word {word}");
+            assert_eq!(words[0][word] & !decided, words[1][word] & !decided, "word {word}");
+        }
+        assert_eq!([all.initial.arch_capabilities, nothing.initial.arch_capabilities], [RDCL_NO | MDS_NO, 0]);
+    }
+    // A processor reports less than is true.
+    let older = |leaf, subleaf| match leaf {
+        0x8000_0000 => [0x8000_001f, 0, 0, 0],
+        7 | 0x8000_0008 | 0x8000_0021 => [0; 4],
+        _ => everything(b"AuthenticAMD")(leaf, subleaf),
+    };
+    let SystemPolicies { initial, .. } = SystemPolicies::new(Policy::read(older), &view(7).features, &ALL);
+    let words = feature_set(&initial);
+    assert_eq!(DECIDED.map(|(word, _)| words[word]), DECIDED.map(|(_, decided)| decided));
+    assert_eq!(initial.limits()[2], 0x8000_0021);
+    // One without leaf 7.
+    let first = |leaf, subleaf| match leaf {
+        0 => {
+            let [_, ebx, ecx, edx] = everything(b"GenuineIntel")(0, 0);
+            [5, ebx, ecx, edx]
+        }
+        _ => everything(b"GenuineIntel")(leaf, subleaf),
+    };
+    let policies = SystemPolicies::new(Policy::read(first), &view(0).features, &ALL);
+    for policy in [&*policies.initial, &policies.maximum] {
+        assert_eq!((policy.leaf(7, 0), policy.arch_capabilities), ([0; 4], 0));
+    }
+}
+
+#[test]
+fn a_guest_can_be_told_of_the_hosts_to_which_it_may_be_moved() {
+    let SystemPolicies { maximum, usual, .. } = system(b"GenuineIntel");
+    assert_eq!(usual.arch_capabilities, RDCL_NO | MDS_NO);
+    assert_eq!(maximum.arch_capabilities & (RSBA | FB_CLEAR), RSBA | FB_CLEAR);
+    let with = |arch_capabilities| {
+        let mut wanted = usual.clone();
+        wanted.arch_capabilities = arch_capabilities;
+        derive::derive(&wanted, &maximum).expect("no more leaves than there are").arch_capabilities
+    };
+    assert_eq!(with(RDCL_NO | RSBA), RDCL_NO | RSBA);
+    assert_eq!(with(u64::MAX), maximum.arch_capabilities, "no more than the maximum");
+    let mut wanted = usual.clone();
+    wanted.update(7, 0, |[.., edx]| *edx &= !features::ARCH_CAPS);
+    let settled = derive::derive(&wanted, &maximum).expect("less than there is");
+    assert_eq!((settled.arch_capabilities, feature_set(&settled)[16]), (0, 0), "nothing in a register that is hidden");
+    // A host of another vendor has no such register.
+    assert_eq!(told(b"AuthenticAMD", &GuestView::NOTHING).maximum.arch_capabilities, 0);
+}
+
+#[test]
+fn controls_without_their_register_are_hidden() {
+    let SystemPolicies { maximum, usual, .. } = system(b"GenuineIntel");
+    let mut wanted = usual;
+    wanted.update(7, 0, |[.., edx]| *edx &= !features::IBRSB);
+    let settled = derive::derive(&wanted, &maximum).expect("less than there is");
+    assert_eq!(settled.leaf(7, 0)[3] & features::STRUCTURED_EDX_IBRSB, 0);
+}
+
+#[test]
+fn avx_can_be_withheld() {
+    for vendor in [b"GenuineIntel", b"AuthenticAMD"] {
+        let with = system(vendor);
+        let without = told(vendor, &GuestView { avx: false, ..ALL });
+        let wanted = derive::derive(&with.maximum, &without.maximum).expect("no more leaves than there are");
+        for policy in [&*without.initial, &without.usual, &without.maximum, &wanted] {
+            let words = feature_set(policy);
+            assert_eq!(policy.extended_states(), 3);
+            assert_eq!(words[1] & features::BASIC_ECX_AVX, 0, "AVX, FMA, F16C");
+            assert_eq!(words[5] & (features::STRUCTURED_EBX_AVX | features::STRUCTURED_EBX_AVX512), 0);
+            assert_eq!(words[6] & (features::STRUCTURED_ECX_AVX | features::STRUCTURED_ECX_AVX512), 0);
+            assert_eq!(words[3] & features::EXTENDED_ECX_AVX, 0, "XOP, FMA4");
+            assert!(bit(words[1], 26), "XSAVE is kept");
+        }
+        assert_eq!(with.initial.extended_states(), 0xe7);
+    }
+}
+
+#[test]
 fn no_domain_gets_more_than_the_maximum() {
     let SystemPolicies { raw, maximum, usual, .. } = system(b"GenuineIntel");
     // All features that the processor has, within the maximum number of leaves.
@@ -220,6 +328,7 @@ fn no_domain_gets_more_than_the_maximum() {
     wanted.update(0, 0, |[last, ..]| *last = limits[0]);
     wanted.update(7, 0, |[last, ..]| *last = limits[1]);
     wanted.update(0x8000_0000, 0, |[last, ..]| *last = limits[2]);
+    wanted.arch_capabilities = u64::MAX;
     let settled = derive::derive(&wanted, &maximum).expect("no more leaves than there are");
     assert_eq!(feature_set(&settled), feature_set(&maximum));
     assert_eq!(settled.extended_states(), 0xe7);

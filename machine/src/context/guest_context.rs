@@ -86,6 +86,8 @@ pub struct GuestContext {
     /// Some selectors could not be loaded, and `run` has not reported it yet.
     pub(crate) selectors_refused: bool,
     pub(crate) handlers: Handlers,
+    /// SPEC_CTRL as the guest has set it.
+    pub(crate) spec_ctrl: u64,
     /// CR0.TS as set by the guest.
     pub(crate) task_switched: bool,
     /// The bits of CR4 that the guest has chosen.
@@ -146,6 +148,7 @@ impl GuestContext {
                 sysenter: NO_HANDLER,
                 nmi: NO_HANDLER,
             },
+            spec_ctrl: 0,
             task_switched: false,
             control4: 0,
             debug_registers: DEBUG_REGISTERS_AT_REST,

@@ -15,6 +15,7 @@ mod guest_context;
 mod handlers;
 mod registers;
 mod roots;
+mod speculation_control;
 #[cfg_attr(target_os = "none", path = "bare/mod.rs")]
 #[cfg_attr(not(target_os = "none"), path = "hosted/mod.rs")]
 pub(crate) mod vcpu;

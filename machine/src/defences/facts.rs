@@ -1,6 +1,8 @@
 //! What the processor says about itself: the input of the plan, gathered once.
 
-use super::bits::{capability, leaf_1_ecx, leaf_7_2_edx, leaf_7_ebx, leaf_7_edx, leaf_e8_ebx, mcu_opt_ctrl, msr};
+use super::bits::{
+    capability, leaf_1_ecx, leaf_7_2_edx, leaf_7_ebx, leaf_7_edx, leaf_e8_ebx, mcu_opt_ctrl, msr, spec_ctrl,
+};
 use crate::integers::{low_u16, low_u32};
 
 /// The maker of the processor.
@@ -213,6 +215,14 @@ impl Facts {
     /// SPEC_CTRL has PSFD.
     pub const fn has_psfd(&self) -> bool {
         self.leaf_7_2_edx & leaf_7_2_edx::PSFD != 0 || self.leaf_e8_ebx(leaf_e8_ebx::PSFD)
+    }
+
+    /// The bits of SPEC_CTRL that the register accepts and that guests may be offered.
+    pub const fn spec_ctrl_bits(&self) -> u64 {
+        (self.has_ibrs() as u64 * spec_ctrl::IBRS)
+            | (self.has_stibp() as u64 * spec_ctrl::STIBP)
+            | (self.has_ssbd() as u64 * spec_ctrl::SSBD)
+            | (self.has_psfd() as u64 * spec_ctrl::PSFD)
     }
 
     /// Enhanced IBRS.

@@ -16,6 +16,31 @@ pub struct GuestView {
     pub leaf_e8_ebx: u32,
     pub leaf_e21_eax: u32,
     pub arch_capabilities: u64,
+    /// AVX is not withheld.
+    pub avx: bool,
+}
+
+/// How SPEC_CTRL is used while guests run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestSpecCtrl {
+    /// The bits that guests can set in the register.
+    pub(crate) offered: u64,
+    /// The bits that are set whatever a guest has chosen.
+    pub(crate) required: u64,
+}
+
+impl GuestSpecCtrl {
+    /// The register's use with a plan in force.
+    pub(super) const fn of(facts: &Facts, plan: &Plan) -> Self {
+        let offered = if plan.guest_controls { facts.spec_ctrl_bits() } else { 0 };
+        Self { offered, required: plan.spec_ctrl_of_guests() }
+    }
+
+    /// The register's value while a guest runs that has set `chosen`. The processor accepts it
+    /// whatever `chosen` is.
+    pub(crate) const fn value(&self, chosen: u64) -> u64 {
+        chosen & self.offered | self.required
+    }
 }
 
 /// Reports of the processor that hold in ring 3 as well. Those about the border between ring 3 and
@@ -39,7 +64,7 @@ const PASSED: u64 = capability::RDCL_NO
 
 impl GuestView {
     /// Nothing is told.
-    pub const NOTHING: Self = Self { leaf_7_edx: 0, leaf_e8_ebx: 0, leaf_e21_eax: 0, arch_capabilities: 0 };
+    pub const NOTHING: Self = Self { leaf_7_edx: 0, leaf_e8_ebx: 0, leaf_e21_eax: 0, arch_capabilities: 0, avx: true };
 
     /// The view with a plan in force.
     pub(super) fn of(facts: &Facts, plan: &Plan) -> Self {
@@ -61,6 +86,7 @@ impl GuestView {
             leaf_e8_ebx: facts.leaf_e8_ebx & of_e8,
             leaf_e21_eax,
             arch_capabilities,
+            avx: plan.gather != GatherControl::WithoutAvx,
         }
     }
 }

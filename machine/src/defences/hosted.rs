@@ -21,13 +21,18 @@ pub(super) fn msr(cpu: CpuId, number: u32) -> u64 {
     MSRS.lock().unwrap_or_else(PoisonError::into_inner).get(&(cpu, number)).copied().unwrap_or(0)
 }
 
+/// Sets an MSR of this CPU.
+pub(super) fn set_msr(number: u32, value: u64) {
+    MSRS.lock().unwrap_or_else(PoisonError::into_inner).insert((per_cpu::current(), number), value);
+}
+
 /// Makes a change of an MSR on this CPU.
 pub(super) fn make(change: &Write) -> bool {
     let cpu = per_cpu::current();
     change.make(
         |number| Some(msr(cpu, number)),
         |number, value| {
-            MSRS.lock().unwrap_or_else(PoisonError::into_inner).insert((cpu, number), value);
+            set_msr(number, value);
             true
         },
     )

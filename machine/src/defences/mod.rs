@@ -25,7 +25,7 @@ pub use errata::{CORRECTIONS, Correction, Corrections};
 pub use facts::{Facts, Vendor};
 pub use findings::{Finding, Left, State, findings};
 pub use flaws::{Flaw, Status, Verdict};
-pub use guest::GuestView;
+pub use guest::{GuestSpecCtrl, GuestView};
 pub use measures::{IMPLEMENTED, Implemented, Measure, Measures};
 pub use plan::{BranchControl, Domains, GatherControl, HistoryControl, Plan, TsxControl, plan};
 pub use report::{Json, Report};
@@ -77,6 +77,12 @@ pub fn report() -> &'static Report {
     REPORT.get_or_set(|| Report::new(backend::facts(), boot::options().defences))
 }
 
+/// Sets SPEC_CTRL of this CPU.
+#[cfg(not(target_os = "none"))]
+pub(crate) fn write_spec_ctrl(value: u64) {
+    backend::set_msr(bits::msr::SPEC_CTRL, value);
+}
+
 /// Decides for a processor in a test. Returns the changes that each CPU makes.
 #[cfg(test)]
 pub(crate) fn decide_for(facts: Facts) -> impl Iterator<Item = Write> {
@@ -89,6 +95,12 @@ pub(crate) fn decide_for(facts: Facts) -> impl Iterator<Item = Write> {
 #[cfg(test)]
 pub(crate) fn is_made(change: &Write, cpu: crate::addr::CpuId) -> bool {
     change.make(|number| Some(backend::msr(cpu, number)), |_, _| false)
+}
+
+/// SPEC_CTRL of this CPU.
+#[cfg(test)]
+pub(crate) fn spec_ctrl_of_this_cpu() -> u64 {
+    backend::msr(crate::per_cpu::current(), bits::msr::SPEC_CTRL)
 }
 
 #[cfg(test)]

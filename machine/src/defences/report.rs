@@ -6,6 +6,7 @@ use super::errata::CORRECTIONS;
 use super::facts::Facts;
 use super::findings::{Finding, findings};
 use super::flaws::{Flaw, Status};
+use super::guest::GuestSpecCtrl;
 use super::measures::{Measure, Measures};
 use super::plan::{Domains, Plan, plan};
 use crate::boot::options::Choices;
@@ -26,6 +27,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// How SPEC_CTRL is used while guests run.
+    pub const fn guest_spec_ctrl(&self) -> GuestSpecCtrl {
+        GuestSpecCtrl::of(&self.facts, &self.plan)
+    }
+
     /// The report on a processor with these facts, given these options.
     pub fn new(facts: Facts, choices: Choices) -> Self {
         let plan = plan(&facts, &choices);

@@ -1,7 +1,7 @@
 //! The measures that are bits of MSRs, written once on each CPU.
 //!
-//! Guests have none of these registers, so what is written here holds while they run as well.
-//! `docs/defences.md` says for each bit what that means for them.
+//! What is written here holds while guests run as well, who can set more bits of SPEC_CTRL only
+//! (`guest`). `docs/defences.md` says for each bit what that means for them.
 
 use super::bits::{capability, leaf_7_edx, mcu_opt_ctrl, msr, spec_ctrl, tsx_ctrl, tsx_force_abort};
 use super::errata::CORRECTIONS;

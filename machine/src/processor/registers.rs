@@ -11,6 +11,8 @@ use crate::integers::low_u32;
 pub(crate) mod msr {
     pub(crate) const PLATFORM_ID: u32 = 0x17;
     pub(crate) const APIC_BASE: u32 = 0x1b;
+    /// SPEC_CTRL.
+    pub(crate) const SPECULATION_CONTROL: u32 = 0x48;
     /// PRED_CMD, and the bit in it that discards all branch predictions (IBPB).
     pub(crate) const PREDICTION_COMMAND: u32 = 0x49;
     pub(crate) const PREDICTION_BARRIER: u64 = 1 << 0;

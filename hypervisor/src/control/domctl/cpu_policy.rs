@@ -52,17 +52,21 @@ pub(super) fn set(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domai
 fn change(caller: &Caller<'_>, argument: &mut CpuPolicy, target: &Domain) -> Result<(), CallError> {
     let lists = lists(argument);
     let leaves = lists.read_leaves(caller)?;
-    if lists.msr_count as usize > msr::LISTED.len() {
+    if lists.msr_count as usize > msr::LISTED {
         return Err(Errno::E2BIG.into());
     }
+    let mut arch_capabilities = None;
     for index in 0..u64::from(lists.msr_count) {
         let entry: MsrEntry = caller.cpu.read_element(lists.msrs, index)?;
-        if let Err(errno) = msr::judge(&entry) {
-            argument.error_msr = entry.index;
-            return Err(errno.into());
+        match msr::judge(&entry) {
+            Ok(value) => arch_capabilities = value.or(arch_capabilities),
+            Err(errno) => {
+                argument.error_msr = entry.index;
+                return Err(errno.into());
+            }
         }
     }
-    match cpu_policy::changed(&target.cpu_policy(), &leaves) {
+    match cpu_policy::changed(&target.cpu_policy(), &leaves, arch_capabilities) {
         Ok(policy) => target.set_cpu_policy(policy),
         Err((errno, Excess { leaf, subleaf })) => {
             (argument.error_leaf, argument.error_subleaf) = (leaf, subleaf);

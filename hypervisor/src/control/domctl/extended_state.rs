@@ -1,7 +1,7 @@
 //! The state of a vCPU that is not in `vcpu_guest_context`: callbacks of 32-bit user code, extended
 //! state, MSRs.
 
-use abi::domctl::{ExtendedVcpuContext, VcpuExtendedState, VcpuMsrs};
+use abi::domctl::{ExtendedVcpuContext, VcpuExtendedState, VcpuMsr, VcpuMsrs};
 use abi::errno::Errno;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,6 +14,7 @@ use zerocopy::FromZeros;
 use super::vcpu_context::at_rest;
 use crate::call::{CallResult, Caller};
 use crate::control::Request;
+use crate::cpu_policy::{self, msr};
 use crate::domain::Domain;
 
 /// Bytes before the XSAVE image: XCR0, and the mask of the supported states.
@@ -119,24 +120,64 @@ pub(super) fn set_state(caller: &mut Caller<'_>, request: &Request, target: &Arc
         // Only x87 and SSE were in use, and their state is in `vcpu_guest_context`.
         return Ok(0);
     }
+    // x87 is always enabled, also without XSAVE in the policy.
+    if xcr0 & !(cpu_policy::extended_states(target) | 1) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
     at_rest(caller, target, vcpu, |context| {
         if context.set_extended_state(xcr0, image) { Ok(()) } else { Err(Errno::EINVAL.into()) }
     })?;
     Ok(0)
 }
 
-/// Returns no MSRs: each MSR of a vCPU is transferred in another structure.
+/// Returns the MSRs that no other structure transfers and that are not zero, or without a buffer
+/// the maximum number of them.
 pub(super) fn get_msrs(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let mut asked: VcpuMsrs = request.argument();
-    super::vcpu(target, asked.vcpu)?;
-    asked.msr_count = 0;
+    let vcpu = super::vcpu(target, asked.vcpu)?;
+    if asked.msrs == 0 {
+        asked.msr_count = 1;
+    } else {
+        let value = at_rest(caller, target, vcpu, |context| Ok(context.spec_ctrl()))?;
+        let entry = VcpuMsr { index: msr::SPEC_CTRL, reserved: 0, value };
+        let count = u32::from(value != 0);
+        if asked.msr_count < count {
+            return Err(Errno::ENOBUFS.into());
+        }
+        asked.msr_count = count;
+        if count != 0 {
+            caller.cpu.write_element(GuestVirt::new(asked.msrs), 0, &entry)?;
+        }
+    }
     request.answer(caller, &asked)?;
     Ok(0)
 }
 
-/// Accepts only an empty list, as there are no MSRs to set.
-pub(super) fn set_msrs(request: &Request, target: &Arc<Domain>) -> CallResult {
+/// The maximum length of a list of MSRs.
+const MAX_MSRS: u32 = 16;
+
+/// Sets those MSRs to values that the domain's policy allows. In case of an error nothing is
+/// changed.
+pub(super) fn set_msrs(caller: &mut Caller<'_>, request: &Request, target: &Arc<Domain>) -> CallResult {
     let wanted: VcpuMsrs = request.argument();
-    super::vcpu(target, wanted.vcpu)?;
-    if wanted.msr_count == 0 { Ok(0) } else { Err(Errno::EINVAL.into()) }
+    let vcpu = super::vcpu(target, wanted.vcpu)?;
+    if wanted.msr_count > MAX_MSRS {
+        return Err(Errno::E2BIG.into());
+    }
+    let policy = target.cpu_policy();
+    let mut spec_ctrl = None;
+    for index in 0..u64::from(wanted.msr_count) {
+        let entry: VcpuMsr = caller.cpu.read_element(GuestVirt::new(wanted.msrs), index)?;
+        if entry.reserved != 0 || !msr::is_legal_state(&policy, entry.index, entry.value) {
+            return Err(Errno::EINVAL.into());
+        }
+        spec_ctrl = Some(entry.value);
+    }
+    if let Some(value) = spec_ctrl {
+        at_rest(caller, target, vcpu, |context| {
+            context.set_spec_ctrl(value);
+            Ok(())
+        })?;
+    }
+    Ok(0)
 }

@@ -66,7 +66,7 @@ operations! {
     op::SETVCPUEXTSTATE => extended_state::set_state(caller, request, &target?);
     op::GETVCPUEXTSTATE => extended_state::get_state(caller, request, &target?);
     op::GET_VCPU_MSRS => extended_state::get_msrs(caller, request, &target?);
-    op::SET_VCPU_MSRS => extended_state::set_msrs(request, &target?);
+    op::SET_VCPU_MSRS => extended_state::set_msrs(caller, request, &target?);
     op::GET_CPU_POLICY => cpu_policy::get(caller, request, &target?);
     op::SET_CPU_POLICY => cpu_policy::set(caller, request, &target?);
     op::SCHEDULER_OP => scheduler::scheduler_op(caller, request, &target?);

@@ -13,10 +13,11 @@ use abi::xen::DomainId;
 use super::control::CONTROL4_LOADED;
 use super::fast_path::FastPathCounts;
 use super::registers::{FLAGS_ALLOWED, FLAGS_FORCED};
-use super::{Exit, GuestContext, KERNEL, Registers, Selectors, USER};
+use super::{Exit, GuestContext, KERNEL, Registers, Selectors, USER, speculation_control};
 use crate::addr::{GuestVirt, MAX_CPUS, MachineAddr, Mfn, PerCpu};
 use crate::address_space::{tables, windows};
 use crate::counters::{self, Counter};
+use crate::defences::GuestSpecCtrl;
 use crate::frames::{Descriptor, TypedRef};
 use crate::integers::{low_u8, low_u32};
 use crate::processor::registers::msr;
@@ -125,10 +126,7 @@ fn separate_domains(owner: DomainId) {
     if defences::report().plan.barrier_at_switch {
         let owner = u32::from(owner.0) | 1 << 16;
         if LAST_OWNER[per_cpu::current()].swap(owner, Ordering::Relaxed) != owner {
-            counters::count(Counter::PredictionBarriers);
-            // SAFETY: discards predictions only; the plan has the barrier only where the processor
-            // has it.
-            unsafe { registers::write_msr(msr::PREDICTION_COMMAND, msr::PREDICTION_BARRIER) };
+            discard_predictions();
         }
     }
 }
@@ -148,6 +146,7 @@ pub(crate) fn activate(context: &mut GuestContext) {
     context.extended.load();
     load_task_switched(context);
     load_control4(context);
+    speculation_control::load(context);
     load_breakpoints(context);
 }
 
@@ -380,6 +379,27 @@ pub(crate) fn load_control4(context: &GuestContext) {
     if wanted != current {
         // SAFETY: changes only ring 3's access to the TSC and to segment bases.
         unsafe { registers::write_cr4(wanted) };
+    }
+}
+
+/// How SPEC_CTRL is used while guests run.
+pub(crate) fn guest_spec_ctrl() -> GuestSpecCtrl {
+    defences::report().guest_spec_ctrl()
+}
+
+/// Writes SPEC_CTRL while a vCPU is active.
+pub(crate) fn write_spec_ctrl(value: u64) {
+    // SAFETY: the register restricts predictions only. `GuestSpecCtrl::value` has only bits that
+    // the processor accepts.
+    unsafe { registers::write_msr(msr::SPECULATION_CONTROL, value) };
+}
+
+/// Discards branch predictions.
+pub(crate) fn discard_predictions() {
+    if defences::report().facts.has_ibpb() {
+        counters::count(Counter::PredictionBarriers);
+        // SAFETY: discards predictions only; the processor has the barrier.
+        unsafe { registers::write_msr(msr::PREDICTION_COMMAND, msr::PREDICTION_BARRIER) };
     }
 }
 

@@ -6,8 +6,11 @@ pub(crate) mod mmu;
 use std::collections::VecDeque;
 
 use super::extended_state::xcr0_is_legal;
-use super::{Exit, GuestContext, Selectors, roots};
+use super::{Exit, GuestContext, Selectors, roots, speculation_control};
 use crate::addr::GuestVirt;
+use crate::counters::{self, Counter};
+use crate::defences::bits::spec_ctrl;
+use crate::defences::{self, GuestSpecCtrl};
 use crate::frames::{Descriptor, TypedRef};
 use crate::tlb::{self, clock as tlb_clock};
 use mmu::Access;
@@ -47,6 +50,7 @@ pub(crate) fn leave_root() {
 
 pub(crate) fn activate(context: &mut GuestContext) {
     enter_root(context);
+    speculation_control::load(context);
 }
 
 pub(crate) fn deactivate(_: &mut GuestContext) {
@@ -105,6 +109,20 @@ pub(crate) fn live_segment_bases(context: &GuestContext) -> (u64, u64, u64) {
 pub(crate) fn load_task_switched(_: &GuestContext) {}
 
 pub(crate) fn load_control4(_: &GuestContext) {}
+
+/// The simulated processor has three controls, one of which the plan sets as well.
+pub(crate) const fn guest_spec_ctrl() -> GuestSpecCtrl {
+    GuestSpecCtrl { offered: spec_ctrl::IBRS | spec_ctrl::STIBP | spec_ctrl::SSBD, required: spec_ctrl::STIBP }
+}
+
+pub(crate) fn write_spec_ctrl(value: u64) {
+    defences::write_spec_ctrl(value);
+}
+
+/// There are no predictions.
+pub(crate) fn discard_predictions() {
+    counters::count(Counter::PredictionBarriers);
+}
 
 pub(crate) fn load_breakpoints(_: &GuestContext) {}
 

@@ -6,7 +6,7 @@ use std::string::ToString;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::bits::{leaf_7_2_edx, leaf_e21_eax};
+use super::super::bits::{leaf_7_2_edx, leaf_e21_eax, spec_ctrl};
 use super::*;
 use crate::boot::options::{Choices, Options};
 
@@ -97,6 +97,11 @@ proptest! {
         prop_assert!(needs(plan.lock_random.is_some(), facts.leaf_7_edx(leaf_7_edx::SRBDS_CTRL)));
         prop_assert!(needs(plan.pcid.any(), facts.leaf_1_ecx & leaf_1_ecx::PCID != 0));
         prop_assert!(needs(plan.pcid.any(), facts.leaf_7_ebx & leaf_7_ebx::INVPCID != 0));
+        // No value of a guest makes the processor refuse SPEC_CTRL, or misses what is required.
+        let (control, lacking) = (GuestSpecCtrl::of(&facts, &plan), !(facts.spec_ctrl_bits() | spec_ctrl::BHI_DIS_S));
+        prop_assert_eq!(control.value(u64::MAX) & lacking, 0);
+        prop_assert_eq!(control.value(0), plan.spec_ctrl_of_guests());
+        prop_assert_eq!(control.value(u64::MAX) & control.required, control.required);
         // Guests see no control that the processor lacks.
         let controls = CONTROLS | leaf_7_edx::MD_CLEAR;
         prop_assert_eq!(plan.guest.leaf_7_edx & controls & !facts.leaf_7_edx, 0);

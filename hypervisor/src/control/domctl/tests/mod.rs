@@ -1,6 +1,7 @@
 //! Policies, weights and affinities that the tools set for another domain.
 
 mod life;
+mod msrs;
 
 use std::vec::Vec;
 
@@ -98,6 +99,15 @@ fn a_policy_is_set_within_the_maximum_and_read_back() {
         .collect();
     let expected: Vec<CpuidLeaf> = other.domain.cpu_policy().list().collect();
     assert_eq!(back.as_bytes(), expected.as_bytes());
+    // Bits of ARCH_CAPABILITIES beyond the maximum are not shown, as those of CPUID.
+    let msrs = [MsrEntry { index: 0x10a, flags: 0, value: u64::MAX }];
+    let most = CpuPolicy { msr_count: 1, msrs: write(&mut control, 5, &msrs), ..CpuPolicy::new_zeroed() };
+    assert_eq!(call(&mut control, op::SET_CPU_POLICY, OTHER, &most).0, Ok(0));
+    let [maximum, told] = [&system().maximum, &other.domain.cpu_policy()].map(feature_set);
+    let shows = told[9] >> 29 & 1 == 1;
+    assert_eq!(told[16..18], if shows { [maximum[16], maximum[17]] } else { [0; 2] });
+    assert_eq!(call(&mut control, op::GET_CPU_POLICY, OTHER, &CpuPolicy { msr_count: 2, ..room }).0, Ok(0));
+    let expected: Vec<CpuidLeaf> = other.domain.cpu_policy().list().collect();
     // A policy that was read can be set again, as a restore does.
     let again = CpuPolicy { leaf_count: answer.leaf_count, msr_count: 2, ..ask };
     assert_eq!(call(&mut control, op::SET_CPU_POLICY, OTHER, &again).0, Ok(0));
@@ -120,9 +130,12 @@ fn an_invalid_policy_is_refused_and_its_leaf_reported() {
         let (result, answer) = call(&mut control, op::SET_CPU_POLICY, OTHER, &ask);
         assert_eq!((result, answer.error_leaf, answer.error_subleaf), (Err(errno), entry.leaf, entry.subleaf));
     }
-    for (index, flags, value, errno) in
-        [(0x10, 0, 0, Errno::ERANGE), (0xce, 1, 0, Errno::EINVAL), (0x10a, 0, 1, Errno::EINVAL)]
-    {
+    for (index, flags, value, errno) in [
+        (0x10, 0, 0, Errno::ERANGE),
+        (0xce, 1, 0, Errno::EINVAL),
+        (0xce, 0, 1, Errno::EINVAL),
+        (0x10a, 1, 0, Errno::EINVAL),
+    ] {
         let list = write(&mut control, 1, &[MsrEntry { index, flags, value }]);
         let ask = CpuPolicy { msr_count: 1, msrs: list, ..CpuPolicy::new_zeroed() };
         let (result, answer) = call(&mut control, op::SET_CPU_POLICY, OTHER, &ask);

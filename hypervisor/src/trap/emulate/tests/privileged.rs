@@ -2,6 +2,8 @@
 
 use std::boxed::Box;
 
+use machine::counters::{self, Counter};
+
 use super::*;
 
 const RAX_VALUE: u64 = 0x0123_4567_89ab_cd00;
@@ -122,6 +124,109 @@ fn extended_states() {
         (registers.rax, registers.rcx, registers.rdx) = (rax, rcx, rdx);
         assert_eq!(guest.privileged(&[0x0f, 0x01, 0xd1]), PROTECTION_FAULT);
         assert_eq!(guest.cpu.xcr0(), 3);
+    }
+}
+
+#[test]
+fn a_state_that_the_policy_lacks_cannot_be_enabled() {
+    let mut guest = Guest::new();
+    guest.cpu.set_control4(1 << 18);
+    let mut policy = (*guest.domain.cpu_policy()).clone();
+    let mut enable = |states: u32| {
+        policy.update(0xd, 0, |[eax, ..]| *eax = states);
+        guest.domain.set_cpu_policy(policy.clone());
+        let registers = guest.cpu.registers_mut();
+        (registers.rax, registers.rcx, registers.rdx) = (7, 0, 0);
+        guest.privileged(&[0x0f, 0x01, 0xd1])
+    };
+    assert_eq!([3, 7].map(&mut enable), [PROTECTION_FAULT, Emulation::Done]);
+}
+
+impl Guest {
+    fn read_msr(&mut self, number: u64) -> Option<u64> {
+        self.cpu.registers_mut().rcx = number;
+        let outcome = self.privileged(&[0x0f, 0x32]);
+        assert!(matches!(outcome, Emulation::Done | PROTECTION_FAULT), "{outcome:?}");
+        let registers = self.cpu.registers();
+        (outcome == Emulation::Done).then_some(registers.rdx << 32 | registers.rax)
+    }
+
+    fn write_msr(&mut self, number: u64, value: u64) -> bool {
+        let registers = self.cpu.registers_mut();
+        (registers.rcx, registers.rax, registers.rdx) = (number, value & 0xffff_ffff, value >> 32);
+        let outcome = self.privileged(&[0x0f, 0x30]);
+        assert!(matches!(outcome, Emulation::Done | PROTECTION_FAULT), "{outcome:?}");
+        outcome == Emulation::Done
+    }
+}
+
+#[test]
+fn speculation_controls_follow_the_policy() {
+    const SPEC_CTRL: u64 = 0x48;
+    const PRED_CMD: u64 = 0x49;
+    // Leaf 7, EDX.
+    const IBRSB: u32 = 1 << 26;
+    const STIBP_AND_SSBD: u32 = 1 << 27 | 1 << 31;
+    // Leaf 0x80000008, EBX.
+    const IBPB: u32 = 1 << 12;
+    const STIBP: u32 = 1 << 15;
+    const SSBD: u32 = 1 << 24;
+    const PSFD: u32 = 1 << 28;
+    for (structured, addresses, controls, barrier) in [
+        (0, 0, 0, false),
+        (IBRSB, 0, 3, true),
+        (IBRSB | STIBP_AND_SSBD, 0, 7, true),
+        (0, IBPB, 0, true),
+        (0, IBPB | STIBP, 2, true),
+        (0, SSBD, 6, false),
+        (0, IBPB | STIBP | SSBD | PSFD, 0x86, true),
+    ] {
+        let mut guest = Guest::new();
+        let mut policy = (*guest.domain.cpu_policy()).clone();
+        policy.update(7, 0, |[.., edx]| *edx = structured);
+        policy.update(0x8000_0008, 0, |[_, ebx, ..]| *ebx = addresses);
+        guest.domain.set_cpu_policy(policy);
+        let exists = controls != 0;
+        assert_eq!(guest.read_msr(SPEC_CTRL), exists.then_some(0));
+        for bit in 0..64 {
+            let (value, before) = (1 << bit, guest.cpu.context().spec_ctrl());
+            let legal = controls & value != 0;
+            assert_eq!(guest.write_msr(SPEC_CTRL, value), legal, "{structured:#x}, {addresses:#x}: bit {bit}");
+            let expected = if legal { value } else { before };
+            assert_eq!(guest.cpu.context().spec_ctrl(), expected);
+            assert_eq!(guest.read_msr(SPEC_CTRL), exists.then_some(expected));
+        }
+        assert_eq!(guest.write_msr(SPEC_CTRL, controls), exists);
+        assert_eq!(guest.read_msr(SPEC_CTRL), exists.then_some(controls));
+        // The value is the vCPU's, also while it is not loaded.
+        let Guest { domain, cpu, frames } = guest;
+        let cpu = cpu.deactivate().activate().ok().expect("the context is complete");
+        let mut guest = Guest { domain, cpu, frames };
+        assert_eq!(guest.read_msr(SPEC_CTRL), exists.then_some(controls));
+        assert_eq!(guest.write_msr(SPEC_CTRL, 0), exists);
+
+        assert_eq!(guest.read_msr(PRED_CMD), None, "a command");
+        let barriers = || counters::of(machine::cpu::current(), Counter::PredictionBarriers);
+        let before = barriers();
+        assert_eq!([0, 1].map(|value| guest.write_msr(PRED_CMD, value)), [barrier; 2]);
+        assert_eq!(barriers() - before, u64::from(barrier));
+        for bit in 1..64 {
+            assert!(!guest.write_msr(PRED_CMD, 1 << bit | 1));
+        }
+        assert_eq!(barriers() - before, u64::from(barrier));
+    }
+}
+
+#[test]
+fn capabilities_are_those_of_the_policy() {
+    for shown in [false, true] {
+        let mut guest = Guest::new();
+        let mut policy = (*guest.domain.cpu_policy()).clone();
+        policy.update(7, 0, |[.., edx]| *edx = u32::from(shown) << 29);
+        policy.arch_capabilities = 1 << 63 | 1;
+        guest.domain.set_cpu_policy(policy);
+        assert_eq!(guest.read_msr(0x10a), shown.then_some(1 << 63 | 1));
+        assert!(!guest.write_msr(0x10a, 1 << 63 | 1), "it is read-only");
     }
 }
 
