@@ -66,6 +66,8 @@ counters! {
     ReturnStacks "return stacks overwritten";
     /// Branch predictions discarded (IBPB).
     PredictionBarriers "ibpb";
+    /// Histories of branches cleared at exits to Rust code (BHI).
+    HistoryClears "branch histories cleared";
     /// Writes of SPEC_CTRL for guests; counted below as well.
     SpecCtrlWrites "spec_ctrl";
     /// Other flushes of all translations.

@@ -40,6 +40,10 @@ pub(crate) struct FastPathCounts {
     pub(crate) return_stacks: u64,
     /// Barriers for branch predictions at exits.
     pub(crate) barriers: u64,
+    /// Histories of branches cleared at exits.
+    pub(crate) history_clears: u64,
+    /// Writes of SPEC_CTRL at exits to Rust code and entries from it.
+    pub(crate) spec_ctrl_writes: u64,
     /// VERW instructions before entries from Rust code.
     pub(crate) buffer_clears: u64,
 }

@@ -36,6 +36,8 @@ pub struct DomainDefences {
     pub split_roots: bool,
     /// Each exit to Rust code discards branch predictions (IBPB).
     pub barrier_at_entry: bool,
+    /// Each exit to Rust code clears the history of branches (BHI).
+    pub clear_history: bool,
     /// Its page-table entries that are not present must not name memory (L1TF).
     pub refuses_absent_entries: bool,
 }
@@ -79,6 +81,10 @@ pub struct GuestContext {
     pub(crate) split_roots: bool,
     /// Whether each exit to Rust code discards branch predictions.
     pub(crate) barrier_at_entry: bool,
+    /// Whether each exit to Rust code clears the history of branches.
+    pub(crate) clear_history: bool,
+    /// The value of SPEC_CTRL while the guest runs.
+    pub(crate) running_spec_ctrl: u64,
     pub(crate) fs_base: u64,
     pub(crate) gs_base_kernel: u64,
     pub(crate) gs_base_user: u64,
@@ -134,6 +140,8 @@ impl GuestContext {
             fast_path_allowed: true,
             split_roots: false,
             barrier_at_entry: false,
+            clear_history: false,
+            running_spec_ctrl: 0,
             fs_base: 0,
             gs_base_kernel: 0,
             gs_base_user: 0,
@@ -208,6 +216,7 @@ impl GuestContext {
     pub const fn set_defences(&mut self, defences: DomainDefences) {
         self.split_roots = defences.split_roots;
         self.barrier_at_entry = defences.barrier_at_entry;
+        self.clear_history = defences.clear_history;
     }
 
     /// Whether the vCPU is in kernel mode, as opposed to user mode.

@@ -13,6 +13,8 @@ mod extended_state;
 mod fast_path;
 mod guest_context;
 mod handlers;
+#[cfg(any(target_os = "none", test))]
+mod no_operation;
 mod registers;
 mod roots;
 mod speculation_control;

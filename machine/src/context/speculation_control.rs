@@ -1,9 +1,10 @@
 //! SPEC_CTRL and PRED_CMD of a vCPU.
 //!
 //! While a vCPU runs, SPEC_CTRL has the bits that the guest has set, as far as the processor has
-//! them, and those that the plan requires. The value stays while Paravane runs, which has no more to
-//! set than what is required, and is written when it changes: another vCPU becomes active, or the
-//! guest writes the register.
+//! them, and those that the plan requires. With IBRS at each entry, the entry code writes this
+//! value and Paravane's. Otherwise the value stays while Paravane runs, which has no more to set
+//! than what is required, and is written when it changes: another vCPU becomes active, or the guest
+//! writes the register.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,10 +42,14 @@ impl Active {
     }
 }
 
-/// Loads SPEC_CTRL of the active vCPU.
-pub(super) fn load(context: &GuestContext) {
+/// Loads SPEC_CTRL of the active vCPU, or leaves it to the entry code.
+pub(super) fn load(context: &mut GuestContext) {
     let control = vcpu::guest_spec_ctrl();
     let wanted = control.value(context.spec_ctrl);
+    context.running_spec_ctrl = wanted;
+    if control.at_entry {
+        return;
+    }
     let beyond = wanted & !control.required;
     if BEYOND[per_cpu::current()].swap(beyond, Ordering::Relaxed) != beyond {
         counters::count(Counter::SpecCtrlWrites);
@@ -62,7 +67,7 @@ mod tests {
     #[test]
     fn spec_ctrl_is_written_only_if_it_changes() {
         let required = vcpu::guest_spec_ctrl().required;
-        let contexts = [0, 0, SSBD, SSBD, 0].map(|value| {
+        let mut contexts = [0, 0, SSBD, SSBD, 0].map(|value| {
             let mut context = GuestContext::new();
             context.set_spec_ctrl(value);
             context
@@ -71,8 +76,9 @@ mod tests {
         let writes = || counters::of(here, Counter::SpecCtrlWrites);
         let mut run = |index: usize| {
             let before = writes();
-            load(&contexts[index]);
-            assert_eq!(spec_ctrl_of_this_cpu(), required | contexts[index].spec_ctrl());
+            load(&mut contexts[index]);
+            assert_eq!(contexts[index].running_spec_ctrl, required | contexts[index].spec_ctrl());
+            assert_eq!(spec_ctrl_of_this_cpu(), contexts[index].running_spec_ctrl);
             writes() - before
         };
         // No guest has run on this CPU, or one of another test.
@@ -84,12 +90,12 @@ mod tests {
     fn a_guest_reaches_no_bit_that_the_processor_lacks() {
         let mut context = GuestContext::new();
         context.set_spec_ctrl(u64::MAX);
-        load(&context);
+        load(&mut context);
         let control = vcpu::guest_spec_ctrl();
         assert_eq!(context.spec_ctrl(), u64::MAX, "what it reads");
         assert_eq!(spec_ctrl_of_this_cpu(), control.offered | control.required);
         context.set_spec_ctrl(0);
-        load(&context);
+        load(&mut context);
         assert_eq!(spec_ctrl_of_this_cpu(), control.required, "what is required stays");
     }
 }

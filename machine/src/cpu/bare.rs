@@ -3,7 +3,7 @@
 
 use crate::addr::CpuId;
 use crate::context::DomainDefences;
-use crate::defences::{self, Domains};
+use crate::defences::{self, Domains, HistoryControl};
 use crate::per_cpu::{self, Pending};
 use crate::processor::registers;
 use crate::start::smp;
@@ -28,6 +28,10 @@ pub fn domain_defences(initial_domain: bool) -> DomainDefences {
     DomainDefences {
         split_roots: of(plan.split_roots),
         barrier_at_entry: of(plan.barrier_at_entry),
+        clear_history: match plan.history {
+            HistoryControl::Cleared(_, domains) => of(domains),
+            _ => false,
+        },
         refuses_absent_entries: of(plan.refuse_entries),
     }
 }

@@ -57,7 +57,12 @@ pub fn take_pending() -> Pending {
 /// All domains run with restricted roots, which the simulated processor checks. All but the initial
 /// one are kept from L1TF, as by default.
 pub const fn domain_defences(initial_domain: bool) -> DomainDefences {
-    DomainDefences { split_roots: true, barrier_at_entry: false, refuses_absent_entries: !initial_domain }
+    DomainDefences {
+        split_roots: true,
+        barrier_at_entry: false,
+        clear_history: false,
+        refuses_absent_entries: !initial_domain,
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 #![expect(unsafe_code, reason = "writes MSRs that have no effect on memory")]
 //! Reading the facts on the machine, and setting MSRs.
 
-use super::Write;
 use super::bits::msr;
 use super::facts::{Facts, Vendor};
+use super::{HistoryControl, Report, Write};
+use crate::integers::low_u32;
+use crate::per_cpu;
 use crate::processor::registers;
 
 /// Selective barrier, in PRED_CMD.
@@ -26,6 +28,12 @@ pub(super) fn facts() -> Facts {
         facts.selective_barrier = unsafe { registers::try_write_msr(msr::PRED_CMD, SBPB) };
     }
     facts
+}
+
+/// Tells the entry code of this CPU what was decided.
+pub(super) fn prepare_entry(report: &Report) {
+    let spec_ctrl = if report.guest_spec_ctrl().at_entry { low_u32(report.plan.spec_ctrl()) } else { 0 };
+    per_cpu::set_entry_defences(spec_ctrl, matches!(report.plan.history, HistoryControl::Cleared(..)));
 }
 
 /// Makes a change of an MSR on this CPU. Returns `false` if the processor does not accept it.

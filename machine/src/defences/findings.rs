@@ -7,7 +7,7 @@ use super::bits::{capability, leaf_7_edx};
 use super::errata::Corrections;
 use super::facts::Facts;
 use super::flaws::{Flaw, Status, Verdict};
-use super::measures::{Measure, Measures};
+use super::measures::{IMPLEMENTED, Measure, Measures};
 use super::plan::{self, BranchControl, HistoryControl, Plan, TsxControl};
 use crate::boot::options::{Choices, Thunk};
 
@@ -136,7 +136,7 @@ fn finding(flaw: Flaw, facts: &Facts, choices: &Choices, plan: &Plan, default: &
         found.measures = nothing;
         return found;
     }
-    found.in_force = found.measures.and(plan.implemented());
+    found.in_force = found.measures.and(IMPLEMENTED.measures());
     found.missing = found.measures.without(found.in_force);
     let no_option = by_default.iter().all(|measure| found.measures.contains(measure));
     found.leave(Left::Option, !no_option);

@@ -5,7 +5,7 @@ use super::bits::{capability, leaf_7_edx, leaf_e8_ebx, leaf_e21_eax};
 use super::facts::Facts;
 use super::flaws::{Flaw, Status};
 use super::models;
-use super::plan::{GatherControl, Plan};
+use super::plan::{BranchControl, GatherControl, Plan};
 
 /// The bits of CPUID and of ARCH_CAPABILITIES about transient execution that guests may see. Other
 /// bits of the same words are not decided here.
@@ -27,13 +27,15 @@ pub struct GuestSpecCtrl {
     pub(crate) offered: u64,
     /// The bits that are set whatever a guest has chosen.
     pub(crate) required: u64,
+    /// The entry code writes the guest's value and Paravane's.
+    pub(crate) at_entry: bool,
 }
 
 impl GuestSpecCtrl {
     /// The register's use with a plan in force.
     pub(super) const fn of(facts: &Facts, plan: &Plan) -> Self {
         let offered = if plan.guest_controls { facts.spec_ctrl_bits() } else { 0 };
-        Self { offered, required: plan.spec_ctrl_of_guests() }
+        Self { offered, required: plan.spec_ctrl_of_guests(), at_entry: matches!(plan.branches, BranchControl::Legacy) }
     }
 
     /// The register's value while a guest runs that has set `chosen`. The processor accepts it

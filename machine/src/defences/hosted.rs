@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::Write;
 use super::facts::Facts;
+use super::{Report, Write};
 use crate::addr::CpuId;
 use crate::per_cpu;
 
@@ -25,6 +25,9 @@ pub(super) fn msr(cpu: CpuId, number: u32) -> u64 {
 pub(super) fn set_msr(number: u32, value: u64) {
     MSRS.lock().unwrap_or_else(PoisonError::into_inner).insert((per_cpu::current(), number), value);
 }
+
+/// There is no entry code.
+pub(super) const fn prepare_entry(_: &Report) {}
 
 /// Makes a change of an MSR on this CPU.
 pub(super) fn make(change: &Write) -> bool {

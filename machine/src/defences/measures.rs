@@ -31,9 +31,11 @@ macro_rules! measures {
         }
 
         impl Implemented {
-            /// Whether this version has a measure.
-            pub const fn has(&self, measure: Measure) -> bool {
-                match measure { $(Measure::$measure => self.$field,)* }
+            /// The measures that this version has.
+            pub const fn measures(&self) -> Measures {
+                let mut measures = Measures(0);
+                $(measures.add(Measure::$measure, self.$field);)*
+                measures
             }
         }
     };
@@ -84,8 +86,7 @@ measures! {
     SmtOff smt_off "smt-off" "SMT off";
 }
 
-/// What this version has; [`Plan::implemented`](super::Plan::implemented) excepts forms of these
-/// measures. When all fields are true, this and [`Implemented`] go.
+/// What this version has. When all fields are true, this and [`Implemented`] go.
 pub const IMPLEMENTED: Implemented = Implemented {
     split_roots: true,
     refuse_entries: true,

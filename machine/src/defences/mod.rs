@@ -48,12 +48,15 @@ pub(crate) fn init() {
     let mut report = Report::new(backend::facts(), boot::options().defences);
     let refused = set_msrs(&report);
     report.refuse(refused);
-    REPORT.set(report).log();
+    let report = REPORT.set(report);
+    backend::prepare_entry(report);
+    report.log();
 }
 
 /// Sets the MSRs of another CPU that starts, with its interrupt table loaded.
 pub(crate) fn start_cpu() {
     set_msrs(report());
+    backend::prepare_entry(report());
 }
 
 /// Makes the changes of MSRs on this CPU. Returns the measures that it does not accept.

@@ -10,7 +10,7 @@ use super::errata::{self, Corrections};
 use super::facts::{Facts, Vendor};
 use super::flaws::Flaw;
 use super::guest::GuestView;
-use super::measures::{IMPLEMENTED, Measure, Measures};
+use super::measures::{Measure, Measures};
 use super::models::{self, Generation, Traits};
 use crate::boot::options::{Choices, HistorySequence, PcidUse, PerDomain, Thunk, Tsx};
 
@@ -378,29 +378,15 @@ impl Plan {
             | (history as u64 * spec_ctrl::BHI_DIS_S)
     }
 
-    /// The value of SPEC_CTRL while guests run, which each CPU gets when it starts. With IBRS at
-    /// each entry, IBRS and STIBP are set only there: such processors pay for them with every
-    /// branch.
+    /// The bits of SPEC_CTRL that are set while guests run, whatever they have chosen. With IBRS at
+    /// each entry, IBRS and STIBP are set only while Paravane runs: such processors pay for them
+    /// with every branch.
     pub const fn spec_ctrl_of_guests(&self) -> u64 {
         let at_entry = match self.branches {
             BranchControl::Legacy => spec_ctrl::IBRS | spec_ctrl::STIBP,
             _ => 0,
         };
         self.spec_ctrl() & !at_entry
-    }
-
-    /// The measures that this version has in the form that the plan wants.
-    pub fn implemented(&self) -> Measures {
-        let mut implemented = Measures::default();
-        for &measure in Measure::ALL {
-            let has_form = match measure {
-                Measure::Ibrs | Measure::Stibp => self.branches != BranchControl::Legacy,
-                Measure::History => !matches!(self.history, HistoryControl::Cleared(..)),
-                _ => true,
-            };
-            implemented.add(measure, IMPLEMENTED.has(measure) && has_form);
-        }
-        implemented
     }
 
     /// The measures that the plan wants.

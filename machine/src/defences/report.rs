@@ -29,7 +29,8 @@ pub struct Report {
 impl Report {
     /// How SPEC_CTRL is used while guests run.
     pub const fn guest_spec_ctrl(&self) -> GuestSpecCtrl {
-        GuestSpecCtrl::of(&self.facts, &self.plan)
+        let control = GuestSpecCtrl::of(&self.facts, &self.plan);
+        GuestSpecCtrl { at_entry: control.at_entry && !self.refused.contains(Measure::Ibrs), ..control }
     }
 
     /// The report on a processor with these facts, given these options.

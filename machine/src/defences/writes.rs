@@ -1,7 +1,8 @@
 //! The measures that are bits of MSRs, written once on each CPU.
 //!
-//! What is written here holds while guests run as well, who can set more bits of SPEC_CTRL only
-//! (`guest`). `docs/defences.md` says for each bit what that means for them.
+//! What is written here holds while guests run as well, except for SPEC_CTRL: they have other bits
+//! of it set, and with IBRS at each entry they run without IBRS and STIBP (`guest`).
+//! `docs/defences.md` says for each bit what that means for them.
 
 use super::bits::{capability, leaf_7_edx, mcu_opt_ctrl, msr, spec_ctrl, tsx_ctrl, tsx_force_abort};
 use super::errata::CORRECTIONS;
@@ -115,7 +116,7 @@ fn automatic_ibrs(plan: &Plan) -> Option<Write> {
 
 /// SPEC_CTRL. The bits that the firmware has set and the plan does not want are cleared.
 fn speculation(plan: &Plan, facts: &Facts) -> Option<Write> {
-    let set = plan.spec_ctrl_of_guests();
+    let set = plan.spec_ctrl();
     let exists = facts.has_ibrs() || facts.has_stibp() || facts.has_ssbd() || facts.has_psfd();
     if set == 0 && !exists {
         return None;

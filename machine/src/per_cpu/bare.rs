@@ -39,6 +39,10 @@ pub(crate) struct CpuInfo {
     pub(crate) registers_end: u64,
     /// The active `GuestContext`; null if there is none. Only the entry code dereferences it.
     pub(crate) context: *mut (),
+    /// Paravane's SPEC_CTRL with IBRS at each entry, once that has been decided; zero otherwise.
+    pub(crate) own_spec_ctrl: u32,
+    /// 1 if traps clear the history of branches, once that has been decided; zero otherwise.
+    pub(crate) clear_history: u32,
     /// Physical address of this CPU's two restricted roots, aligned to [`RESTRICTED_ROOTS_SIZE`].
     pub(crate) restricted_roots: u64,
     /// Paravane's own root table.
@@ -129,6 +133,16 @@ pub fn online() -> usize {
 /// The running CPUs.
 pub(crate) fn online_set() -> CpuSet {
     CpuSet::from_bits(u64::MAX >> (64 - online()))
+}
+
+/// Sets what the entry code of this CPU does about predictions: what it writes to SPEC_CTRL, or
+/// zero, and whether traps clear the history of branches.
+pub(crate) fn set_entry_defences(own_spec_ctrl: u32, clear_history: bool) {
+    let info = own_info();
+    // SAFETY: the page is mapped since this CPU was started, and only this CPU writes the field.
+    unsafe { (*info).own_spec_ctrl = own_spec_ctrl };
+    // SAFETY: as above.
+    unsafe { (*info).clear_history = clear_history.into() };
 }
 
 /// Counts this CPU as running.

@@ -39,11 +39,6 @@ pub(crate) struct DescriptorTable {
     pub(crate) base: u64,
 }
 
-/// A three-byte no-op (Intel SDM volume 2, NOP).
-pub(crate) const NO_OPERATION: [u8; 3] = [0x0f, 0x1f, 0x00];
-/// The one-byte breakpoint instruction, INT3.
-pub(crate) const BREAKPOINT: u8 = 0xcc;
-
 macro_rules! readers {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => { $(
         $(#[$doc])*

@@ -9,10 +9,9 @@
 
 use crate::integers::{to_usize, u32_at};
 use crate::layout;
-use crate::processor::registers::BREAKPOINT;
 
-/// RET, in place of a jump with a displacement.
-const RETURN: [u8; 5] = [0xc3, BREAKPOINT, BREAKPOINT, BREAKPOINT, BREAKPOINT];
+/// RET, in place of a jump with a displacement; INT3 fills the rest.
+const RETURN: [u8; 5] = [0xc3, 0xcc, 0xcc, 0xcc, 0xcc];
 
 /// The first byte of a jump with a displacement of 32 bits.
 const JUMP: u8 = 0xe9;

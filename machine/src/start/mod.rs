@@ -13,10 +13,11 @@ use crate::address_space::early::Early;
 use crate::address_space::tables::{self, Mapper};
 use crate::address_space::{boot_memory, restricted_roots, windows};
 use crate::boot::acpi::Acpi;
-use crate::boot::options::Thunk;
+use crate::boot::options::{HistorySequence, Thunk};
 use crate::boot::{self, BootInfo, Efi, MAX_OWN_DEVICES, Memory, MemoryKind};
 use crate::console::backend as console;
 use crate::context::entry;
+use crate::defences::HistoryControl;
 use crate::integers::to_usize;
 use crate::processor::{self, registers};
 use crate::ram::{self, Ram};
@@ -226,15 +227,29 @@ fn apply_defences() {
         processor::forget_global_pages();
     }
     let (verw, returns, barrier) = (plan.verw, plan.fill_return_stack, plan.barrier_at_entry.any());
+    let spec_ctrl = defences::report().guest_spec_ctrl().at_entry;
+    let sequence = match plan.history {
+        HistoryControl::Cleared(sequence, _) => Some(sequence),
+        _ => None,
+    };
+    let branches = barrier || spec_ctrl || sequence.is_some() || returns;
+    let rare_at_enter = spec_ctrl || plan.div_scrub;
     let features = [
         (processor::smap(), Feature::UserAccess),
         (split_roots, Feature::SplitRoots),
         (verw, Feature::ClearBuffers),
         (returns, Feature::ReturnStack),
         (barrier, Feature::BarrierAtEntry),
+        (spec_ctrl, Feature::SpecCtrl),
+        (sequence == Some(HistorySequence::Short), Feature::HistoryShort),
+        (sequence == Some(HistorySequence::Long), Feature::HistoryLong),
+        (sequence == Some(HistorySequence::Tsx), Feature::HistoryTransaction),
+        (sequence.is_some(), Feature::ClearHistory),
         (plan.div_scrub, Feature::OverwriteQuotient),
-        (split_roots || returns || barrier, Feature::AnyAtExit),
-        (split_roots || verw || plan.div_scrub, Feature::AnyAtEnter),
+        (branches, Feature::BranchesAtExit),
+        (rare_at_enter, Feature::RareAtEnter),
+        (split_roots || branches, Feature::AnyAtExit),
+        (split_roots || verw || rare_at_enter, Feature::AnyAtEnter),
         (!plan.align_branches, Feature::PlainReturn),
         (plan.thunk == Thunk::Jump, Feature::PlainBranch),
         (plan.thunk == Thunk::Lfence, Feature::FencedBranch),

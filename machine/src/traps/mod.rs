@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::addr::CpuId;
 use crate::address_space::windows;
+use crate::context::entry::Feature;
 use crate::context::{GuestContext, PRIVILEGE_MASK, Registers, VIRTUAL_8086};
 use crate::exception_table::{self, Entry};
 use crate::integers::{low_u8, low_u16, to_usize};
@@ -67,6 +68,14 @@ global_asm!(
     entry_stack = const offset_of!(GuestContext, entry_stack),
     restricted_roots = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, restricted_roots),
     restricted_roots_mask = const -RESTRICTED_ROOTS_SIZE.cast_signed(),
+    own_spec_ctrl = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, own_spec_ctrl),
+    clear_history = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, clear_history),
+    clear_history_site = const Feature::ClearHistory as u32,
+    history_short = const Feature::HistoryShort as u32,
+    history_long = const Feature::HistoryLong as u32,
+    history_transaction = const Feature::HistoryTransaction as u32,
+    msr_spec_ctrl = const msr::SPECULATION_CONTROL,
+    spec_ctrl = const Feature::SpecCtrl as u32,
     own_root = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, own_root),
 );
 

@@ -38,7 +38,9 @@ trap_common:
 
 # Calls host_trap(&mut Registers), which may change the registers of the interrupted code. Leaves
 # the stack as the processor pushed it. If a restricted root is loaded, Paravane's own root is
-# loaded during the call: r12 = the root, r13 = zero if it is restricted.
+# loaded during the call: r12 = the root, r13 = zero if it is restricted. With IBRS at each entry,
+# Paravane's SPEC_CTRL is set during the call: r14 = the former value. Traps occur before boot has
+# removed features: until then, and if they are not in use, the words in CpuInfo are zero.
 .macro call_host_trap
     push_registers
     cld
@@ -51,14 +53,37 @@ trap_common:
     xor r13, r12
     and r13, {restricted_roots_mask}
     jnz 30f
-    mov rax, [rax + {own_root}]
-    mov cr3, rax
+    mov rcx, [rax + {own_root}]
+    mov cr3, rcx
 30: and rsp, -16
+47: cmp dword ptr [rax + {clear_history}], 0
+    je 49f
+    mov r8, rax
+    clear_history {history_short}, {history_long}, {history_transaction}
+    mov rax, r8
+49: lfence
+    feature_site {clear_history_site}, 47, 48
+20: mov r15d, [rax + {own_spec_ctrl}]
+    test r15d, r15d
+    jz 32f
+    mov ecx, {msr_spec_ctrl}
+    rdmsr
+    mov r14d, eax
+    mov eax, r15d
+    write_spec_ctrl {msr_spec_ctrl}
+32: lfence
+    feature_site {spec_ctrl}
     call {host_trap}
     test r13, r13
     jnz 31f
     mov cr3, r12
-31: mov rsp, rbx
+31:
+20: test r15d, r15d
+    jz 21f
+    mov eax, r14d
+    write_spec_ctrl {msr_spec_ctrl}
+    feature_site {spec_ctrl}
+    mov rsp, rbx
     pop_registers
     add rsp, {frame_rip}
 .endm

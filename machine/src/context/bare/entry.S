@@ -127,10 +127,10 @@ entry_sysenter:
 .endm
 
 # Discards the branch predictions that the guest has made, if its domain has the barrier at entry.
-# Entry: rbx = the context. Clobbers rcx, rdx and r8.
+# Speculation does not skip it. Entry: rbx = the context. Clobbers rcx, rdx and r8.
 .macro barrier_at_entry
 20: cmp byte ptr [rbx + {barrier_at_entry}], 0
-    je 21f
+    je 22f
     mov r8d, eax
     mov ecx, {msr_prediction_command}
     mov eax, {prediction_barrier}
@@ -138,7 +138,43 @@ entry_sysenter:
     wrmsr
     mov eax, r8d
     inc qword ptr [rbx + {count_barrier}]
+22: lfence
     feature_site {barrier_at_entry_site}
+.endm
+
+# Clears the history of branches, if its domain has this at entry. Speculation does not skip it.
+# Entry: rbx = the context. Clobbers rcx, rdx and r8.
+.macro clear_history_at_entry
+47: cmp byte ptr [rbx + {clear_history}], 0
+    je 49f
+    mov r8d, eax
+    clear_history {history_short}, {history_long}, {history_transaction}
+    mov eax, r8d
+    inc qword ptr [rbx + {count_history}]
+49: lfence
+    feature_site {clear_history_site}, 47, 48
+.endm
+
+# Sets Paravane's SPEC_CTRL, if it differs from the guest's by IBRS. Entry: rbx = the context, rsp =
+# the main stack. Clobbers rcx, rdx and r8.
+.macro set_own_spec_ctrl
+20: mov r8d, eax
+    mov rax, rsp
+    and rax, {window_mask}
+    mov eax, [rax + {cpu_info} + {own_spec_ctrl}]
+    write_spec_ctrl {msr_spec_ctrl}
+    mov eax, r8d
+    inc qword ptr [rbx + {count_spec_ctrl}]
+    feature_site {spec_ctrl}
+.endm
+
+# Sets the guest's SPEC_CTRL again. From here on, no indirect branch is executed. Entry: rdi = the
+# context. Clobbers rax, rcx and rdx.
+.macro set_guest_spec_ctrl
+20: mov eax, [rdi + {running_spec_ctrl}]
+    write_spec_ctrl {msr_spec_ctrl}
+    inc qword ptr [rdi + {count_spec_ctrl}]
+    feature_site {spec_ctrl}
 .endm
 
 # Divides, so that the divider holds the result of no other division (AMD Zen 1). Clobbers rax, rcx
@@ -510,8 +546,11 @@ guest_exit_with_status:
     mov rsp, [rbx + {host_stack}]
     # Before any return or indirect branch.
 27: switch_root rbx, {guest_roots}, {full_roots}
-    barrier_at_entry
+37: barrier_at_entry
+    set_own_spec_ctrl
+    clear_history_at_entry
     fill_return_stack
+    feature_site {branches_at_exit}, 37, 38
     feature_site {any_at_exit}, 27, 28
     pop r15
     pop r14
@@ -519,7 +558,14 @@ guest_exit_with_status:
     pop r12
     pop rbp
     pop rbx
-    return_from {plain_return}
+    return_from {plain_return}, entry_return_thunk
+
+# The other thunk cannot be reached from the window.
+    .balign 64
+    .skip 63, 0xcc
+entry_return_thunk:
+    ret
+    int3
 
 # Enters the guest's page fault handler as `trap::bounce` would, unless Paravane may have to handle
 # the fault: at an address of its own, or after a write by the guest's kernel to a present page,
@@ -642,7 +688,9 @@ guest_enter:
     mov [rdi + {host_stack}], rsp
     mov rsp, [rdi + {entry_stack}]
 27: switch_root rdi, {full_roots}, {guest_roots}
+37: set_guest_spec_ctrl
     overwrite_quotient
+    feature_site {rare_at_enter}, 37, 38
 20: inc qword ptr [rdi + {count_buffer_clear}]
     feature_site {clear_buffers}
     feature_site {any_at_enter}, 27, 28

@@ -11,14 +11,14 @@ use super::MSR_KERNEL_GS_BASE;
 use crate::addr::{HYPERVISOR_END, HYPERVISOR_SHIFT, HYPERVISOR_START};
 use crate::address_space::windows;
 use crate::context::fast_path::FRAME_ROOM;
+use crate::context::no_operation::no_operation;
 use crate::context::registers::{
     FLAGS_ALLOWED, FLAGS_CLEARED_ON_BOUNCE, FLAGS_FORCED, INTERRUPT_FLAG_BIT, PRIVILEGE_MASK,
 };
 use crate::context::{GuestContext, Registers, Selectors};
 use crate::context::{KERNEL, USER};
-use crate::integers::low_u8;
 use crate::per_cpu::{self, CpuInfo};
-use crate::processor::registers::{BREAKPOINT, NO_OPERATION, msr};
+use crate::processor::registers::msr;
 use crate::{layout, vectors};
 
 /// Exit reasons that are not vectors.
@@ -76,6 +76,19 @@ global_asm!(
     cpu_info = const per_cpu::OFFSET,
     scratch = const offset_of!(CpuInfo, scratch),
     registers_end = const offset_of!(CpuInfo, registers_end),
+    clear_history = const offset_of!(GuestContext, clear_history),
+    count_history = const offset_of!(GuestContext, fast_path_counts.history_clears),
+    clear_history_site = const Feature::ClearHistory as u32,
+    history_short = const Feature::HistoryShort as u32,
+    history_long = const Feature::HistoryLong as u32,
+    history_transaction = const Feature::HistoryTransaction as u32,
+    own_spec_ctrl = const offset_of!(CpuInfo, own_spec_ctrl),
+    running_spec_ctrl = const offset_of!(GuestContext, running_spec_ctrl),
+    msr_spec_ctrl = const msr::SPECULATION_CONTROL,
+    spec_ctrl = const Feature::SpecCtrl as u32,
+    branches_at_exit = const Feature::BranchesAtExit as u32,
+    rare_at_enter = const Feature::RareAtEnter as u32,
+    count_spec_ctrl = const offset_of!(GuestContext, fast_path_counts.spec_ctrl_writes),
     context = const offset_of!(CpuInfo, context),
     registers_size = const size_of::<Registers>(),
     in_kernel = const offset_of!(GuestContext, in_kernel),
@@ -228,9 +241,26 @@ pub(crate) enum Feature {
     ReturnStack,
     /// IBPB on each exit to Rust code, for some domains.
     BarrierAtEntry,
+    /// SPEC_CTRL on each exit to Rust code, each entry from it, and around traps in ring 0 (IBRS at
+    /// each entry).
+    SpecCtrl,
+    /// The history of branches is cleared on each exit to Rust code, for some domains, and at traps
+    /// that are handled on stacks of their own.
+    ClearHistory,
+    /// By short loops. Removed before that, as the two others.
+    HistoryShort,
+    /// By long loops.
+    HistoryLong,
+    /// By a transaction.
+    HistoryTransaction,
     /// A division before Rust code enters a guest.
     OverwriteQuotient,
-    /// Any of those on each exit to Rust code. Removed after them, since it contains them.
+    /// Any of those against branch predictions on each exit to Rust code. Removed after them, since
+    /// it contains them.
+    BranchesAtExit,
+    /// SPEC_CTRL or the division. Removed after them.
+    RareAtEnter,
+    /// Any of those on each exit to Rust code. Removed after them.
     AnyAtExit,
     /// The same for the entry from Rust code.
     AnyAtEnter,
@@ -248,10 +278,10 @@ struct Site {
     /// Distance from the entry to the first instruction.
     offset: i32,
     /// Length of the instructions in bytes.
-    length: u8,
+    length: u16,
     /// The number of the [`Feature`].
     feature: u8,
-    _padding: u16,
+    _padding: u8,
 }
 
 /// Replaces the assembly's instructions for a feature that is not in use by no-ops.
@@ -268,19 +298,12 @@ pub(crate) unsafe fn remove(feature: Feature) {
         }
         let instructions = entry.wrapping_add_signed(site.offset.into()) - layout::IMAGE_OFFSET;
         let writable = layout::direct(instructions) as *mut u8;
-        for (index, byte) in (0..).zip(no_operation(site.length.into())) {
+        for (index, byte) in (0..).zip(no_operation(site.length)) {
             // SAFETY: the byte belongs to the instructions. The direct map maps them writable, and
             // nothing executes them now.
             unsafe { writable.wrapping_add(index).write(byte) };
         }
     }
-}
-
-/// One instruction of `length` bytes without effect, or a jump over that many bytes.
-fn no_operation(length: usize) -> impl Iterator<Item = u8> {
-    let jump = [0xeb, low_u8(length.wrapping_sub(2) as u64), BREAKPOINT];
-    let start = if length == NO_OPERATION.len() { NO_OPERATION } else { jump };
-    start.into_iter().chain(core::iter::repeat(BREAKPOINT)).take(length)
 }
 
 unsafe extern "C" {

@@ -249,6 +249,8 @@ fn publish_counts(context: &mut GuestContext) {
         root_switches,
         return_stacks,
         barriers,
+        history_clears,
+        spec_ctrl_writes,
         buffer_clears,
     } = counts;
     if defences::report().plan.verw {
@@ -266,7 +268,9 @@ fn publish_counts(context: &mut GuestContext) {
     counters::add(Counter::PageFlushes, page_flushes);
     counters::add(Counter::FastStackSwitches, stack_switches);
     counters::add(Counter::FastSegmentBases, segment_bases);
-    counters::add(Counter::MsrWrites, segment_bases);
+    counters::add(Counter::HistoryClears, history_clears);
+    counters::add(Counter::SpecCtrlWrites, spec_ctrl_writes);
+    counters::add(Counter::MsrWrites, segment_bases + spec_ctrl_writes);
     counters::add(Counter::FlushingRootLoads, system_calls + returns + faults + root_switches);
     counters::add(Counter::RootSwitches, root_switches);
 }

@@ -112,7 +112,11 @@ pub(crate) fn load_control4(_: &GuestContext) {}
 
 /// The simulated processor has three controls, one of which the plan sets as well.
 pub(crate) const fn guest_spec_ctrl() -> GuestSpecCtrl {
-    GuestSpecCtrl { offered: spec_ctrl::IBRS | spec_ctrl::STIBP | spec_ctrl::SSBD, required: spec_ctrl::STIBP }
+    GuestSpecCtrl {
+        offered: spec_ctrl::IBRS | spec_ctrl::STIBP | spec_ctrl::SSBD,
+        required: spec_ctrl::STIBP,
+        at_entry: false,
+    }
 }
 
 pub(crate) fn write_spec_ctrl(value: u64) {
