@@ -64,6 +64,10 @@ counters! {
     BufferClears "verw";
     /// Return stack buffers overwritten.
     ReturnStacks "return stacks overwritten";
+    /// VERW before a pCPU halted.
+    IdleBufferClears "verw before idle";
+    /// Return stack buffers overwritten before a pCPU halted.
+    IdleReturnStacks "return stacks overwritten before idle";
     /// Branch predictions discarded (IBPB).
     PredictionBarriers "ibpb";
     /// Histories of branches cleared at exits to Rust code (BHI).

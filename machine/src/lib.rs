@@ -67,6 +67,7 @@ pub mod symbols;
 pub mod sync;
 pub mod time;
 pub mod tlb;
+pub mod topology;
 pub mod vectors;
 
 // Modules of the bare machine only.
@@ -74,6 +75,8 @@ pub mod vectors;
 mod address_space;
 #[cfg(target_os = "none")]
 mod apic;
+#[cfg(target_os = "none")]
+mod idle;
 #[cfg(target_os = "none")]
 mod interrupt_dispatch;
 #[cfg(target_os = "none")]

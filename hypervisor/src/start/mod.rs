@@ -128,7 +128,7 @@ fn start_guest(guest: &Guest<'_>, id: DomainId) -> Result<(), String> {
 fn start_initial_domain(wanted: &InitialDomain<'_>) -> Result<(), String> {
     let options = boot::options();
     crate::hardware::init();
-    let cpus = u32::try_from(cpu::present()).unwrap_or(1);
+    let cpus = u32::try_from(cpu::expected()).unwrap_or(1);
     let command_line = [wanted.command_line, options.dom0_command_line].join(" ");
     start(DomainId(0), wanted.kernel, wanted.ramdisk, command_line.trim_end(), || Settings {
         name: String::from("Domain-0"),

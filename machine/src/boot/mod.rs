@@ -14,8 +14,6 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 
-#[cfg(target_os = "none")]
-use crate::addr::MAX_CPUS;
 use crate::addr::{MachineAddr, Mfn};
 use crate::integers::saturating_u32;
 use crate::once::Once;
@@ -323,11 +321,10 @@ pub(crate) fn acpi() -> Option<&'static acpi::Acpi> {
     ACPI.try_get()
 }
 
-/// Local APIC IDs of the application processors that may be started.
+/// Local APIC IDs of the application processors.
 #[cfg(target_os = "none")]
 pub(crate) fn other_cpus() -> &'static [u32] {
-    let limit = options().max_cpus.map_or(MAX_CPUS, |max| max as usize).min(MAX_CPUS);
-    acpi().and_then(|acpi| acpi.cpus.get(1..limit.min(acpi.cpus.len()))).unwrap_or(&[])
+    acpi().and_then(|acpi| acpi.cpus.get(1..)).unwrap_or(&[])
 }
 
 #[cfg(target_os = "none")]

@@ -7,11 +7,11 @@ use crate::defences::{self, Domains, HistoryControl};
 use crate::per_cpu::{self, Pending};
 use crate::processor::registers;
 use crate::start::smp;
-use crate::{apic, boot, vectors};
+use crate::{apic, boot, idle, vectors};
 
-/// The number of CPUs, including those that have not been started.
-pub fn present() -> usize {
-    boot::other_cpus().len() + 1
+/// The number of CPUs that run or will run.
+pub fn expected() -> usize {
+    smp::expected()
 }
 
 /// The ACPI processor UID of a CPU that has a window.
@@ -47,7 +47,7 @@ pub fn idle() {
     if !per_cpu::any() {
         // SAFETY: the interrupt table has been loaded since this CPU started, and the caller holds
         // no lock.
-        unsafe { registers::halt_for_interrupt() };
+        unsafe { idle::halt_for_interrupt() };
     }
 }
 

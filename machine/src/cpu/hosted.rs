@@ -6,7 +6,7 @@ use crate::per_cpu::{self, Pending};
 use crate::{defences, microcode_update, time, tlb};
 
 /// The number of CPUs: as many as threads have run at a time.
-pub fn present() -> usize {
+pub fn expected() -> usize {
     per_cpu::online()
 }
 

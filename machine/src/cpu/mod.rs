@@ -4,6 +4,6 @@
 #[cfg_attr(not(target_os = "none"), path = "hosted.rs")]
 mod backend;
 
-pub use crate::per_cpu::{Pending, all_online, apic_id, current, note_running, online};
+pub use crate::per_cpu::{Pending, all_online, apic_id, current, note_running, online, parked};
 pub use crate::processor::{Features, cpuid, features, write_back_caches};
-pub use backend::{acpi_id, domain_defences, idle, interrupt_window, kick, present, start_others, take_pending};
+pub use backend::{acpi_id, domain_defences, expected, idle, interrupt_window, kick, start_others, take_pending};

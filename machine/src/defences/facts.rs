@@ -149,7 +149,8 @@ impl Facts {
             && let Some(count) = read_msr(msr::CORE_THREAD_COUNT)
             && let (cores @ 1.., threads @ 1..) = (count >> 16 & 0xffff, count & 0xffff)
         {
-            return low_u16(threads / cores).max(1);
+            // Some cores of a hybrid processor have one thread.
+            return low_u16(threads.div_ceil(cores)).max(1);
         }
         const THREADS: u32 = 1;
         let [_, at_level, level, _] = leaf(0xb, 0);
@@ -295,6 +296,10 @@ mod tests {
         assert_eq!((facts.microcode, facts.threads_per_core), (Some(0xf0), 1));
         assert_eq!((facts.arch_capabilities, facts.mcu_opt_ctrl), (Some(capability::RSBA), None));
         assert_eq!((facts.leaf_7_2_edx, facts.leaf_e21_eax), (0, 0), "leaves that do not exist are zero");
+        // Eight cores with two threads, and eight with one.
+        let hybrid =
+            Facts::read(&cpuid, &|number| if number == msr::CORE_THREAD_COUNT { Some(0x10_0018) } else { None });
+        assert_eq!(hybrid.threads_per_core, 2);
         let hidden = Facts::read(&cpuid, &|_| None);
         assert_eq!((hidden.microcode, hidden.arch_capabilities, hidden.threads_per_core), (None, None, 2));
     }

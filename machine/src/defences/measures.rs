@@ -95,7 +95,7 @@ pub const IMPLEMENTED: Implemented = Implemented {
     thunks: true,
     align_branches: true,
     fill_return_stack: true,
-    fill_return_stack_idle: false,
+    fill_return_stack_idle: true,
     history: true,
     barrier_at_switch: true,
     barrier_at_entry: true,
@@ -108,7 +108,7 @@ pub const IMPLEMENTED: Implemented = Implemented {
     without_avx: true,
     div_scrub: true,
     corrections: true,
-    smt_off: false,
+    smt_off: true,
 };
 
 /// A set of measures.

@@ -40,6 +40,12 @@ pub mod mmu {
     pub use crate::context::vcpu::mmu::{Access, walk};
 }
 
+/// The arrangement of CPUs.
+pub mod cpus {
+    pub use crate::per_cpu::set_parked;
+    pub use crate::topology::simulated::set_thread_bits;
+}
+
 /// Registers of simulated devices.
 pub mod ports {
     pub use crate::ports::{config, set_config};

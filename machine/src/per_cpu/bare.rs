@@ -150,6 +150,19 @@ pub(crate) fn note_online() {
     ONLINE.fetch_add(1, Ordering::AcqRel);
 }
 
+static PARKED: AtomicUsize = AtomicUsize::new(0);
+
+/// The number of CPUs that have been started but do nothing. Their numbers follow those of the
+/// running ones.
+pub fn parked() -> usize {
+    PARKED.load(Ordering::Acquire)
+}
+
+/// Counts this CPU as parked. All CPUs that are to run have been started before.
+pub(crate) fn note_parked() {
+    PARKED.fetch_add(1, Ordering::AcqRel);
+}
+
 /// The local APIC ID of a CPU that has a window.
 pub fn apic_id(cpu: CpuId) -> u32 {
     // SAFETY: boot builds windows for all CPUs that can run, and the ID changes only before its CPU

@@ -53,6 +53,18 @@ pub fn online() -> usize {
     ONLINE.load(Ordering::SeqCst)
 }
 
+static PARKED: AtomicUsize = AtomicUsize::new(0);
+
+/// The number of CPUs that have been started but do nothing: none, unless a test sets it.
+pub fn parked() -> usize {
+    PARKED.load(Ordering::SeqCst)
+}
+
+/// Sets the number of CPUs that do nothing.
+pub fn set_parked(count: usize) {
+    PARKED.store(count, Ordering::SeqCst);
+}
+
 /// The local APIC ID of a CPU.
 pub const fn apic_id(cpu: CpuId) -> u32 {
     cpu.number()

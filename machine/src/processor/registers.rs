@@ -253,43 +253,10 @@ pub(crate) unsafe fn write_xcr0(mask: u64) {
     unsafe { asm!("xsetbv", in("ecx") 0, in("eax") low, in("edx") high, options(nomem, nostack)) };
 }
 
-/// Waits for an interrupt: enables interrupts, halts, and disables interrupts again. A pending
-/// interrupt ends the halt.
-///
-/// # Safety
-/// This CPU's interrupt table must be loaded and no lock held that a handler takes.
-pub(crate) unsafe fn halt_for_interrupt() {
-    // SAFETY: the caller guarantees handlers and locks.
-    unsafe { halt() };
-}
-
-/// See [`halt_for_interrupt`]. The interrupt shadow of STI closes the race before HLT, unless an
-/// NMI comes in between: it ends the shadow, and a pending interrupt is accepted before HLT. See
-/// [`skip_halt`].
-#[unsafe(naked)]
-unsafe extern "C" fn halt() {
-    core::arch::naked_asm!(
-        "sti",
-        ".global halt_instruction",
-        "halt_instruction:",
-        "hlt",
-        "cli",
-        "jmp __x86_return_thunk"
-    )
-}
-
-/// Where an interrupt that came in at `rip` returns to: the halt ends even if it has not begun.
-pub(crate) fn skip_halt(rip: u64) -> u64 {
-    unsafe extern "C" {
-        static halt_instruction: u8;
-    }
-    if rip == (&raw const halt_instruction) as u64 { rip + 1 } else { rip }
-}
-
 /// Enables interrupts, so that pending ones are accepted, then disables them again.
 ///
 /// # Safety
-/// As [`halt_for_interrupt`].
+/// This CPU's interrupt table must be loaded and no lock held that a handler takes.
 pub(crate) unsafe fn open_for_interrupts() {
     // SAFETY: interrupts are accepted after the instruction that follows STI, the NOP. The caller
     // guarantees handlers and locks.

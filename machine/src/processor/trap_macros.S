@@ -95,6 +95,22 @@
     jnz 22b
 .endm
 
+# Overwrites the return stack buffer. Clobbers ecx. Uses 256 bytes of stack.
+.macro overwrite_return_stack
+    mov ecx, 16
+22: call 24f
+23: pause
+    lfence
+    jmp 23b
+24: call 26f
+25: pause
+    lfence
+    jmp 25b
+26: dec ecx
+    jnz 22b
+    add rsp, 2 * 16 * 8
+.endm
+
 # An access to guest memory that continues at \fixup if it faults.
 .macro guest_access fixup, instruction:vararg
 20: \instruction
@@ -119,6 +135,7 @@
     .purgem write_spec_ctrl
     .purgem clear_history
     .purgem take_branches
+    .purgem overwrite_return_stack
     .purgem guest_access
     .purgem return_from
     .purgem purge_trap_macros

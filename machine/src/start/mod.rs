@@ -246,6 +246,8 @@ fn apply_defences() {
         (sequence == Some(HistorySequence::Tsx), Feature::HistoryTransaction),
         (sequence.is_some(), Feature::ClearHistory),
         (plan.div_scrub, Feature::OverwriteQuotient),
+        (plan.verw_idle, Feature::BuffersBeforeIdle),
+        (plan.fill_return_stack_idle, Feature::ReturnStackBeforeIdle),
         (branches, Feature::BranchesAtExit),
         (rare_at_enter, Feature::RareAtEnter),
         (split_roots || branches, Feature::AnyAtExit),

@@ -15,7 +15,7 @@ use crate::integers::{low_u8, low_u16, to_usize};
 use crate::per_cpu::{self, CpuInfo, RESTRICTED_ROOTS_SIZE};
 use crate::processor::debug_registers;
 use crate::processor::registers::{self, DescriptorTable, msr};
-use crate::{interrupt_dispatch, layout, panic, processor, vectors};
+use crate::{idle, interrupt_dispatch, layout, panic, processor, vectors};
 
 const DEBUG: u64 = vectors::DEBUG as u64;
 const NMI: u64 = vectors::NMI as u64;
@@ -165,7 +165,7 @@ extern "C" fn host_trap(registers: &mut Registers) {
         NMI => panic::on_nmi(registers),
         vector @ 32..=255 if registers.cs & PRIVILEGE_MASK == 0 => {
             interrupt_dispatch::host_interrupt(low_u8(vector));
-            registers.rip = registers::skip_halt(registers.rip);
+            registers.rip = idle::skip_halt(registers.rip);
         }
         vector => match fixup(registers.rip) {
             Some(fixup) if !matches!(vector, DOUBLE_FAULT | MACHINE_CHECK) => {

@@ -25,7 +25,7 @@ pub(super) fn physical_info(caller: &mut Caller<'_>, request: &Request) -> CallR
         threads_per_core,
         cores_per_socket,
         cpu_count: online,
-        max_cpu_id: online - 1,
+        max_cpu_id: saturating_u32(cpu::online() + cpu::parked() - 1),
         node_count: 1,
         max_node_id: 0,
         // Frequencies below 4 THz fit.

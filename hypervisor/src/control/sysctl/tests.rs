@@ -212,6 +212,31 @@ fn the_host_is_described_as_one_of_pv_guests() {
 }
 
 #[test]
+fn the_topology_shows_threads_and_omits_parked_cpus() {
+    let guest = &mut control_domain();
+    machine::hosted::cpus::set_thread_bits(1);
+    machine::hosted::cpus::set_parked(1);
+    // Four threads are pCPUs at the same time.
+    let barrier = std::sync::Barrier::new(3);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                cpu::current();
+                barrier.wait();
+            });
+        }
+    });
+    let place = guest.address(LISTS).get();
+    let argument = CpuTopologyInfo { cpu_count: 8, _pad: 0, topology: place };
+    assert_eq!(call(guest, op::CPUTOPOINFO, &argument).expect("known").cpu_count, 5);
+    let list: Vec<_> = list::<CpuTopology>(guest, 5).iter().map(|cpu| (cpu.core, cpu.socket, cpu.node)).collect();
+    assert_eq!(list, [(0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 0, 0), (u32::MAX, u32::MAX, u32::MAX)]);
+    let info: PhysicalInfo = call(guest, op::PHYSINFO, &zeros::<PhysicalInfo>()).expect("known");
+    assert_eq!((info.threads_per_core, info.cores_per_socket), (2, 2));
+    assert_eq!((info.cpu_count, info.max_cpu_id), (4, 4));
+}
+
+#[test]
 fn lists_of_cpus_and_nodes_return_their_lengths() {
     let guest = &mut control_domain();
     let cpus = cpu::online() as u32;

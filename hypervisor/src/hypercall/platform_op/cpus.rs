@@ -26,8 +26,13 @@ fn running(number: u32) -> Option<CpuId> {
     CpuId::new(number).filter(|cpu| cpu.index() < cpu::online())
 }
 
+/// Whether a CPU has been started but is parked.
+fn is_parked(number: u32) -> bool {
+    number <= highest() && running(number).is_none()
+}
+
 fn highest() -> u32 {
-    saturating_u32(cpu::online() - 1)
+    saturating_u32(cpu::online() + cpu::parked() - 1)
 }
 
 /// Returns the idle times of the CPUs in a set. CPUs that are not online are removed from the set.
@@ -54,8 +59,12 @@ pub(super) fn idle_time(caller: &mut Caller<'_>, request: &mut Request) -> CallR
 
 pub(super) fn information(caller: &Caller<'_>, request: &mut Request) -> CallResult {
     let mut arguments: PcpuInfo = request.arguments()?;
-    let (flags, apic_id, acpi_id) = match running(arguments.cpu) {
-        Some(cpu) => (pcpu::ONLINE, cpu::apic_id(cpu), cpu::acpi_id(cpu).unwrap_or(NONE)),
+    let started = CpuId::new(arguments.cpu).filter(|_| arguments.cpu <= highest());
+    let (flags, apic_id, acpi_id) = match started {
+        Some(cpu) => {
+            let flags = if is_parked(arguments.cpu) { 0 } else { pcpu::ONLINE };
+            (flags, cpu::apic_id(cpu), cpu::acpi_id(cpu).unwrap_or(NONE))
+        }
         None => (pcpu::INVALID, NONE, NONE),
     };
     (arguments.flags, arguments.apic_id, arguments.acpi_id) = (flags, apic_id, acpi_id);
@@ -88,12 +97,17 @@ const fn parse(signature: u32) -> (u32, u32, u32) {
     (family + extended_family, extended_model << 4 | model, signature & 15)
 }
 
+/// Refuses to use a parked CPU.
 pub(super) fn online(CpuOnline { cpu }: CpuOnline) -> CallResult {
-    running(cpu).map(|_| 0).ok_or_else(|| Errno::EINVAL.into())
+    let refusal = if is_parked(cpu) { Errno::EPERM } else { Errno::EINVAL };
+    running(cpu).map(|_| 0).ok_or_else(|| refusal.into())
 }
 
-/// Refuses to take a CPU offline.
+/// Refuses to take a CPU offline, unless it is.
 pub(super) fn offline(CpuOnline { cpu }: CpuOnline) -> CallResult {
+    if is_parked(cpu) {
+        return Ok(0);
+    }
     Err(if running(cpu).is_some() { Errno::EOPNOTSUPP } else { Errno::EINVAL }.into())
 }
 

@@ -310,7 +310,12 @@ pub const TABLE: &[Row] = &[
     none("shim_mem", "LIST", SHIM),
     none("smap", "BOOL or hvm", FEATURES),
     none("smep", "BOOL or hvm", FEATURES),
-    taken("smt", "BOOL", smt, "whether more than one thread of a core is used; `no` has no effect yet"),
+    taken(
+        "smt",
+        "BOOL",
+        smt,
+        "whether more than one thread of a core is used. With `no`, the other threads are started and parked: they run no guest, and the tools see them as offline",
+    ),
     none("snb_igd_quirk", "STRING", IOMMU),
     taken(
         "spec-ctrl",
@@ -494,9 +499,8 @@ fn pcid<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), Not
 }
 
 fn smt<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
-    let all_threads = argument.boolean()?;
-    options.defences.smt = Some(all_threads);
-    if all_threads { Ok(()) } else { Err(NotTaken::WithoutEffect("all threads of a core are used")) }
+    options.defences.smt = Some(argument.boolean()?);
+    Ok(())
 }
 
 fn tsx<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {

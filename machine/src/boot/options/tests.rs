@@ -103,7 +103,7 @@ fn text_after_two_hyphens_goes_to_the_initial_domain() {
 #[test]
 fn no_word_is_lost_however_many_and_long_they_are() {
     let mut line = String::new();
-    (0..1000).for_each(|number| line += &std::format!("x{number} smt=off "));
+    (0..1000).for_each(|number| line += &std::format!("x{number} sched=rtds "));
     line += &"y".repeat(5000);
     line += " maxcpus=2";
     assert_eq!(Options::parse(&line).max_cpus, Some(2));

@@ -110,18 +110,7 @@ entry_sysenter:
 # Overwrites the return stack buffer, so that no return is predicted from a guest's call. Clobbers
 # rcx. Entry: rbx = the context. Uses 256 bytes of stack.
 .macro fill_return_stack
-20: mov ecx, 16
-22: call 24f
-23: pause
-    lfence
-    jmp 23b
-24: call 26f
-25: pause
-    lfence
-    jmp 25b
-26: dec ecx
-    jnz 22b
-    add rsp, 2 * 16 * 8
+20: overwrite_return_stack
     inc qword ptr [rbx + {count_return_stack}]
     feature_site {return_stack}
 .endm

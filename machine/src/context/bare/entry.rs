@@ -255,6 +255,10 @@ pub(crate) enum Feature {
     HistoryTransaction,
     /// A division before Rust code enters a guest.
     OverwriteQuotient,
+    /// VERW before a CPU halts.
+    BuffersBeforeIdle,
+    /// The return stack buffer is overwritten before a CPU halts.
+    ReturnStackBeforeIdle,
     /// Any of those against branch predictions on each exit to Rust code. Removed after them, since
     /// it contains them.
     BranchesAtExit,

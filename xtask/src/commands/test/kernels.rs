@@ -19,10 +19,10 @@ use crate::virtual_machine::session::{END_TIME, Limits};
 const CPUS: u32 = 2;
 
 /// Memory of a guest.
-const MEMORY: Size = Size::mib(256);
+pub(super) const MEMORY: Size = Size::mib(256);
 
 /// Time limits of a boot, and of the whole, on a busy and emulated machine.
-const LIMITS: Limits =
+pub(super) const LIMITS: Limits =
     Limits { boot: Some(Duration::from_secs(180)), whole: Some(Duration::from_secs(420)), end: END_TIME };
 
 /// Lets all processes of a real-time kernel run above the kernel's own threads, all of the time.

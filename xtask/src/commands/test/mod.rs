@@ -29,6 +29,7 @@ mod installed;
 mod kernels;
 mod microcode;
 mod screen;
+mod threads;
 mod thunk;
 
 /// Options of `test`. Without a choice of kind, all kinds run.
@@ -188,6 +189,7 @@ impl Test {
                 kernels::run(self, &bench, &mut report);
                 errors::run(self, &bench, &mut report);
                 crowd::run(self, &bench, &mut report);
+                threads::run(self, &bench, &mut report);
             }
             if all || self.hardware {
                 consoles::run(self, &bench, &mut report);

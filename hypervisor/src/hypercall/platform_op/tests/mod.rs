@@ -77,6 +77,20 @@ fn cpus_are_described_and_stay_online() {
 }
 
 #[test]
+fn a_parked_cpu_is_described_as_offline_and_stays_so() {
+    let mut guest = Guest::privileged(0, 2);
+    let parked = u32::try_from(machine::cpu::online()).expect("few CPUs");
+    machine::hosted::cpus::set_parked(1);
+    let wanted = PcpuInfo { cpu: parked, ..PcpuInfo::new_zeroed() };
+    assert!(matches!(call(&mut guest, op::GET_CPUINFO, &wanted), Ok(0)));
+    let info = answer::<PcpuInfo>(&mut guest);
+    assert_eq!((info.flags, info.max_present, info.apic_id), (0, parked, parked));
+    assert_eq!(error(&call(&mut guest, op::CPU_ONLINE, &parked)), Some(Errno::EPERM));
+    assert!(matches!(call(&mut guest, op::CPU_OFFLINE, &parked), Ok(0)));
+    assert_eq!(error(&call(&mut guest, op::CPU_ONLINE, &(parked + 1))), Some(Errno::EINVAL));
+}
+
+#[test]
 fn unsupported_operations_are_refused() {
     let mut guest = Guest::privileged(0, 2);
     for (command, errno) in [

@@ -1,0 +1,58 @@
+#![expect(unsafe_code, reason = "assembly that enables interrupts")]
+//! Halting a CPU.
+//!
+//! A thread that halts gives its share of the core's buffers and predictors to the other thread. So
+//! where the plan says so, what guests have left there is overwritten first. Boot removes the
+//! instructions for this where they are not needed (`entry::remove`).
+
+use core::arch::global_asm;
+
+use crate::address_space::windows;
+use crate::context::entry::Feature;
+use crate::counters::{Counter, add};
+
+const RETURN_STACK: u32 = 1 << 0;
+const BUFFERS: u32 = 1 << 1;
+
+global_asm!(
+    include_str!("../processor/trap_macros.S"),
+    include_str!("idle.S"),
+    plain_return = const Feature::PlainReturn as u32,
+    return_stack_before_idle = const Feature::ReturnStackBeforeIdle as u32,
+    buffers_before_idle = const Feature::BuffersBeforeIdle as u32,
+    return_stack_bit = const RETURN_STACK,
+    buffers_bit = const BUFFERS,
+    data_selector = const windows::DATA,
+);
+
+unsafe extern "C" {
+    fn idle_halt() -> u32;
+    safe fn idle_park() -> !;
+    static halt_instruction: u8;
+}
+
+/// Waits for an interrupt: enables interrupts, halts, and disables interrupts again. A pending
+/// interrupt ends the halt.
+///
+/// # Safety
+/// This CPU's interrupt table must be loaded and no lock held that a handler takes.
+pub(crate) unsafe fn halt_for_interrupt() {
+    // SAFETY: the caller guarantees handlers and locks.
+    let done = unsafe { idle_halt() };
+    for (bit, counter) in [(RETURN_STACK, Counter::IdleReturnStacks), (BUFFERS, Counter::IdleBufferClears)] {
+        if done & bit != 0 {
+            add(counter, 1);
+        }
+    }
+}
+
+/// Halts this CPU forever, with interrupts off. It still handles NMIs and machine checks, for which
+/// its interrupt table must be loaded.
+pub(crate) fn park() -> ! {
+    idle_park()
+}
+
+/// Where an interrupt that came in at `rip` returns to: the halt ends even if it has not begun.
+pub(crate) fn skip_halt(rip: u64) -> u64 {
+    if rip == (&raw const halt_instruction) as u64 { rip + 1 } else { rip }
+}
