@@ -38,7 +38,7 @@ use crate::event_channel::EventChannels;
 use crate::grant_table::GrantTable;
 use crate::guest_log::Limiter;
 use crate::limits::ReportedLimits;
-use crate::scheduler::DomainScheduling;
+use crate::scheduler::{DomainScheduling, Group};
 use crate::time::Watchdogs;
 use crate::xenstore::Store;
 
@@ -135,6 +135,7 @@ impl Domain {
         let events = EventChannels::new(vcpus, settings.privileged);
         let grants = GrantTable::new(id)?;
         let defences = machine::cpu::domain_defences(settings.privileged);
+        let group = Group::at_creation(id);
         let domain = Arc::new_cyclic(|domain| Self {
             id,
             frames: FrameList::new(id),
@@ -143,7 +144,7 @@ impl Domain {
             vcpus: (0..)
                 .zip(places)
                 .take_while(|_| !heap::is_short())
-                .map(|(number, place)| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), place, defences)))
+                .map(|(number, place)| Arc::new(Vcpu::new(VcpuId::new(number), domain.clone(), place, defences, group)))
                 .collect(),
             shared_info,
             events,

@@ -13,7 +13,7 @@ use machine::frames::{NoMemory, Promotion, SharedPage};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
 use super::Domain;
-use crate::scheduler::SchedulerState;
+use crate::scheduler::{Group, SchedulerState};
 use crate::time::VcpuTime;
 
 /// Size of a `vcpu_info`.
@@ -143,7 +143,13 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// Creates a vCPU that is down, with its `vcpu_info` at one of the [`first_places`].
-    pub(super) fn new(id: VcpuId, domain: Weak<Domain>, info: InfoPlace, defences: DomainDefences) -> Self {
+    pub(super) fn new(
+        id: VcpuId,
+        domain: Weak<Domain>,
+        info: InfoPlace,
+        defences: DomainDefences,
+        group: Group,
+    ) -> Self {
         let mut context = GuestContext::new();
         context.set_defences(defences);
         context.set_vcpu_info(info.page.again(), info.offset);
@@ -161,7 +167,7 @@ impl Vcpu {
             nmi_pending: AtomicBool::new(false),
             port_bitmap: (AtomicU64::new(0), AtomicU32::new(0)),
             time: VcpuTime::new(),
-            scheduling: SchedulerState::new(),
+            scheduling: SchedulerState::new(group),
             promotion: SpinLock::new(Level::Vcpu, None),
             has_promotion: AtomicBool::new(false),
             left_tables: AtomicBool::new(false),

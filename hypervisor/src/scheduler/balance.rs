@@ -7,7 +7,7 @@ use machine::addr::CpuId;
 use machine::time;
 
 use super::cpu::{online, queue, waiting};
-use super::wake;
+use super::{cores, wake};
 use crate::domain::Vcpu;
 
 /// How far a queue's progress may be below another's before it hands over a vCPU, in virtual time.
@@ -41,7 +41,7 @@ pub(super) fn steal(cpu: CpuId) -> bool {
 
 fn take(from: CpuId, to: CpuId) -> Option<(Arc<Vcpu>, i64)> {
     let mut queue = queue(from);
-    let taken = queue.run.take(|vcpu| vcpu.scheduling.affinity().contains(to));
+    let taken = queue.run.take(|vcpu| vcpu.scheduling.affinity().contains(to) && cores::may_steal(to, vcpu));
     queue.publish(from);
     taken
 }

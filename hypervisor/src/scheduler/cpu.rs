@@ -5,10 +5,12 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use machine::addr::{CpuId, CpuSet, MAX_CPUS, PerCpu};
+use machine::counters::{self, Counter};
 use machine::integers::saturating_u32;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 use machine::{cpu, time};
 
+use super::cores;
 use super::queue::RunQueue;
 use super::share::SLICE;
 use crate::domain::Vcpu;
@@ -23,6 +25,9 @@ pub(super) struct Queue {
     pub(super) slice_start: u64,
     /// Length of the current vCPU's slice if other vCPUs wait.
     pub(super) slice: u64,
+    /// The current vCPU was chosen although others come before it, which wait for the core's next
+    /// turn.
+    pub(super) passed_over: bool,
     /// vCPUs whose domain has reached its cap, with the time of the next check.
     pub(super) aside: Vec<(u64, Arc<Vcpu>)>,
 }
@@ -47,6 +52,7 @@ static CPUS: PerCpu<Cpu> = PerCpu::new(
                     slice_end: u64::MAX,
                     slice_start: 0,
                     slice: SLICE,
+                    passed_over: false,
                     aside: Vec::new(),
                 },
             ),
@@ -88,7 +94,7 @@ impl Queue {
     /// slice.
     pub(super) fn takeover(&self) -> Option<u64> {
         let held = if self.current.is_some() { u64::from(super::rate_limit()) * 1000 } else { 0 };
-        self.run.preempts().then_some(self.slice_start + held)
+        (!self.passed_over && self.run.preempts()).then_some(self.slice_start + held)
     }
 }
 
@@ -112,16 +118,22 @@ pub(super) const fn either(one: CpuSet, other: CpuSet) -> CpuSet {
     CpuSet::from_bits(one.bits() | other.bits())
 }
 
+/// The set without one pCPU.
+pub(super) const fn without(mut set: CpuSet, cpu: CpuId) -> CpuSet {
+    set.remove(cpu);
+    set
+}
+
 /// The pCPUs that are idle.
 pub(crate) fn idle_cpus() -> CpuSet {
     CpuSet::from_bits(IDLE.load(Ordering::SeqCst))
 }
 
-/// Claims an idle pCPU of the set, if possible `preferred`, so that no other code sends a vCPU to
-/// it.
-pub(super) fn take_idle(of: CpuSet, preferred: CpuId) -> Option<CpuId> {
+/// Claims an idle pCPU of the set for a vCPU, so that no other code sends a vCPU to it: one of an
+/// idle core if there is one, and if possible `preferred`.
+pub(super) fn take_idle(of: CpuSet, preferred: CpuId, vcpu: &Vcpu) -> Option<CpuId> {
     loop {
-        let idle = both(idle_cpus(), of);
+        let idle = cores::best_idle(idle_cpus(), of, vcpu);
         let choice = if idle.contains(preferred) { preferred } else { idle.iter().next()? };
         if clear_idle(choice) {
             return Some(choice);
@@ -152,11 +164,16 @@ pub(crate) fn halt(cpu: CpuId) {
     let own = &CPUS[cpu];
     let start = time::now();
     own.idle_since.store(start.max(1), Ordering::Relaxed);
+    let forced = cores::is_forced_idle(cpu);
     latency::end();
     cpu::idle();
     latency::begin(Cause::Wake);
     own.idle_since.store(0, Ordering::Relaxed);
-    own.idle_time.fetch_add(time::now().saturating_sub(start), Ordering::Relaxed);
+    let time = time::now().saturating_sub(start);
+    own.idle_time.fetch_add(time, Ordering::Relaxed);
+    if forced {
+        counters::add(Counter::ForcedIdle, time / 1000);
+    }
 }
 
 /// Idle time of a pCPU in nanoseconds.

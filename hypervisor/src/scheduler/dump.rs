@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use machine::addr::CpuId;
 
+use super::cores;
 use super::cpu::{idle_time, online, queue};
 use crate::domain::Vcpu;
 
@@ -17,7 +18,8 @@ pub(crate) fn describe() -> impl Iterator<Item = String> {
 
 fn line(cpu: CpuId) -> String {
     let queue = queue(cpu);
-    let running = queue.current.as_ref().map_or_else(|| String::from("idle"), |vcpu| format!("runs {}", name(vcpu)));
+    let idle = if cores::is_forced_idle(cpu) { "forced idle" } else { "idle" };
+    let running = queue.current.as_ref().map_or_else(|| String::from(idle), |vcpu| format!("runs {}", name(vcpu)));
     let names = |vcpus: &mut dyn Iterator<Item = &Arc<Vcpu>>| vcpus.map(name).collect::<Vec<_>>().join(" ");
     let waiting = names(&mut queue.run.iter());
     let aside = names(&mut queue.aside.iter().map(|(_, vcpu)| vcpu));

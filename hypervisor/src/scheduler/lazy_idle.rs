@@ -13,7 +13,7 @@ use machine::{cpu, time};
 use super::cpu::{leave_idle, queue, set_idle, waiting};
 use super::runstate::Runstate;
 use super::state::Place;
-use super::{balance, switch};
+use super::{balance, cores, switch};
 use crate::domain::{Domain, Vcpu};
 
 /// Whether the current vCPU, which has to stop, may stay loaded: the only reason to stop is that it
@@ -54,6 +54,7 @@ fn enter(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
     let (virtual_time, current) = switch::vacate(&mut queue, vcpu, domain, now);
+    cores::leave(cpu, false);
     state.set_virtual_time(virtual_time);
     state.set_place(Place::LazyIdle);
     state.enter(Runstate::Blocked, now);
@@ -63,7 +64,8 @@ fn enter(cpu: CpuId, vcpu: &Vcpu, domain: &Domain) {
 }
 
 /// Resumes the vCPU, or makes it leave its pCPU. It also leaves if it is runnable but others want
-/// the pCPU, or its domain has reached its cap. It is then scheduled like other vCPUs.
+/// the pCPU, its domain has reached its cap, or its core serves another group. It is then scheduled
+/// like other vCPUs.
 fn leave(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
     let (state, now) = (&vcpu.scheduling, time::now());
     domain.scheduling.note_active(true);
@@ -73,6 +75,7 @@ fn leave(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain, work: bool) -> bool {
     drop(queue);
     let allowance = domain.scheduling.allowance(now).ok();
     let allowance = allowance.filter(|_| !state.is_blocked() && !work && !has_to_leave(vcpu, domain, cpu));
+    let allowance = allowance.filter(|_| cores::resume(cpu, vcpu));
     match allowance {
         Some(allowance) => {
             state.note_ready(now);

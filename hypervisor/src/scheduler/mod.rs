@@ -9,6 +9,10 @@
 //! A domain gains nothing by spreading its work over vCPUs that wake each other: the credit of a
 //! vCPU that has slept and the slice are shared by the domain's vCPUs on each pCPU (`share`).
 //!
+//! Where several threads of a core are used, a waking vCPU prefers an idle core to an idle thread
+//! of a busy one, and domains with core scheduling never share a core with others at the same time
+//! (`cores`).
+//!
 //! - **SC-1** A vCPU is in at most one queue, or is running or lazily idle on one pCPU, or is
 //!   `Off`, or is being moved by one pCPU. Its place changes only under the lock of its home queue.
 //!   Two queues are never locked at once.
@@ -21,6 +25,7 @@
 //!   afterwards.
 
 mod balance;
+mod cores;
 mod cpu;
 mod dump;
 mod lazy_idle;
@@ -35,6 +40,7 @@ mod switch;
 mod usage;
 mod wake;
 
+pub(crate) use cores::{Group, has_core_scheduling, set_core_scheduling};
 #[cfg(test)]
 pub(crate) use cpu::idle_cpus;
 pub(crate) use cpu::{halt, idle_time, leave_idle};

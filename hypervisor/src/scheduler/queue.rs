@@ -122,6 +122,12 @@ impl<T> RunQueue<T> {
         self.waiting.pop_first().map(|((virtual_time, _), item)| (item, virtual_time))
     }
 
+    /// Removes the first waiting vCPU that satisfies `suits`. [`RunQueue::start`] must follow.
+    pub(super) fn next_where(&mut self, mut suits: impl FnMut(&T) -> bool) -> Option<(T, u64)> {
+        let key = *self.waiting.iter().find(|(_, item)| suits(item))?.0;
+        self.waiting.remove(&key).map(|item| (item, key.0))
+    }
+
     /// Records that a vCPU runs from `now` on.
     pub(super) fn start(&mut self, virtual_time: u64, weight: u32, now: u64) {
         self.running = Some(Running { virtual_time, weight: weight.max(1), since: now, unbilled: 0 });

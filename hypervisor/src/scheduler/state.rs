@@ -7,6 +7,7 @@ use machine::addr::{CpuId, CpuSet};
 use machine::sync::{Level, SpinLock};
 use machine::time;
 
+use super::cores::Group;
 use super::runstate::{Account, Runstate};
 use super::usage::Usage;
 use crate::domain::{Domain, Vcpu};
@@ -41,6 +42,8 @@ pub struct SchedulerState {
     /// It must give up its pCPU to another vCPU.
     pub(super) preempt: AtomicBool,
     pub(super) yielding: AtomicBool,
+    /// The vCPUs that may run on its core's other threads at the same time.
+    group: AtomicU32,
     affinity: AtomicU64,
     /// The preferred pCPUs.
     soft_affinity: AtomicU64,
@@ -58,7 +61,7 @@ const NOWHERE: u32 = u32::MAX;
 
 impl SchedulerState {
     /// The state of a vCPU that is down.
-    pub fn new() -> Self {
+    pub(crate) fn new(group: Group) -> Self {
         Self {
             place: AtomicU8::new(Place::Off as u8),
             home: AtomicU32::new(0),
@@ -68,6 +71,7 @@ impl SchedulerState {
             attention: AtomicBool::new(false),
             preempt: AtomicBool::new(false),
             yielding: AtomicBool::new(false),
+            group: AtomicU32::new(group.number()),
             affinity: AtomicU64::new(CpuSet::ALL.bits()),
             soft_affinity: AtomicU64::new(CpuSet::ALL.bits()),
             overridden: AtomicU64::new(0),
@@ -130,6 +134,15 @@ impl SchedulerState {
     /// Whether it is blocked until an event.
     pub fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::SeqCst)
+    }
+
+    /// The vCPUs that may run on its core's other threads at the same time.
+    pub(super) fn group(&self) -> Group {
+        Group::numbered(self.group.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_group(&self, group: Group) {
+        self.group.store(group.number(), Ordering::Relaxed);
     }
 
     /// The pCPUs that may run it.
@@ -205,12 +218,6 @@ impl SchedulerState {
     /// Its current runstate.
     pub fn state(&self) -> Runstate {
         self.account.lock().state()
-    }
-}
-
-impl Default for SchedulerState {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -12,7 +12,7 @@ use super::queue::RunQueue;
 use super::runstate::Runstate;
 use super::share::SLICE;
 use super::state::{Place, may_run, why_not};
-use super::{balance, wake};
+use super::{balance, cores, wake};
 use crate::domain::{Domain, Vcpu};
 use crate::{latency, timers};
 
@@ -30,6 +30,9 @@ pub(crate) fn take_next(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain
     });
     if chosen.is_some() {
         leave_idle(cpu);
+    } else if cores::is_forced_idle(cpu) {
+        let welcome = welcome(&queue(cpu));
+        welcome.into_iter().for_each(cpu::kick);
     }
     chosen
 }
@@ -47,6 +50,7 @@ fn pick(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
             queue.run.stop();
             vcpu.scheduling.set_place(Place::Off);
             let current = queue.current.take();
+            cores::leave(cpu, true);
             drop(queue);
             drop(current);
             continue;
@@ -65,14 +69,15 @@ fn pick(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     }
 }
 
-/// Makes the first vCPU of the queue the current one. Returns it and the time.
+/// Makes the first vCPU of the queue that its core admits the current one. Returns it and the time.
 fn take_first(cpu: CpuId) -> Option<(Arc<Vcpu>, u64)> {
     let mut queue = queue(cpu);
-    let (vcpu, virtual_time) = queue.run.next()?;
+    let (vcpu, virtual_time, passed_over) = cores::choose(cpu, &mut queue.run)?;
     queue.publish(cpu);
     vcpu.scheduling.preempt.store(false, Ordering::SeqCst);
     let now = time::now();
     make_current(&mut queue, &vcpu, virtual_time, now);
+    queue.passed_over = passed_over;
     Some((vcpu, now))
 }
 
@@ -81,6 +86,7 @@ pub(super) fn make_current(queue: &mut Queue, vcpu: &Arc<Vcpu>, virtual_time: u6
     vcpu.scheduling.set_place(Place::Running);
     queue.run.start(virtual_time, super::queue::USUAL_WEIGHT, now);
     queue.slice_start = now;
+    queue.passed_over = false;
     queue.current = Some(Arc::clone(vcpu));
 }
 
@@ -98,21 +104,25 @@ pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowanc
         (false, true) => queue.slice,
         (false, false) => u64::MAX,
     };
-    queue.slice_end = now.saturating_add(slice.min(allowance));
+    queue.slice_end = now.saturating_add(slice.min(allowance)).min(cores::turn_end(cpu));
     set_deadline(&queue);
-    // A waiting vCPU that did not get this pCPU may be able to run on an idle one.
-    let idle = idle_cpus();
-    let welcome = if idle.is_empty() {
-        CpuSet::EMPTY
-    } else {
-        queue.run.iter().fold(CpuSet::EMPTY, |all, waiting| either(all, both(waiting.scheduling.affinity(), idle)))
-    };
+    let welcome = welcome(&queue);
     drop(queue);
     vcpu.scheduling.enter(Runstate::Running, now);
     latency::note_wait(domain, vcpu, vcpu.scheduling.ready_since(), now);
-    if let Some(idle) = welcome.iter().next() {
+    if let Some(idle) = welcome {
         cpu::kick(idle);
     }
+}
+
+/// An idle pCPU that may be able to run a vCPU that waits in the queue.
+fn welcome(queue: &Queue) -> Option<CpuId> {
+    let idle = idle_cpus();
+    if idle.is_empty() {
+        return None;
+    }
+    let suits = |waiting: &Arc<Vcpu>| cores::open_to(both(waiting.scheduling.affinity(), idle), waiting);
+    queue.run.iter().fold(CpuSet::EMPTY, |all, waiting| either(all, suits(waiting))).iter().next()
 }
 
 /// Sets the current vCPU aside until `until`, since its domain has reached its cap.
@@ -121,6 +131,7 @@ fn set_aside(cpu: CpuId, vcpu: &Arc<Vcpu>, until: u64) {
     vcpu.scheduling.set_virtual_time(queue.run.stop());
     vcpu.scheduling.set_place(Place::Queued);
     queue.current = None;
+    cores::leave(cpu, true);
     queue.aside.push((until, Arc::clone(vcpu)));
     set_deadline(&queue);
 }
@@ -152,6 +163,7 @@ pub(crate) fn put_back(cpu: CpuId, vcpu: &Arc<Vcpu>, domain: &Domain) {
     let (state, now) = (&vcpu.scheduling, time::now());
     let mut queue = queue(cpu);
     let (mut virtual_time, current) = vacate(&mut queue, vcpu, domain, now);
+    cores::leave(cpu, true);
     let destination = state.take_destination().filter(|_| queue.run.waiting() != 0);
     if state.yielding.swap(false, Ordering::SeqCst) {
         virtual_time = queue.run.after_first(virtual_time, SLICE);
@@ -193,11 +205,13 @@ pub(super) fn look(target: CpuId) {
     }
 }
 
-/// Sets an end to the current slice if other vCPUs wait.
+/// Sets an end to the current slice if other vCPUs wait, or another group waits for the core.
 pub(crate) fn arrange_slice(cpu: CpuId) {
     let mut queue = queue(cpu);
-    if queue.current.is_some() && queue.run.waiting() != 0 {
-        let end = queue.takeover().unwrap_or(queue.slice_start + queue.slice);
+    if queue.current.is_some() {
+        let waits = queue.run.waiting() != 0;
+        let end = if waits { queue.takeover().unwrap_or(queue.slice_start + queue.slice) } else { u64::MAX };
+        let end = end.min(cores::turn_end(cpu));
         if end < queue.slice_end {
             queue.slice_end = end;
             set_deadline(&queue);
@@ -237,7 +251,7 @@ pub(crate) fn deadline(cpu: CpuId, work: bool) {
     drop(due);
     if over && crowded {
         balance::push(cpu);
-    } else if crowded {
+    } else if crowded || cores::turn_end(cpu) != u64::MAX {
         arrange_slice(cpu);
     }
 }

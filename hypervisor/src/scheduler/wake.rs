@@ -10,7 +10,7 @@ use super::cpu::{Queue, both, home_queue, idle_cpus, leave_idle, online, queue, 
 use super::runstate::Runstate;
 use super::state::{Place, may_run};
 use super::switch::account;
-use super::{poll, switch};
+use super::{cores, poll, switch};
 use crate::domain::{Domain, Vcpu};
 
 /// Ends the vCPU's wait for an event, if any. Sends it to a pCPU if it is runnable, or makes it
@@ -79,7 +79,7 @@ pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64, now: u64) {
         CpuSet::EMPTY => allowed,
         best => best,
     };
-    if let Some(cpu) = take_idle(best, home).or_else(|| take_idle(allowed, home)) {
+    if let Some(cpu) = take_idle(best, home, vcpu).or_else(|| take_idle(allowed, home, vcpu)) {
         place(vcpu, lag, cpu, now);
         cpu::kick(cpu);
         return;
@@ -87,7 +87,7 @@ pub(super) fn dispatch(vcpu: &Arc<Vcpu>, lag: i64, now: u64) {
     let target = if best.contains(home) { Some(home) } else { best.iter().min_by_key(|cpu| waiting(*cpu)) };
     // An affinity without an online pCPU is refused when it is set.
     send(vcpu, lag, target.unwrap_or(CpuId::BOOT), now);
-    offer(allowed);
+    offer(vcpu, allowed);
 }
 
 /// Sends a vCPU whose place is `Queued`, but which is in no queue, to the queue of `target`.
@@ -99,8 +99,8 @@ pub(super) fn send(vcpu: &Arc<Vcpu>, lag: i64, target: CpuId, now: u64) {
 }
 
 /// Kicks a pCPU that may have become idle in the meantime (SC-4).
-fn offer(allowed: CpuSet) {
-    if let Some(cpu) = both(idle_cpus(), allowed).iter().next() {
+fn offer(vcpu: &Vcpu, allowed: CpuSet) {
+    if let Some(cpu) = cores::best_idle(idle_cpus(), allowed, vcpu).iter().next() {
         cpu::kick(cpu);
     }
 }

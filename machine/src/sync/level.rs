@@ -43,6 +43,8 @@ pub enum Level {
     SerialLine,
     /// A pCPU's run queue and the scheduler's shared state.
     Scheduler,
+    /// The turn of a core, for core scheduling.
+    Core,
     /// Time accounting of one vCPU or domain.
     Accounting,
     /// A pCPU's timer queue.

@@ -1,6 +1,7 @@
 //! `hypfs_op`: the hypervisor's file system (public header `hypfs.h`), which the tool `xenhypfs`
-//! reads. Every entry is read-only.
+//! reads and writes. Most entries are read-only.
 
+mod core_scheduling;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -14,7 +15,7 @@ use machine::speculation::MaskedIndex;
 use zerocopy::IntoBytes;
 
 use crate::call::{CallResult, Caller, ControlPrivilege, operations};
-use tree::Node;
+use tree::{MAX_WRITE_LENGTH, Node};
 
 /// Bytes of contents that cost one unit of the budget to make and copy.
 const BYTES_PER_UNIT: u32 = 8;
@@ -33,7 +34,7 @@ operations! {
     unknown: Errno::EOPNOTSUPP;
     op::GET_VERSION => version(path, buffer);
     op::READ => read(caller, path, buffer);
-    op::WRITE_CONTENTS => write(caller, path);
+    op::WRITE_CONTENTS => write(caller, path, buffer);
 }
 
 fn version(path: (GuestVirt, u64), buffer: (GuestVirt, u64)) -> CallResult {
@@ -62,9 +63,19 @@ fn read(caller: &mut Caller<'_>, path: (GuestVirt, u64), (to, room): (GuestVirt,
     Ok(0)
 }
 
-fn write(caller: &Caller<'_>, path: (GuestVirt, u64)) -> CallResult {
-    look_up(caller, path)?;
-    Err(Errno::EACCES.into())
+/// Replaces the contents of an entry by a string, which ends with the only zero byte in it.
+fn write(caller: &Caller<'_>, path: (GuestVirt, u64), (from, length): (GuestVirt, u64)) -> CallResult {
+    let node = look_up(caller, path)?;
+    let Node::Setting { write, .. } = node else { return Err(Errno::EACCES.into()) };
+    let mut bytes = [0; MAX_WRITE_LENGTH as usize];
+    let bytes = bytes.part_mut(..to_usize(length)).ok_or(Errno::ENOSPC)?;
+    caller.cpu.read_bytes(from, bytes).map_err(|_| Errno::EFAULT)?;
+    let text = match bytes.split_last() {
+        Some((0, text)) if !text.contains(&0) => str::from_utf8(text).map_err(|_| Errno::EINVAL)?,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    write(text)?;
+    Ok(0)
 }
 
 /// Finds the entry at a path of the guest, which ends with the only zero byte in it.

@@ -98,6 +98,7 @@ fn the_tree_can_be_walked() {
             "/buildinfo/version/extra",
             "/buildinfo/version/major",
             "/buildinfo/version/minor",
+            "/paravane/core-scheduling",
             "/paravane/defences",
         ]
     );
@@ -148,8 +149,45 @@ fn the_size_is_told_when_the_contents_do_not_fit() {
     }
 }
 
+fn write(guest: &mut Guest, path: &str, contents: &[u8]) -> Result<u64, Errno> {
+    let from = guest.address(1);
+    guest.caller().cpu.write_bytes(from, contents).expect("a mapped page");
+    call(guest, op::WRITE_CONTENTS, &[path.as_bytes(), b"\0"].concat(), from.get(), contents.len() as u64)
+}
+
 #[test]
-fn nothing_can_be_written() {
+fn core_scheduling_is_set_by_domain() {
+    const PATH: &str = "/paravane/core-scheduling";
+    let guest = &mut guest();
+    let other = Guest::new(7, 1);
+    assert_eq!(entry(guest, PATH).0.max_write_length, 16);
+    assert_eq!(write(guest, PATH, b"7=core\0"), Ok(0));
+    let (_, contents) = entry(guest, PATH);
+    assert_eq!(contents, b"0=cpu,7=core\0");
+    assert!(crate::scheduler::has_core_scheduling(&other.domain));
+    assert_eq!(write(guest, PATH, b"7=cpu\0"), Ok(0));
+    assert!(!crate::scheduler::has_core_scheduling(&other.domain));
+    for (contents, error) in [
+        (&b"8=core\0"[..], Errno::ENOENT),
+        (b"7=core", Errno::EINVAL),
+        (b"7=co\0re\0", Errno::EINVAL),
+        (b"7=\xff\0", Errno::EINVAL),
+        (b"7=socket\0", Errno::EINVAL),
+        (b"-7=core\0", Errno::EINVAL),
+        (b"65536=core\0", Errno::EINVAL),
+        (b"\0", Errno::EINVAL),
+        (b"", Errno::EINVAL),
+        (b"0000000008=core\0", Errno::ENOENT),
+        (b"00000000007=core\0", Errno::ENOSPC),
+    ] {
+        assert_eq!(write(guest, PATH, contents), Err(error), "{contents:?}");
+    }
+    let path = b"/paravane/core-scheduling\0";
+    assert_eq!(call(guest, op::WRITE_CONTENTS, path, 0, 7), Err(Errno::EFAULT));
+}
+
+#[test]
+fn other_entries_cannot_be_written() {
     let guest = &mut guest();
     for (path, error) in [
         (&b"/buildinfo/version/major\0"[..], Errno::EACCES),

@@ -11,6 +11,7 @@ use machine::speculation::MaskedIndex;
 use zerocopy::IntoBytes;
 
 use super::super::xen_version::{CHANGESET, COMPILE_BY, COMPILER, EXTRA_VERSION, VERSION};
+use super::core_scheduling;
 
 /// An entry.
 pub(super) enum Node {
@@ -20,6 +21,13 @@ pub(super) enum Node {
     Text(fn() -> String),
     /// A number.
     Number(fn() -> u32),
+    /// A string that can be written.
+    Setting {
+        /// Returns the contents.
+        read: fn() -> String,
+        /// Takes new contents.
+        write: fn(&str) -> Result<(), Errno>,
+    },
 }
 
 static ROOT: Node = Node::Directory(&[
@@ -46,8 +54,17 @@ static ROOT: Node = Node::Directory(&[
             ),
         ]),
     ),
-    ("paravane", Node::Directory(&[("defences", Node::Text(|| machine::defences::report().json().to_string()))])),
+    (
+        "paravane",
+        Node::Directory(&[
+            ("core-scheduling", Node::Setting { read: core_scheduling::list, write: core_scheduling::set }),
+            ("defences", Node::Text(|| machine::defences::report().json().to_string())),
+        ]),
+    ),
 ]);
+
+/// Maximum length of a string that is written, with the zero byte at its end.
+pub(super) const MAX_WRITE_LENGTH: u32 = 16;
 
 /// Size of a directory's element before the name.
 const LIST_HEADER: usize = core::mem::offset_of!(DirectoryListEntry, name);
@@ -78,18 +95,19 @@ impl Node {
     pub(super) const fn describe(&self, content_length: u32) -> DirectoryEntry {
         let entry_type = match self {
             Self::Directory(_) => entry_type::DIRECTORY,
-            Self::Text(_) => entry_type::STRING,
+            Self::Text(_) | Self::Setting { .. } => entry_type::STRING,
             Self::Number(_) => entry_type::UINT,
         };
-        DirectoryEntry { entry_type, encoding: encoding::PLAIN, _pad: 0, content_length, max_write_length: 0 }
+        let max_write_length = if matches!(self, Self::Setting { .. }) { MAX_WRITE_LENGTH } else { 0 };
+        DirectoryEntry { entry_type, encoding: encoding::PLAIN, _pad: 0, content_length, max_write_length }
     }
 
     /// The contents. A string ends with a zero byte.
     pub(super) fn contents(&self) -> Vec<u8> {
         match self {
             Self::Directory(entries) => list(entries),
-            Self::Text(text) => {
-                let mut bytes = text().into_bytes();
+            Self::Text(read) | Self::Setting { read, .. } => {
+                let mut bytes = read().into_bytes();
                 bytes.push(0);
                 bytes
             }

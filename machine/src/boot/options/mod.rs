@@ -52,6 +52,8 @@ pub struct Options<'a> {
     pub defences: Choices,
     /// Whether the firmware's runtime services may be called.
     pub efi_runtime_services: bool,
+    /// Whether domains have core scheduling unless they are set otherwise.
+    pub core_scheduling: bool,
     /// The maximum number of physical CPUs to start.
     pub max_cpus: Option<u32>,
     /// Where microcode is, and which is loaded.
@@ -79,6 +81,7 @@ impl Default for Options<'_> {
             dom0_vcpus_pinned: false,
             defences: Choices::DEFAULT,
             efi_runtime_services: true,
+            core_scheduling: false,
             max_cpus: None,
             microcode: Microcode::DEFAULT,
             grant_frames: 64,

@@ -302,7 +302,12 @@ pub const TABLE: &[Row] = &[
     none("sched_credit_tslice_ms", "NUMBER", SCHEDULER),
     none("sched_credit2_max_cpus_runqueue", "NUMBER", SCHEDULER),
     none("sched_credit2_migrate_resist", "NUMBER", SCHEDULER),
-    none("sched-gran", "STRING", SCHEDULER),
+    taken(
+        "sched-gran",
+        "cpu|core",
+        sched_gran,
+        "with `core`, the threads of a core never run guests of different domains at the same time. `xenhypfs write /paravane/core-scheduling ID=cpu|core` changes it for one domain; [defences.md](defences.md#simultaneous-multithreading) has the details",
+    ),
     none("sched_ratelimit_us", "NUMBER", SCHEDULER),
     none("sched_smt_power_savings", "BOOL", SCHEDULER),
     none("scrub-domheap", "BOOL", "memory is cleared when it is allocated"),
@@ -496,6 +501,16 @@ fn pv_l1tf<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), 
 
 fn pcid<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.defences.apply_pcid(argument.list()?).map_err(|_| NotTaken::Senseless)
+}
+
+fn sched_gran<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    options.core_scheduling = match argument.text()? {
+        "cpu" => false,
+        "core" => true,
+        "socket" => return Err(NotTaken::WithoutEffect("domains may share a package")),
+        _ => return Err(NotTaken::Senseless),
+    };
+    Ok(())
 }
 
 fn smt<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {

@@ -113,6 +113,17 @@ fn no_word_is_lost_however_many_and_long_they_are() {
 }
 
 #[test]
+fn core_scheduling_is_chosen_by_the_granularity() {
+    assert!(Options::parse("sched-gran=core").core_scheduling);
+    assert!(!Options::parse("sched-gran=core sched-gran=cpu").core_scheduling);
+    assert_eq!(complained("sched-gran=core"), [""; 0]);
+    for (word, complaint) in [("sched-gran=socket", "may share a package"), ("sched-gran=node", "is not sched-gran=")] {
+        assert!(!Options::parse(word).core_scheduling);
+        assert!(complained(word)[0].contains(complaint), "{:?}", complained(word));
+    }
+}
+
+#[test]
 fn the_initial_domains_vcpus_are_a_number_or_a_range() {
     let vcpus = |text: &str| Options::parse(text).dom0_vcpus;
     assert_eq!(vcpus("dom0_max_vcpus=3"), 3..=3);

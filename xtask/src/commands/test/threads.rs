@@ -1,4 +1,5 @@
-//! A stock kernel on two cores with two threads each, of which one is used.
+//! Stock kernels on two cores with two threads each: with one thread per core, and with core
+//! scheduling.
 
 use std::ffi::OsString;
 
@@ -24,10 +25,11 @@ cd /sys/devices/system/xen_cpu
 /programs/exercise 2
 "#;
 
-/// Runs the one test.
+/// Runs both.
 pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     if bench.host.is_paravane() {
         test.on_machine(report, "one thread per core", || one_thread_per_core(bench));
+        test.on_machine(report, "core scheduling", || core_scheduling(bench));
     }
 }
 
@@ -80,4 +82,11 @@ fn one_thread_per_core(bench: &Bench) -> Result<Outcome> {
     let load = Load::Initial(guest(bench, "Domain-0", MEMORY));
     let setup = setup(bench, load, &["sh", "-e", "-c", PARKED], "smt=0")?;
     follow(setup, "one-thread-per-core", &["2 of 4 CPUs are running", "2 threads of these cores are parked"])
+}
+
+/// Two guests with two busy vCPUs each, which cannot share a core.
+fn core_scheduling(bench: &Bench) -> Result<Outcome> {
+    let guests = ["linux1", "linux2"].map(|name| guest(bench, name, MEMORY));
+    let setup = setup(bench, Load::Guests(guests.into()), &["/programs/exercise", "2"], "sched-gran=core")?;
+    follow(setup, "core-scheduling", &["4 of 4 CPUs are running"])
 }

@@ -1,5 +1,7 @@
 //! The scheduler on the hosted back end, with threads as pCPUs and closures as guests.
 
+mod core_scheduling;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::cell::{Cell, RefCell};
