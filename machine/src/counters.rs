@@ -92,8 +92,8 @@ counters! {
     EntryUpdates "entry updates";
     /// Frames that changed their kind.
     Promotions "frames promoted";
-    /// Microseconds in which the pCPU halted although vCPUs waited, since a sibling ran another
-    /// domain.
+    /// Microseconds in which the pCPU ran no guest although vCPUs waited, since a sibling ran
+    /// another domain.
     ForcedIdle "microseconds of forced idle";
     /// vCPUs activated on a pCPU.
     Activations "activations";

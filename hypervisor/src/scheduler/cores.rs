@@ -19,7 +19,7 @@
 //!   kicked by each change of the core that may allow it to run. It announces itself under the
 //!   core's lock, so no change is missed.
 //!
-//! On a machine that uses one thread per core, nothing of this is executed.
+//! On a machine that uses one thread per core, only the flag of this is tested.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +27,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use abi::xen::DomainId;
 use machine::addr::{CpuId, CpuSet, MAX_CPUS, PerCpu};
 use machine::boot;
+use machine::counters::{self, Counter};
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 use machine::{cpu, time, topology};
 
@@ -142,10 +143,19 @@ fn core_of(cpu: CpuId) -> SpinLockGuard<'static, Core> {
     CORES[topology::core(cpu)].lock()
 }
 
-fn force_idle(cpu: CpuId, forced: bool) {
+/// When each pCPU was last forced idle.
+static FORCED_SINCE: PerCpu<AtomicU64> = PerCpu::new([const { AtomicU64::new(0) }; MAX_CPUS]);
+
+/// Notes whether this pCPU is forced idle from now on, and counts the time until now.
+fn force_idle(cpu: CpuId, forced: bool, now: u64) {
+    let since = &FORCED_SINCE[cpu];
+    if is_forced_idle(cpu) {
+        counters::add(Counter::ForcedIdle, now.saturating_sub(since.load(Ordering::Relaxed)) / 1000);
+    }
     let mut bit = CpuSet::EMPTY;
     bit.insert(cpu);
     if forced {
+        since.store(now, Ordering::Relaxed);
         FORCED_IDLE.fetch_or(bit.bits(), Ordering::Relaxed);
     } else {
         FORCED_IDLE.fetch_and(!bit.bits(), Ordering::Relaxed);
@@ -153,6 +163,7 @@ fn force_idle(cpu: CpuId, forced: bool) {
 }
 
 /// Whether the pCPU is forced idle.
+#[inline]
 pub(super) fn is_forced_idle(cpu: CpuId) -> bool {
     forced_idle().contains(cpu)
 }
@@ -173,10 +184,16 @@ fn kick(set: CpuSet) {
 /// Removes the first vCPU of this pCPU's queue that may run on its core, and makes the pCPU enter
 /// the core's turn. [`leave`] must follow. The second result is the vCPU's virtual time, and the
 /// third whether vCPUs before it were passed over.
+#[inline]
 pub(super) fn choose(cpu: CpuId, run: &mut RunQueue<Arc<Vcpu>>) -> Option<(Arc<Vcpu>, u64, bool)> {
-    if !topology::cores_are_shared() {
-        return run.next().map(|(vcpu, virtual_time)| (vcpu, virtual_time, false));
+    if topology::cores_are_shared() {
+        return choose_admitted(cpu, run);
     }
+    run.next().map(|(vcpu, virtual_time)| (vcpu, virtual_time, false))
+}
+
+#[inline(never)]
+fn choose_admitted(cpu: CpuId, run: &mut RunQueue<Arc<Vcpu>>) -> Option<(Arc<Vcpu>, u64, bool)> {
     let now = time::now();
     let mut core = core_of(cpu);
     let mut refused = false;
@@ -185,7 +202,7 @@ pub(super) fn choose(cpu: CpuId, run: &mut RunQueue<Arc<Vcpu>>) -> Option<(Arc<V
         refused |= !admitted;
         admitted
     });
-    force_idle(cpu, refused && chosen.is_none());
+    force_idle(cpu, refused && chosen.is_none(), now);
     let mut kicked = CpuSet::EMPTY;
     if refused && core.reserve(cpu) {
         kicked = without(core.running, cpu);
@@ -204,17 +221,20 @@ pub(super) fn choose(cpu: CpuId, run: &mut RunQueue<Arc<Vcpu>>) -> Option<(Arc<V
 
 /// Makes this pCPU, on which the vCPU is lazily idle, enter its core's turn, if the vCPU is
 /// admitted. Returns whether it is.
+#[inline]
 pub(super) fn resume(cpu: CpuId, vcpu: &Vcpu) -> bool {
-    if !topology::cores_are_shared() {
-        return true;
-    }
+    !topology::cores_are_shared() || enter_again(cpu, vcpu.scheduling.group())
+}
+
+#[inline(never)]
+fn enter_again(cpu: CpuId, group: Group) -> bool {
     let now = time::now();
     let mut core = core_of(cpu);
-    force_idle(cpu, false);
-    if !core.admits(cpu, vcpu.scheduling.group(), now) {
+    force_idle(cpu, false, now);
+    if !core.admits(cpu, group, now) {
         return false;
     }
-    let begins = core.enter(cpu, vcpu.scheduling.group(), now);
+    let begins = core.enter(cpu, group, now);
     drop(core);
     if begins {
         kick(waiting_siblings(cpu));
@@ -224,10 +244,15 @@ pub(super) fn resume(cpu: CpuId, vcpu: &Vcpu) -> bool {
 
 /// Makes this pCPU leave its core's turn, since its vCPU has stopped. If it looks for another one
 /// next, its reservation stays.
+#[inline]
 pub(super) fn leave(cpu: CpuId, looks_on: bool) {
-    if !topology::cores_are_shared() {
-        return;
+    if topology::cores_are_shared() {
+        leave_turn(cpu, looks_on);
     }
+}
+
+#[inline(never)]
+fn leave_turn(cpu: CpuId, looks_on: bool) {
     let mut core = core_of(cpu);
     let freed = core.leave(cpu);
     let given_up = !looks_on && core.give_up(cpu);
@@ -238,42 +263,58 @@ pub(super) fn leave(cpu: CpuId, looks_on: bool) {
 }
 
 /// When the turn of the pCPU's core ends, or `u64::MAX` if no group waits for that.
+#[inline]
 pub(super) fn turn_end(cpu: CpuId) -> u64 {
-    if topology::cores_are_shared() { core_of(cpu).turn_end() } else { u64::MAX }
+    if topology::cores_are_shared() { locked_turn_end(cpu) } else { u64::MAX }
+}
+
+#[inline(never)]
+fn locked_turn_end(cpu: CpuId) -> u64 {
+    core_of(cpu).turn_end()
 }
 
 /// Whether this pCPU may run a vCPU that waits elsewhere. If not, the pCPU is kicked when that may
 /// have changed.
+#[inline]
 pub(super) fn may_steal(cpu: CpuId, vcpu: &Vcpu) -> bool {
-    if !topology::cores_are_shared() {
-        return true;
-    }
+    !topology::cores_are_shared() || admits_or_kicks(cpu, vcpu.scheduling.group())
+}
+
+#[inline(never)]
+fn admits_or_kicks(cpu: CpuId, group: Group) -> bool {
+    let now = time::now();
     let core = core_of(cpu);
-    let admitted = core.admits(cpu, vcpu.scheduling.group(), time::now());
+    let admitted = core.admits(cpu, group, now);
     if !admitted {
-        force_idle(cpu, true);
+        force_idle(cpu, true, now);
     }
     admitted
 }
 
 /// The idle pCPUs of the set on which the vCPU may run at once: those on idle cores, or else those
 /// whose core serves its group. A hint.
+#[inline]
 pub(super) fn best_idle(idle: CpuSet, of: CpuSet, vcpu: &Vcpu) -> CpuSet {
     let candidates = both(idle, of);
-    if candidates.is_empty() || !topology::cores_are_shared() {
-        return candidates;
-    }
+    if candidates.is_empty() || !topology::cores_are_shared() { candidates } else { best_of(idle, candidates, vcpu) }
+}
+
+#[inline(never)]
+fn best_of(idle: CpuSet, candidates: CpuSet, vcpu: &Vcpu) -> CpuSet {
     let whole = filter(candidates, |cpu| both(topology::siblings(cpu), idle) == topology::siblings(cpu));
     if whole.is_empty() { open_to(candidates, vcpu) } else { whole }
 }
 
 /// The pCPUs of the set whose core admits the vCPU. A hint.
+#[inline]
 pub(super) fn open_to(idle: CpuSet, vcpu: &Vcpu) -> CpuSet {
-    if !topology::cores_are_shared() {
-        return idle;
-    }
+    if topology::cores_are_shared() { admitting(idle, vcpu.scheduling.group()) } else { idle }
+}
+
+#[inline(never)]
+fn admitting(idle: CpuSet, group: Group) -> CpuSet {
     let now = time::now();
-    filter(idle, |cpu| core_of(cpu).admits(cpu, vcpu.scheduling.group(), now))
+    filter(idle, |cpu| core_of(cpu).admits(cpu, group, now))
 }
 
 fn filter(set: CpuSet, keep: impl Fn(CpuId) -> bool) -> CpuSet {

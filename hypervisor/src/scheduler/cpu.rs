@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use machine::addr::{CpuId, CpuSet, MAX_CPUS, PerCpu};
-use machine::counters::{self, Counter};
 use machine::integers::saturating_u32;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 use machine::{cpu, time};
@@ -164,16 +163,11 @@ pub(crate) fn halt(cpu: CpuId) {
     let own = &CPUS[cpu];
     let start = time::now();
     own.idle_since.store(start.max(1), Ordering::Relaxed);
-    let forced = cores::is_forced_idle(cpu);
     latency::end();
     cpu::idle();
     latency::begin(Cause::Wake);
     own.idle_since.store(0, Ordering::Relaxed);
-    let time = time::now().saturating_sub(start);
-    own.idle_time.fetch_add(time, Ordering::Relaxed);
-    if forced {
-        counters::add(Counter::ForcedIdle, time / 1000);
-    }
+    own.idle_time.fetch_add(time::now().saturating_sub(start), Ordering::Relaxed);
 }
 
 /// Idle time of a pCPU in nanoseconds.

@@ -116,6 +116,7 @@ pub(super) fn begin(cpu: CpuId, vcpu: &Vcpu, domain: &Domain, now: u64, allowanc
 }
 
 /// An idle pCPU that may be able to run a vCPU that waits in the queue.
+#[inline]
 fn welcome(queue: &Queue) -> Option<CpuId> {
     let idle = idle_cpus();
     if idle.is_empty() {
@@ -208,10 +209,10 @@ pub(super) fn look(target: CpuId) {
 /// Sets an end to the current slice if other vCPUs wait, or another group waits for the core.
 pub(crate) fn arrange_slice(cpu: CpuId) {
     let mut queue = queue(cpu);
-    if queue.current.is_some() {
-        let waits = queue.run.waiting() != 0;
-        let end = if waits { queue.takeover().unwrap_or(queue.slice_start + queue.slice) } else { u64::MAX };
-        let end = end.min(cores::turn_end(cpu));
+    let (waits, turn_end) = (queue.run.waiting() != 0, cores::turn_end(cpu));
+    if queue.current.is_some() && (waits || turn_end != u64::MAX) {
+        let end = if waits { queue.takeover().unwrap_or(queue.slice_start + queue.slice) } else { turn_end };
+        let end = end.min(turn_end);
         if end < queue.slice_end {
             queue.slice_end = end;
             set_deadline(&queue);

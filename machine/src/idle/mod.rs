@@ -39,6 +39,13 @@ unsafe extern "C" {
 pub(crate) unsafe fn halt_for_interrupt() {
     // SAFETY: the caller guarantees handlers and locks.
     let done = unsafe { idle_halt() };
+    if done != 0 {
+        count(done);
+    }
+}
+
+#[cold]
+fn count(done: u32) {
     for (bit, counter) in [(RETURN_STACK, Counter::IdleReturnStacks), (BUFFERS, Counter::IdleBufferClears)] {
         if done & bit != 0 {
             add(counter, 1);
