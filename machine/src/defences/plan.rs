@@ -159,9 +159,11 @@ pub fn plan(facts: &Facts, choices: &Choices) -> Plan {
     let barrier_at_entry = barrier_at_entry(facts, choices);
     let barrier = facts.has_ibpb();
     let full_returns = facts.leaf_7_ebx & leaf_7_ebx::SMEP != 0 && !facts.has_trait(Traits::NARROW_RETURNS);
+    let barrier_keeps_returns = facts.is_amd() && barrier && !facts.leaf_e8_ebx(leaf_e8_ebx::IBPB_RET);
     // A guest's return addresses are in user pages, which SMEP keeps ring 0 from executing. The
     // address that follows the last one of a guest is not executable either.
-    let fill_return_stack = spec.rsb.unwrap_or(!full_returns);
+    let needs_returns = !full_returns || barrier_keeps_returns && barrier_at_entry.any();
+    let fill_return_stack = spec.rsb.unwrap_or(needs_returns);
     let implied_stibp = matches!(branches, BranchControl::Legacy | BranchControl::Enhanced);
     let mut plan = Plan {
         split_roots,
@@ -183,7 +185,7 @@ pub fn plan(facts: &Facts, choices: &Choices) -> Plan {
         // Predictions that are discarded at entry cannot reach the next domain.
         barrier_at_switch: barrier && spec.ibpb.unwrap_or(!barrier_at_entry.domu),
         barrier_at_entry,
-        barrier_keeps_returns: facts.is_amd() && barrier && !facts.leaf_e8_ebx(leaf_e8_ebx::IBPB_RET),
+        barrier_keeps_returns,
         stibp: facts.has_stibp() && spec.stibp.unwrap_or(implied_stibp || facts.is_amd()),
         ssbd: facts.has_ssbd() && spec.ssbd,
         psfd: facts.has_psfd() && spec.psfd.unwrap_or(spec.ssbd),

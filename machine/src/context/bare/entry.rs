@@ -222,7 +222,8 @@ global_asm!(
 
 global_asm!(
     include_str!("../../processor/trap_macros.S"),
-    include_str!("thunk.S"),
+    include_str!("branches.S"),
+    plain_return = const Feature::PlainReturn as u32,
     plain_branch = const Feature::PlainBranch as u32,
     fenced_branch = const Feature::FencedBranch as u32,
 );
@@ -318,4 +319,6 @@ unsafe extern "C" {
     pub(super) fn guest_copy(to: *mut u8, from: *const u8, length: usize) -> usize;
     /// Loads the data segments; returns how many were refused.
     pub(super) fn load_selectors(selectors: *const Selectors) -> u32;
+    /// Overwrites the return stack buffer.
+    pub(super) safe fn overwrite_return_stack_buffer();
 }

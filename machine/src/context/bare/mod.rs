@@ -127,6 +127,10 @@ fn separate_domains(owner: DomainId) {
         let owner = u32::from(owner.0) | 1 << 16;
         if LAST_OWNER[per_cpu::current()].swap(owner, Ordering::Relaxed) != owner {
             discard_predictions();
+            if defences::report().plan.barrier_keeps_returns {
+                counters::count(Counter::ReturnStacks);
+                entry::overwrite_return_stack_buffer();
+            }
         }
     }
 }

@@ -68,7 +68,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         // SSBD is a bit of LS_CFG only, which guests do not get.
         affected: &[BranchTypeConfusion, Srso, CrossThreadReturns, Ssb, DivLeak],
-        measures: &[Thunks, FillReturnStackIdle, BarrierAtEntry, GuestControls, DivScrub, Corrections],
+        measures: &[Thunks, FillReturnStack, BarrierAtEntry, GuestControls, DivScrub, Corrections],
         lacking: &[Ssb],
         ..row("Zen (EPYC 7601)", amd(0x17, 0x01, 2, 0x0800_126e, e8::IBPB))
     },
@@ -80,7 +80,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         affected: &[BranchTypeConfusion, Ssb, DivLeak],
-        measures: &[Thunks, BarrierAtEntry, GuestControls, DivScrub, Corrections],
+        measures: &[Thunks, FillReturnStack, BarrierAtEntry, GuestControls, DivScrub, Corrections],
         lacking: &[Ssb],
         ..row(
             "Zen with SMT off in the firmware",
@@ -89,23 +89,23 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         affected: &[BranchTypeConfusion, Srso, CrossThreadReturns, Ssb, DivLeak],
-        measures: &[Thunks, FillReturnStackIdle, BarrierAtEntry, GuestControls, DivScrub, Corrections],
+        measures: &[Thunks, FillReturnStack, BarrierAtEntry, GuestControls, DivScrub, Corrections],
         lacking: &[Ssb],
         ..row("Hygon Dhyana", Facts { vendor: Vendor::Hygon, ..amd(0x18, 0x00, 1, 0x0080_0901, e8::IBPB) })
     },
     Row {
         affected: &[BranchTypeConfusion, Srso, CrossThreadReturns, Ssb],
-        measures: &[Thunks, FillReturnStackIdle, BarrierAtEntry, Stibp, GuestControls, Corrections],
+        measures: &[Thunks, FillReturnStack, BarrierAtEntry, Stibp, GuestControls, Corrections],
         ..row("Zen 2 (EPYC 7742), with a fix of Zenbleed", amd(0x17, 0x31, 0, 0x0830_107a, ZEN2))
     },
     Row {
         affected: &[BranchTypeConfusion, Srso, CrossThreadReturns, Ssb, Zenbleed],
-        measures: &[Thunks, FillReturnStackIdle, BarrierAtEntry, Stibp, GuestControls, Corrections],
+        measures: &[Thunks, FillReturnStack, BarrierAtEntry, Stibp, GuestControls, Corrections],
         ..row("Zen 2 (Ryzen 3700X), without", amd(0x17, 0x71, 0, 0x0870_1021, ZEN2))
     },
     Row {
         affected: &[Srso, Ssb, Tsa],
-        measures: &[Thunks, BarrierAtEntry, Stibp, GuestControls, Verw],
+        measures: &[Thunks, FillReturnStack, BarrierAtEntry, Stibp, GuestControls, Verw],
         ..row("Zen 3 (EPYC 7763)", selective(recent(amd(0x19, 0x01, 1, 0x0a00_11d7, ZEN3), 0)))
     },
     Row {

@@ -90,7 +90,7 @@ pub(super) const ROWS: &[Row] = &[
         // far as the processor can.
         affected: &[Srso, Ssb, Tsa],
         unknown: &[BranchTypeConfusion],
-        measures: &[Thunks, BarrierAtEntry, Stibp, GuestControls],
+        measures: &[Thunks, FillReturnStack, BarrierAtEntry, Stibp, GuestControls],
         lacking: &[Srso, Tsa],
         ..row(
             "a cloud machine on Zen 3 with the first controls only",

@@ -30,4 +30,10 @@ __x86_return_thunk:
     ret
     int3
 
+# extern "C" fn overwrite_return_stack_buffer()
+    .global overwrite_return_stack_buffer
+overwrite_return_stack_buffer:
+    overwrite_return_stack
+    return_from {plain_return}
+
 purge_trap_macros
