@@ -7,7 +7,7 @@ use super::bits::{capability, leaf_7_edx};
 use super::errata::Corrections;
 use super::facts::Facts;
 use super::flaws::{Flaw, Status, Verdict};
-use super::measures::{IMPLEMENTED, Measure, Measures};
+use super::measures::{Measure, Measures};
 use super::plan::{self, BranchControl, HistoryControl, Plan, TsxControl};
 use crate::boot::options::{Choices, Thunk};
 
@@ -98,10 +98,8 @@ pub struct Finding {
     pub measures: Measures,
     /// A reason why no measure is needed.
     pub note: Option<&'static str>,
-    /// The measures that are in force.
+    /// Those that the processor accepts.
     pub in_force: Measures,
-    /// The measures that this version lacks.
-    missing: Measures,
     left: u8,
 }
 
@@ -118,8 +116,7 @@ pub fn findings(facts: &Facts, choices: &Choices, plan: &Plan) -> [Finding; Flaw
 fn finding(flaw: Flaw, facts: &Facts, choices: &Choices, plan: &Plan, default: &Plan) -> Finding {
     let verdict = facts.verdict(flaw);
     let nothing = Measures::default();
-    let mut found =
-        Finding { flaw, verdict, measures: nothing, note: None, in_force: nothing, missing: nothing, left: 0 };
+    let mut found = Finding { flaw, verdict, measures: nothing, note: None, in_force: nothing, left: 0 };
     if verdict.status == Status::NotAffected {
         return found;
     }
@@ -136,8 +133,7 @@ fn finding(flaw: Flaw, facts: &Facts, choices: &Choices, plan: &Plan, default: &
         found.measures = nothing;
         return found;
     }
-    found.in_force = found.measures.and(IMPLEMENTED.measures());
-    found.missing = found.measures.without(found.in_force);
+    found.in_force = found.measures;
     let no_option = by_default.iter().all(|measure| found.measures.contains(measure));
     found.leave(Left::Option, !no_option);
     let lacks = lacks_control(flaw, facts);
@@ -237,7 +233,7 @@ impl Finding {
         Left::ALL.into_iter().filter(|&left| self.left & 1 << left as u8 != 0)
     }
 
-    /// How things stand in this version.
+    /// How things stand.
     pub fn state(&self) -> State {
         if self.verdict.status == Status::NotAffected {
             return State::NotAffected;
@@ -297,7 +293,6 @@ impl fmt::Display for Line<'_> {
             write!(f, ": {note}")?;
         }
         self.list(f, ": ", self.finding.in_force)?;
-        self.list(f, "; not yet: ", self.finding.missing)?;
         let mut before = "; left: ";
         for left in self.finding.left() {
             write!(f, "{before}{}", left.name())?;

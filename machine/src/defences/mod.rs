@@ -26,7 +26,7 @@ pub use facts::{Facts, Vendor};
 pub use findings::{Finding, Left, State, findings};
 pub use flaws::{Flaw, Status, Verdict};
 pub use guest::{GuestSpecCtrl, GuestView};
-pub use measures::{IMPLEMENTED, Implemented, Measure, Measures};
+pub use measures::{Measure, Measures};
 pub use plan::{BranchControl, Domains, GatherControl, HistoryControl, Plan, TsxControl, plan};
 pub use report::{Json, Report};
 pub use writes::{Write, writes};

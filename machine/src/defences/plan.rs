@@ -2,8 +2,7 @@
 //! options.
 //!
 //! The choices are those of Xen 4.17 with its later security fixes, except where a comment gives a
-//! reason. The plan states what is wanted; [`IMPLEMENTED`](super::IMPLEMENTED) states what this
-//! version has.
+//! reason.
 
 use super::bits::{capability, leaf_1_ecx, leaf_7_2_edx, leaf_7_ebx, leaf_7_edx, leaf_e8_ebx, leaf_e21_eax, spec_ctrl};
 use super::errata::{self, Corrections};

@@ -162,7 +162,7 @@ fn flaw(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
     write!(f, "{{\"name\":\"{}\",\"status\":\"{status}\",", finding.flaw.key())?;
     write!(f, "\"why\":\"{}\",\"state\":\"{}\",", finding.verdict.why, finding.state().name())?;
     array(f, "measures", finding.measures.iter(), |f, measure| {
-        write!(f, "{{\"name\":\"{}\",\"implemented\":{}}}", measure.key(), finding.in_force.contains(measure))
+        write!(f, "{{\"name\":\"{}\",\"in_force\":{}}}", measure.key(), finding.in_force.contains(measure))
     })?;
     f.write_str(",")?;
     array(f, "left", finding.left(), |f, left| write!(f, "\"{}\"", left.key()))?;
