@@ -28,12 +28,12 @@ pub(crate) unsafe fn make_plain() {
     for offset in (1..=count).filter_map(|index| u32_at(table, index * 4)) {
         let physical = layout::image_start() + u64::from(offset) - layout::IMAGE_OFFSET;
         let jump = layout::direct(physical) as *mut [u8; 5];
-        // SAFETY: the build found a jump to the thunk there. A return in its place does the same.
-        // The direct map maps it writable.
-        unsafe {
-            if (*jump)[0] == JUMP {
-                jump.write(RETURN);
-            }
+        // SAFETY: the table names instructions of the image.
+        let found = unsafe { jump.read() };
+        if found[0] == JUMP {
+            // SAFETY: the build found a jump to the thunk there. A return in its place does the
+            // same. The direct map maps it writable.
+            unsafe { jump.write(RETURN) };
         }
     }
 }
