@@ -3,13 +3,16 @@
 //!
 //! A thread that halts gives its share of the core's buffers and predictors to the other thread. So
 //! where the plan says so, what guests have left there is overwritten first. Boot removes the
-//! instructions for this where they are not needed (`entry::remove`).
+//! instructions for this where they are not needed (`entry::remove`). IBRS and STIBP, if they are
+//! set at each entry, are cleared meanwhile, since they slow the other thread down.
 
 use core::arch::global_asm;
 
 use crate::address_space::windows;
 use crate::context::entry::Feature;
 use crate::counters::{Counter, add};
+use crate::per_cpu;
+use crate::processor::registers::{self, msr};
 
 const RETURN_STACK: u32 = 1 << 0;
 const BUFFERS: u32 = 1 << 1;
@@ -37,11 +40,25 @@ unsafe extern "C" {
 /// # Safety
 /// This CPU's interrupt table must be loaded and no lock held that a handler takes.
 pub(crate) unsafe fn halt_for_interrupt() {
+    let own = per_cpu::own_spec_ctrl().into();
+    if own != 0 {
+        write_spec_ctrl(0);
+    }
     // SAFETY: the caller guarantees handlers and locks.
     let done = unsafe { idle_halt() };
+    if own != 0 {
+        write_spec_ctrl(own);
+    }
     if done != 0 {
         count(done);
     }
+}
+
+/// Handlers that interrupt a halt set Paravane's value themselves, and restore this one.
+fn write_spec_ctrl(value: u64) {
+    add(Counter::SpecCtrlWrites, 1);
+    // SAFETY: the register restricts predictions only. The value is zero or Paravane's own.
+    unsafe { registers::write_msr(msr::SPECULATION_CONTROL, value) };
 }
 
 #[cold]

@@ -145,6 +145,12 @@ pub(crate) fn set_entry_defences(own_spec_ctrl: u32, clear_history: bool) {
     unsafe { (*info).clear_history = clear_history.into() };
 }
 
+/// What the entry code of this CPU writes to SPEC_CTRL for Paravane; zero if it does not write it.
+pub(crate) fn own_spec_ctrl() -> u32 {
+    // SAFETY: the page is mapped since this CPU was started, and only this CPU writes the field.
+    unsafe { (*own_info()).own_spec_ctrl }
+}
+
 /// Counts this CPU as running.
 pub(crate) fn note_online() {
     ONLINE.fetch_add(1, Ordering::AcqRel);
