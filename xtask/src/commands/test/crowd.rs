@@ -70,7 +70,8 @@ fn boot(bench: &Bench) -> Result<Outcome> {
         ("hostile", Contents::File(hostile)),
     ];
     let memory = machine::host_memory(GUESTS.into(), MEMORY.max(hostile_memory));
-    let setup = bench.setup(CPUS, memory, Load::Guests(guests), files, LIMITS);
+    let mut setup = bench.setup(CPUS, memory, Load::Guests(guests), files, LIMITS);
+    bench.expose(&mut setup);
     let mut booted = setup.boot(&machine::log_file("test-logs", "crowd")?)?;
     booted.session.may_be_killed("hostile");
     booted.session.follow(booted.limits, |_, _| {})?;

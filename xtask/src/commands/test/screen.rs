@@ -229,7 +229,9 @@ fn log(bench: &Bench, method: BootMethod) -> Result<Outcome> {
         BootMethod::Uefi => "screen-uefi",
     })?;
     let logged: Vec<&str> = machine.serial.lines().filter(|line| line.starts_with("(pv) ")).collect();
-    let screen = rows.concat();
+    // A long line is wrapped, where a space may end a row.
+    let compact = |text: &str| text.replace(' ', "");
+    let screen = compact(&rows.concat());
     // The row of the cursor is empty.
     let mut free = rows.len() - 1;
     let fitting = logged.iter().rev().take_while(|line| {
@@ -242,7 +244,7 @@ fn log(bench: &Bench, method: BootMethod) -> Result<Outcome> {
     if fitting.len() == logged.len() && !rows[0].starts_with(FIRST) {
         return Ok(Outcome::Failure(format!("the first row is {:?}", rows[0])));
     }
-    Ok(match fitting.iter().find(|line| !screen.contains(line.trim_end())) {
+    Ok(match fitting.iter().find(|line| !screen.contains(&compact(line.trim_end()))) {
         Some(line) => Outcome::Failure(format!("the screen lacks {line:?}")),
         None => Outcome::Success,
     })

@@ -52,6 +52,7 @@ fn setup<'a>(bench: &'a Bench, load: Load, words: &[&str], option: &str) -> Resu
     let memory = machine::host_memory(2, MEMORY);
     let mut setup = bench.setup(THREADS, memory, load, files, LIMITS);
     setup.options = format!("{} {option}", setup.options);
+    bench.expose(&mut setup);
     setup.arguments = ARRANGEMENT.map(String::from).into();
     Ok(setup)
 }
