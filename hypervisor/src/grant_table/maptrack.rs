@@ -209,6 +209,16 @@ impl Maptrack {
         }
     }
 
+    /// Whether a mapping in the page tables holds a grant of the frame, for writing if `write`.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn permits(&self, frame: Mfn, write: bool) -> bool {
+        let permits = |pin: &Pin| pin.is_writable() || !write;
+        self.chunks.iter().flatten().any(|slot| match slot {
+            Slot::Mapped(record) => record.hold.mfn() == frame && record.host.as_ref().is_some_and(permits),
+            Slot::Free(_) | Slot::Reserved => false,
+        })
+    }
+
     /// The number of records in a chunk, or `None` after the last chunk.
     pub(super) fn mapped_in(&self, chunk: usize) -> Option<usize> {
         Some(self.chunks.masked(chunk)?.iter().filter(|slot| matches!(slot, Slot::Mapped(_))).count())

@@ -144,6 +144,12 @@ impl GrantTable {
         self.maptrack().count_held(tally);
     }
 
+    /// Whether a mapping of this domain holds a grant of the frame, for writing if `write`.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn permits(&self, frame: Mfn, write: bool) -> bool {
+        self.maptrack().permits(frame, write)
+    }
+
     /// Upper bound on the table's frames.
     pub fn most_frames(&self) -> u32 {
         self.table().limit()

@@ -104,6 +104,14 @@ impl SchedulerState {
         self.home.store(cpu.number(), Ordering::SeqCst);
     }
 
+    /// Records that a test has loaded the vCPU on this pCPU without the scheduler, or has unloaded
+    /// it.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn note_loaded_by_test(&self, loaded: bool) {
+        self.set_home(machine::cpu::current());
+        self.set_place(if loaded { Place::Running } else { Place::Off });
+    }
+
     pub(super) fn virtual_time(&self) -> u64 {
         self.virtual_time.load(Ordering::Relaxed)
     }

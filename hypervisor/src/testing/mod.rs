@@ -27,7 +27,7 @@ use std::sync::Once;
 
 use abi::xen::DomainId;
 use machine::addr::{GuestVirt, Mfn};
-use machine::context::Active;
+use machine::context::{Active, DomainDefences, GuestContext};
 use machine::frames::{self, Budget, FrameRef, L4, TypedRef, Writable};
 use machine::paging::NoEntries;
 #[cfg(test)]
@@ -141,8 +141,10 @@ impl Guest {
         let root = domain.frame(l4).expect("the domain's own frame");
         let mut admission = GuestAdmission::of(&domain);
         let root = TypedRef::<L4>::acquire(root, &mut admission, &mut Budget::new(100_000)).expect("valid tables");
-        let mut context = domain.vcpu(VcpuId::BOOT).and_then(|vcpu| vcpu.parked().take()).expect("a parked vCPU");
+        let vcpu = domain.vcpu(VcpuId::BOOT).expect("a vCPU");
+        let mut context = vcpu.parked().take().expect("a parked vCPU");
         drop(context.set_roots(Some(root), None));
+        vcpu.scheduling.note_loaded_by_test(true);
         let cpu = context.activate().ok();
         domain::add(&domain);
         Self { domain, cpu, pages: pages.to_vec(), tables }
@@ -196,7 +198,28 @@ impl Guest {
     /// Unloads its vCPU and returns the parked state. It cannot make hypercalls afterwards.
     #[cfg(test)]
     pub(crate) fn park(&mut self) -> alloc::boxed::Box<machine::context::GuestContext> {
-        self.cpu.take().expect("an active vCPU").deactivate()
+        let context = self.cpu.take().expect("an active vCPU").deactivate();
+        self.note_unloaded();
+        context
+    }
+
+    /// Sets whether its vCPUs run with restricted roots. Without, what they cached before a
+    /// hypercall is cached during it.
+    pub(crate) fn set_split_roots(&mut self, split_roots: bool) {
+        let set = |context: &mut GuestContext| {
+            let defences = machine::cpu::domain_defences(self.domain.is_privileged());
+            context.set_defences(DomainDefences { split_roots, ..defences });
+        };
+        if let Some(cpu) = self.cpu.take() {
+            let mut context = cpu.deactivate();
+            set(&mut context);
+            self.cpu = context.activate().ok();
+        }
+        self.domain.vcpus().iter().for_each(|vcpu| vcpu.parked().as_deref_mut().into_iter().for_each(set));
+    }
+
+    fn note_unloaded(&self) {
+        self.domain.vcpu(VcpuId::BOOT).expect("a vCPU").scheduling.note_loaded_by_test(false);
     }
 
     /// Writes a value to the guest's memory for the arguments of hypercalls. Returns the address.
@@ -215,7 +238,9 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        drop(self.cpu.take());
+        if self.cpu.take().is_some() {
+            self.note_unloaded();
+        }
         let mut budget = Budget::new(u32::MAX);
         assert!(self.domain.events.close_all(&self.domain, &mut budget));
         assert!(self.domain.grants.release_all(&self.domain, &mut budget));

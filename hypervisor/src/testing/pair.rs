@@ -8,7 +8,8 @@ use std::vec::Vec;
 use abi::xen::DomainId;
 use machine::addr::Mfn;
 use machine::context::Active;
-use machine::frames::{self, Budget};
+use machine::frames::{self, Budget, FrameRef};
+use machine::hosted::tlb::{self, Translation};
 
 use super::player::Player;
 use super::{Guest, Tally};
@@ -33,6 +34,12 @@ impl Pair {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let id = domain_number(NEXT.fetch_add(2, Ordering::Relaxed));
         Self::of([Guest::new(id, PAGES), Guest::new(id + 1, PAGES)])
+    }
+
+    /// The same guests, with or without split roots.
+    pub(super) fn with_split_roots(mut self, split_roots: bool) -> Self {
+        self.guests.iter_mut().for_each(|guest| guest.set_split_roots(split_roots));
+        self
     }
 
     /// A control domain and a guest.
@@ -93,6 +100,18 @@ pub(super) fn recount(domains: &[Arc<Domain>], players: &[Player]) {
     players.iter().filter_map(|player| player.cpu.as_ref()).for_each(|cpu| tally.context(cpu.context()));
     if let Err(complaints) = tally.recount() {
         panic!("{complaints}");
+    }
+    domains.iter().for_each(|domain| check_translations_of_grants(domain));
+}
+
+/// Checks GT-2: a pCPU that runs the domain has a translation of another domain's frame only while
+/// a mapping of the domain holds a grant of the frame.
+fn check_translations_of_grants(domain: &Domain) {
+    for translation in tlb::translations() {
+        let Translation { holder, frame, writable, .. } = translation;
+        let is_foreign = FrameRef::get_any(frame).is_some_and(|frame| frame.owner() != holder);
+        let is_granted = holder != domain.id() || !is_foreign || domain.grants.permits(frame, writable);
+        assert!(is_granted, "{translation:?} is left of a grant that has been released");
     }
 }
 

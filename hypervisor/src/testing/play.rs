@@ -7,6 +7,7 @@ use abi::memory::{Exchange, Reservation};
 use abi::vcpu::RegisterVcpuInfo;
 use abi::xen::{DomainId, MmuUpdate, MmuextOp, MulticallEntry, hypercall, mmuext};
 use machine::addr::{GuestVirt, Mfn};
+use machine::hosted::tlb;
 use zerocopy::FromZeros;
 
 use super::pair::{FIRST_GRANT, GRANTS, Pair, all_is_back, destroy, free_frames, recount};
@@ -312,12 +313,20 @@ pub enum Recount {
 pub fn play(bytes: &[u8], when: Recount) {
     let free = free_frames();
     let mut script = Script(bytes);
+    tlb::seed(bytes.len() as u64);
     while !script.0.is_empty() {
-        let mut pair = Pair::new();
+        let mut pair = Pair::new().with_split_roots(script.byte().is_multiple_of(2));
         let mut players = std::vec![pair.player(0, 0), pair.player(1, 0)];
         let domains = pair.domains();
+        let mut loaded = 0;
+        players[1].park();
         while !script.0.is_empty() && !players[0].over {
             let who = usize::from(script.byte().is_multiple_of(4) && !players[1].over);
+            if who != loaded {
+                players[loaded].park();
+                players[who].activate();
+                loaded = who;
+            }
             players[who].step(&mut script);
             if when == Recount::EachStep {
                 recount(&domains, &players);

@@ -11,6 +11,7 @@ use machine::context::Active;
 use machine::frames::{Budget, L4, TypedRef};
 use machine::heap;
 use machine::hosted::heap::most_allocated;
+use machine::hosted::tlb::with_interrupts_off;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::BASE;
@@ -78,8 +79,15 @@ impl Player {
         Self::page(if number == 255 { 0 } else { 4 + usize::from(number) % 32 })
     }
 
-    /// Makes a hypercall, with its restarts.
+    /// Accesses memory as the guest for a moment, and makes a hypercall, with its restarts.
     pub(super) fn call(&mut self, number: u32, arguments: [u64; 6]) {
+        if let Some(cpu) = &mut self.cpu {
+            cpu.run();
+            with_interrupts_off(|| self.call_in_paravane(number, arguments));
+        }
+    }
+
+    fn call_in_paravane(&mut self, number: u32, arguments: [u64; 6]) {
         let Some(cpu) = &mut self.cpu else { return };
         CALLS.fetch_add(1, Ordering::Relaxed);
         let registers = cpu.registers_mut();
@@ -148,12 +156,14 @@ impl Player {
     /// Loads the vCPU into the pCPU of this thread.
     pub(super) fn activate(&mut self) {
         self.cpu = self.vcpu.parked().take().and_then(|context| context.activate().ok());
+        self.vcpu.scheduling.note_loaded_by_test(self.cpu.is_some());
     }
 
     /// Unloads the vCPU permanently.
     pub(super) fn park(&mut self) {
         if let Some(cpu) = self.cpu.take() {
             *self.vcpu.parked() = Some(cpu.deactivate());
+            self.vcpu.scheduling.note_loaded_by_test(false);
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::domain::VcpuId;
 /// If a count is wrong or a frame has leaked.
 pub fn race(scripts: [&[u8]; 3]) {
     let free = free_frames();
-    let mut pair = Pair::new();
+    let split_roots = scripts[0].first().is_none_or(|byte| byte.is_multiple_of(2));
+    let mut pair = Pair::new().with_split_roots(split_roots);
     let root = pair.player(0, 0);
     if let Some(context) = root.domain.vcpu(VcpuId::new(1)).expect("two vCPUs").parked().as_mut() {
         drop(context.set_roots(root.root(), None));

@@ -46,6 +46,8 @@ mod transition;
 
 #[cfg(not(target_os = "none"))]
 pub mod audit;
+#[cfg(not(target_os = "none"))]
+pub(crate) mod reach;
 
 pub use access::SharedPage;
 pub use admission::{Admission, NoEntries};

@@ -234,6 +234,8 @@ impl Slot {
     /// use. For a change of owner: the new owner's data must not be readable either.
     pub(super) fn ensure_flushed(&self) {
         self.flush_stale(self.usage().shared);
+        #[cfg(not(target_os = "none"))]
+        super::reach::check_flushed(self);
     }
 
     /// Returns when no CPU holds a translation from the frame's ended use as `from` that is harmful
@@ -243,6 +245,8 @@ impl Slot {
     pub(super) fn ensure_flushed_of(&self, from: KindCode) {
         let usage = self.usage();
         self.flush_stale(from == KindCode::Writable && usage.shared_writable);
+        #[cfg(not(target_os = "none"))]
+        super::reach::check_flushed_of(self, from);
     }
 
     fn flush_stale(&self, shared: bool) {

@@ -1,7 +1,8 @@
 //! The machine inside a test process: its start, and the ways in which tests can control it.
 //!
 //! RAM is an allocation of the process, and CPUs are its threads. The hosted back end follows the
-//! hardware's rules: page tables are walked by their bits, regardless of the frame table.
+//! hardware's rules: page tables are walked by their bits, regardless of the frame table, and
+//! translations are cached until they are flushed.
 
 pub mod loader;
 
@@ -56,8 +57,9 @@ pub mod time {
     pub use crate::time::{advance, stop};
 }
 
-/// Running a thread with interrupts off, as a CPU in Paravane.
+/// The simulated TLBs, and running a thread with interrupts off, as a CPU in Paravane.
 pub mod tlb {
+    pub use crate::tlb::simulated::{Translation, seed, translations};
     pub use crate::tlb::with_interrupts_off;
 }
 

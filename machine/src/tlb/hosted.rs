@@ -1,5 +1,4 @@
-//! The simulated walk caches nothing, but an access may be in progress after its walk. A flush
-//! waits for such accesses, as a real shootdown waits for the end of the other CPU's instruction.
+//! Flushing the [simulated TLBs](super::simulated).
 //!
 //! A thread is assumed to have interrupts on, so a flush request is served immediately. Inside
 //! [`with_interrupts_off`] it serves requests where a real CPU would: in [`serve`] and in interrupt
@@ -7,29 +6,17 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-use super::flush_local;
+use super::{flush_local, simulated};
 use crate::addr::{CpuSet, MAX_CPUS};
 use crate::per_cpu::current;
 use crate::{processor, rendezvous};
 
-/// Odd while the CPU is between a walk and the end of its access.
-static ACCESSES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// CPUs that have their interrupts off.
 static MASKED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 /// Number of flush requests to each CPU while its interrupts were off, and the number of those it
 /// has served.
 static REQUESTED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static SERVED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-
-/// Runs a walk and the access that depends on it.
-pub(crate) fn during_access<T>(access: impl FnOnce() -> T) -> T {
-    let count = &ACCESSES[current().index()];
-    count.fetch_add(1, Ordering::SeqCst);
-    fence(Ordering::SeqCst);
-    let result = access();
-    count.fetch_add(1, Ordering::SeqCst);
-    result
-}
 
 /// Runs `act` as Paravane's code runs on a real CPU: with interrupts off.
 pub fn with_interrupts_off<T>(act: impl FnOnce() -> T) -> T {
@@ -41,7 +28,10 @@ pub fn with_interrupts_off<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-pub(super) const fn flush_all() {}
+/// Flushes this CPU's translations, as by loading the root again.
+pub(super) fn flush_all() {
+    simulated::here().drop_all("a flush");
+}
 
 /// Serves a flush request of another CPU, if there is one. Callers wait for another thread, so this
 /// yields the processor.
@@ -66,7 +56,7 @@ pub fn write_back_everywhere() {
     processor::write_back_caches();
 }
 
-/// Returns when no CPU of the set uses a walk from before the call.
+/// Returns when no CPU of the set has a translation from before the call.
 pub fn flush_cpus(set: CpuSet) {
     fence(Ordering::SeqCst);
     let here = current();
@@ -76,13 +66,13 @@ pub fn flush_cpus(set: CpuSet) {
     for cpu in set.iter().filter(|&cpu| cpu != here) {
         let index = cpu.index();
         let ticket = REQUESTED[index].fetch_add(1, Ordering::SeqCst) + 1;
-        while MASKED[index].load(Ordering::SeqCst) && SERVED[index].load(Ordering::SeqCst) < ticket {
+        while SERVED[index].load(Ordering::SeqCst) < ticket {
+            if !MASKED[index].load(Ordering::SeqCst) {
+                // With its interrupts on, a real CPU would have served the request by now.
+                simulated::of(cpu).drop_all("a flush request");
+                break;
+            }
             serve();
-        }
-        let count = &ACCESSES[index];
-        let seen = count.load(Ordering::SeqCst);
-        while seen & 1 == 1 && count.load(Ordering::SeqCst) == seen {
-            core::hint::spin_loop();
         }
     }
 }

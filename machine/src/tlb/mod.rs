@@ -9,11 +9,13 @@
 mod backend;
 pub(crate) mod clock;
 pub(crate) mod root_copies;
+#[cfg(not(target_os = "none"))]
+pub(crate) mod simulated;
 
 #[cfg(not(target_os = "none"))]
-pub use backend::with_interrupts_off;
+pub(crate) use backend::serve_request;
 #[cfg(not(target_os = "none"))]
-pub(crate) use backend::{during_access, serve_request};
+pub use backend::with_interrupts_off;
 pub use backend::{flush_cpus, serve, write_back_everywhere};
 
 /// Flushes all translations of guest memory on this CPU.

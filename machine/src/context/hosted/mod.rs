@@ -2,6 +2,8 @@
 //! What it "executes" is a script of exits supplied by the test.
 
 pub(crate) mod mmu;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -12,7 +14,7 @@ use crate::counters::{self, Counter};
 use crate::defences::bits::spec_ctrl;
 use crate::defences::{self, GuestSpecCtrl};
 use crate::frames::{Descriptor, TypedRef};
-use crate::tlb::{self, clock as tlb_clock};
+use crate::tlb::clock as tlb_clock;
 use mmu::Access;
 
 pub(crate) use super::extended_state::ExtendedState;
@@ -32,8 +34,11 @@ pub(crate) const fn supported_states() -> u64 {
 /// There is no entry code.
 pub(crate) const fn show_vcpu_info(_: &mut GuestContext) {}
 
-pub(crate) fn load_root(_: &GuestContext) {
-    tlb_clock::around_flush(|| ());
+pub(crate) fn load_root(context: &GuestContext) {
+    if !mmu::is_context_loaded(context) {
+        return show(context);
+    }
+    tlb_clock::around_flush(|| mmu::load(context, "loading another root"));
 }
 
 pub(crate) fn swap_mode(context: &mut GuestContext) {
@@ -41,11 +46,20 @@ pub(crate) fn swap_mode(context: &mut GuestContext) {
 }
 
 pub(crate) fn enter_root(context: &GuestContext) {
-    tlb_clock::around_entry(context.owner(), || ());
+    tlb_clock::around_entry(context.owner(), || mmu::load(context, "loading the guest's root"));
 }
 
 pub(crate) fn leave_root() {
-    tlb_clock::around_leaving(|| ());
+    tlb_clock::around_leaving(mmu::unload);
+}
+
+/// Loads the context's root if that of another context is loaded. A test may have several active
+/// vCPUs on one thread; the one that is used is loaded.
+fn show(context: &GuestContext) {
+    if !mmu::is_loaded(context) {
+        leave_root();
+        enter_root(context);
+    }
 }
 
 pub(crate) fn activate(context: &mut GuestContext) {
@@ -57,9 +71,18 @@ pub(crate) fn deactivate(_: &mut GuestContext) {
     leave_root();
 }
 
-/// Returns the next exit of the script, or an interrupt when the script is empty.
+/// Runs the guest for a moment. Returns the next exit of the script, or an interrupt when the
+/// script is empty.
 pub(crate) fn run(context: &mut GuestContext) -> Exit {
+    show(context);
     roots::check(context);
+    if context.split_roots {
+        mmu::load_restricted(context);
+    }
+    mmu::run_guest();
+    if context.split_roots {
+        mmu::load(context, "an exit of the guest");
+    }
     context.backend.script.pop_front().unwrap_or(Exit::Interrupt)
 }
 
@@ -142,7 +165,10 @@ pub(crate) fn set_xcr0(context: &mut GuestContext, value: u64) -> bool {
     legal
 }
 
-pub(crate) fn flush_page(_: &mut GuestContext, _: GuestVirt) {}
+pub(crate) fn flush_page(context: &mut GuestContext, address: GuestVirt) {
+    show(context);
+    mmu::flush_page(address);
+}
 
 /// Splits `[address, address + length)` at page boundaries and passes each part to `act` until it
 /// returns `false`.
@@ -163,12 +189,9 @@ pub(crate) fn copy_from_guest(context: &GuestContext, from: GuestVirt, to: &mut 
     if !from.is_guest_range(to.len() as u64) {
         return 0;
     }
+    show(context);
     by_page(from, to.len(), |at, done, piece| {
-        tlb::during_access(|| {
-            let Some(frame) = mmu::translate(context, at, Access::Read) else { return false };
-            mmu::read(frame, at.page_offset(), &mut to[done..done + piece]);
-            true
-        })
+        mmu::access(at, Access::Read, |frame| mmu::read(frame, at.page_offset(), &mut to[done..done + piece]))
     })
 }
 
@@ -176,11 +199,8 @@ pub(crate) fn copy_to_guest(context: &GuestContext, to: GuestVirt, from: &[u8]) 
     if !to.is_guest_range(from.len() as u64) {
         return 0;
     }
+    show(context);
     by_page(to, from.len(), |at, done, piece| {
-        tlb::during_access(|| {
-            let Some(frame) = mmu::translate(context, at, Access::Write) else { return false };
-            mmu::write(frame, at.page_offset(), &from[done..done + piece]);
-            true
-        })
+        mmu::access(at, Access::Write, |frame| mmu::write(frame, at.page_offset(), &from[done..done + piece]))
     })
 }
