@@ -1,16 +1,19 @@
 //! Random use of the frame table: by one thread with a recount after every step, and by several
-//! threads that race on the same frames.
+//! threads that race on the same frames. Each thread has a vCPU loaded, which accesses memory
+//! through its simulated TLB.
 
 #![allow(clippy::disallowed_methods, reason = "tests need no masked indices")]
 
 use abi::errno::Errno;
 use abi::xen::DomainId;
 use machine::addr::Mfn;
+use machine::context::{Active, DomainDefences, GuestContext};
 use machine::frames::audit::{self, Held};
 use machine::frames::{
-    self, AcquireError, Budget, Descriptor, FrameList, FrameRef, Kind, L1, L2, L3, L4, Promotion, Teardown, TypedRef,
-    Writable,
+    self, AcquireError, Budget, Descriptor, FrameList, FrameRef, Kind, L1, L2, L3, L4, Promotion, SharedPage, Teardown,
+    TypedRef, Writable,
 };
+use machine::hosted::tlb::with_interrupts_off;
 use machine::paging::{Admission, Entry, NoEntries, RawEntry};
 use proptest::prelude::*;
 use std::sync::Once;
@@ -84,12 +87,25 @@ enum Step {
     Poke(u64, u16, u64),
     Replace(usize, u16, u64),
     TearDown(u32),
+    /// Removes a page from the tables of the vCPU.
+    Unmap(u16),
+    /// The same, and acquires the page as another kind.
+    UnmapAndAcquire(u16, u8),
+    /// The same, and gives the page up. The next allocation may return its frame.
+    UnmapAndGiveUp(u16),
+    /// Maps a page in the tables of the vCPU.
+    Map(u16, u64),
+    Run,
+    LoadRoot(usize),
 }
+
+/// Number of pages that the tables of the vCPU map at first.
+const PAGES: u16 = 8;
 
 fn raw_entry() -> impl Strategy<Value = u64> {
     prop_oneof![
         2 => Just(0u64),
-        6 => (0..FRAMES, prop_oneof![Just(1u64), Just(3), Just(7), Just(0x67), Just(5)]).prop_map(|(frame, flags)| frame << 12 | flags),
+        6 => (0..FRAMES, prop_oneof![Just(1u64), Just(3), Just(7), Just(0x67), Just(5), Just(0x65), Just(0x167)]).prop_map(|(frame, flags)| frame << 12 | flags),
         1 => any::<u64>(),
     ]
 }
@@ -110,19 +126,80 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..FRAMES, index(), raw_entry()).prop_map(|(frame, index, raw)| Step::Poke(frame, index, raw)),
         4 => (any::<usize>(), index(), raw_entry()).prop_map(|(table, index, raw)| Step::Replace(table, index, raw)),
         2 => prop_oneof![Just(1u32), Just(300), Just(100_000)].prop_map(Step::TearDown),
+        1 => (0..PAGES).prop_map(Step::Unmap),
+        2 => (0..PAGES, 0..6u8).prop_map(|(page, kind)| Step::UnmapAndAcquire(page, kind)),
+        2 => (0..PAGES).prop_map(Step::UnmapAndGiveUp),
+        4 => (0..PAGES, raw_entry()).prop_map(|(page, raw)| Step::Map(page, raw)),
+        6 => Just(Step::Run),
+        1 => any::<usize>().prop_map(Step::LoadRoot),
     ]
 }
 
 struct World {
     list: FrameList,
     held: Vec<Value>,
+    vcpu: Option<Active>,
+    /// The L1 table with the vCPU's pages.
+    l1: Option<FrameRef>,
 }
 
 impl World {
     fn new() -> Self {
         static START: Once = Once::new();
         START.call_once(|| machine::hosted::start(FRAMES));
-        Self { list: FrameList::new(GUEST), held: Vec::new() }
+        Self { list: FrameList::new(GUEST), held: Vec::new(), vcpu: None, l1: None }
+    }
+
+    /// Builds page tables that map `PAGES` frames of the guest, and returns their root.
+    fn build_tables(&mut self) -> TypedRef<L4> {
+        let tables = [(); 4].map(|()| self.frame());
+        for [upper, lower] in tables.array_windows() {
+            put(upper, 0, lower);
+        }
+        for index in 0..PAGES {
+            put(&tables[3], index, &self.frame());
+        }
+        let [root, _, _, l1] = tables;
+        self.l1 = Some(l1);
+        TypedRef::acquire(root, &mut Own, &mut Budget::new(100_000)).expect("valid tables")
+    }
+
+    /// A frame that the guest may write.
+    fn page(&self) -> TypedRef<Writable> {
+        TypedRef::acquire(self.frame(), &mut NoEntries, &mut Budget::new(1)).expect("fresh")
+    }
+
+    /// Loads a vCPU with this root on this thread. Without split roots it keeps its translations
+    /// while steps are made.
+    fn load_vcpu(&mut self, root: TypedRef<L4>, info: TypedRef<Writable>, split_roots: bool) {
+        let mut context = GuestContext::new();
+        context.set_roots(Some(root), None);
+        context.set_vcpu_info(SharedPage::new(info), 0);
+        context.set_defences(DomainDefences { split_roots, ..machine::cpu::domain_defences(false) });
+        self.vcpu = context.activate().ok();
+    }
+
+    /// Stores an entry for one of the vCPU's pages, and returns the frame that was mapped.
+    fn map(&self, page: u16, raw: RawEntry) -> Option<u64> {
+        let table = TypedRef::<L1>::existing(self.l1.as_ref()?.again()).ok()?;
+        let entry = Entry::<L1>::admit(raw, &mut Own, &mut Budget::new(100_000)).ok()?;
+        let former = table.replace(page, entry).ok()?.raw();
+        former.is_present().then(|| former.frame().get())
+    }
+
+    fn acquire_as(&mut self, kind: u8, frame: u64, budget: u32) {
+        match kind {
+            0 => self.acquire(frame, budget, Value::Writable),
+            1 => self.acquire(frame, budget, Value::Descriptor),
+            2 => self.acquire(frame, budget, Value::L1),
+            3 => self.acquire(frame, budget, Value::L2),
+            4 => self.acquire(frame, budget, Value::L3),
+            _ => self.acquire(frame, budget, Value::L4),
+        }
+    }
+
+    fn give_up(&self, frame: u64) {
+        drop(FrameRef::get(Mfn::new(frame), GUEST).and_then(|frame| self.list.remove(&frame)));
     }
 
     fn acquire<K: Kind>(&mut self, frame: u64, budget: u32, wrap: fn(TypedRef<K>) -> Value) {
@@ -145,19 +222,9 @@ impl World {
                     self.list.push(allocation);
                 }
             }
-            Step::GiveUp(frame) => {
-                let given = FrameRef::get(Mfn::new(frame), GUEST).and_then(|frame| self.list.remove(&frame));
-                drop(given);
-            }
+            Step::GiveUp(frame) => self.give_up(frame),
             Step::Refer(frame) => self.held.extend(FrameRef::get(Mfn::new(frame), GUEST).map(Value::Plain)),
-            Step::Acquire(kind, frame, budget) => match kind {
-                0 => self.acquire(frame, budget, Value::Writable),
-                1 => self.acquire(frame, budget, Value::Descriptor),
-                2 => self.acquire(frame, budget, Value::L1),
-                3 => self.acquire(frame, budget, Value::L2),
-                4 => self.acquire(frame, budget, Value::L3),
-                _ => self.acquire(frame, budget, Value::L4),
-            },
+            Step::Acquire(kind, frame, budget) => self.acquire_as(kind, frame, budget),
             Step::Drop(number) => drop(self.take(number)),
             Step::Pin(number) => {
                 let back = match self.take(number) {
@@ -183,6 +250,30 @@ impl World {
             Step::Replace(number, index, raw) => self.replace(number, index, RawEntry::new(raw)),
             Step::TearDown(budget) => {
                 tables_of(GUEST).advance(&mut Budget::new(budget));
+            }
+            Step::Unmap(page) => drop(self.map(page, RawEntry::new(0))),
+            Step::UnmapAndAcquire(page, kind) => {
+                if let Some(frame) = self.map(page, RawEntry::new(0)) {
+                    self.acquire_as(kind, frame, 100_000);
+                }
+            }
+            Step::UnmapAndGiveUp(page) => {
+                if let Some(frame) = self.map(page, RawEntry::new(0)) {
+                    self.give_up(frame);
+                }
+            }
+            Step::Map(page, raw) => drop(self.map(page, RawEntry::new(raw))),
+            Step::Run => {
+                if let Some(vcpu) = &mut self.vcpu {
+                    vcpu.run();
+                }
+            }
+            Step::LoadRoot(number) => {
+                let taken = self.take(number);
+                self.held.extend(match (taken, &mut self.vcpu) {
+                    (Some(Value::L4(root)), Some(vcpu)) => vcpu.set_kernel_root(root).map(Value::L4),
+                    (taken, _) => taken,
+                });
             }
         }
     }
@@ -219,8 +310,14 @@ impl World {
     }
 
     fn check(&self) -> Result<(), String> {
+        let l1 = self.l1.as_ref().map(FrameRef::mfn);
+        let context = self.vcpu.as_ref().map(Active::context);
+        let root = context.and_then(GuestContext::kernel_root).map(TypedRef::mfn);
+        let info = context.and_then(GuestContext::vcpu_info).map(|(page, _)| page.frame().mfn());
         audit::recount(|mfn| {
-            self.held.iter().fold(Held::default(), |sum, value| {
+            let of_vcpu = [root, info].iter().filter(|held| **held == Some(mfn)).count() as u32;
+            let references = of_vcpu + u32::from(l1 == Some(mfn));
+            self.held.iter().fold(Held { references, uses: of_vcpu }, |sum, value| {
                 let more = value.held(mfn);
                 Held { references: sum.references + more.references, uses: sum.uses + more.uses }
             })
@@ -229,6 +326,7 @@ impl World {
 
     /// Releases everything; every frame must become free.
     fn end(mut self) {
+        (self.vcpu, self.l1) = (None, None);
         self.held.clear();
         while let Some(allocation) = self.list.pop() {
             drop(allocation);
@@ -246,6 +344,12 @@ impl World {
     }
 }
 
+/// Writes an entry that maps or links `lower` into a frame that is to become a table.
+fn put(table: &FrameRef, index: u16, lower: &FrameRef) {
+    let page = TypedRef::<Writable>::acquire(table.again(), &mut NoEntries, &mut Budget::new(1)).expect("fresh");
+    page.write_u64(index, lower.mfn().address().get() | 0x67);
+}
+
 fn tables_of(domain: DomainId) -> Teardown {
     Teardown::of(domain).expect("a domain's number")
 }
@@ -261,8 +365,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 96 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn counts_are_right_after_every_step(steps in prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 160 })) {
+    fn counts_are_right_after_every_step(
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 160 }),
+        split_roots in any::<bool>(),
+    ) {
+        machine::hosted::tlb::seed(steps.len() as u64);
         let mut world = World::new();
+        let root = world.build_tables();
+        let info = world.page();
+        world.load_vcpu(root, info, split_roots);
         for step in &steps {
             world.apply(step);
             let checked = world.check();
@@ -277,30 +388,35 @@ fn threads_race_on_the_same_frames_and_nothing_is_lost() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
-    let world = World::new();
-    for _ in 0..FRAMES / 2 {
+    let mut world = World::new();
+    let root = world.build_tables();
+    for _ in 0..FRAMES / 4 {
         world.list.push(frames::allocate(GUEST).expect("frames are free"));
     }
     let rounds = if cfg!(miri) { 10 } else { 3000 };
     std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
+        for number in 0..3 {
+            let (root, info, l1) = (root.again(), world.page(), world.l1.as_ref().map(FrameRef::again));
+            scope.spawn(move || {
                 let mut runner = TestRunner::deterministic();
-                let mut own = World { list: FrameList::new(OTHER), held: Vec::new() };
+                let mut own = World { list: FrameList::new(OTHER), held: Vec::new(), vcpu: None, l1 };
+                own.load_vcpu(root, info, number == 0);
                 for _ in 0..rounds {
                     let step = step().new_tree(&mut runner).expect("a step").current();
-                    if !matches!(step, Step::Allocate | Step::GiveUp(_)) {
-                        own.apply(&step);
+                    if !matches!(step, Step::Allocate | Step::GiveUp(_) | Step::UnmapAndGiveUp(_)) {
+                        with_interrupts_off(|| own.apply(&step));
                     }
                     if own.held.len() > 12 {
                         own.held.clear();
                     }
                 }
+                (own.vcpu, own.l1) = (None, None);
                 own.held.clear();
                 while !tables_of(GUEST).advance(&mut Budget::new(100_000)) {}
             });
         }
     });
+    drop(root);
     assert_eq!(world.check(), Ok(()));
     world.end();
 }
