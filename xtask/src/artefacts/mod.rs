@@ -6,6 +6,7 @@ pub(crate) mod hypervisor;
 pub(crate) mod nightly;
 pub(crate) mod package;
 pub(crate) mod programs;
+mod reserved;
 pub(crate) mod returns;
 pub(crate) mod symbols;
 pub(crate) mod toolchain;

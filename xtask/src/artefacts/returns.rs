@@ -5,10 +5,10 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use object::{Object, ObjectSection, ObjectSymbol};
+use anyhow::{Context, Result};
+use object::{Object, ObjectSymbol};
 
-use super::branches;
+use super::{branches, reserved};
 
 /// The addresses of the returns of compiled code in the image in the file `image`, in ascending
 /// order.
@@ -20,20 +20,10 @@ pub(crate) fn of_image(image: &Path) -> Result<Vec<u64>> {
 /// Fills the table of the image in the file `image`. Fails if compiled code has a branch that it
 /// should not have.
 pub(crate) fn embed(image: &Path) -> Result<()> {
-    let mut file = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
-    let (place, table) = {
-        let elf = object::File::parse(&*file).context("the image is no ELF file")?;
+    reserved::fill(image, ".returns", |elf| {
         let start = elf.symbol_by_name("__image_start").context("the image has no start")?.address();
-        let section = elf.section_by_name(".returns").context("the image has no place for returns")?;
-        let (from, size) = section.file_range().context("the place for returns is not in the file")?;
-        (from as usize..(from + size) as usize, table(start, &branches::returns(&elf)?))
-    };
-    let room = file.get_mut(place).context("the place for returns is beyond the file")?;
-    if table.len() > room.len() {
-        bail!("the table of returns needs {} bytes, image/link.ld reserves {}", table.len(), room.len());
-    }
-    room[..table.len()].copy_from_slice(&table);
-    fs::write(image, file).with_context(|| format!("cannot write {}", image.display()))
+        Ok(table(start, &branches::returns(elf)?))
+    })
 }
 
 /// The count, and the offsets from the start of the image.

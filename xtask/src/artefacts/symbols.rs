@@ -3,11 +3,12 @@
 //! reads it and documents its layout.
 
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use anyhow::{Context, Result};
+use object::{Object, ObjectSymbol, SymbolKind};
+
+use super::reserved;
 
 const MAGIC: &[u8; 8] = b"PVSYMS01";
 const HEADER: usize = 12;
@@ -16,15 +17,7 @@ const MAX_NAME: usize = 200;
 
 /// Fills the symbol table of the image in the file `image`.
 pub(crate) fn embed(image: &Path) -> Result<()> {
-    let mut file = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
-    let (place, table) = {
-        let elf = object::File::parse(&*file).context("the image is no ELF file")?;
-        let section = elf.section_by_name(".symbols").context("the image has no place for symbols")?;
-        let (start, size) = section.file_range().context("the place for symbols is not in the file")?;
-        (start as usize..(start + size) as usize, table(&functions(&elf)?))
-    };
-    fill(&mut file, place, &table)?;
-    fs::write(image, file).with_context(|| format!("cannot write {}", image.display()))
+    reserved::fill(image, ".symbols", |elf| Ok(table(&functions(elf)?)))
 }
 
 /// The functions of an image, for symbolising addresses.
@@ -56,16 +49,6 @@ pub(crate) fn of_image(image: &Path) -> Result<Functions> {
     let elf = object::File::parse(&*file).context("the image is no ELF file")?;
     let start = elf.symbol_by_name("__image_start").context("the image has no start")?.address();
     Ok(Functions { start, all: functions(&elf)? })
-}
-
-fn fill(file: &mut [u8], place: Range<usize>, table: &[u8]) -> Result<()> {
-    let room = file.get_mut(place).context("the place for symbols is beyond the file")?;
-    if table.len() > room.len() {
-        bail!("the symbol table needs {} bytes, image/link.ld reserves {}", table.len(), room.len());
-    }
-    room.fill(0);
-    room[..table.len()].copy_from_slice(table);
-    Ok(())
 }
 
 /// Offsets from the start of the image and names of all symbols in its code, in ascending order.
@@ -120,11 +103,5 @@ mod tests {
         assert_eq!((&table[..8], word(8), word(12), word(20)), (&MAGIC[..], 2, 16, 64));
         let name = word(24);
         assert_eq!(&table[name..], b"\x06\0second");
-    }
-
-    #[test]
-    fn a_table_that_does_not_fit_is_refused() {
-        assert!(fill(&mut [0; 8], 4..8, &[1; 5]).is_err());
-        assert!(fill(&mut [0; 8], 4..12, &[1; 2]).is_err());
     }
 }
