@@ -12,7 +12,7 @@ use crate::address_space::windows;
 use crate::context::entry::Feature;
 use crate::counters::{Counter, add};
 use crate::per_cpu;
-use crate::processor::registers::{self, msr};
+use crate::processor::registers;
 
 const RETURN_STACK: u32 = 1 << 0;
 const BUFFERS: u32 = 1 << 1;
@@ -57,8 +57,7 @@ pub(crate) unsafe fn halt_for_interrupt() {
 /// Handlers that interrupt a halt set Paravane's value themselves, and restore this one.
 fn write_spec_ctrl(value: u64) {
     add(Counter::SpecCtrlWrites, 1);
-    // SAFETY: the register restricts predictions only. The value is zero or Paravane's own.
-    unsafe { registers::write_msr(msr::SPECULATION_CONTROL, value) };
+    registers::write_spec_ctrl(value);
 }
 
 #[cold]

@@ -110,6 +110,19 @@ pub(crate) unsafe fn write_msr(number: u32, value: u64) {
     }
 }
 
+/// An instruction that is skipped if it faults, for `asm!`. `faulted` starts as 1 and becomes 0 if
+/// it does not fault.
+macro_rules! skipped_if_it_faults {
+    ($instruction:literal) => {
+        concat!(
+            "2: ",
+            $instruction,
+            "\nxor {faulted:e}, {faulted:e}\n3:\n",
+            ".pushsection .ex_table, \"a\"\n.long 2b - .\n.long 3b - .\n.popsection",
+        )
+    };
+}
+
 /// Reads a model-specific register. Returns `None` if that faults.
 pub(crate) fn try_read_msr(number: u32) -> Option<u64> {
     let (low, high, faulted): (u32, u32, u32);
@@ -117,13 +130,7 @@ pub(crate) fn try_read_msr(number: u32) -> Option<u64> {
     // with all registers as they were.
     unsafe {
         asm!(
-            "2: rdmsr",
-            "xor {faulted:e}, {faulted:e}",
-            "3:",
-            ".pushsection .ex_table, \"a\"",
-            ".long 2b - .",
-            ".long 3b - .",
-            ".popsection",
+            skipped_if_it_faults!("rdmsr"),
             faulted = inout(reg) 1u32 => faulted,
             in("ecx") number,
             inout("eax") 0u32 => low,
@@ -145,13 +152,7 @@ pub(crate) unsafe fn try_write_msr(number: u32, value: u64) -> bool {
     // registers as they were.
     unsafe {
         asm!(
-            "2: wrmsr",
-            "xor {faulted:e}, {faulted:e}",
-            "3:",
-            ".pushsection .ex_table, \"a\"",
-            ".long 2b - .",
-            ".long 3b - .",
-            ".popsection",
+            skipped_if_it_faults!("wrmsr"),
             faulted = inout(reg) 1u32 => faulted,
             in("ecx") number,
             in("eax") low,
@@ -160,6 +161,12 @@ pub(crate) unsafe fn try_write_msr(number: u32, value: u64) -> bool {
         );
     }
     faulted == 0
+}
+
+/// Writes SPEC_CTRL. The processor must have the bits that are set.
+pub(crate) fn write_spec_ctrl(value: u64) {
+    // SAFETY: the register restricts predictions only.
+    unsafe { write_msr(msr::SPECULATION_CONTROL, value) };
 }
 
 /// Writes back and invalidates the caches.

@@ -27,6 +27,7 @@ use crate::{defences, interrupt_dispatch, layout, per_cpu, vectors};
 
 pub(crate) use super::extended_state::ExtendedState;
 pub(crate) use crate::processor::debug_registers::clear_breakpoints;
+pub(crate) use crate::processor::registers::write_spec_ctrl;
 pub(crate) use descriptor_window::LdtPages as BackendState;
 pub(crate) use extended_state::supported as supported_states;
 
@@ -393,13 +394,6 @@ pub(crate) fn load_control4(context: &GuestContext) {
 /// How SPEC_CTRL is used while guests run.
 pub(crate) fn guest_spec_ctrl() -> GuestSpecCtrl {
     defences::report().guest_spec_ctrl()
-}
-
-/// Writes SPEC_CTRL while a vCPU is active.
-pub(crate) fn write_spec_ctrl(value: u64) {
-    // SAFETY: the register restricts predictions only. `GuestSpecCtrl::value` has only bits that
-    // the processor accepts.
-    unsafe { registers::write_msr(msr::SPECULATION_CONTROL, value) };
 }
 
 /// Discards branch predictions.
