@@ -69,9 +69,10 @@ fn on_panic(info: &PanicInfo<'_>) -> ! {
 pub(crate) fn on_trap(registers: &Registers) -> ! {
     begin();
     let reason = format_args!(
-        "fatal trap {} on CPU {}: error code {:#x}, address {:#x}",
+        "fatal trap {} on CPU {} at {}: error code {:#x}, address {:#x}",
         registers.vector,
         per_cpu::current().index(),
+        Place(registers.rip),
         registers.error_code,
         registers::read_cr2()
     );
@@ -128,10 +129,16 @@ fn print_registers(r: &Registers) {
     print!("cr4 {:016x}", registers::read_cr4());
 }
 
-fn print_place(address: u64) {
-    match symbols::lookup(windows::address_in_image(address)) {
-        Some((name, offset)) => print!("  {address:#x} {name}+{offset:#x}"),
-        None => print!("  {address:#x}"),
+/// An address of code, printed with the symbol before it.
+struct Place(u64);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)?;
+        match symbols::lookup(windows::address_in_image(self.0)) {
+            Some((name, offset)) => write!(f, " {name}+{offset:#x}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -139,7 +146,7 @@ fn print_place(address: u64) {
 /// ascends.
 fn backtrace(instruction: u64, mut frame: u64) {
     if instruction != 0 {
-        print_place(instruction);
+        print!("  {}", Place(instruction));
     }
     for _ in 0..64 {
         let on_stack = |address: u64| windows::is_stack(address) || layout::is_boot_stack(address);
@@ -151,7 +158,7 @@ fn backtrace(instruction: u64, mut frame: u64) {
         if !(layout::image_start()..layout::text_end()).contains(&address) {
             return;
         }
-        print_place(address);
+        print!("  {}", Place(address));
         if next <= frame {
             return;
         }
@@ -172,7 +179,6 @@ fn stop(reason: fmt::Arguments<'_>, state: impl FnOnce()) -> ! {
     print!("{reason}");
     state();
     let here = per_cpu::current();
-    print_running(here);
     let others = || per_cpu::all_online().filter(|&cpu| cpu != here);
     others().for_each(|cpu| apic::send_nmi(per_cpu::apic_id(cpu)));
     for cpu in others() {
@@ -196,9 +202,11 @@ fn stop(reason: fmt::Arguments<'_>, state: impl FnOnce()) -> ! {
     end(reason)
 }
 
-/// Prints the reason once more, since its first line may have left a small screen.
+/// Prints the reason once more, since its first line may have left a small screen, and what this
+/// CPU runs.
 fn end(reason: fmt::Arguments<'_>) -> ! {
     print!("{reason}");
+    print_running(per_cpu::current());
     if boot::try_options().is_some_and(|options| options.no_reboot) {
         print!("halted");
         registers::halt_forever();
