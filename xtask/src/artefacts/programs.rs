@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -44,9 +45,16 @@ pub(crate) fn test_guests() -> Result<BTreeMap<String, PathBuf>> {
     Ok(programs.into_iter().filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path))).collect())
 }
 
-/// Builds the assembly programs and returns their names and files.
+/// Builds the assembly programs, once, and returns their names and files.
 pub(crate) fn assembled() -> Result<Vec<(&'static str, PathBuf)>> {
-    ASSEMBLED.into_iter().map(|(name, is_32_bit)| Ok((name, assemble(name, is_32_bit)?))).collect()
+    static DONE: Mutex<Option<Vec<(&str, PathBuf)>>> = Mutex::new(None);
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(programs) = &*done {
+        return Ok(programs.clone());
+    }
+    let programs: Result<Vec<_>> =
+        ASSEMBLED.into_iter().map(|(name, is_32_bit)| Ok((name, assemble(name, is_32_bit)?))).collect();
+    Ok(done.insert(programs?).clone())
 }
 
 /// Builds the Multiboot image that only reports that it was entered.

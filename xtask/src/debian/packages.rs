@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,6 +13,9 @@ use crate::foundation::{command, workspace};
 
 /// The keys that sign Debian releases, as installed by Debian itself.
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// One thread at a time uses apt, and fetches a package.
+static APT: Mutex<()> = Mutex::new(());
 
 /// One Debian release, read through a private configuration of apt. Its lists are under
 /// `target/cache/`, it needs no root, and it has the same versions whatever release the host runs.
@@ -31,6 +35,7 @@ impl Release {
         }
         let folder = workspace::cache("apt")?.join(codename);
         let release = Self { codename, folder };
+        let _alone = APT.lock().unwrap_or_else(PoisonError::into_inner);
         if !release.folder.join("complete").exists() {
             release.fetch_lists()?;
         }
@@ -48,6 +53,10 @@ impl Release {
     /// once.
     pub(crate) fn unpacked(&self, package: &str) -> Result<PathBuf> {
         let folder = workspace::cache("packages")?.join(self.codename).join(package);
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let _alone = APT.lock().unwrap_or_else(PoisonError::into_inner);
         if folder.is_dir() {
             return Ok(folder);
         }

@@ -2,9 +2,18 @@
 //! is reserved for results.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// The spinners of all threads.
+static SPINNERS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Prints a line of results, which the spinners do not overwrite.
+pub(crate) fn print_result(line: &str) {
+    SPINNERS.suspend(|| println!("{line}"));
+}
 
 /// A step that takes a while; the spinner is removed on drop.
 #[derive(Debug)]
@@ -28,7 +37,7 @@ impl Step {
         if !stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden() };
         }
-        let bar = ProgressBar::new_spinner();
+        let bar = SPINNERS.add(ProgressBar::new_spinner());
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
             bar.set_style(style);
         }

@@ -52,7 +52,7 @@ const CASES: [Case; 7] = [
 ];
 
 /// Runs all of them in order.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     if !bench.host.is_paravane() {
         return;
     }

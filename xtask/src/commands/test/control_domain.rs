@@ -14,7 +14,7 @@ use crate::virtual_machine::machine::{Booted, Hardware};
 use crate::virtual_machine::scenario::Scenario;
 
 /// Runs the scenarios in order, all of them if this kind of test was selected.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     let wanted = |script: &&Script| (test.control_domain || script.is_usual) && test.chooses(script.name);
     let scripts: Vec<&Script> = SCRIPTS.iter().filter(wanted).collect();
     if scripts.is_empty() {
@@ -36,7 +36,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     }
 }
 
-fn boot(test: &Test, bench: &Bench, script: &Script, report: &mut Report) -> Result<()> {
+fn boot(test: &Test, bench: &Bench, script: &Script, report: &Report) -> Result<()> {
     let scenario = script.scenario(test.full)?;
     let hardware = Hardware { cpu: bench.cpu.clone(), host_append: bench.options.clone(), ..Hardware::default() };
     let log = machine::log_file("test-logs", &format!("control-domain-{}", script.name))?;
@@ -45,7 +45,7 @@ fn boot(test: &Test, bench: &Bench, script: &Script, report: &mut Report) -> Res
 }
 
 /// Reports each step of the scenario that `booted` runs as a test. An error concerns the machine.
-pub(super) fn follow(scenario: &Scenario, mut booted: Booted, name: &str, report: &mut Report) -> Result<()> {
+pub(super) fn follow(scenario: &Scenario, mut booted: Booted, name: &str, report: &Report) -> Result<()> {
     scenario.follow(&mut booted, |answer| {
         let outcome = answer.complaint().map_or(Outcome::Success, Outcome::Failure);
         report.add(&format!("{name}: {}", answer.name), answer.wall, outcome);

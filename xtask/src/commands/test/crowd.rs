@@ -32,7 +32,7 @@ const LIMITS: Limits =
 const KERNEL: &str = "debian12-cloud";
 
 /// Runs the one test.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     if bench.host.is_paravane() {
         test.on_machine(report, "eight guests, one hostile", || boot(bench));
     }

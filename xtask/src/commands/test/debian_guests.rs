@@ -22,7 +22,7 @@ const END: &str = include_str!("../../../scenarios/debian-guest-end.sh");
 const TIME: u64 = 14_400;
 
 /// Runs each guest's scenario.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     for guest in GUESTS {
         let name = format!("{} guest", guest.name);
         if !test.chooses(&name) {
@@ -39,7 +39,7 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
     }
 }
 
-fn life(bench: &Bench, disk: &Disk, own: &Path, name: &str, text: &str, report: &mut Report) -> Result<()> {
+fn life(bench: &Bench, disk: &Disk, own: &Path, name: &str, text: &str, report: &Report) -> Result<()> {
     let scenario = Scenario::parse(PRELUDE, text)?;
     let hardware = Hardware { timeout: Some(TIME), cpu: bench.cpu.clone(), ..Hardware::default() };
     let control_domain = ControlDomain {

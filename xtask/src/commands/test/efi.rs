@@ -70,7 +70,7 @@ echo "efi=$boot=ok" > /dev/hvc0
 "#;
 
 /// Boots twice with the same flash memory.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     test.on_machine(report, NAME, || variables(bench));
 }
 

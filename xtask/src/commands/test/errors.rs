@@ -31,7 +31,7 @@ struct Case {
 }
 
 /// Runs all of them in order.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     let Host::Paravane(image) = &bench.host else { return };
     let Some(cloud) = report.prepared("Debian's cloud kernel", kernels::named("debian12-cloud")) else { return };
     let cases = [

@@ -80,7 +80,7 @@ struct Manifest {
 }
 
 /// Builds and boots all of them in order.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     let Some(manifests) = report.prepared("test guests", manifests()) else { return };
     if manifests.is_empty() {
         return;

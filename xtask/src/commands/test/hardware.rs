@@ -175,7 +175,7 @@ const CASES: [Case; 6] = [
 ];
 
 /// Runs all of them in order.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     for case in &CASES {
         test.on_machine(report, case.name, || boot(bench, case));
     }

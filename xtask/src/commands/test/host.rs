@@ -13,7 +13,7 @@ use crate::foundation::{cargo, tools, workspace};
 const PACKAGES: [&str; 7] = ["abi", "decompress", "microcode", "machine", "hypervisor", "xtask", "ramdisk-agent"];
 
 /// Runs the tests whose name contains `only` and adds their numbers.
-pub(super) fn run(report: &mut Report, only: Option<&str>) -> Result<()> {
+pub(super) fn run(report: &Report, only: Option<&str>) -> Result<()> {
     tools::need_cargo("nextest", "cargo-nextest")?;
     // Layouts are compared with Xen's own headers. Without the headers those tests report it and
     // pass.
@@ -40,13 +40,10 @@ pub(super) fn run(report: &mut Report, only: Option<&str>) -> Result<()> {
     }
     let status = child.wait()?;
     let summary = summary.unwrap_or_default();
-    report.passed += summary.passed;
-    report.failed += summary.failed;
     // Tests that were filtered out do not count as skipped.
-    report.skipped += if only.is_some() { 0 } else { summary.skipped };
-    if summary.failed > 0 {
-        report.failures.push("host tests".into());
-    } else if !status.success() {
+    let skipped = if only.is_some() { 0 } else { summary.skipped };
+    report.add_many("host tests", summary.passed, summary.failed, skipped);
+    if summary.failed == 0 && !status.success() {
         report.add("host tests", start.elapsed(), Outcome::Failure(format!("cargo nextest failed ({status})")));
     } else {
         println!("PASS {} host tests ({:.1} s)", summary.passed, Duration::as_secs_f64(&start.elapsed()));

@@ -23,7 +23,7 @@ const BOOT_TIME: Duration = Duration::from_secs(900);
 const COMMAND_TIME: Duration = Duration::from_secs(300);
 
 /// Builds the disk and boots it both ways.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     let ways = [("installed, BIOS", false), ("installed, UEFI", true)];
     if !bench.host.is_paravane() || !ways.iter().any(|(name, _)| test.chooses(name)) {
         return;

@@ -40,7 +40,7 @@ fn forms(test: &Test, kernel: &Kernel) -> &'static [Form] {
 }
 
 /// Runs all of them in order. Repeated boots of a kernel cycle through the forms.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     for kernel in &KERNELS {
         let name = |(vcpus, _): &Form| format!("kernel {} with {vcpus} vCPUs", kernel.name);
         let chosen: Vec<Form> = forms(test, kernel).iter().copied().filter(|form| test.chooses(&name(form))).collect();

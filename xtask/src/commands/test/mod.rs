@@ -1,14 +1,17 @@
-//! `cargo xtask test`: host tests, test guests, and stock kernels, one after another. The last line
-//! has the totals.
+//! `cargo xtask test`: host tests, then tests on machines, in two series at the same time: an
+//! emulated machine with one processor keeps one processor of this machine busy. The last line has
+//! the totals.
 
 use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::commands::bench::{Defences, UNDEFENDED};
-use crate::foundation::progress::Step;
+use crate::foundation::progress::{Step, print_result};
 use crate::foundation::size::Size;
 use crate::virtual_machine::accelerator::Accelerator;
 use crate::virtual_machine::emulator;
@@ -166,6 +169,11 @@ fn script_outcome(mut booted: Booted) -> Outcome {
 /// Counts outcomes, and prints each test as it ends.
 #[derive(Debug, Default)]
 struct Report {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     passed: u64,
     failed: u64,
     skipped: u64,
@@ -183,42 +191,53 @@ impl Test {
         let in_control_domain = self.control_domain || self.debian_guests;
         let on_machines = [self.guests, self.kernels, self.hardware, in_control_domain, self.installed].contains(&true);
         let all = !(self.host || on_machines);
-        let mut report = Report::default();
+        let report = Report::default();
         if all || self.host {
-            host::run(&mut report, self.only.as_deref())?;
+            host::run(&report, self.only.as_deref())?;
         }
         if (all || on_machines)
             && let Some(bench) = report.prepared("image", self.bench())
         {
-            if all || self.guests {
-                guests::run(self, &bench, &mut report);
-            }
-            if all || self.kernels {
-                kernels::run(self, &bench, &mut report);
-                errors::run(self, &bench, &mut report);
-                crowd::run(self, &bench, &mut report);
-                threads::run(self, &bench, &mut report);
-            }
-            if all || self.hardware {
-                consoles::run(self, &bench, &mut report);
-                screen::run(self, &bench, &mut report);
-                microcode::run(self, &bench, &mut report);
-                thunk::run(self, &bench, &mut report);
-                hardware::run(self, &bench, &mut report);
-                efi::run(self, &bench, &mut report);
-            }
-            if all || self.control_domain {
-                control_domain::run(self, &bench, &mut report);
-            }
-            if self.debian_guests {
-                debian_guests::run(self, &bench, &mut report);
-            }
-            if self.installed {
-                installed::run(self, &bench, &mut report);
-            }
+            thread::scope(|scope| {
+                scope.spawn(|| self.first_series(&bench, &report, all));
+                self.second_series(&bench, &report, all);
+            });
         }
-        ensure!(report.passed + report.failed + report.skipped > 0, "there is no such test");
-        Ok(report.close())
+        report.close()
+    }
+
+    /// Test guests and stock kernels.
+    fn first_series(&self, bench: &Bench, report: &Report, all: bool) {
+        if all || self.guests {
+            guests::run(self, bench, report);
+        }
+        if all || self.kernels {
+            kernels::run(self, bench, report);
+            errors::run(self, bench, report);
+            crowd::run(self, bench, report);
+            threads::run(self, bench, report);
+        }
+    }
+
+    /// Devices, and control domains.
+    fn second_series(&self, bench: &Bench, report: &Report, all: bool) {
+        if all || self.hardware {
+            consoles::run(self, bench, report);
+            screen::run(self, bench, report);
+            microcode::run(self, bench, report);
+            thunk::run(self, bench, report);
+            hardware::run(self, bench, report);
+            efi::run(self, bench, report);
+        }
+        if all || self.control_domain {
+            control_domain::run(self, bench, report);
+        }
+        if self.debian_guests {
+            debian_guests::run(self, bench, report);
+        }
+        if self.installed {
+            installed::run(self, bench, report);
+        }
     }
 
     fn bench(&self) -> Result<Bench> {
@@ -230,7 +249,7 @@ impl Test {
     }
 
     /// Runs a test on a machine the requested number of times, if it is selected.
-    fn on_machine(&self, report: &mut Report, name: &str, test: impl Fn() -> Result<Outcome>) {
+    fn on_machine(&self, report: &Report, name: &str, test: impl Fn() -> Result<Outcome>) {
         for _ in 0..if self.chooses(name) { self.repeat } else { 0 } {
             report.take(name, &test);
         }
@@ -239,7 +258,7 @@ impl Test {
 
 impl Report {
     /// Runs a test.
-    fn take(&mut self, name: &str, test: impl Fn() -> Result<Outcome>) {
+    fn take(&self, name: &str, test: impl Fn() -> Result<Outcome>) {
         let start = Instant::now();
         let step = Step::on_terminal(name);
         let outcome = test().unwrap_or_else(|error| Outcome::Failure(format!("{error:#}")));
@@ -247,35 +266,53 @@ impl Report {
         self.add(name, start.elapsed(), outcome);
     }
 
-    fn add(&mut self, name: &str, time: Duration, outcome: Outcome) {
+    fn add(&self, name: &str, time: Duration, outcome: Outcome) {
+        let mut counts = self.counts();
         let seconds = time.as_secs_f64();
         match outcome {
             Outcome::Success => {
-                self.passed += 1;
-                println!("PASS {name} ({seconds:.1} s)");
+                counts.passed += 1;
+                print_result(&format!("PASS {name} ({seconds:.1} s)"));
             }
             Outcome::Skip(reason) => {
-                self.skipped += 1;
-                println!("SKIP {name}: {reason}");
+                counts.skipped += 1;
+                print_result(&format!("SKIP {name}: {reason}"));
             }
             Outcome::Failure(reason) => {
-                self.failed += 1;
-                println!("FAIL {name} ({seconds:.1} s): {reason}");
-                self.failures.push(name.into());
+                counts.failed += 1;
+                print_result(&format!("FAIL {name} ({seconds:.1} s): {reason}"));
+                counts.failures.push(name.into());
             }
+        }
+    }
+
+    /// Adds the numbers of tests that another program ran and printed.
+    fn add_many(&self, name: &str, passed: u64, failed: u64, skipped: u64) {
+        let mut counts = self.counts();
+        counts.passed += passed;
+        counts.failed += failed;
+        counts.skipped += skipped;
+        if failed > 0 {
+            counts.failures.push(name.into());
         }
     }
 
     /// A failed preparation counts as a failed test, so that the others still run.
-    fn prepared<T>(&mut self, name: &str, result: Result<T>) -> Option<T> {
+    fn prepared<T>(&self, name: &str, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.add(name, Duration::ZERO, Outcome::Failure(format!("{error:#}")))).ok()
     }
 
-    fn close(self) -> ExitCode {
-        if !self.failures.is_empty() {
-            println!("failed: {}", self.failures.join(", "));
+    fn close(&self) -> Result<ExitCode> {
+        let counts = self.counts();
+        ensure!(counts.passed + counts.failed + counts.skipped > 0, "there is no such test");
+        if !counts.failures.is_empty() {
+            println!("failed: {}", counts.failures.join(", "));
         }
-        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
-        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+        Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

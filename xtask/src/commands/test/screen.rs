@@ -52,7 +52,7 @@ enum BootMethod {
 }
 
 /// Runs all of them in order; the rarer configurations only in the long form.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     if !bench.host.is_paravane() {
         return;
     }

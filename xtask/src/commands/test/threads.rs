@@ -26,7 +26,7 @@ cd /sys/devices/system/xen_cpu
 "#;
 
 /// Runs both.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     if bench.host.is_paravane() {
         test.on_machine(report, "one thread per core", || one_thread_per_core(bench));
         test.on_machine(report, "core scheduling", || core_scheduling(bench));

@@ -80,7 +80,7 @@ fn cases() -> [Case; 4] {
 }
 
 /// Runs all of them in order.
-pub(super) fn run(test: &Test, bench: &Bench, report: &mut Report) {
+pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
     if !bench.host.is_paravane() {
         return;
     }
