@@ -173,8 +173,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// Tears down a domain to the extent that the builder has constructed it.
-fn tear_down(domain: &Domain) {
+/// Releases the memory of a domain to the extent that the builder has allocated it.
+fn release_memory(domain: &Domain) {
     let root = domain.vcpus()[0].parked().as_mut().map(|context| context.set_roots(None, None));
     let mfn = root.as_ref().and_then(|(kernel, _)| kernel.as_ref()).map(TypedRef::mfn);
     drop(root);
@@ -222,7 +222,7 @@ fn a_plain_kernel_gets_everything_mapped() {
     assert_eq!(view.bytes::<12>(BASE + 0x10_1000 + 23 * 32)[..5], [0x51, 0x41, 0x53, 0x50, 0xb8]);
     let mask = domain.shared_info().atomic_u8(core::mem::offset_of!(SharedInfo, vcpu_info) + 1);
     assert_eq!(mask.load(core::sync::atomic::Ordering::Relaxed), 1);
-    tear_down(&domain);
+    release_memory(&domain);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_kernel_may_have_its_list_and_ramdisk_elsewhere() {
     let mut bytes = [0; 2];
     domain.frame(ramdisk).unwrap().copy_out(0, &mut bytes);
     assert_eq!(bytes, [7, 0]);
-    tear_down(&domain);
+    release_memory(&domain);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_small_domain_has_its_list_and_ramdisk_below_the_kernel() {
     assert_eq!((info.mfn_list, info.first_p2m_pfn, info.p2m_frame_count), (LIST, 256, 5));
     assert_eq!((info.flags, info.module_start, info.module_length), (0, BASE + (256 + 5) * 4096, 4097));
     assert_eq!(view.bytes(info.module_start + 4096), [7, 0]);
-    tear_down(&domain);
+    release_memory(&domain);
     // the ramdisk is too large for the memory below the kernel
     let domain = self::domain(7, 4 << 20);
     let error = build(&domain, &open(&file), Some(&[7; 3 << 20]), "").unwrap_err();
@@ -318,7 +318,7 @@ fn kernels_with_no_entry_note_or_no_note_at_all_are_built() {
         assert_eq!(domain.vcpus()[0].parked().as_ref().unwrap().registers().rip, BASE + 0x10_0010);
         assert_eq!(view.bytes::<4096>(BASE + 0x10_2000), [3; 4096]);
         assert_eq!(view.bytes::<3>(BASE + 0x10_1000), [0x51, 0x41, 0x53]);
-        tear_down(&domain);
+        release_memory(&domain);
     }
     // the file's entry point is validated like a note's
     for entry in [BASE, BASE + 0x10_4000] {
@@ -364,7 +364,7 @@ fn the_initial_domain_has_no_rings() {
     assert_eq!(view.info.console_mfn, 1168 | 40 << 32, "offset and size of the screen's description");
     assert_eq!(Some(view.bytes(view.start_info + 1168)), console::screen::description());
     assert_eq!((view.info.module_start, view.info.module_length), (0, 0));
-    tear_down(&domain);
+    release_memory(&domain);
 }
 
 #[test]
@@ -425,7 +425,7 @@ fn lists_beside_the_kernel_share_its_tables() {
         for pfn in [0, 4095] {
             assert_eq!(m2p::get(Mfn::new(view.word(list + pfn * 8))), Pfn::new(pfn));
         }
-        tear_down(&domain);
+        release_memory(&domain);
     }
 }
 
@@ -528,7 +528,7 @@ fn a_distribution_kernel_is_built() {
     let registers = *domain.vcpus()[0].parked().as_ref().unwrap().registers();
     assert!(registers.rip > BASE + (16 << 20) && registers.rsi > registers.rip);
     drop(image);
-    tear_down(&domain);
+    release_memory(&domain);
     drop(domain);
     assert_eq!(frames::free_frames(), free);
 }

@@ -70,12 +70,12 @@ impl Caller<'_> {
     /// depend on the teardown (TD-2).
     #[inline]
     pub fn finish_teardown(&mut self, foreign: Option<&Domain>) -> bool {
-        (!frames::left_tables() || self.tear_down())
+        (!frames::left_tables() || self.advance_teardown())
             && foreign.is_none_or(|target| !target.is_paused() || target.teardown.advance(&mut self.budget))
     }
 
     #[inline(never)]
-    fn tear_down(&mut self) -> bool {
+    fn advance_teardown(&mut self) -> bool {
         let done = self.domain.teardown.advance(&mut self.budget);
         if done {
             frames::note_torn_down();

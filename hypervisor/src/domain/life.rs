@@ -79,7 +79,7 @@ pub enum Life {
     Running,
     /// It has ended and keeps its memory.
     Ended(EndReason),
-    /// It is being torn down.
+    /// It is being destroyed.
     Dying(EndReason),
 }
 
@@ -143,8 +143,8 @@ impl Domain {
         true
     }
 
-    /// Marks the end as announced. Returns `false` if it was announced before.
-    pub(crate) fn note_announced(&self) -> bool {
-        !self.announced.swap(true, Ordering::SeqCst)
+    /// Marks the end as printed. Returns `false` if it was printed before.
+    pub(crate) fn note_end_printed(&self) -> bool {
+        !self.end_printed.swap(true, Ordering::SeqCst)
     }
 }

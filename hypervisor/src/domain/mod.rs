@@ -16,7 +16,7 @@ pub(crate) use table::forget;
 pub(crate) use table::{
     Known, Zombie, add, by_id, control_domain, first_from, for_each, is_empty, is_zombie, reserve, reserve_next,
 };
-pub(crate) use table::{free_emptied, retire, zombies};
+pub(crate) use table::{reap_zombies, replace_by_zombie, zombies};
 pub(crate) use vcpu::{Attempt, InfoPlace, VCPU_INFO_SIZE, Vcpu, VcpuId};
 
 use alloc::string::String;
@@ -100,8 +100,8 @@ pub struct Domain {
     /// The domain's vCPUs run only while this is zero.
     pause_count: AtomicU32,
     dying: AtomicBool,
-    /// Its end has been announced.
-    announced: AtomicBool,
+    /// Its end has been printed on the console.
+    end_printed: AtomicBool,
     /// Its watchdog timers.
     pub watchdogs: Watchdogs,
     /// Settings by the control domain.
@@ -156,7 +156,7 @@ impl Domain {
             life: SpinLock::new(Level::DomainLife, Life::Building),
             pause_count: AtomicU32::new(1),
             dying: AtomicBool::new(false),
-            announced: AtomicBool::new(false),
+            end_printed: AtomicBool::new(false),
             watchdogs: Watchdogs::new(),
             control: Control::new(),
             claim: AtomicU64::new(0),
@@ -262,7 +262,7 @@ impl Domain {
         }
     }
 
-    /// Whether it is being torn down.
+    /// Whether it is being destroyed.
     pub fn is_dying(&self) -> bool {
         self.dying.load(Ordering::SeqCst)
     }

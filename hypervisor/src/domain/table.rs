@@ -28,7 +28,7 @@ enum Entry {
     Zombie(Zombie),
 }
 
-/// The record of a domain that has been torn down while others still hold frames of it.
+/// The record of a domain that has been destroyed except for frames that other domains hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Zombie {
     /// Why it ended.
@@ -151,8 +151,8 @@ pub(crate) fn for_each(mut act: impl FnMut(&Arc<Domain>)) {
     domains.filter_map(|(_, domain)| domain).for_each(|domain| act(&domain));
 }
 
-/// Replaces a domain that has been torn down by a zombie. Its id stays taken.
-pub(crate) fn retire(id: DomainId, zombie: Zombie) {
+/// Replaces a domain without resources by a zombie. Its id stays taken.
+pub(crate) fn replace_by_zombie(id: DomainId, zombie: Zombie) {
     let removed = DOMAINS.lock().entries.insert(id, Entry::Zombie(zombie));
     drop(removed);
 }
@@ -162,15 +162,15 @@ pub(crate) fn zombies() -> impl Iterator<Item = DomainId> {
     each(|entry| matches!(entry, Entry::Zombie(_))).filter_map(|(id, is_gone)| is_gone.then_some(id))
 }
 
-/// Frees the ids of zombies whose last frame has been released, and calls `conclude` for each.
-pub(crate) fn free_emptied(mut conclude: impl FnMut(DomainId)) {
+/// Frees the ids of zombies whose last frame has been released, and calls `report` for each.
+pub(crate) fn reap_zombies(mut report: impl FnMut(DomainId)) {
     for id in zombies() {
         let mut table = DOMAINS.lock();
         if frames::owned_by(id) == 0 && matches!(table.entries.get(&id), Some(Entry::Zombie(_))) {
             let removed = table.entries.remove(&id);
             drop(table);
             drop(removed);
-            conclude(id);
+            report(id);
         }
     }
 }

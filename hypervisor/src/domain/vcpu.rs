@@ -120,7 +120,7 @@ pub struct Vcpu {
     /// Whether the guest has brought it up.
     up: AtomicBool,
     initialised: AtomicBool,
-    /// The state has been released by the domain's teardown.
+    /// The state has been released by the domain's destruction.
     gone: AtomicBool,
     /// An NMI is pending.
     pub nmi_pending: AtomicBool,
@@ -211,7 +211,7 @@ impl Vcpu {
         self.initialised.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the domain's teardown has released its state.
+    /// Whether the domain's destruction has released its state.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
     }

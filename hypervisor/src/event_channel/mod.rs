@@ -70,7 +70,7 @@ impl EventChannels {
         self.lock().peer(port).is_ok()
     }
 
-    /// Closes all ports of a domain that is being torn down, and releases its pages. Returns
+    /// Closes all ports of a domain that is being destroyed, and releases its pages. Returns
     /// `false` if the budget is exhausted first; the function is then called again and continues.
     pub fn close_all(&self, domain: &Arc<Domain>, budget: &mut Budget) -> bool {
         loop {

@@ -16,9 +16,9 @@
 
 mod dump;
 mod limits;
-mod mapping;
 mod maptrack;
 pub(crate) mod op;
+mod page_table_entry;
 mod pin;
 mod table;
 #[cfg(test)]

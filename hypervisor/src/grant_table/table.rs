@@ -98,7 +98,7 @@ pub(super) type Status = i16;
 pub(super) struct Table {
     frames: Vec<Frame>,
     limit: u32,
-    /// The domain is being torn down. The remaining uses are of entries that no longer exist.
+    /// The domain is being destroyed. The remaining uses are of entries that no longer exist.
     closed: bool,
 }
 

@@ -15,7 +15,7 @@ use crate::domain::{Domain, EndReason, Vcpu};
 const CRASH_SECONDS: u64 = 5;
 
 /// Whether all vCPUs are parked, so that their registers can be read.
-pub(super) fn is_at_rest(domain: &Domain) -> bool {
+pub(super) fn are_vcpus_parked(domain: &Domain) -> bool {
     domain.vcpus().iter().all(|vcpu| vcpu.parked().is_some())
 }
 
@@ -25,7 +25,7 @@ pub(super) fn end_host(domain: &Domain, reason: &EndReason) -> ! {
         // The screen may be the only console.
         console::take_screen_back();
     }
-    console::announce(format_args!("initial domain ended: {reason}"));
+    console::print_line(format_args!("initial domain ended: {reason}"));
     match reason {
         EndReason::Poweroff => power::off(),
         EndReason::Reboot => power::reboot(),
@@ -37,10 +37,10 @@ pub(super) fn end_host(domain: &Domain, reason: &EndReason) -> ! {
         }
     }
     if boot::options().no_reboot {
-        console::announce(format_args!("halted"));
+        console::print_line(format_args!("halted"));
         power::halt();
     }
-    console::announce(format_args!("restarting in {CRASH_SECONDS} seconds"));
+    console::print_line(format_args!("restarting in {CRASH_SECONDS} seconds"));
     let end = time::now() + CRASH_SECONDS * 1_000_000_000;
     while time::now() < end {
         core::hint::spin_loop();
@@ -52,7 +52,7 @@ fn show(vcpu: &Vcpu, context: &GuestContext) {
     let mode = if context.is_in_kernel() { "kernel" } else { "user" };
     let Registers { rip, rsp, rflags, cs, ss, .. } = *context.registers();
     let name = format!("d0v{}", vcpu.id().get());
-    console::announce(format_args!(
+    console::print_line(format_args!(
         "{name} in {mode} mode at {cs:#x}:{rip:#x}, stack {ss:#x}:{rsp:#x}, flags {rflags:#x}"
     ));
     let registers = context.registers();
@@ -63,12 +63,12 @@ fn show(vcpu: &Vcpu, context: &GuestContext) {
         [("r13", registers.r13), ("r14", registers.r14), ("r15", registers.r15), ("err", registers.error_code)],
     ];
     for [a, b, c, d] in rows {
-        console::announce(format_args!(
+        console::print_line(format_args!(
             "{name} {} {:016x} {} {:016x} {} {:016x} {} {:016x}",
             a.0, a.1, b.0, b.1, c.0, c.1, d.0, d.1
         ));
     }
     if let Some(root) = context.kernel_root() {
-        console::announce(format_args!("{name} root table {:#x}", root.mfn().get() * PAGE_SIZE as u64));
+        console::print_line(format_args!("{name} root table {:#x}", root.mfn().get() * PAGE_SIZE as u64));
     }
 }

@@ -1,12 +1,12 @@
 //! Transitions of a domain: start, end, resume, and destruction until its last frame has been
 //! released. The host ends with the initial domain.
 
-mod destroy;
+mod destruction;
 mod host_end;
 
-pub(crate) use destroy::{conclude_emptied, destroy_some, destruction_due, tear_down_zombies};
+pub(crate) use destruction::{advance_destruction, destruction_due, reap_zombies, tear_down_zombie_tables};
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use destroy::{destroy_initial, forget_all, withdraw_initial};
+pub(crate) use destruction::{destroy_initial, forget_all, withdraw_initial};
 
 use alloc::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(crate) fn end(domain: &Arc<Domain>, reason: EndReason) {
     }
     scheduler::kick_all(domain);
     if domain.is_privileged() || domain::control_domain().is_none() {
-        destroy::note_ended(domain);
+        destruction::queue(domain);
     } else {
         host_log!(Info, "domain {} has ended: {reason}", domain.id().0);
         event_channel::report_end(domain, reason == EndReason::Suspend);
@@ -45,10 +45,10 @@ pub(crate) fn resume(domain: &Domain) {
     }
 }
 
-/// Starts to destroy the domain. If it has not ended, it ends first.
-pub(crate) fn destroy(domain: &Arc<Domain>) {
+/// Marks the domain as dying and queues its destruction. If it has not ended, it ends first.
+pub(crate) fn begin_destruction(domain: &Arc<Domain>) {
     if domain.start_dying() {
         scheduler::pause(domain);
-        destroy::note_ended(domain);
+        destruction::queue(domain);
     }
 }

@@ -54,7 +54,7 @@ pub fn control(bytes: &[u8], when: Recount) {
                 guest.park();
             }
             1 => {
-                lifecycle::destroy_some(&mut Budget::new(Budget::HYPERCALL));
+                lifecycle::advance_destruction(&mut Budget::new(Budget::HYPERCALL));
                 vcpu_loop::turn(cpu::current());
             }
             _ => players[0].control_step(&mut script),
@@ -105,13 +105,13 @@ fn others() -> Vec<Arc<Domain>> {
 fn destroy_others(control: &Arc<Domain>) {
     scheduler::pause(control);
     lifecycle::withdraw_initial(control);
-    others().iter().for_each(lifecycle::destroy);
+    others().iter().for_each(lifecycle::begin_destruction);
     for round in 0.. {
         assert!(round < 100_000, "a domain is not destroyed");
         if others().is_empty() {
             break;
         }
-        lifecycle::destroy_some(&mut Budget::new(500));
+        lifecycle::advance_destruction(&mut Budget::new(500));
         vcpu_loop::turn(cpu::current());
     }
 }

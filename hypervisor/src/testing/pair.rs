@@ -128,7 +128,7 @@ pub(super) fn destroy(pair: Pair, mut players: Vec<Player>) {
         if domains.iter().all(gone) {
             break;
         }
-        lifecycle::destroy_some(&mut Budget::new(500));
+        lifecycle::advance_destruction(&mut Budget::new(500));
     }
     assert!(domains.iter().all(gone), "a domain is not destroyed");
     drop(pair);

@@ -2,7 +2,7 @@
 //! halt.
 //!
 //! This is the top layer at run time. It combines the scheduler's decisions with the other work of
-//! a pCPU: interrupts, consoles, teardown of domains.
+//! a pCPU: interrupts, consoles, destruction of domains.
 
 mod housekeeping;
 mod vcpu;
@@ -43,14 +43,14 @@ fn next(cpu: CpuId) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     let mut work = lifecycle::destruction_due();
     if work {
         latency::note(Phase::Destruction);
-        lifecycle::destroy_some(&mut Budget::new(Budget::HYPERCALL));
+        lifecycle::advance_destruction(&mut Budget::new(Budget::HYPERCALL));
         latency::window();
         work = lifecycle::destruction_due();
     }
     latency::note(Phase::Switch);
     let chosen = scheduler::take_next(cpu, work);
     if chosen.is_none() {
-        // A pCPU that queues teardown work after this check does that work itself.
+        // A pCPU that queues a destruction after this check works on it itself.
         if !work {
             halt(cpu);
         }

@@ -37,10 +37,10 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
         super::poll();
         left_tables |= frames::left_tables();
         if left_tables {
-            left_tables = !tear_down(domain);
+            left_tables = !advance_teardown(domain);
         }
         if frames::owner_emptied() {
-            lifecycle::conclude_emptied();
+            lifecycle::reap_zombies();
         }
         if scheduler::must_stop(vcpu) {
             if !left_tables && super::may_idle_lazily(vcpu, domain) {
@@ -88,15 +88,15 @@ pub(super) fn run_vcpu(vcpu: &Arc<Vcpu>, domain: &Arc<Domain>, context: Box<Gues
 
 /// Does part of the teardown that the vCPU has to wait for (TD-2). Returns `true` if it is
 /// complete.
-fn tear_down(domain: &Domain) -> bool {
+fn advance_teardown(domain: &Domain) -> bool {
     // The exit may have exhausted a budget of its own.
     latency::window();
     latency::note(Phase::Teardown);
     let mut budget = Budget::new(Budget::HYPERCALL);
     // The vCPU may have left tables of a destroyed domain. Only vCPUs of the control domain can do
     // so.
-    let done =
-        domain.teardown.advance(&mut budget) && (!domain.is_privileged() || lifecycle::tear_down_zombies(&mut budget));
+    let done = domain.teardown.advance(&mut budget)
+        && (!domain.is_privileged() || lifecycle::tear_down_zombie_tables(&mut budget));
     if done {
         frames::note_torn_down();
     }

@@ -101,7 +101,7 @@ impl log::Log for Log {
 }
 
 /// Writes a line that is shown at any log level, for example about events of guests.
-pub fn announce(message: fmt::Arguments<'_>) {
+pub fn print_line(message: fmt::Arguments<'_>) {
     let mut line = Line::start();
     // A line that is too long is truncated.
     let _ = write!(line, "{PREFIX}{message}");

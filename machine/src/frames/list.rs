@@ -14,7 +14,7 @@ use crate::sync::{Level, SpinLock};
 struct Links {
     head: u32,
     length: u32,
-    /// The domain is being torn down: no more frames are added.
+    /// The domain is being destroyed: no more frames are added.
     closed: bool,
 }
 
@@ -50,7 +50,7 @@ impl FrameList {
         self.len() == 0
     }
 
-    /// Closes the list, because the domain is being torn down: frames that are added later are
+    /// Closes the list, because the domain is being destroyed: frames that are added later are
     /// released immediately.
     pub fn close(&self) {
         self.links.lock().closed = true;

@@ -109,7 +109,7 @@ impl Queue {
             let (Ok(before) | Err(before)) = claimed;
             let mut done = true;
             if before.count == 0 && !before.busy && before.owns_entries() {
-                done = transition::tear_down(&frame, budget);
+                done = transition::release_entries(&frame, budget);
                 transition::finish_busy(&frame, |usage| Use { queued: !done, ..usage });
             }
             self.finish(frame, done);

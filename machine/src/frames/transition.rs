@@ -8,7 +8,7 @@
 //!        ^                        |  budget exhausted, or an entry refused
 //!        |                        v
 //!        +---progress 0--- partial (0,n,no) <--last use ends-- in use
-//!                                 |  claimed by the reaper, or for another kind
+//!                                 |  claimed for teardown, or for another kind
 //!                                 v
 //!                          tearing down (0,n,busy)
 //! ```
@@ -240,9 +240,9 @@ fn acquire<A: Admission>(
         }
         if usage.kind != kind {
             budget.spend(COST_CHANGE_OF_KIND);
-            if !tear_down(frame, budget) {
-                // The reaper may have found the frame in the meantime and skipped it, because it
-                // was busy.
+            if !release_entries(frame, budget) {
+                // Another CPU may have removed the busy frame from the teardown queue without
+                // any work.
                 let mut promotion = Promotion::empty();
                 promotion.frames.push(frame.again());
                 finish_busy(frame, |usage| usage);
@@ -401,7 +401,7 @@ fn validate_descriptors(frame: &FrameRef, budget: &mut Budget) -> Result<(), Acq
 
 /// Releases the references of a busy frame's entries, from the last to the first. Returns `false`
 /// if the budget is exhausted.
-pub(super) fn tear_down(frame: &FrameRef, budget: &mut Budget) -> bool {
+pub(super) fn release_entries(frame: &FrameRef, budget: &mut Budget) -> bool {
     let usage = frame.slot().usage();
     let Some(level) = usage.kind.table_level() else { return true };
     budget.spend(COST_TABLE_SCAN);

@@ -118,7 +118,7 @@ fn an_incomplete_line_is_shown_while_typing_and_at_the_end() {
     guest.print(b"ls\nbin");
     guest.console.serve();
     assert_eq!(shown(), "[web] / # ls\n[web] bin".replacen("[web] / # ", "", 1));
-    machine::console::announce(format_args!("a line of the host"));
+    machine::console::print_line(format_args!("a line of the host"));
     guest.print(b" etc");
     guest.console.serve();
     guest.console.flush();

@@ -1,5 +1,5 @@
-//! `destroydomain`: returns once the domain is torn down. Frames that other domains hold are not
-//! waited for.
+//! `destroydomain`: returns once the domain has relinquished its resources. It does not wait for
+//! frames that other domains hold.
 
 use abi::errno::Errno;
 use abi::xen::DomainId;
@@ -22,11 +22,11 @@ pub(super) fn destroy(caller: &mut Caller<'_>, request: &Request) -> CallResult 
         return if is_dead { Ok(0) } else { Err(Errno::ESRCH.into()) };
     };
     super::other(caller, &target)?;
-    lifecycle::destroy(&target);
+    lifecycle::begin_destruction(&target);
     let this = Arc::downgrade(&target);
     drop(target);
     while is_known(&this, request.domain) {
-        lifecycle::destroy_some(&mut caller.budget);
+        lifecycle::advance_destruction(&mut caller.budget);
         if caller.budget.is_exhausted() {
             *caller.vcpu.destroying.lock() = Some((request.domain, this));
             return Err(CallError::again());

@@ -7,8 +7,8 @@ use abi::grant_table::{MapGrantRef, map_flags, status};
 use super::{Failure, status_of};
 use crate::call::{CallError, Caller};
 use crate::domain::{self, Domain};
-use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{Hold, Record};
+use crate::grant_table::page_table_entry;
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::{GrantRef, Use};
 use crate::limits;
@@ -63,7 +63,7 @@ fn make(caller: &mut Caller<'_>, granter: &Arc<Domain>, element: &MapGrantRef) -
     };
     let (host, device) = if flags & map_flags::HOST_MAP == 0 { (None, Some(first)) } else { (Some(first), second) };
     if host.is_some() {
-        mapping::create(caller, element.host_address, flags, &hold)?;
+        page_table_entry::install(caller, element.host_address, flags, &hold)?;
     }
     Ok(Record { hold, host, device, contains_pte: flags & map_flags::CONTAINS_PTE != 0 })
 }

@@ -10,8 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::batch;
 use crate::call::{CallResult, Caller};
-use crate::grant_table::mapping;
 use crate::grant_table::maptrack::{GrantHandle, Hold, Record};
+use crate::grant_table::page_table_entry;
 use crate::grant_table::pin::Pin;
 use crate::grant_table::table::Status;
 use crate::memory::flush::{self, Target, Translations};
@@ -123,9 +123,9 @@ fn undo(
     {
         let (address, writable) = (unmapping.host_address, pin.is_writable());
         let undone = match (unmapping.new_address, record.contains_pte) {
-            (0, contains_pte) => mapping::destroy(caller, address, contains_pte, frame, writable),
+            (0, contains_pte) => page_table_entry::remove(caller, address, contains_pte, frame, writable),
             (_, true) => Err(status::GENERAL_ERROR),
-            (from, false) => mapping::destroy_and_move(caller, address, GuestVirt::new(from), frame, writable),
+            (from, false) => page_table_entry::replace_by_move(caller, address, GuestVirt::new(from), frame, writable),
         };
         if undone.is_err() {
             record.host = Some(pin);

@@ -121,7 +121,7 @@ pub(super) fn address_bits(caller: &Domain, wanted: &Reservation) -> Result<u32,
 /// Adds the frames to the domain.
 ///
 /// # Errors
-/// `ENOMEM` if concurrent additions have used up the domain's limit, or if it is being torn down.
+/// `ENOMEM` if concurrent additions have used up the domain's limit, or if it is being destroyed.
 fn give(target: &Domain, extent: Extent) -> Result<(), Errno> {
     let count = extent.len() as u64;
     if !target.frames.push_within(extent, target.max_frames()) {

@@ -1,5 +1,6 @@
-//! Teardown of domains that have ended, a budget at a time, on any pCPU. Frames that other domains
-//! hold remain as a zombie; the id is free once the last of them has been released.
+//! Destruction of domains that have ended, a budget at a time, on any pCPU. A domain relinquishes
+//! its resources and becomes a zombie, which keeps the id taken while other domains hold frames of
+//! it. The zombie is reaped when the last of these frames has been released.
 
 use abi::xen::{DomainId, virq};
 use alloc::sync::Arc;
@@ -22,46 +23,46 @@ const COST_OF_FRAME: u32 = 16;
 /// Cost of releasing a vCPU: its state, root tables and descriptor pages.
 const COST_OF_VCPU: u32 = 64;
 
-/// Domains that have ended and are not torn down yet.
+/// Domains that have ended and still own resources.
 static ENDED: SpinLock<Vec<Arc<Domain>>> = SpinLock::new(Level::Ended, Vec::new());
-/// Whether a pCPU is working on the teardown.
+/// Whether a pCPU is working on a destruction.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
 /// Queues a domain that has ended.
-pub(super) fn note_ended(domain: &Arc<Domain>) {
+pub(super) fn queue(domain: &Arc<Domain>) {
     ENDED.lock().push(Arc::clone(domain));
 }
 
-/// Whether there is teardown work: a domain that has ended, a released table of a zombie, or a
-/// zombie whose last frame has been released.
+/// Whether there is work: a domain that has ended, a released table of a zombie, or a zombie whose
+/// last frame has been released.
 pub(crate) fn destruction_due() -> bool {
     frames::owner_emptied() || frames::orphaned_tables() || !ENDED.lock().is_empty()
 }
 
-/// Does part of the teardown work, unless another pCPU is doing so.
-pub(crate) fn destroy_some(budget: &mut Budget) {
+/// Does part of this work, unless another pCPU is doing so.
+pub(crate) fn advance_destruction(budget: &mut Budget) {
     if BUSY.swap(true, Ordering::Acquire) {
         return;
     }
     let next = ENDED.lock().first().map(Arc::clone);
-    if let Some(domain) = next.filter(|domain| !domain.is_privileged() || host_end::is_at_rest(domain)) {
-        announce(&domain);
-        if tear_down(&domain, budget) {
+    if let Some(domain) = next.filter(|domain| !domain.is_privileged() || host_end::are_vcpus_parked(domain)) {
+        print_end(&domain);
+        if relinquish_resources(&domain, budget) {
             ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, &domain));
-            retire(domain);
+            make_zombie(domain);
         } else {
             // Another domain may be able to make progress.
             ENDED.lock().rotate_left(1);
         }
     }
-    tear_down_zombies(budget);
-    conclude_emptied();
+    tear_down_zombie_tables(budget);
+    reap_zombies();
     BUSY.store(false, Ordering::Release);
 }
 
 /// Tears down tables of zombies that other domains have released. Returns `true` if there are none
 /// left.
-pub(crate) fn tear_down_zombies(budget: &mut Budget) -> bool {
+pub(crate) fn tear_down_zombie_tables(budget: &mut Budget) -> bool {
     if !frames::take_orphaned_tables() {
         return true;
     }
@@ -73,9 +74,9 @@ pub(crate) fn tear_down_zombies(budget: &mut Budget) -> bool {
 }
 
 /// Frees the ids of zombies whose last frame has been released.
-pub(crate) fn conclude_emptied() {
+pub(crate) fn reap_zombies() {
     if frames::take_owner_emptied() {
-        domain::free_emptied(conclude);
+        domain::reap_zombies(report_reaped);
     }
 }
 
@@ -86,11 +87,11 @@ pub(crate) fn withdraw_initial(domain: &Arc<Domain>) {
     ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, domain));
 }
 
-/// Tears down the initial domain like any other. On a machine the host ends with it.
+/// Destroys the initial domain like any other. On a machine the host ends with it.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn destroy_initial(domain: &Arc<Domain>) {
     domain.start_dying();
-    while !tear_down(domain, &mut Budget::new(Budget::HYPERCALL)) {}
+    while !relinquish_resources(domain, &mut Budget::new(Budget::HYPERCALL)) {}
 }
 
 /// Frees the ids of all destroyed domains, and last that of the initial domain.
@@ -99,22 +100,22 @@ pub(crate) fn destroy_initial(domain: &Arc<Domain>) {
 /// If frames of a destroyed domain are still held.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn forget_all() {
-    destroy_some(&mut Budget::new(Budget::HYPERCALL));
+    advance_destruction(&mut Budget::new(Budget::HYPERCALL));
     while frames::orphaned_tables() {
-        destroy_some(&mut Budget::new(Budget::HYPERCALL));
+        advance_destruction(&mut Budget::new(Budget::HYPERCALL));
     }
     assert!(domain::first_from(DomainId(1)).is_none(), "a zombie is left");
     domain::forget(DomainId(0));
 }
 
-/// Turns a domain that has been torn down into a zombie, and notifies the control domain.
-fn retire(domain: Arc<Domain>) {
+/// Turns a domain without resources into a zombie, and notifies the control domain.
+fn make_zombie(domain: Arc<Domain>) {
     let Life::Dying(reason) = domain.life() else { return };
     let handle = domain.control.record().handle;
     let id = domain.id();
     // The id must still be taken at this point.
     domain.teardown.orphan();
-    domain::retire(id, Zombie { reason, handle, vcpus: domain.settings().vcpus });
+    domain::replace_by_zombie(id, Zombie { reason, handle, vcpus: domain.settings().vcpus });
     // A table may have been queued after the queue was last empty and before the zombie was
     // visible.
     frames::note_orphaned_tables();
@@ -128,10 +129,11 @@ fn retire(domain: Arc<Domain>) {
     }
 }
 
-/// Announces the end of the domain, once. If it is the initial domain, this ends the host.
-fn announce(domain: &Arc<Domain>) {
+/// Prints the reason of the domain's end after the last output of its console, once. If it is the
+/// initial domain, this ends the host.
+fn print_end(domain: &Arc<Domain>) {
     domain.start_dying();
-    if !domain.note_announced() {
+    if !domain.note_end_printed() {
         return;
     }
     let Life::Dying(reason) = domain.life() else { return };
@@ -141,11 +143,12 @@ fn announce(domain: &Arc<Domain>) {
     if domain.is_privileged() {
         host_end::end_host(domain, &reason);
     }
-    console::announce(format_args!("guest {} ended: {reason}", domain.settings().name));
+    console::print_line(format_args!("guest {} ended: {reason}", domain.settings().name));
 }
 
-/// Tears down one domain within the budget. Returns `true` when only the structure itself is left.
-fn tear_down(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
+/// Releases the resources of one domain within the budget. Returns `true` when only the structure
+/// itself is left.
+fn relinquish_resources(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
     // The control domain may be adding memory to it concurrently; this prevents further additions.
     domain.frames.close();
     claim::release(domain);
@@ -185,14 +188,14 @@ fn tear_down(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
     domain.teardown.advance(budget)
 }
 
-/// Reports that an id is free. A host without a control domain is switched off after its last
-/// guest.
-fn conclude(id: DomainId) {
+/// Reports that a zombie has been reaped and its id is free. A host without a control domain is
+/// switched off after its last guest.
+fn report_reaped(id: DomainId) {
     host_log!(Info, "domain {} is gone, {} frames free", id.0, frames::free_frames());
     event_channel::raise_for_control(virq::DOM_EXC);
     if domain::is_empty() {
         latency::report().for_each(|line| host_log!(Info, "{line}"));
-        console::announce(format_args!("no guest is left"));
+        console::print_line(format_args!("no guest is left"));
         power::off();
     }
 }
@@ -206,13 +209,13 @@ mod tests {
     use machine::frames::{AcquireError, FrameRef, L2, TypedRef, Writable};
     use machine::paging::NoEntries;
 
-    /// Parks the domain's vCPU and destroys the domain completely.
-    fn destroy(mut guest: Guest) {
+    /// Parks the domain's vCPU and completes the destruction of the domain.
+    fn destroy_completely(mut guest: Guest) {
         let context = guest.park();
         *guest.domain.vcpus()[0].parked() = Some(context);
-        super::super::destroy(&guest.domain);
+        super::super::begin_destruction(&guest.domain);
         while domain::by_id(guest.domain.id()).is_some() {
-            destroy_some(&mut Budget::new(Budget::HYPERCALL));
+            advance_destruction(&mut Budget::new(Budget::HYPERCALL));
         }
     }
 
@@ -223,11 +226,11 @@ mod tests {
         let context = guest.park();
         *domain.vcpus()[0].parked() = Some(context);
         let gone = || domain.vcpus().iter().filter(|vcpu| vcpu.is_gone()).count();
-        super::super::destroy(&domain);
-        destroy_some(&mut Budget::new(10 * COST_OF_VCPU));
+        super::super::begin_destruction(&domain);
+        advance_destruction(&mut Budget::new(10 * COST_OF_VCPU));
         assert_eq!(gone(), 10);
         while domain::by_id(domain.id()).is_some() {
-            destroy_some(&mut Budget::new(10 * COST_OF_VCPU));
+            advance_destruction(&mut Budget::new(10 * COST_OF_VCPU));
         }
         assert_eq!(gone(), domain.vcpus().len());
     }
@@ -257,11 +260,11 @@ mod tests {
         let Err(AcquireError::Preempted(promotion)) = pin else { panic!("not preempted: {pin:?}") };
         let attempt = Attempt::Hypercall(1, [0; 4]);
         vcpu.keep_promotion(attempt, promotion);
-        destroy(guest);
+        destroy_completely(guest);
         assert!(domain::is_zombie(id) && !destruction_due());
         vcpu.end_attempt(|| attempt);
         assert!(destruction_due());
-        destroy_some(&mut Budget::new(1000));
+        advance_destruction(&mut Budget::new(1000));
         assert!(!domain::is_zombie(id), "its id is still taken");
         assert_eq!(frames::free_frames(), free);
     }

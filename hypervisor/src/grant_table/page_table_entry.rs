@@ -32,7 +32,7 @@ fn locate(caller: &Caller<'_>, address: u64, contains_pte: bool) -> Option<(Type
 }
 
 /// Maps a granted frame at `address`, replacing the previous mapping.
-pub(super) fn create(caller: &Caller<'_>, address: u64, flags: u32, hold: &Hold) -> Result<(), Status> {
+pub(super) fn install(caller: &Caller<'_>, address: u64, flags: u32, hold: &Hold) -> Result<(), Status> {
     let wanted = wanted_bits(flags);
     let entry = match hold {
         Hold::Read(frame) => Entry::read_only(frame.again(), wanted),
@@ -62,7 +62,7 @@ fn replace(
 }
 
 /// Removes the mapping of `frame` at `address`. The caller flushes.
-pub(super) fn destroy(
+pub(super) fn remove(
     caller: &Caller<'_>,
     address: u64,
     contains_pte: bool,
@@ -74,7 +74,7 @@ pub(super) fn destroy(
 }
 
 /// Moves the mapping at `from` to `address`, replacing the mapping of `frame`. The caller flushes.
-pub(super) fn destroy_and_move(
+pub(super) fn replace_by_move(
     caller: &Caller<'_>,
     address: u64,
     from: GuestVirt,
