@@ -92,6 +92,12 @@ counters! {
     EntryUpdates "entry updates";
     /// Frames that changed their kind.
     Promotions "frames promoted";
+    /// Page faults of domains with a log of dirty pages that were compared with their tables.
+    MirrorFaults "mirror faults";
+    /// Mirror tables made.
+    MirrorsFilled "mirror tables filled";
+    /// Times that all mirror tables of a domain were discarded.
+    MirrorsDiscarded "mirror tables discarded";
     /// Microseconds in which the pCPU ran no guest although vCPUs waited, since a sibling ran
     /// another domain.
     ForcedIdle "microseconds of forced idle";

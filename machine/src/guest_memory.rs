@@ -7,7 +7,9 @@ use core::mem::size_of_val;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::addr::GuestVirt;
-use crate::context::{Active, vcpu};
+use crate::context::{Active, GuestContext, vcpu};
+use crate::frames::dirty_log::{Access, Resolution};
+use crate::speculation::MaskedIndex;
 
 /// A guest address could not be read or written. The guest gets `-EFAULT`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +32,12 @@ impl Active {
 
     /// Reads bytes up to the first that cannot be read; returns their number.
     pub fn read_some(&self, from: GuestVirt, to: &mut [u8]) -> usize {
-        vcpu::copy_from_guest(self.context(), from, to)
+        let (context, length) = (self.context(), to.len());
+        let copy = |done: usize| match to.part_mut(done..) {
+            Some(rest) => vcpu::copy_from_guest(context, from.offset(done as u64), rest),
+            None => 0,
+        };
+        copy_with_mirrors(context, from, length, Access::Read, copy)
     }
 
     /// Writes bytes into the guest's current address space.
@@ -38,7 +45,13 @@ impl Active {
     /// # Errors
     /// If any of the addresses cannot be written; those before it may have been.
     pub fn write_bytes(&self, to: GuestVirt, from: &[u8]) -> Result<(), Fault> {
-        (vcpu::copy_to_guest(self.context(), to, from) == from.len()).then_some(()).ok_or(Fault)
+        let context = self.context();
+        let copy = |done: usize| match from.part(done..) {
+            Some(rest) => vcpu::copy_to_guest(context, to.offset(done as u64), rest),
+            None => 0,
+        };
+        let done = copy_with_mirrors(context, to, from.len(), Access::Write, copy);
+        (done == from.len()).then_some(()).ok_or(Fault)
     }
 
     /// Reads a structure.
@@ -86,6 +99,23 @@ impl Active {
     ) -> Result<(), Fault> {
         self.write(element::<T>(array, index), value)
     }
+}
+
+/// Copies by `copy`, which takes the number of bytes that are copied already and returns how many
+/// more it has copied. A copy that faults on a mirror table goes on if the guest's tables permit it.
+#[inline]
+fn copy_with_mirrors(
+    context: &GuestContext,
+    address: GuestVirt,
+    length: usize,
+    access: Access,
+    mut copy: impl FnMut(usize) -> usize,
+) -> usize {
+    let mut done = copy(0);
+    while done < length && context.resolve(address.offset(done as u64), access) == Some(Resolution::Retry) {
+        done += copy(done);
+    }
+    done
 }
 
 /// The address of an element. If it would wrap, an address outside guest space is returned, which

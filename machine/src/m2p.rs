@@ -40,7 +40,7 @@ fn entry(mfn: Mfn) -> Option<&'static AtomicU64> {
 }
 
 /// Records a frame's number. Frames beyond the table are ignored.
-pub fn set(mfn: Mfn, pfn: Pfn) {
+pub(crate) fn set(mfn: Mfn, pfn: Pfn) {
     if let Some(entry) = entry(mfn) {
         entry.store(pfn.get(), Ordering::Relaxed);
     }

@@ -28,6 +28,20 @@ pub const LAST_EXCEPTION: u8 = 31;
 /// The software interrupt that guests use for 32-bit system calls.
 pub const LEGACY_SYSCALL: u8 = 0x80;
 
+/// Bits of the error code of a page fault (Intel SDM volume 3, 4.7).
+pub mod page_fault {
+    /// All entries on the way were present.
+    pub const PRESENT: u32 = 1 << 0;
+    /// The access was a write.
+    pub const WRITE: u32 = 1 << 1;
+    /// The access was one of ring 3.
+    pub const USER: u32 = 1 << 2;
+    /// An entry had a reserved bit set.
+    pub const RESERVED: u32 = 1 << 3;
+    /// The access was an instruction fetch.
+    pub const FETCH: u32 = 1 << 4;
+}
+
 /// Vectors for devices: above the exceptions and the legacy interrupt controllers, below Paravane's
 /// own.
 pub(crate) const DEVICES: RangeInclusive<u8> = 0x30..=0xef;

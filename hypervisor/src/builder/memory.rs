@@ -25,7 +25,7 @@ impl<'a> Memory<'a> {
         let mut list = Buffer::new(length).ok_or(NoMemory)?;
         for (word, pfn) in list.as_mut_slice().chunks_exact_mut(8).zip(0..) {
             let frame = frames::allocate(domain.id()).ok_or(NoMemory)?;
-            m2p::set(frame.mfn(), Pfn::new(pfn));
+            frames::set_number(frame.mfn(), Pfn::new(pfn));
             word.copy_from_slice(&frame.mfn().get().to_le_bytes());
             domain.frames.push(frame);
         }
@@ -68,7 +68,7 @@ impl<'a> Memory<'a> {
 /// Releases all frames of a domain that could not be built.
 pub(super) fn give_back(domain: &Domain) {
     while let Some(frame) = domain.frames.pop() {
-        m2p::set(frame.mfn(), m2p::INVALID);
+        frames::set_number(frame.mfn(), m2p::INVALID);
     }
     // page tables that were not complete
     while !domain.teardown.advance(&mut Budget::new(Budget::HYPERCALL)) {}

@@ -9,7 +9,7 @@ use abi::memory::E820Entry;
 use abi::xen::DOMAIN_HANDLE_LENGTH;
 use machine::sync::{Level, SpinLock, SpinLockGuard};
 
-use super::Port;
+use super::{LogDirtyOperation, Port};
 
 /// A domain's handle, a UUID that only the tools use.
 pub(crate) type Handle = [u8; DOMAIN_HANDLE_LENGTH];
@@ -31,6 +31,10 @@ pub struct Control {
     pub tsc_mode: AtomicU32,
     /// Number of its migrations, as reported by the tools.
     pub incarnation: AtomicU32,
+    /// The pool for mirror tables that the tools have set, in MiB; zero for the default.
+    log_dirty_pool: AtomicU32,
+    /// The operation on its log of dirty pages.
+    pub(crate) log_dirty: LogDirtyOperation,
     record: SpinLock<Record>,
 }
 
@@ -53,6 +57,8 @@ impl Control {
             suspend_port: AtomicU32::new(Port::NONE.get()),
             tsc_mode: AtomicU32::new(0),
             incarnation: AtomicU32::new(0),
+            log_dirty_pool: AtomicU32::new(0),
+            log_dirty: LogDirtyOperation::new(),
             record: SpinLock::new(Level::DomainRecord, Record { handle: [0; DOMAIN_HANDLE_LENGTH], memory_map: None }),
         }
     }
@@ -65,6 +71,16 @@ impl Control {
     /// Sets that port.
     pub fn set_suspend_port(&self, port: Option<Port>) {
         self.suspend_port.store(port.unwrap_or(Port::NONE).get(), Ordering::SeqCst);
+    }
+
+    /// The pool for mirror tables in MiB; zero for the default.
+    pub fn log_dirty_pool(&self) -> u32 {
+        self.log_dirty_pool.load(Ordering::Relaxed)
+    }
+
+    /// Sets the pool for mirror tables of the next log, in MiB; zero for the default.
+    pub fn set_log_dirty_pool(&self, megabytes: u32) {
+        self.log_dirty_pool.store(megabytes, Ordering::Relaxed);
     }
 
     /// Locks the handle and the memory map.

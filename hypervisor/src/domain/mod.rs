@@ -3,6 +3,7 @@
 mod control;
 mod kill_reason;
 mod life;
+mod log_dirty;
 mod port;
 mod table;
 mod vcpu;
@@ -10,6 +11,7 @@ mod vcpu;
 pub(crate) use control::{Control, MAX_PAUSES};
 pub(crate) use kill_reason::{EntryFailure, KernelEntry, KillReason};
 pub(crate) use life::{EndReason, Life};
+pub(crate) use log_dirty::{Copied, LogDirtyOperation, Step};
 pub(crate) use port::Port;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use table::forget;
@@ -192,6 +194,12 @@ impl Domain {
     /// The page of its `shared_info`.
     pub const fn shared_info(&self) -> &SharedPage {
         &self.shared_info
+    }
+
+    /// The number of page numbers that the domain reports to use. A PV guest numbers its frames
+    /// itself, and stores the limit in `shared_info`.
+    pub fn reported_pages(&self) -> u64 {
+        self.shared_info.atomic_u64(core::mem::offset_of!(abi::xen::SharedInfo, arch)).load(Ordering::Relaxed)
     }
 
     /// A vCPU by id.

@@ -171,13 +171,16 @@ fn relinquish_resources(domain: &Arc<Domain>, budget: &mut Budget) -> bool {
         drop(context);
         vcpu.set_gone();
     }
+    if !domain.control.log_dirty.close(domain.id(), budget) {
+        return false;
+    }
     if !domain.events.close_all(domain, budget) || !domain.grants.release_all(domain, budget) {
         return false;
     }
     while let Some(allocation) = domain.frames.pop() {
         let frame = allocation.reference();
         mmuext::release_pin(&frame);
-        m2p::set(frame.mfn(), m2p::INVALID);
+        frames::set_number(frame.mfn(), m2p::INVALID);
         drop(allocation);
         drop(frame);
         budget.spend(COST_OF_FRAME);

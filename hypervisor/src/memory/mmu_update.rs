@@ -5,10 +5,9 @@ use abi::xen::{DomainId, MmuUpdate, mmu_command};
 use alloc::sync::Arc;
 use machine::addr::{GuestVirt, MachineAddr, Mfn, Pfn};
 use machine::context::Active;
-use machine::frames::{Budget, L1, TypedRef};
+use machine::frames::{self, Budget, L1, TypedRef};
 use machine::guest_memory::Fault;
 use machine::integers::{low_u16, low_u32};
-use machine::m2p;
 use machine::speculation::MaskedIndex;
 
 use super::admission::GuestAdmission;
@@ -166,6 +165,6 @@ fn machphys_update(caller: &mut Caller<'_>, parties: &Parties, mfn: Mfn, pfn: Pf
     caller.budget.spend(COST_OF_NUMBER);
     // The reference keeps the frame in the domain's ownership until its number is set.
     let _owned = parties.frames.domain()?.frame(mfn).ok_or(Errno::EINVAL)?;
-    m2p::set(mfn, pfn);
+    frames::set_number(mfn, pfn);
     Ok(())
 }

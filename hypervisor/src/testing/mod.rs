@@ -4,6 +4,7 @@
 mod control;
 mod events;
 mod held;
+mod migration;
 mod pair;
 mod parsers;
 mod play;

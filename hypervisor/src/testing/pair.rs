@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::vec::Vec;
 
 use abi::xen::DomainId;
-use machine::addr::Mfn;
+use machine::addr::{Mfn, Pfn};
 use machine::context::Active;
 use machine::frames::{self, Budget, FrameRef};
 use machine::hosted::tlb::{self, Translation};
@@ -49,6 +49,9 @@ impl Pair {
 
     fn of(guests: [Guest; 2]) -> Self {
         for guest in &guests {
+            for (number, mfn) in (0..).zip(guest.tables.iter().chain(&guest.pages)) {
+                frames::set_number(*mfn, Pfn::new(number));
+            }
             for index in 0..GRANTS {
                 let to = guests[index as usize % 2].domain.id();
                 let frame = guest.mfn(index as usize + 2);

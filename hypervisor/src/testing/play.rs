@@ -10,6 +10,7 @@ use machine::addr::{GuestVirt, Mfn};
 use machine::hosted::tlb;
 use zerocopy::FromZeros;
 
+use super::migration::Migration;
 use super::pair::{FIRST_GRANT, GRANTS, Pair, all_is_back, destroy, free_frames, recount};
 use super::player::{Player, Script};
 use crate::domain::Life;
@@ -320,19 +321,34 @@ pub fn play(bytes: &[u8], when: Recount) {
         let domains = pair.domains();
         let mut loaded = 0;
         players[1].park();
+        let mut migration: Option<Migration> = None;
         while !script.0.is_empty() && !players[0].over {
             let who = usize::from(script.byte().is_multiple_of(4) && !players[1].over);
             if who != loaded {
                 players[loaded].park();
+                match (script.byte() % 4, migration.take()) {
+                    (0, Some(migration)) => migration.finish(),
+                    (0, None) => migration = Some(Migration::begin(&domains[loaded])),
+                    (_, other) => migration = other,
+                }
                 players[who].activate();
                 loaded = who;
             }
             players[who].step(&mut script);
+            if let Some(migration) = &mut migration
+                && script.byte().is_multiple_of(8)
+            {
+                migration.round(false);
+            }
             if when == Recount::EachStep {
                 recount(&domains, &players);
             }
         }
         recount(&domains, &players);
+        if let Some(migration) = migration {
+            players.iter_mut().for_each(Player::park);
+            migration.finish();
+        }
         drop(domains);
         destroy(pair, players);
     }

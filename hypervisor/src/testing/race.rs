@@ -1,15 +1,17 @@
 //! Plays three vCPUs concurrently, each on a thread: two of one guest, which share page tables, and
 //! one of another guest.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use machine::frames::Budget;
 
+use super::migration::Migration;
 use super::pair::{Pair, all_is_back, destroy, free_frames, recount};
 use super::player::{Player, Script};
 use crate::domain::VcpuId;
 
-/// Plays the scripts, one per vCPU, then checks the frame table, and that all frames are free.
+/// Plays the scripts, one per vCPU, while the first guest is migrated or not, then checks the frame table, and that all frames are free.
 ///
 /// # Panics
 /// If a count is wrong or a frame has leaked.
@@ -23,16 +25,30 @@ pub fn race(scripts: [&[u8]; 3]) {
     }
     let mut players = std::vec![root, pair.player_of(0, VcpuId::new(1), None, 2), pair.player(1, 0)];
     players.iter_mut().for_each(Player::park);
+    let is_migrated = scripts[0].get(1).is_some_and(|byte| byte.is_multiple_of(2));
+    let mut migration = is_migrated.then(|| Migration::begin(&pair.domains()[0]));
+    let playing = AtomicUsize::new(players.len());
     thread::scope(|scope| {
         for (player, script) in players.iter_mut().zip(scripts) {
+            let playing = &playing;
             scope.spawn(move || {
                 player.activate();
                 player.play(&mut Script(script));
                 player.park();
                 player.domain.teardown.advance(&mut Budget::new(10_000));
+                playing.fetch_sub(1, Ordering::SeqCst);
             });
         }
+        while let Some(migration) = &mut migration
+            && playing.load(Ordering::SeqCst) != 0
+        {
+            migration.round(false);
+            thread::yield_now();
+        }
     });
+    if let Some(migration) = migration {
+        migration.finish();
+    }
     recount(&pair.domains(), &players);
     destroy(pair, players);
     all_is_back(free);

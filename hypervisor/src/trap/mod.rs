@@ -28,12 +28,15 @@ const ERROR_CODE_IDT: u32 = 2;
 /// `int n`.
 const OPCODE_INT: u8 = 0xcd;
 
-/// Fast path for common instructions that write to a page table in kernel mode. Returns `false`
-/// without any effect in all other cases, which [`trap`] handles.
+/// Fast path for faults of mirror tables, and for common instructions that write to a page table in
+/// kernel mode. Returns `false` without any effect in all other cases, which [`trap`] handles.
 #[inline]
 pub(crate) fn fast_path(cpu: &mut Active, domain: &Domain, number: u8, error_code: u32, address: GuestVirt) -> bool {
-    number == vectors::PAGE_FAULT
-        && page_fault::is_kernel_write(cpu, error_code)
+    if number != vectors::PAGE_FAULT {
+        return false;
+    }
+    let Some(error_code) = cpu.resolve_fault(address, error_code) else { return true };
+    page_fault::is_kernel_write(cpu, error_code)
         && emulate::fast_page_table_write(cpu, domain, address, &mut Budget::new(Budget::FAST))
 }
 

@@ -6,17 +6,16 @@ use machine::addr::GuestVirt;
 use machine::context::Active;
 use machine::frames::{Descriptor, TypedRef};
 use machine::paging::NoEntries;
-use machine::vectors;
+use machine::vectors::{
+    self,
+    page_fault::{PRESENT, RESERVED, USER, WRITE},
+};
 
 use super::emulate::{self, Emulation};
 use super::{finish, inject, instruction_budget};
 use crate::domain::{Domain, KillReason, Vcpu};
 use crate::memory::walk;
 
-const PRESENT: u32 = 1;
-const WRITE: u32 = 2;
-const USER: u32 = 4;
-const RESERVED: u32 = 8;
 /// Bit of a selector: the descriptor is in the LDT.
 const SELECTOR_LDT: u16 = 4;
 
@@ -48,6 +47,7 @@ pub(super) fn page_fault(
         let address = GuestVirt::new(cpu.context().ldt().base).offset(index as u64 * 4096);
         return bounce_fault(cpu, domain, error_code & !PRESENT, address);
     }
+    let Some(error_code) = cpu.resolve_fault(address, error_code) else { return Ok(()) };
     if is_kernel_write(cpu, error_code) {
         let emulation = emulate::page_table_write(cpu, domain, vcpu, address, &mut instruction_budget());
         return match emulation {

@@ -5,13 +5,15 @@ use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 
 use super::exit::Exit;
-use super::guest_context::{GuestContext, KERNEL, Ldt, USER};
+use super::guest_context::{GuestContext, Ldt};
 use super::handlers::Handlers;
 use super::registers::{Registers, Selectors, is_canonical};
 use super::{roots, vcpu};
 use crate::addr::GuestVirt;
+use crate::frames::dirty_log::{Access, Resolution};
 use crate::frames::{Descriptor, L4, SharedPage, TypedRef};
 use crate::tlb;
+use crate::vectors::page_fault;
 
 /// A vCPU loaded into this pCPU.
 ///
@@ -89,6 +91,22 @@ impl Active {
         vcpu::run(context)
     }
 
+    /// Handles a page fault on a mirror table. Returns `None` if the guest retries the access, and
+    /// otherwise the error code that the guest's own tables give.
+    pub fn resolve_fault(&self, address: GuestVirt, error_code: u32) -> Option<u32> {
+        let access = match error_code {
+            code if code & page_fault::WRITE != 0 => Access::Write,
+            code if code & page_fault::FETCH != 0 => Access::Fetch,
+            _ => Access::Read,
+        };
+        match self.context().resolve(address, access) {
+            Some(Resolution::Retry) => None,
+            Some(Resolution::Denied { present: true }) => Some(error_code | page_fault::PRESENT),
+            Some(Resolution::Denied { present: false }) => Some(error_code & !page_fault::PRESENT),
+            None => Some(error_code),
+        }
+    }
+
     /// Enables or disables the fast path, in which the entry code completes system calls, page
     /// faults and `iret`. The results are the same, except that the fast path does not show the I/O
     /// privilege level in the flags.
@@ -160,10 +178,8 @@ impl Active {
     pub fn set_kernel_root(&mut self, root: TypedRef<L4>) -> Option<TypedRef<L4>> {
         let context = self.context_mut();
         assert_eq!(root.frame().owner(), context.owner(), "another domain's root");
-        context.full_roots[KERNEL] = root.mfn().address().get();
         let former = context.kernel_root.replace(root);
-        roots::choose(context);
-        vcpu::load_root(context);
+        roots::change(context);
         former
     }
 
@@ -177,13 +193,12 @@ impl Active {
         if root.is_none() && context.in_kernel == 0 {
             return None;
         }
-        context.full_roots[USER] = root.as_ref().map_or(0, |root| root.mfn().address().get());
         let former = core::mem::replace(&mut context.user_root, root);
-        roots::choose(context);
-        // In kernel mode no translation of the former root is cached: loading the kernel's root
-        // flushed them.
-        if context.in_kernel == 0 {
-            vcpu::load_root(context);
+        if context.in_kernel == 0 || context.mirrored {
+            roots::change(context);
+        } else {
+            // No translation of the former root is cached: loading the kernel's root flushed them.
+            roots::choose(context);
         }
         former
     }

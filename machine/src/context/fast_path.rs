@@ -87,7 +87,8 @@ impl GuestContext {
             syscall_stack: if plain(&self.handlers.syscall) { stack } else { 0 },
             bounce_stack: stack,
             syscall_handler: self.handlers.syscall.address,
-            fault_handler: if plain(&fault) { fault.address } else { 0 },
+            // A fault of a mirror is not the guest's.
+            fault_handler: if plain(&fault) && !self.mirrored { fault.address } else { 0 },
             irets: 1,
         };
     }

@@ -62,8 +62,8 @@ pub struct GuestContext {
     pub(crate) fault_address: u64,
     /// 1 in kernel mode, 0 in user mode.
     pub(crate) in_kernel: u64,
-    /// CR3 values for Rust code, by mode (see `roots`); that of user mode is zero if the guest has
-    /// set none.
+    /// CR3 values for Rust code while the vCPU is active, by mode (see `roots`); that of user mode is
+    /// zero if the guest has set none.
     pub(crate) full_roots: [u64; 2],
     /// CR3 values with which the guest runs, by mode.
     pub(crate) guest_roots: [u64; 2],
@@ -92,6 +92,8 @@ pub struct GuestContext {
     /// Some selectors could not be loaded, and `run` has not reported it yet.
     pub(crate) selectors_refused: bool,
     pub(crate) handlers: Handlers,
+    /// Whether the roots are mirrors (`frames::dirty_log`).
+    pub(crate) mirrored: bool,
     /// SPEC_CTRL as the guest has set it.
     pub(crate) spec_ctrl: u64,
     /// CR0.TS as set by the guest.
@@ -156,6 +158,7 @@ impl GuestContext {
                 sysenter: NO_HANDLER,
                 nmi: NO_HANDLER,
             },
+            mirrored: false,
             spec_ctrl: 0,
             task_switched: false,
             control4: 0,
@@ -286,7 +289,6 @@ impl GuestContext {
         if let (Some(kernel), Some(user)) = (&kernel, &user) {
             assert_eq!(kernel.frame().owner(), user.frame().owner(), "roots of two domains");
         }
-        self.full_roots = [&user, &kernel].map(|root| root.as_ref().map_or(0, |root| root.mfn().address().get()));
         (core::mem::replace(&mut self.kernel_root, kernel), core::mem::replace(&mut self.user_root, user))
     }
 

@@ -1,15 +1,16 @@
 #![expect(unsafe_code, reason = "writes this CPU's own root tables")]
 //! The root tables that the hardware loads for a vCPU.
 //!
-//! A *full root* is a root table of the guest itself, with all of Paravane's slots. Rust code runs
-//! with it, since it needs Paravane's memory and the guest's. A vCPU without split roots runs with
+//! A *full root* is a root table of the guest itself, or its mirror if the domain has a log of dirty
+//! pages (`frames::dirty_log`), with all of Paravane's slots. Rust code runs with it, since it needs
+//! Paravane's memory and the guest's. A vCPU without split roots runs with
 //! it too. A vCPU with split roots runs, in ring 3 and in the entry code, with a *restricted root*:
 //! one of two tables of its pCPU, for user mode and for kernel mode, with copies of the guest's own
 //! entries. Its other slots map nothing but the entry code, the interrupt table, and this pCPU's
 //! window without the main stack. So a process that reads through the protection of pages
 //! (Meltdown) finds none of Paravane's data and none of other domains' memory.
 //!
-//! SR-1: when the guest runs, its restricted roots equal its root tables in the guest's slots and
+//! SR-1: when the guest runs, its restricted roots equal its full roots in the guest's slots and
 //! in the M2P's. `tlb::root_copies` keeps this while root tables change, and [`choose`] when other
 //! root tables are set.
 //!
@@ -20,8 +21,10 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{GuestContext, KERNEL, USER};
-use crate::addr::{END_HYPERVISOR_SLOTS, FIRST_HYPERVISOR_SLOT, MAX_CPUS, MachineAddr, Mfn, PerCpu};
+use super::{GuestContext, KERNEL, USER, vcpu};
+use crate::addr::{END_HYPERVISOR_SLOTS, FIRST_HYPERVISOR_SLOT, GuestVirt, MAX_CPUS, MachineAddr, Mfn, PerCpu};
+use crate::frames::TypedRef;
+use crate::frames::dirty_log::{self, Access, Resolution};
 #[cfg(not(target_os = "none"))]
 use crate::pte::LeafFlags;
 use crate::tlb::root_copies;
@@ -51,8 +54,15 @@ fn restricted() -> [Mfn; 2] {
     [first, Mfn::new(first.get() + 1)]
 }
 
-/// Sets the roots with which the active vCPU runs, after its root tables were set.
+/// Sets the roots with which the active vCPU runs, after its root tables were set. If it runs on
+/// mirrors, before or after, no root of it may be loaded now (MT-5).
 pub(super) fn choose(context: &mut GuestContext) {
+    let roots = [context.user_root.as_ref(), context.kernel_root.as_ref()];
+    let mirrors = dirty_log::load_roots(context.owner(), identity(context), roots);
+    context.fast_path_stale |= context.mirrored != mirrors.is_some();
+    context.mirrored = mirrors.is_some();
+    let full = mirrors.unwrap_or_else(|| roots.map(|root| root.map(TypedRef::mfn)));
+    context.full_roots = full.map(|root| root.map_or(0, |root| root.address().get()));
     context.guest_roots = context.full_roots;
     if context.split_roots {
         let [user, kernel] = restricted().map(|root| root.address().get());
@@ -61,10 +71,42 @@ pub(super) fn choose(context: &mut GuestContext) {
     }
 }
 
-/// Records that no vCPU with restricted roots is active on this CPU.
+/// Sets and loads the roots of the active vCPU after its root tables were changed.
+pub(super) fn change(context: &mut GuestContext) {
+    if context.mirrored {
+        vcpu::leave_root();
+        choose(context);
+        vcpu::enter_root(context);
+    } else {
+        choose(context);
+        vcpu::load_root(context);
+    }
+}
+
+/// Records that the roots of the vCPU, which this CPU has unloaded, are not in use.
 pub(super) fn leave(context: &GuestContext) {
     if context.split_roots {
         root_copies::set_copied([None; 2]);
+    }
+    if context.mirrored {
+        dirty_log::unload_roots(context.owner(), identity(context));
+    }
+}
+
+/// Distinguishes the vCPU from others of its domain.
+fn identity(context: &GuestContext) -> usize {
+    core::ptr::from_ref(context).addr()
+}
+
+impl GuestContext {
+    /// Finds out whether an access of the active vCPU that faulted is permitted by its tables, and
+    /// provides the mirrors for it; `None` if it does not run on mirrors.
+    pub(crate) fn resolve(&self, address: GuestVirt, access: Access) -> Option<Resolution> {
+        if !self.mirrored || !address.is_guest() {
+            return None;
+        }
+        let root = if self.in_kernel != 0 { &self.kernel_root } else { &self.user_root };
+        dirty_log::resolve(self.owner(), root.as_ref()?.mfn(), address, access)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use super::dirty_log;
 use super::reference::{FrameRef, TypedRef, Writable};
 use super::transition::ENTRIES;
 use crate::addr::{Mfn, PAGE_SIZE};
@@ -68,6 +69,11 @@ pub(super) fn last_used(mfn: Mfn, end: u16) -> Option<u16> {
 
 pub(super) fn write_entry(mfn: Mfn, index: u16, value: u64) {
     entry(mfn, index).store(value, Ordering::Release);
+}
+
+/// Sets bits of an entry and returns the former value.
+pub(super) fn set_bits(mfn: Mfn, index: u16, bits: u64) -> u64 {
+    entry(mfn, index).fetch_or(bits, Ordering::AcqRel)
 }
 
 pub(super) fn swap_entry(mfn: Mfn, index: u16, value: u64) -> u64 {
@@ -140,6 +146,7 @@ impl TypedRef<Writable> {
         // SAFETY: the range was checked; the use as `Writable` means that the frame contains no
         // table or descriptors; `shared_copy` tolerates concurrent readers and writers.
         unsafe { ram::shared_copy(ram::direct_map(self.mfn()).wrapping_add(offset), from.as_ptr(), length) };
+        dirty_log::mark(self.frame().slot());
     }
 
     /// Copies another frame's contents into this one.
@@ -147,6 +154,7 @@ impl TypedRef<Writable> {
         // SAFETY: both references keep their frames; `shared_copy` tolerates concurrent access;
         // this frame is in use as `Writable`.
         unsafe { ram::shared_copy(ram::direct_map(self.mfn()), ram::direct_map(from.mfn()), PAGE_SIZE) };
+        dirty_log::mark(self.frame().slot());
     }
 
     /// Fills the frame with zeros.
@@ -154,6 +162,7 @@ impl TypedRef<Writable> {
         for index in 0..ENTRIES {
             write_entry(self.mfn(), index, 0);
         }
+        dirty_log::mark(self.frame().slot());
     }
 
     /// Stores one aligned 64-bit word.
@@ -162,6 +171,7 @@ impl TypedRef<Writable> {
     /// If `index` is not below 512.
     pub fn write_u64(&self, index: u16, value: u64) {
         write_entry(self.mfn(), in_table(index), value);
+        dirty_log::mark(self.frame().slot());
     }
 }
 
@@ -189,7 +199,8 @@ macro_rules! atomic_accessor {
 
 impl SharedPage {
     /// Shares a page that its guest may write.
-    pub const fn new(page: TypedRef<Writable>) -> Self {
+    pub fn new(page: TypedRef<Writable>) -> Self {
+        page.frame().slot().mark_written_by_host();
         Self { page }
     }
 

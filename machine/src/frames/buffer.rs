@@ -51,6 +51,11 @@ impl Buffer {
         Some(())
     }
 
+    /// The first frame. Its contents belong to this buffer.
+    pub(super) const fn first_frame(&self) -> Mfn {
+        self.first
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         if self.frames == 0 {

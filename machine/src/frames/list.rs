@@ -109,6 +109,28 @@ impl FrameList {
         Some(unlink(&mut links, index))
     }
 
+    /// Passes the frames to `act`, which holds the list's lock, from the one at `cursor` on or from
+    /// the first, until `act` returns `false`. Returns whether all have been visited; if not,
+    /// `cursor` is the next. A frame that was removed at `cursor` restarts the visit.
+    pub(super) fn visit(&self, cursor: &mut Option<Mfn>, mut act: impl FnMut(&Slot) -> bool) -> bool {
+        let links = self.links.lock();
+        let listed = |slot: &&Slot| {
+            slot.owner.load(Ordering::SeqCst) == self.owner.0
+                && slot.block.load(Ordering::Relaxed) & super::allocator::LISTED != 0
+        };
+        let start = cursor.take().and_then(slot::slot).filter(listed).map(|slot| link(slot.mfn()));
+        let mut index = start.unwrap_or(links.head);
+        while index != NO_FRAME {
+            let slot = link_slot(index);
+            index = slot.next.load(Ordering::Relaxed);
+            if !act(slot) && index != NO_FRAME {
+                *cursor = Some(Mfn::new(u64::from(index)));
+                return false;
+            }
+        }
+        true
+    }
+
     /// Whether the list currently owns the allocation of `frame`.
     pub fn contains(&self, frame: &FrameRef) -> bool {
         let _links = self.links.lock();

@@ -1,5 +1,5 @@
-//! The frame table's record of each domain: the number of frames that it owns, and the queue of its
-//! page tables that await teardown.
+//! The frame table's record of each domain: the number of frames that it owns, the queue of its page
+//! tables that await teardown, and the log of its dirty pages.
 //!
 //! Domain ids go up to 32,751, and most are never used. The records are therefore allocated in
 //! blocks, when a domain of the block gets its first frame. They are never freed.
@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use abi::xen::DomainId;
 use alloc::boxed::Box;
 
+use super::dirty_log::LogSlot;
 use super::teardown::Queue;
 use crate::once::Once;
 use crate::speculation::MaskedIndex;
@@ -25,6 +26,8 @@ pub(super) struct Owner {
     owned: AtomicU32,
     /// Its page tables that await teardown.
     pub(super) queue: Queue,
+    /// The log of its dirty pages.
+    pub(super) log: LogSlot,
 }
 
 type Block = Box<[Owner; BLOCK]>;
@@ -48,7 +51,8 @@ pub(super) fn find(domain: DomainId) -> Option<&'static Owner> {
 
 /// The record of `domain`, allocated if necessary; `None` for ids that are not a domain's.
 pub(super) fn make(domain: DomainId) -> Option<&'static Owner> {
-    let empty = || Box::new([const { Owner { owned: AtomicU32::new(0), queue: Queue::new() } }; BLOCK]);
+    let empty =
+        || Box::new([const { Owner { owned: AtomicU32::new(0), queue: Queue::new(), log: LogSlot::new() } }; BLOCK]);
     block(domain)?.get_or_set(empty).masked(usize::from(domain.0) % BLOCK)
 }
 

@@ -6,6 +6,7 @@ use std::string::String;
 
 use abi::xen::DomainId;
 
+use super::dirty_log::checks::{self, Found};
 use super::owner::maps_others;
 use super::slot::{self, KindCode, Slot};
 use crate::addr::Mfn;
@@ -14,6 +15,11 @@ use crate::tlb::simulated::{self, Leftover};
 /// The reason why a CPU that runs `holder` may not walk `table` as one of `level`.
 pub(crate) fn objection_to_walk(table: Mfn, level: u8, holder: DomainId) -> Option<&'static str> {
     let Some(slot) = slot::ram_slot(table) else { return Some("is no memory") };
+    match checks::objection_to_walk(table, level, holder) {
+        Found::Nothing => {}
+        Found::Busy => return None,
+        Found::Checked(objection) => return objection,
+    }
     if slot.owner.load(Ordering::SeqCst) != holder.0 {
         return Some("belongs to another domain");
     }
@@ -30,7 +36,7 @@ pub(crate) fn objection_to_access(frame: Mfn, write: bool, holder: DomainId) -> 
         return Some("is not writable memory");
     }
     if slot.owner.load(Ordering::SeqCst) == holder.0 {
-        return None;
+        return if write { checks::objection_to_write(frame, holder) } else { None };
     }
     if !(usage.shared && maps_others(holder)) {
         return Some("belongs to another domain and is not marked as shared");
@@ -67,6 +73,16 @@ pub(super) fn check_flushed_of(slot: &Slot, from: KindCode) {
 /// If it has.
 pub(super) fn check_flushed(slot: &Slot) {
     check(slot, Leftover::Any);
+}
+
+/// Checks that no CPU has walked a frame of a pool of mirrors since it was one.
+///
+/// # Panics
+/// If one has.
+pub(super) fn check_unwalked(frame: Mfn) {
+    if let Some(slot) = slot::slot(frame) {
+        check(slot, Leftover::Table);
+    }
 }
 
 fn check(slot: &Slot, leftover: Leftover) {

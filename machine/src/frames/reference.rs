@@ -8,8 +8,9 @@ use core::sync::atomic::Ordering;
 use abi::xen::DomainId;
 
 use super::slot::{self, KindCode, Slot, Use};
-use super::{allocator, owner, teardown};
+use super::{allocator, dirty_log, owner, teardown};
 use crate::addr::Mfn;
+use crate::m2p;
 
 /// A kind of use of a frame.
 pub trait Kind: sealed::Sealed {
@@ -217,6 +218,8 @@ fn end(slot: &'static Slot, before: u32) {
     let usage = slot.usage();
     assert!(usage.count == 0 && !usage.owns_entries(), "{mfn:?} is freed while in use: {usage:?}");
     let last = owner::count_down(DomainId(slot.owner.load(Ordering::SeqCst)));
+    // The next owner must not find a number that it has not set.
+    m2p::set(mfn, m2p::INVALID);
     allocator::free(mfn);
     if last {
         owner::note_owner_emptied();
@@ -342,6 +345,7 @@ impl<K: Kind> TypedRef<K> {
         let pinned = self.frame.slot().update_usage(|usage| (!usage.pinned).then_some(Use { pinned: true, ..usage }));
         match pinned {
             Ok(_) => {
+                dirty_log::mark(self.frame.slot());
                 self.into_counted();
                 Ok(())
             }
@@ -355,6 +359,7 @@ impl<K: Kind> TypedRef<K> {
             .slot()
             .update_usage(|usage| (usage.pinned && usage.kind == K::CODE).then_some(Use { pinned: false, ..usage }))
             .ok()?;
+        dirty_log::mark(frame.slot());
         // SAFETY: the pin held an existence count of its own (FT-1). This thread has just removed
         // the pin, so its count becomes this value's.
         let frame = unsafe { FrameRef::from_counted(frame.mfn()) };
@@ -389,8 +394,16 @@ fn release_use_slowly(frame: &FrameRef) {
         let enqueue = current.count == 1 && current.owns_entries() && !current.queued;
         let next = Use { count: current.count - 1, queued: current.queued || enqueue, ..current };
         match slot.exchange_usage(current, next) {
-            Ok(()) if enqueue => return teardown::push(frame.again()),
-            Ok(()) => return,
+            Ok(()) => {
+                if next.count == 0 {
+                    // A table without a use is plain memory.
+                    dirty_log::mark(slot);
+                }
+                if enqueue {
+                    teardown::push(frame.again());
+                }
+                return;
+            }
             Err(found) => current = found,
         }
     }

@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use abi::xen::DomainId;
 
-use super::owner;
 use super::reference::MAX_GUEST_REFERENCES;
+use super::{dirty_log, owner};
 use crate::addr::Mfn;
 use crate::integers::{low_u32, to_usize};
 use crate::ram;
@@ -72,7 +72,7 @@ impl KindCode {
 /// The state of a frame's use, unpacked from its word.
 ///
 /// Bits: 0-31 use count, 32-34 kind, 36 busy, 37 pinned, 38 queued, 39 shared, 40 shared for
-/// writing, 48-57 progress.
+/// writing, 41 written by the host, 48-57 progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Use {
     pub(super) count: u32,
@@ -88,6 +88,8 @@ pub(super) struct Use {
     /// Such a table has mapped it writable, and the flush that clears this mark has not happened
     /// (TC-4).
     pub(super) shared_writable: bool,
+    /// Paravane has shared the page with the guest, and writes to it at any time.
+    pub(super) written_by_host: bool,
     /// Entries `[0, progress)` own references (FT-5).
     pub(super) progress: u16,
 }
@@ -98,6 +100,7 @@ const COUNT_MASK: u64 = 0xffff_ffff;
 const BUSY: u64 = 1 << 36;
 const SHARED: u64 = 1 << 39;
 const SHARED_WRITABLE: u64 = 1 << 40;
+const WRITTEN_BY_HOST: u64 = 1 << 41;
 /// The bits of counts from `MAX_GUEST_REFERENCES` on.
 const TOO_MANY_MASK: u64 = COUNT_MASK & !(MAX_GUEST_REFERENCES as u64 - 1);
 const _: () = assert!(MAX_GUEST_REFERENCES.is_power_of_two(), "one mask test checks a count");
@@ -122,6 +125,7 @@ impl Use {
             queued: word & 1 << 38 != 0,
             shared: word & SHARED != 0,
             shared_writable: word & SHARED_WRITABLE != 0,
+            written_by_host: word & WRITTEN_BY_HOST != 0,
             progress: ((word >> 48) & 0x3ff) as u16,
         }
     }
@@ -134,6 +138,7 @@ impl Use {
             | (self.queued as u64) << 38
             | (self.shared as u64) << 39
             | (self.shared_writable as u64) << 40
+            | (self.written_by_host as u64) << 41
             | (self.progress as u64) << 48
     }
 }
@@ -228,6 +233,16 @@ impl Slot {
         if self.use_word.load(Ordering::SeqCst) & marks != marks {
             self.use_word.fetch_or(marks, Ordering::SeqCst);
         }
+        if writable {
+            dirty_log::hold(self);
+        }
+    }
+
+    /// Records that Paravane shares the page with its guest. The caller holds a use as writable
+    /// memory, and a change of kind from that clears the mark.
+    pub(super) fn mark_written_by_host(&self) {
+        self.use_word.fetch_or(WRITTEN_BY_HOST, Ordering::SeqCst);
+        dirty_log::hold(self);
     }
 
     /// Returns when no CPU holds a translation of the frame that is older than the end of its last
@@ -356,6 +371,7 @@ mod tests {
                 // Independent of the other flags.
                 shared: (number / 256 + number) % 2 == 0,
                 shared_writable: (number / 256 + number) % 4 == 0,
+                written_by_host: (number / 256 + number) % 3 == 0,
                 progress: [0, 300, 512][(number / 256 % 3) as usize],
             }
         })

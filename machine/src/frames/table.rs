@@ -7,7 +7,7 @@ use super::entry::{self, Entry};
 use super::owner::note_maps_others;
 use super::reference::{FrameRef, L1, L4, Level, TypedRef, release_use};
 use super::transition::ENTRIES;
-use super::{access, root_slots, slot};
+use super::{access, dirty_log, root_slots, slot};
 use crate::addr::{GuestVirt, Mfn};
 use crate::integers::low_u16;
 use crate::pte::RawEntry;
@@ -67,7 +67,10 @@ impl TypedRef<L1> {
     #[inline]
     pub fn change_flags(&self, index: u16, expected: RawEntry, wanted: RawEntry) -> Result<(), RawEntry> {
         let bits = entry::leaf_with_flags(expected, wanted);
-        let exchange = || access::exchange_entry(self.mfn(), index, expected.get(), bits).map_err(RawEntry::new);
+        let exchange = || {
+            let store = || access::exchange_entry(self.mfn(), index, expected.get(), bits).map_err(RawEntry::new);
+            dirty_log::around_store(self.frame(), 1, index, store)
+        };
         let ends_a_use = expected.is_writable() && !wanted.is_writable();
         let Some(slot) = ends_a_use.then(|| slot::ram_slot(expected.frame())).flatten() else {
             return exchange().map(|_| ());
@@ -115,7 +118,8 @@ impl<K: Level> TypedRef<K> {
             return Err(ReplaceError::Reserved(entry));
         }
         note_mapping(self.frame(), K::LEVEL, entry.raw());
-        let old = access::swap_entry(self.mfn(), index, entry.into_raw());
+        let store = || access::swap_entry(self.mfn(), index, entry.into_raw());
+        let old = dirty_log::around_store(self.frame(), K::LEVEL, index, store);
         self.note_store();
         // SAFETY: a table in use owns all its entries (FT-5, FT-6), except Paravane's slots. The
         // exchange removed the old bits atomically, so nothing else owns them.
@@ -140,7 +144,8 @@ impl<K: Level> TypedRef<K> {
             note_mapping(self.frame(), K::LEVEL, entry.raw());
         }
         let bits = entry.into_raw();
-        match access::exchange_entry(self.mfn(), index, expected.get(), bits) {
+        let store = || access::exchange_entry(self.mfn(), index, expected.get(), bits);
+        match dirty_log::around_store(self.frame(), K::LEVEL, index, store) {
             Ok(old) => {
                 self.note_store();
                 // SAFETY: as in `replace`.
@@ -188,7 +193,8 @@ impl TypedRef<L4> {
     /// a root.
     pub fn show_m2p(&self, show: bool) {
         let entry = if show { root_slots::hypervisor_entry(root_slots::M2P_SLOT) } else { 0 };
-        access::write_entry(self.mfn(), root_slots::M2P_SLOT, entry);
+        let store = || access::write_entry(self.mfn(), root_slots::M2P_SLOT, entry);
+        dirty_log::around_store(self.frame(), 4, root_slots::M2P_SLOT, store);
         self.note_store();
     }
 }

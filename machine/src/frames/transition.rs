@@ -24,7 +24,7 @@ use super::descriptor::check_descriptor;
 use super::entry::{self, Entry};
 use super::reference::{Descriptor, FrameRef, Kind, L1, L2, L3, L4, MAX_GUEST_REFERENCES, TypedRef};
 use super::slot::{KindCode, Slot, Use};
-use super::{access, root_slots, table, teardown};
+use super::{access, dirty_log, root_slots, table, teardown};
 use crate::addr::Mfn;
 use crate::pte::RawEntry;
 use crate::tlb::root_copies;
@@ -192,6 +192,9 @@ impl<K: Kind> TypedRef<K> {
         if !frame.slot().add_use(K::CODE, true) {
             acquire(&frame, K::CODE, admission, budget)?;
         }
+        if K::CODE.has_contents() {
+            dirty_log::note_kind(frame.slot(), K::CODE);
+        }
         // SAFETY: the use was just added, by `add_use` or by `acquire`.
         Ok(unsafe { Self::from_counted(frame) })
     }
@@ -251,7 +254,12 @@ fn acquire<A: Admission>(
             change_kind(slot, usage.kind, kind);
         }
         let outcome = validate(frame, kind, admission, budget);
-        return finish_validation(frame, outcome);
+        let result = finish_validation(frame, outcome);
+        if kind.has_contents() {
+            // Entries may have been changed even if one was refused.
+            dirty_log::mark(slot);
+        }
+        return result;
     }
 }
 
@@ -265,7 +273,8 @@ fn change_kind(slot: &Slot, from: KindCode, to: KindCode) {
     let keeps_mark = from != KindCode::Writable;
     let changed = slot.update_usage(|usage| {
         let shared_writable = usage.shared_writable && keeps_mark;
-        Some(Use { kind: to, progress: 0, shared_writable, ..usage })
+        let written_by_host = usage.written_by_host && keeps_mark;
+        Some(Use { kind: to, progress: 0, shared_writable, written_by_host, ..usage })
     });
     debug_assert!(changed.is_ok_and(|usage| usage.busy && usage.count == 0));
 }
@@ -404,6 +413,7 @@ fn validate_descriptors(frame: &FrameRef, budget: &mut Budget) -> Result<(), Acq
 pub(super) fn release_entries(frame: &FrameRef, budget: &mut Budget) -> bool {
     let usage = frame.slot().usage();
     let Some(level) = usage.kind.table_level() else { return true };
+    dirty_log::forget_table(frame);
     budget.spend(COST_TABLE_SCAN);
     let mut end = usage.progress;
     while let Some(index) = access::last_used(frame.mfn(), end) {
@@ -432,6 +442,7 @@ pub(super) fn release_entries(frame: &FrameRef, budget: &mut Budget) -> bool {
         }
     }
     set_progress(frame, 0);
+    dirty_log::mark(frame.slot());
     true
 }
 
@@ -440,7 +451,9 @@ impl TypedRef<Descriptor> {
     /// refused.
     pub fn replace_descriptor(&self, index: u16, raw: u64) -> Option<()> {
         let checked = check_descriptor(raw)?;
-        (index < ENTRIES).then(|| access::write_entry(self.mfn(), index, checked))
+        (index < ENTRIES).then(|| access::write_entry(self.mfn(), index, checked))?;
+        dirty_log::mark(self.frame().slot());
+        Some(())
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Level {
     FrameList,
     /// One domain's queue of page tables that await teardown.
     Teardown,
+    /// One domain's log of dirty pages, with its mirror tables.
+    DirtyLog,
     /// The frame allocator's free lists.
     FrameAllocator,
     /// The heap.

@@ -75,24 +75,36 @@ pub(crate) fn note_root(root: Mfn) {
     counter(root).fetch_add(1, Ordering::SeqCst);
 }
 
+/// Makes a store to a root table known that replaced an absent entry. No CPU needs a flush, but each
+/// copies the entry before it runs its guest again.
+pub(crate) fn note_addition(root: Mfn) {
+    let _users = mark_stale(root);
+}
+
 /// Makes a store to a root table known. Returns when no CPU uses an older copy (RC-1).
 pub(crate) fn note_store(root: Mfn) {
-    counter(root).fetch_add(1, Ordering::SeqCst);
-    if !IN_USE.load(Ordering::SeqCst) {
-        return;
+    let mut users = mark_stale(root);
+    // This CPU walks no copy now, and loads one, which flushes, before its guest continues.
+    users.remove(per_cpu::current());
+    if !users.is_empty() {
+        flush_cpus(users);
     }
+}
+
+/// Makes all CPUs that have a copy of the root table copy again. Returns these CPUs.
+fn mark_stale(root: Mfn) -> CpuSet {
+    counter(root).fetch_add(1, Ordering::SeqCst);
     let mut users = CpuSet::EMPTY;
+    if !IN_USE.load(Ordering::SeqCst) {
+        return users;
+    }
     for cpu in per_cpu::all_online() {
         if COPIED[cpu].iter().any(|copied| copied.load(Ordering::SeqCst) == root.get() + 1) {
             STALE[cpu].store(true, Ordering::SeqCst);
             users.insert(cpu);
         }
     }
-    // This CPU walks no copy now, and loads one, which flushes, before its guest continues.
-    users.remove(per_cpu::current());
-    if !users.is_empty() {
-        flush_cpus(users);
-    }
+    users
 }
 
 #[cfg(test)]

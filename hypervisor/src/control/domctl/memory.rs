@@ -1,6 +1,6 @@
-//! A domain's memory limit, its hypercall page, and shadow paging, which is not supported.
+//! A domain's memory limit, and its hypercall page.
 
-use abi::domctl::{HypercallInit, MaxMemory, ShadowOp, shadow_op as operation};
+use abi::domctl::{HypercallInit, MaxMemory};
 use abi::errno::Errno;
 use alloc::sync::Arc;
 use machine::addr::Mfn;
@@ -29,18 +29,4 @@ pub(super) fn hypercall_init(caller: &mut Caller<'_>, request: &Request, target:
     let page: TypedRef<Writable> = TypedRef::acquire(frame, &mut NoEntries, &mut caller.budget)?;
     page.copy_in(0, &hypercall_page::contents());
     Ok(0)
-}
-
-/// Shadow paging is not implemented: it reports zero memory, and can only be turned off.
-pub(super) fn shadow_op(caller: &mut Caller<'_>, request: &Request) -> CallResult {
-    let mut argument: ShadowOp = request.argument();
-    match argument.operation {
-        operation::OFF => Ok(0),
-        operation::GET_ALLOCATION => {
-            argument.megabytes = 0;
-            request.answer(caller, &argument)?;
-            Ok(0)
-        }
-        _ => Err(Errno::EOPNOTSUPP.into()),
-    }
 }

@@ -11,6 +11,7 @@ mod events;
 mod extended_state;
 pub(crate) mod info;
 mod life;
+mod log_dirty;
 mod memory;
 mod page_info;
 mod scheduler;
@@ -55,7 +56,7 @@ operations! {
     op::GETVCPUINFO => info::get_vcpu_info(caller, request, &target?);
     op::MAX_MEM => memory::max_memory(request, &target?);
     op::HYPERCALL_INIT => memory::hypercall_init(caller, request, &target?);
-    op::SHADOW_OP => { target?; memory::shadow_op(caller, request) };
+    op::SHADOW_OP => log_dirty::shadow_op(caller, request, &target?);
     op::GETPAGEFRAMEINFO3 => page_info::get_page_frame_info(caller, request, &target?);
     op::SET_ADDRESS_SIZE => { target?; address_space::set_address_size(request) };
     op::GET_ADDRESS_SIZE => { target?; address_space::get_address_size(caller, request) };

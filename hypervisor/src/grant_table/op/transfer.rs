@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 
 use abi::grant_table::{Transfer, status};
 use machine::addr::Mfn;
-use machine::frames::{Allocation, TypedRef, Writable};
+use machine::frames::{self, Allocation, TypedRef, Writable};
 use machine::m2p;
 use machine::paging::NoEntries;
 
@@ -35,7 +35,7 @@ fn transfer_one(caller: &mut Caller<'_>, element: &Transfer) -> Result<(), Failu
         return Err(status::BAD_PAGE.into());
     }
     let taken = caller.domain.frames.remove(&frame).ok_or(status::BAD_PAGE)?;
-    m2p::set(taken.mfn(), m2p::INVALID);
+    frames::set_number(taken.mfn(), m2p::INVALID);
     let receiver = domain::by_id(element.domain).ok_or(status::BAD_DOMAIN)?;
     if receiver.is_dying() || !receiver.may_own(1) {
         return Err(status::GENERAL_ERROR.into());

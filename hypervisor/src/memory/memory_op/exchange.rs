@@ -7,7 +7,7 @@ use abi::errno::Errno;
 use abi::memory::{Exchange, Reservation};
 use alloc::sync::Arc;
 use machine::addr::{GuestVirt, Mfn, Pfn};
-use machine::frames::{Allocation, Chain};
+use machine::frames::{self, Allocation, Chain};
 use machine::integers::low_u8;
 use machine::m2p;
 
@@ -91,7 +91,7 @@ fn chunk(
         // The order is at most `MAX_ORDER`.
         let block = claim::take(target, low_u8(output.extent_order.into()), address_bits).ok_or(Errno::ENOMEM)?;
         for (offset, allocation) in (0..).zip(block.give_to(target.id())) {
-            m2p::set(allocation.mfn(), Pfn::new(pfn.wrapping_add(offset)));
+            frames::set_number(allocation.mfn(), Pfn::new(pfn.wrapping_add(offset)));
             fresh.push(allocation);
         }
     }
@@ -105,7 +105,7 @@ fn chunk(
         }
     }
     for allocation in taken {
-        m2p::set(allocation.mfn(), m2p::INVALID);
+        frames::set_number(allocation.mfn(), m2p::INVALID);
     }
     // Ownership of the frames does not change even if the list cannot be written any more.
     let mut told = Ok(());

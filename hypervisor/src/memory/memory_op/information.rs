@@ -29,12 +29,7 @@ pub(super) fn reservation(caller: &mut Caller<'_>, operation: u32, argument: Gue
     Ok(match operation {
         op::CURRENT_RESERVATION => u64::from(target.frames.len()),
         op::MAXIMUM_RESERVATION => u64::from(target.max_frames()),
-        // A PV guest numbers its frames itself and stores the limit in `shared_info`.
-        _ => target
-            .shared_info()
-            .atomic_u64(core::mem::offset_of!(abi::xen::SharedInfo, arch))
-            .load(Ordering::Relaxed)
-            .saturating_sub(1),
+        _ => target.reported_pages().saturating_sub(1),
     })
 }
 

@@ -82,7 +82,7 @@ fn give_up(target: &Domain, mfn: Mfn) -> Result<(), Errno> {
     // The pin is released after the frame has left the list: a concurrent pin then fails to find it
     // there.
     mmuext::release_pin(&frame);
-    m2p::set(mfn, m2p::INVALID);
+    frames::set_number(mfn, m2p::INVALID);
     drop(allocation);
     Ok(())
 }
@@ -146,7 +146,7 @@ fn populate(caller: &mut Caller<'_>, target: &Arc<Domain>, reservation: &Reserva
     let first = extent.first().map_or(0, Mfn::get);
     caller.cpu.write_element(list(reservation), index, &first)?;
     for offset in 0..extent.len() as u64 {
-        m2p::set(Mfn::new(first + offset), Pfn::new(pfn.wrapping_add(offset)));
+        frames::set_number(Mfn::new(first + offset), Pfn::new(pfn.wrapping_add(offset)));
     }
     give(target, extent)
 }

@@ -62,6 +62,8 @@ pub struct Options<'a> {
     pub grant_frames: u32,
     /// Maximum number of maptrack frames of a domain, 256 mappings each.
     pub maptrack_frames: u32,
+    /// Frames of the pool for mirror tables, in percent of a domain's memory.
+    pub log_dirty_pool: u32,
     /// The text after the word `--`, which is appended to the initial domain's command line.
     pub dom0_command_line: &'a str,
 }
@@ -86,6 +88,7 @@ impl Default for Options<'_> {
             microcode: Microcode::DEFAULT,
             grant_frames: 64,
             maptrack_frames: 1024,
+            log_dirty_pool: 2,
             dom0_command_line: "",
         }
     }

@@ -238,6 +238,12 @@ pub const TABLE: &[Row] = &[
     none("lapic_timer_c2_ok", "BOOL", TIMERS),
     none("ler", "BOOL", DEBUG),
     taken(
+        "log-dirty-pool",
+        "PERCENT",
+        log_dirty_pool,
+        "memory for the mirror tables of a guest that is migrated, in percent of its memory, 1 to 100; the default is 2, and each vCPU gets 128 KiB at least. The option is Paravane's own. See [migration.md](migration.md#memory-for-mirror-tables)",
+    ),
+    taken(
         "loglvl",
         "LEVEL[/LEVEL]",
         loglvl,
@@ -501,6 +507,12 @@ fn pv_l1tf<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), 
 
 fn pcid<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
     options.defences.apply_pcid(argument.list()?).map_err(|_| NotTaken::Senseless)
+}
+
+fn log_dirty_pool<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {
+    let percent = number(argument.text()?).and_then(|percent| u32::try_from(percent).ok());
+    options.log_dirty_pool = percent.filter(|percent| (1..=100).contains(percent)).ok_or(NotTaken::Senseless)?;
+    Ok(())
 }
 
 fn sched_gran<'a>(options: &mut Options<'a>, argument: Argument<'a>) -> Result<(), NotTaken<'a>> {

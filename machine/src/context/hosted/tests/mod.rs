@@ -1,5 +1,7 @@
 //! The hosted processor uses what its TLB has, and finds what its TLB must not have.
 
+mod dirty_log;
+
 use std::boxed::Box;
 use std::sync::mpsc::{TryRecvError, channel};
 use std::vec::Vec;
