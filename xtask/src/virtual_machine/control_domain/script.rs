@@ -117,6 +117,13 @@ pub(crate) const SCRIPTS: &[Script] = &[
         ..LIFE
     },
     Script {
+        name: "migrate",
+        text: include_str!("../../../scenarios/migrate.sh"),
+        is_usual: false,
+        time: 3600,
+        ..LIFE
+    },
+    Script {
         name: "libvirt",
         text: include_str!("../../../scenarios/libvirt.sh"),
         is_usual: false,
