@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use machine::counters::{self, Counter};
+use machine::frames::dirty_log::{self, LogState};
 use machine::{frames, heap};
 
 use crate::console::print;
@@ -155,6 +156,13 @@ fn memory() {
         let id = domain.id();
         let (listed, held, mapped) = (domain.frames.len(), frames::owned_by(id), domain.grants.mapped());
         print(format_args!("d{}: {listed} frames listed, {held} held, {mapped} grants mapped", id.0));
+        if let Some(LogState { pages, marked, held, frames, mirrors, faults }) = dirty_log::state(id) {
+            print(format_args!(
+                "d{}: log of dirty pages: {marked} of {pages} marked and {faults} faults in this round, {held} written \
+                 by others, {mirrors} mirror tables in a pool of {frames} frames",
+                id.0
+            ));
+        }
     });
 }
 

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use machine::addr::GuestVirt;
 use machine::frames::NoMemory;
 use machine::frames::dirty_log::{self, DirtyLog, Harvest};
-use machine::integers::saturating_u32;
+use machine::integers::{saturating_u32, to_usize};
 use machine::speculation::MaskedIndex;
 use machine::{boot, heap};
 use zerocopy::IntoBytes;
@@ -214,7 +214,7 @@ fn copy(caller: &mut Caller<'_>, target: &Domain, argument: &ShadowOp, how: Harv
         caller.budget.spend(COST_OF_COPY);
         let mut buffer = [0; WORDS];
         let count = (end - copied.words).min(WORDS as u64);
-        let Some(words) = buffer.part_mut(..count as usize) else { break };
+        let Some(words) = buffer.part_mut(..to_usize(count)) else { break };
         if !dirty_log::harvest(target.id(), how, is_last, copied.words, words) {
             return Copying::Failed(end);
         }
@@ -230,7 +230,7 @@ fn copy(caller: &mut Caller<'_>, target: &Domain, argument: &ShadowOp, how: Harv
         let bytes = (argument.pages.div_ceil(8) - copied.words * 8).min(count * 8);
         let at = bitmap.offset(copied.words * 8);
         let written = bitmap.get() == 0
-            || words.as_bytes().part(..bytes as usize).is_some_and(|bytes| caller.cpu.write_bytes(at, bytes).is_ok());
+            || words.as_bytes().part(..to_usize(bytes)).is_some_and(|bytes| caller.cpu.write_bytes(at, bytes).is_ok());
         if !written {
             if how == Harvest::Take {
                 dirty_log::put_back(target.id(), copied.words, words);

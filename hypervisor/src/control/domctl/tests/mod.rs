@@ -1,6 +1,7 @@
 //! Policies, weights and affinities that the tools set for another domain.
 
 mod life;
+mod log_dirty;
 mod msrs;
 
 use std::vec::Vec;
