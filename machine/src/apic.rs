@@ -5,7 +5,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::integers::low_u32;
-use crate::processor::registers::{self, msr};
+use crate::processor::{msr, registers};
 use crate::vectors;
 
 /// Register numbers: xAPIC offset divided by 16.

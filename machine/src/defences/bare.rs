@@ -1,12 +1,11 @@
 #![expect(unsafe_code, reason = "writes MSRs that have no effect on memory")]
 //! Reading the facts on the machine, and setting MSRs.
 
-use super::bits::msr;
 use super::facts::{Facts, Vendor};
 use super::{HistoryControl, Report, Write};
 use crate::integers::low_u32;
 use crate::per_cpu;
-use crate::processor::registers;
+use crate::processor::{msr, registers};
 
 /// Selective barrier, in PRED_CMD.
 const SBPB: u64 = 1 << 7;
@@ -18,7 +17,7 @@ pub(super) fn facts() -> Facts {
         // The processor stores the revision when CPUID is executed after a write of zero (Intel SDM
         // volume 3, 10.11.7.1).
         // SAFETY: the register holds a revision only.
-        let _ = unsafe { registers::try_write_msr(msr::MICROCODE, 0) };
+        let _ = unsafe { registers::try_write_msr(msr::MICROCODE_REVISION, 0) };
         registers::cpuid(1, 0);
     }
     let mut facts = Facts::read(&registers::cpuid, &registers::try_read_msr);

@@ -1,30 +1,5 @@
 //! Bits of CPUID and of MSRs about transient execution, by the names of the manuals.
 
-/// Numbers of the MSRs from which facts are read, or in which measures are bits.
-pub(crate) mod msr {
-    /// Microcode revision.
-    pub(crate) const MICROCODE: u32 = 0x8b;
-    /// Numbers of cores and threads (Intel).
-    pub(crate) const CORE_THREAD_COUNT: u32 = 0x35;
-    /// PRED_CMD.
-    #[cfg(target_os = "none")]
-    pub(crate) const PRED_CMD: u32 = 0x49;
-    /// SPEC_CTRL.
-    pub(crate) const SPEC_CTRL: u32 = 0x48;
-    /// ARCH_CAPABILITIES (Intel).
-    pub(crate) const ARCH_CAPABILITIES: u32 = 0x10a;
-    /// TSX_FORCE_ABORT (Intel).
-    pub(crate) const TSX_FORCE_ABORT: u32 = 0x10f;
-    /// TSX_CTRL (Intel).
-    pub(crate) const TSX_CTRL: u32 = 0x122;
-    /// MCU_OPT_CTRL (Intel).
-    pub(crate) const MCU_OPT_CTRL: u32 = 0x123;
-    /// EFER.
-    pub(crate) const EFER: u32 = 0xc000_0080;
-    /// DE_CFG (AMD).
-    pub(crate) const DE_CFG: u32 = 0xc001_1029;
-}
-
 /// Bits of leaf 1, ECX.
 pub(crate) mod leaf_1_ecx {
     pub(crate) const PCID: u32 = 1 << 17;

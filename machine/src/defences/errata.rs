@@ -3,10 +3,11 @@
 
 use bitflags::bitflags;
 
-use super::bits::{leaf_e21_eax, msr};
+use super::bits::leaf_e21_eax;
 use super::facts::{Facts, Vendor};
 use super::flaws::Flaw;
 use super::models::{self, Generation};
+use crate::processor::msr;
 
 bitflags! {
     /// Corrections of a processor.

@@ -1,9 +1,8 @@
 //! What the processor says about itself: the input of the plan, gathered once.
 
-use super::bits::{
-    capability, leaf_1_ecx, leaf_7_2_edx, leaf_7_ebx, leaf_7_edx, leaf_e8_ebx, mcu_opt_ctrl, msr, spec_ctrl,
-};
+use super::bits::{capability, leaf_1_ecx, leaf_7_2_edx, leaf_7_ebx, leaf_7_edx, leaf_e8_ebx, mcu_opt_ctrl, spec_ctrl};
 use crate::integers::{low_u16, low_u32};
+use crate::processor::msr;
 
 /// The maker of the processor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,7 +137,7 @@ impl Facts {
             Vendor::Amd | Vendor::Hygon => 0,
             Vendor::Other => return None,
         };
-        read_msr(msr::MICROCODE).map(|value| low_u32(value >> shift)).filter(|&revision| revision != 0)
+        read_msr(msr::MICROCODE_REVISION).map(|value| low_u32(value >> shift)).filter(|&revision| revision != 0)
     }
 
     /// The threads of a core. CPUID of Intel's processors describes what they could have, and an
@@ -286,7 +285,7 @@ mod tests {
             (0xb, 0, [1, 2, 0x100, 0]),
         ]);
         let msrs = |number| match number {
-            msr::MICROCODE => Some(0xf0_0000_0000),
+            msr::MICROCODE_REVISION => Some(0xf0_0000_0000),
             msr::ARCH_CAPABILITIES => Some(capability::RSBA),
             msr::CORE_THREAD_COUNT => Some(0x4_0004),
             _ => None,
@@ -317,7 +316,7 @@ mod tests {
             (0xb, 0, [0, 0, 0, 0]),
         ]);
         let facts = Facts::read(&cpuid, &|number| match number {
-            msr::MICROCODE => Some(0x0830_1034),
+            msr::MICROCODE_REVISION => Some(0x0830_1034),
             msr::DE_CFG => Some(2),
             _ => panic!("{number:#x} is not AMD's"),
         });

@@ -83,7 +83,7 @@ pub fn report() -> &'static Report {
 /// Sets SPEC_CTRL of this CPU.
 #[cfg(not(target_os = "none"))]
 pub(crate) fn write_spec_ctrl(value: u64) {
-    backend::set_msr(bits::msr::SPEC_CTRL, value);
+    backend::set_msr(crate::processor::msr::SPEC_CTRL, value);
 }
 
 /// Decides for a processor in a test. Returns the changes that each CPU makes.
@@ -103,7 +103,7 @@ pub(crate) fn is_made(change: &Write, cpu: crate::addr::CpuId) -> bool {
 /// SPEC_CTRL of this CPU.
 #[cfg(test)]
 pub(crate) fn spec_ctrl_of_this_cpu() -> u64 {
-    backend::msr(crate::per_cpu::current(), bits::msr::SPEC_CTRL)
+    backend::msr(crate::per_cpu::current(), crate::processor::msr::SPEC_CTRL)
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@
 //! of it set, and with IBRS at each entry they run without IBRS and STIBP (`guest`).
 //! `docs/defences.md` says for each bit what that means for them.
 
-use super::bits::{capability, leaf_7_edx, mcu_opt_ctrl, msr, spec_ctrl, tsx_ctrl, tsx_force_abort};
+use super::bits::{capability, leaf_7_edx, mcu_opt_ctrl, spec_ctrl, tsx_ctrl, tsx_force_abort};
 use super::errata::CORRECTIONS;
 use super::facts::Facts;
 use super::measures::{Measure, Measures};
 use super::plan::{BranchControl, GatherControl, Plan, TsxControl};
+use crate::processor::msr;
 
 /// Automatic IBRS, in EFER.
 const AUTOMATIC_IBRS: u64 = 1 << 21;

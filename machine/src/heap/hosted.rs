@@ -108,6 +108,7 @@ pub fn has_room(_: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::backend as console;
     use std::vec::Vec;
 
     #[test]
@@ -120,6 +121,14 @@ mod tests {
         assert_eq!(most, 350);
         drop(kept);
         assert_eq!(most_allocated(|| ()).1, 0);
+    }
+
+    #[test]
+    fn console_output_is_kept_outside_the_heap() {
+        let ((), most) = most_allocated(|| (0..3000).for_each(|_| console::write(&[b'x'; 1000])));
+        assert_eq!(most, 0);
+        let kept = console::take_output().len();
+        assert!((500_000..=1 << 20).contains(&kept), "{kept} bytes are kept");
     }
 
     #[test]

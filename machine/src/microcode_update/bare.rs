@@ -8,7 +8,8 @@ use microcode::{Maker, Processor};
 
 use super::Unavailable;
 use crate::integers::low_u32;
-use crate::processor::registers::{self, cpuid, msr};
+use crate::processor::msr;
+use crate::processor::registers::{self, cpuid};
 
 /// The processor's maker, if the format of its updates is known.
 pub(super) fn maker() -> Option<Maker> {

@@ -4,8 +4,8 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::registers::{self, cpuid, msr};
-use super::{Features, debug_registers};
+use super::registers::{self, cpuid};
+use super::{Features, debug_registers, msr};
 use crate::once::Once;
 
 static FEATURES: Once<Features> = Once::new();

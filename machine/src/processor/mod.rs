@@ -9,6 +9,7 @@
 mod backend;
 #[cfg(target_os = "none")]
 pub(crate) mod debug_registers;
+pub(crate) mod msr;
 #[cfg(target_os = "none")]
 pub(crate) mod registers;
 #[cfg(target_os = "none")]

@@ -4,33 +4,9 @@
 
 use core::arch::asm;
 
+use super::msr;
 use crate::counters::{self, Counter};
 use crate::integers::low_u32;
-
-/// Model-specific registers that Paravane uses itself.
-pub(crate) mod msr {
-    pub(crate) const PLATFORM_ID: u32 = 0x17;
-    pub(crate) const APIC_BASE: u32 = 0x1b;
-    /// SPEC_CTRL.
-    pub(crate) const SPECULATION_CONTROL: u32 = 0x48;
-    /// PRED_CMD, and the bit in it that discards all branch predictions (IBPB).
-    pub(crate) const PREDICTION_COMMAND: u32 = 0x49;
-    pub(crate) const PREDICTION_BARRIER: u64 = 1 << 0;
-    pub(crate) const MICROCODE_UPDATE: u32 = 0x79;
-    pub(crate) const MICROCODE_REVISION: u32 = 0x8b;
-    pub(crate) const SYSENTER_CS: u32 = 0x174;
-    pub(crate) const SYSENTER_ESP: u32 = 0x175;
-    pub(crate) const SYSENTER_EIP: u32 = 0x176;
-    pub(crate) const PAT: u32 = 0x277;
-    pub(crate) const TSC_DEADLINE: u32 = 0x6e0;
-    pub(crate) const X2APIC: u32 = 0x800;
-    pub(crate) const EFER: u32 = 0xc000_0080;
-    pub(crate) const STAR: u32 = 0xc000_0081;
-    pub(crate) const LSTAR: u32 = 0xc000_0082;
-    pub(crate) const CSTAR: u32 = 0xc000_0083;
-    pub(crate) const SFMASK: u32 = 0xc000_0084;
-    pub(crate) const PATCH_LOADER: u32 = 0xc001_0020;
-}
 
 /// Operand of LGDT and LIDT.
 #[repr(C, packed)]
@@ -166,7 +142,7 @@ pub(crate) unsafe fn try_write_msr(number: u32, value: u64) -> bool {
 /// Writes SPEC_CTRL. The processor must have the bits that are set.
 pub(crate) fn write_spec_ctrl(value: u64) {
     // SAFETY: the register restricts predictions only.
-    unsafe { write_msr(msr::SPECULATION_CONTROL, value) };
+    unsafe { write_msr(msr::SPEC_CTRL, value) };
 }
 
 /// Writes back and invalidates the caches.

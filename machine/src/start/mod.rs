@@ -19,7 +19,7 @@ use crate::console::backend as console;
 use crate::context::entry;
 use crate::defences::HistoryControl;
 use crate::integers::to_usize;
-use crate::processor::{self, registers};
+use crate::processor::{self, msr, registers};
 use crate::ram::{self, Ram};
 use crate::{apic, defences, firmware, frames, heap, interrupts, layout, microcode_update, time, traps};
 
@@ -32,7 +32,7 @@ global_asm!(
     start_ap = sym smp::start_ap,
     ap_root = sym smp::AP_ROOT,
     ap_stack = sym smp::AP_STACK,
-    msr_efer = const registers::msr::EFER,
+    msr_efer = const msr::EFER,
 );
 
 unsafe extern "Rust" {

@@ -14,7 +14,8 @@ use crate::exception_table::{self, Entry};
 use crate::integers::{low_u8, low_u16, to_usize};
 use crate::per_cpu::{self, CpuInfo, RESTRICTED_ROOTS_SIZE};
 use crate::processor::debug_registers;
-use crate::processor::registers::{self, DescriptorTable, msr};
+use crate::processor::msr;
+use crate::processor::registers::{self, DescriptorTable};
 use crate::{idle, interrupt_dispatch, layout, panic, processor, vectors};
 
 const DEBUG: u64 = vectors::DEBUG as u64;
@@ -74,7 +75,7 @@ global_asm!(
     history_short = const Feature::HistoryShort as u32,
     history_long = const Feature::HistoryLong as u32,
     history_transaction = const Feature::HistoryTransaction as u32,
-    msr_spec_ctrl = const msr::SPECULATION_CONTROL,
+    msr_spec_ctrl = const msr::SPEC_CTRL,
     spec_ctrl = const Feature::SpecCtrl as u32,
     own_root = const to_usize(per_cpu::OFFSET) + offset_of!(CpuInfo, own_root),
 );

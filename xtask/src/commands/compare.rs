@@ -10,11 +10,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use tabled::builder::Builder;
-use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Style};
 
 use crate::commands::bench;
 use crate::debian::control_disk::Disk;
+use crate::foundation::table::markdown;
 use crate::virtual_machine::accelerator::Accelerator;
 use crate::virtual_machine::control_domain::Script;
 use crate::virtual_machine::host::Host;
@@ -157,9 +156,7 @@ fn table(names: [&str; 2], times: &[Vec<Time>; 2]) -> String {
         (times.iter().map(|time| time.wall).sum(), Some(times.iter().filter_map(|time| time.guest).sum()))
     });
     table.push_record(row("sum", sums));
-    let mut table = table.build();
-    table.with(Style::markdown()).modify(Columns::new(1..), Alignment::right());
-    table.to_string()
+    markdown(table)
 }
 
 /// The figures as JSON, for scripts.

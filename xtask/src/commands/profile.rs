@@ -14,11 +14,10 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tabled::builder::Builder;
-use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Style};
 
 use crate::artefacts::{hypervisor, symbols};
 use crate::commands::bench::{Configuration, Defences, ramdisk};
+use crate::foundation::table::markdown;
 use crate::virtual_machine::emulator;
 use crate::virtual_machine::session::{SessionEvent, Stream};
 
@@ -131,9 +130,7 @@ impl Profile {
             table.push_record([name.to_owned(), format!("{:.1}", count as f64 / times as f64), per_cent(count)]);
         }
         table.push_record(["all".into(), format!("{:.1}", total as f64 / times as f64), per_cent(total)]);
-        let mut table = table.build();
-        table.with(Style::markdown()).modify(Columns::new(1..), Alignment::right());
-        println!("{table}");
+        println!("{}", markdown(table));
         Ok(())
     }
 }

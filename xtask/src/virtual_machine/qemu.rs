@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::foundation::size::Size;
@@ -210,6 +210,24 @@ impl Running {
             Err(RecvTimeoutError::Disconnected) => {
                 self.child.wait()?;
                 Ok(Event::Ended)
+            }
+        }
+    }
+
+    /// Collects serial output until it contains `text`, or without `text` until the machine is off.
+    pub(crate) fn output(&mut self, text: Option<&str>, time: Duration) -> Result<String> {
+        let deadline = Instant::now() + time;
+        let mut output = Vec::new();
+        loop {
+            let so_far = String::from_utf8_lossy(&output);
+            if text.is_some_and(|text| so_far.contains(text)) {
+                return Ok(so_far.into_owned());
+            }
+            match self.next(deadline)? {
+                Event::Output(bytes) => output.extend(bytes),
+                Event::Timeout => bail!("still on after {} s: {}", time.as_secs(), self.messages()),
+                Event::Ended if text.is_none() => return Ok(so_far.into_owned()),
+                Event::Ended => bail!("the machine has ended: {}", self.messages()),
             }
         }
     }

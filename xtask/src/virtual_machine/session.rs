@@ -14,6 +14,9 @@ use base64::engine::general_purpose::STANDARD;
 use crate::virtual_machine::qemu::{Event, Running};
 use crate::virtual_machine::serial::{Decoder, Piece, RUN_MARK, Source};
 
+/// Prefix of the line with which a test guest reports its result.
+pub(crate) const RESULT: &str = "RESULT: ";
+
 /// Default time from the end of the last guest, or a panic of the hypervisor, to power-off.
 pub(crate) const END_TIME: Duration = Duration::from_secs(20);
 
@@ -257,7 +260,7 @@ impl Session {
                 if let Some((_, words)) = text.split_once("Kernel panic - ") {
                     guest.panic.get_or_insert_with(|| words.into());
                 }
-                if let Some(result) = text.strip_prefix("RESULT: ") {
+                if let Some(result) = text.strip_prefix(RESULT) {
                     guest.result = Some(result.into());
                 }
                 act(self, SessionEvent::Log(&format!("[{name}] {text}")));

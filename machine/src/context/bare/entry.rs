@@ -18,7 +18,7 @@ use crate::context::registers::{
 use crate::context::{GuestContext, Registers, Selectors};
 use crate::context::{KERNEL, USER};
 use crate::per_cpu::{self, CpuInfo};
-use crate::processor::registers::msr;
+use crate::processor::msr;
 use crate::{layout, vectors};
 
 /// Exit reasons that are not vectors.
@@ -84,7 +84,7 @@ global_asm!(
     history_transaction = const Feature::HistoryTransaction as u32,
     own_spec_ctrl = const offset_of!(CpuInfo, own_spec_ctrl),
     running_spec_ctrl = const offset_of!(GuestContext, running_spec_ctrl),
-    msr_spec_ctrl = const msr::SPECULATION_CONTROL,
+    msr_spec_ctrl = const msr::SPEC_CTRL,
     spec_ctrl = const Feature::SpecCtrl as u32,
     branches_at_exit = const Feature::BranchesAtExit as u32,
     rare_at_enter = const Feature::RareAtEnter as u32,
@@ -103,7 +103,7 @@ global_asm!(
     barrier_at_entry_site = const Feature::BarrierAtEntry as u32,
     overwrite_quotient = const Feature::OverwriteQuotient as u32,
     barrier_at_entry = const offset_of!(GuestContext, barrier_at_entry),
-    msr_prediction_command = const msr::PREDICTION_COMMAND,
+    msr_prediction_command = const msr::PRED_CMD,
     prediction_barrier = const msr::PREDICTION_BARRIER,
     data_selector = const windows::DATA,
     entry_address = const offset_of!(GuestContext, entry_address),

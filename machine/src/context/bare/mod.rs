@@ -20,7 +20,7 @@ use crate::counters::{self, Counter};
 use crate::defences::GuestSpecCtrl;
 use crate::frames::{Descriptor, TypedRef};
 use crate::integers::{low_u8, low_u32};
-use crate::processor::registers::msr;
+use crate::processor::msr;
 use crate::processor::{self, debug_registers, registers};
 use crate::tlb::clock as tlb_clock;
 use crate::{defences, interrupt_dispatch, layout, per_cpu, vectors};
@@ -401,7 +401,7 @@ pub(crate) fn discard_predictions() {
     if defences::report().facts.has_ibpb() {
         counters::count(Counter::PredictionBarriers);
         // SAFETY: discards predictions only; the processor has the barrier.
-        unsafe { registers::write_msr(msr::PREDICTION_COMMAND, msr::PREDICTION_BARRIER) };
+        unsafe { registers::write_msr(msr::PRED_CMD, msr::PREDICTION_BARRIER) };
     }
 }
 

@@ -2,8 +2,8 @@
 
 use core::cell::Cell;
 
-use super::super::bits::msr;
 use super::*;
+use crate::processor::msr;
 
 /// Name, MSR, bits set, bits cleared.
 type Expected = (&'static str, u32, u64, u64);

@@ -3,10 +3,9 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tabled::builder::Builder;
-use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Style};
 
 use super::configuration::Configuration;
+use crate::foundation::table::markdown;
 
 /// Unit of costs.
 pub(super) const INSTRUCTIONS: &str = "instructions";
@@ -137,7 +136,7 @@ impl Figures {
                 table.push_record([(*row).to_owned()].into_iter().chain(texts));
             }
         }
-        if table.count_records() > 1 { aligned(table) } else { String::new() }
+        if table.count_records() > 1 { markdown(table) } else { String::new() }
     }
 
     /// The first row of a configuration that equals `row` except for the last count.
@@ -175,7 +174,7 @@ impl Figures {
                 .map(|configuration| share(configuration).map_or_else(String::new, |share| format!("{share:.2}")));
             table.push_record([row.into()].into_iter().chain(costs).chain(shares));
         }
-        aligned(table)
+        markdown(table)
     }
 
     /// The table of counters, if there are any.
@@ -200,7 +199,7 @@ impl Figures {
             });
             table.push_record([row.to_owned(), configuration.to_string()].into_iter().chain(counts));
         }
-        (!lines.is_empty()).then(|| aligned(table))
+        (!lines.is_empty()).then(|| markdown(table))
     }
 
     /// Lists what has changed since `earlier`.
@@ -221,7 +220,7 @@ impl Figures {
                 format!("{change:+.2} %"),
             ]);
         }
-        format!("{}\nlargest change: {largest:.2} %", aligned(table))
+        format!("{}\nlargest change: {largest:.2} %", markdown(table))
     }
 
     /// The figures as JSON, for scripts.
@@ -264,12 +263,6 @@ pub(super) fn grouped(value: f64) -> String {
         text.push(digit);
     }
     if value < 0.0 { format!("-{text}") } else { text }
-}
-
-fn aligned(table: Builder) -> String {
-    let mut table = table.build();
-    table.with(Style::markdown()).modify(Columns::new(1..), Alignment::right());
-    table.to_string()
 }
 
 #[cfg(test)]

@@ -8,13 +8,12 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tabled::builder::Builder;
-use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Style};
 
 use super::build::{self, Instrumentation, Target};
 use super::{campaign, corpus};
 use crate::artefacts::nightly;
 use crate::foundation::progress::Step;
+use crate::foundation::table::markdown;
 use crate::foundation::{command, workspace};
 
 /// The crates that are reported.
@@ -114,9 +113,7 @@ fn table(rooms: &BTreeMap<String, Lines>) -> String {
         all.add(*lines);
     }
     row("all", all);
-    let mut table = table.build();
-    table.with(Style::markdown()).modify(Columns::new(1..), Alignment::right());
-    table.to_string()
+    markdown(table)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::foundation::size::Size;
 use crate::foundation::workspace;
 use crate::virtual_machine::host::Host;
 use crate::virtual_machine::qemu;
-use crate::virtual_machine::qemu::{Boot, Event, Machine, Module};
+use crate::virtual_machine::qemu::{Boot, Machine, Module};
 
 /// A boot without guests, from power-on to power-off.
 const TIME: Duration = Duration::from_secs(60);
@@ -82,17 +82,9 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
     let mut machine = machine(bench, folder.path(), case.options, Vec::new())?;
     machine.arguments = SECOND.iter().chain(&CARD).map(ToString::to_string).collect();
     let mut running = machine.start()?;
-    let deadline = Instant::now() + TIME;
-    let mut first = Vec::new();
-    loop {
-        match running.next(deadline)? {
-            Event::Output(bytes) => first.extend(bytes),
-            Event::Timeout => bail!("still on after {} s: {}", TIME.as_secs(), running.messages()),
-            Event::Ended => break,
-        }
-    }
+    let first = running.output(None, TIME)?;
     for (port, expected) in PORTS.into_iter().zip(case.log) {
-        let bytes = if port == "first" { first.clone() } else { fs::read(folder.path().join(port))? };
+        let bytes = if port == "first" { first.clone().into_bytes() } else { fs::read(folder.path().join(port))? };
         let text = String::from_utf8_lossy(&bytes);
         let found = LINES.map(|line| text.contains(line));
         if found != [expected; 2] {

@@ -18,7 +18,7 @@ use crate::virtual_machine::host::{GuestModule, Host, Load};
 use crate::virtual_machine::machine::{self, Contents};
 use crate::virtual_machine::monitor;
 use crate::virtual_machine::monitor::Monitor;
-use crate::virtual_machine::session::{END_TIME, Limits, SessionEvent};
+use crate::virtual_machine::session::{END_TIME, Limits, RESULT, SessionEvent};
 
 /// Default time limit of a guest.
 const TIME: Duration = Duration::from_secs(60);
@@ -40,9 +40,6 @@ const MAX_CODE: usize = 8;
 /// The window of pCPU 0, and the size of the part that a restricted root maps.
 const WINDOW: u64 = 0xffff_8180_0000_0000;
 const WINDOW_PART: u64 = 2 << 20;
-
-/// Printed by a guest at its end.
-const RESULT: &str = "RESULT: ";
 
 /// A test guest's manifest.
 #[derive(Clone, Debug)]

@@ -2,16 +2,16 @@
 //! ignore updates, so they refuse each but one of their own revision.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use microcode::samples::{Sample, archive};
 use microcode::{Maker, Processor};
 
 use super::consoles::machine;
 use super::{Bench, Outcome, Report, Test};
 use crate::foundation::workspace;
-use crate::virtual_machine::qemu::{Event, Module};
+use crate::virtual_machine::qemu::Module;
 
 /// A boot without guests, from power-on to power-off.
 const TIME: Duration = Duration::from_secs(60);
@@ -113,16 +113,7 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
     let mut machine = machine(bench, folder.path(), case.options, modules.into())?;
     machine.cpu.clone_from(&case.cpu);
     let mut running = machine.start()?;
-    let deadline = Instant::now() + TIME;
-    let mut log = Vec::new();
-    loop {
-        match running.next(deadline)? {
-            Event::Output(bytes) => log.extend(bytes),
-            Event::Timeout => bail!("still on after {} s: {}", TIME.as_secs(), running.messages()),
-            Event::Ended => break,
-        }
-    }
-    let log = String::from_utf8_lossy(&log);
+    let log = running.output(None, TIME)?;
     for wanted in [case.line.as_str(), "error: no guest could be started; powering off"] {
         if !log.lines().any(|line| line.trim_end() == format!("(pv) {wanted}")) {
             return Ok(Outcome::Failure(format!("no line \"{wanted}\" in: {log}")));

@@ -1,6 +1,6 @@
 //! The forms that boot gives to indirect branches and returns, read from the machine's memory.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -9,7 +9,7 @@ use crate::artefacts::{returns, symbols};
 use crate::foundation::workspace;
 use crate::virtual_machine::host::Host;
 use crate::virtual_machine::monitor::{self, Monitor};
-use crate::virtual_machine::qemu::{self, Event};
+use crate::virtual_machine::qemu;
 
 /// Time limit from power-on.
 const TIME: Duration = Duration::from_secs(60);
@@ -100,15 +100,7 @@ fn boot(bench: &Bench, case: &Case) -> Result<Outcome> {
     machine.arguments = [qemu::STAYS].iter().chain(&monitor::ARGUMENTS).map(ToString::to_string).collect();
     let mut running = machine.start()?;
     let mut monitor = Monitor::connect(folder.path()).with_context(|| running.messages())?;
-    let deadline = Instant::now() + TIME;
-    let mut log = String::new();
-    while !log.contains(LAST) {
-        match running.next(deadline)? {
-            Event::Output(bytes) => log.push_str(&String::from_utf8_lossy(&bytes)),
-            Event::Timeout => bail!("still on after {} s: {}", TIME.as_secs(), running.messages()),
-            Event::Ended => bail!("the machine has ended: {}", running.messages()),
-        }
-    }
+    running.output(Some(LAST), TIME)?;
     let returns = returns::of_image(image)?;
     let [first, .., last] = returns.as_slice() else { bail!("the image has no returns") };
     let start = thunk.min(*first);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SPEC_CTRL: u32 = 0x48;
+use crate::cpu_policy::msr::SPEC_CTRL;
 
 /// Shows another domain the controls of SPEC_CTRL on Intel's processors.
 fn show_controls(other: &Guest) {
