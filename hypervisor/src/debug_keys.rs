@@ -1,5 +1,5 @@
-//! Paravane's debug keys. Each key has one function, whose output appears on the serial line as
-//! lines of Paravane.
+//! Paravane's debug keys. Each key has one function, which prints its output on the serial line as
+//! log lines of Paravane.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -26,11 +26,11 @@ const KEYS: &[Key] = &[
     (b'g', "grants", || print_lists(grant_table::describe)),
     (b'r', "run queues", || scheduler::describe().for_each(|line| print(format_args!("{line}")))),
     (b'R', "restart the machine", restart),
-    (b'*', "all keys that do no harm", everything),
+    (b'*', "all keys above, without the restart", everything),
 ];
 
-/// Upper bound on the lines about one domain that a key prints, since guests determine how many
-/// there are.
+/// Maximum number of lines that a key prints about one domain. A guest chooses the number of its
+/// event channels and grants.
 const MAX_LINES: usize = 512;
 
 /// Prints the lines that `describe` returns for each domain.

@@ -1,7 +1,10 @@
-//! Per-pCPU performance counters since the pCPU started or the counters were reset. Read on request
-//! only. Counting is a load and a store of words that only this pCPU writes. A reset stores the
-//! current values as a base instead of clearing them. The entry code counts in the active context;
-//! its counts are added here at the next interrupt and when the context leaves the pCPU.
+//! Performance counters of each pCPU. They start at zero when the pCPU starts, and are read only on
+//! request: by a debug key, by `sysctl` and by the benchmark.
+//!
+//! To count an event, a pCPU loads, increments and stores a word that only it writes. A reset does
+//! not write to these words. It stores their values as a base, which readers subtract. The entry
+//! code increments counters in the active context. They are added to the pCPU's counters at the
+//! next interrupt, and when the context leaves the pCPU.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -58,7 +61,7 @@ counters! {
     FlushingRootLoads "root loads with flush";
     /// Root tables loaded without a flush.
     KeepingRootLoads "root loads without flush";
-    /// Switches between full and restricted roots, each with a flush; counted above as well.
+    /// Switches between full and restricted roots. Each is also counted in `FlushingRootLoads`.
     RootSwitches "root switches of restricted roots";
     /// VERW before returns to guests.
     BufferClears "verw";
@@ -70,9 +73,9 @@ counters! {
     IdleReturnStacks "return stacks overwritten before idle";
     /// Branch predictions discarded (IBPB).
     PredictionBarriers "ibpb";
-    /// Histories of branches cleared at exits to Rust code (BHI).
+    /// Branch history cleared at exits to Rust code (BHI).
     HistoryClears "branch histories cleared";
-    /// Writes of SPEC_CTRL for guests; counted below as well.
+    /// Writes of SPEC_CTRL for guests. Each is also counted in `MsrWrites`.
     SpecCtrlWrites "spec_ctrl";
     /// Other flushes of all translations.
     Flushes "flushes";
@@ -84,7 +87,7 @@ counters! {
     MsrWrites "wrmsr";
     /// Interrupts sent to other pCPUs.
     Ipis "ipis";
-    /// CPUs that received a flush request because a frame changed its use.
+    /// Flush requests to other CPUs because a frame changed its kind or owner.
     FlushesOfOthers "flushes requested from other pCPUs";
     /// Page-table writes and privileged instructions that were emulated.
     Emulations "emulated instructions";
@@ -98,7 +101,7 @@ counters! {
     MirrorsFilled "mirror tables filled";
     /// Times that all mirror tables of a domain were discarded.
     MirrorsDiscarded "mirror tables discarded";
-    /// Microseconds in which the pCPU ran no guest although vCPUs waited, since a sibling ran
+    /// Microseconds in which the pCPU was idle although vCPUs waited, because a sibling thread ran
     /// another domain.
     ForcedIdle "microseconds of forced idle";
     /// vCPUs activated on a pCPU.

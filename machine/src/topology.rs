@@ -139,7 +139,7 @@ pub fn cores_are_shared() -> bool {
     SHARED.load(Ordering::Relaxed)
 }
 
-/// Announces that several threads of a core will be used.
+/// Records that several threads of a core will be used.
 #[cfg(target_os = "none")]
 pub(crate) fn note_shared_cores() {
     SHARED.store(true, Ordering::Relaxed);

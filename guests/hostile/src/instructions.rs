@@ -188,8 +188,8 @@ fn harmless(bytes: &[u8]) -> bool {
 /// trapped, including a debug trap.
 fn run_in_kernel(code: u64, words: [u64; 5]) -> bool {
     let before = trap::count();
-    // SAFETY: by decree (crate documentation); the trap resumes at the label with the stack pointer
-    // from R15, and all other registers are declared.
+    // SAFETY: by convention (crate documentation); the trap resumes at the label with the stack
+    // pointer from R15, and all other registers are declared.
     unsafe {
         core::arch::asm!(
             "push rbx",

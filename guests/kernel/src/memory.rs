@@ -50,7 +50,7 @@ static VCPU_INFO: [AtomicU64; MAX_VCPUS] = [const { AtomicU64::new(0) }; MAX_VCP
 /// Reads a value at a virtual address.
 #[must_use]
 pub fn peek<T: Copy>(address: u64) -> T {
-    // SAFETY: by decree (crate documentation): the check knows the memory at the address, and a
+    // SAFETY: by convention (crate documentation): the check knows the memory at the address, and a
     // wrong address traps.
     unsafe { core::ptr::read_volatile(address as *const T) }
 }

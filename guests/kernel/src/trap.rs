@@ -346,8 +346,8 @@ pub fn count() -> u64 {
 macro_rules! attempt {
     ($($line:expr),+ $(; $($operand:tt)*)?) => {{
         let before = $crate::trap::count();
-        #[allow(unused_unsafe, clippy::undocumented_unsafe_blocks, reason = "by decree: see the crate's documentation")]
-        // SAFETY: by decree (crate documentation): the handler continues execution after the
+        #[allow(unused_unsafe, clippy::undocumented_unsafe_blocks, reason = "by convention: see the crate's documentation")]
+        // SAFETY: by convention (crate documentation): the handler continues execution after the
         // instructions, and the operands declare their effects.
         unsafe {
             core::arch::asm!(

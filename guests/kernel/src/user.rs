@@ -62,7 +62,7 @@ pub fn frame(rip: u64, rsp: u64) -> Frame {
 /// for traps must be inside its [`crate::start::trap_stack_top`].
 pub fn run(frame: &Frame) -> Trap {
     let before = crate::trap::count();
-    // SAFETY: by decree (crate documentation); `enter` keeps the calling convention.
+    // SAFETY: by convention (crate documentation); `enter` keeps the calling convention.
     unsafe { enter(SAVED[vcpu()].as_ptr(), frame) };
     crate::trap::taken(before).expect("user mode ends with a trap")
 }

@@ -2,8 +2,8 @@
 //! those that Paravane emulates. Names and positions are those of `arch-x86/cpufeatureset.h`. A bit
 //! that is not listed is hidden. `docs/processor.md` is generated from these tables.
 //!
-//! About transient execution, guests are told what `machine::defences::GuestView` has: what is true
-//! for a kernel in ring 3.
+//! The bits about transient execution come from `machine::defences::GuestView`, which has those
+//! that are true for a kernel in ring 3.
 //!
 //! Hidden on purpose: features that only ring 0 can use (VME, PSE, PGE, MTRR, MONITOR, VMX, SVM,
 //! PCID, SMEP, SMAP, UMIP, PKU, LA57, CET, TSC deadline, x2APIC), features whose MSRs are not

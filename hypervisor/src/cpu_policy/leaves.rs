@@ -1,5 +1,5 @@
-//! The maximum policy: the processor's leaves restricted to what a guest may see, with what is told
-//! about transient execution.
+//! The maximum policy: the processor's leaves restricted to the bits that a guest may see, with the
+//! guest view of transient execution.
 
 use machine::cpu::Features;
 use machine::defences::GuestView;

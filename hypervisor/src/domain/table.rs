@@ -1,6 +1,6 @@
 //! The table of all domains, by id. An id is taken from before its domain is built until the
-//! domain's last frame has been released, so that a holder of such a frame cannot take it for one
-//! of another domain.
+//! domain's last frame has been released, so that such a frame is never taken for one of a new
+//! domain with the same id.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;

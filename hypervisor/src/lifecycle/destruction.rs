@@ -80,8 +80,8 @@ pub(crate) fn reap_zombies() {
     }
 }
 
-/// Removes the initial domain from the domains that have ended. On a machine the host ends with it,
-/// so the others wait for it.
+/// Removes the initial domain from the queue, which stops at it: on a machine, its end is the end
+/// of the host.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn withdraw_initial(domain: &Arc<Domain>) {
     ENDED.lock().retain(|ended| !Arc::ptr_eq(ended, domain));

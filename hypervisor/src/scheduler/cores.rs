@@ -16,10 +16,11 @@
 //!   is over, and only the pCPU with the reservation begins the next one. A pCPU that finds nothing
 //!   to run gives its reservation up.
 //! - **CS-3** No pCPU waits for a sibling in a loop. A pCPU that is forced idle halts, and is
-//!   kicked by each change of the core that may allow it to run. It announces itself under the
-//!   core's lock, so no change is missed.
+//!   kicked by each change of the core that may allow it to run. It records that it waits
+//!   under the core's lock, so no change is missed.
 //!
-//! On a machine that uses one thread per core, only the flag of this is tested.
+//! On a machine that uses one thread per core, the scheduler only tests a flag
+//! (`cores_are_shared`).
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -146,14 +146,14 @@ fn clear_idle(cpu: CpuId) -> bool {
     IDLE.fetch_and(!bit.bits(), Ordering::SeqCst) & bit.bits() != 0
 }
 
-/// Announces this pCPU as idle. The caller checks the queues once more and then halts.
+/// Marks this pCPU as idle. The caller checks the queues once more and then halts.
 pub(super) fn set_idle(cpu: CpuId) {
     let mut bit = CpuSet::EMPTY;
     bit.insert(cpu);
     IDLE.fetch_or(bit.bits(), Ordering::SeqCst);
 }
 
-/// Withdraws the announcement that the pCPU is idle.
+/// Clears the mark that the pCPU is idle.
 pub(crate) fn leave_idle(cpu: CpuId) {
     clear_idle(cpu);
 }

@@ -40,7 +40,7 @@ pub(crate) fn idle_lazily(vcpu: &Arc<Vcpu>, domain: &Domain, work: impl Fn() -> 
     enter(cpu, vcpu, domain);
     loop {
         set_idle(cpu);
-        // SC-2, SC-4: both states are announced, so this is the last check.
+        // SC-2, SC-4: the vCPU's place and the pCPU's idle mark are set, so this is the last check.
         if !vcpu.scheduling.is_blocked() || has_to_leave(vcpu, domain, cpu) || work() || balance::steal(cpu) {
             break;
         }

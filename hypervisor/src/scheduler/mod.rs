@@ -20,7 +20,7 @@
 //!   place. Code that takes a vCPU off its pCPU does so before it checks whether the vCPU is
 //!   runnable. Both use one total order.
 //! - **SC-3** A vCPU's context is parked whenever its place is neither `Running` nor `LazyIdle`.
-//! - **SC-4** No pCPU halts while a vCPU that it may run waits. A pCPU announces itself as idle
+//! - **SC-4** No pCPU halts while a vCPU that it may run waits. A pCPU marks itself as idle
 //!   before its last check of the queues, and code that queues a vCPU checks for idle pCPUs
 //!   afterwards.
 

@@ -20,12 +20,12 @@ use crate::{latency, timers};
 const WORK_SLICE: u64 = 1_000_000;
 
 /// Chooses the vCPU that this pCPU runs next. Its place is then `Running`, and [`put_back`] must
-/// follow. If there is none, the pCPU is announced as idle until [`leave_idle`]. If the pCPU has
+/// follow. If there is none, the pCPU is marked as idle until [`leave_idle`]. If the pCPU has
 /// other `work`, the slice is short.
 pub(crate) fn take_next(cpu: CpuId, work: bool) -> Option<(Arc<Vcpu>, Arc<Domain>)> {
     let chosen = pick(cpu, work).or_else(|| {
         set_idle(cpu);
-        // SC-4: announced, so this is the last check.
+        // SC-4: it is marked as idle, so this is the last check.
         pick(cpu, work)
     });
     if chosen.is_some() {

@@ -1,4 +1,4 @@
-//! Parses the arguments of the boot modules (`docs/design.md`, "Boot contract").
+//! Parses the arguments of the boot modules (`docs/design.md`, "Boot protocol").
 
 use alloc::format;
 use alloc::string::{String, ToString};

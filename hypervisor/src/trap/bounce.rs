@@ -1,5 +1,5 @@
-//! Bounces: entry of the guest kernel's handlers with a frame on its stack (see the diagram in
-//! `docs/soundness.md`).
+//! Bounces: entry of the guest kernel's handlers with a frame on its stack, as the hardware would
+//! push one for a kernel in ring 0.
 
 use abi::arch_x86_64::flat;
 use abi::xen::vm_assist;

@@ -1,5 +1,6 @@
-//! The restricted roots of each CPU (see `context::roots`): built at boot. What they map of
-//! Paravane never changes, except for the pages of the CPU's window that change with the vCPU.
+//! The restricted roots of each CPU (see `context::roots`): built at boot. Their
+//! mappings of Paravane never change, except for the pages of the CPU's window that belong to the
+//! active vCPU.
 
 use super::early::Early;
 use super::tables::{self, Mapper, PRESENT, WRITABLE};

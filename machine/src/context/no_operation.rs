@@ -1,4 +1,5 @@
-//! What replaces instructions of the entry code that are not needed.
+//! Instructions without an effect, by which boot replaces parts of the entry code that this machine
+//! does not need.
 
 use crate::integers::low_u32;
 

@@ -2,8 +2,9 @@
 //!
 //! While a vCPU runs, SPEC_CTRL has the bits that the guest has set, as far as the processor has
 //! them, and those that the plan requires. With IBRS at each entry, the entry code writes this
-//! value and Paravane's. Otherwise the value stays while Paravane runs, which has no more to set
-//! than what is required, and is written when it changes: another vCPU becomes active, or the guest
+//! value when it enters the guest, and Paravane's value at each exit to Rust code. Otherwise the
+//! guest's value stays in the register while Paravane runs, because it includes all bits that the
+//! plan requires. It is written only when it changes: another vCPU becomes active, or the guest
 //! writes the register.
 
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What the processor says about itself: the input of the plan, gathered once.
+//! Facts that the processor reports by CPUID and MSRs: the input of the plan, read once at boot.
 
 use super::bits::{capability, leaf_1_ecx, leaf_7_2_edx, leaf_7_ebx, leaf_7_edx, leaf_e8_ebx, mcu_opt_ctrl, spec_ctrl};
 use crate::integers::{low_u16, low_u32};

@@ -1,5 +1,5 @@
-//! The findings: for each flaw, whether the processor has it, what is done about it, and what is
-//! left.
+//! The findings: for each flaw, whether the processor has it, which measures are in force, and
+//! which weaknesses remain.
 
 use core::fmt;
 

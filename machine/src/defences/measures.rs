@@ -1,4 +1,4 @@
-//! The measures that answer flaws.
+//! The measures against flaws.
 
 macro_rules! measures {
     ($($(#[$doc:meta])* $measure:ident $key:literal $text:literal;)*) => {

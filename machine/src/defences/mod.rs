@@ -1,6 +1,6 @@
-//! Defences against transient execution: what the processor is (`facts`), which flaws it has
-//! (`flaws`, by the tables in `models`), what Paravane does about each (`plan`), what guests are
-//! told (`guest`), the report of it (`findings`, `report`), and the bits of MSRs that each CPU gets
+//! Defences against transient execution: the facts about the processor (`facts`), the flaws that it
+//! has (`flaws`, by the tables in `models`), the measures against them (`plan`), the guests' view
+//! (`guest`), the report (`findings`, `report`), and the bits of MSRs that each CPU sets
 //! (`writes`).
 //!
 //! Everything but the reading of facts and the access to MSRs is pure: the same facts and options

@@ -1,8 +1,8 @@
 //! The measures that are bits of MSRs, written once on each CPU.
 //!
-//! What is written here holds while guests run as well, except for SPEC_CTRL: they have other bits
-//! of it set, and with IBRS at each entry they run without IBRS and STIBP (`guest`).
-//! `docs/defences.md` says for each bit what that means for them.
+//! These bits stay set while guests run. SPEC_CTRL is the exception: guests set bits of it
+//! themselves, and with IBRS at each entry they run without IBRS and STIBP (`guest`).
+//! `docs/defences.md` describes the effect of each bit on guests.
 
 use super::bits::{capability, leaf_7_edx, mcu_opt_ctrl, spec_ctrl, tsx_ctrl, tsx_force_abort};
 use super::errata::CORRECTIONS;

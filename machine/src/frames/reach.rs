@@ -1,4 +1,4 @@
-//! Which frames a hosted CPU may reach at a moment, by the frame table. See `tlb::simulated`.
+//! Checks what a hosted CPU accesses, or has cached, against the frame table. See `tlb::simulated`.
 
 use core::sync::atomic::Ordering;
 use std::format;

@@ -1,10 +1,10 @@
 #![expect(unsafe_code, reason = "assembly that enables interrupts")]
 //! Halting a CPU.
 //!
-//! A thread that halts gives its share of the core's buffers and predictors to the other thread. So
-//! where the plan says so, what guests have left there is overwritten first. Boot removes the
-//! instructions for this where they are not needed (`entry::remove`). IBRS and STIBP, if they are
-//! set at each entry, are cleared meanwhile, since they slow the other thread down.
+//! When a thread halts, the other thread of the core gets its share of buffers and predictors. If
+//! the plan requires it, the data of guests in them is therefore overwritten before the halt. Boot
+//! removes these instructions where they are not needed (`entry::remove`). With IBRS at each entry,
+//! IBRS and STIBP are clear during the halt, since they slow the other thread down.
 
 use core::arch::global_asm;
 

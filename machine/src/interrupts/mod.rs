@@ -1,4 +1,4 @@
-//! Interrupts of devices: wiring and routing of lines, and the assignment of each CPU's vectors to
+//! Interrupts of devices: routing of lines, and the assignment of each CPU's vectors to
 //! the hardware domain's interrupts.
 //!
 //! An interrupt is acknowledged immediately, so that it does not delay others. A level-triggered

@@ -1,4 +1,5 @@
-//! CPUs are called by the interrupt that requests flushes, at which they also look here.
+//! Calls the other CPUs by the interrupt that requests TLB flushes. Its handler also checks for a
+//! rendezvous.
 
 use crate::addr::CpuId;
 use crate::{apic, per_cpu, vectors};

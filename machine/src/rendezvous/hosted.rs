@@ -1,4 +1,4 @@
-//! Threads look for a rendezvous wherever they serve flush requests, without being interrupted.
+//! Nothing interrupts a thread: it checks for a rendezvous wherever it serves flush requests.
 
 use crate::addr::CpuId;
 

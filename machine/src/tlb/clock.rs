@@ -33,10 +33,10 @@
 //! read, and only a writable translation is harmful, so `shared_writable` decides. If the frame was
 //! a table, the owner's CPUs may have cached walks of it (`Slot::ensure_flushed_of`).
 //!
-//! By changes of use, a guest can interrupt the CPUs that run the guest itself. It can interrupt
-//! CPUs that run domains which map frames of others once for each time that such a domain maps a
-//! frame of the guest. A guest that maps only its own frames is never interrupted on behalf of
-//! another guest.
+//! A guest causes flush requests by changing the use of its frames. They interrupt CPUs that run
+//! the guest itself. They also interrupt CPUs that run a domain which maps frames of others, at
+//! most once for each time that such a domain has mapped a frame of the guest. A guest that maps
+//! only its own frames is never interrupted on behalf of another guest.
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -75,9 +75,8 @@ pub(crate) fn advance() {
     CLOCK.fetch_add(1, Ordering::SeqCst);
 }
 
-/// The latest clock value from which the stamp can have been read. A stamp that is older than a
-/// full round of its bits appears younger than it is, which causes an extra flush, never a missing
-/// one.
+/// The latest value of the clock whose lower half is `stamp`. A stamp from more than 2³² clock
+/// values ago is taken for a younger one, which can cause an extra flush but no missing one.
 const fn latest(stamp: Stamp, clock: u64) -> u64 {
     clock.saturating_sub(low_u32(clock).wrapping_sub(stamp) as u64)
 }

@@ -7,7 +7,7 @@
 //! - Loading a root drops all but global translations, since no PCID is in use.
 //! - INVLPG drops the translations of one page, and all links.
 //! - The processor may walk the tables and cache what it finds at any time, without an access. The
-//!   hosted processor does so at random moments (`context::vcpu::mmu`).
+//!   hosted processor does so at random moments (`context::hosted::mmu`).
 //! - It may drop what it caches at any time. The simulated TLB drops a random entry if it is full.
 //!
 //! A translation permits writes if all entries on its path do and the leaf has its dirty bit. The

@@ -1,6 +1,6 @@
 //! The branches of the image's compiled code, as defences against Spectre v2 and ITS want them: no
 //! indirect call or jump except through a thunk, and no return but a jump to another thunk, which
-//! boot replaces by a plain return where that is safe. Assembly is not looked at: its symbols have
+//! boot replaces by a plain return where that is safe. Assembly is not examined: its symbols have
 //! no size.
 
 use anyhow::{Context, Result, bail};

@@ -1,5 +1,5 @@
 //! The compact symbol table in the image, from which a panic prints names. The linker script
-//! reserves its space (`.symbols`); it is filled here, after linking. `machine/src/bare/symbols.rs`
+//! reserves its space (`.symbols`); it is filled here, after linking. `machine/src/symbols/bare.rs`
 //! reads it and documents its layout.
 
 use std::fs;

@@ -1,8 +1,8 @@
 //! The options that choose defences against transient execution: `xpti=`, `pcid=`, `pv-l1tf=`,
 //! `smt=`, `tsx=` and `spec-ctrl=`, by Xen's names and with Xen's rules.
 //!
-//! The options state wishes only; [`crate::defences`] decides. A part of a list that is not known
-//! is reported, and the other parts are applied. The parts of `spec-ctrl=` are in `spec_ctrl.rs`.
+//! The options are requests: [`crate::defences`] decides. An unknown part of a list is reported,
+//! and the other parts are applied. The parts of `spec-ctrl=` are in `spec_ctrl.rs`.
 
 use core::fmt;
 
