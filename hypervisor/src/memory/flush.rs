@@ -103,7 +103,26 @@ fn read_mask(caller: &Caller<'_>, address: GuestVirt) -> Result<Mask, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::update_va_mapping::update_va_mapping;
     use crate::testing::Guest;
+
+    #[test]
+    fn a_requested_flush_discards_the_translation() {
+        let mut guest = Guest::new(1, 4);
+        let address = guest.address(2);
+        let entry = guest.entry(2);
+        let can_read = |guest: &mut Guest| guest.caller().cpu.read::<u64>(address).is_ok();
+        for target in [|| Target::Local, || Target::All] {
+            for translations in [|_| Translations::Everything, Translations::Page] {
+                update_va_mapping(&mut guest.caller(), address, entry, 0).expect("a table for the address");
+                assert!(can_read(&mut guest));
+                update_va_mapping(&mut guest.caller(), address, 0, 0).expect("a table for the address");
+                assert!(can_read(&mut guest), "it is cached");
+                flush(&mut guest.caller(), target(), translations(address)).expect("there is no bitmap to read");
+                assert!(!can_read(&mut guest));
+            }
+        }
+    }
 
     #[test]
     fn a_vcpu_bitmap_is_read_up_to_the_number_of_vcpus() {

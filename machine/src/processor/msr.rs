@@ -1,6 +1,7 @@
 #![cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the hosted back end simulates few of them"))]
-//! Numbers of the model-specific registers that Paravane reads or writes. Names are those of Intel's
-//! and AMD's manuals; a comment gives the register's purpose, or its maker if only one has it.
+//! Numbers of the model-specific registers that Paravane reads or writes. Names are those of
+//! Intel's and AMD's manuals; a comment gives the register's purpose, or its maker if only one has
+//! it.
 
 pub(crate) const PLATFORM_ID: u32 = 0x17;
 pub(crate) const APIC_BASE: u32 = 0x1b;

@@ -1,4 +1,5 @@
-//! Basics for all other modules: processes, progress, sizes, tables, the terminal, and the workspace.
+//! Basics for all other modules: processes, progress, sizes, tables, the terminal, and the
+//! workspace.
 
 pub(crate) mod cargo;
 pub(crate) mod command;

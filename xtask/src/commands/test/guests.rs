@@ -18,7 +18,7 @@ use crate::virtual_machine::host::{GuestModule, Host, Load};
 use crate::virtual_machine::machine::{self, Contents};
 use crate::virtual_machine::monitor;
 use crate::virtual_machine::monitor::Monitor;
-use crate::virtual_machine::session::{END_TIME, Limits, RESULT, SessionEvent};
+use crate::virtual_machine::session::{END_TIME, Limits, RESULT, Session, SessionEvent};
 
 /// Default time limit of a guest.
 const TIME: Duration = Duration::from_secs(60);
@@ -183,21 +183,11 @@ fn boot(
     if let Some(trouble) = trouble {
         return Err(trouble);
     }
-    let log = booted.session.log_path().display();
-    let mut skipped = None;
-    for (name, guest) in names.iter().zip(&started) {
-        let result = booted.session.guests().get(name).and_then(|guest| guest.result.as_deref());
-        let (kind, reason) = result.map_or(("", ""), |text| text.split_once(": ").unwrap_or((text, "")));
-        match kind.trim() {
-            "success" => {}
-            "skip" => skipped = Some(reason.to_owned()),
-            "failure" | "error" => return Ok(Outcome::Failure(format!("{name}: {kind}: {reason} (log: {log})"))),
-            "" if guest.may_be_killed => {}
-            "" if life.is_ok() || !powers_off => bail!("{name} ended without a result (log: {log})"),
-            "" => {}
-            other => bail!("{name}: unknown outcome '{other}' (log: {log})"),
-        }
-    }
+    let skipped = match outcome(&names, &started, &booted.session, powers_off && life.is_err())? {
+        Outcome::Success => None,
+        Outcome::Skip(reason) => Some(reason),
+        failure => return Ok(failure),
+    };
     if powers_off {
         life?;
         if skipped.is_none() {
@@ -205,6 +195,26 @@ fn boot(
         }
     }
     Ok(skipped.map_or(Outcome::Success, Outcome::Skip))
+}
+
+/// The outcome by the results that the guests have reported. A guest may lack one if it may be
+/// killed, or if the session itself has failed.
+fn outcome(names: &[String], started: &[Manifest], session: &Session, has_failed: bool) -> Result<Outcome> {
+    let log = session.log_path().display();
+    let mut outcome = Outcome::Success;
+    for (name, guest) in names.iter().zip(started) {
+        let result = session.guests().get(name).and_then(|guest| guest.result.as_deref());
+        let (kind, reason) = result.map_or(("", ""), |text| text.split_once(": ").unwrap_or((text, "")));
+        match kind.trim() {
+            "success" => {}
+            "skip" => outcome = Outcome::Skip(reason.to_owned()),
+            "failure" | "error" => return Ok(Outcome::Failure(format!("{name}: {kind}: {reason} (log: {log})"))),
+            "" if guest.may_be_killed || has_failed => {}
+            "" => bail!("{name} ended without a result (log: {log})"),
+            other => bail!("{name}: unknown outcome '{other}' (log: {log})"),
+        }
+    }
+    Ok(outcome)
 }
 
 /// Checks that ring 3 runs with a root table that maps only a restricted root's part of Paravane
