@@ -76,7 +76,7 @@ answered() {
 # ask NAME COMMAND: runs it in the guest's shell and prints its output. The status is that of the
 # first part that failed.
 ask() {
-    from=$(($(stat -c %s "$consoles/guest-$1.log") + 1))
+    from=$(($(stat -L -c %s "$consoles/guest-$1.log") + 1))
     printf '(set -e\n%s\n); status=$?; echo; echo =$((6*7))=$status=\n' "$2" > "$(terminal "$1")"
     soon answered "$from" "$1" > /tmp/answer
     tail -c "+$from" "$consoles/guest-$1.log" | tr -d '\r' | sed '/=42=/,$d'
