@@ -3,9 +3,11 @@
 //! between two marks, and waits at each mark for a line on the console, so that it can be observed
 //! from outside. `once` does the same with fewer operations. `throughput` also waits for a line,
 //! and prints `rate ROUND NAME OPERATIONS`, the operations per second of all processors together.
-//! `serve` is the other end of the network rows.
+//! `serve` is the other end of the network rows. `log begin|round|end DOMID`, in the control domain,
+//! acts on the log of dirty pages of a guest.
 
 mod devices;
+mod log_dirty;
 mod meter;
 mod rows;
 mod system;
@@ -16,7 +18,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode};
 
 use meter::Meter;
-use rows::{DEVICE_ROWS, ROWS, Row};
+use rows::{DEVICE_ROWS, LOGGED_ROWS, ROWS, Row};
 
 /// Path of this program in the ramdisk.
 const PROGRAM: &str = "/programs/benchmark";
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
     let is_wanted = |row: &&Row| wanted.iter().any(|name| name == row.name);
     let rows: Vec<&Row> = match wanted {
         [] => ROWS.iter().collect(),
-        _ => ROWS.iter().chain(DEVICE_ROWS).filter(is_wanted).collect(),
+        _ => ROWS.iter().chain(DEVICE_ROWS).chain(LOGGED_ROWS).filter(is_wanted).collect(),
     };
     match task {
         NOTHING => {}
@@ -70,12 +72,25 @@ fn main() -> ExitCode {
             throughput::print();
         }
         "serve" => devices::serve(),
-        _ => {
-            eprintln!("usage: benchmark measure [ROW ...] | steps [ROW ...] | once [ROW ...] | throughput | serve");
-            return ExitCode::FAILURE;
+        "log" => {
+            let [operation, domain] = wanted else { return usage() };
+            let Ok(domain) = domain.parse() else { return usage() };
+            if let Err(error) = log_dirty::perform(operation, domain) {
+                eprintln!("log {operation} of domain {domain}: {error}");
+                return ExitCode::FAILURE;
+            }
         }
+        _ => return usage(),
     }
     ExitCode::SUCCESS
+}
+
+fn usage() -> ExitCode {
+    eprintln!(
+        "usage: benchmark measure [ROW ...] | steps [ROW ...] | once [ROW ...] | throughput | serve | log begin|round|end \
+         DOMID"
+    );
+    ExitCode::FAILURE
 }
 
 /// Lines on the console from the observer outside.

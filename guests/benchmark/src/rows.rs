@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread;
+use std::time::Duration;
 
 use super::{NOTHING, PROGRAM};
 use crate::devices;
@@ -60,6 +61,22 @@ pub(crate) const DEVICE_ROWS: &[Row] = &[
     row("tcp-round-trip", 20, devices::round_trip),
     row("tcp-stream", 4, devices::stream),
 ];
+
+/// Rows of a guest with a log of dirty pages; only run on request.
+pub(crate) const LOGGED_ROWS: &[Row] = &[
+    row("logged-getppid", 500, |meter| meter.each(system::parent)),
+    row("logged-fork", 2, |meter| meter.each(|| drop(Child::new(|| ())))),
+    row("logged-first-write", 1024, first_write),
+];
+
+/// Writes to pages for the first time in a round. The control domain starts rounds more often than
+/// this waits.
+fn first_write(meter: &mut Meter<'_>) {
+    let mapping = Mapping::anonymous(meter.times() as usize);
+    mapping.touch();
+    thread::sleep(Duration::from_millis(500));
+    meter.whole(|| mapping.touch());
+}
 
 fn read(meter: &mut Meter<'_>, length: usize) {
     let file = File::open("/dev/zero").expect("devices exist");

@@ -26,9 +26,12 @@ const DEVICES: &[&str] = &["block-random", "block-sequential", "tcp-round-trip",
 const CREATE: &[&str] = &["guest-first-line"];
 const CROWD: &[&str] = &["guest-20th", "memory-guest"];
 const EVENTS: &[&str] = &["event-ping-pong"];
+const LOGGED: &[&str] = &["logged-getppid", "logged-fork", "logged-first-write"];
 /// Rows that only this module measures.
-pub(super) const ROWS: &[&str] =
-    &[EVENTS[0], DEVICES[0], DEVICES[1], DEVICES[2], DEVICES[3], CREATE[0], CROWD[0], CROWD[1]];
+pub(super) const ROWS: &[&str] = &[
+    EVENTS[0], LOGGED[0], LOGGED[1], LOGGED[2], DEVICES[0], DEVICES[1], DEVICES[2], DEVICES[3], CREATE[0], CROWD[0],
+    CROWD[1],
+];
 
 /// Measures the selected rows, and those of the program: `of_program` or all.
 pub(super) fn measure(
@@ -41,8 +44,14 @@ pub(super) fn measure(
     eprintln!("{configuration}: in the control domain");
     let wanted = |rows: &[&str]| rows.iter().any(|row| is_wanted(row));
     let mut parts = Vec::new();
-    let kinds =
-        [("costs", kernel::HYPERCALLS), ("events", EVENTS), ("devices", DEVICES), ("create", CREATE), ("crowd", CROWD)];
+    let kinds = [
+        ("costs", kernel::HYPERCALLS),
+        ("events", EVENTS),
+        ("logged", LOGGED),
+        ("devices", DEVICES),
+        ("create", CREATE),
+        ("crowd", CROWD),
+    ];
     parts.extend(kinds.into_iter().filter(|(_, rows)| wanted(rows)).map(|(part, _)| part));
     if wanted(&["getppid"]) || !of_program.is_empty() {
         parts.push("program");
@@ -54,6 +63,8 @@ pub(super) fn measure(
         ("benchmark".into(), program::program()?),
         ("program.ramdisk".into(), program::ramdisk("measure", of_program)?.finish()?),
     ];
+    let logged: Vec<String> = LOGGED.iter().filter(|row| is_wanted(row)).map(|row| (*row).to_owned()).collect();
+    files.push(("logged.ramdisk".into(), program::ramdisk("measure", &logged)?.finish()?));
     files.push(("devices.ramdisk".into(), devices(&disk, &is_wanted)?.finish()?));
     let host = configuration.host()?;
     let hardware = Hardware {
