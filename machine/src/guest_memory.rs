@@ -102,7 +102,8 @@ impl Active {
 }
 
 /// Copies by `copy`, which takes the number of bytes that are copied already and returns how many
-/// more it has copied. A copy that faults on a mirror table goes on if the guest's tables permit it.
+/// more it has copied. A copy that faults on a mirror table continues if the guest's tables permit
+/// it.
 #[inline]
 fn copy_with_mirrors(
     context: &GuestContext,

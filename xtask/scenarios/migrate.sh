@@ -51,7 +51,7 @@ config web "vcpus = 2" "disk = ['format=raw,vdev=xvda,access=rw,target=/tmp/disk
 create web
 up web
 
-#: checkpoint, and the guest goes on
+#: checkpoint, and the guest continues
 ask web 'echo kept > /tmp/mark'
 xl save -c web /tmp/web.save
 ask web 'grep kept /tmp/mark'

@@ -3,8 +3,8 @@
 //! between two marks, and waits at each mark for a line on the console, so that it can be observed
 //! from outside. `once` does the same with fewer operations. `throughput` also waits for a line,
 //! and prints `rate ROUND NAME OPERATIONS`, the operations per second of all processors together.
-//! `serve` is the other end of the network rows. `log begin|round|end DOMID`, in the control domain,
-//! acts on the log of dirty pages of a guest.
+//! `serve` is the other end of the network rows. `log begin|round|end DOMID`, in the control
+//! domain, acts on the log of dirty pages of a guest.
 
 mod devices;
 mod log_dirty;

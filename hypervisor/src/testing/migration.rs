@@ -1,5 +1,5 @@
-//! Migrates a played guest: copies its pages in rounds, those that its log of dirty pages names, and
-//! checks in the end that the copy has the guest's contents.
+//! Migrates a played guest: copies its pages in rounds, those that its log of dirty pages names,
+//! and checks in the end that the copy has the guest's contents.
 
 use std::boxed::Box;
 use std::collections::BTreeMap;

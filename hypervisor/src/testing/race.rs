@@ -11,7 +11,8 @@ use super::pair::{Pair, all_is_back, destroy, free_frames, recount};
 use super::player::{Player, Script};
 use crate::domain::VcpuId;
 
-/// Plays the scripts, one per vCPU, while the first guest is migrated or not, then checks the frame table, and that all frames are free.
+/// Plays the scripts, one per vCPU, while the first guest is migrated or not. Then checks the frame
+/// table, and that all frames are free.
 ///
 /// # Panics
 /// If a count is wrong or a frame has leaked.

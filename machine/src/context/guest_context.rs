@@ -62,8 +62,8 @@ pub struct GuestContext {
     pub(crate) fault_address: u64,
     /// 1 in kernel mode, 0 in user mode.
     pub(crate) in_kernel: u64,
-    /// CR3 values for Rust code while the vCPU is active, by mode (see `roots`); that of user mode is
-    /// zero if the guest has set none.
+    /// CR3 values for Rust code while the vCPU is active, by mode (see `roots`). That of user mode
+    /// is zero if the guest has set none.
     pub(crate) full_roots: [u64; 2],
     /// CR3 values with which the guest runs, by mode.
     pub(crate) guest_roots: [u64; 2],

@@ -1,10 +1,10 @@
 #![expect(unsafe_code, reason = "writes this CPU's own root tables")]
 //! The root tables that the hardware loads for a vCPU.
 //!
-//! A *full root* is a root table of the guest itself, or its mirror if the domain has a log of dirty
-//! pages (`frames::dirty_log`), with all of Paravane's slots. Rust code runs with it, since it needs
-//! Paravane's memory and the guest's. A vCPU without split roots runs with
-//! it too. A vCPU with split roots runs, in ring 3 and in the entry code, with a *restricted root*:
+//! A *full root* is a root table of the guest itself, or its mirror if the domain has a log of
+//! dirty pages (`frames::dirty_log`), with all of Paravane's slots. Rust code runs with it, since
+//! it needs Paravane's memory and the guest's. A vCPU without split roots runs with it too. A vCPU
+//! with split roots runs, in ring 3 and in the entry code, with a *restricted root*:
 //! one of two tables of its pCPU, for user mode and for kernel mode, with copies of the guest's own
 //! entries. Its other slots map nothing but the entry code, the interrupt table, and this pCPU's
 //! window without the main stack. So a process that reads through the protection of pages

@@ -1,5 +1,5 @@
-//! The frame table's record of each domain: the number of frames that it owns, the queue of its page
-//! tables that await teardown, and the log of its dirty pages.
+//! The frame table's record of each domain: the number of frames that it owns, the queue of its
+//! page tables that await teardown, and the log of its dirty pages.
 //!
 //! Domain ids go up to 32,751, and most are never used. The records are therefore allocated in
 //! blocks, when a domain of the block gets its first frame. They are never freed.

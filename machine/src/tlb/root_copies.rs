@@ -75,8 +75,8 @@ pub(crate) fn note_root(root: Mfn) {
     counter(root).fetch_add(1, Ordering::SeqCst);
 }
 
-/// Makes a store to a root table known that replaced an absent entry. No CPU needs a flush, but each
-/// copies the entry before it runs its guest again.
+/// Makes a store to a root table known that replaced an absent entry. No CPU needs a flush, but
+/// each copies the entry before it runs its guest again.
 pub(crate) fn note_addition(root: Mfn) {
     let _users = mark_stale(root);
 }

@@ -27,7 +27,7 @@ const GROWTH: usize = 64 << 10;
 const WORDS: usize = 64;
 /// Cost of copying them, in units of the budget.
 const COST_OF_COPY: u32 = 16;
-/// Page numbers beyond a domain's frames that its log can cover, for holes in its memory map: 4 GiB.
+/// Page numbers beyond a domain's frames that its log can cover, for holes in its memory map.
 const MAX_HOLES: u64 = 1 << 20;
 
 /// How far an operation has got.
@@ -156,7 +156,7 @@ fn shrink(caller: &mut Caller<'_>, mut log: Box<DirtyLog>, result: Result<(), Er
     Progress::Preempted(Step::Shrinking(log, result))
 }
 
-/// Starts a round, and returns the marks of the one before. The domain goes on running: its mirror
+/// Starts a round, and returns the marks of the one before. The domain continues to run: its mirror
 /// tables, which permit writes, are discarded before the marks are taken.
 fn clean(caller: &mut Caller<'_>, target: &Arc<Domain>, argument: &mut ShadowOp, step: Option<Step>) -> Progress {
     let copied = match step {
@@ -204,7 +204,10 @@ enum Copying {
 
 /// Copies marks to the caller, which may not want them but only have them taken.
 fn copy(caller: &mut Caller<'_>, target: &Domain, argument: &ShadowOp, how: Harvest, mut copied: Copied) -> Copying {
-    let end = argument.pages.div_ceil(64);
+    let wanted = argument.pages.div_ceil(64);
+    // Without an address there is nothing to write beyond the log.
+    let covered = dirty_log::state(target.id()).map_or(0, |state| state.pages.div_ceil(64));
+    let end = if argument.dirty_bitmap == 0 { wanted.min(covered) } else { wanted };
     let is_last = argument.mode & mode::LOG_DIRTY_FINAL != 0;
     let bitmap = GuestVirt::new(argument.dirty_bitmap);
     while copied.words < end {

@@ -18,6 +18,7 @@ use crate::frames::root_slots;
 use crate::frames::transition::{Budget, ENTRIES};
 use crate::integers::to_usize;
 use crate::per_cpu;
+use crate::speculation::MaskedIndex;
 use crate::tlb::clock::{self, Stamp};
 use crate::tlb::{flush_cpus, root_copies};
 
@@ -240,7 +241,7 @@ impl Mirrors {
         (self.unused, self.free, self.used) = (0, NONE, 0);
         let mut cpus = CpuSet::EMPTY;
         for number in 0..self.loaded.len() {
-            let Some(loaded) = self.loaded.get(number) else { break };
+            let Some(loaded) = self.loaded.masked(number) else { break };
             cpus.insert(loaded.cpu);
             for index in loaded.roots.into_iter().flatten() {
                 let (table, page, made) = {

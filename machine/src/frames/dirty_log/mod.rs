@@ -273,7 +273,7 @@ pub fn put_back(domain: DomainId, first: u64, words: &[u64]) {
 }
 
 /// Returns the marks from word `first` on that were not harvested. Returns `false` if the budget is
-/// exhausted before all are returned; `first` is where to go on.
+/// exhausted before all are returned; `first` is where to continue.
 pub fn put_back_rest(domain: DomainId, first: &mut u64, budget: &mut Budget) -> bool {
     with(domain, |log| {
         while *first < log.harvest.words() {

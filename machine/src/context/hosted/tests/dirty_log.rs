@@ -155,7 +155,7 @@ fn a_change_of_an_entry_reaches_its_mirror() {
         assert_eq!(harvested(false), [OTHER]);
         // Without the right to write, through another path of the code.
         let found = guest.l1().entry(0);
-        guest.l1().change_flags(0, found, RawEntry::new(found.get() & !2)).expect("nobody else changes it");
+        guest.l1().change_flags(0, found, RawEntry::new(found.get() & !2)).expect("no other code changes it");
         guest.cpu.flush();
         assert_eq!(guest.write(0), Err(Fault));
         assert!(guest.can_read(0));
