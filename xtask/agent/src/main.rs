@@ -7,8 +7,9 @@
 //!
 //! With `--steps` the file holds several commands. Each has a name, a time limit in seconds and a
 //! script, all three strings terminated by a zero byte. A shell runs each step; `@run step NAME`
-//! and `@run done STATUS MICROSECONDS` enclose its frames. The final status is that of the first
-//! step that failed.
+//! and `@run done STATUS MICROSECONDS` enclose its frames. A line of standard input starts each
+//! step, and another one ends the agent after the last. The final status is that of the first step
+//! that failed.
 //!
 //! Run under the name `threads`, the binary is the kernel tests' program of that name. One file
 //! serves both, because a guest may have little memory.
@@ -64,7 +65,12 @@ fn main() -> ExitCode {
 fn steps(bytes: &[u8]) -> i32 {
     let mut strings = bytes.split(|&byte| byte == 0);
     let mut first = 0;
+    let mut starts = io::stdin().lines();
     while let (Some(name), Some(seconds), Some(script)) = (strings.next(), strings.next(), strings.next()) {
+        if !matches!(starts.next(), Some(Ok(_))) {
+            frame("err", b"nothing starts the next step\n");
+            return NOT_STARTED;
+        }
         line(&format!("@run step {}\n", String::from_utf8_lossy(name)));
         let start = Instant::now();
         let mut command = Command::new("timeout");
@@ -73,6 +79,8 @@ fn steps(bytes: &[u8]) -> i32 {
         line(&format!("@run done {status} {}\n", start.elapsed().as_micros()));
         first = if first == 0 { status } else { first };
     }
+    // If the input has ended, this is the end as well.
+    let _ = starts.next();
     first
 }
 

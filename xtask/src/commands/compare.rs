@@ -17,7 +17,6 @@ use crate::foundation::table::markdown;
 use crate::virtual_machine::accelerator::Accelerator;
 use crate::virtual_machine::control_domain::Script;
 use crate::virtual_machine::host::Host;
-use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::Hardware;
 
 /// Options of `compare`.
@@ -100,13 +99,12 @@ impl Compare {
             hardware.cpus = Some(1);
             hardware.arguments.extend(bench::COUNTED.map(String::from));
         }
-        let log = machine::log_file("compare-logs", name)?;
         let scenario = script.scenario(false)?;
-        let mut booted = script.boot(&scenario, hardware, (host, accelerator), disk, &log)?;
+        let mut machines = script.boot(&scenario, &hardware, (host, accelerator), disk, ("compare-logs", name))?;
         let mut times = Vec::new();
         let mut last = Duration::ZERO;
         let mut failed = None;
-        scenario.follow(&mut booted, |answer| {
+        scenario.follow(&mut machines, |answer| {
             if let Some(complaint) = answer.complaint() {
                 failed.get_or_insert_with(|| format!("{}: {complaint}", answer.name));
             }
@@ -114,10 +112,12 @@ impl Compare {
             times.push(Time { step: answer.name.clone(), wall: answer.wall, guest: Some(answer.guest) });
         })?;
         ensure!(failed.is_none(), "{}", failed.unwrap_or_default());
-        let ready = booted.session.guests().values().find_map(|guest| guest.ready);
-        let boot = ready.context("the control domain did not say that it is up")?;
+        let sessions = || machines.iter().map(|machine| &machine.session);
+        let ready = sessions().flat_map(|session| session.guests().values()).filter_map(|guest| guest.ready);
+        let boot = ready.max().context("the control domain did not say that it is up")?;
         times.insert(0, Time { step: BOOT.into(), wall: boot, guest: None });
-        times.push(Time { step: END.into(), wall: booted.session.elapsed().saturating_sub(last), guest: None });
+        let end = sessions().map(|session| session.elapsed()).max().unwrap_or_default();
+        times.push(Time { step: END.into(), wall: end.saturating_sub(last), guest: None });
         Ok(times)
     }
 }

@@ -34,6 +34,9 @@ const PACKAGES: [&str; 11] = [
     "pciutils",
 ];
 
+/// Package of the ssh server. A disk with it has the keys for logins between its hosts.
+const SSH_SERVER: &str = "openssh-server";
+
 /// Modules that a guest needs for the disk and network of the control domain.
 const GUEST_MODULES: [&str; 4] = ["xen-blkfront", "xen-netfront", "crc32c_generic", "ext4"];
 
@@ -119,6 +122,9 @@ fn make(folder: &Path, packages: &[&str]) -> Result<()> {
     // Guest console output is kept in /var/log/xen/console.
     fs::write(root.join("etc/default/xen"), "XENCONSOLED_ARGS=--log=guest\n")?;
     fs::write(root.join("etc/fstab"), "/dev/sda / ext4 errors=remount-ro 0 1\n")?;
+    if packages.contains(&SSH_SERVER) {
+        allow_logins(&root)?;
+    }
     command::quiet(Command::new("cp").args(["-aL"]).arg(&vmlinuz).arg(fresh.join("vmlinuz")))?;
     command::quiet(Command::new("cp").arg("-a").arg(root.join("lib/modules")).arg(fresh.join("modules")))?;
     system::ext4(&root, &fresh.join("disk.img"), SIZE, "control")?;
@@ -127,6 +133,16 @@ fn make(folder: &Path, packages: &[&str]) -> Result<()> {
         bail!("cannot put the control domain's disk at {}", folder.display());
     }
     Ok(())
+}
+
+/// Lets root log in by ssh, without a password, from any host that runs from the same disk.
+fn allow_logins(root: &Path) -> Result<()> {
+    const KEY: &str = "/root/.ssh/id_ed25519";
+    system::run(root, &["mkdir", "-p", "-m", "700", "/root/.ssh"])?;
+    system::run(root, &["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", KEY])?;
+    system::run(root, &["cp", &format!("{KEY}.pub"), "/root/.ssh/authorized_keys"])?;
+    let host_key = fs::read_to_string(root.join("etc/ssh/ssh_host_ed25519_key.pub"))?;
+    Ok(fs::write(root.join("etc/ssh/ssh_known_hosts"), format!("* {host_key}"))?)
 }
 
 /// The kernel version that has a folder in `modules`.

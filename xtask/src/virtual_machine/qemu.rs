@@ -232,6 +232,13 @@ impl Running {
         }
     }
 
+    /// Ends the machine as a loss of power would.
+    pub(crate) fn cut_power(&mut self) {
+        // Both fail only if it has already exited.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// The machine's serial input; only the first caller gets it.
     pub(crate) fn take_input(&mut self) -> Option<impl Write + Send + 'static> {
         self.input.take()
@@ -253,9 +260,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only if it has already exited.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.cut_power();
         CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.child.id());
     }
 }

@@ -80,7 +80,9 @@ pub(crate) struct Session {
     host_panic: Option<String>,
     /// The hypervisor's last error that concerns no guest.
     host_error: Option<String>,
-    /// Whether the machine has powered off by itself.
+    /// When the last guest, or the hypervisor, ended.
+    over_since: Option<Duration>,
+    /// Whether the machine is off.
     off: bool,
 }
 
@@ -109,6 +111,7 @@ impl Session {
             alone: names.first().filter(|_| alone).cloned(),
             host_panic: None,
             host_error: None,
+            over_since: None,
             off: false,
         })
     }
@@ -145,45 +148,65 @@ impl Session {
         &self.log_path
     }
 
-    /// Whether the machine has powered off by itself.
+    /// Whether the machine is off.
     pub(crate) fn is_off(&self) -> bool {
         self.off
+    }
+
+    /// Ends the machine as a loss of power would.
+    pub(crate) fn cut_power(&mut self) {
+        self.running.cut_power();
+        self.off = true;
     }
 
     /// Follows the machine until it is off. An error describes what went wrong in a sentence; a
     /// failing command of a guest is not an error.
     pub(crate) fn follow(&mut self, limits: Limits, mut act: impl FnMut(&mut Self, SessionEvent<'_>)) -> Result<()> {
-        let start = Instant::now();
-        let mut last_words: Option<Instant> = None;
-        loop {
-            let booted = self.guests.values().all(|guest| guest.ready.is_some() || guest.is_over());
-            let over = self.guests.values().all(Guest::is_over) || self.host_panic.is_some();
-            let boot = limits.boot.filter(|_| !booted);
-            let mut deadline = [limits.whole, boot].into_iter().flatten().min().map(|time| start + time);
-            if over {
-                deadline = Some(*last_words.get_or_insert_with(|| Instant::now() + limits.end));
-            }
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                self.check()?;
-                return self.too_late(over, booted, start.elapsed());
-            }
-            let wait = deadline.map_or(IDLE_TIME, |deadline| IDLE_TIME.min(deadline - now));
-            let pieces = match self.running.next(now + wait)? {
-                Event::Output(bytes) => {
-                    self.log.write_all(&bytes)?;
-                    self.decoder.push(&bytes)
-                }
-                Event::Timeout => self.decoder.idle(),
-                Event::Ended => {
-                    self.off = true;
-                    break;
-                }
-            };
-            for piece in pieces {
-                self.piece(piece, &mut act);
-            }
+        while !self.off {
+            self.advance(limits, IDLE_TIME, &mut act)?;
         }
+        Ok(())
+    }
+
+    /// Follows the machine until its next output, at most for `time`.
+    pub(crate) fn advance(
+        &mut self,
+        limits: Limits,
+        time: Duration,
+        act: &mut impl FnMut(&mut Self, SessionEvent<'_>),
+    ) -> Result<()> {
+        let now = self.elapsed();
+        let booted = self.guests.values().all(|guest| guest.ready.is_some() || guest.is_over());
+        let over = self.guests.values().all(Guest::is_over) || self.host_panic.is_some();
+        let boot = limits.boot.filter(|_| !booted);
+        let mut deadline = [limits.whole, boot].into_iter().flatten().min();
+        if over {
+            deadline = Some(*self.over_since.get_or_insert(now) + limits.end);
+        }
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.check()?;
+            return self.too_late(over, booted, now);
+        }
+        let wait = deadline.map_or(time, |deadline| time.min(deadline - now));
+        let pieces = match self.running.next(Instant::now() + wait)? {
+            Event::Output(bytes) => {
+                self.log.write_all(&bytes)?;
+                self.decoder.push(&bytes)
+            }
+            Event::Timeout => self.decoder.idle(),
+            Event::Ended => {
+                self.off = true;
+                return self.check_end();
+            }
+        };
+        for piece in pieces {
+            self.piece(piece, act);
+        }
+        Ok(())
+    }
+
+    /// Fails if the machine, which is off, went off too early.
+    fn check_end(&self) -> Result<()> {
         self.check()?;
         let silent: Vec<&str> =
             self.guests.iter().filter(|(_, guest)| !guest.is_over()).map(|(name, _)| name.as_str()).collect();

@@ -12,7 +12,7 @@ use crate::debian::guest_disk::GUESTS;
 use crate::virtual_machine::control_domain::{ControlDomain, Job, PRELUDE};
 use crate::virtual_machine::machine;
 use crate::virtual_machine::machine::Hardware;
-use crate::virtual_machine::scenario::Scenario;
+use crate::virtual_machine::scenario::{ALONE, Scenario};
 
 const LIFE: &str = include_str!("../../../scenarios/debian-guest.sh");
 const PV_GRUB: &str = include_str!("../../../scenarios/pv-grub.sh");
@@ -40,18 +40,18 @@ pub(super) fn run(test: &Test, bench: &Bench, report: &Report) {
 }
 
 fn life(bench: &Bench, disk: &Disk, own: &Path, name: &str, text: &str, report: &Report) -> Result<()> {
-    let scenario = Scenario::parse(PRELUDE, text)?;
+    let scenario = Scenario::parse(ALONE, PRELUDE, text)?;
     let hardware = Hardware { timeout: Some(TIME), cpu: bench.cpu.clone(), ..Hardware::default() };
     let control_domain = ControlDomain {
         hardware: &hardware,
         vcpus: None,
         memory: None,
         append: "",
-        job: Job::Scenario(&scenario),
+        job: Job::Steps(&scenario, ALONE[0]),
         files: Vec::new(),
         disks: vec![own.to_owned()],
     };
     let log = machine::log_file("test-logs", &name.replace(' ', "-"))?;
     let booted = control_domain.boot(&bench.host, bench.accelerator, disk, &log)?;
-    control_domain::follow(&scenario, booted, name, report)
+    control_domain::follow(&scenario, &mut [booted], name, report)
 }

@@ -55,7 +55,10 @@ pub(crate) struct Test {
     /// Debian's control domain with the stock Xen tools; by default only the short scenarios
     #[arg(long)]
     control_domain: bool,
-    /// Scenarios in the control domain and screens in their long form, the long test guests, and
+    /// Scenarios on two hosts, each with its control domain (not run by default)
+    #[arg(long)]
+    two_hosts: bool,
+    /// Scenarios in control domains and screens in their long form, the long test guests, and
     /// all stock kernels with all numbers of virtual CPUs
     #[arg(long)]
     full: bool,
@@ -188,7 +191,8 @@ impl Test {
 
     /// Runs the selected tests; the last line printed has the totals.
     pub(crate) fn execute(&self) -> Result<ExitCode> {
-        let in_control_domain = self.control_domain || self.debian_guests;
+        let in_scenarios = self.control_domain || self.two_hosts;
+        let in_control_domain = in_scenarios || self.debian_guests;
         let on_machines = [self.guests, self.kernels, self.hardware, in_control_domain, self.installed].contains(&true);
         let all = !(self.host || on_machines);
         let report = Report::default();
@@ -229,7 +233,7 @@ impl Test {
             hardware::run(self, bench, report);
             efi::run(self, bench, report);
         }
-        if all || self.control_domain {
+        if all || self.control_domain || self.two_hosts {
             control_domain::run(self, bench, report);
         }
         if self.debian_guests {

@@ -14,6 +14,7 @@ use crate::virtual_machine::machine::{Booted, Contents, Hardware, Setup};
 use crate::virtual_machine::qemu::Drive;
 use crate::virtual_machine::scenario::Scenario;
 
+mod cable;
 mod ramdisk;
 mod script;
 
@@ -47,7 +48,8 @@ pub(crate) enum Job<'a> {
     /// An interactive shell.
     Shell,
     Command(&'a [OsString]),
-    Scenario(&'a Scenario),
+    /// The steps of a scenario for the host of this name.
+    Steps(&'a Scenario, &'a str),
 }
 
 impl ControlDomain<'_> {

@@ -31,9 +31,9 @@ pub(crate) fn ramdisk(disk: &Disk, job: Job<'_>, files: &[(String, Vec<u8>)]) ->
     match job {
         Job::Shell => {}
         Job::Command(words) => ramdisk.command("run/", words)?,
-        Job::Scenario(scenario) => {
+        Job::Steps(scenario, host) => {
             ramdisk.agent("run/")?;
-            ramdisk.file("run/steps", 0o644, &scenario.encode())?;
+            ramdisk.file("run/steps", 0o644, &scenario.encode(host))?;
         }
     }
     Ok(ramdisk)

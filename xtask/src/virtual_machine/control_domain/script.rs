@@ -1,10 +1,10 @@
-//! All scenarios, and the machine that each of them needs.
+//! All scenarios, and the machines that each of them needs.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::cable::Cable;
 use super::{ControlDomain, HOST_MEMORY, Job};
 use crate::artefacts::programs;
 use crate::debian::control_disk::Disk;
@@ -12,8 +12,8 @@ use crate::debian::kernels;
 use crate::foundation::size::Size;
 use crate::virtual_machine::accelerator::Accelerator;
 use crate::virtual_machine::host::Host;
-use crate::virtual_machine::machine::{Booted, Hardware};
-use crate::virtual_machine::scenario::Scenario;
+use crate::virtual_machine::machine::{self, Booted, Hardware};
+use crate::virtual_machine::scenario::{ALONE, Scenario};
 
 /// Shell code before each step of every scenario.
 pub(crate) const PRELUDE: &str = include_str!("../../../scenarios/prelude.sh");
@@ -23,6 +23,8 @@ pub(crate) const PRELUDE: &str = include_str!("../../../scenarios/prelude.sh");
 pub(crate) struct Script {
     pub(crate) name: &'static str,
     text: &'static str,
+    /// The hosts, each a machine of its own.
+    hosts: &'static [&'static str],
     /// Whether it is short enough to be among the default tests.
     pub(crate) is_usual: bool,
     /// Kernels for its guests besides the control domain's own: file in `/run/xtask`, and name.
@@ -34,7 +36,9 @@ pub(crate) struct Script {
     /// Additional words for the command line of the control domain's kernel. Words that the kernel
     /// does not know are passed to Debian's scripts as environment.
     append: &'static str,
-    /// Memory of the machine.
+    /// Physical CPUs of a machine, if not the default.
+    cpus: Option<u32>,
+    /// Memory of a machine.
     memory: Size,
     /// Memory and vCPUs of the control domain, if not the default.
     control_memory: Option<Size>,
@@ -43,6 +47,21 @@ pub(crate) struct Script {
     time: u64,
 }
 
+/// Two hosts on a private network, on which alpha has the address 10.0.0.1 and beta 10.0.0.2. Both
+/// run from the same disk, and root may log in from one to the other.
+const PAIR: Script = Script {
+    hosts: &["alpha", "beta"],
+    is_usual: false,
+    packages: &["openssh-server", "openssh-client", "nbd-server", "nbd-client"],
+    cpus: Some(1),
+    memory: Size::mib(1024),
+    control_memory: Some(Size::mib(384)),
+    ..LIFE
+};
+
+/// Shell code before each step of a scenario on several hosts.
+const PAIR_PRELUDE: &str = include_str!("../../../scenarios/pair.sh");
+
 /// A stock kernel that decompresses quickly and needs little memory.
 const SMALL: &[(&str, &str)] = &[("vmlinuz-small", "debian12-cloud")];
 
@@ -50,11 +69,13 @@ const SMALL: &[(&str, &str)] = &[("vmlinuz-small", "debian12-cloud")];
 const LIFE: Script = Script {
     name: "life",
     text: include_str!("../../../scenarios/life.sh"),
+    hosts: ALONE,
     is_usual: true,
     kernels: &[],
     test_guests: &[],
     packages: &[],
     append: "",
+    cpus: None,
     memory: HOST_MEMORY,
     control_memory: None,
     control_vcpus: None,
@@ -130,6 +151,12 @@ pub(crate) const SCRIPTS: &[Script] = &[
         packages: &["libvirt-daemon", "libvirt-daemon-driver-xen", "libvirt-clients"],
         ..LIFE
     },
+    Script {
+        name: "carry",
+        text: concat!(include_str!("../../../scenarios/pair-start.sh"), include_str!("../../../scenarios/carry.sh")),
+        time: 7200,
+        ..PAIR
+    },
 ];
 
 impl Script {
@@ -143,22 +170,62 @@ impl Script {
         Disk::prepared(self.packages)
     }
 
+    /// Whether it needs several hosts.
+    pub(crate) const fn has_several_hosts(&self) -> bool {
+        self.hosts.len() > 1
+    }
+
     /// Parses its steps; `full` selects the long form, if it has one.
     pub(crate) fn scenario(&self, full: bool) -> Result<Scenario> {
         let full = if full { "yes" } else { "no" };
-        Scenario::parse(&format!("{PRELUDE}full={full}\n"), self.text)
+        let more = if self.has_several_hosts() { PAIR_PRELUDE } else { "" };
+        Scenario::parse(self.hosts, &format!("{PRELUDE}{more}full={full}\n"), self.text)
     }
 
-    /// Starts a machine that runs `scenario`, a parsed form of this script, with the memory and
-    /// time limit of this script.
+    /// Starts the machines that run `scenario`, a parsed form of this script, with the memory and
+    /// time limit of this script. Their serial output is stored under the log name `(KIND, NAME)`,
+    /// with the host's name if there are several.
     pub(crate) fn boot(
         &self,
         scenario: &Scenario,
-        hardware: Hardware,
+        hardware: &Hardware,
         (host, accelerator): (&Host, Accelerator),
         disk: &Disk,
-        log: &Path,
-    ) -> Result<Booted> {
+        (kind, log): (&str, &str),
+    ) -> Result<Vec<Booted>> {
+        let files = self.files(disk)?;
+        let mut cable = if self.has_several_hosts() { Some(Cable::new()?) } else { None };
+        let mut machines = Vec::new();
+        for (&name, number) in self.hosts.iter().zip(1..) {
+            let mut hardware = Hardware {
+                cpus: hardware.cpus.or(self.cpus),
+                timeout: Some(self.time),
+                host_memory: Some(self.memory),
+                ..hardware.clone()
+            };
+            let (mut append, mut log) = (self.append.to_owned(), log.to_owned());
+            let end = cable.as_mut().map(Cable::end).transpose()?;
+            if let Some(end) = &end {
+                hardware.arguments.extend(end.arguments(number));
+                append = format!("{append} host={name} address=10.0.0.{number}/24");
+                log = format!("{log}-{name}");
+            }
+            let control_domain = ControlDomain {
+                hardware: &hardware,
+                vcpus: self.control_vcpus,
+                memory: self.control_memory,
+                append: &append,
+                job: Job::Steps(scenario, name),
+                files: files.clone(),
+                disks: Vec::new(),
+            };
+            machines.push(control_domain.boot(host, accelerator, disk, &machine::log_file(kind, &log)?)?);
+        }
+        Ok(machines)
+    }
+
+    /// Names and contents of the files for `/run/xtask`.
+    fn files(&self, disk: &Disk) -> Result<Vec<(String, Vec<u8>)>> {
         let mut files = disk.guest_files()?;
         for (file, kernel) in self.kernels {
             files.push(((*file).into(), fs::read(kernels::named(kernel)?)?));
@@ -170,16 +237,6 @@ impl Script {
                 files.push((name.into(), fs::read(program)?));
             }
         }
-        let hardware = Hardware { timeout: Some(self.time), host_memory: Some(self.memory), ..hardware };
-        let control_domain = ControlDomain {
-            hardware: &hardware,
-            vcpus: self.control_vcpus,
-            memory: self.control_memory,
-            append: self.append,
-            job: Job::Scenario(scenario),
-            files,
-            disks: Vec::new(),
-        };
-        control_domain.boot(host, accelerator, disk, log)
+        Ok(files)
     }
 }
