@@ -1,0 +1,3 @@
+//! The command `paravane`.
+
+fn main() {}
