@@ -14,4 +14,6 @@
     )
 )]
 
+pub mod link;
+pub mod migration;
 pub mod stream;
