@@ -48,7 +48,7 @@ pub enum Shutdown {
 
 /// Whether the domain has shut down, and why.
 pub fn state(info: &GetDomainInfo) -> Option<Shutdown> {
-    (info.flags & info_flags::SHUTDOWN != 0).then(|| {
+    (info.flags & info_flags::SHUTDOWN != 0).then_some({
         match (info.flags >> info_flags::SHUTDOWNSHIFT) & info_flags::SHUTDOWNMASK {
             0 => Shutdown::PowerOff,
             1 => Shutdown::Reboot,

@@ -59,15 +59,7 @@ impl Interface {
         // SAFETY: LX-1, LX-2, LX-3: `data` and `callbacks` outlive the call, and only the callbacks
         // use them meanwhile. A plain stream uses no other callback and no back channel.
         let status = unsafe {
-            (self.guest.save)(
-                self.handle(),
-                stream.as_raw_fd(),
-                id,
-                flags,
-                &raw mut callbacks,
-                STREAM_PLAIN,
-                -1,
-            )
+            (self.guest.save)(self.handle(), stream.as_raw_fd(), id, flags, &raw mut callbacks, STREAM_PLAIN, -1)
         };
         checked("xc_domain_save", status)
     }

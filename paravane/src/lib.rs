@@ -14,6 +14,9 @@
     )
 )]
 
+pub mod commands;
+pub mod host;
 pub mod link;
 pub mod migration;
 pub mod stream;
+pub mod xen;

@@ -1,3 +1,7 @@
 //! The command `paravane`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    paravane::commands::main()
+}

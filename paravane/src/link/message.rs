@@ -75,6 +75,8 @@ pub struct Needs {
     pub pages: u64,
     /// The version of Xen's interface at the source, for example `4.17`.
     pub interface: String,
+    /// [`Hello::boot`] of the source.
+    pub boot: String,
     /// The guest's CPU policy: leaf, subleaf, EAX, EBX, ECX, EDX.
     pub cpuid: Vec<[u32; 6]>,
     /// Size of each disk in bytes, in the order of the configuration; `None` if it is not known.

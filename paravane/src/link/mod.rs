@@ -24,7 +24,6 @@ pub(crate) use frame::ENOUGH;
 pub use frame::Frame;
 pub use message::{Answer, Begin, Finding, Hello, Message, Needs, PROTOCOL, Question, Severity};
 
-
 /// After this time without a sign of life the link counts as broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -75,7 +74,16 @@ impl Link {
             }
         });
         let (compress, bandwidth, sent) = (false, None, 0);
-        Ok(Self { output, input: frames, patience, compress, bandwidth, sent, _life: life, _carrier: Box::new(carrier) })
+        Ok(Self {
+            output,
+            input: frames,
+            patience,
+            compress,
+            bandwidth,
+            sent,
+            _life: life,
+            _carrier: Box::new(carrier),
+        })
     }
 
     /// Compresses records, and limits their bytes per second, from now on.

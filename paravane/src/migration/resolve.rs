@@ -66,10 +66,13 @@ pub fn at_source(
     source.keep()?;
     records.remove(&record.id)?;
     // A target that cannot be told asks when it is resolved itself.
-    if let Ok(link) = connect() {
-        let _ = ask(&link, Question::Drop(record.id));
-    }
+    let _ = clean(&record.id, connect);
     Ok(Resolution::Source)
+}
+
+/// Has the target remove what it has of a guest that continues at the source.
+pub fn clean(id: &str, connect: Connect<'_>) -> Result<()> {
+    ask(&connect()?, Question::Drop(id.to_owned())).map(drop)
 }
 
 /// Resolves a migration at its target. With `take` the operator answers for a source that is gone

@@ -7,7 +7,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use super::convergence::{Convergence, Decision, Round, at_time};
 use super::records::{Records, SourceRecord, SourceState};
 use super::{Event, Moved, Options, Report, Source};
-use crate::link::{Begin, ENOUGH, Link, Message};
+use crate::link::{Begin, ENOUGH, Frame, Link, Message};
 use crate::stream::compact::{Pages, encode};
 use crate::stream::record::Reader;
 
@@ -15,7 +15,12 @@ use crate::stream::record::Reader;
 #[derive(Debug)]
 pub enum Failure {
     /// The guest continues here.
-    Kept(Error),
+    Kept {
+        /// Why.
+        error: Error,
+        /// Whether the target has nothing of the guest.
+        is_clean: bool,
+    },
     /// The record stays, since it is not known where the token is, or the guest could not be let
     /// run here. `paravane migrate --resolve` continues from the record.
     Open(Error),
@@ -58,7 +63,7 @@ impl Sender<'_> {
     /// Moves the guest. `record` names it and the target; `begin` is what the target is sent.
     pub fn migrate(&mut self, record: SourceRecord, begin: Begin) -> Result<Moved, Failure> {
         let lock = self.records.lock(&record.id).and_then(|lock| lock.context("the migration exists already"));
-        let _lock = lock.map_err(Failure::Kept)?;
+        let _lock = lock.map_err(|error| Failure::Kept { error, is_clean: true })?;
         let mut record = SourceRecord { state: SourceState::Sending, ..record };
         if let Err(error) = self.records.store(&record) {
             return Err(self.back(&record, error));
@@ -133,13 +138,19 @@ impl Sender<'_> {
             return Failure::Open(error.context(second));
         }
         // The target removes its copy before it answers.
-        while asked.is_ok() {
+        let is_clean = asked.is_ok() && self.was_aborted();
+        Failure::Kept { error, is_clean }
+    }
+
+    /// Waits for the target's answer to `Abort`; other messages were on their way before.
+    fn was_aborted(&self) -> bool {
+        loop {
             match self.link.receive() {
-                Ok(crate::link::Frame::Message(Message::Aborted)) | Err(_) => break,
+                Ok(Frame::Message(Message::Aborted)) => return true,
                 Ok(_) => {}
+                Err(_) => return false,
             }
         }
-        Failure::Kept(error)
     }
 
     /// Sends the guest until the target has a complete copy.

@@ -216,7 +216,8 @@ fn header(body: &[u8]) -> Result<Item, Malformed> {
     };
     let fixed = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x58, 0x45, 0x4e, 0x46, 0, 0, 0, 3];
     let domain = [1, 0, 0, 0, 12, 0, 0, 0];
-    if header.get(..24) != Some([fixed.as_slice(), &[0; 8]].concat().as_slice()) || header.get(24..32) != Some(&domain) {
+    if header.get(..24) != Some([fixed.as_slice(), &[0; 8]].concat().as_slice()) || header.get(24..32) != Some(&domain)
+    {
         return malformed("its headers are not those of a PV guest in version 3");
     }
     Ok(Item::Header(header))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::records::{SourceRecord, SourceState};
+use super::records::{Records, SourceRecord, SourceState, TargetRecord};
 use super::resolve::{Resolution, at_source, at_target};
 use super::source::{Failure, Sender};
 use super::target::Receiver;
@@ -60,8 +60,7 @@ fn record() -> SourceRecord {
 fn serve(mut host: Host, mut link: Link) -> thread::JoinHandle<bool> {
     thread::spawn(move || {
         let (mut records, left) = (host.clone(), host.clone());
-        let mut receiver =
-            Receiver { target: &mut host, records: &mut records, left: &left, link: &mut link };
+        let mut receiver = Receiver { target: &mut host, records: &mut records, left: &left, link: &mut link };
         receiver.serve(hello()).is_ok()
     })
 }
@@ -83,7 +82,7 @@ fn migrate(world: &Shared, live: bool, faults: Faults) -> (Result<Moved, Failure
             is_cancelled: &|| false,
         }
         .migrate(record(), begin()),
-        Err(error) => Err(Failure::Kept(error)),
+        Err(error) => Err(Failure::Kept { error, is_clean: true }),
     };
     drop(near);
     server.join().expect("the receiving side");
@@ -123,8 +122,7 @@ fn resolve_at_source(world: &Shared, faults: Faults) -> Option<Resolution> {
     let mut host = Host::new(world, faults.source);
     let (mut records, caller) = (host.clone(), host.clone());
     let mut peer = Peer::new(world, faults);
-    let resolution =
-        at_source(&record, &mut host, &mut records, &mut || peer.connect(&caller, faults.target), false);
+    let resolution = at_source(&record, &mut host, &mut records, &mut || peer.connect(&caller, faults.target), false);
     peer.end();
     resolution.ok()
 }
@@ -134,8 +132,7 @@ fn resolve_at_target(world: &Shared, faults: Faults) -> Option<Resolution> {
     let mut host = Host::new(world, faults.target);
     let (mut records, caller) = (host.clone(), host.clone());
     let mut peer = Peer::new(world, faults);
-    let resolution =
-        at_target(&record, &mut host, &mut records, &mut || peer.connect(&caller, faults.source), false);
+    let resolution = at_target(&record, &mut host, &mut records, &mut || peer.connect(&caller, faults.source), false);
     peer.end();
     resolution.ok()
 }
@@ -196,7 +193,7 @@ fn a_fault_at_any_step_or_message_leaves_one_guest() {
                     match result {
                         Ok(_) => assert_eq!(target, Copy::Running, "{faults:?}"),
                         // A source that lives has let the guest run again when it says so.
-                        Err(Failure::Kept(_)) if number > 0 => assert_eq!(source, Copy::Running, "{faults:?}"),
+                        Err(Failure::Kept { .. }) if number > 0 => assert_eq!(source, Copy::Running, "{faults:?}"),
                         Err(_) => {}
                     }
                     let end = settle(&world, source_first);
@@ -222,6 +219,29 @@ fn a_source_whose_target_cannot_be_asked_does_not_guess() {
         settle(&world, true);
     }
     assert!(unknown > 0, "the link was cut between");
+}
+
+#[test]
+fn nobody_decides_while_a_process_works_on_the_migration() {
+    // The link breaks when the target is ready; the source's process has not noticed.
+    let world = (1..STEPS)
+        .map(|step| {
+            let world = World::new();
+            let _ = migrate(&world, false, Faults { link: Some(step), ..Faults::default() });
+            world
+        })
+        .find(|world| locked(world).source_record().is_some() && locked(world).target_record().is_some())
+        .expect("it breaks between");
+    let process = Host::new(&world, None);
+    let lock = Records::<SourceRecord>::lock(&process, ID).expect("a lock").expect("it is free");
+    assert!(matches!(resolve_at_target(&world, Faults::default()), Some(Resolution::Busy)));
+    assert!(matches!(resolve_at_source(&world, Faults::default()), Some(Resolution::Busy)));
+    drop(lock);
+    let lock = Records::<TargetRecord>::lock(&process, ID).expect("a lock").expect("it is free");
+    assert!(matches!(resolve_at_source(&world, Faults::default()), Some(Resolution::Busy)));
+    assert!(matches!(resolve_at_target(&world, Faults::default()), Some(Resolution::Busy)));
+    drop(lock);
+    settle(&world, true);
 }
 
 fn fault() -> impl Strategy<Value = Option<u32>> {
