@@ -1,6 +1,7 @@
-//! What the headers `xenctrl.h` and `xenguest.h` of version 4.17 declare, as far as it is used.
+//! What the headers `xenctrl.h`, `xenguest.h`, `xentoollog.h` and `libxl.h` of version 4.17 declare,
+//! as far as it is used.
 
-use std::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
 use abi::domctl::GetDomainInfo;
 
@@ -59,6 +60,30 @@ pub(crate) type Resume = unsafe extern "C" fn(*mut Handle, u32, c_int) -> c_int;
 pub(crate) type DomainSave =
     unsafe extern "C" fn(*mut Handle, c_int, u32, u32, *mut SaveCallbacks, c_uint, c_int) -> c_int;
 
+/// `libxl_uuid`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uuid(pub(crate) [u8; 16]);
+
+/// `XTL_NOTICE`.
+pub(crate) const LOG_NOTICE: c_uint = 6;
+
+/// `xtl_createlogger_stdiostream`: stream, least level, flags.
+pub(crate) type CreateLogger = unsafe extern "C" fn(*mut c_void, c_uint, c_uint) -> *mut c_void;
+/// `libxl_ctx_alloc`: context, version, flags, logger.
+pub(crate) type ContextAlloc = unsafe extern "C" fn(*mut *mut c_void, c_int, c_uint, *mut c_void) -> c_int;
+/// `libxl_ctx_free`.
+pub(crate) type ContextFree = unsafe extern "C" fn(*mut c_void) -> c_int;
+/// `libxl_domain_config_init`, `libxl_domain_config_dispose`.
+pub(crate) type ConfigurationCall = unsafe extern "C" fn(*mut c_void);
+/// `libxl_retrieve_domain_configuration`: context, domain, configuration, how it completes.
+pub(crate) type Retrieve = unsafe extern "C" fn(*mut c_void, u32, *mut c_void, *const c_void) -> c_int;
+/// `libxl_domain_create_new`: context, configuration, domain, how it completes, progress.
+pub(crate) type CreateNew =
+    unsafe extern "C" fn(*mut c_void, *mut c_void, *mut u32, *const c_void, *const c_void) -> c_int;
+/// `libxl_domain_preserve`: context, domain, the configuration's first part, suffix, UUID.
+pub(crate) type Preserve = unsafe extern "C" fn(*mut c_void, u32, *mut c_void, *const c_char, Uuid) -> c_int;
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -75,6 +100,8 @@ mod tests {
             ("struct save_callbacks", size_of::<SaveCallbacks>()),
             ("xc_domaininfo_t", size_of::<GetDomainInfo>()),
             ("xc_stream_type_t", size_of::<c_uint>()),
+            ("xentoollog_level", size_of::<c_uint>()),
+            ("libxl_uuid", size_of::<Uuid>()),
         ];
         let offsets = [
             ("struct precopy_stats, iteration", offset_of!(PrecopyStats, iteration)),
@@ -92,6 +119,8 @@ mod tests {
             ("XGS_POLICY_ABORT", i64::from(POLICY_ABORT)),
             ("XGS_POLICY_CONTINUE_PRECOPY", i64::from(POLICY_CONTINUE)),
             ("XGS_POLICY_STOP_AND_COPY", i64::from(POLICY_STOP)),
+            ("XTL_NOTICE", i64::from(LOG_NOTICE)),
+            ("LIBXL_VERSION", 0),
         ];
         let functions = [
             ("xc_interface_open", "xc_interface *(*)(xentoollog_logger *, xentoollog_logger *, unsigned)"),
@@ -105,10 +134,33 @@ mod tests {
                 "xc_domain_save",
                 "int (*)(xc_interface *, int, uint32_t, uint32_t, struct save_callbacks *, xc_stream_type_t, int)",
             ),
+            ("xtl_createlogger_stdiostream", "xentoollog_logger_stdiostream *(*)(FILE *, xentoollog_level, unsigned)"),
+            ("libxl_ctx_alloc", "int (*)(libxl_ctx **, int, unsigned, xentoollog_logger *)"),
+            ("libxl_ctx_free", "int (*)(libxl_ctx *)"),
+            ("libxl_domain_config_init", "void (*)(libxl_domain_config *)"),
+            ("libxl_domain_config_dispose", "void (*)(libxl_domain_config *)"),
+            (
+                "libxl_retrieve_domain_configuration",
+                "int (*)(libxl_ctx *, uint32_t, libxl_domain_config *, const libxl_asyncop_how *)",
+            ),
+            (
+                "libxl_domain_create_new",
+                "int (*)(libxl_ctx *, libxl_domain_config *, uint32_t *, const libxl_asyncop_how *, \
+                 const libxl_asyncprogress_how *)",
+            ),
+            (
+                "libxl_domain_preserve",
+                "int (*)(libxl_ctx *, uint32_t, libxl_domain_create_info *, const char *, libxl_uuid)",
+            ),
             ("((struct save_callbacks *)0)->suspend", "int (*)(void *)"),
             ("((struct save_callbacks *)0)->precopy_policy", "int (*)(struct precopy_stats, void *)"),
         ];
-        let mut all = Vec::new();
+        let limits = [
+            format!("sizeof(libxl_domain_config) <= {}", crate::light::CONFIGURATION),
+            "_Alignof(libxl_domain_config) <= 16".into(),
+            "offsetof(libxl_domain_config, c_info) == 0".into(),
+        ];
+        let mut all = Vec::from(limits);
         all.extend(sizes.map(|(name, size)| format!("sizeof({name}) == {size}")));
         all.extend(offsets.map(|(name, offset)| format!("offsetof({name}) == {offset}")));
         all.extend(numbers.map(|(name, number)| format!("({name}) == {number}")));
@@ -124,8 +176,9 @@ mod tests {
         if !Path::new("/usr/include/xenguest.h").exists() {
             return None;
         }
-        let mut program =
-            String::from("#include <stddef.h>\n#include <stdbool.h>\n#include <xenctrl.h>\n#include <xenguest.h>\n");
+        let mut program = String::from(
+            "#include <stddef.h>\n#include <stdbool.h>\n#include <xenctrl.h>\n#include <xenguest.h>\n#include <libxl.h>\n",
+        );
         for (number, expression) in expressions.iter().enumerate() {
             program += &format!("_Static_assert({expression}, \"{number}\");\n");
         }

@@ -18,6 +18,8 @@ pub enum Error {
     Library(String),
     /// The named call failed.
     Call(&'static str, io::Error),
+    /// The named call failed with this status of `libxenlight`.
+    Status(&'static str, i32),
 }
 
 impl std::fmt::Display for Error {
@@ -25,6 +27,7 @@ impl std::fmt::Display for Error {
         match self {
             Self::Library(error) => write!(formatter, "{error} (Debian: install xen-utils-4.17)"),
             Self::Call(call, error) => write!(formatter, "{call}: {error}"),
+            Self::Status(call, status) => write!(formatter, "{call}: status {status}"),
         }
     }
 }

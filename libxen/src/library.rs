@@ -52,14 +52,14 @@ impl Guest {
     }
 }
 
-fn open(name: &str) -> Result<Library, Error> {
+pub(crate) fn open(name: &str) -> Result<Library, Error> {
     // SAFETY: the libraries' initialisers set up the libraries themselves and nothing else.
     unsafe { Library::new(name) }.map_err(|error| Error::Library(error.to_string()))
 }
 
-/// A function of the library. The caller's field gives it the type of the header (LX-1).
-fn function<T: Copy>(library: &Library, name: &str) -> Result<T, Error> {
-    // SAFETY: LX-1; each type is that of the named function, and is used in this file only.
+/// A function or variable of the library. The caller gives it the type of the header (LX-1).
+pub(crate) fn function<T: Copy>(library: &Library, name: &str) -> Result<T, Error> {
+    // SAFETY: LX-1; the callers, all in this crate, take the type from `declarations`.
     let symbol = unsafe { library.get::<T>(name.as_bytes()) };
     symbol.map(|function| *function).map_err(|error| Error::Library(error.to_string()))
 }

@@ -34,6 +34,12 @@ enum Verb {
     /// Call the Xen libraries; other commands start this
     #[command(hide = true)]
     Worker,
+    /// Watch a guest until it ends, as 'xl' does; other commands start this
+    #[command(hide = true)]
+    Watch {
+        /// The domain
+        domain: u32,
+    },
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -53,6 +59,7 @@ pub fn main() -> ExitCode {
         Verb::Migrate(migrate) => return migrate.execute(),
         Verb::Receive => receive(),
         Verb::Worker => worker::serve(),
+        Verb::Watch { domain } => host::watch::watch(domain),
         Verb::Completion { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "paravane", &mut std::io::stdout());
             Ok(())

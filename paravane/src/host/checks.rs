@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn only_a_running_pv_guest_can_leave() {
         let configuration = serde_json::json!({"c_info": {"type": "pv", "name": "web", "uuid": "u"}});
-        let domain = |is_paused| Domain { is_paused, is_dying: false, shutdown: None, pages: 1, uuid: "u".into() };
+        let domain =
+            |is_paused| Domain { is_paused, is_dying: false, shutdown: None, pages: 1, max_pages: 1, uuid: "u".into() };
         let failures = |id, domain: &Domain, configuration: &Value| {
             let findings = at_source(id, domain, configuration);
             findings.iter().filter(|finding| finding.severity == Severity::Failed).count()

@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod source;
 pub mod target;
+pub mod watch;
 
 use std::fs;
 

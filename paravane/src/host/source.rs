@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::watch;
 use crate::migration::convergence::Decision;
 use crate::migration::records::SourceRecord;
 use crate::migration::{self, Source};
@@ -171,6 +172,10 @@ impl Source for Local {
         if is_suspended {
             self.worker()?.resume(id).context("the guest cannot be resumed")?;
             self.store.resume(id)?;
+            // The process that watched it ended when it suspended.
+            if let Err(error) = watch::start(id, &self.name) {
+                eprintln!("paravane: nothing watches the guest, so on_reboot and on_crash wait: {error:#}");
+            }
         }
         if self.is_throttled {
             tools::set_cap(id, self.cap)?;

@@ -66,13 +66,15 @@ impl Local {
         Ok(domain.filter(|domain| domain.uuid == guest.uuid && !domain.is_dying))
     }
 
-    /// Waits until `xl` has created the domain.
-    fn created(&mut self, name: &str) -> Result<u32> {
+    /// Waits until `xl` has created the domain and allowed it this many pages.
+    fn created(&mut self, name: &str, pages: u64) -> Result<u32> {
         let end = Instant::now() + XL;
         loop {
             let has_ended = self.restore()?.process.try_wait()?.is_some();
-            if let &[domain] = self.named(name)?.as_slice() {
-                return Ok(domain);
+            if let &[id] = self.named(name)?.as_slice()
+                && self.worker.domain(id)?.is_some_and(|domain| domain.max_pages >= pages)
+            {
+                return Ok(id);
             }
             if has_ended || Instant::now() >= end {
                 let restore = self.restore()?;
@@ -166,7 +168,7 @@ impl Target for Local {
         ensure!(self.named(&arriving)?.is_empty(), "there is a guest '{arriving}' already");
         let head = save_file::head(&serde_json::to_string(&configuration)?);
         self.restore = Some(Restore::start(&head)?);
-        let domain = self.created(&arriving)?;
+        let domain = self.created(&arriving, begin.pages)?;
         self.restore()?.domain = domain;
         let claimed = self.worker.claim(domain, begin.pages);
         claimed.with_context(|| format!("there is not enough memory for {} MiB", begin.pages / 256))?;

@@ -54,19 +54,29 @@ impl Receiver<'_> {
         let (id, state) = (begin.id.clone(), TargetState::Receiving);
         let mut record = TargetRecord { id, state, guest, source: source.host.clone() };
         self.records.store(&record)?;
-        let arrived = self.arrive(&begin, &mut record).and_then(|()| {
-            record.state = TargetState::Ready;
-            self.records.store(&record)
-        });
-        if let Err(error) = arrived {
-            // The source does not know of a complete copy, so it has not given the token.
-            let _ = self.link.send(&Message::Failed(format!("{error:#}")));
-            self.discard(&record)?;
-            // The source says so before it goes.
-            if matches!(self.next_message(), Ok(Message::Abort)) {
-                let _ = self.link.send(&Message::Aborted);
+        let arrived = self.arrive(&begin, &mut record).and_then(|is_complete| {
+            if is_complete {
+                record.state = TargetState::Ready;
+                self.records.store(&record)?;
             }
-            return Err(error);
+            Ok(is_complete)
+        });
+        // Until `Ready` is sent, the source does not give the token.
+        match arrived {
+            Ok(true) => {}
+            Ok(false) => {
+                self.discard(&record)?;
+                return self.link.send(&Message::Aborted);
+            }
+            Err(error) => {
+                let _ = self.link.send(&Message::Failed(format!("{error:#}")));
+                self.discard(&record)?;
+                // The source answers, and is told that the copy is gone.
+                if matches!(self.next_message(), Ok(Message::Abort)) {
+                    let _ = self.link.send(&Message::Aborted);
+                }
+                return Err(error);
+            }
         }
         self.link.send(&Message::Ready).context(undecided(&record))?;
         match self.link.message() {
@@ -93,8 +103,8 @@ impl Receiver<'_> {
         }
     }
 
-    /// Receives until the guest is complete.
-    fn arrive(&mut self, begin: &Begin, record: &mut TargetRecord) -> Result<()> {
+    /// Receives until the guest is complete. Returns `false` if the source gives up.
+    fn arrive(&mut self, begin: &Begin, record: &mut TargetRecord) -> Result<bool> {
         record.guest = self.target.start(begin)?;
         self.records.store(record)?;
         self.link.send(&Message::Accepted)?;
@@ -109,12 +119,13 @@ impl Receiver<'_> {
                 }
                 Frame::Message(Message::Ping(number)) => self.link.send(&Message::Pong(number))?,
                 Frame::Message(Message::End) => break,
-                Frame::Message(Message::Abort) => bail!("the source gave up"),
+                Frame::Message(Message::Abort) => return Ok(false),
                 Frame::Message(other) => bail!("unexpected message: {other:?}"),
             }
         }
         ensure!(expander.has_ended(), "the guest's stream is not complete");
-        self.target.finish()
+        self.target.finish()?;
+        Ok(true)
     }
 
     /// Takes the token and lets the guest run, from `Ready`; the source has given the token. Returns

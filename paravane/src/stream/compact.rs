@@ -87,11 +87,9 @@ pub struct Expander {
 enum Phase {
     /// Nothing.
     Start,
-    /// The headers; CPU policies follow.
+    /// The headers; PV information and CPU policies follow.
     Static,
-    /// The policies; PV information follows.
-    Begun,
-    /// PV information; the list of the P2M's frames follows.
+    /// These; the list of the P2M's frames follows.
     Described,
     /// The list; pages and the state of vCPUs follow.
     Contents,
@@ -142,9 +140,8 @@ impl Expander {
     fn after(&self, kind: u32) -> Result<Phase, Malformed> {
         match (self.phase, kind) {
             (Phase::Start, HEADERS) => Ok(Phase::Static),
-            (Phase::Static, kind::CPUID_POLICY | kind::MSR_POLICY) => Ok(Phase::Static),
-            (Phase::Static, kind::STATIC_DATA_END) => Ok(Phase::Begun),
-            (Phase::Begun, kind::PV_INFO) => Ok(Phase::Described),
+            (Phase::Static, kind::PV_INFO | kind::CPUID_POLICY | kind::MSR_POLICY) => Ok(Phase::Static),
+            (Phase::Static, kind::STATIC_DATA_END) => Ok(Phase::Described),
             (Phase::Described, kind::P2M_FRAMES) => Ok(Phase::Contents),
             (
                 Phase::Contents,

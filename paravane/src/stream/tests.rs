@@ -68,8 +68,8 @@ fn some_state() -> impl Strategy<Value = Item> {
 /// The items of a whole stream.
 fn some_stream() -> impl Strategy<Value = Vec<Item>> {
     (vec(any::<u8>(), 0..100), vec(prop_oneof![some_pages(), some_state()], 0..8)).prop_map(|(policy, contents)| {
-        let mut items = vec![headers(), record(kind::CPUID_POLICY, policy), record(kind::STATIC_DATA_END, Vec::new())];
-        items.extend([record(kind::PV_INFO, vec![8, 4, 0, 0, 0, 0, 0, 0]), p2m(PAGES)]);
+        let mut items = vec![headers(), record(kind::PV_INFO, vec![8, 4, 0, 0, 0, 0, 0, 0])];
+        items.extend([record(kind::CPUID_POLICY, policy), record(kind::STATIC_DATA_END, Vec::new()), p2m(PAGES)]);
         items.extend(contents);
         items.push(record(kind::END, Vec::new()));
         items
@@ -156,7 +156,7 @@ fn pages_of_zeros_are_not_sent() {
 
 /// What the expander says of a stream that is valid up to the P2M and then has these items.
 fn refusal(items: &[Item]) -> String {
-    let mut all = vec![headers(), record(kind::STATIC_DATA_END, Vec::new()), record(kind::PV_INFO, Vec::new())];
+    let mut all = vec![headers(), record(kind::PV_INFO, Vec::new()), record(kind::STATIC_DATA_END, Vec::new())];
     all.push(p2m(16));
     all.extend_from_slice(items);
     let expanded = Expander::new(16).expand(&compact(&all).0, &mut Vec::new());
@@ -182,7 +182,7 @@ fn what_no_stream_of_a_pv_guest_has_is_refused() {
 
 impl Expander {
     fn p2m_is_refused(&mut self) -> bool {
-        let items = [headers(), record(kind::STATIC_DATA_END, Vec::new()), record(kind::PV_INFO, Vec::new()), p2m(17)];
+        let items = [headers(), record(kind::STATIC_DATA_END, Vec::new()), p2m(17)];
         self.expand(&compact(&items).0, &mut Vec::new()).is_err()
     }
 }

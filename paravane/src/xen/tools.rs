@@ -7,13 +7,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// Where Debian installs programs that are not for users.
+/// Where Debian installs the programs; the names in the folders for users are a script that finds
+/// this folder.
 const PRIVATE: &str = "/usr/lib/xen-4.17/bin";
 
 /// A command of the Xen tools, which are in the folders for root.
 pub fn command(program: &str) -> Command {
     let private = Path::new(PRIVATE).join(program);
-    let mut command = if private.exists() && program != "xl" { Command::new(private) } else { Command::new(program) };
+    let mut command = if private.exists() { Command::new(private) } else { Command::new(program) };
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin")).stdin(Stdio::null());
     command
@@ -61,6 +62,12 @@ pub fn rename(domain: u32, name: &str) -> Result<()> {
 /// Removes a domain.
 pub fn destroy(domain: u32) -> Result<()> {
     output("xl", &["destroy", &domain.to_string()]).map(drop)
+}
+
+/// Writes the memory of a domain to a file.
+pub fn dump_core(domain: u32, file: &Path) -> Result<()> {
+    let file = file.to_str().context("the path is not text")?;
+    output("xl", &["dump-core", &domain.to_string(), file]).map(drop)
 }
 
 /// The cap of a domain in percent of a CPU; zero means none.

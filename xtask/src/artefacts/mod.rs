@@ -2,6 +2,7 @@
 //! package, and the toolchains.
 
 mod branches;
+pub(crate) mod control_command;
 pub(crate) mod hypervisor;
 pub(crate) mod nightly;
 pub(crate) mod package;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::artefacts::hypervisor;
+use crate::artefacts::{control_command, hypervisor};
 use crate::foundation::{command, tools, workspace};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,8 +27,14 @@ pub(crate) fn build() -> Result<PathBuf> {
     put(&format!("boot/xen-paravane-{VERSION}"), 0o644, &fs::read(&image)?)?;
     put(GRUB_DEFAULTS, 0o644, include_bytes!("../../package/paravane.cfg"))?;
     put(MODPROBE, 0o644, include_bytes!("../../package/modprobe.conf"))?;
+    let program = control_command::built()?;
+    put("usr/bin/paravane", 0o755, &fs::read(&program)?)?;
+    let pages = workspace::made(root.join("usr/share/man/man1"))?;
+    for (path, script) in control_command::documents(&program, &pages)? {
+        put(path, 0o644, &script)?;
+    }
     put("usr/share/doc/paravane/copyright", 0o644, copyright()?.as_bytes())?;
-    let size: u64 = fs::metadata(&image)?.len().div_ceil(1024) + 16;
+    let size = (fs::metadata(&image)?.len() + fs::metadata(&program)?.len()).div_ceil(1024) + 32;
     put("DEBIAN/control", 0o644, control(size).as_bytes())?;
     put("DEBIAN/conffiles", 0o644, format!("/{GRUB_DEFAULTS}\n/{MODPROBE}\n").as_bytes())?;
     put("DEBIAN/postinst", 0o755, include_bytes!("../../package/postinst"))?;
@@ -49,6 +55,7 @@ fn control(size: u64) -> String {
          Installed-Size: {size}\n\
          Section: admin\n\
          Priority: optional\n\
+         Depends: libc6 (>= 2.36)\n\
          Provides: xen-hypervisor, xen-hypervisor-4.17, xen-hypervisor-amd64\n\
          Recommends: grub2-common, xen-utils-4.17, linux-image-amd64 | linux-image-rt-amd64\n\
          Description: hypervisor for unmodified Linux kernels without hardware virtualisation\n \

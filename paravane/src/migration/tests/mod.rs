@@ -5,6 +5,7 @@
 mod wire;
 mod world;
 
+use std::cell::Cell;
 use std::thread;
 use std::time::Duration;
 
@@ -67,6 +68,16 @@ fn serve(mut host: Host, mut link: Link) -> thread::JoinHandle<bool> {
 
 /// Migrates the guest. The second value tells what was reported.
 fn migrate(world: &Shared, live: bool, faults: Faults) -> (Result<Moved, Failure>, Vec<Report>) {
+    migrate_until(world, live, faults, &|| false)
+}
+
+/// Migrates the guest, with a user who may give up.
+fn migrate_until(
+    world: &Shared,
+    live: bool,
+    faults: Faults,
+    is_cancelled: &dyn Fn() -> bool,
+) -> (Result<Moved, Failure>, Vec<Report>) {
     let (mut source, target) = (Host::new(world, faults.source), Host::new(world, faults.target));
     let (mut near, far) = wire::link(&source.process, &target.process, faults.link);
     let server = serve(target, far);
@@ -79,7 +90,7 @@ fn migrate(world: &Shared, live: bool, faults: Faults) -> (Result<Moved, Failure
             link: &mut near,
             options: &options(live),
             report: &mut |report| reports.push(report),
-            is_cancelled: &|| false,
+            is_cancelled,
         }
         .migrate(record(), begin()),
         Err(error) => Err(Failure::Kept { error, is_clean: true }),
@@ -168,6 +179,27 @@ fn a_guest_moves() {
         assert_eq!((world.source, world.target), (Copy::None, Copy::Running));
         assert!(world.source_record().is_none() && world.target_record().is_none());
     }
+}
+
+#[test]
+fn a_user_who_gives_up_keeps_the_guest_at_any_moment_and_the_target_has_nothing() {
+    let mut moved = 0;
+    for moment in 0..30 {
+        let world = World::new();
+        let looks = Cell::new(0);
+        let is_cancelled = || looks.replace(looks.get() + 1) >= moment;
+        match migrate_until(&world, true, Faults::default(), &is_cancelled).0 {
+            Ok(_) => moved += 1,
+            Err(Failure::Kept { is_clean, .. }) => {
+                assert!(is_clean, "{moment}");
+                assert_eq!(copies(&world), (Copy::Running, Copy::None), "{moment}");
+                let world = locked(&world);
+                assert!(world.source_record().is_none() && world.target_record().is_none());
+            }
+            Err(Failure::Open(error)) => panic!("{moment}: {error:#}"),
+        }
+    }
+    assert!((10..25).contains(&moved), "some moments come too late: {moved}");
 }
 
 /// More steps and messages than a migration has; a fault there does not happen.

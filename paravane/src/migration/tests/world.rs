@@ -161,8 +161,8 @@ fn stream() -> [Vec<u8>; 3] {
     p2m[4..8].copy_from_slice(&511_u32.to_le_bytes());
     let begin = [
         Item::Header(header),
-        record(kind::STATIC_DATA_END, &[]),
         record(kind::PV_INFO, &[8, 4, 0, 0, 0, 0, 0, 0]),
+        record(kind::STATIC_DATA_END, &[]),
         record(kind::P2M_FRAMES, &p2m),
     ];
     let mut page = vec![1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0];

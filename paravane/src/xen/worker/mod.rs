@@ -84,6 +84,8 @@ pub struct Domain {
     pub shutdown: Option<Shutdown>,
     /// Pages that it has.
     pub pages: u64,
+    /// Pages that it may have.
+    pub max_pages: u64,
     /// Its UUID.
     pub uuid: String,
 }

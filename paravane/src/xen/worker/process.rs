@@ -108,6 +108,7 @@ fn domain(interface: &Interface, id: u32) -> Result<Option<Domain>> {
         is_dying: info.flags & abi::domctl::info_flags::DYING != 0,
         shutdown,
         pages: info.total_pages,
+        max_pages: info.max_pages,
         uuid: uuid(&info.handle),
     }))
 }

@@ -44,6 +44,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target::parser("boot_arguments"),
     Target::parser("multiboot"),
     Target::parser("firmware"),
+    Target::parser("guest_stream"),
 ];
 
 /// Instrumentation of a target.

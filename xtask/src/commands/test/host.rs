@@ -10,7 +10,8 @@ use super::{Outcome, Report};
 use crate::foundation::{cargo, tools, workspace};
 
 /// The packages that have host tests.
-const PACKAGES: [&str; 7] = ["abi", "decompress", "microcode", "machine", "hypervisor", "xtask", "ramdisk-agent"];
+const PACKAGES: [&str; 9] =
+    ["abi", "decompress", "microcode", "machine", "hypervisor", "libxen", "paravane", "xtask", "ramdisk-agent"];
 
 /// Runs the tests whose name contains `only` and adds their numbers.
 pub(super) fn run(report: &Report, only: Option<&str>) -> Result<()> {

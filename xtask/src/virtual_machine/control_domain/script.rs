@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::cable::Cable;
 use super::{ControlDomain, HOST_MEMORY, Job};
-use crate::artefacts::programs;
+use crate::artefacts::{control_command, programs};
 use crate::debian::control_disk::Disk;
 use crate::debian::kernels;
 use crate::foundation::size::Size;
@@ -31,6 +31,8 @@ pub(crate) struct Script {
     kernels: &'static [(&'static str, &'static str)],
     /// Test guests for its guests, in `/run/xtask` under their names.
     test_guests: &'static [&'static str],
+    /// Whether the command `paravane` is in `/run/xtask`.
+    with_command: bool,
     /// Additional packages on the control domain's disk.
     packages: &'static [&'static str],
     /// Additional words for the command line of the control domain's kernel. Words that the kernel
@@ -73,6 +75,7 @@ const LIFE: Script = Script {
     is_usual: true,
     kernels: &[],
     test_guests: &[],
+    with_command: false,
     packages: &[],
     append: "",
     cpus: None,
@@ -141,6 +144,14 @@ pub(crate) const SCRIPTS: &[Script] = &[
         name: "migrate",
         text: include_str!("../../../scenarios/migrate.sh"),
         is_usual: false,
+        time: 3600,
+        ..LIFE
+    },
+    Script {
+        name: "paravane",
+        text: include_str!("../../../scenarios/paravane.sh"),
+        is_usual: false,
+        with_command: true,
         time: 3600,
         ..LIFE
     },
@@ -236,6 +247,9 @@ impl Script {
                 let program = programs.get(name).with_context(|| format!("cargo built no {name}"))?;
                 files.push((name.into(), fs::read(program)?));
             }
+        }
+        if self.with_command {
+            files.push(("paravane".into(), fs::read(control_command::built()?)?));
         }
         Ok(files)
     }
