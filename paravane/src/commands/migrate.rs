@@ -74,6 +74,9 @@ pub(super) struct Migrate {
     /// Compress what is sent; pages of zeros are not sent in any case
     #[arg(long, value_name = "METHOD", default_value = "none")]
     compress: Compress,
+    /// Send over this many connections at the same time; each compresses what it sends by itself
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    streams: u32,
     /// Most MiB per second that are sent
     #[arg(long, value_name = "MIB")]
     bandwidth: Option<u64>,
@@ -140,7 +143,7 @@ impl Migrate {
         let mut findings = checks::at_source(id, &domain, &configuration);
         let own = host::hello()?;
         let mut link = if has_failed(&findings) { None } else { Some(greeted(&target, &own)?) };
-        if let Some(link) = &link {
+        if let Some(link) = &mut link {
             findings.extend(ask(link, checks::needs(id, &domain, &configuration, &own.boot)?)?);
         }
         output.findings(&findings);
@@ -163,13 +166,16 @@ impl Migrate {
             target,
             cap: tools::cap(id)?,
         };
-        let begin = Begin { id: record.id.clone(), pages: domain.pages, configuration: configuration.clone() };
+        // One stream is the link itself.
+        let streams = if self.streams > 1 { self.streams } else { 0 };
+        let begin = Begin { id: record.id.clone(), pages: domain.pages, configuration: configuration.clone(), streams };
         let mut source = source::Local::new(&record, configuration::vcpus(&configuration), false)?;
         let cancelled = cancelled()?;
         let moved = Sender {
             source: &mut source,
             records: &mut records,
             link,
+            connect: &mut || greeted(&record.target, &own),
             options: &options,
             report: &mut |report| output.report(&report),
             is_cancelled: &|| cancelled.load(Ordering::Relaxed),
@@ -259,13 +265,13 @@ impl Migrate {
 
 /// A link to the other host, after the greetings.
 fn greeted(transport: &Transport, own: &Hello) -> Result<Link> {
-    let link = transport.connect()?;
+    let mut link = transport.connect()?;
     link.greet(own.clone()).with_context(|| format!("'{}' cannot be reached", transport.host))?;
     Ok(link)
 }
 
 /// Has the target check.
-fn ask(link: &Link, needs: Needs) -> Result<Vec<Finding>> {
+fn ask(link: &mut Link, needs: Needs) -> Result<Vec<Finding>> {
     link.send(&Message::Check(Box::new(needs)))?;
     match link.message()? {
         Message::Findings(findings) => Ok(findings),

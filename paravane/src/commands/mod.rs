@@ -87,7 +87,8 @@ fn receive() -> Result<()> {
     let mut records = records()?;
     let left = records.clone();
     let mut target = target::Local::new()?;
-    Receiver { target: &mut target, records: &mut records, left: &left, link: &mut link }.serve(host::hello()?)
+    Receiver { target: &mut target, records: &mut records, left: &left, link: &mut link, sockets: Path::new(LOCKS) }
+        .serve(host::hello()?)
 }
 
 /// The records of this host.

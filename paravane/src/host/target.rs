@@ -1,10 +1,9 @@
 //! A guest that comes to this host: `xl restore` builds it, paused and under another name, and
 //! watches it from then on.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::{Child, ChildStdin, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +13,7 @@ use crate::link::{Begin, Finding, Needs};
 use crate::migration::{Guest, Target};
 use crate::stream::save_file;
 use crate::xen::configuration::{INCOMING, identity, incoming};
+use crate::xen::messages::Messages;
 use crate::xen::tools;
 use crate::xen::worker::{Domain, Worker};
 use crate::xen::xenstore::Store;
@@ -23,9 +23,6 @@ const XL: Duration = Duration::from_secs(300);
 
 /// Time for `xl` to end after its input has.
 const END: Duration = Duration::from_secs(60);
-
-/// Most of the messages of `xl` that are kept, in bytes.
-const MESSAGES: usize = 4096;
 
 /// This host.
 pub struct Local {
@@ -38,8 +35,7 @@ pub struct Local {
 struct Restore {
     process: Child,
     stream: Option<ChildStdin>,
-    messages: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
+    messages: Messages,
     domain: u32,
 }
 
@@ -79,7 +75,7 @@ impl Local {
             if has_ended || Instant::now() >= end {
                 let restore = self.restore()?;
                 restore.end(Duration::ZERO);
-                bail!("xl restore does not create the domain: {}", restore.said());
+                bail!("xl restore does not create the domain: {}", restore.messages.last());
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -98,10 +94,7 @@ impl Restore {
         let mut process = command.spawn().context("cannot start xl (Debian: install xen-utils-4.17)")?;
         let stream = process.stdin.take().context("xl has no input")?;
         let errors = process.stderr.take().context("xl has no output")?;
-        let messages = Arc::new(Mutex::new(Vec::new()));
-        let kept = messages.clone();
-        let reader = thread::spawn(move || keep_last(errors, &kept));
-        let mut restore = Self { process, stream: Some(stream), messages, reader: Some(reader), domain: 0 };
+        let mut restore = Self { process, stream: Some(stream), messages: Messages::from(errors), domain: 0 };
         restore.write(head)?;
         Ok(restore)
     }
@@ -112,7 +105,7 @@ impl Restore {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.end(END);
-                Err(error).with_context(|| format!("xl restore ended: {}", self.said()))
+                Err(error).with_context(|| format!("xl restore ended: {}", self.messages.last()))
             }
         }
     }
@@ -121,7 +114,8 @@ impl Restore {
     fn end(&mut self, time: Duration) -> bool {
         self.stream = None;
         let end = Instant::now() + time;
-        let status = loop {
+
+        loop {
             match self.process.try_wait() {
                 Ok(None) if Instant::now() < end => thread::sleep(Duration::from_millis(20)),
                 Ok(Some(status)) => break status.success(),
@@ -131,28 +125,7 @@ impl Restore {
                     break false;
                 }
             }
-        };
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
         }
-        status
-    }
-
-    /// The last messages of `xl`.
-    fn said(&self) -> String {
-        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&messages).trim().to_owned()
-    }
-}
-
-/// Keeps the last bytes that are read.
-fn keep_last(mut from: impl Read, kept: &Mutex<Vec<u8>>) {
-    let mut piece = [0; 1024];
-    while let Ok(length @ 1..) = from.read(&mut piece) {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(piece.get(..length).unwrap_or_default());
-        let surplus = kept.len().saturating_sub(MESSAGES);
-        kept.drain(..surplus);
     }
 }
 
@@ -182,7 +155,7 @@ impl Target for Local {
     fn finish(&mut self) -> Result<()> {
         let restore = self.restore()?;
         restore.write(&save_file::TAIL)?;
-        ensure!(restore.end(XL), "xl restore failed: {}", restore.said());
+        ensure!(restore.end(XL), "xl restore failed: {}", restore.messages.last());
         let domain = restore.domain;
         // What was claimed and is not used, for example of a guest that has ballooned meanwhile.
         self.worker.claim(domain, 0)

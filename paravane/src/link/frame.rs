@@ -30,23 +30,29 @@ pub enum Frame {
     /// A message.
     Message(Message),
     /// Compact items.
-    Records(Vec<u8>),
+    Records {
+        /// Number of the frame among those with records, from zero on.
+        number: u64,
+        /// The items.
+        compact: Vec<u8>,
+    },
 }
 
 impl Frame {
     /// The bytes of a frame with these compact items.
-    pub(super) fn records(compact: Vec<u8>, compress: bool) -> Result<Vec<u8>> {
+    pub(super) fn records(number: u64, compact: Vec<u8>, compress: bool) -> Result<Vec<u8>> {
+        let number = number.to_le_bytes();
         if !compress {
-            return bytes(RECORDS, &compact);
+            return bytes(RECORDS, &[&number, &compact]);
         }
-        bytes(COMPRESSED, &zstd::bulk::compress(&compact, LEVEL).context("cannot compress")?)
+        bytes(COMPRESSED, &[&number, &zstd::bulk::compress(&compact, LEVEL).context("cannot compress")?])
     }
 
     /// The bytes of the frame.
     pub(super) fn bytes(&self) -> Result<Vec<u8>> {
         match self {
-            Self::Message(message) => bytes(MESSAGE, &serde_json::to_vec(message)?),
-            Self::Records(compact) => bytes(RECORDS, compact),
+            Self::Message(message) => bytes(MESSAGE, &[&serde_json::to_vec(message)?]),
+            Self::Records { number, compact } => bytes(RECORDS, &[&number.to_le_bytes(), compact]),
         }
     }
 
@@ -69,20 +75,26 @@ impl Frame {
     fn parse(kind: u8, payload: Vec<u8>) -> Result<Self> {
         match kind {
             MESSAGE => Ok(Self::Message(serde_json::from_slice(&payload).context("malformed message")?)),
-            RECORDS => Ok(Self::Records(payload)),
-            COMPRESSED => {
-                Ok(Self::Records(zstd::bulk::decompress(&payload, MAX_RECORDS).context("malformed compressed frame")?))
+            RECORDS | COMPRESSED => {
+                let (number, items) = payload.split_first_chunk().context("malformed frame with records")?;
+                let number = u64::from_le_bytes(*number);
+                let compact = match kind {
+                    RECORDS => items.to_vec(),
+                    _ => zstd::bulk::decompress(items, MAX_RECORDS).context("malformed compressed frame")?,
+                };
+                Ok(Self::Records { number, compact })
             }
             other => bail!("malformed data from the other host: a frame of kind {other}"),
         }
     }
 }
 
-fn bytes(kind: u8, payload: &[u8]) -> Result<Vec<u8>> {
-    let length = u32::try_from(payload.len()).context("a frame is too long")?;
-    let mut bytes = Vec::with_capacity(payload.len() + 5);
-    bytes.extend(length.to_le_bytes());
+/// The frame with this payload, which consists of parts.
+fn bytes(kind: u8, parts: &[&[u8]]) -> Result<Vec<u8>> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut bytes = Vec::with_capacity(length + 5);
+    bytes.extend(u32::try_from(length).context("a frame is too long")?.to_le_bytes());
     bytes.push(kind);
-    bytes.extend(payload);
+    parts.iter().for_each(|part| bytes.extend(*part));
     Ok(bytes)
 }

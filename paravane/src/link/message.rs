@@ -22,12 +22,23 @@ pub enum Message {
     Begin(Box<Begin>),
     /// The domain exists at the target and has its memory.
     Accepted,
+    /// To the target: a connection for records of the migration with this id. Answered by
+    /// `Accepted`; after the last records follows `Done`.
+    Join(String),
     /// To the target: answer when all records before this have been handed on.
-    Ping(u64),
+    Ping {
+        /// Number of the question.
+        number: u64,
+        /// Frames with records before this.
+        records: u64,
+    },
     /// The answer.
     Pong(u64),
     /// To the target: the stream is complete. Answered by `Ready`.
-    End,
+    End {
+        /// Frames with records before this.
+        records: u64,
+    },
     /// The guest is complete at the target, paused.
     Ready,
     /// To the target: the right to run is yours. Answered by `Held`.
@@ -51,6 +62,16 @@ pub enum Message {
     Question(Question),
     /// The answer.
     Answer(Answer),
+}
+
+impl Message {
+    /// Frames with records that come before it.
+    pub(super) fn records_before(&self) -> u64 {
+        match self {
+            Self::Ping { records, .. } | Self::End { records } => *records,
+            _ => 0,
+        }
+    }
 }
 
 /// Who speaks.
@@ -115,6 +136,8 @@ pub struct Begin {
     pub configuration: Value,
     /// Pages that the guest has; the target claims as many.
     pub pages: u64,
+    /// Further connections for records.
+    pub streams: u32,
 }
 
 /// A question about a migration that was broken off.

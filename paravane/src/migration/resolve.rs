@@ -23,7 +23,7 @@ pub enum Resolution {
 pub type Connect<'a> = &'a mut dyn FnMut() -> Result<Link>;
 
 /// Asks a question.
-fn ask(link: &Link, question: Question) -> Result<Answer> {
+fn ask(link: &mut Link, question: Question) -> Result<Answer> {
     link.send(&Message::Question(question))?;
     match link.message()? {
         Message::Answer(answer) => Ok(answer),
@@ -44,10 +44,10 @@ pub fn at_source(
     // It may have been resolved before the lock was free.
     let Some(mut record) = records.load(&record.id)? else { return Ok(Resolution::Source) };
     if record.state == SourceState::Given {
-        let answer = connect().and_then(|link| Ok((ask(&link, Question::Take(record.id.clone()))?, link)));
+        let answer = connect().and_then(|mut link| Ok((ask(&mut link, Question::Take(record.id.clone()))?, link)));
         match answer {
             Ok((Answer::Busy, _)) => return Ok(Resolution::Busy),
-            Ok((Answer::Target, link)) => {
+            Ok((Answer::Target, mut link)) => {
                 source.destroy()?;
                 records.remove(&record.id)?;
                 if link.send(&Message::Done).is_ok() {
@@ -72,7 +72,7 @@ pub fn at_source(
 
 /// Has the target remove what it has of a guest that continues at the source.
 pub fn clean(id: &str, connect: Connect<'_>) -> Result<()> {
-    ask(&connect()?, Question::Drop(id.to_owned())).map(drop)
+    ask(&mut connect()?, Question::Drop(id.to_owned())).map(drop)
 }
 
 /// Resolves a migration at its target. With `take` the operator answers for a source that is gone
@@ -94,7 +94,7 @@ pub fn at_target(
     if record.state == TargetState::Receiving {
         return discard(target, records);
     }
-    let answer = connect().and_then(|link| ask(&link, Question::Given(record.id.clone())));
+    let answer = connect().and_then(|mut link| ask(&mut link, Question::Given(record.id.clone())));
     if record.state == TargetState::Ready {
         match answer {
             Ok(Answer::Busy) => return Ok(Resolution::Busy),

@@ -6,6 +6,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::convergence::{Convergence, Decision, Round, at_time};
 use super::records::{Records, SourceRecord, SourceState};
+use super::resolve::Connect;
 use super::{Event, Moved, Options, Report, Source};
 use crate::link::{Begin, ENOUGH, Frame, Link, Message};
 use crate::stream::compact::{Pages, encode};
@@ -34,6 +35,8 @@ pub struct Sender<'a> {
     pub records: &'a mut dyn Records<SourceRecord>,
     /// To the target; greetings have been exchanged.
     pub link: &'a mut Link,
+    /// Makes further links to the target.
+    pub connect: Connect<'a>,
     /// What the user wants.
     pub options: &'a Options,
     /// Is told what happens.
@@ -143,7 +146,7 @@ impl Sender<'_> {
     }
 
     /// Waits for the target's answer to `Abort`; other messages were on their way before.
-    fn was_aborted(&self) -> bool {
+    fn was_aborted(&mut self) -> bool {
         loop {
             match self.link.receive() {
                 Ok(Frame::Message(Message::Aborted)) => return true,
@@ -156,9 +159,17 @@ impl Sender<'_> {
     /// Sends the guest until the target has a complete copy.
     fn transfer(&mut self, begin: Begin) -> Result<Transfer> {
         let now = Instant::now();
+        let (id, streams) = (begin.id.clone(), begin.streams);
         self.link.send(&Message::Begin(Box::new(begin)))?;
         self.expect(&Message::Accepted)?;
         (self.report)(Report::Accepted);
+        for _ in 0..streams {
+            let mut lane = (self.connect)().context("a further link to the target")?;
+            lane.send(&Message::Join(id.clone()))?;
+            let answer = lane.message()?;
+            ensure!(answer == Message::Accepted, "unexpected message: {answer:?}");
+            self.link.widen(lane);
+        }
         self.source.start(self.options.live)?;
         let mut transfer = Transfer {
             reader: Reader::default(),
@@ -189,20 +200,23 @@ impl Sender<'_> {
                     (self.report)(Report::Suspended);
                 }
                 Event::End(result) => {
-                    result.context("the guest cannot be saved")?;
+                    let hint =
+                        if self.options.live && transfer.rounds == 0 { " while it runs (see --offline)" } else { "" };
+                    result.with_context(|| format!("the guest cannot be saved{hint}"))?;
                     break;
                 }
             }
         }
         ensure!(transfer.reader.is_empty(), "the guest's stream ends in a record");
         self.flush(&mut transfer)?;
-        self.link.send(&Message::End)?;
+        self.link.send(&Message::End { records: self.link.numbered() })?;
+        self.link.narrow()?;
         self.expect(&Message::Ready)?;
         Ok(transfer)
     }
 
     /// Fails if the user has given up, the target has, or the time is over.
-    fn may_continue(&self, transfer: &Transfer) -> Result<()> {
+    fn may_continue(&mut self, transfer: &Transfer) -> Result<()> {
         ensure!(!(self.is_cancelled)(), "cancelled");
         match self.link.poll()? {
             None => {}
@@ -247,11 +261,12 @@ impl Sender<'_> {
     fn barrier(&mut self, transfer: &mut Transfer) -> Result<()> {
         self.flush(transfer)?;
         transfer.pings += 1;
-        self.link.send(&Message::Ping(transfer.pings))?;
+        let records = self.link.numbered();
+        self.link.send(&Message::Ping { number: transfer.pings, records })?;
         self.expect(&Message::Pong(transfer.pings))
     }
 
-    fn expect(&self, expected: &Message) -> Result<()> {
+    fn expect(&mut self, expected: &Message) -> Result<()> {
         let message = self.link.message()?;
         ensure!(message == *expected, "unexpected message: {message:?}");
         Ok(())

@@ -1,9 +1,12 @@
 //! The receiving side of a migration, and the answers about migrations that were broken off.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result, bail, ensure};
 
-use super::records::{Records, SourceRecord, SourceState, TargetRecord, TargetState};
+use super::records::{Records, SourceRecord, SourceState, TargetRecord, TargetState, is_id};
 use super::{Guest, Target, name_of};
+use crate::link::lanes::{Meeting, forward};
 use crate::link::{Answer, Begin, Frame, Hello, Link, Message, Question};
 use crate::stream::compact::Expander;
 
@@ -17,6 +20,8 @@ pub struct Receiver<'a> {
     pub left: &'a dyn Records<SourceRecord>,
     /// To the other host.
     pub link: &'a mut Link,
+    /// Folder for the sockets of further connections.
+    pub sockets: &'a Path,
 }
 
 impl Receiver<'_> {
@@ -30,6 +35,10 @@ impl Receiver<'_> {
                     self.target.check(&needs).and_then(|findings| self.link.send(&Message::Findings(findings)))
                 }
                 Message::Begin(begin) => self.receive(*begin, &other),
+                Message::Join(id) => {
+                    let meeting = self.meeting(&id)?;
+                    return forward(self.link, &meeting);
+                }
                 Message::Question(question) => self.answer(&question),
                 Message::Abort => self.link.send(&Message::Aborted),
                 Message::Done => Ok(()),
@@ -42,6 +51,12 @@ impl Receiver<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The socket for further connections of a migration.
+    fn meeting(&self, id: &str) -> Result<PathBuf> {
+        ensure!(is_id(id), "'{id}' does not identify a migration");
+        Ok(self.sockets.join(format!("{id}.socket")))
     }
 
     /// Receives a guest.
@@ -95,7 +110,7 @@ impl Receiver<'_> {
     }
 
     /// The next message; records that were still on their way are skipped.
-    fn next_message(&self) -> Result<Message> {
+    fn next_message(&mut self) -> Result<Message> {
         loop {
             if let Frame::Message(message) = self.link.receive()? {
                 return Ok(message);
@@ -107,22 +122,27 @@ impl Receiver<'_> {
     fn arrive(&mut self, begin: &Begin, record: &mut TargetRecord) -> Result<bool> {
         record.guest = self.target.start(begin)?;
         self.records.store(record)?;
+        let meeting = match begin.streams {
+            0 => None,
+            count => Some(Meeting::open(&self.meeting(&begin.id)?, self.link, count)?),
+        };
         self.link.send(&Message::Accepted)?;
         let mut expander = Expander::new(last_page(begin));
         let mut stream = Vec::new();
         loop {
             match self.link.receive()? {
-                Frame::Records(compact) => {
+                Frame::Records { compact, .. } => {
                     stream.clear();
                     expander.expand(&compact, &mut stream)?;
                     self.target.write(&stream)?;
                 }
-                Frame::Message(Message::Ping(number)) => self.link.send(&Message::Pong(number))?,
-                Frame::Message(Message::End) => break,
+                Frame::Message(Message::Ping { number, .. }) => self.link.send(&Message::Pong(number))?,
+                Frame::Message(Message::End { .. }) => break,
                 Frame::Message(Message::Abort) => return Ok(false),
                 Frame::Message(other) => bail!("unexpected message: {other:?}"),
             }
         }
+        drop(meeting);
         ensure!(expander.has_ended(), "the guest's stream is not complete");
         self.target.finish()?;
         Ok(true)

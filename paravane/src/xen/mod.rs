@@ -3,6 +3,7 @@
 
 pub mod configuration;
 pub mod cpu_policy;
+pub mod messages;
 pub mod tools;
 pub mod worker;
 pub mod xenstore;

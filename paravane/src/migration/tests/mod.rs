@@ -6,6 +6,7 @@ mod wire;
 mod world;
 
 use std::cell::Cell;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -61,7 +62,13 @@ fn record() -> SourceRecord {
 fn serve(mut host: Host, mut link: Link) -> thread::JoinHandle<bool> {
     thread::spawn(move || {
         let (mut records, left) = (host.clone(), host.clone());
-        let mut receiver = Receiver { target: &mut host, records: &mut records, left: &left, link: &mut link };
+        let mut receiver = Receiver {
+            target: &mut host,
+            records: &mut records,
+            left: &left,
+            link: &mut link,
+            sockets: Path::new("/"),
+        };
         receiver.serve(hello()).is_ok()
     })
 }
@@ -88,6 +95,7 @@ fn migrate_until(
             source: &mut source,
             records: &mut records,
             link: &mut near,
+            connect: &mut || unreachable!("one link is enough"),
             options: &options(live),
             report: &mut |report| reports.push(report),
             is_cancelled,
@@ -115,7 +123,7 @@ impl Peer {
     /// A link from the process of `host` to a new one, which ends after `steps`.
     fn connect(&mut self, host: &Host, steps: Option<u32>) -> anyhow::Result<Link> {
         let other = Host::new(&self.world, steps);
-        let (near, far) = wire::link(&host.process, &other.process, self.faults.link);
+        let (mut near, far) = wire::link(&host.process, &other.process, self.faults.link);
         self.servers.push(serve(other, far));
         near.greet(hello())?;
         Ok(near)

@@ -147,7 +147,7 @@ impl Host {
 
 /// The configuration of the guest.
 pub(super) fn begin() -> Begin {
-    Begin { id: ID.into(), configuration: json!({"c_info": {"name": "web", "uuid": "u"}}), pages: 512 }
+    Begin { id: ID.into(), configuration: json!({"c_info": {"name": "web", "uuid": "u"}}), pages: 512, streams: 0 }
 }
 
 /// The parts of a guest's stream: what comes before the pages, a record of pages, and the rest.

@@ -8,16 +8,17 @@
 mod process;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::net::Shutdown as Ends;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::messages::Messages;
 pub use process::serve;
 
 /// Size of the pipe of the stream in bytes, if the system allows it.
@@ -25,6 +26,9 @@ const PIPE: usize = 1 << 20;
 
 /// Most bytes of the stream that are taken at once.
 const PIECE: usize = 1 << 20;
+
+/// Time for a worker to end after it has been told to.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Longest answer in bytes.
 const LINE: u64 = 1 << 16;
@@ -125,7 +129,9 @@ pub enum Event {
 pub struct Worker {
     process: Child,
     control: BufReader<UnixStream>,
-    stream: ChildStdout,
+    /// The stream; closing it ends a save.
+    stream: Option<ChildStdout>,
+    messages: Messages,
 }
 
 impl Worker {
@@ -137,12 +143,14 @@ impl Worker {
             .arg("worker")
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .context("cannot start a worker")?;
+        let messages = Messages::from(process.stderr.take().context("the worker has no output")?);
         let stream = process.stdout.take().context("the worker has no output")?;
         // Without the permission the pipe keeps its usual size.
         let _ = rustix::pipe::fcntl_setpipe_size(&stream, PIPE);
-        Ok(Self { process, control: BufReader::new(control), stream })
+        Ok(Self { process, control: BufReader::new(control), stream: Some(stream), messages })
     }
 
     /// The domain with this id, or `None` if there is none.
@@ -189,7 +197,7 @@ impl Worker {
     pub fn event(&mut self, time: Duration) -> Result<Event> {
         if self.is_readable(Some(time))? {
             let mut piece = vec![0; PIECE];
-            let length = self.stream.read(&mut piece).context("the worker's stream broke")?;
+            let length = self.stream()?.read(&mut piece).context("the worker's stream broke")?;
             if length > 0 {
                 piece.truncate(length);
                 return Ok(Event::Stream(piece));
@@ -205,16 +213,16 @@ impl Worker {
             Said::Round(round, dirty) => Event::Round(round, dirty),
             Said::Suspend => Event::Suspend,
             Said::Done => Event::End(Ok(())),
-            Said::Failed(reason) => Event::End(Err(anyhow::anyhow!(reason))),
+            Said::Failed(reason) => Event::End(Err(self.end(&reason))),
             other @ Said::Domain(_) => bail!("unexpected answer of the worker: {other:?}"),
         })
     }
 
     /// Whether the stream has bytes or has ended. Waits until it has, or the worker says something,
     /// at most for `time`.
-    fn is_readable(&self, time: Option<Duration>) -> Result<bool> {
-        let mut ends = vec![PollFd::new(&self.stream, PollFlags::IN)];
-        let control = self.control.get_ref().as_fd();
+    fn is_readable(&mut self, time: Option<Duration>) -> Result<bool> {
+        let control = self.control.get_ref().try_clone()?;
+        let mut ends = vec![PollFd::new(self.stream()?, PollFlags::IN)];
         if time.is_some() {
             ends.push(PollFd::new(&control, PollFlags::IN));
         }
@@ -257,15 +265,40 @@ impl Worker {
     }
 
     fn listen(&mut self) -> Result<Said> {
-        listen(&mut self.control)?.context("the worker has ended: its messages are above")
+        let said = listen(&mut self.control)?;
+        said.ok_or_else(|| self.end("the worker has ended"))
+    }
+
+    fn stream(&mut self) -> Result<&mut ChildStdout> {
+        self.stream.as_mut().context("the worker has ended")
+    }
+
+    /// Ends the process; an error with what the libraries said.
+    fn end(&mut self, reason: &str) -> Error {
+        self.close();
+        anyhow::anyhow!("{reason}: {}", self.messages.last())
+    }
+
+    /// Ends the process. A save notices that nobody listens, and ends as after an error: by
+    /// switching the log of dirty pages off.
+    fn close(&mut self) {
+        self.stream = None;
+        let _ = self.control.get_ref().shutdown(Ends::Both);
+        let end = Instant::now() + GRACE;
+        while matches!(self.process.try_wait(), Ok(None)) {
+            if Instant::now() >= end {
+                let _ = self.process.kill();
+                let _ = self.process.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It is not in a state that would be lost.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.close();
     }
 }
 
