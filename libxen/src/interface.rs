@@ -9,30 +9,8 @@ use abi::domctl::{GetDomainInfo, info_flags};
 use zerocopy::FromZeros;
 
 use crate::declarations::Handle;
+use crate::error::Error;
 use crate::library::{Control, Guest};
-
-/// Why a call failed.
-#[derive(Debug)]
-pub enum Error {
-    /// A library, or a function in it, was not found.
-    Library(String),
-    /// The named call failed.
-    Call(&'static str, io::Error),
-    /// The named call failed with this status of `libxenlight`.
-    Status(&'static str, i32),
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Library(error) => write!(formatter, "{error} (Debian: install xen-utils-4.17)"),
-            Self::Call(call, error) => write!(formatter, "{call}: {error}"),
-            Self::Status(call, status) => write!(formatter, "{call}: status {status}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// Why a domain shut down: `SHUTDOWN_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

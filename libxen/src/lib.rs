@@ -21,12 +21,14 @@
 //!   initialised before any other use, does not move, and is disposed of once.
 
 mod declarations;
+mod error;
 mod interface;
 mod library;
 mod light;
 mod save;
 
 pub use abi::domctl::GetDomainInfo;
-pub use interface::{Error, Interface, Shutdown, state};
+pub use error::Error;
+pub use interface::{Interface, Shutdown, state};
 pub use light::{Configuration, Light};
 pub use save::{Precopy, Progress, Save};

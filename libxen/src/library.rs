@@ -4,7 +4,7 @@
 use libloading::Library;
 
 use crate::declarations::{ClaimPages, Close, DomainSave, GetInfoList, OfDomain, Open, Resume};
-use crate::interface::Error;
+use crate::error::Error;
 
 /// `libxenctrl`.
 pub(crate) struct Control {

@@ -9,7 +9,7 @@ use libloading::Library;
 use crate::declarations::{
     ConfigurationCall, ContextAlloc, ContextFree, CreateLogger, CreateNew, LOG_NOTICE, Preserve, Retrieve, Uuid,
 };
-use crate::interface::Error;
+use crate::error::Error;
 use crate::library::{function, open};
 
 /// Bytes for a `libxl_domain_config`, more than it has.

@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::declarations::{LIVE, POLICY_ABORT, POLICY_CONTINUE, POLICY_STOP};
 use crate::declarations::{PrecopyStats, STREAM_PLAIN, SaveCallbacks};
-use crate::interface::{Error, Interface, checked};
+use crate::error::Error;
+use crate::interface::{Interface, checked};
 
 /// How far the rounds of a live save are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 mod migrate;
 mod output;
+#[cfg(test)]
+mod tests;
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -94,14 +96,4 @@ fn receive() -> Result<()> {
 /// The records of this host.
 fn records() -> Result<Files> {
     Files::open(Path::new(FOLDER), Path::new(LOCKS))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_arguments_are_consistent() {
-        super::Arguments::command().debug_assert();
-    }
 }

@@ -121,7 +121,7 @@ impl Scenario {
                 Action::CutPower => followed[step.host].booted.session.cut_power(),
                 Action::Run(..) => {
                     let in_step = || format!("in '{}'", step.name);
-                    followed[step.host].go_on().with_context(in_step)?;
+                    followed[step.host].proceed().with_context(in_step)?;
                     self.turns(&mut followed, |followed| followed[step.host].has_answered()).with_context(in_step)?;
                     let answer = followed[step.host].answer.take();
                     ended(&answer.context("the machine went off").with_context(in_step)?);
@@ -129,7 +129,7 @@ impl Scenario {
             }
         }
         for host in followed.iter_mut().filter(|host| !host.is_off()) {
-            host.go_on().context("after the last step")?;
+            host.proceed().context("after the last step")?;
         }
         self.turns(&mut followed, |followed| followed.iter().all(Followed::is_off)).context("after the last step")
     }
@@ -176,8 +176,8 @@ impl<'a> Followed<'a> {
         self.has_ended || self.is_off()
     }
 
-    /// Makes the control domain go on with its next step, or power off after its last.
-    fn go_on(&mut self) -> Result<()> {
+    /// Makes the control domain continue with its next step, or power off after its last.
+    fn proceed(&mut self) -> Result<()> {
         self.has_ended = false;
         self.input.write_all(b"\n").and_then(|()| self.input.flush()).context("the machine takes no input")
     }
