@@ -42,6 +42,28 @@ struct Step {
     index: u16,
 }
 
+impl Step {
+    /// The guest's entry.
+    fn entry(&self) -> RawEntry {
+        RawEntry::new(access::read_entry(self.table, self.index))
+    }
+}
+
+/// The entry of a mirror for a guest's link to a table whose mirror is in `page`.
+const fn link_to(entry: RawEntry, page: Mfn) -> u64 {
+    entry.get() & !FRAME_MASK | page.address().get()
+}
+
+/// Gives an entry of the mirror of `level` in `page` its value. Copies of a root follow.
+fn update(level: u8, step: &Step, page: Mfn, bits: u64) {
+    if access::read_entry(page, step.index) != bits {
+        access::write_entry(page, step.index, bits);
+        if level == 4 {
+            root_copies::note_addition(page);
+        }
+    }
+}
+
 /// Finds out whether the guest's tables permit an access that has faulted in ring 3 or on behalf of
 /// the guest, and provides the mirrors for it. `root` is the root table of the vCPU's mode, and
 /// held by it. Returns `None` if the domain has no log.
@@ -93,31 +115,22 @@ impl DirtyLog {
         }
     }
 
-    /// Makes mirrors for the tables on the way, with the entries on it.
+    /// Makes mirrors for the tables on the way, with the entries on it. Those have their accessed
+    /// bits.
     fn provide(&mut self, way: &[Step; 4]) -> Result<(), Exhausted> {
-        let mut above = None;
+        let mut above: Option<(u8, &Step, Mfn)> = None;
         for (level, step) in (1..=4).rev().zip(way) {
             let mirror = self.find_or_add(step.table, level)?;
+            let page = self.mirrors.page(mirror);
             // The entry above has a mirror to lead to now.
-            if let Some((level, step, page)) = above.replace((level, step, self.mirrors.page(mirror))) {
-                self.update(level, step, page);
+            if let Some((level, step, upper)) = above.replace((level, step, page)) {
+                update(level, step, upper, link_to(step.entry(), page));
             }
         }
         if let Some((level, step, page)) = above {
-            self.update(level, step, page);
+            update(level, step, page, self.permitted(level, step.index, step.entry()));
         }
         Ok(())
-    }
-
-    /// Gives an entry of the mirror in `page` the value that it may have.
-    fn update(&self, level: u8, step: &Step, page: Mfn) {
-        let bits = self.permitted(level, step.index, RawEntry::new(access::read_entry(step.table, step.index)));
-        if access::read_entry(page, step.index) != bits {
-            access::write_entry(page, step.index, bits);
-            if level == 4 {
-                root_copies::note_addition(page);
-            }
-        }
     }
 
     /// The mirror of a table.
@@ -149,7 +162,7 @@ impl DirtyLog {
         }
         if level != 1 {
             let lower = self.mirrors.find(entry.frame());
-            return lower.map_or(0, |lower| entry.get() & !FRAME_MASK | self.mirrors.page(lower).address().get());
+            return lower.map_or(0, |lower| link_to(entry, self.mirrors.page(lower)));
         }
         if entry.is_writable() && !(entry.flags().contains(LeafFlags::DIRTY) && self.may_write(entry.frame())) {
             return entry.get() & !LeafFlags::WRITABLE.bits();
