@@ -106,3 +106,17 @@ goes_on() {
     done
     test ! -e /tmp/wrong || { cat /tmp/wrong; false; }'
 }
+
+# arrived: takes over the console of the guest, which was migrated to this host. xenconsoled has
+# named its file after the name that the guest had on the way.
+arrived() {
+    ln -sf guest-web--incoming.log "$consoles/guest-web.log"
+}
+
+# receive_by_tcp: makes this host accept guests on port 6000, one at a time, and writes /tmp/by-tcp,
+# which is for 'xl migrate -s'.
+receive_by_tcp() {
+    (while true; do $here/busybox nc -l -p 6000 -e xl migrate-receive; done) > /tmp/received 2>&1 &
+    printf '#!/bin/sh\nexec nc "$1" 6000\n' > /tmp/by-tcp
+    chmod +x /tmp/by-tcp
+}

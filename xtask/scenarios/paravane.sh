@@ -92,13 +92,13 @@ paravane_migrate --dry-run --json | tee /tmp/checks
 grep -q '"check":"processor","severity":"passed"' /tmp/checks
 stayed "$domid"
 
-#: move suspended
+#: move suspended (1200)
 domid=$(xl domid web)
 paravane_migrate --offline --json | tee /tmp/moved
 grep -q '"event":"moved"' /tmp/moved
 arrived "$domid"
 
-#: move live
+#: move live (1200)
 domid=$(xl domid web)
 if is_paravane; then
     paravane_migrate --json | tee /tmp/moved
@@ -109,11 +109,12 @@ else
     stayed "$domid"
 fi
 
-#: move live at work
+#: move live at work (1200)
 if is_paravane; then
     busy
     domid=$(xl domid web)
-    paravane_migrate --compress zstd --max-downtime 2000 --timeout 120 --on-timeout force --json | tee /tmp/moved
+    paravane_migrate --compress zstd --streams 2 --max-downtime 2000 --timeout 120 --on-timeout force --json |
+        tee /tmp/moved
     unharmed
     arrived "$domid"
 fi
@@ -135,14 +136,14 @@ if is_paravane; then
     stayed "$domid"
 fi
 
-#: the link breaks while the guest is suspended
+#: the link breaks while the guest is suspended (1200)
 domid=$(xl domid web)
 transport='head -c 3000000 | paravane receive' status 1 paravane_migrate --offline
 stayed "$domid"
 pgrep -f 'paravane watch' | tee /tmp/watcher
 test "$(grep -c . /tmp/watcher)" = 1
 
-#: the guest is watched afterwards
+#: the guest is watched afterwards (1200)
 domid=$(xl domid web)
 xl reboot web
 soon sh -c "xl domid web && test \"\$(xl domid web)\" != $domid"
@@ -152,7 +153,7 @@ tail -n 5 /var/log/xen/paravane-web.log
 up web
 ask web 'echo kept > /tmp/mark'
 
-#: the answer is lost, and the target is asked again
+#: the answer is lost, and the target is asked again (1200)
 domid=$(xl domid web)
 rm -f /tmp/cut
 (until [ -e /tmp/cut ]; do sleep 0.2; done; sleep 5; rm /tmp/cut) &
@@ -160,7 +161,7 @@ transport='exec python3 /tmp/cutter' paravane_migrate --offline --json | tee /tm
 grep -q '"event":"resolved"' /tmp/moved
 arrived "$domid"
 
-#: the target cannot be asked
+#: the target cannot be asked (1200)
 domid=$(xl domid web)
 rm -f /tmp/cut
 transport='exec python3 /tmp/cutter' status 4 paravane_migrate --offline
@@ -170,7 +171,7 @@ status 4 paravane migrate --resolve "$id"
 paravane migrate --resolve "$id" --transport 'exec paravane receive'
 arrived "$domid"
 
-#: the source is killed while the guest is suspended
+#: the source is killed while the guest is suspended (1200)
 domid=$(xl domid web)
 paravane_migrate --offline --bandwidth 1 --json > /tmp/killed &
 soon grep -q '"event":"suspended"' /tmp/killed

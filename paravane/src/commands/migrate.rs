@@ -140,6 +140,8 @@ impl Migrate {
         let target = Transport { host, command: self.transport.clone() };
         let (id, configuration) = tools::domain(guest)?;
         let domain = Worker::start()?.domain(id)?.with_context(|| format!("the guest '{guest}' is gone"))?;
+        let mut records = records()?;
+        ensure_free(&records, &domain.uuid)?;
         let mut findings = checks::at_source(id, &domain, &configuration);
         let own = host::hello()?;
         let mut link = if has_failed(&findings) { None } else { Some(greeted(&target, &own)?) };
@@ -156,9 +158,7 @@ impl Migrate {
             return Ok(ExitCode::SUCCESS);
         }
         let link = link.as_mut().context("there is no link")?;
-        let (name, uuid) = configuration::identity(&configuration)?;
-        let mut records = records()?;
-        ensure_free(&records, uuid)?;
+        let (name, _) = configuration::identity(&configuration)?;
         let record = SourceRecord {
             id: new_id()?,
             state: SourceState::Sending,

@@ -168,6 +168,18 @@ pub(crate) const SCRIPTS: &[Script] = &[
         time: 7200,
         ..PAIR
     },
+    Script {
+        name: "live",
+        text: concat!(include_str!("../../../scenarios/pair-start.sh"), include_str!("../../../scenarios/live.sh")),
+        time: 80000,
+        ..PAIR
+    },
+    Script {
+        name: "failover",
+        text: concat!(include_str!("../../../scenarios/pair-start.sh"), include_str!("../../../scenarios/failover.sh")),
+        time: 7200,
+        ..PAIR
+    },
 ];
 
 impl Script {
