@@ -1,5 +1,5 @@
-//! What the headers `xenctrl.h`, `xenguest.h`, `xentoollog.h` and `libxl.h` of version 4.17 declare,
-//! as far as it is used.
+//! What the headers `xenctrl.h`, `xenguest.h`, `xentoollog.h` and `libxl.h` of version 4.17
+//! declare, as far as it is used.
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 

@@ -1,5 +1,5 @@
-//! Watching a guest until it ends, as `xl` does after it has created one: `on_poweroff`, `on_reboot`
-//! and `on_crash` of its configuration are honoured.
+//! Watching a guest until it ends, as `xl` does after it has created one: `on_poweroff`,
+//! `on_reboot` and `on_crash` of its configuration are honoured.
 //!
 //! The `xl` process that watches a guest ends when the guest suspends (`handle_domain_death` in
 //! version 4.17), so a guest that continues after a migration that failed has none. No command of

@@ -1,6 +1,7 @@
 //! The two ends of a link. A peer that takes nothing for too long counts as gone.
 //!
-//! Both ends may be one open file, as sockets are, so both are prepared for one that does not block.
+//! Both ends may be one open file, as sockets are, so both are prepared for one that does not
+//! block.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;

@@ -14,21 +14,23 @@
 //! Invariants, which hold when either process ends or the link breaks at any moment:
 //!
 //! - **TK-1** The target lets its copy run only after it has recorded `Held`.
-//! - **TK-2** The target records `Held` only from `Ready`, with a complete copy, when a source whose
-//!   record is `Given` says so: by `Go`, or by a question or an answer about a broken-off migration.
+//! - **TK-2** The target records `Held` only from `Ready`, with a complete copy, when a source
+//!   whose record is `Given` says so: by `Go`, or by a question or an answer about a broken-off
+//!   migration.
 //! - **TK-3** The source lets its copy run only while its record is `Sending` or absent. It leaves
 //!   `Given` only by an answer of the target: `Target`, and its copy goes; or `Source`, after the
 //!   target has removed its record, and its copy runs again. (An operator who knows that the target
 //!   is gone for good can decide instead.)
 //! - **TK-4** The source removes its copy only after the target has said that it recorded `Held`.
-//! - **TK-5** The target removes its copy only from `Receiving` or `Ready`, and from `Ready` only if
-//!   the source's record is not `Given` and cannot become so: the source says so (`Abort`, `Drop`),
-//!   or answers that no process works on the migration and the token is there.
+//! - **TK-5** The target removes its copy only from `Receiving` or `Ready`, and from `Ready` only
+//!   if the source's record is not `Given` and cannot become so: the source says so (`Abort`,
+//!   `Drop`), or answers that no process works on the migration and the token is there.
 //! - **TK-6** A record is read and changed only under its lock, which a process holds as long as it
 //!   works on the migration. Only the process that wrote `Sending` can write `Given`.
 //!
-//! So two copies never run, and there is always one that runs or that a command can let run. `tests`
-//! ends either process before and after each effect, cuts the link at each message, and checks this.
+//! So two copies never run, and there is always one that runs or that a command can let run.
+//! `tests` ends either process before and after each effect, cuts the link at each message, and
+//! checks this.
 
 pub mod convergence;
 pub mod records;

@@ -148,8 +148,8 @@ impl Receiver<'_> {
         Ok(true)
     }
 
-    /// Takes the token and lets the guest run, from `Ready`; the source has given the token. Returns
-    /// `false`, without a record, if the copy is gone.
+    /// Takes the token and lets the guest run, from `Ready`; the source has given the token.
+    /// Returns `false`, without a record, if the copy is gone.
     fn take(&mut self, record: &mut TargetRecord) -> Result<bool> {
         if !self.target.is_complete(&record.guest)? {
             self.records.remove(&record.id)?;

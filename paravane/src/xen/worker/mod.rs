@@ -1,5 +1,5 @@
-//! The Xen libraries in a process of their own, so that a failure of theirs does not end the process
-//! that knows where the guest's right to run is.
+//! The Xen libraries in a process of their own, so that a failure of theirs does not end the
+//! process that knows where the guest's right to run is.
 //!
 //! The worker's standard input is a socket: a request is a line of JSON, and so is an answer. While
 //! it saves a domain it writes the stream to its standard output and asks for decisions by lines of
@@ -176,8 +176,8 @@ impl Worker {
         self.order(Request::Claim(id, pages))
     }
 
-    /// Starts to save a domain. Until [`Event::End`], only [`Worker::event`], the answers to events,
-    /// and [`Worker::domain`] may be used.
+    /// Starts to save a domain. Until [`Event::End`], only [`Worker::event`], the answers to
+    /// events, and [`Worker::domain`] may be used.
     pub fn save(&mut self, id: u32, live: bool) -> Result<()> {
         self.say(Request::Save(id, live))
     }
