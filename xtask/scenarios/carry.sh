@@ -7,6 +7,7 @@ up web
 #: alpha: work
 work
 start connection talk 10.0.0.2
+ask web 'grep -q " /mnt ext4 " /proc/mounts'
 start disk fill /mnt
 goes_on
 
